@@ -1,0 +1,30 @@
+import { fileURLToPath } from "node:url"
+import { defineConfig } from "vitest/config"
+
+const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+
+/** Tests import the package by its public names; here they stand for the sources, so nothing has to be built first. */
+const alias = [
+  { find: /^vmtest$/, replacement: source("./src/index.ts") },
+  { find: /^vmtest\/actors$/, replacement: source("./src/actors/index.ts") },
+  { find: /^vmtest\/vitest$/, replacement: source("./src/vitest.ts") }
+]
+
+export default defineConfig({
+  test: {
+    projects: [
+      { resolve: { alias }, test: { name: "unit", include: ["test/**/*.test.ts"], testTimeout: 30_000 } },
+      {
+        resolve: { alias },
+        test: {
+          name: "integration",
+          include: ["integration-tests/**/*.test.ts"],
+          // Real guests under emulation on few cores: one file at a time, and time for a cold boot with a busy host.
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 900_000
+        }
+      }
+    ]
+  }
+})
