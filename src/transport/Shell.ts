@@ -1,0 +1,104 @@
+/**
+ * Commands in a guest: exit status, standard output and standard error apart, whole and in order, several at once.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { GuestChannel } from "./GuestChannel.ts"
+import type { ShellError } from "./ShellError.ts"
+
+/** What a command can be given besides its text. */
+export interface ExecuteOptions {
+  /** How long the command may run before its process group is killed; 15 minutes unless told, `Infinity` for ever. */
+  readonly timeout?: Duration.Input | undefined
+  /** The guest user to run as; root unless told. */
+  readonly user?: string | undefined
+  /** The folder to run in; the home folder of root unless told. */
+  readonly cwd?: string | undefined
+  /** Environment variables on top of the shell's own. */
+  readonly env?: Readonly<Record<string, string>> | undefined
+  /** What the command reads; its end reaches the command as end of file. Empty unless told. */
+  readonly stdin?: string | Uint8Array | Stream.Stream<Uint8Array> | undefined
+}
+
+/** What came of a command: `A` is `string` (UTF-8 with replacement) or `Uint8Array`. */
+export interface CommandResult<A> {
+  /** 0 to 255; 128 + n after death by signal n */
+  readonly exitCode: number
+  readonly stdout: A
+  readonly stderr: A
+}
+
+/** What a running command says: some bytes, and at last its exit code. */
+export type CommandEvent =
+  | { readonly _tag: "Stdout"; readonly bytes: Uint8Array }
+  | { readonly _tag: "Stderr"; readonly bytes: Uint8Array }
+  | { readonly _tag: "Exit"; readonly exitCode: number }
+
+/** The signals that can be sent to a command's process group. */
+export type Signal = "HUP" | "INT" | "QUIT" | "KILL" | "USR1" | "USR2" | "TERM" | "CONT" | "STOP"
+
+/** A command under way. Leaving the scope it was spawned in kills its process group. */
+export interface GuestProcess {
+  readonly command: string
+  /** What it writes, once: a second reader would steal from the first. A reader that pauses slows the command down. */
+  readonly stdout: Stream.Stream<Uint8Array, ShellError>
+  readonly stderr: Stream.Stream<Uint8Array, ShellError>
+  /** Writes to its standard input, waiting while the command does not read. */
+  readonly write: (data: string | Uint8Array) => Effect.Effect<void, ShellError>
+  /** Ends its standard input. */
+  readonly end: Effect.Effect<void, ShellError>
+  /** Sends a signal to its process group; nothing happens when it has ended. */
+  readonly signal: (signal: Signal) => Effect.Effect<void, ShellError>
+  /** Its exit code, as soon as it ended, whoever still holds its output open. */
+  readonly wait: Effect.Effect<number, ShellError>
+}
+
+/** The commands of one guest. */
+export interface ShellService {
+  readonly machine: string
+  /** Runs a command to its end. A non-zero exit is a result, not an error. */
+  readonly execute: (command: string, options?: ExecuteOptions) => Effect.Effect<CommandResult<string>, ShellError>
+  /** As {@link ShellService.execute}, with the bytes as they came. */
+  readonly executeBytes: (
+    command: string,
+    options?: ExecuteOptions
+  ) => Effect.Effect<CommandResult<Uint8Array>, ShellError>
+  /** What a command says while it runs, its exit code last. A consumer that stops early kills the command. */
+  readonly executeStream: (command: string, options?: ExecuteOptions) => Stream.Stream<CommandEvent, ShellError>
+  /** Starts a command and gives a handle on it. `stdin` may be left out and written through the handle. */
+  readonly spawn: (command: string, options?: ExecuteOptions) => Effect.Effect<GuestProcess, ShellError, Scope.Scope>
+  /**
+   * Says that the guest is known to have rebooted, frozen or died: every command under way fails at once with
+   * `ShellLost`, and the next one waits for the bootstrap shell to answer again.
+   */
+  readonly reset: (reason: string) => Effect.Effect<void>
+}
+
+/** What {@link make} needs. */
+export interface ShellOptions {
+  readonly machine: string
+  readonly channel: GuestChannel
+  /** How long the guest may take to its shell; 5 minutes unless told. */
+  readonly bootTimeout?: Duration.Input | undefined
+  /** The last lines of the console, for errors and progress. */
+  readonly consoleTail?: Effect.Effect<string> | undefined
+  /** Told what the console said last, after 10 s without a shell and at each doubling. Logs unless given. */
+  readonly onProgress?: ((progress: BootProgress) => Effect.Effect<void>) | undefined
+  /** How often a shell with a command under way is asked whether it lives, and how long it may take to answer. */
+  readonly heartbeat?: { readonly interval: Duration.Input; readonly timeout: Duration.Input } | undefined
+}
+
+/** How a boot goes. */
+export interface BootProgress {
+  readonly machine: string
+  readonly waited: Duration.Duration
+  readonly console: string
+}
+
+/** The shell of a guest, as a service. */
+export class Shell extends Context.Service<Shell, ShellService>()("vmtest/transport/Shell") {}

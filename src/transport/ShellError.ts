@@ -1,0 +1,112 @@
+/**
+ * What can go wrong between a test and a command in a guest.
+ *
+ * Every error names the machine; those about a command carry the command and what it had said so far, as strings of
+ * UTF-8 with replacement characters.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
+
+/** A command as one short line, for messages. */
+const brief = (command: string) => {
+  const line = command.trim().replaceAll(/\s+/g, " ")
+  return line.length > 120 ? line.slice(0, 117) + "..." : line
+}
+
+/** The last lines of a text, indented below a title, or nothing where there is none. */
+const section = (title: string, text: string) => {
+  const lines = text.trimEnd().split("\n").slice(-10)
+  return lines.join("").trim() === "" ? "" : `\n  ${title}:\n${lines.map((line) => `    ${line}`).join("\n")}`
+}
+
+/** The command ran longer than its timeout. Its whole process group was killed in the guest. */
+export class CommandTimeout extends Schema.TaggedError<CommandTimeout>()("CommandTimeout", {
+  machine: Schema.String,
+  command: Schema.String,
+  timeout: Schema.Duration,
+  stdout: Schema.String,
+  stderr: Schema.String
+}) {
+  override get message() {
+    return (
+      `${this.machine}: command did not end within ${Duration.format(this.timeout)}: ${brief(this.command)}` +
+      section("stdout so far", this.stdout) +
+      section("stderr so far", this.stderr)
+    )
+  }
+}
+
+/** The guest's shell went away or stopped answering while it ran a command: the guest died, rebooted or froze. */
+export class ShellLost extends Schema.TaggedError<ShellLost>()("ShellLost", {
+  machine: Schema.String,
+  command: Schema.String,
+  reason: Schema.String,
+  stdout: Schema.String,
+  stderr: Schema.String,
+  /** the last lines of the guest's console */
+  console: Schema.String
+}) {
+  override get message() {
+    return (
+      `${this.machine}: ${this.reason}, during: ${brief(this.command)}` +
+      section("stdout so far", this.stdout) +
+      section("stderr so far", this.stderr) +
+      section("console", this.console)
+    )
+  }
+}
+
+/** The guest's bootstrap shell did not answer within the boot timeout. */
+export class ShellNotReady extends Schema.TaggedError<ShellNotReady>()("ShellNotReady", {
+  machine: Schema.String,
+  reason: Schema.String,
+  waited: Schema.Duration,
+  /** the last lines of the guest's console */
+  console: Schema.String
+}) {
+  override get message() {
+    return (
+      `${this.machine}: no shell after ${Duration.format(this.waited)}: ${this.reason}` +
+      section("console", this.console)
+    )
+  }
+}
+
+/** The command was not run: what was asked for makes no sense, or the guest does not have it. */
+export class CommandRejected extends Schema.TaggedError<CommandRejected>()("CommandRejected", {
+  machine: Schema.String,
+  command: Schema.String,
+  reason: Schema.Literals([
+    "UnknownUser",
+    "MissingDirectory",
+    "InvalidTimeout",
+    "InvalidEnvironment",
+    "InvalidCommand",
+    "OutputTooLarge",
+    "Closed"
+  ]),
+  detail: Schema.String
+}) {
+  override get message() {
+    return `${this.machine}: ${this.detail}: ${brief(this.command)}`
+  }
+}
+
+/** A socket to the guest or the hypervisor could not be opened, or broke. */
+export class TransportError extends Schema.TaggedError<TransportError>()("TransportError", {
+  machine: Schema.String,
+  socket: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `${this.machine}: ${this.reason} (${this.socket})`
+  }
+}
+
+/** Everything a command in a guest can fail with. */
+export type ShellError = CommandTimeout | ShellLost | ShellNotReady | CommandRejected | TransportError
+
+/** The schema of {@link ShellError}. */
+export const ShellError = Schema.Union([CommandTimeout, ShellLost, ShellNotReady, CommandRejected, TransportError])
