@@ -53,7 +53,11 @@ const isMet = (measured: Case): boolean | null => {
   const { baseline, goal, value } = measured
   if (goal === undefined) return null
   const quantity =
-    goal.of === "value" ? value : goal.of === "ratio" ? value / (baseline ?? Number.NaN) : value - (baseline ?? Number.NaN)
+    goal.of === "value"
+      ? value
+      : goal.of === "ratio"
+        ? value / (baseline ?? Number.NaN)
+        : value - (baseline ?? Number.NaN)
   return quantity <= (goal.atMost ?? Number.POSITIVE_INFINITY) && quantity >= (goal.atLeast ?? Number.NEGATIVE_INFINITY)
 }
 
@@ -84,7 +88,14 @@ export const table = (rows: ReadonlyArray<Row>): string => {
     ])
   ]
   const widths = cells[0]!.map((_, column) => Math.max(...cells.map((line) => line[column]!.length)))
-  return cells.map((line) => line.map((cell, column) => cell.padEnd(widths[column]!)).join("  ").trimEnd()).join("\n")
+  return cells
+    .map((line) =>
+      line
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .join("  ")
+        .trimEnd()
+    )
+    .join("\n")
 }
 
 /** Prints the cases of one bench as `--json` or as a table, and gives back whether every goal was met. */
@@ -113,7 +124,9 @@ export const wallTime = (command: string, args: ReadonlyArray<string>, env?: Rec
   const elapsed = performance.now() - started
   if (result.error !== undefined) throw result.error
   if (result.status !== 0) {
-    throw new Error(`${command} ${args.join(" ")} ended with ${result.status ?? result.signal}\n${result.stdout}${result.stderr}`)
+    throw new Error(
+      `${command} ${args.join(" ")} ended with ${result.status ?? result.signal}\n${result.stdout}${result.stderr}`
+    )
   }
   return elapsed
 }

@@ -1,0 +1,18 @@
+#!/usr/bin/env node
+// The first lines any Node reads: nothing here is newer than what Node 12 parses, so that an old one can be told so.
+;(() => {
+  const needed = [22, 19]
+  const [major, minor] = process.versions.node.split(".").map(Number)
+  if (major < needed[0] || (major === needed[0] && minor < needed[1])) {
+    process.stderr.write(`vmtest needs Node ${needed.join(".")} or newer; this is Node ${process.versions.node}\n`)
+    process.exitCode = 2
+  } else if (process.argv.length === 3 && process.argv[2] === "--version") {
+    // Answered here, because loading the command-line grammar takes longer than everything else this does.
+    import("node:fs").then(({ readFileSync }) => {
+      const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
+      process.stdout.write(`vmtest v${version}\n`)
+    })
+  } else {
+    import("../dist/cli/vmtest.js")
+  }
+})()

@@ -1,0 +1,84 @@
+// `npm run build`: dist/ from src/ (tsc), and the launcher that bin/vmtest.js starts (esbuild).
+// dist/.digest holds the digest of everything that went in, so that setup builds only what changed.
+import { createHash } from "node:crypto"
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { localEnvironment, main, root, run, Stop } from "./lib.mjs"
+
+const digestFile = join(root, "dist", ".digest")
+
+const inputs = () => [
+  "package.json",
+  "package-lock.json",
+  "tsconfig.json",
+  "tsconfig.build.json",
+  "scripts/build.mjs",
+  ...readdirSync(join(root, "src"), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(root.length + 1))
+    .sort()
+]
+
+const digest = () => {
+  const hash = createHash("sha256")
+  for (const path of inputs())
+    hash
+      .update(path)
+      .update("\0")
+      .update(readFileSync(join(root, path)))
+      .update("\0")
+  return hash.digest("hex")
+}
+
+// Made beside dist and then put in its place, so that a command running from dist meanwhile never sees half of it.
+const fresh = `dist.${process.pid}`
+
+const steps = [
+  [
+    "tsc",
+    ["--project", "tsconfig.build.json", "--outDir", fresh, "--incremental", "false", "--tsBuildInfoFile", "null"]
+  ],
+  [
+    "esbuild",
+    [
+      "src/cli/Launcher.ts",
+      `--outfile=${fresh}/cli/vmtest.js`,
+      "--bundle",
+      "--external:./Main.ts",
+      "--platform=node",
+      "--format=esm",
+      "--target=node22",
+      "--minify-syntax",
+      "--minify-whitespace",
+      "--log-level=warning"
+    ]
+  ]
+]
+
+const build = ({ env, log }) => {
+  const before = digest()
+  log("build: dist (tsc) and the launcher (esbuild)")
+  const path = join(root, fresh)
+  try {
+    for (const [command, args] of steps) {
+      if (run(command, args, { env }) !== 0) throw new Stop(`build: ${command} failed`)
+    }
+    const launcher = join(path, "cli", "vmtest.js")
+    writeFileSync(launcher, readFileSync(launcher, "utf8").replaceAll('"./Main.ts"', '"./Main.js"'))
+    writeFileSync(join(path, ".digest"), before)
+    rmSync(join(root, "dist"), { recursive: true, force: true })
+    renameSync(path, join(root, "dist"))
+  } finally {
+    rmSync(path, { recursive: true, force: true })
+  }
+}
+
+/** Builds when a source changed since the last build. */
+export const buildWhenStale = (options) => {
+  if (!existsSync(digestFile) || readFileSync(digestFile, "utf8") !== digest()) build(options)
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  main(() => buildWhenStale({ env: localEnvironment(), log: (line) => process.stderr.write(`${line}\n`) }))
+}

@@ -1,0 +1,4 @@
+import type { Invocation } from "./CommandLine.ts"
+export const main = (invocation: Invocation): void => {
+  process.stdout.write(JSON.stringify(invocation) + "\n")
+}

@@ -1,0 +1,156 @@
+/**
+ * Bundling a script with esbuild, so that one `import()` of the result runs it with the command's own `vmtest` and `effect`.
+ *
+ * The files a script imports by relative paths go into the bundle. A package becomes an import of its resolved file:
+ * `vmtest`, `effect` and `@effect/platform-node` as seen from here, all others as seen from the file that imports them.
+ */
+import { readFile } from "node:fs/promises"
+import { isBuiltin } from "node:module"
+import * as NodePath from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+import * as Effect from "effect/Effect"
+import * as esbuild from "esbuild"
+
+const here = fileURLToPath(import.meta.url)
+
+/** `.ts` when this runs from the sources, `.js` when from the build. */
+const extension = NodePath.extname(here)
+
+/** The package's own modules, beside this one rather than through `exports`, so that there is one copy of each. */
+const own: Record<string, string> = {
+  vmtest: `../../index${extension}`,
+  "vmtest/actors": `../../actors/index${extension}`,
+  "vmtest/vitest": `../../vitest${extension}`,
+  "vmtest/package.json": "../../../package.json"
+}
+
+const isShared = (specifier: string): boolean => /^(effect|@effect\/platform-node)(\/|$)/.test(specifier)
+
+const external = (path: string): esbuild.OnResolveResult => ({ path: pathToFileURL(path).href, external: true })
+
+const packages: esbuild.Plugin = {
+  name: "vmtest-packages",
+  setup: (build) => {
+    const asked = Symbol("resolving")
+    build.onResolve({ filter: /^[^./]/ }, ({ importer, kind, path, pluginData, resolveDir, with: attributes }) => {
+      if (kind === "entry-point" || pluginData === asked || isBuiltin(path)) return undefined
+      const mine = own[path]
+      if (mine !== undefined) return external(fileURLToPath(new URL(mine, import.meta.url)))
+      const shared = isShared(path)
+      return build
+        .resolve(path, {
+          kind,
+          importer: shared ? here : importer,
+          resolveDir: shared ? NodePath.dirname(here) : resolveDir,
+          pluginData: asked,
+          with: attributes
+        })
+        .then((found) =>
+          found.errors.length > 0
+            ? { errors: found.errors }
+            : // A workspace's package is source, linked into node_modules: it may hold TypeScript that Node would not run.
+              found.external || !(shared || found.path.split(NodePath.sep).includes("node_modules"))
+              ? found
+              : external(found.path)
+        )
+    })
+  }
+}
+
+const loaders: Record<string, esbuild.Loader> = {
+  ".ts": "ts",
+  ".mts": "ts",
+  ".cts": "ts",
+  ".tsx": "tsx",
+  ".jsx": "jsx"
+}
+
+const metaNames = { url: "__vmtest_url", filename: "__vmtest_filename", dirname: "__vmtest_dirname" }
+
+/** Puts each file's own `import.meta` values into its first line, so that no line moves. */
+export const withMeta = (path: string, source: string): string => {
+  const values = { url: pathToFileURL(path).href, filename: path, dirname: NodePath.dirname(path) }
+  const declarations = Object.entries(values).map(
+    ([key, value]) => `${metaNames[key as keyof typeof values]}=${JSON.stringify(value)}`
+  )
+  return source.includes("import.meta") ? `const ${declarations.join(",")};${source}` : source
+}
+
+/** `import.meta` of a bundled file is the bundle's; a script means its own file when it reads a fixture beside it. */
+const meta: esbuild.Plugin = {
+  name: "vmtest-import-meta",
+  setup: (build) => {
+    build.onLoad({ filter: /\.[cm]?[jt]sx?$/ }, ({ path }) =>
+      readFile(path, "utf8").then((source) => ({
+        contents: withMeta(path, source.replace(/^#!/, "//#!")),
+        loader: loaders[NodePath.extname(path)] ?? "js"
+      }))
+    )
+  }
+}
+
+/** What to bundle: a file, or text that stands for a file in a folder. */
+export type Source =
+  | { readonly _tag: "File"; readonly path: string }
+  | {
+      readonly _tag: "Text"
+      readonly text: string
+      /** The name under which stack traces and errors show the text. */
+      readonly path: string
+      /** Where its imports start from. */
+      readonly folder: string
+      /** Modules whose exports are in scope unless the text declares the same name itself. */
+      readonly inject: ReadonlyArray<string>
+    }
+
+const entry = (source: Source): esbuild.BuildOptions =>
+  source._tag === "File"
+    ? { entryPoints: [source.path] }
+    : {
+        inject: [...source.inject],
+        stdin: {
+          contents: withMeta(source.path, source.text),
+          sourcefile: source.path,
+          resolveDir: source.folder,
+          loader: loaders[NodePath.extname(source.path)] ?? "ts"
+        }
+      }
+
+const isFailure = (error: unknown): error is esbuild.BuildFailure =>
+  error instanceof Error && "errors" in error && Array.isArray(error.errors)
+
+/** The first thing that esbuild found wrong. Anything else esbuild fails with is a defect. */
+const firstMessage = (error: unknown): Effect.Effect<never, esbuild.Message> => {
+  const message = isFailure(error) ? error.errors[0] : undefined
+  return message === undefined ? Effect.die(error) : Effect.fail(message)
+}
+
+/** Writes the bundle of a script to `outfile`, with its source map inside. */
+export const bundle = (source: Source, outfile: string): Effect.Effect<void, esbuild.Message> =>
+  Effect.tryPromise({
+    try: () =>
+      esbuild.build({
+        ...entry(source),
+        outfile,
+        bundle: true,
+        format: "esm",
+        platform: "node",
+        target: "node22",
+        sourcemap: "inline",
+        define: Object.fromEntries(Object.entries(metaNames).map(([key, name]) => [`import.meta.${key}`, name])),
+        // The default adds "module", a condition of bundlers that Node does not know.
+        conditions: [],
+        plugins: [packages, meta],
+        logLevel: "silent"
+      }),
+    catch: (error) => error
+  }).pipe(Effect.asVoid, Effect.catch(firstMessage))
+
+/** Whether a text is TypeScript, standing alone. */
+export const parses = (text: string): Effect.Effect<boolean> =>
+  Effect.promise(() =>
+    esbuild.transform(text, { loader: "ts", logLevel: "silent" }).then(
+      () => true,
+      () => false
+    )
+  )
