@@ -1,0 +1,47 @@
+/** Where programs are, and which Debian package brings the ones vmtest uses. */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+
+const packages: Readonly<Record<string, string>> = {
+  "qemu-system-x86_64": "qemu-system-x86",
+  "qemu-img": "qemu-utils",
+  "qemu-nbd": "qemu-utils",
+  vde_switch: "vde2",
+  vdeterm: "vde2",
+  vde_pcapplug: "vde2",
+  wirefilter: "vde2",
+  setpriv: "util-linux",
+  unshare: "util-linux",
+  flock: "util-linux",
+  "mkfs.erofs": "erofs-utils",
+  "dump.erofs": "erofs-utils",
+  "fsck.erofs": "erofs-utils",
+  busybox: "busybox-static",
+  newuidmap: "uidmap",
+  "apt-get": "apt",
+  "apt-config": "apt",
+  "dpkg-deb": "dpkg",
+  tesseract: "tesseract-ocr",
+  ffmpeg: "ffmpeg"
+}
+
+/** The package a program comes in; a program not in the table is taken to be named as its package. */
+export const packageOf = (tool: string): string => packages[Path.basename(tool)] ?? Path.basename(tool)
+
+const runnable = (path: string): boolean => {
+  const stat = Fs.statSync(path, { throwIfNoEntry: false })
+  return stat?.isFile() === true && (stat.mode & 0o111) !== 0
+}
+
+/** System tools such as mkfs live in the sbin folders, which an ordinary user's PATH leaves out. */
+const fallback = "/usr/local/sbin:/usr/sbin:/sbin"
+
+/** The full path of a tool; `path` is a PATH. A tool with a slash is taken as it is. */
+export const findTool = (tool: string, path: string | undefined): string | undefined => {
+  if (tool.includes("/")) return runnable(tool) ? tool : undefined
+  return `${path ?? "/usr/bin:/bin"}:${fallback}`
+    .split(":")
+    .filter((folder) => folder !== "")
+    .map((folder) => Path.join(folder, tool))
+    .find(runnable)
+}
