@@ -8,10 +8,12 @@
  * @since 0.1.0
  */
 import { readFileSync } from "node:fs"
+import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Argument from "effect/cli/Argument"
 import * as CliConfig from "effect/cli/CliConfig"
 import type * as CliError from "effect/cli/CliError"
+import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
@@ -230,6 +232,19 @@ const vmtest = Command.make("vmtest").pipe(
 /** The version of the package this module is part of. */
 export const version: string = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version
 
+/** A usage error is one line an error and one that says where to read more, on stderr; whole pages of help hide it. */
+const presenter: CliOutput.Presenter = {
+  present: (event) =>
+    event._tag === "InvalidInvocation"
+      ? Console.error(
+          [
+            ...event.errors.map((error) => `vmtest: ${error.message}`),
+            `Try: ${event.commandPath.join(" ")} --help`
+          ].join("\n")
+        )
+      : CliOutput.defaultPresenter.present(event)
+}
+
 /**
  * Reads a command line (without `node` and the command's own name).
  *
@@ -248,6 +263,7 @@ export const parse = (
     )
     return Option.getOrElse(yield* Ref.get(chosen), () => usage)
   }).pipe(
+    Effect.provideService(CliOutput.Presenter, presenter),
     Effect.provideService(
       CliConfig.CliConfig,
       CliConfig.make({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] })

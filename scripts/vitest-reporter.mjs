@@ -1,0 +1,23 @@
+// A vitest reporter that collects what the last lines of `npm test` say: the counts, and every skip with its reason.
+import { writeFileSync } from "node:fs"
+
+const skipReason = (test) => test.result().note ?? (test.options.mode === "todo" ? "to do" : "no reason given")
+
+/** Writes `{ passed, failed, skipped: [{ name, reason }] }` to the file that VMTEST_COUNTS names. */
+export default class CountingReporter {
+  onTestRunEnd(modules, unhandledErrors) {
+    const counts = { passed: 0, failed: unhandledErrors.length, skipped: [] }
+    for (const module of modules) {
+      // A file that could not be loaded, or a suite whose hook threw, has no failed test to be counted by.
+      const before = counts.failed
+      for (const test of module.children.allTests()) {
+        const { state } = test.result()
+        if (state === "passed") counts.passed++
+        else if (state === "failed") counts.failed++
+        else counts.skipped.push({ name: `${module.relativeModuleId} > ${test.fullName}`, reason: skipReason(test) })
+      }
+      if (module.state() === "failed" && counts.failed === before) counts.failed++
+    }
+    writeFileSync(process.env.VMTEST_COUNTS, JSON.stringify(counts))
+  }
+}
