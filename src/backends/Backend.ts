@@ -1,0 +1,150 @@
+/**
+ * What every hypervisor looks like to the rest of vmtest.
+ *
+ * A backend owns the whole boot of a machine: the process of the host, the console, the control channel and the channel
+ * to the guest's shells. Everything it starts lives in the scope of `start`; closing that scope leaves no process, no
+ * socket and no file outside the machine's folder.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { BootImage } from "../images/BootImage.ts"
+import type { QmpService } from "../transport/Qmp.ts"
+import type { ShellService } from "../transport/Shell.ts"
+import type { BackendError, ChannelError, ControlError } from "./BackendError.ts"
+
+/**
+ * What a backend may or may not be able to do.
+ *
+ * - `qmp`: `Hypervisor.control` is there, with every command of QEMU's
+ * - `screen`: a picture of the display can be taken
+ * - `keyboard`, `mouse`: input devices that can be driven
+ * - `consoleInput`: `Console.write` reaches the guest
+ * - `pause`, `reset`, `powerdown`: the methods of that name
+ * - `reboot`: a guest that reboots keeps its machine, where the shape allows it
+ * - `links`: `Hypervisor.setLink` pulls and plugs network cables
+ * - `forwards`: ports of the host lead into the guest
+ * - `hotplug`: devices come and go while the guest runs
+ * - `snapshots`: a machine can be saved and forked
+ * - `vsock`: the guest can be reached by vsock
+ */
+export type Capability =
+  | "qmp"
+  | "screen"
+  | "keyboard"
+  | "mouse"
+  | "consoleInput"
+  | "pause"
+  | "reset"
+  | "powerdown"
+  | "reboot"
+  | "links"
+  | "forwards"
+  | "hotplug"
+  | "snapshots"
+  | "vsock"
+
+/** One network card, on one VLAN. */
+export interface NetworkShape {
+  readonly vlan: number
+  /** For example `52:54:00:12:01:02`. */
+  readonly mac: string
+  /** Where the VLAN's switch listens (`Vlan.socket`). */
+  readonly socket: string
+}
+
+/** A port of the host that leads to a port of the guest, over eth0. */
+export interface ForwardShape {
+  /** 0 lets the host choose; the one chosen is not told. */
+  readonly hostPort: number
+  readonly guestPort: number
+  readonly protocol: "tcp" | "udp"
+}
+
+/** Everything a hypervisor has to know to start a machine; nothing of it is a default. */
+export interface MachineShape {
+  /** What messages call it; also the guest's host name. */
+  readonly name: string
+  readonly image: BootImage
+  /** Bytes. */
+  readonly memory: number
+  readonly cpus: number
+  /** In the order of the guest's interfaces: the first is eth1. */
+  readonly networks: ReadonlyArray<NetworkShape>
+  /** Whether eth0 leads out of the host. */
+  readonly internet: boolean
+  readonly forwards: ReadonlyArray<ForwardShape>
+  /** Whether a guest that reboots keeps its machine; without it a reboot is the end of the hypervisor. */
+  readonly allowReboot: boolean
+  /** A folder of the machine's own, mode 0700, there before `start`: logs and sockets go in. */
+  readonly directory: string
+}
+
+/** How a hypervisor ended. */
+export interface MachineExit {
+  /** Undefined when a signal ended it. 0 is also what a guest's own power-off gives. */
+  readonly exitCode: number | undefined
+  readonly signal: string | undefined
+  /** The last lines of the guest's console. */
+  readonly consoleTail: string
+  /** The last of what the hypervisor itself said. */
+  readonly stderr: string
+}
+
+/** The guest's serial console. */
+export interface Console {
+  /** Everything so far; UTF-8, bad bytes replaced. */
+  readonly log: Effect.Effect<string>
+  /** The last `lines` lines. */
+  readonly tail: (lines: number) => Effect.Effect<string>
+  /** Everything from the first byte on, then what comes, until the hypervisor ends. Each reader has its own. */
+  readonly stream: Stream.Stream<string>
+  /** Types into the console. */
+  readonly write: (text: string) => Effect.Effect<void, ControlError>
+}
+
+/** A started machine. */
+export interface Hypervisor {
+  readonly name: string
+  /** The process of the host, where there is one. */
+  readonly pid: number | undefined
+  /**
+   * Opens the channel to the guest and waits until its shell answers. To be opened again when a shell was lost; one at a
+   * time.
+   */
+  readonly shell: Effect.Effect<ShellService, ChannelError, Scope.Scope>
+  /** QEMU's own control channel, on backends with the capability `qmp`. */
+  readonly control: QmpService | undefined
+  readonly console: Console
+  /** Resolves when the process of the host is gone, for whatever reason; asked as often as one likes. */
+  readonly exited: Effect.Effect<MachineExit>
+  /** Ends the hypervisor as if the power failed, and waits until it is gone. */
+  readonly kill: Effect.Effect<void>
+  /** Presses the power button; the guest decides. */
+  readonly powerdown: Effect.Effect<void, ControlError>
+  /** Presses the reset button; without `allowReboot` that is the end of the hypervisor. */
+  readonly reset: Effect.Effect<void, ControlError>
+  /** Stops the guest's time. */
+  readonly pause: Effect.Effect<void, ControlError>
+  readonly resume: Effect.Effect<void, ControlError>
+  /** Pulls (`false`) or plugs (`true`) the cable of the card on a VLAN. */
+  readonly setLink: (vlan: number, up: boolean) => Effect.Effect<void, ControlError>
+}
+
+/** One kind of hypervisor, ready to start machines. */
+export interface BackendService {
+  readonly name: string
+  readonly capabilities: ReadonlySet<Capability>
+  /** By what factor default deadlines have to be stretched; 1 where guests run on hardware virtualisation. */
+  readonly timeScale: number
+  /**
+   * Starts a machine; it is booting when this returns. Interruption, or closing the scope, ends it.
+   */
+  readonly start: (shape: MachineShape) => Effect.Effect<Hypervisor, BackendError, Scope.Scope>
+}
+
+/** The hypervisor that machines run on. */
+export class Backend extends Context.Service<Backend, BackendService>()("vmtest/backends/Backend") {}
