@@ -29,8 +29,8 @@ export const hasProgram = (name) =>
     }
   })
 
-/** Whether any of the paths exists. */
-export const hasFile = (...paths) => paths.some((path) => existsSync(path))
+/** Whether a file is there. */
+export const hasFile = (path) => existsSync(path)
 
 /** Runs a program in the checkout with our own stdin, stdout and stderr, and gives its exit code (128 + n for signal n). */
 export const run = (command, args, options = {}) => {

@@ -11,9 +11,9 @@ import { runtime, testing } from "./system-packages.mjs"
 const installSystemPackages = (packages, log) => {
   const missing = packages.filter((item) => !item.present())
   if (missing.length === 0) return
-  const names = missing.map((item) => item.name)
+  const names = missing.map((item) => item.package)
   log("setup: this machine lacks:")
-  for (const item of missing) log(`setup:   ${item.name} (${item.why})`)
+  for (const item of missing) log(`setup:   ${item.package} (${item.why})`)
   if (!hasProgram("apt-get")) {
     throw new Stop(
       `setup: there is no apt-get here. Install what your system calls ${names.join(", ")}, then try again.`
@@ -38,7 +38,7 @@ const installSystemPackages = (packages, log) => {
   }
   const still = missing.filter((item) => !item.present())
   if (still.length > 0)
-    throw new Stop(`setup: installed, but still not found: ${still.map((item) => item.name).join(", ")}`)
+    throw new Stop(`setup: installed, but still not found: ${still.map((item) => item.package).join(", ")}`)
 }
 
 /** What differs between the lock file and what is installed, or undefined. Packages for other platforms are optional. */

@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import { readFileSync } from "node:fs"
+import * as ByteSize from "effect/ByteSize"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Argument from "effect/cli/Argument"
@@ -77,19 +78,11 @@ const durationFlag = (name: string) =>
     )
   )
 
-const units: Record<string, number> = { "": 1, B: 1, KIB: 2 ** 10, MIB: 2 ** 20, GIB: 2 ** 30, TIB: 2 ** 40 }
-
-const parseSize = (text: string): number | undefined => {
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*$/i.exec(text)
-  const unit = units[(match?.[2] ?? "?").toUpperCase()]
-  return match === null || unit === undefined ? undefined : Math.floor(Number(match[1]) * unit)
-}
-
 const sizeFlag = (name: string) =>
   Flag.String(name).pipe(
     Flag.withMetavar("SIZE"),
     Flag.filterMap(
-      (text) => Option.fromUndefinedOr(parseSize(text)),
+      (text) => Option.map(ByteSize.fromInput(text as ByteSize.Input), Number),
       (text) => `a size such as "512 MiB" or "10 GiB", not "${text}"`
     )
   )

@@ -1,0 +1,108 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as TestConsole from "effect/testing/TestConsole"
+import * as CommandLine from "../../src/cli/CommandLine.ts"
+
+const parse = (...args: Array<string>) =>
+  Effect.gen(function* () {
+    const parsed = yield* CommandLine.parse(args)
+    return { parsed, out: (yield* TestConsole.logLines).join("\n"), err: (yield* TestConsole.errorLines).join("\n") }
+  }).pipe(Effect.provide(NodeServices.layer))
+
+const plain = { keepState: false, output: undefined, accelerator: "auto" }
+
+describe("the command line", () => {
+  it.effect("run takes scripts and options", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual<unknown>((yield* parse("run", "a.ts", "b.ts")).parsed, {
+        _tag: "Run",
+        scripts: ["a.ts", "b.ts"],
+        jobs: 1,
+        names: [],
+        timeout: undefined,
+        options: plain
+      })
+      const all = ["-j", "3", "-t", "x", "-t", "y", "--timeout", "2 minutes", "--keep-state", "-o", "out", "a.ts"]
+      assert.deepStrictEqual<unknown>((yield* parse("run", "--accelerator", "tcg", ...all)).parsed, {
+        _tag: "Run",
+        scripts: ["a.ts"],
+        jobs: 3,
+        names: ["x", "y"],
+        timeout: 120_000,
+        options: { keepState: true, output: "out", accelerator: "tcg" }
+      })
+    })
+  )
+
+  it.effect("eval and eval-file take one program", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual<unknown>((yield* parse("eval", "1 + 1")).parsed, {
+        _tag: "Eval",
+        expression: "1 + 1",
+        options: plain
+      })
+      assert.deepStrictEqual<unknown>((yield* parse("eval-file", "p.ts")).parsed, {
+        _tag: "EvalFile",
+        file: "p.ts",
+        options: plain
+      })
+    })
+  )
+
+  it.effect("image prune reads ages and sizes", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual<unknown>(
+        (yield* parse("image", "prune", "--older-than", "3 days", "--max-size", "1.5 GiB")).parsed,
+        { _tag: "ImagePrune", all: false, olderThan: 259_200_000, maxSize: 1.5 * 2 ** 30 }
+      )
+    })
+  )
+
+  for (const args of [[], ["run"], ["eval"], ["eval-file"], ["doctor"], ["image"], ["image", "build"]]) {
+    it.effect(`vmtest ${[...args, "--help"].join(" ")} is help on stdout and exit code 0`, () =>
+      Effect.gen(function* () {
+        const { err, out, parsed } = yield* parse(...args, "--help")
+        assert.strictEqual(parsed, 0)
+        assert.include(out, `vmtest ${args.join(" ")}`.trim())
+        assert.strictEqual(err, "")
+      })
+    )
+  }
+
+  it.effect("--version is the package's", () =>
+    Effect.gen(function* () {
+      const { out, parsed } = yield* parse("--version")
+      assert.strictEqual(parsed, 0)
+      assert.strictEqual(out, `vmtest v${CommandLine.version}`)
+    })
+  )
+
+  for (const [wrong, says] of [
+    [["rnu", "a.ts"], "rnu"],
+    [["run"], "SCRIPT"],
+    [["run", "a.ts", "--bogus"], "--bogus"],
+    [["run", "a.ts", "--jobs", "0"], "at least 1"],
+    [["run", "a.ts", "--jobs", "many"], "--jobs"],
+    [["run", "a.ts", "--timeout", "soon"], "duration"],
+    [["run", "a.ts", "--accelerator", "fast"], "fast"],
+    [["eval"], "EXPRESSION"],
+    [["image", "prune", "--max-size", "big"], "size"]
+  ] as const) {
+    it.effect(`vmtest ${wrong.join(" ")} is wrong usage: exit code 2, and says why on stderr only`, () =>
+      Effect.gen(function* () {
+        const { err, out, parsed } = yield* parse(...wrong)
+        assert.strictEqual(parsed, 2)
+        assert.include(err, says)
+        assert.include(err, "--help")
+        assert.strictEqual(out, "")
+      })
+    )
+  }
+
+  it.effect("no subcommand is wrong usage too", () =>
+    Effect.gen(function* () {
+      assert.strictEqual((yield* parse()).parsed, 2)
+    })
+  )
+})
