@@ -1,0 +1,103 @@
+/**
+ * Why a test failed, as data for people: what went wrong, the evidence, and where in the script.
+ *
+ * @since 0.1.0
+ */
+import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { inspect } from "node:util"
+import * as Cause from "effect/Cause"
+import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
+import { isScript, type Location } from "./internal/scriptLocation.ts"
+
+/** A line of the script; line and column from 1. `text` is the line itself, or empty where the file cannot be read. */
+export interface Place extends Location {
+  readonly text: string
+}
+
+/** A failure, ready to be shown. */
+export interface Failure {
+  /** The error's tag or name: `"CommandFailed"`; `"Error"` for a plain value. */
+  readonly kind: string
+  /** One or several lines; says the most important of the evidence. */
+  readonly message: string
+  /** The string fields of the error that the message does not show whole, such as `stdout`, `journal` or `console`. */
+  readonly evidence: ReadonlyArray<{ readonly title: string; readonly text: string }>
+  /** The script's line that failed. */
+  readonly place: Place | undefined
+  readonly cause: Cause.Cause<unknown>
+}
+
+const evidenceFields = ["stdout", "stderr", "journal", "console"] as const
+
+const messageOf = (error: unknown): string => {
+  if (typeof error === "string") return error
+  if (Predicate.hasProperty(error, "message") && typeof error.message === "string" && error.message !== "") {
+    return error.message
+  }
+  return inspect(error, { depth: 4 })
+}
+
+const kindOf = (error: unknown): string => {
+  if (Predicate.hasProperty(error, "_tag") && typeof error._tag === "string") return error._tag
+  return error instanceof Error ? error.name : "Error"
+}
+
+const withText = (location: Location): Place => {
+  const lines = Result.try(() => readFileSync(location.file, "utf8").split("\n"))
+  return { ...location, text: Result.isSuccess(lines) ? (lines.success[location.line - 1] ?? "") : "" }
+}
+
+/** The first frame of a stack that is the script's own. Node has mapped the frames of bundled scripts to their sources. */
+const fromStack = (stack: string): Location | undefined => {
+  for (const [, where, line, column] of stack.matchAll(/^\s+at (?:.*\()?(.+?):(\d+):(\d+)\)?$/gm)) {
+    const file = where!.startsWith("file:") ? fileURLToPath(where!) : where!
+    if (isScript(file)) return { file, line: Number(line), column: Number(column) }
+  }
+  return undefined
+}
+
+/** What failed: the first error, else the first defect, else what the cause says of itself. */
+const errorOf = (cause: Cause.Cause<unknown>): unknown => {
+  for (const reason of cause.reasons) if (Cause.isFailReason(reason)) return reason.error
+  for (const reason of cause.reasons) if (Cause.isDieReason(reason)) return reason.defect
+  return Cause.squash(cause)
+}
+
+/**
+ * A cause as a failure. `lastStep` is the script's step that was under way.
+ *
+ * An error that was made on a line of the script names that line; one that was made elsewhere, or is no `Error` at all, the step.
+ */
+export const fromCause = (cause: Cause.Cause<unknown>, lastStep: Location | undefined): Failure => {
+  const error = errorOf(cause)
+  const message = messageOf(error)
+  const made = error instanceof Error && error.stack !== undefined ? fromStack(error.stack) : undefined
+  const location = made ?? lastStep
+  return {
+    kind: kindOf(error),
+    message,
+    evidence: evidenceFields.flatMap((title) => {
+      const text = Predicate.hasProperty(error, title) ? error[title] : undefined
+      const shown = typeof text === "string" ? text.trim() : ""
+      return shown === "" || message.includes(shown.replace(/^/gm, "  ")) || message.includes(shown)
+        ? []
+        : [{ title, text: shown }]
+    }),
+    place: location === undefined ? undefined : withText(location),
+    cause
+  }
+}
+
+/** The failure in one block of text: where, what, evidence. */
+export const render = (failure: Failure): string => {
+  const place = failure.place
+  const where =
+    place === undefined
+      ? ""
+      : `${place.file}:${place.line}:${place.column}\n${place.text === "" ? "" : `  ${place.line} | ${place.text.trimEnd()}\n`}`
+  const kind = failure.kind === "Error" || failure.message.startsWith(failure.kind) ? "" : `${failure.kind}: `
+  const evidence = failure.evidence.map(({ text, title }) => `\n${title}:\n${text.replace(/^/gm, "  ")}`)
+  return `${where}${kind}${failure.message}${evidence.join("")}`
+}

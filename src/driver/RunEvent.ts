@@ -1,0 +1,27 @@
+/**
+ * What happens in a run of tests, for whoever reports it.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type { MachineEvent } from "../machine/MachineEvent.ts"
+import type { SubtestResult, TestResult } from "./TestResult.ts"
+
+/** One thing that happened in a run. `test` is the name of the test it happened in. */
+export type RunEvent =
+  | { readonly _tag: "ImageProgress"; readonly image: string; readonly line: string }
+  | { readonly _tag: "TestStarted"; readonly test: string; readonly machines: ReadonlyArray<string> }
+  | { readonly _tag: "MachineEvent"; readonly test: string; readonly event: MachineEvent }
+  | { readonly _tag: "SubtestStarted"; readonly test: string; readonly subtest: string }
+  | { readonly _tag: "SubtestEnded"; readonly test: string; readonly result: SubtestResult }
+  | { readonly _tag: "Log"; readonly test: string; readonly line: string }
+  | { readonly _tag: "TestEnded"; readonly result: TestResult }
+
+/** Told of every event of a run; must be quick and must not fail. Nobody listens by default. */
+export const Reporter = Context.Reference<(event: RunEvent) => Effect.Effect<void>>("vmtest/driver/Reporter", {
+  defaultValue: () => () => Effect.void
+})
+
+/** Reports one event. */
+export const report = (event: RunEvent): Effect.Effect<void> => Effect.flatMap(Reporter, (emit) => emit(event))

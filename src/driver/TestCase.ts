@@ -1,0 +1,95 @@
+/**
+ * Declaring a test: its machines, and the program that uses them.
+ *
+ * A test is a value; nothing runs until a runner is given it.
+ *
+ * @since 0.1.0
+ */
+import type * as NodeServices from "@effect/platform-node/NodeServices"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import type * as Scope from "effect/Scope"
+import type { Machine } from "../machine/Machine.ts"
+import type { MachineOptions } from "../machine/MachineSpec.ts"
+import type { Driver, DriverService } from "./Driver.ts"
+
+const TypeId = "~vmtest/driver/TestCase"
+
+/** What a test's program may ask for: the driver, a scope that closes with the test, and the platform's files and processes. */
+export type TestServices = Driver | Scope.Scope | NodeServices.NodeServices
+
+/** A test, ready to be run. */
+export interface TestCase {
+  readonly [TypeId]: typeof TypeId
+  readonly name: string
+  readonly machines: Readonly<Record<string, MachineOptions>>
+  /** From the start of the machines to the end of the body; images are built before. */
+  readonly timeout: Duration.Input | undefined
+  readonly body: (
+    machines: Readonly<Record<string, Machine>>,
+    driver: DriverService
+  ) => Effect.Effect<unknown, unknown, TestServices>
+}
+
+/** What a test declares besides its name and its program. */
+export interface TestOptions<Machines extends Readonly<Record<string, MachineOptions>>> {
+  /** The machines by name. Their keys are the guests' host names, and the keys of the body's first argument. Default none. */
+  readonly machines?: Machines
+  /** How long the test may take, image builds apart. Default 30 minutes. */
+  readonly timeout?: Duration.Input
+}
+
+/**
+ * Declares a test.
+ *
+ * The body is given the machines by name and the test's driver. It passes if its Effect succeeds; any failure, defect or failed assertion
+ * fails the test. What is wrong with the declaration itself is found before anything starts.
+ *
+ * ```ts
+ * export default test("greets", { machines: { web: { image: Image.tiny() } } }, ({ web }) => web.succeed("echo hello"))
+ * ```
+ */
+export const test = <
+  const Machines extends Readonly<Record<string, MachineOptions>> = Readonly<Record<never, MachineOptions>>
+>(
+  name: string,
+  options: TestOptions<Machines>,
+  body: (
+    machines: { readonly [Name in keyof Machines]: Machine },
+    driver: DriverService
+  ) => Effect.Effect<unknown, unknown, TestServices>
+): TestCase => ({
+  [TypeId]: TypeId,
+  name,
+  machines: options.machines ?? {},
+  timeout: options.timeout,
+  // The runner hands over exactly the machines that are declared, so the record has the keys that the body's type names.
+  body: (machines, driver) => body(machines as { readonly [Name in keyof Machines]: Machine }, driver)
+})
+
+/** Whether a value is a test. */
+export const isTestCase = (value: unknown): value is TestCase => Predicate.hasProperty(value, TypeId)
+
+/** A test without machines of its own: a program that asks the `Driver` service for what it needs. */
+export const fromEffect = (
+  name: string,
+  program: Effect.Effect<unknown, unknown, TestServices>,
+  options: { readonly timeout?: Duration.Input } = {}
+): TestCase => test(name, options, () => program)
+
+/**
+ * The tests in a script's default export: one test, an array of tests, or a plain Effect.
+ *
+ * Gives undefined when it is none of these. `name` names a plain Effect.
+ */
+export const fromExport = (name: string, exported: unknown): ReadonlyArray<TestCase> | undefined => {
+  if (isTestCase(exported)) return [exported]
+  if (Effect.isEffect(exported)) {
+    // What an untyped script exports can only be trusted to ask for what a test is given; a service it lacks is a defect of the test.
+    return [fromEffect(name, exported as Effect.Effect<unknown, unknown, TestServices>)]
+  }
+  if (!Array.isArray(exported)) return undefined
+  const tests = exported.map((item, index) => fromExport(`${name} ${index + 1}`, item))
+  return tests.some((test) => test === undefined) ? undefined : tests.flatMap((test) => test ?? [])
+}

@@ -1,0 +1,28 @@
+/**
+ * What came of a test.
+ *
+ * @since 0.1.0
+ */
+import type { Failure } from "./Failure.ts"
+
+/** What came of a part of a test. */
+export interface SubtestResult {
+  readonly name: string
+  readonly status: "passed" | "failed"
+  readonly millis: number
+  readonly failure: Failure | undefined
+}
+
+/** What came of a test. A test that ran into its timeout is `"timedOut"`; its failure says where it was. */
+export interface TestResult {
+  readonly name: string
+  readonly status: "passed" | "failed" | "timedOut"
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number
+  /** From the start of its machines to its end, in milliseconds; image builds do not count. */
+  readonly millis: number
+  readonly subtests: ReadonlyArray<SubtestResult>
+  readonly failure: Failure | undefined
+  /** What the body gave, if it passed. */
+  readonly value: unknown
+}

@@ -1,0 +1,91 @@
+/**
+ * Which line of a script a fiber is on.
+ *
+ * An Effect that fails with a plain value carries no stack, and one that fails deep in the library carries only the library's. So while a
+ * run is watched, each `yield*` of a script notes its own place: `yield*` asks the Effect's iterator for its first value while the
+ * script's generator is on the stack, one frame up.
+ */
+import { findSourceMap } from "node:module"
+import { fileURLToPath } from "node:url"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { SingleShotGen } from "effect/Utils"
+
+/** Line and column count from 1. */
+export interface Location {
+  readonly file: string
+  readonly line: number
+  readonly column: number
+}
+
+const own = fileURLToPath(new URL("../..", import.meta.url))
+
+/** Whether a file is a user's own: not Node's, not a package's, not ours. */
+export const isScript = (file: string): boolean =>
+  !file.startsWith("node:") && !file.includes("/node_modules/") && !file.startsWith(own) && file.includes("/")
+
+const steps = new WeakMap<object, NodeJS.CallSite>()
+let watchers = 0
+
+const plainNext = SingleShotGen.prototype.next
+
+/** The frame that called `next`, without the cost of a formatted stack. */
+const callSite = (): NodeJS.CallSite | undefined => {
+  const { prepareStackTrace, stackTraceLimit } = Error
+  const holder: { stack?: ReadonlyArray<NodeJS.CallSite> } = {}
+  Error.stackTraceLimit = 1
+  Error.prepareStackTrace = (_, sites) => sites
+  Error.captureStackTrace(holder, watchedNext)
+  const site = holder.stack?.[0]
+  Error.prepareStackTrace = prepareStackTrace
+  Error.stackTraceLimit = stackTraceLimit
+  return site
+}
+
+const pathOf = (site: NodeJS.CallSite): string => {
+  const name = site.getFileName() ?? ""
+  return name.startsWith("file:") ? fileURLToPath(name) : name
+}
+
+function watchedNext(this: SingleShotGen<unknown, unknown>, value: unknown) {
+  const fiber = Fiber.getCurrent()
+  if (fiber !== undefined) {
+    const site = callSite()
+    const name = site?.getFileName()
+    if (site !== undefined && name != null && isScript(name.replace("file://", ""))) steps.set(fiber, site)
+  }
+  return plainNext.call(this, value)
+}
+
+/** Notes the steps of scripts while the effect runs. */
+export const watch = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => {
+      watchers += 1
+      SingleShotGen.prototype.next = watchedNext
+    }),
+    () => effect,
+    () =>
+      Effect.sync(() => {
+        watchers -= 1
+        if (watchers === 0) SingleShotGen.prototype.next = plainNext
+      })
+  )
+
+/** The last step of a script that this fiber took, in the script's own source. */
+export const lastStep = (fiber: object): Location | undefined => {
+  const site = steps.get(fiber)
+  if (site === undefined) return undefined
+  const name = site.getFileName() ?? ""
+  const line = site.getLineNumber() ?? 1
+  const column = site.getColumnNumber() ?? 1
+  const origin = findSourceMap(name)?.findOrigin(line, column)
+  if (origin !== undefined && "fileName" in origin) {
+    return {
+      file: origin.fileName.startsWith("file:") ? fileURLToPath(origin.fileName) : origin.fileName,
+      line: origin.lineNumber,
+      column: origin.columnNumber
+    }
+  }
+  return { file: pathOf(site), line, column }
+}

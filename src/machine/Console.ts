@@ -1,0 +1,82 @@
+/**
+ * The guest's serial console: what it says, and what is typed into it.
+ *
+ * What a guest writes to `/dev/console` is in it, from the first line of its kernel on.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { ControlError } from "../backends/BackendError.ts"
+import { type Guest, guard, type Unavailable, type WaitError, type WaitOptions, wait } from "./internal/Guest.ts"
+import { lastLines } from "./MachineError.ts"
+import type { PollingConditionFailed } from "./PollingCondition.ts"
+
+/** The console ended before the awaited text was in it. */
+export class ConsoleEnded extends Schema.TaggedError<ConsoleEnded>()("ConsoleEnded", {
+  machine: Schema.String,
+  awaited: Schema.String,
+  console: Schema.String
+}) {
+  override get message() {
+    return `${this.machine}: the console ended before ${this.awaited} was in it`
+  }
+}
+
+/** The console of a machine. */
+export interface ConsoleMethods {
+  /** Everything the console said since the machine started, then what it says, until the machine ends. */
+  readonly console: Stream.Stream<string, Unavailable>
+  /** Everything the console said since the machine started. */
+  readonly getConsoleLog: () => Effect.Effect<string, Unavailable>
+  /**
+   * Waits until a pattern is somewhere in the whole log of the console, and gives what it matched.
+   *
+   * The pattern sees all lines at once; `^` and `$` match at line ends if it has the flag `m`. A string is taken literally. Works while the
+   * machine boots.
+   */
+  readonly waitForConsoleText: (
+    pattern: RegExp | string,
+    options?: WaitOptions
+  ) => Effect.Effect<string, WaitError | ConsoleEnded>
+  /** Types a text into the console; `\n` is the return key. */
+  readonly sendConsole: (text: string) => Effect.Effect<void, Unavailable | ControlError | PollingConditionFailed>
+}
+
+/** A serial line ends its lines with CR LF; patterns are written for LF. */
+const plain = (text: string) => text.replaceAll("\r\n", "\n")
+
+/** What a pattern matches in a text, whatever its flags say about where to go on. */
+const find = (pattern: RegExp | string, text: string): string | undefined => {
+  if (typeof pattern === "string") return text.includes(pattern) ? pattern : undefined
+  return new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "")).exec(text)?.[0]
+}
+
+/** The console methods of a guest. */
+export const make = (guest: Guest): ConsoleMethods => ({
+  console: Stream.unwrap(Effect.map(guest.hypervisor, (hypervisor) => hypervisor.console.stream)),
+  getConsoleLog: () => Effect.flatMap(guest.hypervisor, (hypervisor) => hypervisor.console.log),
+  waitForConsoleText: (pattern, options) => {
+    const awaited = `${String(pattern)} on the console`
+    const until = Effect.gen(function* () {
+      const hypervisor = yield* guest.hypervisor
+      let text = ""
+      const found = yield* hypervisor.console.stream.pipe(
+        Stream.map((chunk) => {
+          text += chunk
+          return find(pattern, plain(text))
+        }),
+        Stream.filter((match) => match !== undefined),
+        Stream.runHead
+      )
+      if (found._tag === "Some") return found.value
+      return yield* new ConsoleEnded({ machine: guest.name, awaited: String(pattern), console: lastLines(text, 20) })
+    })
+    return wait(guest, { awaited, options, until, lastSeen: guest.consoleTail })
+  },
+  sendConsole: (text) =>
+    Effect.flatMap(guest.hypervisor, (hypervisor) =>
+      guard(guest, "typing into the console", hypervisor.console.write(text))
+    )
+})

@@ -1,0 +1,75 @@
+/**
+ * The hypervisor's own control channel, for what has no method of its own.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Schema from "effect/Schema"
+import { type ControlError, unsupported } from "../backends/BackendError.ts"
+import type { QmpService } from "../transport/Qmp.ts"
+import { Deadlines } from "./Deadlines.ts"
+import { type Guest, guard, type Unavailable } from "./internal/Guest.ts"
+import type { PollingConditionFailed } from "./PollingCondition.ts"
+
+type QmpFailure = Unavailable | ControlError | PollingConditionFailed
+
+/** What can be asked of the hypervisor. */
+export interface ControlMethods {
+  /** Runs a QMP command and gives its reply, decoded if there is a schema. */
+  readonly qmp: {
+    (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure>
+    <A>(
+      command: string,
+      args: Readonly<Record<string, unknown>> | undefined,
+      schema: Schema.Decoder<A>
+    ): Effect.Effect<A, QmpFailure>
+  }
+  /** Waits for the first QMP event that the schema decodes (of `{ event, data, timestamp }`), from the call on. */
+  readonly waitForQmpEvent: <A>(
+    schema: Schema.Decoder<A>,
+    options?: { readonly timeout?: Duration.Input }
+  ) => Effect.Effect<A, QmpFailure>
+  /** Runs a line of QEMU's human monitor and gives what it printed. */
+  readonly sendMonitorCommand: (line: string) => Effect.Effect<string, QmpFailure>
+}
+
+/** Uses the control channel of a running machine; `Unsupported` where the backend has none. */
+export const onControl = <A, E>(
+  guest: Guest,
+  doing: string,
+  use: (control: QmpService) => Effect.Effect<A, E>
+): Effect.Effect<A, E | QmpFailure> =>
+  Effect.gen(function* () {
+    const { control } = yield* guest.hypervisor
+    if (control === undefined) return yield* unsupported(guest.backend.name, "qmp")
+    return yield* guard(guest, doing, use(control))
+  })
+
+/** The control methods of a guest. */
+export const make = (guest: Guest): ControlMethods => {
+  function qmp(command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure>
+  function qmp<A>(
+    command: string,
+    args: Readonly<Record<string, unknown>> | undefined,
+    schema: Schema.Decoder<A>
+  ): Effect.Effect<A, QmpFailure>
+  function qmp<A>(
+    command: string,
+    args?: Readonly<Record<string, unknown>>,
+    schema?: Schema.Decoder<A>
+  ): Effect.Effect<unknown, QmpFailure> {
+    return onControl(guest, `running QMP ${command}`, (control) =>
+      schema === undefined ? control.execute(command, args) : control.execute(command, args, schema)
+    )
+  }
+  return {
+    qmp,
+    waitForQmpEvent: (schema, options) =>
+      Effect.flatMap(Deadlines, (deadlines) => {
+        const timeout = options?.timeout ?? Duration.times(deadlines.wait, guest.backend.timeScale)
+        return onControl(guest, "waiting for a QMP event", (control) => control.waitForEvent(schema, { timeout }))
+      }),
+    sendMonitorCommand: (line) => onControl(guest, `running monitor command ${line}`, (control) => control.hmp(line))
+  }
+}

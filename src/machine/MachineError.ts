@@ -1,0 +1,97 @@
+/**
+ * The failures that any use of a machine can meet.
+ *
+ * Evidence is in string fields of the error itself; the message says the most important of it.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
+
+/** The last `count` lines of a text that say something. */
+export const lastLines = (text: string, count: number): string =>
+  text
+    .split(/\r?\n/)
+    .filter((line) => line.trim() !== "")
+    .slice(-count)
+    .join("\n")
+
+const indented = (text: string) => text.replace(/^/gm, "  ")
+
+/** A section of a message: nothing when there is nothing to show. */
+export const section = (title: string, text: string, count = 10): string => {
+  const lines = lastLines(text, count)
+  return lines === "" ? "" : `\n${title}:\n${indented(lines)}`
+}
+
+/**
+ * The machine ended, and the test had not asked for it: the hypervisor's process is gone, or the guest powered off.
+ *
+ * `exitCode` and `signal` are those of the hypervisor (`-1` when a signal ended it, `""` when none did); `console` has the last lines of the
+ * guest's console.
+ */
+export class MachineDied extends Schema.TaggedError<MachineDied>()("MachineDied", {
+  machine: Schema.String,
+  exitCode: Schema.Number,
+  signal: Schema.String,
+  doing: Schema.String,
+  console: Schema.String
+}) {
+  override get message() {
+    const how =
+      this.signal !== ""
+        ? `its hypervisor was ended by ${this.signal}`
+        : this.exitCode === 0
+          ? "the guest powered off"
+          : `its hypervisor exited with ${this.exitCode}`
+    const doing = this.doing === "" ? "" : ` while the test was ${this.doing}`
+    return `${this.machine} died${doing}: ${how}${section("console", this.console)}`
+  }
+}
+
+/** The action needs a machine in another state; `state` is the one it is in. */
+export class MachineNotRunning extends Schema.TaggedError<MachineNotRunning>()("MachineNotRunning", {
+  machine: Schema.String,
+  state: Schema.String,
+  action: Schema.String
+}) {
+  override get message() {
+    return `${this.machine} is ${this.state}: cannot ${this.action}; start() it first`
+  }
+}
+
+/** The machine did not come up: the hypervisor did not start, or the guest did not answer in time. */
+export class BootFailed extends Schema.TaggedError<BootFailed>()("BootFailed", {
+  machine: Schema.String,
+  reason: Schema.String,
+  console: Schema.String
+}) {
+  override get message() {
+    return `${this.machine} did not boot: ${this.reason}${section("console", this.console)}`
+  }
+}
+
+/** What was awaited did not come true before the deadline; `lastSeen` says how things stood then. */
+export class WaitTimeout extends Schema.TaggedError<WaitTimeout>()("WaitTimeout", {
+  machine: Schema.String,
+  awaited: Schema.String,
+  waited: Schema.Duration,
+  lastSeen: Schema.String,
+  console: Schema.String
+}) {
+  override get message() {
+    return `${this.machine}: waited ${Duration.format(this.waited)} for ${this.awaited}${section("last seen", this.lastSeen)}`
+  }
+}
+
+/** A value that cannot be meant, refused before the guest was asked: a port of 70000, a unit name with a space. */
+export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("InvalidArgument", {
+  machine: Schema.String,
+  argument: Schema.String,
+  value: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `${this.machine}: ${this.argument} ${JSON.stringify(this.value)} ${this.reason}`
+  }
+}

@@ -1,0 +1,37 @@
+/**
+ * What happens to machines while a test runs, for whoever reports it.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+
+/**
+ * Where a machine is in its life.
+ *
+ * - `stopped`: not started, or ended as the test asked, or powered off by the guest itself.
+ * - `booting`: the hypervisor runs, the guest does not answer yet.
+ * - `ready`: commands work, and so do its addresses and names.
+ * - `paused`: its processors stand still.
+ * - `crashed`: it ended, and nobody had asked for that.
+ */
+export type MachineState = "stopped" | "booting" | "ready" | "paused" | "crashed"
+
+/** One thing that happened to a machine. */
+export type MachineEvent =
+  | { readonly _tag: "MachineState"; readonly machine: string; readonly state: MachineState; readonly detail: string }
+  | { readonly _tag: "ConsoleLine"; readonly machine: string; readonly line: string }
+  | { readonly _tag: "CommandStarted"; readonly machine: string; readonly command: string }
+  | {
+      readonly _tag: "CommandEnded"
+      readonly machine: string
+      readonly command: string
+      readonly millis: number
+      readonly outcome: string
+    }
+
+/** Told of every event; must be quick and must not fail. Nobody listens by default. */
+export const MachineEvents = Context.Reference<(event: MachineEvent) => Effect.Effect<void>>(
+  "vmtest/machine/MachineEvents",
+  { defaultValue: () => () => Effect.void }
+)

@@ -1,0 +1,162 @@
+/**
+ * What a test declares of a machine, and the check that runs before anything is started.
+ *
+ * @since 0.1.0
+ */
+import * as Os from "node:os"
+import * as ByteSize from "effect/ByteSize"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type { Image } from "../images/Image.ts"
+
+/**
+ * A port of the host that leads to a port of the guest.
+ *
+ * `protocol` defaults to `"tcp"`.
+ */
+export interface Forward {
+  readonly hostPort: number
+  readonly guestPort: number
+  readonly protocol?: "tcp" | "udp"
+}
+
+/** The declaration of one machine; only `image` is required. */
+export interface MachineOptions {
+  /** What the machine boots. */
+  readonly image: Image
+  /** Size of its memory: `"512 MiB"`, or a number of bytes. Default 1 GiB. */
+  readonly memory?: ByteSize.Input
+  /** How many virtual processors. Default 1. */
+  readonly cpus?: number
+  /** The virtual networks it is on, in the order of its interfaces eth1, eth2, … Default `[1]`. */
+  readonly vlans?: ReadonlyArray<number>
+  /** Whether it is started before the test's body. Default true. */
+  readonly autoStart?: boolean
+  /** Whether a reboot of the guest keeps the machine; without it a reboot ends the machine. Default false. */
+  readonly allowReboot?: boolean
+  /** Whether the guest may reach the networks of the host through eth0. Default false. */
+  readonly internet?: boolean
+  /** Ports of the host that lead into the guest. Default none. */
+  readonly forwards?: ReadonlyArray<Forward>
+}
+
+/** A checked declaration, with every default filled in; sizes in bytes. */
+export interface MachineSpec {
+  readonly name: string
+  readonly image: Image
+  readonly memory: number
+  readonly cpus: number
+  readonly vlans: ReadonlyArray<number>
+  readonly autoStart: boolean
+  readonly allowReboot: boolean
+  readonly internet: boolean
+  readonly forwards: ReadonlyArray<Required<Forward>>
+}
+
+/** A declaration that cannot be meant: `reason` says which option, why, and what would do. */
+export class InvalidMachine extends Schema.TaggedError<InvalidMachine>()("InvalidMachine", {
+  machine: Schema.String,
+  option: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `machine ${JSON.stringify(this.machine)}: ${this.option} ${this.reason}`
+  }
+}
+
+/** What the host has to give: `memory` in bytes, `cpus` as the scheduler lets this process use them. */
+export const HostLimits = Context.Reference<{ readonly memory: number; readonly cpus: number }>(
+  "vmtest/machine/HostLimits",
+  { defaultValue: () => ({ memory: Os.totalmem(), cpus: Os.availableParallelism() }) }
+)
+
+/** No Linux guest of ours gets to a shell with less. */
+const smallestMemory = 64 * 1024 * 1024
+const defaultMemory = 1024 * 1024 * 1024
+/** A VLAN's number is an octet of its addresses; the node's number is the next one. */
+const largestVlan = 254
+
+const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(Math.floor(bytes)))
+
+const isHostName = (name: string) => /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(name)
+const isPort = (port: number) => Number.isInteger(port) && port >= 1 && port <= 65535
+
+/**
+ * Checks one declaration and fills in the defaults.
+ *
+ * Fails with `InvalidMachine` when the name is no host name (RFC 1123: letters, digits and inner hyphens, at most 63), or an option
+ * makes no sense or asks for more than the host has.
+ */
+export const check = Effect.fnUntraced(function* (name: string, options: MachineOptions) {
+  const limits = yield* HostLimits
+  const invalid = (option: string, reason: string) => new InvalidMachine({ machine: name, option, reason })
+  if (!isHostName(name)) {
+    return yield* invalid("name", "is not a valid host name: letters, digits and inner hyphens, at most 63 characters")
+  }
+  if (options === null || typeof options !== "object" || options.image === undefined) {
+    return yield* invalid("image", "is missing: say what it boots, for example Image.tiny()")
+  }
+  const memory = options.memory === undefined ? defaultMemory : Option.getOrUndefined(readSize(options.memory))
+  if (memory === undefined) {
+    return yield* invalid(
+      "memory",
+      `is ${JSON.stringify(String(options.memory))}, not a size such as "512 MiB" or a number of bytes`
+    )
+  }
+  if (memory < smallestMemory)
+    return yield* invalid("memory", `is ${size(memory)}; the least is ${size(smallestMemory)}`)
+  if (memory > limits.memory)
+    return yield* invalid("memory", `is ${size(memory)}; this host has ${size(limits.memory)}`)
+  const cpus = options.cpus ?? 1
+  if (!Number.isInteger(cpus) || cpus < 1) return yield* invalid("cpus", `is ${cpus}, not a whole number from 1 on`)
+  if (cpus > limits.cpus) return yield* invalid("cpus", `is ${cpus}; this host has ${limits.cpus}`)
+  const vlans = options.vlans ?? [1]
+  const wrongVlan = vlans.find((vlan) => !Number.isInteger(vlan) || vlan < 1 || vlan > largestVlan)
+  if (wrongVlan !== undefined) return yield* invalid("vlans", `has ${wrongVlan}, not a number from 1 to ${largestVlan}`)
+  if (new Set(vlans).size !== vlans.length) return yield* invalid("vlans", "has a number twice")
+  const forwards = (options.forwards ?? []).map((forward) => ({ protocol: "tcp" as const, ...forward }))
+  for (const { guestPort, hostPort } of forwards) {
+    for (const port of [hostPort, guestPort]) {
+      if (!isPort(port)) return yield* invalid("forwards", `has the port ${port}; ports are 1 to 65535`)
+    }
+  }
+  return {
+    name,
+    image: options.image,
+    memory,
+    cpus,
+    vlans,
+    autoStart: options.autoStart ?? true,
+    allowReboot: options.allowReboot ?? false,
+    internet: options.internet ?? false,
+    forwards
+  } satisfies MachineSpec as MachineSpec
+})
+
+const readSize = (input: ByteSize.Input): Option.Option<number> => {
+  if (typeof input !== "number") return Option.map(ByteSize.fromInput(input), Number)
+  return Number.isFinite(input) && input > 0 ? Option.some(Math.floor(input)) : Option.none()
+}
+
+/**
+ * Checks the declarations of all machines of a test together.
+ *
+ * Fails with the first `InvalidMachine`; two names that differ only in case are refused, because host names do not know case.
+ */
+export const checkAll = Effect.fnUntraced(function* (machines: Readonly<Record<string, MachineOptions>>) {
+  const seen = new Map<string, string>()
+  for (const name of Object.keys(machines)) {
+    const twin = seen.get(name.toLowerCase())
+    if (twin !== undefined) {
+      return yield* new InvalidMachine({
+        machine: name,
+        option: "name",
+        reason: `differs from ${JSON.stringify(twin)} only in case`
+      })
+    }
+    seen.set(name.toLowerCase(), name)
+  }
+  return yield* Effect.forEach(Object.entries(machines), ([name, options]) => check(name, options))
+})

@@ -1,0 +1,113 @@
+/**
+ * Waiting for TCP ports.
+ *
+ * A port of the guest itself is read from `/proc/net/tcp` and `/proc/net/tcp6` in a loop of shell builtins, so it needs no program in the
+ * guest and disturbs no server; another address is tried by connecting from the guest.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import { type Guest, quote, type WaitError, type WaitOptions, waitInGuest } from "./internal/Guest.ts"
+import { InvalidArgument } from "./MachineError.ts"
+
+/** The ports of a machine, and those it can reach. */
+export interface PortMethods {
+  /**
+   * Waits until something listens on a TCP port.
+   *
+   * Without an address any listener of the guest counts; `"localhost"`, `"127.0.0.1"` and `"::1"` ask for one that those reach; any other
+   * address or name is tried by connecting from the guest.
+   */
+  readonly waitForOpenPort: (
+    port: number,
+    address?: string,
+    options?: WaitOptions
+  ) => Effect.Effect<void, WaitError | InvalidArgument>
+  /** Waits until nothing listens on a TCP port, or, at another address, until connecting to it fails. */
+  readonly waitForClosedPort: (
+    port: number,
+    address?: string,
+    options?: WaitOptions
+  ) => Effect.Effect<void, WaitError | InvalidArgument>
+}
+
+/** As the kernel prints them: each 32-bit group in the host's byte order, here little-endian. */
+const anyV4 = "00000000"
+const anyV6 = "0".repeat(32)
+const loopbackV4 = "0100007F"
+const loopbackV6 = `${"0".repeat(24)}01000000`
+
+/** The listening addresses that an address of the guest itself reaches; undefined for addresses elsewhere. */
+const listeners = (address: string | undefined): ReadonlyArray<string> | undefined => {
+  switch (address) {
+    case undefined:
+      return ["*"]
+    case "localhost":
+      return [anyV4, loopbackV4, anyV6, loopbackV6]
+    case "127.0.0.1":
+      return [anyV4, loopbackV4, anyV6]
+    case "::1":
+      return [anyV6, loopbackV6]
+    default:
+      return undefined
+  }
+}
+
+/** `open` succeeds when something listens. State 0A is LISTEN. */
+const openHere = (port: number, addresses: ReadonlyArray<string>) => {
+  const hex = port.toString(16).toUpperCase().padStart(4, "0")
+  const patterns = addresses.map((address) => `"0A "${address}:${hex}`).join("|")
+  return `open() {
+  for f in /proc/net/tcp /proc/net/tcp6; do
+    [ -r $f ] || continue
+    while read -r _ local _ st _; do case "$st $local" in ${patterns}) return 0 ;; esac; done < $f
+  done
+  return 1
+}`
+}
+
+/** bash connects by itself; other shells ask busybox's nc. A try that hangs (packets dropped) is given up after a second. */
+const openThere = (port: number, address: string) => `open() {
+  if [ -n "\${BASH_VERSION:-}" ]; then
+    ( exec 3<>/dev/tcp/${quote(address)}/${port} ) 2>/dev/null &
+    try=$!
+    ( sleep 1; kill $try ) >/dev/null 2>&1 &
+    killer=$!
+    wait $try 2>/dev/null; answer=$?
+    kill $killer 2>/dev/null; wait $killer 2>/dev/null
+    return $answer
+  fi
+  nc -w 1 ${quote(address)} ${port} </dev/null >/dev/null 2>&1
+}`
+
+const look = `for f in /proc/net/tcp /proc/net/tcp6; do
+  [ -r $f ] || continue
+  while read -r _ local _ st _; do
+    [ "$st" = 0A ] && echo "listening: $((0x\${local##*:})) ($f)"
+  done < $f
+done
+true`
+
+/** The port methods of a guest. */
+export const make = (guest: Guest): PortMethods => {
+  const waitFor = (wanted: "open" | "closed") =>
+    Effect.fnUntraced(function* (port: number, address?: string, options?: WaitOptions) {
+      if (!Number.isInteger(port) || port < 1 || port > 65535) {
+        return yield* new InvalidArgument({
+          machine: guest.name,
+          argument: "port",
+          value: String(port),
+          reason: "is not a port; ports are 1 to 65535"
+        })
+      }
+      const here = listeners(address)
+      const open = here === undefined ? openThere(port, address as string) : openHere(port, here)
+      yield* waitInGuest(guest, {
+        awaited: `port ${port}${address === undefined ? "" : ` of ${address}`} to be ${wanted}`,
+        options,
+        loop: `set +eu\n${open}\n${wanted === "open" ? "until" : "while"} open; do sleep 0.02; done`,
+        look: here === undefined ? `set +eu\n${open}\nopen && echo "it is open" || echo "connecting fails"` : look
+      })
+    })
+  return { waitForOpenPort: waitFor("open"), waitForClosedPort: waitFor("closed") }
+}

@@ -1,0 +1,165 @@
+/** What the nouns of a machine (units, files, ports, …) are built on: one running guest, and how to wait on it. */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type { BackendService, Hypervisor } from "../../backends/Backend.ts"
+import type { CommandResult, ExecuteOptions, ShellService } from "../../transport/Shell.ts"
+import type { ShellError } from "../../transport/ShellError.ts"
+import { Deadlines } from "../Deadlines.ts"
+import { type BootFailed, MachineDied, type MachineNotRunning, WaitTimeout } from "../MachineError.ts"
+import type { PollingConditionFailed, PollingConditions } from "../PollingCondition.ts"
+import { abandon } from "./abandon.ts"
+
+/** The machine cannot be asked: it is off, did not come up, or died. */
+export type Unavailable = MachineDied | MachineNotRunning | BootFailed
+
+/** What any command on a machine can fail with, apart from what it was run for. */
+export type CommandError = Unavailable | ShellError | PollingConditionFailed
+
+/** What any wait can fail with. */
+export type WaitError = CommandError | WaitTimeout
+
+export interface WaitOptions {
+  /** How long to wait. Default 5 minutes (`Deadlines`), three times that under emulation. */
+  readonly timeout?: Duration.Input
+}
+
+export interface Guest {
+  readonly name: string
+  readonly backend: BackendService
+  /** The shell of a ready machine; starts one that was never started, and waits for one that boots. */
+  readonly shell: Effect.Effect<ShellService, Unavailable>
+  /** The hypervisor of a running machine, booting or not; starts one that was never started. */
+  readonly hypervisor: Effect.Effect<Hypervisor, Unavailable>
+  /** Fails when the machine ends unasked. */
+  readonly died: Effect.Effect<never, MachineDied>
+  readonly conditions: PollingConditions
+  readonly consoleTail: Effect.Effect<string>
+  /** The folder for pictures and copied files; there from the first use on. */
+  readonly output: string
+  readonly fs: FileSystem.FileSystem
+}
+
+/** Lets an effect lose against the machine's death and against the test's polling conditions. */
+export const guard = <A, E, R>(
+  guest: Guest,
+  doing: string,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | MachineDied | PollingConditionFailed, R> => {
+  const died = Effect.mapError(
+    guest.died,
+    ({ console, exitCode, machine, signal }) => new MachineDied({ machine, exitCode, signal, doing, console })
+  )
+  return guest.conditions.guard(
+    Effect.raceFirst(
+      // When a hypervisor dies its sockets break first: what broke them is the better news, if it comes at once.
+      Effect.catch(abandon(effect), (error) =>
+        isLoss(error) ? Effect.andThen(Effect.sleep("500 millis"), Effect.fail(error)) : Effect.fail(error)
+      ),
+      died
+    )
+  )
+}
+
+const losses = new Set(["ShellLost", "TransportError", "ShellNotReady", "QmpError"])
+const isLoss = (error: unknown): boolean =>
+  typeof error === "object" && error !== null && "_tag" in error && losses.has(String(error._tag))
+
+/** Uses the shell of a ready guest for one command, under `guard`. */
+export const onShell = <A, E>(
+  guest: Guest,
+  command: string,
+  use: (shell: ShellService, defaults: { readonly timeout: Duration.Duration }) => Effect.Effect<A, E>
+): Effect.Effect<A, E | Unavailable | PollingConditionFailed> =>
+  Effect.gen(function* () {
+    const shell = yield* guest.shell
+    const { command: timeout } = yield* Deadlines
+    return yield* guard(guest, `running ${JSON.stringify(short(command))}`, use(shell, { timeout }))
+  })
+
+/** Runs a command on the guest's shell. */
+export const execute = (
+  guest: Guest,
+  command: string,
+  options?: ExecuteOptions
+): Effect.Effect<CommandResult<string>, CommandError> =>
+  onShell(guest, command, (shell, defaults) => shell.execute(command, { ...defaults, ...options }))
+
+/** As `execute`, in bytes. */
+export const executeBytes = (
+  guest: Guest,
+  command: string,
+  options?: ExecuteOptions
+): Effect.Effect<CommandResult<Uint8Array>, CommandError> =>
+  onShell(guest, command, (shell, defaults) => shell.executeBytes(command, { ...defaults, ...options }))
+
+/** A command on one line, short enough for a message. */
+export const short = (command: string): string => {
+  const line = command.trim().replace(/\s*\n\s*/g, "; ")
+  return line.length > 100 ? `${line.slice(0, 99)}…` : line
+}
+
+interface Wait<A, E> {
+  /** Completes "waited 5s for …". */
+  readonly awaited: string
+  readonly options: WaitOptions | undefined
+  /** Answers when it holds. */
+  readonly until: Effect.Effect<A, E>
+  /** Asked at the deadline, for at most five seconds: how things stand. */
+  readonly lastSeen: Effect.Effect<string, unknown>
+}
+
+/** Waits on the guest, raced against its death, the polling conditions and the deadline. */
+export const wait = <A, E>(
+  guest: Guest,
+  { awaited, lastSeen, options, until }: Wait<A, E>
+): Effect.Effect<A, E | MachineDied | PollingConditionFailed | WaitTimeout> =>
+  Effect.gen(function* () {
+    const deadlines = yield* Deadlines
+    const timeout =
+      options?.timeout === undefined
+        ? Duration.times(deadlines.wait, guest.backend.timeScale)
+        : Duration.fromInputUnsafe(options.timeout)
+    const started = yield* Clock.currentTimeMillis
+    const timedOut = Effect.gen(function* () {
+      const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
+      const seen = yield* abandon(lastSeen).pipe(
+        Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed("the guest does not answer") }),
+        Effect.catch((error) => Effect.succeed(String(error)))
+      )
+      const console = yield* guest.consoleTail
+      return yield* new WaitTimeout({ machine: guest.name, awaited, waited, lastSeen: seen, console })
+    })
+    return yield* guard(
+      guest,
+      `waiting for ${awaited}`,
+      Effect.timeoutOrElse(abandon(until), { duration: timeout, orElse: () => timedOut })
+    )
+  })
+
+/** Waits with one command that loops in the guest and ends when the condition holds. */
+export const waitInGuest = (
+  guest: Guest,
+  wanted: {
+    readonly awaited: string
+    readonly options: WaitOptions | undefined
+    readonly loop: string
+    readonly look: string
+    readonly user?: string
+  }
+): Effect.Effect<CommandResult<string>, WaitError> => {
+  const user = wanted.user === undefined ? {} : { user: wanted.user }
+  return wait(guest, {
+    awaited: wanted.awaited,
+    options: wanted.options,
+    until: Effect.flatMap(guest.shell, (shell) => shell.execute(wanted.loop, { timeout: Duration.infinity, ...user })),
+    lastSeen: Effect.map(
+      Effect.flatMap(guest.shell, (shell) => shell.execute(wanted.look, { timeout: "5 seconds", ...user })),
+      ({ stderr, stdout }) => stdout + stderr
+    )
+  })
+}
+
+/** A word of a shell command, whatever is in it. */
+export const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`
