@@ -61,7 +61,7 @@ const installModules = (log) => {
   const why = staleModules()
   if (why === undefined) return
   log(`setup: ${why}: npm ci`)
-  if (run("npm", ["ci", "--no-audit", "--no-fund"], { env: systemEnvironment() }) !== 0)
+  if (run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], { env: systemEnvironment() }) !== 0)
     throw new Stop("setup: npm ci failed")
   const still = staleModules()
   if (still !== undefined) throw new Stop(`setup: after npm ci, ${still}`)
