@@ -20,7 +20,7 @@ export const systemEnvironment = () => ({ ...process.env, PATH: foreignPath().jo
 
 /** Whether a program is in PATH or where a system administrator's programs are. */
 export const hasProgram = (name) =>
-  [...foreignPath(), "/usr/sbin", "/sbin", "/usr/bin"].some((folder) => {
+  [...foreignPath(), "/usr/local/sbin", "/usr/sbin", "/sbin"].some((folder) => {
     try {
       accessSync(join(folder, name), constants.X_OK)
       return true

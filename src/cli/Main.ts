@@ -1,4 +1,72 @@
+/**
+ * Doing what the command line asked for, and ending the process with the exit code that says how it went.
+ *
+ * @since 0.1.0
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { Invocation } from "./CommandLine.ts"
+import * as Doctor from "./Doctor.ts"
+import * as Eval from "./Eval.ts"
+import * as ExitCode from "./ExitCode.ts"
+import * as ImageCommand from "./ImageCommand.ts"
+import * as Run from "./Run.ts"
+import type * as Subcommand from "./Subcommand.ts"
+
+type Subcommands = {
+  readonly [Tag in Invocation["_tag"]]: (invocation: Extract<Invocation, { readonly _tag: Tag }>) => Subcommand.Work
+}
+
+const subcommands: Subcommands = {
+  Run: Run.run,
+  Eval: Eval.expression,
+  EvalFile: Eval.file,
+  Doctor: Doctor.doctor,
+  ImageList: ImageCommand.list,
+  ImageBuild: ImageCommand.build,
+  ImagePrune: ImageCommand.prune
+}
+
+const work = (invocation: Invocation): Subcommand.Work => {
+  // The table pairs each tag with the function for it; that the two agree is lost when the tag is looked up.
+  const subcommand = subcommands[invocation._tag] as (invocation: Invocation) => Subcommand.Work
+  return subcommand(invocation)
+}
+
+const say = (text: string) => process.stderr.write(`${text}\n`)
+
+/**
+ * The first SIGINT, SIGTERM or SIGHUP interrupts the work, which then cleans up; the second ends the process at once. What
+ * it started ends with it either way.
+ */
+const watchSignals = (): { readonly received: () => boolean } => {
+  let count = 0
+  const onSignal = (signal: NodeJS.Signals) => {
+    count += 1
+    if (count > 1) process.exit(ExitCode.interrupted)
+    say(`\nvmtest: ${signal}: cleaning up; again to stop at once`)
+  }
+  process.on("SIGINT", onSignal)
+  process.on("SIGTERM", onSignal)
+  // A closed terminal: the runtime knows only the other two.
+  process.on("SIGHUP", () => process.kill(process.pid, "SIGTERM"))
+  return { received: () => count > 0 }
+}
+
+/** Runs what was asked for. Ends the process; nothing may follow it. */
 export const main = (invocation: Invocation): void => {
-  process.stdout.write(JSON.stringify(invocation) + "\n")
+  const signals = watchSignals()
+  NodeRuntime.runMain(work(invocation).pipe(Effect.provide(NodeServices.layer)), {
+    disableErrorReporting: true,
+    teardown: (exit) => {
+      if (signals.received()) process.exit(ExitCode.interrupted)
+      if (Exit.isSuccess(exit)) process.exit(Number(exit.value))
+      if (Cause.hasInterruptsOnly(exit.cause)) process.exit(ExitCode.interrupted)
+      say(`vmtest: this is a fault of vmtest itself\n${Cause.pretty(exit.cause)}`)
+      process.exit(ExitCode.failed)
+    }
+  })
 }

@@ -13,6 +13,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import type * as PlatformError from "effect/PlatformError"
 import type { Message } from "esbuild"
+import * as TestCase from "../driver/TestCase.ts"
 import * as Bundle from "./internal/bundle.ts"
 import { describeThrown } from "./internal/frames.ts"
 import * as ScriptError from "./ScriptError.ts"
@@ -20,21 +21,27 @@ import * as ScriptError from "./ScriptError.ts"
 /** How long a script's top level may take. */
 const importTimeout = "60 seconds"
 
-const toScriptError = (script: string, same: (file: string) => boolean) => (message: Message) => {
+/**
+ * What esbuild found wrong, at the place as the user sees it: the script under the name it was given by, and a first line
+ * without what bundling put before it.
+ */
+const toScriptError = (script: string, text: string, isScript: (file: string) => boolean) => (message: Message) => {
   const { column, file, line, lineText } = message.location ?? { file: script, line: 1, column: 0, lineText: "" }
-  const place = { file: same(file) ? script : file, line, column, text: lineText }
+  const own = isScript(file) ? (text.split("\n")[line - 1] ?? "") : lineText
+  const moved = lineText.endsWith(own) ? lineText.length - own.length : 0
+  const place = { file: isScript(file) ? script : file, line, column: Math.max(0, column - moved), text: own }
   return message.text.startsWith("Could not resolve")
     ? new ScriptError.UnresolvedImport({ script, place, problem: message.text })
     : new ScriptError.ScriptSyntaxError({ script, place, problem: message.text })
 }
 
-const importDefault = Effect.fnUntraced(function* (script: string, source: Bundle.Source) {
+const importDefault = Effect.fnUntraced(function* (script: string, text: string, source: Bundle.Source) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const folder = yield* fs.makeTempDirectoryScoped({ prefix: "vmtest-script-" })
   const outfile = path.join(folder, "script.mjs")
   yield* Bundle.bundle(source, outfile).pipe(
-    Effect.mapError(toScriptError(script, (file) => path.resolve(file) === path.resolve(script)))
+    Effect.mapError(toScriptError(script, text, (file) => path.resolve(file) === source.path))
   )
   // Node reads a module's source map as it loads the module, so this must come first and the file may go afterwards.
   yield* Effect.sync(() => process.setSourceMapsEnabled(true))
@@ -78,8 +85,73 @@ const readable = Effect.fnUntraced(
     )
 )
 
-/** Loads a script and gives its default export, whatever that is. */
+/** Loads a script and gives its tests. A plain Effect is a test of the script's name. */
 export const load = Effect.fnUntraced(function* (script: string) {
-  const { file } = yield* readable(script)
-  return yield* importDefault(script, { _tag: "File", path: file })
+  const path = yield* Path.Path
+  const { file, text } = yield* readable(script)
+  const exported = yield* importDefault(script, text, { _tag: "File", path: file })
+  const tests = TestCase.fromExport(path.basename(script), exported) ?? []
+  return tests.length > 0 ? tests : yield* new ScriptError.NoTests({ script, found: describeExport(exported) })
+})
+
+const describeExport = (exported: unknown): string =>
+  Array.isArray(exported)
+    ? exported.length === 0
+      ? "an empty array"
+      : "an array that holds something else than tests"
+    : exported === null || exported === undefined
+      ? String(exported)
+      : `a ${typeof exported}`
+
+/** How a text becomes a module that exports an Effect. Each leaves the text on the lines it is on. */
+const readings = [
+  { before: "return yield* vmtestRun((", after: "\n))" },
+  { before: "", after: "\n" }
+].map(({ after, before }) => ({
+  check: (text: string) => `function* program() { ${before}${text}${after} }`,
+  module: (text: string) =>
+    `export default Effect.gen(function* () { const driver = yield* vmtestDriver; ${before}${text}${after} })`
+}))
+
+/** An expression, or else the body of a generator, or else a module of its own. */
+const toModule = Effect.fnUntraced(function* (text: string) {
+  const expression = text.replace(/;\s*$/, "")
+  if (yield* Bundle.parses(readings[0]!.check(expression))) return readings[0]!.module(expression)
+  const isModule = /^\s*(import|export)\b/m.test(text)
+  return isModule ? text : readings[1]!.module(text)
+})
+
+/** The exports of internal/evalScope.ts. */
+const scopeNames = "driver, Effect, Image, vmtestDriver, vmtestRun"
+
+const loadProgram = Effect.fnUntraced(function* (script: string, text: string, file: string) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const scope = path.join(yield* fs.makeTempDirectoryScoped({ prefix: "vmtest-scope-" }), "scope.mjs")
+  yield* fs.writeFileString(scope, `export { ${scopeNames} } from "vmtest:eval-scope"\n`)
+  if (text.trim() === "") return yield* new ScriptError.NoTests({ script, found: "nothing" })
+  const exported = yield* importDefault(script, text, {
+    _tag: "Text",
+    text: yield* toModule(text),
+    path: file,
+    folder: path.dirname(file),
+    inject: [scope]
+  })
+  const [test, ...others] = TestCase.fromExport(script, exported) ?? []
+  if (test === undefined || others.length > 0) {
+    return yield* new ScriptError.NoTests({ script, found: describeExport(exported) })
+  }
+  return test
+}, Effect.scoped)
+
+/** The program of `vmtest eval`; its imports are found from the working folder. */
+export const loadExpression = Effect.fnUntraced(function* (expression: string) {
+  const path = yield* Path.Path
+  return yield* loadProgram("eval", expression, path.resolve("eval.ts"))
+})
+
+/** The program of `vmtest eval-file`. */
+export const loadProgramFile = Effect.fnUntraced(function* (script: string) {
+  const { file, text } = yield* readable(script)
+  return yield* loadProgram(script, text, file)
 })

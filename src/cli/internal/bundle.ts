@@ -21,7 +21,9 @@ const own: Record<string, string> = {
   vmtest: `../../index${extension}`,
   "vmtest/actors": `../../actors/index${extension}`,
   "vmtest/vitest": `../../vitest${extension}`,
-  "vmtest/package.json": "../../../package.json"
+  "vmtest/package.json": "../../../package.json",
+  // Not a name that anyone can import by accident; see ScriptLoader.loadProgram.
+  "vmtest:eval-scope": `./evalScope${extension}`
 }
 
 const isShared = (specifier: string): boolean => /^(effect|@effect\/platform-node)(\/|$)/.test(specifier)

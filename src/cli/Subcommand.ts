@@ -1,0 +1,18 @@
+/**
+ * What all subcommands have in common.
+ *
+ * @since 0.1.0
+ */
+import type * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Effect from "effect/Effect"
+import type { ExitCode } from "./ExitCode.ts"
+
+/** The work of a subcommand: it says what there is to say itself, and gives the exit code. */
+export type Work = Effect.Effect<ExitCode, never, NodeServices.NodeServices>
+
+/** Writes a line to stdout. */
+export const print = (line: string): Effect.Effect<void> => Effect.sync(() => void process.stdout.write(`${line}\n`))
+
+/** Writes a line to stderr, after the command's name. */
+export const complain = (line: string): Effect.Effect<void> =>
+  Effect.sync(() => void process.stderr.write(`vmtest: ${line}\n`))

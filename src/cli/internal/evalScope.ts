@@ -1,0 +1,24 @@
+/** What a program of `vmtest eval` and `vmtest eval-file` has in scope without importing it. */
+import * as Effect from "effect/Effect"
+import { Driver } from "../../driver/Driver.ts"
+import * as Image from "../../images/Image.ts"
+
+/**
+ * The driver for programs that are modules: their top level runs before there is a driver, so each method gives an
+ * Effect that asks for it.
+ */
+export const driver: unknown = new Proxy(
+  {},
+  {
+    get:
+      (_, method) =>
+      (...args: ReadonlyArray<unknown>) =>
+        Driver.use((service) => Reflect.apply(Reflect.get(service, method), service, args))
+  }
+)
+
+/** An Effect is run, anything else is the program's result as it is. */
+export const vmtestRun = (value: unknown): Effect.Effect<unknown, unknown, unknown> =>
+  Effect.isEffect(value) ? value : Effect.succeed(value)
+
+export { Driver as vmtestDriver, Effect, Image }
