@@ -30,8 +30,10 @@ export interface RunOptions {
   readonly keepState: boolean
   /** Where reports and artefacts go, as the user wrote it. Default: `vmtest-output` is not written unless asked for. */
   readonly output: string | undefined
-  /** The accelerator to use. Default: `auto`, the best one that a probe has seen running a guest. */
-  readonly accelerator: "auto" | "kvm" | "tcg"
+  /** Also every command and every line of the consoles. Default: false. */
+  readonly verbose: boolean
+  /** Only failures and the summary. Default: false. */
+  readonly quiet: boolean
 }
 
 /** What the user asked for, as plain data; paths are as they were written. */
@@ -99,10 +101,8 @@ const runFlags = {
       Flag.withDescription("Folder for the machines' logs and other artefacts; made when missing")
     )
   ),
-  accelerator: Flag.Literals("accelerator", ["auto", "kvm", "tcg"]).pipe(
-    Flag.withDefault("auto"),
-    Flag.withDescription("How guests run: hardware (kvm), emulation (tcg), or the best a probe has seen working (auto)")
-  )
+  verbose: booleanFlag("verbose", "Also tell every command and every line of the consoles"),
+  quiet: booleanFlag("quiet", "Tell only failures and the summary").pipe(Flag.withAlias("q"))
 }
 
 const scriptsArgument = Argument.String("SCRIPT").pipe(
@@ -137,8 +137,7 @@ const run = Command.make(
     ),
     ...runFlags
   },
-  ({ accelerator, jobs, keepState, names, output, scripts, timeout }) =>
-    choose({ _tag: "Run", scripts, jobs, names, timeout, options: { keepState, output, accelerator } })
+  ({ jobs, names, scripts, timeout, ...options }) => choose({ _tag: "Run", scripts, jobs, names, timeout, options })
 ).pipe(
   Command.withDescription("Run the tests of one or several scripts"),
   Command.withExamples([
@@ -150,8 +149,7 @@ const run = Command.make(
 const evaluate = Command.make(
   "eval",
   { expression: Argument.String("EXPRESSION").pipe(Argument.withDescription("A TypeScript expression")), ...runFlags },
-  ({ accelerator, expression, keepState, output }) =>
-    choose({ _tag: "Eval", expression, options: { keepState, output, accelerator } })
+  ({ expression, ...options }) => choose({ _tag: "Eval", expression, options })
 ).pipe(
   Command.withDescription(
     "Run one expression with driver, Image and Effect in scope, and print what it gives. An Effect is run; yield* may be used."
@@ -172,8 +170,7 @@ const evaluateFile = Command.make(
     ),
     ...runFlags
   },
-  ({ accelerator, file, keepState, output }) =>
-    choose({ _tag: "EvalFile", file, options: { keepState, output, accelerator } })
+  ({ file, ...options }) => choose({ _tag: "EvalFile", file, options })
 ).pipe(Command.withDescription("Like eval, with the program in a file"))
 
 const json = booleanFlag("json", "Print JSON")

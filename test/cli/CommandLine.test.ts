@@ -10,7 +10,7 @@ const parse = (...args: Array<string>) =>
     return { parsed, out: (yield* TestConsole.logLines).join("\n"), err: (yield* TestConsole.errorLines).join("\n") }
   }).pipe(Effect.provide(NodeServices.layer))
 
-const plain = { keepState: false, output: undefined, accelerator: "auto" }
+const plain = { keepState: false, output: undefined, verbose: false, quiet: false }
 
 describe("the command line", () => {
   it.effect("run takes scripts and options", () =>
@@ -23,14 +23,29 @@ describe("the command line", () => {
         timeout: undefined,
         options: plain
       })
-      const all = ["-j", "3", "-t", "x", "-t", "y", "--timeout", "2 minutes", "--keep-state", "-o", "out", "a.ts"]
-      assert.deepStrictEqual<unknown>((yield* parse("run", "--accelerator", "tcg", ...all)).parsed, {
+      const all = [
+        "-j",
+        "3",
+        "-t",
+        "x",
+        "-t",
+        "y",
+        "--timeout",
+        "2 minutes",
+        "--keep-state",
+        "--verbose",
+        "-q",
+        "-o",
+        "out",
+        "a.ts"
+      ]
+      assert.deepStrictEqual<unknown>((yield* parse("run", ...all)).parsed, {
         _tag: "Run",
         scripts: ["a.ts"],
         jobs: 3,
         names: ["x", "y"],
         timeout: 120_000,
-        options: { keepState: true, output: "out", accelerator: "tcg" }
+        options: { keepState: true, output: "out", verbose: true, quiet: true }
       })
     })
   )
@@ -85,7 +100,6 @@ describe("the command line", () => {
     [["run", "a.ts", "--jobs", "0"], "at least 1"],
     [["run", "a.ts", "--jobs", "many"], "--jobs"],
     [["run", "a.ts", "--timeout", "soon"], "duration"],
-    [["run", "a.ts", "--accelerator", "fast"], "fast"],
     [["eval"], "EXPRESSION"],
     [["image", "prune", "--max-size", "big"], "size"]
   ] as const) {
