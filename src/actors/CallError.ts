@@ -1,0 +1,54 @@
+/**
+ * The ways in which a call can end without a reply.
+ *
+ * They carry live pids and exit reasons, which never leave the program, so they are plain tagged errors without a schema.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as ExitReason from "./ExitReason.ts"
+
+const quoted = (request: string) => (request === "" ? "call" : `call "${request}"`)
+
+/** Nobody has the name, or the process was dead before the call. */
+export class NoProcess extends Data.TaggedError("NoProcess")<{ readonly server: string; readonly request: string }> {
+  override get message() {
+    return `${quoted(this.request)}: there is no process ${this.server}`
+  }
+}
+
+/** No reply came in time. The server is left alone, and a late reply is dropped. */
+export class CallTimeout extends Data.TaggedError("CallTimeout")<{
+  readonly server: string
+  readonly request: string
+  /** Milliseconds. */
+  readonly timeout: number
+}> {
+  override get message() {
+    return `${quoted(this.request)}: no reply of ${this.server} within ${this.timeout} ms`
+  }
+}
+
+/** The server ended, for whatever reason, before it replied. */
+export class ServerExit extends Data.TaggedError("ServerExit")<{
+  readonly server: string
+  readonly request: string
+  readonly reason: ExitReason.ExitReason
+}> {
+  override get message() {
+    return `${quoted(this.request)}: ${this.server} ended before it replied (${ExitReason.format(this.reason)})`
+  }
+}
+
+/** A process called itself, which could only wait for ever. */
+export class CallingSelf extends Data.TaggedError("CallingSelf")<{
+  readonly server: string
+  readonly request: string
+}> {
+  override get message() {
+    return `${quoted(this.request)}: ${this.server} called itself`
+  }
+}
+
+/** Every way in which a call can end without a reply. */
+export type CallError = NoProcess | CallTimeout | ServerExit | CallingSelf
