@@ -27,25 +27,27 @@ export const section = (title: string, text: string, count = 10): string => {
 /**
  * The machine ended, and the test had not asked for it: the hypervisor's process is gone, or the guest powered off.
  *
- * `exitCode` and `signal` are those of the hypervisor (`-1` when a signal ended it, `""` when none did); `console` has the last lines of the
- * guest's console.
+ * `exitCode` and `signal` are those of the hypervisor (`-1` when a signal ended it, `""` when none did); `hypervisor` is the last of what it said
+ * itself, `console` the last lines of the guest's console, `doing` what the test was about when it happened.
  */
 export class MachineDied extends Schema.TaggedError<MachineDied>()("MachineDied", {
   machine: Schema.String,
   exitCode: Schema.Number,
   signal: Schema.String,
   doing: Schema.String,
+  hypervisor: Schema.String,
   console: Schema.String
 }) {
+  /** How it ended, in a few words. */
+  get summary(): string {
+    if (this.signal !== "") return `its hypervisor was ended by ${this.signal}`
+    return this.exitCode === 0 ? "the guest powered off" : `its hypervisor exited with ${this.exitCode}`
+  }
+
   override get message() {
-    const how =
-      this.signal !== ""
-        ? `its hypervisor was ended by ${this.signal}`
-        : this.exitCode === 0
-          ? "the guest powered off"
-          : `its hypervisor exited with ${this.exitCode}`
     const doing = this.doing === "" ? "" : ` while the test was ${this.doing}`
-    return `${this.machine} died${doing}: ${how}${section("console", this.console)}`
+    const said = this.exitCode === 0 ? "" : section("hypervisor", this.hypervisor, 5)
+    return `${this.machine} died${doing}: ${this.summary}${said}${section("console", this.console)}`
   }
 }
 

@@ -33,7 +33,7 @@ export interface Guest {
   /** The hypervisor of a running machine, booting or not; starts one that was never started. */
   readonly hypervisor: Effect.Effect<Hypervisor, Unavailable>
   /** Fails when the machine ends unasked. */
-  readonly died: Effect.Effect<never, MachineDied>
+  readonly died: Effect.Effect<never, MachineDied | BootFailed>
   readonly conditions: PollingConditions
   readonly consoleTail: Effect.Effect<string>
   /** The folder for pictures and copied files; there from the first use on. */
@@ -46,10 +46,9 @@ export const guard = <A, E, R>(
   guest: Guest,
   doing: string,
   effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, E | MachineDied | PollingConditionFailed, R> => {
-  const died = Effect.mapError(
-    guest.died,
-    ({ console, exitCode, machine, signal }) => new MachineDied({ machine, exitCode, signal, doing, console })
+): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed, R> => {
+  const died = Effect.mapError(guest.died, (error) =>
+    error._tag === "MachineDied" ? new MachineDied({ ...error, doing }) : error
   )
   return guest.conditions.guard(
     Effect.raceFirst(
@@ -114,7 +113,7 @@ interface Wait<A, E> {
 export const wait = <A, E>(
   guest: Guest,
   { awaited, lastSeen, options, until }: Wait<A, E>
-): Effect.Effect<A, E | MachineDied | PollingConditionFailed | WaitTimeout> =>
+): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed | WaitTimeout> =>
   Effect.gen(function* () {
     const deadlines = yield* Deadlines
     const timeout =

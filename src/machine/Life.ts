@@ -1,0 +1,49 @@
+/**
+ * The life of a machine: starting, stopping, pausing, and what state it is in.
+ *
+ * @since 0.1.0
+ */
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as Stream from "effect/Stream"
+import type { BackendError, ControlError } from "../backends/BackendError.ts"
+import type { Unavailable, WaitError, WaitOptions } from "./internal/Guest.ts"
+import type { MachineState } from "./MachineEvent.ts"
+import type { PollingConditionFailed } from "./PollingCondition.ts"
+
+/** The guest was asked to reboot, and its declaration does not allow it: without `allowReboot` a reboot ends the machine. */
+export class RebootNotAllowed extends Schema.TaggedError<RebootNotAllowed>()("RebootNotAllowed", {
+  machine: Schema.String
+}) {
+  override get message() {
+    return `${this.machine} cannot reboot: declare it with allowReboot: true`
+  }
+}
+
+/** What starting a machine can fail with. */
+export type StartError = Unavailable | BackendError
+
+/** What pausing or resuming a machine can fail with. */
+export type PauseError = Unavailable | ControlError | PollingConditionFailed
+
+/** The life of a machine. */
+export interface LifeMethods {
+  /** Starts the machine and waits until it is ready: commands, addresses and names work. Nothing happens if it runs. */
+  readonly start: () => Effect.Effect<void, Unavailable>
+  /** Asks the guest to power off, and waits until it has. Nothing happens if it does not run. */
+  readonly shutdown: (options?: WaitOptions) => Effect.Effect<void, WaitError>
+  /** Takes the power away. No failure, for the test asked for it. Nothing happens if it does not run. */
+  readonly crash: () => Effect.Effect<void>
+  /** Reboots the guest and waits until it is ready again. The machine must be declared with `allowReboot`. */
+  readonly reboot: (options?: WaitOptions) => Effect.Effect<void, WaitError | RebootNotAllowed>
+  /** Waits until the machine has ended, in whatever way. */
+  readonly waitForShutdown: (options?: WaitOptions) => Effect.Effect<void, WaitError>
+  /** Whether the machine runs, ready or not. */
+  readonly isUp: () => Effect.Effect<boolean>
+  /** Stops the guest's processors and its time. */
+  readonly pause: () => Effect.Effect<void, PauseError>
+  /** Lets a paused guest go on. */
+  readonly resume: () => Effect.Effect<void, PauseError>
+  /** The state now, and each that follows. */
+  readonly state: Stream.Stream<MachineState>
+}

@@ -1,0 +1,54 @@
+/**
+ * A machine: everything a test can ask of a guest.
+ *
+ * Each action is a method that gives an Effect. Commands and waits on a machine that was never started start it; on one that boots, they wait
+ * until it is ready.
+ *
+ * @since 0.1.0
+ */
+import * as Command from "./Command.ts"
+import * as Console from "./Console.ts"
+import * as Control from "./Control.ts"
+import * as Copy from "./Copy.ts"
+import * as File from "./File.ts"
+import type { Guest } from "./internal/Guest.ts"
+import * as Keyboard from "./Keyboard.ts"
+import type { LifeMethods } from "./Life.ts"
+import * as Link from "./Link.ts"
+import type { MachineSpec } from "./MachineSpec.ts"
+import * as Port from "./Port.ts"
+import * as Screen from "./Screen.ts"
+import * as Unit from "./Unit.ts"
+
+/** A machine of a test. */
+export interface Machine
+  extends LifeMethods,
+    Command.CommandMethods,
+    Unit.UnitMethods,
+    File.FileMethods,
+    Copy.CopyMethods,
+    Port.PortMethods,
+    Console.ConsoleMethods,
+    Screen.ScreenMethods,
+    Keyboard.KeyboardMethods,
+    Control.ControlMethods,
+    Link.LinkMethods {
+  /** Its name in the test, which is also the guest's host name. */
+  readonly name: string
+}
+
+/** Gives a guest all its methods. */
+export const make = (guest: Guest, life: LifeMethods, spec: MachineSpec): Machine => ({
+  name: spec.name,
+  ...life,
+  ...Command.make(guest),
+  ...Unit.make(guest),
+  ...File.make(guest),
+  ...Copy.make(guest),
+  ...Port.make(guest),
+  ...Console.make(guest),
+  ...Screen.make(guest),
+  ...Keyboard.make(guest),
+  ...Control.make(guest),
+  ...Link.make(guest, spec.vlans)
+})

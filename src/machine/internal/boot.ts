@@ -1,0 +1,114 @@
+/** One boot of a machine: what the processes of its tree hand to each other, and to those who wait. */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { Hypervisor, MachineExit } from "../../backends/Backend.ts"
+import type { ShellService } from "../../transport/Shell.ts"
+import { BootFailed, MachineDied } from "../MachineError.ts"
+import type { MachineState } from "../MachineEvent.ts"
+
+/** A value that may be taken back and given anew; who asks meanwhile waits. */
+export class Cell<A, E> {
+  private deferred: Deferred.Deferred<A, E> = Deferred.makeUnsafe()
+  private given = false
+
+  readonly get: Effect.Effect<A, E> = Effect.suspend(() => Deferred.await(this.deferred))
+
+  give(value: A): void {
+    this.settle(Exit.succeed(value))
+  }
+
+  fail(error: E): void {
+    this.settle(Exit.fail(error))
+  }
+
+  takeBack(): void {
+    if (!this.given) return
+    this.given = false
+    this.deferred = Deferred.makeUnsafe()
+  }
+
+  private settle(exit: Exit.Exit<A, E>): void {
+    if (this.given) this.takeBack()
+    this.given = true
+    Deferred.doneUnsafe(this.deferred, exit)
+  }
+}
+
+export type Loss = MachineDied | BootFailed
+
+/** What the tree of one boot tells the machine. */
+export interface Listener {
+  readonly machine: string
+  readonly onState: (state: MachineState, detail: string) => Effect.Effect<void>
+}
+
+export class Boot {
+  readonly hypervisor = new Cell<Hypervisor, Loss>()
+  readonly shell = new Cell<ShellService, Loss>()
+  readonly ready = new Cell<void, Loss>()
+  /** Fails when the machine ends and nobody had asked for that. */
+  private readonly loss: Deferred.Deferred<never, Loss> = Deferred.makeUnsafe()
+  private readonly over: Deferred.Deferred<void> = Deferred.makeUnsafe()
+  private readonly listener: Listener
+  /** The test asked for the end: shutdown, crash, the end of the test. */
+  asked = false
+  isOver = false
+  /** Told when the guest was reset; set by the process that makes it ready again. */
+  onReset: Effect.Effect<void> = Effect.void
+
+  constructor(listener: Listener) {
+    this.listener = listener
+  }
+
+  readonly lost: Effect.Effect<never, Loss> = Effect.suspend(() => Deferred.await(this.loss))
+  readonly ended: Effect.Effect<void> = Effect.suspend(() => Deferred.await(this.over))
+
+  /** The hypervisor is gone. */
+  end(exit: MachineExit): Effect.Effect<void> {
+    const died = new MachineDied({
+      machine: this.listener.machine,
+      exitCode: exit.exitCode ?? -1,
+      signal: exit.signal ?? "",
+      doing: "",
+      hypervisor: exit.stderr,
+      console: exit.consoleTail
+    })
+    const byItself = exit.exitCode === 0
+    return this.finish(died, this.asked || byItself ? "stopped" : "crashed", this.asked ? "" : died.summary)
+  }
+
+  /** The machine did not come up. */
+  fail(reason: string, console: string): Effect.Effect<void> {
+    const failed = new BootFailed({ machine: this.listener.machine, reason, console })
+    return this.finish(failed, this.asked ? "stopped" : "crashed", this.asked ? "" : reason)
+  }
+
+  private finish(loss: Loss, state: MachineState, detail: string): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.isOver) return Effect.void
+      this.isOver = true
+      return Effect.andThen(
+        this.listener.onState(state, detail),
+        Effect.sync(() => {
+          for (const cell of [this.hypervisor, this.shell, this.ready]) cell.fail(loss)
+          Deferred.doneUnsafe(this.loss, Exit.fail(loss))
+          Deferred.doneUnsafe(this.over, Exit.void)
+        })
+      )
+    })
+  }
+
+  /** The guest was reset: what ran in it is gone, and it boots again. */
+  readonly rebooted: Effect.Effect<void> = Effect.suspend(() => {
+    this.ready.takeBack()
+    return Effect.andThen(
+      this.state("booting"),
+      Effect.suspend(() => this.onReset)
+    )
+  })
+
+  state(state: MachineState): Effect.Effect<void> {
+    return Effect.suspend(() => (this.isOver ? Effect.void : this.listener.onState(state, "")))
+  }
+}

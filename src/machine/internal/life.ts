@@ -1,0 +1,206 @@
+/** A machine over all its boots: what is running now, and what state that is. */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import type { BackendService, MachineShape } from "../../backends/Backend.ts"
+import { Deadlines } from "../Deadlines.ts"
+import { type LifeMethods, RebootNotAllowed } from "../Life.ts"
+import * as Machine from "../Machine.ts"
+import { MachineNotRunning, WaitTimeout } from "../MachineError.ts"
+import type { MachineState } from "../MachineEvent.ts"
+import { MachineEvents } from "../MachineEvent.ts"
+import type { MachineSpec } from "../MachineSpec.ts"
+import type { PollingConditions } from "../PollingCondition.ts"
+import { Boot } from "./boot.ts"
+import { type Guest, guard, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
+import { hostsScript, type Peer } from "./identity.ts"
+
+/** What a machine is made of. */
+export interface Environment {
+  readonly spec: MachineSpec
+  readonly self: Peer
+  /** All machines of the test as they are known now. */
+  readonly peers: Effect.Effect<ReadonlyArray<Peer>>
+  readonly shape: MachineShape
+  readonly backend: BackendService
+  readonly conditions: PollingConditions
+  readonly fs: FileSystem.FileSystem
+  readonly output: string
+  /** Starts the tree of processes of one boot; it runs when this returns. */
+  readonly launch: (boot: Boot, environment: Environment) => Effect.Effect<void, Unavailable>
+}
+
+/** A machine, and what its driver does with it. */
+export interface Handle {
+  readonly machine: Machine.Machine
+  readonly spec: MachineSpec
+  readonly self: Peer
+  /** Tells a running guest the names of machines that came later. */
+  readonly refreshNames: Effect.Effect<void>
+  /** The test is over: whatever ends from now on was meant to. */
+  readonly retire: Effect.Effect<void>
+}
+
+/** A machine that was not started yet. */
+export const make = Effect.fnUntraced(function* (environment: Environment) {
+  const { backend, conditions, fs, output, spec } = environment
+  const emit = yield* MachineEvents
+  const state = yield* SubscriptionRef.make<MachineState>("stopped")
+  let boot: Boot | undefined
+  let retired = false
+
+  const onState = (next: MachineState, detail: string) =>
+    Effect.gen(function* () {
+      const before = yield* SubscriptionRef.getAndSet(state, next)
+      if (before === next || retired) return
+      yield* emit({ _tag: "MachineState", machine: spec.name, state: next, detail })
+    })
+
+  const running = (): Boot | undefined => (boot?.isOver === false ? boot : undefined)
+
+  const launch = Effect.suspend(() => {
+    const next = new Boot({ machine: spec.name, onState })
+    boot = next
+    return Effect.andThen(next.state("booting"), Effect.as(environment.launch(next, environment), next))
+  })
+
+  /** The boot that is on; a machine that was never started is started, one that ended says how. */
+  const current: Effect.Effect<Boot, Unavailable> = Effect.suspend((): Effect.Effect<Boot, Unavailable> => {
+    if (boot === undefined) return launch
+    if (!boot.isOver) return Effect.succeed(boot)
+    if (!boot.asked) return boot.lost
+    return new MachineNotRunning({ machine: spec.name, state: "stopped", action: "use it" })
+  })
+
+  const guest: Guest = {
+    name: spec.name,
+    backend,
+    shell: Effect.flatMap(current, (on) => Effect.andThen(on.ready.get, on.shell.get)),
+    hypervisor: Effect.flatMap(current, (on) => on.hypervisor.get),
+    died: Effect.suspend(() => boot?.lost ?? Effect.never),
+    conditions,
+    consoleTail: Effect.suspend(() =>
+      boot === undefined
+        ? Effect.succeed("")
+        : boot.hypervisor.get.pipe(
+            Effect.flatMap((hypervisor) => hypervisor.console.tail(20)),
+            Effect.catch((loss) => Effect.succeed(loss.console)),
+            Effect.timeoutOrElse({ duration: "1 second", orElse: () => Effect.succeed("") })
+          )
+    ),
+    output,
+    fs
+  }
+
+  const untilEnded = (awaited: string, on: Boot, options: WaitOptions | undefined) =>
+    Effect.gen(function* () {
+      const deadlines = yield* Deadlines
+      const timeout =
+        options?.timeout === undefined
+          ? Duration.times(deadlines.wait, backend.timeScale)
+          : Duration.fromInputUnsafe(options.timeout)
+      const started = yield* Clock.currentTimeMillis
+      const late = Effect.gen(function* () {
+        const console = yield* guest.consoleTail
+        const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
+        return yield* new WaitTimeout({ machine: spec.name, awaited, waited, lastSeen: console, console })
+      })
+      yield* conditions.guard(Effect.timeoutOrElse(on.ended, { duration: timeout, orElse: () => late }))
+    })
+
+  const powerOff = `if [ -d /run/systemd/system ]; then systemctl --no-block poweroff
+else { sleep 0.1; sync; poweroff -f; } </dev/null >/dev/null 2>&1 &
+fi`
+  const rebootNow = `if [ -d /run/systemd/system ]; then systemctl --no-block reboot
+else { sleep 0.1; sync; reboot -f; } </dev/null >/dev/null 2>&1 &
+fi`
+
+  const life: LifeMethods = {
+    start: () =>
+      Effect.suspend(() => (running() === undefined ? launch : Effect.succeed(running()!))).pipe(
+        Effect.flatMap((on) => on.ready.get)
+      ),
+    shutdown: (options) =>
+      Effect.gen(function* () {
+        const on = running()
+        if (on === undefined) return
+        const shell = yield* guest.shell
+        on.asked = true
+        // The power may be gone before the answer is out.
+        yield* Effect.ignore(Effect.timeoutOption(shell.execute(powerOff, { timeout: "1 minute" }), "1 minute"))
+        yield* untilEnded("the machine to shut down", on, options)
+      }),
+    crash: () =>
+      Effect.gen(function* () {
+        const on = running()
+        if (on === undefined) return
+        on.asked = true
+        yield* Effect.ignore(Effect.flatMap(on.hypervisor.get, (hypervisor) => hypervisor.kill))
+        yield* on.ended
+      }),
+    reboot: (options) =>
+      Effect.gen(function* () {
+        if (!spec.allowReboot) return yield* new RebootNotAllowed({ machine: spec.name })
+        const on = yield* current
+        const shell = yield* guest.shell
+        on.ready.takeBack()
+        yield* on.state("booting")
+        // The guest may be gone before the answer is out. Its machine process sees the reset and makes it ready again.
+        yield* Effect.ignore(shell.execute(rebootNow, { timeout: "1 minute" }))
+        const hypervisor = yield* on.hypervisor.get
+        if (hypervisor.control === undefined) yield* on.rebooted
+        yield* wait(guest, {
+          awaited: "the guest to be ready again",
+          options,
+          until: on.ready.get,
+          lastSeen: guest.consoleTail
+        })
+      }),
+    waitForShutdown: (options) =>
+      Effect.suspend(() => {
+        const on = running()
+        return on === undefined ? Effect.void : untilEnded("the machine to end", on, options)
+      }),
+    isUp: () => Effect.sync(() => running() !== undefined),
+    pause: () =>
+      Effect.gen(function* () {
+        const on = yield* current
+        const hypervisor = yield* on.hypervisor.get
+        yield* guard(guest, "pausing", hypervisor.pause)
+        yield* on.state("paused")
+      }),
+    resume: () =>
+      Effect.gen(function* () {
+        const on = yield* current
+        const hypervisor = yield* on.hypervisor.get
+        yield* guard(guest, "resuming", hypervisor.resume)
+        yield* on.state("ready")
+      }),
+    state: Stream.changes(SubscriptionRef.changes(state))
+  }
+
+  const handle: Handle = {
+    machine: Machine.make(guest, life, spec),
+    spec,
+    self: environment.self,
+    refreshNames: Effect.suspend(() =>
+      running() === undefined
+        ? Effect.void
+        : Effect.ignore(
+            Effect.gen(function* () {
+              const peers = yield* environment.peers
+              const shell = yield* guest.shell
+              yield* shell.execute(hostsScript(environment.self, peers), { timeout: "1 minute" })
+            })
+          )
+    ),
+    retire: Effect.sync(() => {
+      retired = true
+      if (boot !== undefined) boot.asked = true
+    })
+  }
+  return handle
+})

@@ -1,0 +1,105 @@
+/**
+ * The processes of one boot, under a rest-for-one supervisor:
+ *
+ * Hypervisor → Control → Shells → Machine
+ *
+ * The hypervisor's end is the end of all of them. Any other that crashes is started again with those after it, and finds the guest as it
+ * was: the guest never notices.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as ExitReason from "../../actors/ExitReason.ts"
+import * as Process from "../../actors/Process.ts"
+import { Deadlines } from "../Deadlines.ts"
+import { MachineEvents } from "../MachineEvent.ts"
+import type { Boot } from "./boot.ts"
+import { identityScript } from "./identity.ts"
+import type { Environment } from "./life.ts"
+
+/** Ends this process as its supervisor would: nothing is to be restarted because of it. */
+const stop = Process.exit(ExitReason.shutdown)
+
+/** Owns the hypervisor: while it lives, so does this process, and the other way round. */
+export const hypervisor = (boot: Boot, { backend, shape }: Environment) =>
+  Effect.gen(function* () {
+    const emit = yield* MachineEvents
+    // Runs last of all when this process is ended from outside, after the hypervisor is gone.
+    yield* Effect.addFinalizer(() => boot.end({ exitCode: undefined, signal: "SIGKILL", consoleTail: "", stderr: "" }))
+    const started = yield* backend
+      .start(shape)
+      .pipe(Effect.catch((error) => Effect.andThen(boot.fail(error.message, ""), stop)))
+    boot.hypervisor.give(started)
+    yield* started.console.stream.pipe(
+      Stream.splitLines,
+      Stream.runForEach((line) => emit({ _tag: "ConsoleLine", machine: shape.name, line })),
+      Effect.forkScoped
+    )
+    yield* boot.end(yield* started.exited)
+    return yield* stop
+  })
+
+const Reset = Schema.Struct({ event: Schema.Literal("RESET"), data: Schema.Struct({ guest: Schema.Boolean }) })
+const isReset = Schema.is(Reset)
+
+/** Listens to the hypervisor's events. A guest that resets itself was rebooted. */
+export const control = (boot: Boot) =>
+  Effect.gen(function* () {
+    const { control: channel } = yield* boot.hypervisor.get
+    if (channel === undefined) return yield* Effect.never
+    yield* Stream.runForEach(channel.events, (event) => (isReset(event) ? boot.rebooted : Effect.void))
+    // The channel ended. If that is because the hypervisor did, its own process says so first.
+    yield* Effect.sleep("2 seconds")
+    return yield* Effect.die(new Error("the control channel ended"))
+  }).pipe(Effect.catch(() => stop))
+
+/** Owns the channel to the guest's shells. */
+export const shells = (boot: Boot, environment: Environment) =>
+  Effect.gen(function* () {
+    const running = yield* boot.hypervisor.get
+    const deadlines = yield* Deadlines
+    const limit = Duration.times(deadlines.boot, environment.backend.timeScale)
+    const giveUp = (reason: string) =>
+      Effect.gen(function* () {
+        yield* boot.fail(reason, yield* running.console.tail(20))
+        return yield* stop
+      })
+    const shell = yield* running.shell.pipe(
+      Effect.timeoutOrElse({
+        duration: limit,
+        orElse: () => giveUp(`its shell did not answer within ${Duration.format(limit)}`)
+      }),
+      Effect.catch((error) => giveUp(error.message))
+    )
+    yield* Effect.addFinalizer(() => Effect.sync(() => (boot.isOver ? undefined : boot.shell.takeBack())))
+    boot.shell.give(shell)
+    return yield* Effect.never
+  }).pipe(Effect.catch(() => stop))
+
+/** Makes the guest what the test declared, and again after each of its reboots. */
+export const machine = (boot: Boot, environment: Environment) =>
+  Effect.gen(function* () {
+    const self = yield* Process.self
+    boot.onReset = Process.send(self, "reset")
+    yield* Effect.addFinalizer(() => Effect.sync(() => (boot.isOver ? undefined : boot.ready.takeBack())))
+    const identify = Effect.gen(function* () {
+      const shell = yield* boot.shell.get
+      const peers = yield* environment.peers
+      const script = identityScript({ self: environment.self, peers, internet: environment.spec.internet })
+      const result = yield* shell.execute(script, { timeout: "2 minutes" })
+      if (result.exitCode !== 0) {
+        yield* boot.fail(`its network could not be set up: ${result.stderr.trim()}`, "")
+        return yield* stop
+      }
+      boot.ready.give()
+      yield* boot.state("ready")
+    })
+    yield* identify
+    while (true) {
+      yield* Process.receive()
+      const shell = yield* boot.shell.get
+      yield* shell.reset("the guest rebooted")
+      yield* identify
+    }
+  }).pipe(Effect.catchTag(["MachineDied", "BootFailed"], () => stop))

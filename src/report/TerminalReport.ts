@@ -1,0 +1,132 @@
+/**
+ * A run of tests, told to people on a terminal or in a log.
+ *
+ * What is under way goes to standard error, results to standard output, so that a script's own output and the results can be kept apart
+ * from the rest. Colours are used on a terminal only, and never with NO_COLOR.
+ *
+ * @since 0.1.0
+ */
+import { styleText } from "node:util"
+import * as Clock from "effect/Clock"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Failure from "../driver/Failure.ts"
+import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
+import type { TestResult } from "../driver/TestResult.ts"
+import type { MachineEvent } from "../machine/MachineEvent.ts"
+
+/** How much is told, and how. */
+export interface TerminalOptions {
+  /** Also every line of the consoles and every command. Default false. */
+  readonly verbose?: boolean
+  /** Only failures and the summary. Default false. */
+  readonly quiet?: boolean
+  /** Default: on a terminal, unless NO_COLOR is set. */
+  readonly colors?: boolean
+}
+
+type Style = "red" | "green" | "yellow" | "cyan" | "bold" | "dim"
+
+/** Seconds with one decimal, minutes from two on: `"3.2 s"`, `"2 min 5 s"`. */
+export const duration = (millis: number): string => {
+  if (millis < 120_000) return `${(millis / 1000).toFixed(1)} s`
+  const seconds = Math.round(millis / 1000)
+  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`
+}
+
+const indented = (text: string, by = "  ") => text.replace(/^(?=.)/gm, by)
+
+/** Control characters of a guest's console would move the reader's cursor. */
+const printable = (line: string) =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is taken out
+  line.replace(/\u001b\[[0-9;?]*[ -/]*[@-~]|\u001b[@-_]|[\u0000-\u0008\u000b-\u001f\u007f]/g, "")
+
+/** The lines for each kind of event; a machine's own are aligned behind its name. */
+const make = (options: TerminalOptions) => {
+  const paint = (stream: NodeJS.WriteStream) => (style: Style, text: string) => {
+    if (options.colors === false) return text
+    return styleText(style, text, options.colors === true ? { validateStream: false } : { stream })
+  }
+  const out = paint(process.stdout)
+  const err = paint(process.stderr)
+  const bootedAt = new Map<string, number>()
+
+  const machineLine = (event: MachineEvent, now: number): string | undefined => {
+    const prefix = err("cyan", `${event.machine}:`)
+    switch (event._tag) {
+      case "MachineState": {
+        if (event.state === "booting") bootedAt.set(event.machine, now)
+        const since = bootedAt.get(event.machine)
+        const took = event.state === "ready" && since !== undefined ? ` after ${duration(now - since)}` : ""
+        if (event.state === "ready") bootedAt.delete(event.machine)
+        const detail = event.detail === "" ? "" : `: ${event.detail}`
+        return `  ${prefix} ${event.state === "crashed" ? err("red", "crashed") : event.state}${took}${detail}`
+      }
+      case "ConsoleLine":
+        return options.verbose === true ? `  ${prefix} ${err("dim", printable(event.line))}` : undefined
+      case "CommandStarted":
+        return options.verbose === true ? `  ${prefix} $ ${event.command}` : undefined
+      case "CommandEnded":
+        return options.verbose === true
+          ? `  ${prefix} ${err("dim", `${event.outcome} after ${duration(event.millis)}`)}`
+          : undefined
+    }
+  }
+
+  /** What is told while the run goes on. */
+  const progress = (event: RunEvent, now: number): string | undefined => {
+    switch (event._tag) {
+      case "ImageProgress":
+        return `${err("dim", `image ${event.image}:`)} ${event.line}`
+      case "TestStarted": {
+        const machines = event.machines.length === 0 ? "" : ` ${err("dim", `(${event.machines.join(", ")})`)}`
+        return `${err("bold", event.test)}${machines}`
+      }
+      case "MachineEvent":
+        return machineLine(event.event, now)
+      case "SubtestStarted":
+        return `  ${err("dim", "subtest:")} ${event.subtest}`
+      case "SubtestEnded": {
+        const { failure, millis, name, status } = event.result
+        const mark = status === "passed" ? err("green", "✔") : err("red", "✘")
+        const why = failure === undefined ? "" : `\n${indented(Failure.render(failure), "    ")}`
+        return `  ${mark} ${name} ${err("dim", `(${duration(millis)})`)}${why}`
+      }
+      case "Log":
+        return `  ${event.line}`
+      case "TestEnded":
+        return undefined
+    }
+  }
+
+  const result = (test: TestResult): string => {
+    const took = out("dim", `(${duration(test.millis)})`)
+    if (test.status === "passed") return `${out("green", "✔")} ${test.name} ${took}`
+    const how = test.status === "timedOut" ? "timed out" : "failed"
+    const why = test.failure === undefined ? "" : `\n${indented(Failure.render(test.failure))}`
+    return `${out("red", "✘")} ${out("bold", test.name)} ${how} ${took}${why}`
+  }
+
+  return { progress, result }
+}
+
+/** Reports on the terminal. */
+export const layer = (options: TerminalOptions = {}): Layer.Layer<never> =>
+  Layer.sync(Reporter, () => {
+    const lines = make(options)
+    return (event) =>
+      Effect.gen(function* () {
+        if (event._tag === "TestEnded") return yield* Console.log(lines.result(event.result))
+        if (options.quiet === true) return
+        const line = lines.progress(event, yield* Clock.currentTimeMillis)
+        if (line !== undefined) yield* Console.error(line)
+      })
+  })
+
+/** The last line of a run: `"2 passed, 1 failed (31.0 s)"`. */
+export const summary = (results: ReadonlyArray<TestResult>): string => {
+  const passed = results.filter(({ status }) => status === "passed").length
+  const millis = results.reduce((sum, result) => sum + result.millis, 0)
+  return `${passed} passed, ${results.length - passed} failed (${duration(millis)})`
+}

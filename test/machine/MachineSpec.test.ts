@@ -1,0 +1,96 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { Image } from "../../src/images/Image.ts"
+import * as MachineSpec from "../../src/machine/MachineSpec.ts"
+
+const image = Image.tiny()
+const GiB = 1024 ** 3
+
+const check = (name: string, options: Partial<MachineSpec.MachineOptions> = {}) =>
+  MachineSpec.check(name, { image, ...options }).pipe(
+    Effect.provideService(MachineSpec.HostLimits, { memory: 8 * GiB, cpus: 4 })
+  )
+
+const refused = (name: string, options: Partial<MachineSpec.MachineOptions>, option: string, words: string) =>
+  Effect.gen(function* () {
+    const error = yield* Effect.flip(check(name, options))
+    assert.strictEqual(error._tag, "InvalidMachine")
+    assert.strictEqual(error.option, option)
+    assert.include(error.message, words)
+    assert.include(error.message, JSON.stringify(name))
+  })
+
+describe("a machine's declaration", () => {
+  it.effect("needs only an image", () =>
+    Effect.gen(function* () {
+      const spec = yield* check("web")
+      assert.deepStrictEqual(spec, {
+        name: "web",
+        image,
+        memory: GiB,
+        cpus: 1,
+        vlans: [1],
+        autoStart: true,
+        allowReboot: false,
+        internet: false,
+        forwards: []
+      })
+    })
+  )
+
+  it.effect("takes sizes as text or as bytes", () =>
+    Effect.gen(function* () {
+      assert.strictEqual((yield* check("a", { memory: "512 MiB" })).memory, 512 * 1024 ** 2)
+      assert.strictEqual((yield* check("a", { memory: "2GB" })).memory, 2e9)
+      assert.strictEqual((yield* check("a", { memory: 268_435_456 })).memory, 268_435_456)
+    })
+  )
+
+  for (const name of ["", "-a", "a-", "a_b", "a b", "a.b", "é", "a".repeat(64)]) {
+    it.effect(`refuses the name ${JSON.stringify(name)}`, () => refused(name, {}, "name", "not a valid host name"))
+  }
+
+  it.effect("takes every host name", () =>
+    Effect.forEach(["a", "A1", "web-2", "0", "a".repeat(63)], (name) => check(name), { discard: true })
+  )
+
+  it.effect("refuses memory that makes no sense", () =>
+    Effect.gen(function* () {
+      yield* refused("a", { memory: 0 }, "memory", "not a size")
+      yield* refused("a", { memory: -1 }, "memory", "not a size")
+      yield* refused("a", { memory: Number.NaN }, "memory", "not a size")
+      yield* refused("a", { memory: "lots" as "1 B" }, "memory", '"lots"')
+      yield* refused("a", { memory: "1 MiB" }, "memory", "the least is 64 MiB")
+    })
+  )
+
+  it.effect("refuses more than the host has", () =>
+    Effect.gen(function* () {
+      yield* refused("a", { memory: "9 GiB" }, "memory", "this host has 8 GiB")
+      yield* refused("a", { cpus: 5 }, "cpus", "this host has 4")
+    })
+  )
+
+  it.effect("refuses processors, networks and ports that make no sense", () =>
+    Effect.gen(function* () {
+      yield* refused("a", { cpus: 0 }, "cpus", "whole number")
+      yield* refused("a", { cpus: 1.5 }, "cpus", "whole number")
+      yield* refused("a", { vlans: [0] }, "vlans", "1 to 254")
+      yield* refused("a", { vlans: [1, 1] }, "vlans", "twice")
+      yield* refused("a", { forwards: [{ hostPort: 80, guestPort: 70000 }] }, "forwards", "70000")
+    })
+  )
+
+  it.effect("refuses names that differ only in case", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(MachineSpec.checkAll({ web: { image }, Web: { image } }))
+      assert.include(error.message, 'differs from "web" only in case')
+    })
+  )
+
+  it.effect("accepts no machines at all", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* MachineSpec.checkAll({}), [])
+    })
+  )
+})
