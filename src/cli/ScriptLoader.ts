@@ -101,7 +101,9 @@ const describeExport = (exported: unknown): string =>
       : "an array that holds something else than tests"
     : exported === null || exported === undefined
       ? String(exported)
-      : `a ${typeof exported}`
+      : typeof exported === "object"
+        ? "an object"
+        : `a ${typeof exported}`
 
 /** How a text becomes a module that exports an Effect. Each leaves the text on the lines it is on. */
 const readings = [

@@ -1,0 +1,58 @@
+/**
+ * `vmtest eval 'EXPRESSION'` and `vmtest eval-file FILE`: one program with a driver, and what it gives on stdout.
+ *
+ * @since 0.1.0
+ */
+import { inspect } from "node:util"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type * as Path from "effect/Path"
+import { Reporter } from "../driver/RunEvent.ts"
+import type { TestCase } from "../driver/TestCase.ts"
+import * as TerminalReport from "../report/TerminalReport.ts"
+import type { Invocation, RunOptions } from "./CommandLine.ts"
+import * as ExitCode from "./ExitCode.ts"
+import * as Host from "./Host.ts"
+import type { ScriptError } from "./ScriptError.ts"
+import * as ScriptLoader from "./ScriptLoader.ts"
+import { complain, type Work } from "./Subcommand.ts"
+
+/** Text as it is, with a line end; nothing for undefined; other values as Node shows them. */
+const show = (value: unknown): Effect.Effect<void> => {
+  if (value === undefined) return Effect.void
+  const text = typeof value === "string" ? value : inspect(value, { depth: 6 })
+  return Effect.sync(() => void process.stdout.write(text === "" || text.endsWith("\n") ? text : `${text}\n`))
+}
+
+/** What is told of a program is its value; that it passed goes without saying. */
+const withoutSuccess = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.updateService(
+    effect,
+    Reporter,
+    (report) => (event) =>
+      event._tag === "TestStarted" || (event._tag === "TestEnded" && event.result.status === "passed")
+        ? Effect.void
+        : report(event)
+  )
+
+const evaluate = (
+  load: Effect.Effect<TestCase, ScriptError, FileSystem.FileSystem | Path.Path>,
+  options: RunOptions
+): Work =>
+  Effect.gen(function* () {
+    const [result] = yield* Host.runTests([yield* load], { jobs: 1, options }).pipe(withoutSuccess)
+    if (result?.status !== "passed") return ExitCode.failed
+    yield* show(result.value)
+    return ExitCode.passed
+  }).pipe(
+    Effect.provide(TerminalReport.layer(options)),
+    Effect.catch((error) => Effect.as(complain(error.message), ExitCode.unusable))
+  )
+
+/** Runs the expression. */
+export const expression = ({ expression, options }: Extract<Invocation, { readonly _tag: "Eval" }>): Work =>
+  evaluate(ScriptLoader.loadExpression(expression), options)
+
+/** Runs the file's program. */
+export const file = ({ file, options }: Extract<Invocation, { readonly _tag: "EvalFile" }>): Work =>
+  evaluate(ScriptLoader.loadProgramFile(file), options)

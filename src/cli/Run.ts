@@ -1,0 +1,54 @@
+/**
+ * `vmtest run SCRIPT…`: load every script, and only when all of them can be used run their tests.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type * as Path from "effect/Path"
+import type { TestCase } from "../driver/TestCase.ts"
+import * as TerminalReport from "../report/TerminalReport.ts"
+import type { Invocation } from "./CommandLine.ts"
+import * as ExitCode from "./ExitCode.ts"
+import * as Host from "./Host.ts"
+import type { ScriptError } from "./ScriptError.ts"
+import * as ScriptLoader from "./ScriptLoader.ts"
+import { complain, print, type Work } from "./Subcommand.ts"
+
+type Loaded = ReadonlyArray<TestCase>
+
+/** The tests of all scripts, in their order; or every script's problem said, and nothing. */
+export const loadAll: (
+  scripts: ReadonlyArray<string>
+) => Effect.Effect<Loaded | undefined, never, FileSystem.FileSystem | Path.Path> = Effect.fnUntraced(function* (
+  scripts: ReadonlyArray<string>
+) {
+  const [problems, tests]: [ReadonlyArray<ScriptError>, ReadonlyArray<Loaded>] = yield* Effect.partition(
+    scripts,
+    ScriptLoader.load
+  )
+  for (const problem of problems) yield* complain(problem.message)
+  return problems.length === 0 ? tests.flat() : undefined
+})
+
+/** Does it. Exit code 2 also when no test has a name that was asked for. */
+export const run = Effect.fnUntraced(function* (
+  invocation: Extract<Invocation, { readonly _tag: "Run" }>
+): Effect.fn.Return<ExitCode.ExitCode, never, Effect.Services<Work>> {
+  const all = yield* loadAll(invocation.scripts)
+  if (all === undefined) return ExitCode.unusable
+  const { names, timeout } = invocation
+  const tests = all
+    .filter((test) => names.length === 0 || names.some((name) => test.name.includes(name)))
+    .map((test) => (timeout === undefined ? test : { ...test, timeout }))
+  if (tests.length === 0) {
+    yield* complain(`no test has a name with ${names.map((name) => JSON.stringify(name)).join(" or ")} in it`)
+    return ExitCode.unusable
+  }
+  return yield* Host.runTests(tests, { jobs: invocation.jobs, options: invocation.options }).pipe(
+    Effect.tap((results) => print(TerminalReport.summary(results))),
+    Effect.map((results) => (results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed)),
+    Effect.provide(TerminalReport.layer(invocation.options)),
+    Effect.catch((error) => Effect.as(complain(error.message), ExitCode.unusable))
+  )
+})

@@ -1,0 +1,56 @@
+import { spawnSync } from "node:child_process"
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
+
+const setup = fileURLToPath(new URL("../../scripts/setup.mjs", import.meta.url))
+
+/** A machine with nothing but Node and what a test adds. */
+let bin = ""
+beforeEach(() => {
+  bin = mkdtempSync(join(tmpdir(), "vmtest-setup-"))
+  symlinkSync(process.execPath, join(bin, "node"))
+  symlinkSync("/usr/bin/env", join(bin, "env"))
+})
+afterEach(() => rmSync(bin, { recursive: true, force: true }))
+
+const run = (...args: Array<string>) =>
+  spawnSync(join(bin, "node"), [setup, ...args], { encoding: "utf8", env: { PATH: bin, HOME: bin } })
+
+const program = (name: string, script: string) =>
+  writeFileSync(join(bin, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+
+describe("set-up on a machine that lacks packages", () => {
+  it("without apt says what to install, and stops", () => {
+    const { status, stderr, stdout } = run()
+    assert.strictEqual(status, 1)
+    assert.match(stdout, /lacks:\n(setup: {3}.*\n)*setup: {3}qemu-system-x86 \(the hypervisor\)\n/)
+    assert.match(stderr, /no apt-get here\. Install .*qemu-system-x86, .*mmdebstrap/)
+    assert.notInclude(stderr, "erlang")
+  })
+
+  it("with --test also wants what only the tests need", () => {
+    assert.include(run("--test").stderr, "erlang-base")
+  })
+
+  it.skipIf(process.getuid?.() !== 0)("as root refreshes apt's lists, then installs, having said so first", () => {
+    program("apt-get", `echo "apt-get $*" >> ${bin}/calls`)
+    const { status, stderr, stdout } = run()
+    const calls = readFileSync(join(bin, "calls"), "utf8").trimEnd().split("\n")
+    assert.strictEqual(calls[0], "apt-get -q -y update")
+    assert.match(calls[1] ?? "", /^apt-get -q -y install --no-install-recommends .*qemu-system-x86/)
+    assert.isBelow(stdout.indexOf("lacks:"), stdout.indexOf("apt-get"))
+    // This apt-get installed nothing.
+    assert.strictEqual(status, 1)
+    assert.match(stderr, /still not found: .*qemu-system-x86/)
+  })
+
+  it.skipIf(process.getuid?.() !== 0)("stops when apt cannot install", () => {
+    program("apt-get", "exit 100")
+    const { status, stderr } = run()
+    assert.strictEqual(status, 1)
+    assert.include(stderr, "apt-get could not install")
+  })
+})
