@@ -9,18 +9,21 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Completed, ExitStatus, HostProcess, Output, PipeFailed, SpawnOptions } from "../HostProcess.ts"
 
+const check = 'ulimit -c 0; [ "$PPID" = "$1" ] || exit 125; shift'
+
 /**
  * Runs as `sh -c guard vmtest <our pid> <command> <args…>`, already with the death signal set. If we died before it was
- * set, the parent is another process by now, and nothing may start.
+ * set, the parent is another process by now, and nothing may start. A program that crashes leaves no core file: that of a
+ * hypervisor would hold all of its guest's memory.
  */
-const guard = '[ "$PPID" = "$1" ] || exit 125; shift; exec "$@"'
+const guard = `${check}; exec "$@"`
 
 /**
  * As `guard`, with a watcher in the group that kills all of it when the pipe on descriptor 3 reaches its end, which it
  * does when we are gone. The watcher ignores SIGTERM so that it outlives a grace.
  */
 const groupGuard =
-  '[ "$PPID" = "$1" ] || exit 125; shift; ' +
+  `${check}; ` +
   "(trap '' TERM INT HUP; exec </dev/null >/dev/null 2>&1; read -r _ <&3; kill -KILL 0) & " +
   'exec 3<&-; exec "$@"'
 

@@ -1,0 +1,171 @@
+/**
+ * A guest's serial console: read as it comes, kept in a file, and given to any number of readers.
+ *
+ * The file is the one source for all: a reader that is slow reads old bytes from it, so nothing is dropped, nothing is
+ * seen twice, and memory stays flat however much a guest prints.
+ */
+import * as Fs from "node:fs"
+import type { Readable } from "node:stream"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+
+/** How much of the end is kept in memory, for errors. */
+const tailBytes = 64 * 1024
+/** How much a reader takes from the file at once. */
+const blockBytes = 64 * 1024
+
+export interface ConsoleLog {
+  readonly log: Effect.Effect<string>
+  readonly tail: (lines: number) => Effect.Effect<string>
+  readonly stream: Stream.Stream<string>
+  /** Resolves when the guest's side is closed and all of it is in the file. */
+  readonly ended: Effect.Effect<void>
+}
+
+/**
+ * Keeps what comes from `source` at the end of `file` until the scope closes.
+ *
+ * Fails with a reason if the file cannot be written. A disk that fills up later loses the file's rest, never the tail.
+ */
+export const make: (source: Readable, file: string) => Effect.Effect<ConsoleLog, string, Scope.Scope> =
+  Effect.fnUntraced(function* (source: Readable, file: string) {
+    const fd = yield* Effect.acquireRelease(
+      Effect.try({
+        try: () => Fs.openSync(file, "a+", 0o600),
+        catch: (error) => (error instanceof Error ? error.message : String(error))
+      }),
+      (fd) => Effect.sync(() => Fs.closeSync(fd))
+    )
+    const state = new State(fd, file, Fs.fstatSync(fd).size)
+    const onData = (bytes: Buffer) => state.append(bytes)
+    const onEnd = () => state.end()
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        source.on("data", onData)
+        source.once("close", onEnd)
+        if (source.closed) onEnd()
+      }),
+      () =>
+        Effect.sync(() => {
+          source.off("data", onData)
+          source.off("close", onEnd)
+          state.close()
+        })
+    )
+    return {
+      log: Effect.sync(() => state.all().toString("utf8")),
+      tail: (lines) => Effect.sync(() => lastLines(state.tail().toString("utf8"), lines)),
+      stream: streamOf(state),
+      ended: Deferred.await(state.ended)
+    }
+  })
+
+class State {
+  /** Where in the file this console's bytes begin: an earlier boot may have left its own. */
+  readonly start: number
+  readonly ended = Deferred.makeUnsafe<void>()
+  written: number
+  private readonly fd: number
+  private readonly file: string
+  private open = true
+  private closed = false
+  private full = false
+  private recent: Array<Buffer> = []
+  private recentBytes = 0
+  private waiting: Array<() => void> = []
+
+  constructor(fd: number, file: string, start: number) {
+    this.fd = fd
+    this.file = file
+    this.start = start
+    this.written = start
+  }
+
+  append(bytes: Buffer): void {
+    this.recent.push(bytes)
+    this.recentBytes += bytes.length
+    while (this.recentBytes - (this.recent[0]?.length ?? 0) >= tailBytes) {
+      this.recentBytes -= this.recent.shift()?.length ?? 0
+    }
+    if (!this.full) {
+      const wrote = Effect.runSyncExit(Effect.try(() => writeAll(this.fd, bytes)))
+      if (wrote._tag === "Success") this.written += bytes.length
+      else this.full = true
+    }
+    this.wake()
+  }
+
+  end(): void {
+    if (!this.open) return
+    this.open = false
+    Deferred.doneUnsafe(this.ended, Effect.void)
+    this.wake()
+  }
+
+  close(): void {
+    this.closed = true
+    this.end()
+  }
+
+  tail(): Buffer {
+    return Buffer.concat(this.recent)
+  }
+
+  /** By its path, for the descriptor does not outlive the scope; where the file is gone too, the tail is left. */
+  all(): Buffer {
+    const got = Effect.runSyncExit(Effect.try(() => Fs.readFileSync(this.file).subarray(this.start, this.written)))
+    return got._tag === "Success" ? got.value : this.tail()
+  }
+
+  /** Nothing once the scope has closed. */
+  read(position: number): Buffer {
+    if (this.closed) return Buffer.alloc(0)
+    const block = Buffer.allocUnsafe(Math.min(blockBytes, this.written - position))
+    return block.subarray(0, Fs.readSync(this.fd, block, 0, block.length, position))
+  }
+
+  /** Resumes when there is more than `position`, with false when there never will be. */
+  more(position: number): Effect.Effect<boolean> {
+    return Effect.callback<boolean>((resume) => {
+      const look = () => {
+        if (this.closed) resume(Effect.succeed(false))
+        else if (this.written > position) resume(Effect.succeed(true))
+        else if (!this.open) resume(Effect.succeed(false))
+        else this.waiting.push(look)
+      }
+      look()
+      return Effect.sync(() => {
+        this.waiting = this.waiting.filter((waiter) => waiter !== look)
+      })
+    })
+  }
+
+  private wake(): void {
+    for (const look of this.waiting.splice(0)) look()
+  }
+}
+
+const writeAll = (fd: number, bytes: Buffer): void => {
+  for (let offset = 0; offset < bytes.length; ) offset += Fs.writeSync(fd, bytes, offset)
+}
+
+const streamOf = (state: State): Stream.Stream<string> =>
+  Stream.unwrap(
+    Effect.sync(() => {
+      // A character may be split between two blocks; the decoder keeps its first half.
+      const decoder = new TextDecoder()
+      return Stream.unfold(state.start, (position) =>
+        Effect.map(state.more(position), (more) => {
+          if (!more) return undefined
+          const block = state.read(position)
+          return [decoder.decode(block, { stream: true }), position + block.length] as const
+        })
+      )
+    })
+  )
+
+/** The last `count` lines of a console, carriage returns and trailing blank lines left out. */
+export const lastLines = (text: string, count: number): string =>
+  text.replaceAll("\r", "").trimEnd().split("\n").slice(-count).join("\n")

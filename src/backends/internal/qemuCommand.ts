@@ -1,0 +1,141 @@
+/**
+ * QEMU's command line, as data: the same machine and places always give the same words, in the same order.
+ *
+ * What was measured on an emulated q35 stands beside the option it decided.
+ */
+import type { AcceleratorName } from "../Accelerator.ts"
+import type { MachineShape } from "../Backend.ts"
+
+/** Where a machine's memory lives. A file can be shared with, and copied for, other machines. */
+export type Memory =
+  | { readonly _tag: "Anonymous" }
+  | { readonly _tag: "File"; readonly path: string; readonly share: boolean }
+
+/** The unix sockets of a machine; QEMU listens on each. */
+export interface Sockets {
+  readonly qmp: string
+  /** `ports[i]` is the virtio-serial port named `vmtest.<i>`. */
+  readonly ports: ReadonlyArray<string>
+}
+
+export interface Plan {
+  readonly shape: MachineShape
+  readonly accelerator: AcceleratorName
+  readonly sockets: Sockets
+  readonly memory: Memory
+  /** More words for the end of the command line. */
+  readonly extra: ReadonlyArray<string>
+}
+
+/** The bootstrap port and thirty for commands. Port 0 of a bus is reserved for consoles, hence one more on the bus. */
+export const portCount = 31
+
+/** Every PCI device has a slot of its own on the root bus: 32, less the chipset's, the disk, rng, serial and eth0. */
+export const maximumNetworks = 24
+
+/** `sun_path` has 108 bytes, one of them for the final NUL. */
+export const longestSocketPath = 107
+
+const mebibyte = 1024 * 1024
+
+/** QEMU wants whole mebibytes to be on the safe side of every page size. */
+export const roundMemory = (bytes: number): number => Math.ceil(bytes / mebibyte) * mebibyte
+
+export const socketsIn = (directory: string): Sockets => ({
+  qmp: `${directory}/qmp`,
+  ports: Array.from({ length: portCount }, (_, index) => `${directory}/p${index}`)
+})
+
+/** In QEMU's option strings a comma ends a value; two stand for one. */
+const escape = (value: string): string => value.replaceAll(",", ",,")
+
+/** The words after the program's name. */
+export const command = (plan: Plan): ReadonlyArray<string> => [
+  ...["-name", `guest=${escape(plan.shape.name)}`],
+  // Nothing but what is named here: no default disk, display, monitor or configuration file.
+  ...["-no-user-config", "-nodefaults", "-display", "none"],
+  ...machine(plan),
+  ...boot(plan.shape),
+  ...(plan.shape.allowReboot ? [] : ["-no-reboot"]),
+  ...console,
+  ...["-chardev", `socket,id=qmp,path=${escape(plan.sockets.qmp)},server=on,wait=off`],
+  ...["-mon", "chardev=qmp,mode=control"],
+  ...["-device", "virtio-rng-pci"],
+  ...root(plan.shape),
+  ...ports(plan.sockets),
+  ...userNetwork(plan.shape),
+  ...networks(plan.shape),
+  ...plan.extra
+]
+
+const machine = ({ accelerator, memory, shape }: Plan): ReadonlyArray<string> => [
+  ...["-machine", "q35,vmport=off,memory-backend=memory"],
+  ...["-accel", accelerator === "tcg" ? "tcg,thread=multi" : "kvm"],
+  ...["-cpu", accelerator === "tcg" ? "max" : "host"],
+  ...["-smp", `${shape.cpus}`],
+  ...["-m", `${roundMemory(shape.memory) / mebibyte}M`],
+  ...["-object", memoryBackend(memory, roundMemory(shape.memory))]
+]
+
+const memoryBackend = (memory: Memory, size: number): string =>
+  memory._tag === "Anonymous"
+    ? `memory-backend-ram,id=memory,size=${size}`
+    : `memory-backend-file,id=memory,size=${size},mem-path=${escape(memory.path)},share=${memory.share ? "on" : "off"}`
+
+const boot = ({ image }: MachineShape): ReadonlyArray<string> => [
+  ...["-kernel", image.kernel],
+  ...["-initrd", image.initrd],
+  ...["-append", `console=ttyS0 ${image.cmdline}`.trim()]
+]
+
+/** Standard input and output are the serial console: there from the first byte, held up rather than dropped when full. */
+const console: ReadonlyArray<string> = [
+  ...["-chardev", "stdio,id=console,signal=off"],
+  ...["-device", "isa-serial,chardev=console"]
+]
+
+const root = ({ image }: MachineShape): ReadonlyArray<string> =>
+  image.root === undefined
+    ? []
+    : [
+        ...["-blockdev", `driver=raw,node-name=root,read-only=on,file.driver=file,file.filename=${escape(image.root)}`],
+        ...["-device", "virtio-blk-pci,drive=root"]
+      ]
+
+const ports = (sockets: Sockets): ReadonlyArray<string> => [
+  ...["-device", `virtio-serial-pci,id=ports,max_ports=${sockets.ports.length + 1}`],
+  ...sockets.ports.flatMap((path, index) => [
+    ...["-chardev", `socket,id=port${index},path=${escape(path)},server=on,wait=off`],
+    ...["-device", `virtserialport,bus=ports.0,nr=${index + 1},chardev=port${index},name=vmtest.${index}`]
+  ])
+]
+
+/** `romfile=`: no network boot code for the firmware to look at. */
+const card = (netdev: string, mac: string): ReadonlyArray<string> => [
+  "-device",
+  `virtio-net-pci,id=card-${netdev},netdev=${netdev},mac=${mac},romfile=`
+]
+
+/** Each user network is its own, so one address does for all. */
+const userMac = "52:54:00:12:00:01"
+
+/** eth0: no way out unless asked for, and the way in for forwarded ports, from this host only. */
+const userNetwork = (shape: MachineShape): ReadonlyArray<string> => [
+  "-netdev",
+  [
+    `user,id=user,restrict=${shape.internet ? "off" : "on"}`,
+    ...shape.forwards.map(
+      ({ guestPort, hostPort, protocol }) => `hostfwd=${protocol}:127.0.0.1:${hostPort}-:${guestPort}`
+    )
+  ].join(","),
+  ...card("user", userMac)
+]
+
+/** The id of a VLAN's card, as `set_link` wants it. */
+export const cardId = (vlan: number): string => `card-vlan${vlan}`
+
+const networks = (shape: MachineShape): ReadonlyArray<string> =>
+  shape.networks.flatMap(({ mac, socket, vlan }) => [
+    ...["-netdev", `vde,id=vlan${vlan},sock=${escape(socket)}`],
+    ...card(`vlan${vlan}`, mac)
+  ])

@@ -1,0 +1,152 @@
+/** One QEMU: its process, console, control channel and end, all in one scope. */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { HostProcess as Process } from "../../host/HostProcess.ts"
+import * as HostProcess from "../../host/HostProcess.ts"
+import type { QmpService } from "../../transport/Qmp.ts"
+import * as Qmp from "../../transport/Qmp.ts"
+import * as Shell from "../../transport/Shell.ts"
+import type { AcceleratorName } from "../Accelerator.ts"
+import type { Console, Hypervisor, MachineExit, MachineShape } from "../Backend.ts"
+import type { BackendError } from "../BackendError.ts"
+import { StartFailed } from "../BackendError.ts"
+import type { ConsoleLog } from "./consoleLog.ts"
+import * as consoleLog from "./consoleLog.ts"
+import { cardId, command, type Sockets, socketsIn } from "./qemuCommand.ts"
+
+export interface Settings {
+  readonly program: string
+  readonly accelerator: AcceleratorName
+  readonly extraArguments: ReadonlyArray<string>
+  readonly timeScale: number
+}
+
+/** QEMU listens within a tenth of a second; a host that is short of memory takes its time. */
+const controlTimeout = Duration.seconds(30)
+const bootTimeout = Duration.minutes(5)
+/** How many lines of the console go into errors. */
+const evidence = 30
+
+export const start: (shape: MachineShape, settings: Settings) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> =
+  Effect.fnUntraced(function* (shape, settings) {
+    const sockets = yield* Effect.acquireRelease(
+      Effect.sync(() => socketsIn(shape.directory)),
+      removeSockets
+    )
+    const stderrFile = Path.join(shape.directory, "qemu.log")
+    const process = yield* HostProcess.spawn({
+      name: `${shape.name}'s QEMU`,
+      command: settings.program,
+      args: command({
+        shape,
+        sockets,
+        accelerator: settings.accelerator,
+        memory: { _tag: "Anonymous" },
+        extra: settings.extraArguments
+      }),
+      cwd: shape.directory,
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: { file: stderrFile },
+      // There is nothing in a machine that a slower end would save.
+      grace: 0
+    })
+    const failed = (reason: string) =>
+      new StartFailed({ machine: shape.name, backend: "qemu", reason, output: endOf(stderrFile) })
+    const stdout = process.streams.stdout
+    if (stdout === null) return yield* failed("it has no console")
+    const log = yield* consoleLog
+      .make(stdout, Path.join(shape.directory, "console.log"))
+      .pipe(Effect.mapError((reason) => failed(`the console's log cannot be written: ${reason}`)))
+    const exited = yield* watchExit(process, log, stderrFile)
+    const control = yield* Qmp.make({ machine: shape.name, socket: sockets.qmp }).pipe(
+      Effect.mapError((error) => failed(error.message)),
+      Effect.timeoutOrElse({
+        duration: Duration.times(controlTimeout, settings.timeScale),
+        orElse: () => Effect.fail(failed("its control channel does not answer"))
+      }),
+      Effect.raceFirst(
+        Effect.flatMap(Deferred.await(exited), (exit) =>
+          Effect.fail(
+            failed(`it ended with ${HostProcess.describeStatus({ ...exit, signal: process.status()?.signal })}`)
+          )
+        )
+      )
+    )
+    return hypervisor({ shape, settings, sockets, process, log, exited, control })
+  })
+
+/** QEMU removes its own only when it ends in peace. */
+const removeSockets = ({ ports, qmp }: Sockets) =>
+  Effect.sync(() => {
+    for (const path of [qmp, ...ports]) Fs.rmSync(path, { force: true })
+  })
+
+const endOf = (file: string): string => {
+  const read = Effect.runSyncExit(Effect.try(() => Fs.readFileSync(file, "utf8")))
+  return read._tag === "Success" ? read.value.slice(-4000).trim() : ""
+}
+
+/** The end is complete when the process is gone and what it left in the console's pipe has been read. */
+const watchExit = Effect.fnUntraced(function* (process: Process, log: ConsoleLog, stderrFile: string) {
+  const exited = yield* Deferred.make<MachineExit>()
+  yield* Effect.gen(function* () {
+    const { exitCode, signal } = yield* process.exited
+    yield* Effect.timeoutOption(log.ended, "1 second")
+    const consoleTail = yield* log.tail(evidence)
+    yield* Deferred.succeed(exited, { exitCode, signal, consoleTail, stderr: endOf(stderrFile) })
+  }).pipe(Effect.forkScoped)
+  return exited
+})
+
+interface Parts {
+  readonly shape: MachineShape
+  readonly settings: Settings
+  readonly sockets: Sockets
+  readonly process: Process
+  readonly log: ConsoleLog
+  readonly exited: Deferred.Deferred<MachineExit>
+  readonly control: QmpService
+}
+
+const hypervisor = ({ control, exited, log, process, settings, shape, sockets }: Parts): Hypervisor => {
+  const [bootstrap = "", ...ports] = sockets.ports
+  const run = (name: string, args?: Readonly<Record<string, unknown>>) => Effect.asVoid(control.execute(name, args))
+  const console: Console = {
+    log: log.log,
+    tail: log.tail,
+    stream: log.stream,
+    write: (text) =>
+      process
+        .write(text)
+        .pipe(
+          Effect.mapError(
+            ({ reason }) =>
+              new Qmp.QmpError({ machine: shape.name, command: "console", class: "ConsoleClosed", desc: reason })
+          )
+        )
+  }
+  return {
+    name: shape.name,
+    pid: process.pid,
+    shell: Shell.make({
+      machine: shape.name,
+      channel: { _tag: "VirtioPorts", bootstrap, ports },
+      bootTimeout: Duration.times(bootTimeout, settings.timeScale),
+      consoleTail: log.tail(evidence)
+    }),
+    control,
+    console,
+    exited: Deferred.await(exited),
+    kill: Effect.andThen(process.kill("SIGKILL"), Effect.asVoid(Deferred.await(exited))),
+    powerdown: run("system_powerdown"),
+    reset: run("system_reset"),
+    pause: run("stop"),
+    resume: run("cont"),
+    setLink: (vlan, up) => run("set_link", { name: cardId(vlan), up })
+  }
+}
