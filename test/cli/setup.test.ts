@@ -7,6 +7,8 @@ import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
 
 const setup = fileURLToPath(new URL("../../scripts/setup.mjs", import.meta.url))
 
+const isRoot = process.getuid?.() === 0
+
 /** A machine with nothing but Node and what a test adds. */
 let bin = ""
 beforeEach(() => {
@@ -35,7 +37,8 @@ describe("set-up on a machine that lacks packages", () => {
     assert.include(run("--test").stderr, "erlang-base")
   })
 
-  it.skipIf(process.getuid?.() !== 0)("as root refreshes apt's lists, then installs, having said so first", () => {
+  it("as root refreshes apt's lists, then installs, having said so first", ({ skip }) => {
+    skip(!isRoot, "only root installs without sudo")
     program("apt-get", `echo "apt-get $*" >> ${bin}/calls`)
     const { status, stderr, stdout } = run()
     const calls = readFileSync(join(bin, "calls"), "utf8").trimEnd().split("\n")
@@ -47,7 +50,8 @@ describe("set-up on a machine that lacks packages", () => {
     assert.match(stderr, /still not found: .*qemu-system-x86/)
   })
 
-  it.skipIf(process.getuid?.() !== 0)("stops when apt cannot install", () => {
+  it("stops when apt cannot install", ({ skip }) => {
+    skip(!isRoot, "only root installs without sudo")
     program("apt-get", "exit 100")
     const { status, stderr } = run()
     assert.strictEqual(status, 1)
