@@ -1,0 +1,158 @@
+/**
+ * `vmtest doctor`: what this host can do, and the command that mends what is missing.
+ *
+ * @since 0.1.0
+ */
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as ByteSize from "effect/ByteSize"
+import * as Effect from "effect/Effect"
+import * as Accelerator from "../backends/Accelerator.ts"
+import * as Cache from "../host/Cache.ts"
+import * as HostProcess from "../host/HostProcess.ts"
+import type { Invocation } from "./CommandLine.ts"
+import * as ExitCode from "./ExitCode.ts"
+import * as Host from "./Host.ts"
+import requirements from "./requirements.json" with { type: "json" }
+import { print, type Work } from "./Subcommand.ts"
+
+/** One thing that was looked at. */
+export interface Finding {
+  readonly what: string
+  /** `limited`: it works, with the drawback that `detail` names. `missing`: some or all of vmtest does not work. */
+  readonly state: "ok" | "limited" | "missing"
+  /** What is there, or why it is not. */
+  readonly detail: string
+  /** The Debian package that brings it. */
+  readonly package?: string
+  /** A command that mends it, for what a package does not. */
+  readonly mend?: string
+}
+
+const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(Math.floor(bytes)))
+
+const node: Effect.Effect<ReadonlyArray<Finding>> = Effect.sync(() => [
+  { what: "node", state: "ok", detail: process.version },
+  {
+    what: "host",
+    state: "ok",
+    detail: `${Os.availableParallelism()} processors, ${size(Os.totalmem())} of memory, ${size(Os.freemem())} free`
+  }
+])
+
+const hypervisor: Effect.Effect<ReadonlyArray<Finding>> = Host.findings({ refresh: true }).pipe(
+  Effect.map(
+    ({ accelerator, qemu }): ReadonlyArray<Finding> => [
+      { what: "hypervisor qemu", state: "ok", detail: `${qemu.version}, ${qemu.path}` },
+      {
+        what: "accelerator",
+        state: accelerator.name === "kvm" ? "ok" : "limited",
+        detail:
+          accelerator.name === "kvm"
+            ? `kvm: ${accelerator.reason}`
+            : `tcg, emulation, several times slower than hardware: ${accelerator.reason}`,
+        ...(/group kvm/.test(accelerator.reason)
+          ? { mend: `sudo usermod -aG kvm ${Os.userInfo().username}   # then log in again` }
+          : {})
+      }
+    ]
+  ),
+  Effect.catch((error) =>
+    Effect.succeed<ReadonlyArray<Finding>>([{ what: "hypervisor qemu", state: "missing", detail: error.message }])
+  )
+)
+
+const tools: Effect.Effect<ReadonlyArray<Finding>> = Effect.forEach(requirements, (item) =>
+  item.program === undefined
+    ? Effect.sync(
+        (): Finding =>
+          Fs.existsSync(item.file)
+            ? { what: item.package, state: "ok", detail: item.file }
+            : { what: item.package, state: "missing", detail: `needed for ${item.why}`, package: item.package }
+      )
+    : HostProcess.locate(item.program).pipe(
+        Effect.match({
+          onSuccess: (path): Finding => ({ what: item.program, state: "ok", detail: path }),
+          onFailure: (): Finding => ({
+            what: item.program,
+            state: "missing",
+            detail: `needed for ${item.why}`,
+            package: item.package
+          })
+        })
+      )
+)
+
+/** Building a Debian image takes a root user of its own: the real one, or one in a user namespace. */
+const namespaces: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function* () {
+  if (process.getuid?.() === 0) return [{ what: "image builds", state: "ok", detail: "as root" }]
+  const tried = yield* HostProcess.run({
+    command: "unshare",
+    args: ["--user", "--map-auto", "--map-root-user", "true"]
+  })
+  if (tried.exitCode === 0) return [{ what: "image builds", state: "ok", detail: "in a user namespace" }]
+  return [
+    {
+      what: "image builds",
+      state: "limited",
+      detail: `Debian images cannot be built by this user: ${tried.stderr.trim()}`,
+      mend: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${Os.userInfo().username}`
+    }
+  ]
+}).pipe(
+  Effect.timeoutOption("5 seconds"),
+  Effect.match({
+    onSuccess: (found): ReadonlyArray<Finding> =>
+      found._tag === "Some" ? (found.value as ReadonlyArray<Finding>) : [],
+    onFailure: (): ReadonlyArray<Finding> => []
+  })
+)
+
+const cache: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function* () {
+  const folder = yield* Cache.folder("images")
+  const images = yield* Host.images
+  const space = Fs.statfsSync(folder)
+  const total = images.reduce((sum, image) => sum + image.bytes, 0)
+  const detail = `${images.length} images, ${size(total)}, in ${folder}; ${size(space.bavail * space.bsize)} free`
+  return [{ what: "image cache", state: "ok", detail }] satisfies ReadonlyArray<Finding>
+}).pipe(
+  Effect.catch((error) =>
+    Effect.succeed<ReadonlyArray<Finding>>([{ what: "image cache", state: "missing", detail: error.message }])
+  )
+)
+
+/** Looks at everything. */
+export const examine: Effect.Effect<ReadonlyArray<Finding>> = Effect.all([node, hypervisor, tools, namespaces, cache], {
+  concurrency: "unbounded"
+}).pipe(Effect.map((groups) => groups.flat()))
+
+const marks = { ok: "✔", limited: "!", missing: "✘" } as const
+
+/** The commands that mend what was found, apt's first. */
+export const mends = (findings: ReadonlyArray<Finding>): ReadonlyArray<string> => {
+  const packages = findings.flatMap((finding) => finding.package ?? [])
+  const sudo = process.getuid?.() === 0 ? "" : "sudo "
+  const apt = `${sudo}apt-get update && ${sudo}apt-get install --no-install-recommends ${packages.join(" ")}`
+  return [...(packages.length > 0 ? [apt] : []), ...findings.flatMap((finding) => finding.mend ?? [])]
+}
+
+/** Tells it. Exit code 1 when something is missing. */
+export const doctor = Effect.fnUntraced(function* ({
+  json
+}: Extract<Invocation, { readonly _tag: "Doctor" }>): Effect.fn.Return<
+  ExitCode.ExitCode,
+  never,
+  Effect.Services<Work>
+> {
+  const findings = yield* examine
+  const commands = mends(findings)
+  const usable = findings.every(({ state }) => state !== "missing")
+  if (json) {
+    yield* print(JSON.stringify({ usable, findings, mend: commands }, null, 2))
+  } else {
+    const width = Math.max(...findings.map(({ what }) => what.length))
+    for (const { detail, state, what } of findings) yield* print(`${marks[state]} ${what.padEnd(width)}  ${detail}`)
+    if (commands.length > 0) yield* print(["", "To mend it:", ...commands.map((command) => `  ${command}`)].join("\n"))
+  }
+  return usable ? ExitCode.passed : ExitCode.failed
+})
