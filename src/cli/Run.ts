@@ -23,7 +23,7 @@ export const loadAll: (
 ) => Effect.Effect<Loaded | undefined, never, FileSystem.FileSystem | Path.Path> = Effect.fnUntraced(function* (
   scripts: ReadonlyArray<string>
 ) {
-  const [problems, tests]: [ReadonlyArray<ScriptError>, ReadonlyArray<Loaded>] = yield* Effect.partition(
+  const [tests, problems]: [ReadonlyArray<Loaded>, ReadonlyArray<ScriptError>] = yield* Effect.partition(
     scripts,
     ScriptLoader.load
   )

@@ -82,5 +82,22 @@ export class NoTests extends Schema.TaggedError<NoTests>()("NoTests", {
   }
 }
 
+/** A bundled script cannot be written to the temporary folder. */
+export class TemporaryFolderUnwritable extends Schema.TaggedError<TemporaryFolderUnwritable>()(
+  "TemporaryFolderUnwritable",
+  { folder: Schema.String, reason: Schema.String }
+) {
+  override get message() {
+    return `cannot write to the temporary folder ${this.folder}: ${this.reason} (TMPDIR chooses another)`
+  }
+}
+
 /** Any reason why a script cannot be used. */
-export type ScriptError = NoSuchScript | ScriptSyntaxError | UnresolvedImport | NoDefaultExport | ScriptThrew | NoTests
+export type ScriptError =
+  | NoSuchScript
+  | ScriptSyntaxError
+  | UnresolvedImport
+  | NoDefaultExport
+  | ScriptThrew
+  | NoTests
+  | TemporaryFolderUnwritable

@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import * as Os from "node:os"
 import { pathToFileURL } from "node:url"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -35,10 +36,16 @@ const toScriptError = (script: string, text: string, isScript: (file: string) =>
     : new ScriptError.ScriptSyntaxError({ script, place, problem: message.text })
 }
 
+const unwritable = <A, R>(effect: Effect.Effect<A, PlatformError.PlatformError, R>) =>
+  Effect.mapError(
+    effect,
+    (error) => new ScriptError.TemporaryFolderUnwritable({ folder: Os.tmpdir(), reason: error.reason._tag })
+  )
+
 const importDefault = Effect.fnUntraced(function* (script: string, text: string, source: Bundle.Source) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const folder = yield* fs.makeTempDirectoryScoped({ prefix: "vmtest-script-" })
+  const folder = yield* fs.makeTempDirectoryScoped({ prefix: "vmtest-script-" }).pipe(unwritable)
   const outfile = path.join(folder, "script.mjs")
   yield* Bundle.bundle(source, outfile).pipe(
     Effect.mapError(toScriptError(script, text, (file) => path.resolve(file) === source.path))
@@ -127,11 +134,12 @@ const toModule = Effect.fnUntraced(function* (text: string) {
 const scopeNames = "driver, Effect, Image, vmtestDriver, vmtestRun"
 
 const loadProgram = Effect.fnUntraced(function* (script: string, text: string, file: string) {
+  if (text.trim() === "") return yield* new ScriptError.NoTests({ script, found: "nothing" })
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const scope = path.join(yield* fs.makeTempDirectoryScoped({ prefix: "vmtest-scope-" }), "scope.mjs")
-  yield* fs.writeFileString(scope, `export { ${scopeNames} } from "vmtest:eval-scope"\n`)
-  if (text.trim() === "") return yield* new ScriptError.NoTests({ script, found: "nothing" })
+  const folder = yield* fs.makeTempDirectoryScoped({ prefix: "vmtest-scope-" }).pipe(unwritable)
+  const scope = path.join(folder, "scope.mjs")
+  yield* fs.writeFileString(scope, `export { ${scopeNames} } from "vmtest:eval-scope"\n`).pipe(unwritable)
   const exported = yield* importDefault(script, text, {
     _tag: "Text",
     text: yield* toModule(text),

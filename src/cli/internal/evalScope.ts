@@ -13,12 +13,12 @@ export const driver: unknown = new Proxy(
     get:
       (_, method) =>
       (...args: ReadonlyArray<unknown>) =>
-        Driver.use((service) => Reflect.apply(Reflect.get(service, method), service, args))
+        Driver.use((service) => vmtestRun(Reflect.apply(Reflect.get(service, method), service, args)))
   }
 )
 
 /** An Effect is run, anything else is the program's result as it is. */
 export const vmtestRun = (value: unknown): Effect.Effect<unknown, unknown, unknown> =>
-  Effect.isEffect(value) ? value : Effect.succeed(value)
+  Effect.isEffect(value) ? (value as Effect.Effect<unknown, unknown, unknown>) : Effect.succeed(value)
 
 export { Driver as vmtestDriver, Effect, Image }
