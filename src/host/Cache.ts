@@ -1,0 +1,47 @@
+/**
+ * Where vmtest keeps what it can make again: `${XDG_CACHE_HOME:-~/.cache}/vmtest/<kind>`.
+ *
+ * Everything below is mode 0700. Nothing here locks or prunes; each kind does so itself, with {@link Lock}.
+ *
+ * @since 0.1.0
+ */
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+
+/** The cache folder cannot be made or written to. */
+export class CacheUnwritable extends Schema.TaggedError<CacheUnwritable>()("CacheUnwritable", {
+  path: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `cannot write to the cache folder ${this.path}: ${this.reason} (XDG_CACHE_HOME chooses another)`
+  }
+}
+
+/** The folder that holds every kind, by the XDG base directory rules: a relative XDG_CACHE_HOME is ignored. */
+export const root: Effect.Effect<string> = Effect.sync(() => {
+  const asked = process.env.XDG_CACHE_HOME
+  const base = asked !== undefined && Path.isAbsolute(asked) ? asked : Path.join(Os.homedir(), ".cache")
+  return Path.join(base, "vmtest")
+})
+
+/** Makes the folder of a kind if it is not there, and makes sure that a file can be written in it. */
+export const folder = (kind: string): Effect.Effect<string, CacheUnwritable> =>
+  root.pipe(
+    Effect.flatMap((base) => {
+      const path = Path.join(base, kind)
+      return Effect.try({
+        try: () => {
+          Fs.mkdirSync(path, { recursive: true, mode: 0o700 })
+          Fs.accessSync(path, Fs.constants.W_OK | Fs.constants.X_OK)
+          // Permission bits say nothing of a read-only or full file system.
+          Fs.rmdirSync(Fs.mkdtempSync(Path.join(path, ".writable-")))
+          return path
+        },
+        catch: (error) => new CacheUnwritable({ path, reason: error instanceof Error ? error.message : String(error) })
+      })
+    })
+  )

@@ -1,0 +1,127 @@
+/**
+ * Locks between processes, which the kernel releases when their holder dies, however it dies.
+ *
+ * A lock is a `flock(2)` on a file, held by a small child process that ends with the scope and with this process. The
+ * file stays when the lock is released: removing it would let two holders lock two different files of one name.
+ *
+ * @since 0.1.0
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { HostProcessError } from "./HostProcess.ts"
+import * as HostProcess from "./HostProcess.ts"
+
+/** Another process held the lock until the deadline; `holder` says which, where it said so. */
+export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout", {
+  path: Schema.String,
+  waited: Schema.Duration,
+  holder: Schema.String
+}) {
+  override get message() {
+    const holder = this.holder === "" ? "another process" : this.holder
+    return `${this.path} was still locked by ${holder} after ${Duration.format(this.waited)}`
+  }
+}
+
+/** The lock file cannot be made or locked. */
+export class LockFailed extends Schema.TaggedError<LockFailed>()("LockFailed", {
+  path: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `cannot lock ${this.path}: ${this.reason}`
+  }
+}
+
+/** Why a lock was not taken. */
+export type LockError = LockTimeout | LockFailed | HostProcessError
+
+/** How to take a lock. */
+export interface LockOptions {
+  /** Many may hold a lock `shared`; `exclusive` keeps all others out. Default `exclusive`. */
+  readonly mode?: "exclusive" | "shared" | undefined
+  /** How long to wait for it. Default 30 minutes; 0 does not wait. */
+  readonly deadline?: Duration.Input | undefined
+  /** Run once, with what is known of the holder, if the lock is not free at once. */
+  readonly onWait?: ((holder: string) => Effect.Effect<void>) | undefined
+}
+
+/** Whoever waits shorter than this was not worth a word to the user. */
+const patience = "200 millis"
+
+/** Takes the lock until the scope closes. The folder of `path` is made if it is not there. */
+export const acquire: (path: string, options?: LockOptions) => Effect.Effect<void, LockError, Scope.Scope> =
+  Effect.fnUntraced(function* (path: string, options?: LockOptions) {
+    const mode = options?.mode ?? "exclusive"
+    const deadline = Duration.fromInputUnsafe(options?.deadline ?? "30 minutes")
+    const failed = (error: unknown) =>
+      new LockFailed({ path, reason: error instanceof Error ? error.message : String(error) })
+    yield* Effect.try({
+      try: () => {
+        Fs.mkdirSync(Path.dirname(path), { recursive: true, mode: 0o700 })
+        Fs.closeSync(Fs.openSync(path, "a", 0o600))
+      },
+      catch: failed
+    })
+    const flock = yield* HostProcess.spawn({
+      name: `lock on ${path}`,
+      command: "flock",
+      // With no fork the process that holds the lock is the one that dies with us.
+      args: [
+        "--no-fork",
+        `--${mode}`,
+        ...(Duration.toMillis(deadline) === 0 ? ["--nonblock"] : []),
+        "--conflict-exit-code=75",
+        path,
+        ...["/bin/sh", "-c", "echo locked; exec cat"]
+      ],
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "pipe",
+      grace: 0
+    })
+    const held = flock.stdout.pipe(Stream.decodeText(), Stream.splitLines, Stream.take(1), Stream.runCollect)
+    const waiter = yield* Effect.forkScoped(
+      Effect.sleep(patience).pipe(
+        Effect.andThen(Effect.suspend(() => options?.onWait?.(holderOf(path)) ?? Effect.void))
+      )
+    )
+    const lines = yield* held.pipe(
+      Effect.mapError(failed),
+      Effect.timeoutOption(Duration.toMillis(deadline) === 0 ? Duration.seconds(10) : deadline)
+    )
+    yield* Fiber.interrupt(waiter)
+    if (lines._tag === "None") return yield* new LockTimeout({ path, waited: deadline, holder: holderOf(path) })
+    if (lines.value[0] !== "locked") {
+      const status = yield* flock.exited
+      if (status.exitCode === 75) return yield* new LockTimeout({ path, waited: deadline, holder: holderOf(path) })
+      const said = yield* flock.stderr.pipe(
+        Stream.decodeText(),
+        Stream.mkString,
+        Effect.orElseSucceed(() => "")
+      )
+      return yield* failed(said.trim() || HostProcess.describeStatus(status))
+    }
+    if (mode === "exclusive") {
+      yield* Effect.acquireRelease(say(path, `process ${process.pid}\n`), () => say(path, ""))
+    }
+  })
+
+/** Runs an effect under the lock. */
+export const withLock =
+  (path: string, options?: LockOptions) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockError, Exclude<R, Scope.Scope>> =>
+    Effect.scoped(Effect.andThen(acquire(path, options), effect))
+
+/** What is told to those who wait is a courtesy: a full disk must not stand in the way of the lock. */
+const say = (path: string, holder: string) => Effect.ignore(Effect.try(() => Fs.writeFileSync(path, holder)))
+
+/** What the last exclusive holder wrote about itself; empty if nothing is known. */
+const holderOf = (path: string): string =>
+  Fs.statSync(path, { throwIfNoEntry: false })?.isFile() === true ? Fs.readFileSync(path, "utf8").trim() : ""

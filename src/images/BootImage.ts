@@ -1,0 +1,25 @@
+/**
+ * What a hypervisor boots: files on the host, ready to use.
+ *
+ * @since 0.1.0
+ */
+
+/** An image that was built or found: every path is absolute, on the host, and read-only to its users. */
+export interface BootImage {
+  /** Of everything that went in and what came out of it (SHA-256, hex): two builds of one description differ in it. */
+  readonly digest: string
+  /** An uncompressed ELF kernel (QEMU boots it by PVH) or a bzImage; empty when `disk` boots by the machine's firmware. */
+  readonly kernel: string
+  /** Empty when there is none. */
+  readonly initrd: string
+  /** The kernel's command line without `console=`, which the hypervisor knows. */
+  readonly cmdline: string
+  /** A read-only root file system: the guest's first virtio disk, /dev/vda. Undefined when all is in the initrd. */
+  readonly root: string | undefined
+  /** A disk of the user's own, to be given to the guest as a throw-away copy: its first virtio disk, /dev/vda. */
+  readonly disk?: { readonly path: string; readonly format: "raw" | "qcow2" } | undefined
+  /** What to expect inside: `tiny` is busybox with its own init, `debian` is systemd, `disk` is unknown. */
+  readonly guest: "tiny" | "debian" | "disk"
+  /** Milliseconds since the epoch. */
+  readonly builtAt: number
+}

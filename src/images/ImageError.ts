@@ -1,0 +1,81 @@
+/**
+ * Why an image cannot be had.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import type { CacheUnwritable } from "../host/Cache.ts"
+import type { SpawnFailed, ToolMissing } from "../host/HostProcess.ts"
+import type { LockFailed, LockTimeout } from "../host/Lock.ts"
+
+/** The description makes no sense; nothing was started. `field` is where, for example `files./etc/motd`. */
+export class BadImage extends Schema.TaggedError<BadImage>()("BadImage", {
+  image: Schema.String,
+  field: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `image ${this.image}: ${this.field} ${this.reason}`
+  }
+}
+
+/** Packages that the suite does not have; `reason` is in apt's words. Found before anything is built. */
+export class UnknownPackage extends Schema.TaggedError<UnknownPackage>()("UnknownPackage", {
+  image: Schema.String,
+  packages: Schema.Array(Schema.String),
+  reason: Schema.String
+}) {
+  override get message() {
+    return `image ${this.image}: no such package: ${this.packages.join(", ")}\n${this.reason}`
+  }
+}
+
+/** Nothing says where Debian packages come from. */
+export class NoMirror extends Schema.TaggedError<NoMirror>()("NoMirror", {
+  suite: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `no mirror for Debian ${this.suite}: ${this.reason}; set VMTEST_DEBIAN_MIRROR to the address of one`
+  }
+}
+
+/** A step of a build failed; `said` is the end of what the tool said. Nothing of the build is left. */
+export class BuildFailed extends Schema.TaggedError<BuildFailed>()("BuildFailed", {
+  image: Schema.String,
+  step: Schema.String,
+  reason: Schema.String,
+  said: Schema.String
+}) {
+  override get message() {
+    return `image ${this.image}: ${this.step}: ${this.reason}${this.said === "" ? "" : `\n${this.said}`}`
+  }
+}
+
+/** There was no room left for the image. Nothing of the build is left. */
+export class DiskFull extends Schema.TaggedError<DiskFull>()("DiskFull", {
+  image: Schema.String,
+  step: Schema.String,
+  path: Schema.String,
+  said: Schema.String
+}) {
+  override get message() {
+    return (
+      `image ${this.image}: ${this.step}: no space left on the disk of ${this.path}; the half-built image was removed` +
+      `${this.said === "" ? "" : `\n${this.said}`}\n\`vmtest image prune\` frees what old images take`
+    )
+  }
+}
+
+/** Everything that can go wrong between a description and what boots. */
+export type ImageError =
+  | BadImage
+  | UnknownPackage
+  | NoMirror
+  | BuildFailed
+  | DiskFull
+  | ToolMissing
+  | SpawnFailed
+  | CacheUnwritable
+  | LockTimeout
+  | LockFailed
