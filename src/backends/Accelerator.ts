@@ -66,10 +66,9 @@ const qemuName = "qemu-system-x86_64"
 const wanted = Config.String("VMTEST_ACCEL").pipe(
   Config.withDefault("auto"),
   Effect.orDie,
-  Effect.flatMap((value): Effect.Effect<"auto" | AcceleratorName, InvalidAccelerator> =>
-    value === "auto" || value === "kvm" || value === "tcg"
-      ? Effect.succeed(value)
-      : new InvalidAccelerator({ value })
+  Effect.flatMap(
+    (value): Effect.Effect<"auto" | AcceleratorName, InvalidAccelerator> =>
+      value === "auto" || value === "kvm" || value === "tcg" ? Effect.succeed(value) : new InvalidAccelerator({ value })
   )
 )
 

@@ -58,11 +58,8 @@ export const ipv6 = (vlan: number, node: number): string => `2001:db8:${vlan.toS
 
 const isOctet = (value: number) => Number.isInteger(value) && value >= 1 && value <= maximum
 
-/**
- * Gives every machine its number and addresses. The result is in alphabetical order, by code unit, whatever the order of
- * the input.
- */
-export const assign = (nodes: ReadonlyArray<Node>): ReadonlyArray<AddressedNode> | AddressesExhausted => {
+/** What of these machines has no address to be had, or undefined. */
+export const check = (nodes: ReadonlyArray<Node>): AddressesExhausted | undefined => {
   if (nodes.length > maximum) {
     return new AddressesExhausted({ reason: `${nodes.length} machines; a test can have ${maximum}` })
   }
@@ -72,20 +69,27 @@ export const assign = (nodes: ReadonlyArray<Node>): ReadonlyArray<AddressedNode>
       return new AddressesExhausted({ reason: `${name} is on VLAN ${wrong}; VLANs are 1 to ${maximum}` })
     }
   }
-  return [...nodes]
-    .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
-    .map(({ name, vlans }, index) => ({
-      name,
-      number: index + 1,
-      interfaces: vlans.map((vlan, position) => ({
-        device: `eth${position + 1}`,
-        vlan,
-        mac: mac(vlan, index + 1),
-        ipv4: ipv4(vlan, index + 1),
-        ipv6: ipv6(vlan, index + 1)
-      }))
-    }))
+  return undefined
 }
+
+/** The addresses of the machine with a number. Both the number and its VLANs are 1 to {@link maximum}; see {@link check}. */
+export const number = ({ name, vlans }: Node, node: number): AddressedNode => ({
+  name,
+  number: node,
+  interfaces: vlans.map((vlan, position) => ({
+    device: `eth${position + 1}`,
+    vlan,
+    mac: mac(vlan, node),
+    ipv4: ipv4(vlan, node),
+    ipv6: ipv6(vlan, node)
+  }))
+})
+
+/** Numbers machines from 1 in the alphabetical order (by code unit) of their names, whatever the order of the input. */
+export const assign = (nodes: ReadonlyArray<Node>): ReadonlyArray<AddressedNode> =>
+  [...nodes]
+    .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+    .map((node, index) => number(node, index + 1))
 
 /**
  * `/etc/hosts` as one machine sees it.

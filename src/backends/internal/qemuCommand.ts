@@ -61,7 +61,7 @@ export const command = (plan: Plan): ReadonlyArray<string> => [
   ...["-chardev", `socket,id=qmp,path=${escape(plan.sockets.qmp)},server=on,wait=off`],
   ...["-mon", "chardev=qmp,mode=control"],
   ...["-device", "virtio-rng-pci"],
-  ...root(plan.shape),
+  ...disk(plan.shape),
   ...ports(plan.sockets),
   ...userNetwork(plan.shape),
   ...networks(plan.shape),
@@ -82,11 +82,14 @@ const memoryBackend = (memory: Memory, size: number): string =>
     ? `memory-backend-ram,id=memory,size=${size}`
     : `memory-backend-file,id=memory,size=${size},mem-path=${escape(memory.path)},share=${memory.share ? "on" : "off"}`
 
-const boot = ({ image }: MachineShape): ReadonlyArray<string> => [
-  ...["-kernel", image.kernel],
-  ...["-initrd", image.initrd],
-  ...["-append", `console=ttyS0 ${image.cmdline}`.trim()]
-]
+const boot = ({ image }: MachineShape): ReadonlyArray<string> =>
+  image.kernel === ""
+    ? []
+    : [
+        ...["-kernel", image.kernel],
+        ...(image.initrd === "" ? [] : ["-initrd", image.initrd]),
+        ...["-append", `console=ttyS0 ${image.cmdline}`.trim()]
+      ]
 
 /** Standard input and output are the serial console: there from the first byte, held up rather than dropped when full. */
 const console: ReadonlyArray<string> = [
@@ -94,13 +97,21 @@ const console: ReadonlyArray<string> = [
   ...["-device", "isa-serial,chardev=console"]
 ]
 
-const root = ({ image }: MachineShape): ReadonlyArray<string> =>
-  image.root === undefined
+/** /dev/vda: the image's root, which nobody writes, or a disk, whose changes go to a file that has no name any more. */
+const disk = ({ image }: MachineShape): ReadonlyArray<string> => {
+  const device = ["-device", "virtio-blk-pci,drive=disk"]
+  if (image.disk !== undefined) {
+    const { format, path } = image.disk
+    return ["-drive", `if=none,id=disk,file=${escape(path)},format=${format},snapshot=on`, ...device]
+  }
+  return image.root === undefined
     ? []
     : [
-        ...["-blockdev", `driver=raw,node-name=root,read-only=on,file.driver=file,file.filename=${escape(image.root)}`],
-        ...["-device", "virtio-blk-pci,drive=root"]
+        "-blockdev",
+        `driver=raw,node-name=disk,read-only=on,file.driver=file,file.filename=${escape(image.root)}`,
+        ...device
       ]
+}
 
 const ports = (sockets: Sockets): ReadonlyArray<string> => [
   ...["-device", `virtio-serial-pci,id=ports,max_ports=${sockets.ports.length + 1}`],

@@ -59,7 +59,9 @@ const rules: ReadonlyArray<(shape: MachineShape, host: Host) => Finding | undefi
       ? undefined
       : ["directory", `is not a folder: ${directory}`],
   ({ image }) => {
-    const missing = [image.kernel, image.initrd, image.root].find((path) => path !== undefined && !Fs.existsSync(path))
+    const missing = [image.kernel, image.initrd, image.root ?? "", image.disk?.path ?? ""].find(
+      (path) => path !== "" && !Fs.existsSync(path)
+    )
     return missing === undefined ? undefined : ["image", `lacks ${missing}`]
   }
 ]
