@@ -215,7 +215,9 @@ const image = Command.make("image").pipe(
 )
 
 const vmtest = Command.make("vmtest").pipe(
-  Command.withDescription("Integration tests on real virtual machines"),
+  Command.withDescription(
+    "Integration tests on real virtual machines. Exit codes: 0 passed, 1 a test failed, 2 wrong usage or an unusable script, 130 interrupted."
+  ),
   Command.withSubcommands([run, evaluate, evaluateFile, doctor, image])
 )
 

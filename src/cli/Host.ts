@@ -1,0 +1,80 @@
+/**
+ * This host as the command uses it: QEMU, a state folder for the run, and the image cache.
+ *
+ * @since 0.1.0
+ */
+import * as NodePath from "node:path"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Schema from "effect/Schema"
+import * as Accelerator from "../backends/Accelerator.ts"
+import * as Qemu from "../backends/Qemu.ts"
+import * as Runner from "../driver/Runner.ts"
+import type { TestCase } from "../driver/TestCase.ts"
+import * as Cache from "../host/Cache.ts"
+import * as RunDirectory from "../host/RunDirectory.ts"
+import * as ImageStore from "../images/ImageStore.ts"
+import type { RunOptions } from "./CommandLine.ts"
+import { complain } from "./Subcommand.ts"
+
+/** The folder that was asked for with `--output` cannot be written to. */
+export class OutputUnwritable extends Schema.TaggedError<OutputUnwritable>()("OutputUnwritable", {
+  folder: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `cannot write to the output folder ${this.folder}: ${this.reason}`
+  }
+}
+
+/** Where artefacts go when nothing else was said; made when the first one is written. */
+export const defaultOutput = "vmtest-output"
+
+const findingsFolder = Cache.folder("host")
+
+/** QEMU and the accelerator of this host. */
+export const findings = (options: { readonly refresh: boolean }) =>
+  Effect.flatMap(findingsFolder, (folder) => Accelerator.detect({ folder, ...options }))
+
+/** What a probe has to say goes to stderr: stdout is the script's, and the results'. */
+const logToStderr = Logger.layer([
+  Logger.make(({ message }) => {
+    process.stderr.write(`vmtest: ${Array.isArray(message) ? message.join(" ") : String(message)}\n`)
+  })
+])
+
+const backend = Layer.unwrap(Effect.map(findingsFolder, (folder) => Qemu.layer({ folder }))).pipe(
+  Layer.provide(logToStderr)
+)
+
+const writable = Effect.fnUntraced(
+  function* (folder: string) {
+    const fs = yield* FileSystem.FileSystem
+    yield* fs.makeDirectory(folder, { recursive: true })
+    yield* fs.access(folder, { writable: true })
+  },
+  (effect, folder) => Effect.mapError(effect, (error) => new OutputUnwritable({ folder, reason: error.reason._tag }))
+)
+
+/**
+ * Runs tests on this host. Whatever can be wrong before a machine starts is an error; what comes of the tests is not.
+ */
+export const runTests = Effect.fnUntraced(function* (
+  tests: ReadonlyArray<TestCase>,
+  { jobs, options }: { readonly jobs: number; readonly options: RunOptions }
+) {
+  if (options.output !== undefined) yield* writable(options.output)
+  const state = yield* RunDirectory.make({ keep: options.keepState })
+  if (options.keepState) {
+    yield* Effect.addFinalizer(() => complain(`the state folder of this run is kept: ${state.path}`))
+  }
+  return yield* Runner.run(tests, {
+    output: NodePath.resolve(options.output ?? defaultOutput),
+    concurrency: jobs
+  }).pipe(
+    Effect.provideService(RunDirectory.RunDirectory, state),
+    Effect.provide(Layer.merge(backend, ImageStore.layer()))
+  )
+}, Effect.scoped)
