@@ -1,0 +1,125 @@
+/** One scripted guest: the hypervisor that the house sees, and the strings that the test pulls. */
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import type * as Scope from "effect/Scope"
+import type { ShellService } from "../../transport/Shell.ts"
+import { ShellNotReady } from "../../transport/ShellError.ts"
+import type { Capability, Hypervisor, MachineExit, MachineShape } from "../Backend.ts"
+import { unsupported } from "../BackendError.ts"
+import type { Guest, MockMachine } from "../Mock.ts"
+import { MemoryConsole } from "./memoryConsole.ts"
+import { answers, type Lost, shellOf } from "./mockShell.ts"
+
+const bootTimeout = Duration.minutes(5)
+
+interface Started {
+  readonly hypervisor: Hypervisor
+  readonly machine: MockMachine
+}
+
+export const start: (
+  shape: MachineShape,
+  guest: Guest,
+  able: ReadonlySet<Capability>
+) => Effect.Effect<Started, never, Scope.Scope> = Effect.fnUntraced(function* (shape, guest, able) {
+  const console = new MemoryConsole()
+  if (guest.console !== undefined) console.append(guest.console)
+  const exited = Deferred.makeUnsafe<MachineExit>()
+  const running = Latch.makeUnsafe(true)
+  const booted = Deferred.makeUnsafe<void>()
+  const commands: Array<string> = []
+  const unplugged = new Set<number>()
+  let typed = ""
+  let lost = Deferred.makeUnsafe<Lost>()
+
+  const loseShell = (reason: string) =>
+    Effect.sync(() => {
+      Deferred.doneUnsafe(lost, Effect.succeed({ reason }))
+      lost = Deferred.makeUnsafe()
+    })
+  const exit: MockMachine["exit"] = (how = { exitCode: 0 }) =>
+    Effect.gen(function* () {
+      const consoleTail = yield* console.tail(30)
+      Deferred.doneUnsafe(
+        exited,
+        Effect.succeed({ exitCode: how.exitCode, signal: how.signal, consoleTail, stderr: "" })
+      )
+      console.end()
+      yield* loseShell("the machine ended")
+    })
+
+  yield* Effect.addFinalizer(() => exit({ signal: "SIGKILL" }))
+  yield* Effect.sleep(guest.bootTime ?? 0).pipe(
+    Effect.andThen(Deferred.succeed(booted, undefined)),
+    Effect.forkScoped({ startImmediately: true })
+  )
+
+  const needs = <A>(capability: Capability, effect: Effect.Effect<A>) =>
+    able.has(capability) ? effect : Effect.fail(unsupported("mock", capability))
+  const answer = answers(guest)
+  const shell: Effect.Effect<ShellService, ShellNotReady> = Effect.gen(function* () {
+    const notReady = (reason: string) =>
+      Effect.flatMap(console.tail(30), (tail) =>
+        Effect.fail(new ShellNotReady({ machine: shape.name, reason, waited: bootTimeout, console: tail }))
+      )
+    yield* Deferred.await(booted).pipe(
+      Effect.raceFirst(Effect.andThen(Deferred.await(exited), notReady("the machine ended"))),
+      Effect.timeoutOrElse({ duration: bootTimeout, orElse: () => notReady("it did not boot") })
+    )
+    return shellOf({
+      machine: shape.name,
+      running,
+      commands,
+      answer,
+      exit,
+      lost: Effect.suspend(() => Deferred.await(lost)),
+      ended: Effect.suspend(() => Deferred.isDone(exited)),
+      reset: loseShell
+    })
+  })
+
+  const hypervisor: Hypervisor = {
+    name: shape.name,
+    pid: undefined,
+    shell,
+    control: able.has("qmp") ? guest.control : undefined,
+    console: {
+      log: console.log,
+      tail: console.tail,
+      stream: console.stream,
+      write: (text) =>
+        needs(
+          "consoleInput",
+          Effect.sync(() => {
+            typed += text
+          })
+        )
+    },
+    exited: Deferred.await(exited),
+    kill: exit({ signal: "SIGKILL" }),
+    powerdown: needs("powerdown", exit({ exitCode: 0 })),
+    reset: needs("reset", shape.allowReboot ? loseShell("the guest rebooted") : exit({ exitCode: 0 })),
+    pause: needs("pause", Effect.asVoid(running.close)),
+    resume: needs("pause", Effect.asVoid(running.open)),
+    setLink: (vlan, up) =>
+      needs(
+        "links",
+        Effect.sync(() => {
+          if (up) unplugged.delete(vlan)
+          else unplugged.add(vlan)
+        })
+      )
+  }
+  const machine: MockMachine = {
+    shape,
+    commands: Effect.sync(() => [...commands]),
+    typed: Effect.sync(() => typed),
+    unplugged: Effect.sync(() => new Set(unplugged)),
+    emit: (text) => Effect.sync(() => console.append(text)),
+    exit,
+    loseShell
+  }
+  return { hypervisor, machine }
+})
