@@ -13,6 +13,8 @@
       process.stdout.write(`vmtest v${version}\n`)
     })
   } else {
+    // Until the library has loaded and cleans up itself, there is nothing to clean up.
+    for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(130))
     import("../dist/cli/vmtest.js")
   }
 })()

@@ -49,8 +49,11 @@ const watchSignals = (): { readonly received: () => boolean } => {
     if (count > 1) process.exit(ExitCode.interrupted)
     say(`\nvmtest: ${signal}: cleaning up; again to stop at once`)
   }
-  process.on("SIGINT", onSignal)
-  process.on("SIGTERM", onSignal)
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    // The launcher's own, which ended the process at once while there was nothing to clean up.
+    process.removeAllListeners(signal)
+    process.on(signal, onSignal)
+  }
   // A closed terminal: the runtime knows only the other two.
   process.on("SIGHUP", () => process.kill(process.pid, "SIGTERM"))
   return { received: () => count > 0 }
