@@ -43,16 +43,8 @@ import { resolve } from "./internal/current.ts"
 import type { Name, Via } from "./internal/names.ts"
 import { currentFiber } from "./internal/park.ts"
 import { describe, implOf, type Self } from "./internal/process.ts"
-import {
-  InitOutcome,
-  type IsDeclared,
-  type Next as NextImpl,
-  Outcome,
-  type ServerModule,
-  serve,
-  Timeout
-} from "./internal/server.ts"
-import { type StartResult, start as startProcess } from "./internal/start.ts"
+import { InitOutcome, type Next as NextImpl, Outcome, type ServerModule, serve, Timeout } from "./internal/server.ts"
+import { type StartOptions as ProcessStart, type StartResult, start as startProcess } from "./internal/start.ts"
 import { askToStop, awaitDown, shutdownAndWait } from "./internal/stop.ts"
 import type * as Pid from "./Pid.ts"
 
@@ -227,9 +219,10 @@ type HandlerServices<H> = { [K in keyof H]: H[K] extends (...args: never) => inf
 /** A server that can be started: `Args` are given to `init`, `R` is what its callbacks need. */
 export interface Server<P, in Args extends ReadonlyArray<unknown>, out R> {
   readonly protocol: P
-  readonly module: ServerModule
-  readonly isDeclared: IsDeclared
-  readonly init: (args: Args) => unknown
+  /** The behaviour behind the protocol: `GenServer` for those made here. */
+  readonly kind: string
+  /** What the process runs: init and the receive loop. */
+  readonly body: (args: Args) => ProcessStart["body"]
   readonly label: string | undefined
   readonly "~R"?: R
 }
@@ -273,17 +266,18 @@ export const make = <
   }
 ): Server<P, Args, RInit | HandlerServices<H> | RInfo | RContinue | RTerminate> => {
   const specs = definition as Readonly<Record<string, { readonly isError?: ((error: unknown) => boolean) | undefined }>>
+  const isDeclared = (tag: string, error: unknown): boolean => specs[tag]?.isError?.(error) ?? true
+  const module = {
+    handlers: server.handlers,
+    info: server.info,
+    continue: server.continue,
+    terminate: server.terminate
+  } as ServerModule
   return {
     protocol: definition,
+    kind: "GenServer",
     label: server.label,
-    init: (args) => server.init(...args),
-    isDeclared: (tag, error) => specs[tag]?.isError?.(error) ?? true,
-    module: {
-      handlers: server.handlers,
-      info: server.info,
-      continue: server.continue,
-      terminate: server.terminate
-    } as ServerModule
+    body: (args) => serve(() => server.init(...args), module, isDeclared)
   }
 }
 
@@ -381,12 +375,12 @@ const startAs = <P, Args extends ReadonlyArray<unknown>, R>(
     options?.timeout === undefined ? undefined : Duration.toMillis(Duration.fromInputUnsafe(options.timeout))
   return Effect.flatMap(
     startProcess({
-      kind: "GenServer",
+      kind: server.kind,
       label,
       name: options?.name,
       linked,
       timeout,
-      body: serve(() => server.init(args), server.module, server.isDeclared)
+      body: server.body(args)
     }),
     (result) =>
       result._tag === "Started"

@@ -73,7 +73,7 @@ export abstract class MessageLoop extends Effectable.Class<never, unknown> imple
     const work = this.pump()
     if (work !== undefined) return work
     this.process.waiter = this
-    if (this.process.firstLetter !== undefined && !this.suspended) this.process.awaken()
+    if (this.hasWork()) this.process.awaken()
     return currentFiber().yieldWith(this.unpark)
   }
 
@@ -82,7 +82,11 @@ export abstract class MessageLoop extends Effectable.Class<never, unknown> imple
     const work = this.pump()
     process.queued = false
     if (work !== undefined) process.fiber?.evaluate(work)
-    else if (process.pending !== undefined || (process.firstLetter !== undefined && !this.suspended)) process.awaken()
+    else if (process.pending !== undefined || this.hasWork()) process.awaken()
+  }
+
+  private hasWork(): boolean {
+    return this.next !== undefined || (this.process.firstLetter !== undefined && !this.suspended)
   }
 
   private readonly unpark = (): void => {
