@@ -11,10 +11,13 @@ import type { SystemImpl } from "./system.ts"
  */
 export interface Via {
   readonly _tag: "Via"
-  /** Who has the name now. */
-  readonly whereis: () => Pid.Any | undefined
-  /** Gives the name to a new process; the answer takes it back when the process ends. Only called when nobody has it. */
-  readonly register: (pid: Pid.Any) => () => void
+  /** Who has the name now, among the processes of the given actor system. */
+  readonly whereis: (system: SystemImpl) => Pid.Any | undefined
+  /**
+   * Gives the name to a new process; the answer takes it back when the process ends. Only called when nobody has it.
+   * `undefined` when the name cannot be given, because the registry does not run: the start fails with `NoProcess`.
+   */
+  readonly register: (pid: Pid.Any) => (() => void) | undefined
 }
 
 export type Name = string | Via
@@ -24,6 +27,6 @@ export type Address = Pid.Any | Name
 
 export const whereis = (system: SystemImpl, name: Name): ProcessImpl | undefined => {
   if (typeof name === "string") return system.names.get(name)
-  const pid = name.whereis()
+  const pid = name.whereis(system)
   return pid === undefined ? undefined : implOf(pid)
 }

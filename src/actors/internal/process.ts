@@ -126,6 +126,8 @@ export class ProcessImpl implements Runnable {
   readonly startedAt: number
   /** What an observer should show beside the process, kept by its behaviour: a supervisor's restarts, a state's name. */
   details: (() => Readonly<Record<string, unknown>>) | undefined = undefined
+  /** The loop of a behaviour, for those who know it. */
+  behaviour: object | undefined = undefined
 
   constructor(options: ProcessOptions) {
     this.system = options.system

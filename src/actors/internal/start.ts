@@ -125,6 +125,7 @@ class Start extends Effectable.Class<StartResult> {
       system.names.set(name, process)
     } else if (name !== undefined) {
       process.unregister = name.register(process)
+      if (process.unregister === undefined) process.terminate(ExitReason.noProcess)
     }
     process.starter = parent
     if (parent !== undefined) link(parent, process)

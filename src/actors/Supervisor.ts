@@ -1,0 +1,413 @@
+/**
+ * Supervisors: they start children in order, restart them by a strategy, and stop them in reverse order.
+ *
+ * **Details**
+ *
+ * The rules are those of OTP's `supervisor`, version 25, to the letter; `docs/otp-conformance.md` says how that is proven.
+ * The defaults are OTP's as well: one restart in 5 seconds, children that are permanent, 5 seconds to shut a worker down.
+ *
+ * A child is described by a {@link ChildSpec}, whose `start` gives a pid; by an Effect that is to run as a process
+ * ({@link child}); or by a Layer ({@link childLayer}), which is built in a process of its own, whose services the children
+ * after it can use, and which is built anew when it is restarted.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import { type CallError, NoProcess } from "./CallError.ts"
+import * as GenServer from "./GenServer.ts"
+import { call } from "./internal/call.ts"
+import type { CheckedSpec } from "./internal/childSpec.ts"
+import { Started } from "./internal/childStart.ts"
+import { resolve } from "./internal/current.ts"
+import type { Address, Name } from "./internal/names.ts"
+import { currentFiber } from "./internal/park.ts"
+import { implOf, type Self } from "./internal/process.ts"
+import { start as startProcess } from "./internal/start.ts"
+import { shutdownAndWait } from "./internal/stop.ts"
+import { Provided, type RawOptions, SupervisorLoop, supervise } from "./internal/supervisor.ts"
+import type * as Pid from "./Pid.ts"
+import type {
+  AlreadyPresent,
+  ChildNotFound,
+  ChildRestarting,
+  ChildRunning,
+  FailedToStartChild,
+  InvalidSpec,
+  SimpleOneForOne
+} from "./SupervisorError.ts"
+
+export {
+  AlreadyPresent,
+  ChildNotFound,
+  ChildRestarting,
+  ChildRunning,
+  FailedToStartChild,
+  InvalidSpec,
+  SimpleOneForOne,
+  StartCrash
+} from "./SupervisorError.ts"
+
+/**
+ * What happens to the other children when one is restarted: nothing, all are restarted, or those started after it.
+ * Under `simpleOneForOne` all children are alike and are started later by `startChild`.
+ */
+export type Strategy = "oneForOne" | "oneForAll" | "restForOne" | "simpleOneForOne"
+
+/** `permanent`: always restarted. `transient`: when it ended abnormally. `temporary`: never, and forgotten. */
+export type Restart = "permanent" | "transient" | "temporary"
+
+/** What a child is told to go with: `kill` at once, or `shutdown` and `kill` if it takes longer than this. */
+export type Shutdown = "brutalKill" | "infinity" | Duration.Input
+
+/** The supervisor itself ends with `Shutdown` when any, or the last, significant child ended by itself. */
+export type AutoShutdown = "never" | "anySignificant" | "allSignificant"
+
+export interface ChildOptions {
+  /** `permanent` by default. */
+  readonly restart?: Restart
+  /** 5 seconds by default; `infinity` for a supervisor. */
+  readonly shutdown?: Shutdown
+  /** `worker` by default. */
+  readonly type?: "worker" | "supervisor"
+  /** Whether its own end counts for `autoShutdown`; `false` by default. */
+  readonly significant?: boolean
+  /** Any names, shown by `whichChildren`. */
+  readonly modules?: ReadonlyArray<string> | "dynamic"
+}
+
+/**
+ * One child. `start` must start a process linked to the supervisor (`startLink`) and give its pid, or {@link started} to
+ * tell the one who asked for the child something more. Failing with `GenServer.Ignored` is not a failure.
+ */
+export interface ChildSpec<out R = never, in out Services = never> extends ChildOptions {
+  readonly id: string
+  readonly start: Effect.Effect<Pid.Any | Started, unknown, R>
+  readonly "~services"?: (_: Services) => Services
+}
+
+/** The one template of `simpleOneForOne`: `start` gets the arguments of `startChild`. */
+export interface Template<in Args extends ReadonlyArray<never>, out R = never> extends ChildOptions {
+  readonly id: string
+  readonly start: (...args: Args) => Effect.Effect<Pid.Any | Started, unknown, R>
+}
+
+export interface Flags {
+  /** `oneForOne` by default. */
+  readonly strategy?: Strategy
+  /** How many restarts within `period` are accepted; 1 by default, 0 means that the first one is too many. */
+  readonly intensity?: number
+  /** Whole seconds, at least one; 5 by default. */
+  readonly period?: Duration.Input
+  /** `never` by default. */
+  readonly autoShutdown?: AutoShutdown
+}
+
+/** What a supervisor is and supervises. */
+export interface Options<C> extends Flags {
+  readonly children: ReadonlyArray<C>
+}
+
+/** The pid of a supervisor. */
+export type SupervisorPid = Pid.Pid<Supervisor>
+
+/** The protocol of supervisors, spoken by the functions of this module. */
+export interface Supervisor {
+  readonly "~vmtest/actors/Supervisor": true
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: any services and any arguments
+type AnyChild = ChildSpec<unknown, any> | Template<ReadonlyArray<never>, unknown>
+
+type RequirementsOf<C> = C extends { readonly start: infer St }
+  ? St extends Effect.Effect<infer _A, infer _E, infer R>
+    ? R
+    : St extends (...args: never) => Effect.Effect<infer _A, infer _E, infer R>
+      ? R
+      : never
+  : never
+
+/** The services that Layer children build. */
+export type ServicesOf<C> = C extends { readonly "~services"?: (_: infer S) => infer _S } ? S : never
+
+/** What the children need from outside: not what they find in their process, nor what their elder siblings build. */
+export type Required<C> = Exclude<RequirementsOf<C>, Self | Scope.Scope | ServicesOf<C>>
+
+// ----------------------------------------------------------------------------
+// Children
+// ----------------------------------------------------------------------------
+
+/** A pid with something to tell the one who asked for the child. */
+export const started = (pid: Pid.Any, info: unknown): Started => new Started(implOf(pid), info)
+
+/** A server as a child. */
+export const server = <P, Args extends ReadonlyArray<unknown>, R>(
+  id: string,
+  definition: GenServer.Server<P, Args, R>,
+  args: Args,
+  options?: ChildOptions & GenServer.StartOptions
+): ChildSpec<Exclude<R, Self | Scope.Scope> | Self> => ({
+  ...options,
+  id,
+  start: GenServer.startLink<P, ReadonlyArray<unknown>, R>(
+    definition as GenServer.Server<P, ReadonlyArray<unknown>, R>,
+    args,
+    options
+  )
+})
+
+const startBody = (
+  id: string,
+  body: (done: (info?: unknown) => void) => Effect.Effect<unknown, unknown>
+): Effect.Effect<Started, GenServer.StartError> =>
+  Effect.flatMap(
+    startProcess({
+      kind: "process",
+      label: id,
+      name: undefined,
+      linked: true,
+      timeout: undefined,
+      body: (_, init) => body((info) => init.done(info))
+    }),
+    (result) =>
+      result._tag === "Started"
+        ? Exit.succeed(new Started(result.process, result.info))
+        : Exit.fail(GenServer.startErrorOf(result, id, undefined))
+  )
+
+/**
+ * An Effect as a child: it is the body of a process, which counts as started at once and ends with the Effect. Its Scope is
+ * the process's.
+ */
+export const child = <A, E, R>(
+  id: string,
+  body: Effect.Effect<A, E, R>,
+  options?: ChildOptions
+): ChildSpec<Exclude<R, Self | Scope.Scope> | Self> => ({
+  ...options,
+  id,
+  start: startBody(id, (done) =>
+    Effect.suspend(() => {
+      done()
+      return body as Effect.Effect<A, E>
+    })
+  )
+})
+
+/**
+ * A Layer as a child: a process that builds it, counts as started when it is built, and holds its resources until it is
+ * stopped. Its services are given to the children started after it, and to {@link service}; a restart builds them anew.
+ */
+export const childLayer = <Out, E, R>(
+  id: string,
+  layer: Layer.Layer<Out, E, R>,
+  options?: ChildOptions
+): ChildSpec<Exclude<R, Self | Scope.Scope> | Self, Out> => ({
+  ...options,
+  id,
+  start: startBody(id, (done) =>
+    Effect.flatMap(
+      // A memo map of its own: a restarted child must not find its predecessor's services.
+      Effect.flatMap(Effect.scope, (scope) =>
+        Layer.buildWithMemoMap(layer as Layer.Layer<Out, E>, Layer.makeMemoMapUnsafe(), scope)
+      ) as Effect.Effect<Context.Context<Out>, E>,
+      (services) => {
+        done(new Provided(services as Context.Context<never>))
+        return Effect.never
+      }
+    )
+  )
+})
+
+/** A supervisor as a child. */
+export const supervisor = <C extends AnyChild>(
+  id: string,
+  options: Options<C>,
+  childOptions?: ChildOptions & { readonly name?: Name }
+): ChildSpec<Required<C> | Self> => ({
+  ...childOptions,
+  type: childOptions?.type ?? "supervisor",
+  id,
+  start: startLink(options, { label: id, ...childOptions })
+})
+
+// ----------------------------------------------------------------------------
+// Starting
+// ----------------------------------------------------------------------------
+
+export interface StartOptions {
+  readonly name?: Name
+  readonly label?: string
+}
+
+/** What the Effect of {@link startLink} may give instead of options: there is nothing to supervise. */
+export const ignore = undefined
+
+const startAs = <C>(
+  linked: boolean,
+  options: Options<C> | Effect.Effect<Options<C> | undefined, unknown, unknown>,
+  start: StartOptions | undefined
+): Effect.Effect<SupervisorPid, GenServer.StartError> => {
+  const label = start?.label ?? (typeof start?.name === "string" ? start.name : undefined)
+  const raw = (Effect.isEffect(options) ? options : Effect.succeed(options)) as Effect.Effect<RawOptions | undefined>
+  return Effect.flatMap(
+    startProcess({
+      kind: "Supervisor",
+      label,
+      name: start?.name,
+      linked,
+      timeout: undefined,
+      body: supervise(raw)
+    }),
+    (result) =>
+      result._tag === "Started"
+        ? Exit.succeed(result.process)
+        : Exit.fail(GenServer.startErrorOf(result, label ?? "supervisor", undefined))
+  )
+}
+
+/**
+ * Starts a supervisor linked to this process, with its children. When a child fails to start, those started before it are
+ * stopped again and the start fails with `InitFailed`, whose reason is `ShutdownWith` a {@link FailedToStartChild}.
+ */
+export const startLink = <C extends AnyChild, R2 = never>(
+  options: Options<C> | Effect.Effect<Options<C> | undefined, unknown, R2>,
+  start?: StartOptions
+): Effect.Effect<SupervisorPid, GenServer.StartError, Required<C> | Exclude<R2, Self | Scope.Scope> | Self> =>
+  startAs(true, options, start)
+
+/** Starts a supervisor that belongs to a Scope: it is shut down, children first, when the scope closes. */
+export const scoped = <C extends AnyChild, R2 = never>(
+  options: Options<C> | Effect.Effect<Options<C> | undefined, unknown, R2>,
+  start?: StartOptions
+): Effect.Effect<SupervisorPid, GenServer.StartError, Required<C> | Exclude<R2, Self | Scope.Scope> | Scope.Scope> =>
+  Effect.acquireRelease(startAs(false, options, start), (pid) => shutdownAndWait(implOf(pid), Number.POSITIVE_INFINITY))
+
+/**
+ * A supervision tree as a Layer, which provides what its Layer children built.
+ *
+ * **Gotchas**
+ *
+ * What it provides are the services at the time of the start. {@link service} gives those of the child that runs now.
+ */
+export const layer = <C extends AnyChild>(
+  options: Options<C>,
+  start?: StartOptions
+): Layer.Layer<ServicesOf<C>, GenServer.StartError, Required<C>> =>
+  Layer.effectContext(
+    Effect.map(scoped(options, start), (pid) => servicesOf(pid) as Context.Context<ServicesOf<C>>)
+  ) as Layer.Layer<ServicesOf<C>, GenServer.StartError, Required<C>>
+
+const servicesOf = (pid: Pid.Any): Context.Context<never> => {
+  const { behaviour } = implOf(pid)
+  let services = Context.empty()
+  if (behaviour instanceof SupervisorLoop) {
+    for (const each of behaviour.children.values()) {
+      if (each.services !== undefined && each.pid !== undefined) services = Context.merge(services, each.services)
+    }
+  }
+  return services
+}
+
+// ----------------------------------------------------------------------------
+// Requests
+// ----------------------------------------------------------------------------
+
+/** A supervisor, by its pid or name. */
+export type Ref = SupervisorPid | Name
+
+/** How a request to a supervisor can end without an answer; it has no deadline. */
+export type RequestError = Exclude<CallError, { readonly _tag: "CallTimeout" }>
+
+const request = <A, E>(supervisor: Address, tag: string, payload: unknown): Effect.Effect<A, E> =>
+  call(supervisor, tag, payload, Number.POSITIVE_INFINITY) as Effect.Effect<A, E>
+
+/** The service that a running Layer child built, as it is now. */
+export const service = <I, S>(supervisor: Ref, key: Context.Key<I, S>): Effect.Effect<S, NoProcess> =>
+  Effect.suspend(() => {
+    const process = resolve(supervisor, currentFiber())
+    const found = process === undefined ? undefined : servicesOf(process).mapUnsafe.get(key.key)
+    return found === undefined
+      ? Exit.fail(new NoProcess({ server: String(supervisor), request: key.key }))
+      : Exit.succeed(found as S)
+  })
+
+/** A child that was started: no pid when its start said ignore. */
+export interface StartedChild {
+  readonly pid: Pid.Any | undefined
+  readonly info: unknown
+}
+
+/** Why a child was not started. */
+export type StartChildError = ChildRunning | AlreadyPresent | FailedToStartChild | InvalidSpec | RequestError
+
+/** Adds a child, the last in the start order. Its start runs in the supervisor's context. */
+export const startChild = (
+  supervisor: Ref,
+  spec: ChildSpec<Self | Scope.Scope, never>
+): Effect.Effect<StartedChild, StartChildError> => request(supervisor, "startChild", spec)
+
+/** Starts another child of a `simpleOneForOne` supervisor, with the arguments that its template takes. */
+export const startDynamic = (
+  supervisor: Ref,
+  ...args: ReadonlyArray<unknown>
+): Effect.Effect<StartedChild, FailedToStartChild | RequestError> => request(supervisor, "startChild", args)
+
+/** Stops a child; its spec is kept, unless it is temporary. Succeeds also when it does not run. By pid under `simpleOneForOne`. */
+export const terminateChild = (
+  supervisor: Ref,
+  id: string | Pid.Any
+): Effect.Effect<void, ChildNotFound | SimpleOneForOne | RequestError> => request(supervisor, "terminateChild", id)
+
+/** Starts a child that does not run. If that fails the spec is kept, and nothing is tried again. */
+export const restartChild = (
+  supervisor: Ref,
+  id: string
+): Effect.Effect<
+  StartedChild,
+  ChildRunning | ChildRestarting | ChildNotFound | FailedToStartChild | SimpleOneForOne | RequestError
+> => request(supervisor, "restartChild", id)
+
+/** Forgets a child that does not run. */
+export const deleteChild = (
+  supervisor: Ref,
+  id: string
+): Effect.Effect<void, ChildRunning | ChildRestarting | ChildNotFound | SimpleOneForOne | RequestError> =>
+  request(supervisor, "deleteChild", id)
+
+/** One line of {@link whichChildren}. */
+export interface ChildInfo {
+  /** `undefined` under `simpleOneForOne`. */
+  readonly id: string | undefined
+  /** `undefined` for a child that does not run. */
+  readonly child: Pid.Any | "restarting" | undefined
+  readonly type: "worker" | "supervisor"
+  readonly modules: ReadonlyArray<string> | "dynamic"
+}
+
+/** The children, the last started first. */
+export const whichChildren = (supervisor: Ref): Effect.Effect<ReadonlyArray<ChildInfo>, RequestError> =>
+  request(supervisor, "whichChildren", undefined)
+
+/** How many child specs there are, how many children run, and how many are of which type, running or not. */
+export interface ChildCounts {
+  readonly specs: number
+  readonly active: number
+  readonly supervisors: number
+  readonly workers: number
+}
+
+export const countChildren = (supervisor: Ref): Effect.Effect<ChildCounts, RequestError> =>
+  request(supervisor, "countChildren", undefined)
+
+/** A child's spec with nothing left out; its shutdown is in milliseconds. */
+export const getChildSpec = (
+  supervisor: Ref,
+  id: string | Pid.Any
+): Effect.Effect<CheckedSpec, ChildNotFound | RequestError> => request(supervisor, "getChildSpec", id)
+
+export type { CheckedSpec }
