@@ -4,12 +4,11 @@
  * @since 0.1.0
  */
 import { readFileSync } from "node:fs"
-import { fileURLToPath } from "node:url"
 import { inspect } from "node:util"
 import * as Cause from "effect/Cause"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
-import { isScript, type Location } from "./internal/scriptLocation.ts"
+import { type Location, scriptFrame } from "./internal/scriptLocation.ts"
 
 /** A line of the script; line and column from 1. `text` is the line itself, or empty where the file cannot be read. */
 export interface Place extends Location {
@@ -49,15 +48,6 @@ const withText = (location: Location): Place => {
   return { ...location, text: Result.isSuccess(lines) ? (lines.success[location.line - 1] ?? "") : "" }
 }
 
-/** The first frame of a stack that is the script's own. Node has mapped the frames of bundled scripts to their sources. */
-const fromStack = (stack: string): Location | undefined => {
-  for (const [, where, line, column] of stack.matchAll(/^\s+at (?:.*\()?(.+?):(\d+):(\d+)\)?$/gm)) {
-    const file = where!.startsWith("file:") ? fileURLToPath(where!) : where!
-    if (isScript(file)) return { file, line: Number(line), column: Number(column) }
-  }
-  return undefined
-}
-
 /** What failed: the first error, else the first defect, else what the cause says of itself. */
 const errorOf = (cause: Cause.Cause<unknown>): unknown => {
   for (const reason of cause.reasons) if (Cause.isFailReason(reason)) return reason.error
@@ -73,7 +63,7 @@ const errorOf = (cause: Cause.Cause<unknown>): unknown => {
 export const fromCause = (cause: Cause.Cause<unknown>, lastStep: Location | undefined): Failure => {
   const error = errorOf(cause)
   const message = messageOf(error)
-  const made = error instanceof Error && error.stack !== undefined ? fromStack(error.stack) : undefined
+  const made = error instanceof Error && error.stack !== undefined ? scriptFrame(error.stack) : undefined
   const location = made ?? lastStep
   return {
     kind: kindOf(error),

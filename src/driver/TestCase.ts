@@ -13,6 +13,7 @@ import type * as Scope from "effect/Scope"
 import type { Machine } from "../machine/Machine.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
 import type { Driver, DriverService } from "./Driver.ts"
+import { type Location, scriptFrame } from "./internal/scriptLocation.ts"
 
 const TypeId = "~vmtest/driver/TestCase"
 
@@ -30,6 +31,8 @@ export interface TestCase {
     machines: Readonly<Record<string, Machine>>,
     driver: DriverService
   ) => Effect.Effect<unknown, unknown, TestServices>
+  /** Where the script declares it, if that can be told. */
+  readonly declaredAt: () => Location | undefined
 }
 
 /** What a test declares besides its name and its program. */
@@ -59,14 +62,18 @@ export const test = <
     machines: { readonly [Name in keyof Machines]: Machine },
     driver: DriverService
   ) => Effect.Effect<unknown, unknown, TestServices>
-): TestCase => ({
-  [TypeId]: TypeId,
-  name,
-  machines: options.machines ?? {},
-  timeout: options.timeout,
-  // The runner hands over exactly the machines that are declared, so the record has the keys that the body's type names.
-  body: (machines, driver) => body(machines as { readonly [Name in keyof Machines]: Machine }, driver)
-})
+): TestCase => {
+  const { stack = "" } = new Error()
+  return {
+    [TypeId]: TypeId,
+    name,
+    machines: options.machines ?? {},
+    timeout: options.timeout,
+    // The runner hands over exactly the machines that are declared, so the record has the keys that the body's type names.
+    body: (machines, driver) => body(machines as { readonly [Name in keyof Machines]: Machine }, driver),
+    declaredAt: () => scriptFrame(stack)
+  }
+}
 
 /** Whether a value is a test. */
 export const isTestCase = (value: unknown): value is TestCase => Predicate.hasProperty(value, TypeId)

@@ -10,7 +10,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { CommandResult, ExecuteOptions } from "../transport/Shell.ts"
+import type { BytesResult, CommandResult, ExecuteOptions } from "../transport/Shell.ts"
 import {
   type CommandError,
   execute,
@@ -51,12 +51,9 @@ export interface RetryOptions extends WaitOptions, Omit<ExecuteOptions, "timeout
 /** The commands of a machine. */
 export interface CommandMethods {
   /** Runs a command and gives its exit code and what it wrote (UTF-8, bad bytes replaced). A command that fails is no failure here. */
-  readonly execute: (command: string, options?: ExecuteOptions) => Effect.Effect<CommandResult<string>, CommandError>
+  readonly execute: (command: string, options?: ExecuteOptions) => Effect.Effect<CommandResult, CommandError>
   /** As `execute`, with what it wrote as bytes. */
-  readonly executeBytes: (
-    command: string,
-    options?: ExecuteOptions
-  ) => Effect.Effect<CommandResult<Uint8Array>, CommandError>
+  readonly executeBytes: (command: string, options?: ExecuteOptions) => Effect.Effect<BytesResult, CommandError>
   /** Runs commands one after the other and gives their standard outputs joined, untrimmed. The first that fails is a `CommandFailed`. */
   readonly succeed: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed>
   /** Runs commands that must fail, and gives their standard outputs joined. The first that succeeds is a `CommandFailed`. */
@@ -79,7 +76,7 @@ const split = (args: Commands): { readonly commands: Array<string>; readonly opt
   return { commands, options }
 }
 
-const describe = ({ exitCode, stderr, stdout }: CommandResult<string>) =>
+const describe = ({ exitCode, stderr, stdout }: CommandResult) =>
   [`exit code ${exitCode}`, stderr.trim(), stdout.trim()].filter((text) => text !== "").join("\n")
 
 /** The command methods of a guest. */

@@ -20,6 +20,17 @@ import * as Port from "./Port.ts"
 import * as Screen from "./Screen.ts"
 import * as Unit from "./Unit.ts"
 
+export type {
+  /** What any command on a machine can fail with, apart from what it was run for. */
+  CommandError,
+  /** The machine cannot be asked: it is off, did not come up, or died. */
+  Unavailable,
+  /** What any wait can fail with. */
+  WaitError,
+  /** How long a wait may take. */
+  WaitOptions
+} from "./internal/Guest.ts"
+
 /** A machine of a test. */
 export interface Machine
   extends LifeMethods,

@@ -50,7 +50,7 @@ export interface UnitOptions {
 /** The units of a machine. */
 export interface UnitMethods {
   /** Runs `systemctl` with these arguments, given as one string to the shell. */
-  readonly systemctl: (query: string, options?: UnitOptions) => Effect.Effect<CommandResult<string>, CommandError>
+  readonly systemctl: (query: string, options?: UnitOptions) => Effect.Effect<CommandResult, CommandError>
   /**
    * Waits until a unit is active.
    *

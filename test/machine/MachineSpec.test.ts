@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { Image } from "../../src/images/Image.ts"
+import * as Image from "../../src/images/Image.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 
 const image = Image.tiny()

@@ -1,38 +1,28 @@
+import { execFileSync } from "node:child_process"
 import { assert, describe, it } from "@effect/vitest"
-import { hostsFile, type Peer } from "../../src/machine/internal/identity.ts"
+import { identityScript } from "../../src/machine/internal/identity.ts"
+import * as Addresses from "../../src/network/Addresses.ts"
 
-const peer = (name: string, node: number, vlans: ReadonlyArray<number>): Peer => ({
-  name,
-  interfaces: vlans.map((vlan, index) => ({
-    device: `eth${index + 1}`,
-    vlan,
-    ipv4: `192.168.${vlan}.${node}`,
-    ipv6: `2001:db8:${vlan}::${node}`
-  }))
-})
+const nodes = Addresses.assign([
+  { name: "web", vlans: [1, 2] },
+  { name: "it-s", vlans: [] }
+]) as ReadonlyArray<Addresses.AddressedNode>
 
-describe("the names a guest knows", () => {
-  it("lists every machine with both addresses, itself first", () => {
-    const [a, b] = [peer("a", 1, [1]), peer("b", 2, [1])]
-    assert.strictEqual(
-      hostsFile(b!, [a!, b!]),
-      `127.0.0.1 localhost
-::1 localhost ip6-localhost ip6-loopback
-192.168.1.2 b
-2001:db8:1::2 b
-192.168.1.1 a
-2001:db8:1::1 a
-`
-    )
-  })
+describe("the script that gives a guest its identity", () => {
+  for (const [index, node] of nodes.entries()) {
+    for (const shell of ["sh", "bash"]) {
+      it(`is valid for ${shell} (${node.name}, ${index % 2 === 0 ? "with" : "without"} internet)`, () => {
+        const script = identityScript({ self: node, all: nodes, internet: index % 2 === 0 })
+        execFileSync(shell, ["-n"], { input: script })
+      })
+    }
+  }
 
-  it("reaches a peer on the first VLAN that both are on", () => {
-    const router = peer("router", 2, [1, 2])
-    assert.include(hostsFile(peer("inner", 1, [2]), [router]), "192.168.2.2 router\n")
-    assert.include(hostsFile(peer("outer", 1, [1]), [router]), "192.168.1.2 router\n")
-  })
-
-  it("knows itself without any network", () => {
-    assert.include(hostsFile(peer("alone", 1, []), []), "127.0.1.1 alone\n")
+  it("names the machine and its peers, and checks the addresses at the end", () => {
+    const web = nodes.find(({ name }) => name === "web")!
+    const script = identityScript({ self: web, all: nodes, internet: false })
+    assert.include(script, "echo 'web' > /proc/sys/kernel/hostname")
+    assert.include(script, "192.168.1.2 web")
+    assert.include(script, "for address in 192.168.1.2 192.168.2.2; do")
   })
 })

@@ -24,6 +24,15 @@ const own = fileURLToPath(new URL("../..", import.meta.url))
 export const isScript = (file: string): boolean =>
   !file.startsWith("node:") && !file.includes("/node_modules/") && !file.startsWith(own) && file.includes("/")
 
+/** The first frame of a stack that is the script's own. Node has mapped the frames of bundled scripts to their sources. */
+export const scriptFrame = (stack: string): Location | undefined => {
+  for (const [, where, line, column] of stack.matchAll(/^\s+at (?:.*\()?(.+?):(\d+):(\d+)\)?$/gm)) {
+    const file = where!.startsWith("file:") ? fileURLToPath(where!) : where!
+    if (isScript(file)) return { file, line: Number(line), column: Number(column) }
+  }
+  return undefined
+}
+
 const steps = new WeakMap<object, NodeJS.CallSite>()
 let watchers = 0
 

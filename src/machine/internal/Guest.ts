@@ -4,7 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type { BackendService, Hypervisor } from "../../backends/Backend.ts"
-import type { CommandResult, ExecuteOptions, ShellService } from "../../transport/Shell.ts"
+import type { BytesResult, CommandResult, ExecuteOptions, ShellService } from "../../transport/Shell.ts"
 import type { ShellError } from "../../transport/ShellError.ts"
 import { Deadlines } from "../Deadlines.ts"
 import { type BootFailed, MachineDied, type MachineNotRunning, WaitTimeout } from "../MachineError.ts"
@@ -32,6 +32,8 @@ export interface Guest {
   readonly shell: Effect.Effect<ShellService, Unavailable>
   /** The hypervisor of a running machine, booting or not; starts one that was never started. */
   readonly hypervisor: Effect.Effect<Hypervisor, Unavailable>
+  /** To be told when a command found the shell gone. */
+  readonly shellLost: Effect.Effect<void>
   /** Fails when the machine ends unasked. */
   readonly died: Effect.Effect<never, MachineDied | BootFailed>
   readonly conditions: PollingConditions
@@ -54,7 +56,9 @@ export const guard = <A, E, R>(
     Effect.raceFirst(
       // When a hypervisor dies its sockets break first: what broke them is the better news, if it comes at once.
       Effect.catch(abandon(effect), (error) =>
-        isLoss(error) ? Effect.andThen(Effect.sleep("500 millis"), Effect.fail(error)) : Effect.fail(error)
+        isLoss(error)
+          ? guest.shellLost.pipe(Effect.andThen(Effect.sleep("500 millis")), Effect.andThen(Effect.fail(error)))
+          : Effect.fail(error)
       ),
       died
     )
@@ -82,7 +86,7 @@ export const execute = (
   guest: Guest,
   command: string,
   options?: ExecuteOptions
-): Effect.Effect<CommandResult<string>, CommandError> =>
+): Effect.Effect<CommandResult, CommandError> =>
   onShell(guest, command, (shell, defaults) => shell.execute(command, { ...defaults, ...options }))
 
 /** As `execute`, in bytes. */
@@ -90,7 +94,7 @@ export const executeBytes = (
   guest: Guest,
   command: string,
   options?: ExecuteOptions
-): Effect.Effect<CommandResult<Uint8Array>, CommandError> =>
+): Effect.Effect<BytesResult, CommandError> =>
   onShell(guest, command, (shell, defaults) => shell.executeBytes(command, { ...defaults, ...options }))
 
 /** A command on one line, short enough for a message. */
@@ -147,7 +151,7 @@ export const waitInGuest = (
     readonly look: string
     readonly user?: string
   }
-): Effect.Effect<CommandResult<string>, WaitError> => {
+): Effect.Effect<CommandResult, WaitError> => {
   const user = wanted.user === undefined ? {} : { user: wanted.user }
   return wait(guest, {
     awaited: wanted.awaited,

@@ -99,6 +99,9 @@ export class Boot {
     })
   }
 
+  /** Told when a command found the shell gone; set by the process that owns the shell. */
+  onShellLost: Effect.Effect<void> = Effect.void
+
   /** The guest was reset: what ran in it is gone, and it boots again. */
   readonly rebooted: Effect.Effect<void> = Effect.suspend(() => {
     this.ready.takeBack()

@@ -2,50 +2,24 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as FileSystem from "effect/FileSystem"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import type { BackendService, MachineShape } from "../../backends/Backend.ts"
 import { Deadlines } from "../Deadlines.ts"
 import { type LifeMethods, RebootNotAllowed } from "../Life.ts"
 import * as Machine from "../Machine.ts"
 import { MachineNotRunning, WaitTimeout } from "../MachineError.ts"
 import type { MachineState } from "../MachineEvent.ts"
 import { MachineEvents } from "../MachineEvent.ts"
-import type { MachineSpec } from "../MachineSpec.ts"
-import type { PollingConditions } from "../PollingCondition.ts"
+import type { Environment, Handle } from "../MachineTree.ts"
 import { Boot } from "./boot.ts"
 import { type Guest, guard, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
-import { hostsScript, type Peer } from "./identity.ts"
+import { hostsScript } from "./identity.ts"
 
-/** What a machine is made of. */
-export interface Environment {
-  readonly spec: MachineSpec
-  readonly self: Peer
-  /** All machines of the test as they are known now. */
-  readonly peers: Effect.Effect<ReadonlyArray<Peer>>
-  readonly shape: MachineShape
-  readonly backend: BackendService
-  readonly conditions: PollingConditions
-  readonly fs: FileSystem.FileSystem
-  readonly output: string
-  /** Starts the tree of processes of one boot; it runs when this returns. */
-  readonly launch: (boot: Boot, environment: Environment) => Effect.Effect<void, Unavailable>
-}
-
-/** A machine, and what its driver does with it. */
-export interface Handle {
-  readonly machine: Machine.Machine
-  readonly spec: MachineSpec
-  readonly self: Peer
-  /** Tells a running guest the names of machines that came later. */
-  readonly refreshNames: Effect.Effect<void>
-  /** The test is over: whatever ends from now on was meant to. */
-  readonly retire: Effect.Effect<void>
-}
-
-/** A machine that was not started yet. */
-export const make = Effect.fnUntraced(function* (environment: Environment) {
+/** A machine that was not started yet; `launch` starts the processes of a boot. */
+export const make = Effect.fnUntraced(function* (
+  environment: Environment,
+  launchBoot: (boot: Boot) => Effect.Effect<unknown>
+) {
   const { backend, conditions, fs, output, spec } = environment
   const emit = yield* MachineEvents
   const state = yield* SubscriptionRef.make<MachineState>("stopped")
@@ -64,7 +38,7 @@ export const make = Effect.fnUntraced(function* (environment: Environment) {
   const launch = Effect.suspend(() => {
     const next = new Boot({ machine: spec.name, onState })
     boot = next
-    return Effect.andThen(next.state("booting"), Effect.as(environment.launch(next, environment), next))
+    return Effect.andThen(next.state("booting"), Effect.as(launchBoot(next), next))
   })
 
   /** The boot that is on; a machine that was never started is started, one that ended says how. */
@@ -80,6 +54,7 @@ export const make = Effect.fnUntraced(function* (environment: Environment) {
     backend,
     shell: Effect.flatMap(current, (on) => Effect.andThen(on.ready.get, on.shell.get)),
     hypervisor: Effect.flatMap(current, (on) => on.hypervisor.get),
+    shellLost: Effect.suspend(() => running()?.onShellLost ?? Effect.void),
     died: Effect.suspend(() => boot?.lost ?? Effect.never),
     conditions,
     consoleTail: Effect.suspend(() =>
@@ -191,9 +166,9 @@ fi`
         ? Effect.void
         : Effect.ignore(
             Effect.gen(function* () {
-              const peers = yield* environment.peers
+              const all = yield* environment.all
               const shell = yield* guest.shell
-              yield* shell.execute(hostsScript(environment.self, peers), { timeout: "1 minute" })
+              yield* shell.execute(hostsScript(environment.self, all), { timeout: "1 minute" })
             })
           )
     ),

@@ -1,11 +1,4 @@
-/**
- * The processes of one boot, under a rest-for-one supervisor:
- *
- * Hypervisor → Control → Shells → Machine
- *
- * The hypervisor's end is the end of all of them. Any other that crashes is started again with those after it, and finds the guest as it
- * was: the guest never notices.
- */
+/** The processes of one boot; `MachineTree` supervises them. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -14,9 +7,9 @@ import * as ExitReason from "../../actors/ExitReason.ts"
 import * as Process from "../../actors/Process.ts"
 import { Deadlines } from "../Deadlines.ts"
 import { MachineEvents } from "../MachineEvent.ts"
+import type { Environment } from "../MachineTree.ts"
 import type { Boot } from "./boot.ts"
 import { identityScript } from "./identity.ts"
-import type { Environment } from "./life.ts"
 
 /** Ends this process as its supervisor would: nothing is to be restarted because of it. */
 const stop = Process.exit(ExitReason.shutdown)
@@ -70,11 +63,17 @@ export const shells = (boot: Boot, environment: Environment) =>
         duration: limit,
         orElse: () => giveUp(`its shell did not answer within ${Duration.format(limit)}`)
       }),
-      Effect.catch((error) => giveUp(error.message))
+      // The console is evidence of its own, and so is the machine's name.
+      Effect.catch((error) => giveUp(error.message.split("\n")[0]!.replace(`${environment.spec.name}: `, "")))
     )
     yield* Effect.addFinalizer(() => Effect.sync(() => (boot.isOver ? undefined : boot.shell.takeBack())))
     boot.shell.give(shell)
-    return yield* Effect.never
+    boot.onShellLost = Process.send(yield* Process.self, "lost")
+    // A shell mends itself where it can; one that cannot is opened anew by the process that replaces this one.
+    while (true) {
+      yield* Process.receive()
+      yield* Effect.orDie(shell.execute(":", { timeout: "30 seconds" }))
+    }
   }).pipe(Effect.catch(() => stop))
 
 /** Makes the guest what the test declared, and again after each of its reboots. */
@@ -85,8 +84,8 @@ export const machine = (boot: Boot, environment: Environment) =>
     yield* Effect.addFinalizer(() => Effect.sync(() => (boot.isOver ? undefined : boot.ready.takeBack())))
     const identify = Effect.gen(function* () {
       const shell = yield* boot.shell.get
-      const peers = yield* environment.peers
-      const script = identityScript({ self: environment.self, peers, internet: environment.spec.internet })
+      const all = yield* environment.all
+      const script = identityScript({ self: environment.self, all, internet: environment.spec.internet })
       const result = yield* shell.execute(script, { timeout: "2 minutes" })
       if (result.exitCode !== 0) {
         yield* boot.fail(`its network could not be set up: ${result.stderr.trim()}`, "")

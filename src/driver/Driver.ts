@@ -1,0 +1,71 @@
+/**
+ * The driver of one test: its machines, and what concerns them together.
+ *
+ * A driver is a supervision tree (networks, machines, the script); closing its scope leaves no process, no socket and no file outside the
+ * output folder.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type { Machine, Unavailable, WaitError } from "../machine/Machine.ts"
+import type { InvalidMachine, MachineOptions } from "../machine/MachineSpec.ts"
+import type { PollingConditionOptions } from "../machine/PollingCondition.ts"
+import type { ImageUnavailable } from "./ImageUnavailable.ts"
+
+/** How a subtest counts. */
+export interface SubtestOptions {
+  /** Whether the test goes on after its failure, and fails at its end. Default false. */
+  readonly softFail?: boolean
+}
+
+/** What a test can ask of its driver. */
+export interface DriverService {
+  /** The machines by name, those made by `machine` included. */
+  readonly machines: Readonly<Record<string, Machine>>
+  /**
+   * Makes a machine while the test runs.
+   *
+   * It starts at once, unless `autoStart` is false, and the first use waits until it is ready. Its node number, and so its addresses, are the
+   * next free ones; the machines that run already learn its name.
+   */
+  readonly machine: (name: string, options: MachineOptions) => Effect.Effect<Machine, InvalidMachine | ImageUnavailable>
+  /** Starts all machines together and waits until they are ready. */
+  readonly startAll: () => Effect.Effect<void, Unavailable>
+  /** Waits until all machines have ended. */
+  readonly joinAll: (options?: { readonly timeout?: Duration.Input }) => Effect.Effect<void, WaitError>
+  /**
+   * Runs a part of the test under a name of its own, which the report shows with how it went.
+   *
+   * Its failure is the test's, at once; with `softFail` the test goes on, gets `undefined`, and fails at its end.
+   */
+  readonly subtest: {
+    <A, E, R>(name: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R>
+    <A, E, R>(
+      name: string,
+      effect: Effect.Effect<A, E, R>,
+      options: { readonly softFail: true }
+    ): Effect.Effect<A | undefined, never, R>
+    <A, E, R>(name: string, effect: Effect.Effect<A, E, R>, options: SubtestOptions): Effect.Effect<A | undefined, E, R>
+  }
+  /**
+   * A condition that must hold whenever the test waits or runs a command, until the test ends. It does not hold when its check fails or gives
+   * `false`; whatever the test is waiting for then fails with `PollingConditionFailed`.
+   */
+  readonly pollingCondition: <E, R>(
+    condition: string,
+    check: Effect.Effect<unknown, E, R>,
+    options?: PollingConditionOptions
+  ) => Effect.Effect<void, never, R>
+  /** Waits on several machines at once: the first failure is the whole's. */
+  readonly waitAll: <A, E, R>(
+    machines: Iterable<Machine>,
+    wait: (machine: Machine) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<Array<A>, E, R>
+  /** Writes a line to the report. */
+  readonly log: (line: string) => Effect.Effect<void>
+}
+
+/** The driver of the test that is running. */
+export class Driver extends Context.Service<Driver, DriverService>()("vmtest/driver/Driver") {}

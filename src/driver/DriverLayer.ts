@@ -1,0 +1,102 @@
+/**
+ * Machines for applications and test suites: a driver, and each of its machines, as Layers.
+ *
+ * ```ts
+ * class Web extends DriverLayer.Machine<Web>()("web", { image: Image.debian({ packages: ["nginx-light"] }) }) {}
+ *
+ * const program = Effect.gen(function* () {
+ *   const web = yield* Web
+ *   yield* web.waitForUnit("nginx.service")
+ * })
+ * program.pipe(Effect.provide(Web.layer), Effect.provide(DriverLayer.layer()))
+ * ```
+ *
+ * Machines on the same driver share its networks and know each other's names. Closing the scope of the layer ends them.
+ *
+ * @since 0.1.0
+ */
+import * as NodePath from "node:path"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { Backend } from "../backends/Backend.ts"
+import type { QemuError } from "../backends/Qemu.ts"
+import * as Qemu from "../backends/Qemu.ts"
+import * as Cache from "../host/Cache.ts"
+import * as RunDirectory from "../host/RunDirectory.ts"
+import * as ImageStore from "../images/ImageStore.ts"
+import type * as Machines from "../machine/Machine.ts"
+import type { InvalidMachine, MachineOptions } from "../machine/MachineSpec.ts"
+import { Driver } from "./Driver.ts"
+import type { ImageUnavailable } from "./ImageUnavailable.ts"
+import * as internal from "./internal/driver.ts"
+import * as Images from "./internal/images.ts"
+
+/** How a driver outside a runner is set up. */
+export interface DriverOptions {
+  /** What reports call it. Default `"driver"`. */
+  readonly name?: string
+  /** The folder for screenshots and files copied from guests. Default `vmtest-output` in the working folder. */
+  readonly output?: string
+}
+
+let drivers = 0
+
+/** A driver without machines, on the backend, the images and the state folder that are provided. */
+export const make = (
+  options: DriverOptions = {}
+): Layer.Layer<Driver, never, Backend | ImageStore.ImageStore | RunDirectory.RunDirectory> =>
+  Layer.effect(
+    Driver,
+    Effect.gen(function* () {
+      const images = yield* Images.make
+      drivers += 1
+      const { service } = yield* internal.make({
+        test: options.name ?? "driver",
+        machines: [],
+        prefix: `d${drivers}`,
+        output: NodePath.resolve(options.output ?? "vmtest-output"),
+        resolve: images.resolve,
+        onSubtest: () => undefined
+      })
+      return service
+    })
+  ).pipe(Layer.provide(NodeServices.layer))
+
+/** What the host itself can lack. */
+export type HostError = QemuError | Cache.CacheUnwritable | RunDirectory.RunDirectoryError
+
+/** What drivers run on: QEMU as it is found on this host, the user's image cache, a state folder that goes with the layer. */
+export const host: Layer.Layer<Backend | ImageStore.ImageStore | RunDirectory.RunDirectory, HostError> = Layer.mergeAll(
+  Layer.unwrap(Effect.map(Cache.folder("host"), (folder) => Qemu.layer({ folder }))),
+  ImageStore.layer(),
+  RunDirectory.layer()
+)
+
+/** A driver on this host. */
+export const layer = (options: DriverOptions = {}): Layer.Layer<Driver, HostError> => Layer.provide(make(options), host)
+
+/** Why a machine's layer cannot be built. */
+export type MachineLayerError = InvalidMachine | ImageUnavailable | Machines.Unavailable
+
+/**
+ * Makes a service of a machine: a class whose value in an Effect is the machine, with a `layer` that declares it to the driver and waits until
+ * it is ready.
+ */
+export const Machine =
+  <Self>() =>
+  <const Name extends string>(name: Name, options: MachineOptions) => {
+    const tag = Context.Service<Self, Machines.Machine>()(`vmtest/driver/DriverLayer/${name}`)
+    return class extends tag {
+      static readonly layer: Layer.Layer<Self, MachineLayerError, Driver> = Layer.effect(
+        tag,
+        Effect.gen(function* () {
+          const driver = yield* Driver
+          const machine = yield* driver.machine(name, options)
+          if (options.autoStart !== false) yield* machine.start()
+          return machine
+        })
+      )
+    }
+  }

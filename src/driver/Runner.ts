@@ -1,0 +1,159 @@
+/**
+ * Running tests: each in a driver of its own, one after the other or several at once.
+ *
+ * Everything that can be wrong before a machine starts (a declaration, an image) is found for all tests before the first of them starts.
+ *
+ * @since 0.1.0
+ */
+import type * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type { Backend } from "../backends/Backend.ts"
+import type { RunDirectory } from "../host/RunDirectory.ts"
+import type { Image } from "../images/Image.ts"
+import type { ImageStore } from "../images/ImageStore.ts"
+import type { InvalidMachine, MachineSpec } from "../machine/MachineSpec.ts"
+import * as MachineSpecs from "../machine/MachineSpec.ts"
+import { Driver } from "./Driver.ts"
+import * as Failure from "./Failure.ts"
+import type { ImageUnavailable } from "./ImageUnavailable.ts"
+import * as internal from "./internal/driver.ts"
+import * as Images from "./internal/images.ts"
+import { lastStep, watch } from "./internal/scriptLocation.ts"
+import { Reporter } from "./RunEvent.ts"
+import type { TestCase } from "./TestCase.ts"
+import type { TestResult } from "./TestResult.ts"
+
+/** A test's declaration, machines apart, cannot be meant. */
+export class InvalidTest extends Schema.TaggedError<InvalidTest>()("InvalidTest", {
+  test: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `test ${JSON.stringify(this.test)}: ${this.reason}`
+  }
+}
+
+/** The test, from the start of its machines to the end of its body, took longer than it may. */
+export class TestTimeout extends Schema.TaggedError<TestTimeout>()("TestTimeout", {
+  test: Schema.String,
+  timeout: Schema.Duration
+}) {
+  override get message() {
+    return `did not end within ${Duration.format(this.timeout)}`
+  }
+}
+
+/** How tests are run. */
+export interface RunnerOptions {
+  /** The folder for screenshots and files copied from guests; made when first written to. */
+  readonly output: string
+  /** How many tests run at once. Default 1. */
+  readonly concurrency?: number
+}
+
+/** Why nothing was started. */
+export type RunnerError = InvalidTest | InvalidMachine | ImageUnavailable
+
+/** What a runner needs: a hypervisor, a folder for state, images, and what tests may ask of the platform. */
+export type RunnerServices = Backend | RunDirectory | ImageStore | NodeServices.NodeServices
+
+const defaultTimeout = Duration.minutes(30)
+
+interface Checked {
+  readonly test: TestCase
+  readonly specs: ReadonlyArray<MachineSpec>
+  readonly timeout: Duration.Duration
+}
+
+const check = Effect.fnUntraced(function* (test: TestCase) {
+  const specs = yield* MachineSpecs.checkAll(test.machines)
+  const asked = test.timeout === undefined ? Option.some(defaultTimeout) : Duration.fromInput(test.timeout)
+  if (Option.isNone(asked) || !Duration.isPositive(asked.value)) {
+    const reason = `its timeout ${JSON.stringify(String(test.timeout))} is not a time such as "5 minutes"`
+    return yield* new InvalidTest({ test: test.name, reason })
+  }
+  return { test, specs, timeout: asked.value } satisfies Checked
+})
+
+/** Runs one test that was checked, on images that are there. Never fails: what went wrong is in the result. */
+const runTest = Effect.fnUntraced(function* (
+  { specs, test, timeout }: Checked,
+  number: number,
+  options: RunnerOptions,
+  images: Images.Images
+) {
+  const emit = yield* Reporter
+  const startedAt = yield* Clock.currentTimeMillis
+  yield* emit({ _tag: "TestStarted", test: test.name, machines: specs.map(({ name }) => name) })
+  let script: object | undefined
+  const subtests: Array<TestResult["subtests"][number]> = []
+
+  const exit = yield* Effect.gen(function* () {
+    const running = yield* internal.make({
+      test: test.name,
+      machines: specs,
+      prefix: `${number}`,
+      output: options.output,
+      resolve: images.resolve,
+      onSubtest: (result) => subtests.push(result)
+    })
+    const body = Effect.gen(function* () {
+      script = Fiber.getCurrent()
+      yield* running.begin
+      return yield* test.body(running.machines, running.service)
+    })
+    return yield* running.script(Effect.provideService(Effect.scoped(body), Driver, running.service)).pipe(
+      Effect.timeoutOrElse({
+        duration: timeout,
+        orElse: () => Effect.fail(new TestTimeout({ test: test.name, timeout }))
+      })
+    )
+  }).pipe(Effect.scoped, Effect.exit)
+
+  const millis = (yield* Clock.currentTimeMillis) - startedAt
+  const soft = subtests.find(({ status }) => status === "failed")?.failure
+  const failure = Exit.isFailure(exit)
+    ? Failure.fromCause(exit.cause, (script === undefined ? undefined : lastStep(script)) ?? test.declaredAt())
+    : soft
+  const timedOut = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout
+  const result: TestResult = {
+    name: test.name,
+    status: failure === undefined ? "passed" : timedOut ? "timedOut" : "failed",
+    startedAt,
+    millis,
+    subtests,
+    failure,
+    value: Exit.isSuccess(exit) ? exit.value : undefined
+  }
+  yield* emit({ _tag: "TestEnded", result })
+  return result
+})
+
+/**
+ * Runs tests and gives what came of each, in their order; a test that fails does not keep the others from running.
+ *
+ * Fails only before anything was started: with the first declaration that cannot be meant, or image that cannot be had. Interruption ends
+ * everything that runs, and leaves nothing behind.
+ */
+export const run = (
+  tests: ReadonlyArray<TestCase>,
+  options: RunnerOptions
+): Effect.Effect<ReadonlyArray<TestResult>, RunnerError, RunnerServices> =>
+  watch(
+    Effect.gen(function* () {
+      const checked = yield* Effect.forEach(tests, check)
+      const images = yield* Images.make
+      const needed = new Set(checked.flatMap(({ specs }) => specs.map(({ image }): Image => image)))
+      yield* Effect.forEach(needed, images.resolve, { discard: true })
+      return yield* Effect.forEach(checked, (test, index) => runTest(test, index + 1, options, images), {
+        concurrency: options.concurrency ?? 1
+      })
+    })
+  )

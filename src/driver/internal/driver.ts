@@ -1,0 +1,160 @@
+/** One test's driver: the machines of a tree, and the service over them. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FileSystem from "effect/FileSystem"
+import * as Scope from "effect/Scope"
+import type { MachineShape } from "../../backends/Backend.ts"
+import { Backend } from "../../backends/Backend.ts"
+import { RunDirectory } from "../../host/RunDirectory.ts"
+import type { BootImage } from "../../images/BootImage.ts"
+import type { Image } from "../../images/Image.ts"
+import type { Machine } from "../../machine/Machine.ts"
+import { MachineEvents } from "../../machine/MachineEvent.ts"
+import * as MachineSpec from "../../machine/MachineSpec.ts"
+import * as MachineTree from "../../machine/MachineTree.ts"
+import * as PollingCondition from "../../machine/PollingCondition.ts"
+import * as Addresses from "../../network/Addresses.ts"
+import type { DriverService, SubtestOptions } from "../Driver.ts"
+import * as Failure from "../Failure.ts"
+import type { ImageUnavailable } from "../ImageUnavailable.ts"
+import { Reporter } from "../RunEvent.ts"
+import type { SubtestResult } from "../TestResult.ts"
+import * as DriverTree from "./driverTree.ts"
+import { lastStep } from "./scriptLocation.ts"
+
+export interface Options {
+  readonly test: string
+  readonly machines: ReadonlyArray<MachineSpec.MachineSpec>
+  /** Tells the test's folders apart from those of other tests of the run. */
+  readonly prefix: string
+  readonly output: string
+  readonly onSubtest: (result: SubtestResult) => void
+  readonly resolve: (image: Image) => Effect.Effect<BootImage, ImageUnavailable>
+}
+
+export interface Running {
+  readonly service: DriverService
+  /** The machines as they were declared, keyed by name. */
+  readonly machines: Readonly<Record<string, Machine>>
+  /** Starts the machines that start by themselves. */
+  readonly begin: Effect.Effect<void, Effect.Error<ReturnType<DriverService["startAll"]>>>
+  /** Runs the test's program as a process of the tree. */
+  readonly script: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}
+
+export const make = Effect.fnUntraced(function* (options: Options) {
+  const backend = yield* Backend
+  const fs = yield* FileSystem.FileSystem
+  const scope = yield* Effect.scope
+  const emit = yield* Reporter
+  const conditions = yield* PollingCondition.make
+  const folders = yield* RunDirectory
+  const tree = yield* DriverTree.make(yield* Effect.orDie(folders.folder(`${options.prefix}-net`)))
+  const handles = new Map<string, MachineTree.Handle>()
+  const machines: Record<string, Machine> = {}
+  yield* Effect.addFinalizer(() => Effect.forEach(handles.values(), ({ retire }) => retire, { discard: true }))
+
+  const add = Effect.fnUntraced(function* (spec: MachineSpec.MachineSpec, self: Addresses.AddressedNode) {
+    const image = yield* options.resolve(spec.image)
+    const directory = yield* Effect.orDie(folders.folder(`${options.prefix}-${spec.name}`))
+    const networks = yield* Effect.forEach(self.interfaces, ({ mac, vlan }) =>
+      Effect.map(Effect.orDie(tree.vlan(vlan)), (socket) => ({ vlan, socket, mac }))
+    )
+    const shape: MachineShape = {
+      name: spec.name,
+      image,
+      memory: spec.memory,
+      cpus: spec.cpus,
+      networks,
+      internet: spec.internet,
+      forwards: spec.forwards,
+      allowReboot: spec.allowReboot,
+      directory
+    }
+    const handle = yield* MachineTree.make({
+      spec,
+      self,
+      all: Effect.sync(() => [...handles.values()].map(({ self }) => self)),
+      shape,
+      backend,
+      conditions,
+      fs,
+      output: options.output,
+      supervisor: tree.machines
+    }).pipe(Effect.provideService(MachineEvents, (event) => emit({ _tag: "MachineEvent", test: options.test, event })))
+    handles.set(spec.name, handle)
+    machines[spec.name] = handle.machine
+    return handle
+  })
+
+  for (const node of Addresses.assign(options.machines)) {
+    yield* add(options.machines.find(({ name }) => name === node.name)!, node)
+  }
+
+  const starting = (names: Iterable<MachineTree.Handle>) =>
+    Effect.forEach(names, ({ machine }) => machine.start(), { concurrency: "unbounded", discard: true })
+
+  const subtest = <A, E, R>(
+    name: string,
+    effect: Effect.Effect<A, E, R>,
+    { softFail = false }: SubtestOptions = {}
+  ): Effect.Effect<A | undefined, E, R> =>
+    Effect.gen(function* () {
+      const started = yield* Clock.currentTimeMillis
+      yield* emit({ _tag: "SubtestStarted", test: options.test, subtest: name })
+      const fiber = Fiber.getCurrent()
+      return yield* Effect.onExit(effect, (exit) =>
+        Effect.gen(function* () {
+          const millis = (yield* Clock.currentTimeMillis) - started
+          const failure = Exit.isSuccess(exit)
+            ? undefined
+            : Failure.fromCause(exit.cause, fiber === undefined ? undefined : lastStep(fiber))
+          const result: SubtestResult = { name, status: Exit.isSuccess(exit) ? "passed" : "failed", millis, failure }
+          options.onSubtest(result)
+          yield* emit({ _tag: "SubtestEnded", test: options.test, result })
+        })
+      ).pipe((run) => (softFail ? Effect.catchCause(run, () => Effect.succeed(undefined)) : run))
+    })
+
+  const service: DriverService = {
+    machines,
+    machine: Effect.fnUntraced(function* (name, declared) {
+      const spec = yield* MachineSpec.check(name, declared)
+      const twin = [...handles.keys()].find((other) => other.toLowerCase() === name.toLowerCase())
+      if (twin !== undefined) {
+        const reason = twin === name ? "is taken" : `differs from ${JSON.stringify(twin)} only in case`
+        return yield* new MachineSpec.InvalidMachine({ machine: name, option: "name", reason })
+      }
+      const handle = yield* add(spec, Addresses.number(spec, handles.size + 1))
+      yield* Effect.forkIn(
+        Effect.forEach(handles.values(), ({ refreshNames }) => refreshNames, { concurrency: "unbounded" }),
+        scope
+      )
+      // Whoever uses it first meets the failure of its start.
+      if (spec.autoStart) yield* Effect.forkIn(Effect.ignore(handle.machine.start()), scope, { startImmediately: true })
+      return handle.machine
+    }),
+    startAll: () => Effect.suspend(() => starting(handles.values())),
+    joinAll: (wait) =>
+      Effect.suspend(() =>
+        Effect.forEach(handles.values(), ({ machine }) => machine.waitForShutdown(wait), {
+          concurrency: "unbounded",
+          discard: true
+        })
+      ),
+    subtest: subtest as DriverService["subtest"],
+    pollingCondition: (condition, check, settings) => Scope.provide(conditions.add(condition, check, settings), scope),
+    waitAll: (those, wait) => Effect.forEach(those, wait, { concurrency: "unbounded" }),
+    log: (line) => emit({ _tag: "Log", test: options.test, line })
+  }
+
+  const running: Running = {
+    service,
+    machines: { ...machines },
+    begin: Effect.suspend(() => starting([...handles.values()].filter(({ spec }) => spec.autoStart))),
+    script: tree.script
+  }
+  return running
+})

@@ -1,0 +1,34 @@
+/**
+ * Integration tests on real virtual machines.
+ *
+ * A test script needs `test` and `Image`; an application that embeds vmtest also `Driver`, and the modules of the host it runs on.
+ *
+ * @since 0.1.0
+ */
+export * as Backend from "./backends/Backend.ts"
+export * as Mock from "./backends/Mock.ts"
+export * as Qemu from "./backends/Qemu.ts"
+export { Driver, type DriverService, type SubtestOptions } from "./driver/Driver.ts"
+export * as DriverLayer from "./driver/DriverLayer.ts"
+export * as Failure from "./driver/Failure.ts"
+export { ImageUnavailable } from "./driver/ImageUnavailable.ts"
+export * as RunEvent from "./driver/RunEvent.ts"
+export * as Runner from "./driver/Runner.ts"
+export { isTestCase, type TestCase, type TestOptions, type TestServices, test } from "./driver/TestCase.ts"
+export type { SubtestResult, TestResult } from "./driver/TestResult.ts"
+export * as RunDirectory from "./host/RunDirectory.ts"
+export * as Image from "./images/Image.ts"
+export * as ImageStore from "./images/ImageStore.ts"
+export { CommandFailed } from "./machine/Command.ts"
+export { ConsoleEnded } from "./machine/Console.ts"
+export { HostFileError } from "./machine/Copy.ts"
+export { type DeadlineSettings, Deadlines } from "./machine/Deadlines.ts"
+export { RebootNotAllowed } from "./machine/Life.ts"
+export type { CommandError, Machine, Unavailable, WaitError, WaitOptions } from "./machine/Machine.ts"
+export { BootFailed, InvalidArgument, MachineDied, MachineNotRunning, WaitTimeout } from "./machine/MachineError.ts"
+export type { MachineEvent, MachineState } from "./machine/MachineEvent.ts"
+export { HostLimits, InvalidMachine, type MachineOptions } from "./machine/MachineSpec.ts"
+export { PollingConditionFailed } from "./machine/PollingCondition.ts"
+export { UnitFailed } from "./machine/Unit.ts"
+export * as TerminalReport from "./report/TerminalReport.ts"
+export { CommandRejected, CommandTimeout, ShellLost, ShellNotReady, TransportError } from "./transport/ShellError.ts"

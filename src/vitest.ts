@@ -1,0 +1,58 @@
+/**
+ * Machines in a vitest suite, with `@effect/vitest`.
+ *
+ * ```ts
+ * import { assert } from "@effect/vitest"
+ * import { Effect } from "effect"
+ * import { Image } from "vmtest"
+ * import { Machine, machines } from "vmtest/vitest"
+ *
+ * class Web extends Machine<Web>()("web", { image: Image.tiny() }) {}
+ *
+ * machines(Web)("the web server", (it) => {
+ *   it.effect("says hello", () => Effect.gen(function* () {
+ *     const web = yield* Web
+ *     assert.strictEqual(yield* web.succeed("echo hello"), "hello\n")
+ *   }))
+ * })
+ * ```
+ *
+ * The machines start before the block's first test, are shared by its tests, and end after its last. Tests run on the real clock.
+ *
+ * @since 0.1.0
+ */
+import * as Vitest from "@effect/vitest"
+import type * as Duration from "effect/Duration"
+import * as Layer from "effect/Layer"
+import type { Driver } from "./driver/Driver.ts"
+import * as DriverLayer from "./driver/DriverLayer.ts"
+
+export {
+  /** Makes a service of a machine; see `DriverLayer.Machine`. */
+  Machine
+} from "./driver/DriverLayer.ts"
+
+/** What `Machine` makes. */
+export interface MachineService<Self> {
+  readonly layer: Layer.Layer<Self, DriverLayer.MachineLayerError, Driver>
+}
+
+/** How long the machines of a block may take to be ready, a first build of their images included. */
+export const startTimeout: Duration.Input = "15 minutes"
+
+/** A block of tests that share these machines, on one driver of this host, and that driver. */
+export const machines = <const Services extends ReadonlyArray<MachineService<never>>>(...services: Services) => {
+  type Provided = Services[number] extends MachineService<infer Self> ? Self : never
+  const all = services
+    .map(({ layer }) => layer)
+    .reduce<Layer.Layer<never, DriverLayer.MachineLayerError, Driver>>(
+      (merged, layer) => Layer.merge(merged, layer),
+      Layer.empty
+    )
+  // Merging an array forgets which services it provides.
+  const provided = all as Layer.Layer<Provided, DriverLayer.MachineLayerError, Driver>
+  return Vitest.layer(Layer.provideMerge(provided, DriverLayer.layer()), {
+    excludeTestServices: true,
+    timeout: startTimeout
+  })
+}

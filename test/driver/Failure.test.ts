@@ -1,0 +1,50 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Failure from "../../src/driver/Failure.ts"
+import { BootFailed, MachineDied } from "../../src/machine/MachineError.ts"
+
+describe("a failure", () => {
+  it("is the first error of the cause", () => {
+    const cause = Cause.combine(Cause.die(new Error("defect")), Cause.fail("typed"))
+    assert.strictEqual(Failure.fromCause(cause, undefined).message, "typed")
+  })
+
+  it("shows a value that is no error", () => {
+    const failure = Failure.fromCause(Cause.fail({ code: 7 }), undefined)
+    assert.strictEqual(failure.kind, "Error")
+    assert.include(failure.message, "code: 7")
+  })
+
+  it("has the evidence that the message does not show", () => {
+    const died = new MachineDied({
+      machine: "web",
+      exitCode: 1,
+      signal: "",
+      doing: "",
+      hypervisor: "",
+      console: "one\ntwo"
+    })
+    // All of this console is in the message already.
+    assert.deepStrictEqual(Failure.fromCause(Cause.fail(died), undefined).evidence, [])
+    const long = Array.from({ length: 15 }, (_, line) => `line ${line}`).join("\n")
+    const failed = new BootFailed({ machine: "web", reason: "no shell", console: long })
+    assert.deepStrictEqual(Failure.fromCause(Cause.fail(failed), undefined).evidence, [
+      { title: "console", text: long }
+    ])
+  })
+
+  it("names the line that made the error, if that is the script's, else the step", () => {
+    const step = { file: "/home/me/script.ts", line: 3, column: 1 }
+    const error = new Error("boom")
+    error.stack = "Error: boom\n    at helper (/home/me/lib.ts:10:7)\n    at node:internal/timers:5:5"
+    const made = Failure.fromCause(Cause.die(error), step).place
+    assert.deepInclude(made, { file: "/home/me/lib.ts", line: 10, column: 7 })
+    error.stack = "Error: boom\n    at run (/x/node_modules/effect/dist/Effect.js:10:7)"
+    assert.deepInclude(Failure.fromCause(Cause.die(error), step).place, step)
+  })
+
+  it("keeps its evidence when rendered", () => {
+    const failure = Failure.fromCause(Cause.fail("no such page"), undefined)
+    assert.strictEqual(Failure.render(failure), "no such page")
+  })
+})

@@ -1,0 +1,249 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import { driverOf, offline } from "./support.ts"
+
+/** Lets everything that is ready to run do so. */
+const settle = TestClock.adjust(0)
+
+describe("the life of a machine", () => {
+  it.effect("starts with the others, before the body", () =>
+    Effect.gen(function* () {
+      const driver = yield* driverOf(
+        { a: offline(), b: offline(), later: offline({ autoStart: false }) },
+        { guests: { a: { bootTime: "3 seconds" }, b: { bootTime: "5 seconds" } } }
+      )
+      const begun = yield* Effect.forkChild(driver.begin)
+      yield* TestClock.adjust("4999 millis")
+      assert.isUndefined(begun.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(begun)
+      assert.deepStrictEqual(driver.states("a"), ["booting", "ready"])
+      assert.deepStrictEqual(driver.states("b"), ["booting", "ready"])
+      assert.deepStrictEqual(driver.states("later"), [])
+    })
+  )
+
+  it.effect("begins with its first use when it does not start by itself", () =>
+    Effect.gen(function* () {
+      const { machines, states } = yield* driverOf(
+        { a: offline({ autoStart: false }) },
+        { guests: { a: { commands: [["uname", "Linux\n"]] } } }
+      )
+      assert.isFalse(yield* machines.a!.isUp())
+      assert.strictEqual(yield* machines.a!.succeed("uname"), "Linux\n")
+      assert.isTrue(yield* machines.a!.isUp())
+      assert.deepStrictEqual(states("a"), ["booting", "ready"])
+    })
+  )
+
+  it.effect("ends everything that waits when it dies, with its exit and its console", () =>
+    Effect.gen(function* () {
+      const { machines, mock, states } = yield* driverOf(
+        { a: offline() },
+        { guests: { a: { commands: [["hang", { delay: "1 hour" }]] } } }
+      )
+      const { a } = machines
+      yield* a!.start()
+      const command = yield* Effect.forkChild(Effect.flip(a!.succeed("hang")))
+      const text = yield* Effect.forkChild(Effect.flip(a!.waitForConsoleText("never said")))
+      yield* settle
+      const machine = yield* mock.machine("a")
+      yield* machine.emit("Kernel panic - not syncing\n")
+      yield* machine.exit({ exitCode: 3 })
+      yield* TestClock.adjust("1 second")
+      for (const error of [yield* Fiber.join(command), yield* Fiber.join(text)]) {
+        assert.strictEqual(error._tag, "MachineDied")
+        assert.include(error.message, "exited with 3")
+        assert.include(error.message, "Kernel panic")
+      }
+      assert.deepStrictEqual(states("a"), ["booting", "ready", "crashed"])
+      assert.strictEqual((yield* Effect.flip(a!.execute("true")))._tag, "MachineDied")
+    })
+  )
+
+  it.effect("may be ended by the test: a crash is no failure, and start boots it again", () =>
+    Effect.gen(function* () {
+      const { machines, mock, states } = yield* driverOf({ a: offline() })
+      const { a } = machines
+      yield* a!.start()
+      yield* a!.crash()
+      assert.isFalse(yield* a!.isUp())
+      const error = yield* Effect.flip(a!.execute("true"))
+      assert.strictEqual(error._tag, "MachineNotRunning")
+      assert.include(error.message, "start() it first")
+      yield* a!.start()
+      yield* a!.succeed("true")
+      assert.strictEqual(yield* mock.starts("a"), 2)
+      assert.deepStrictEqual(states("a"), ["booting", "ready", "stopped", "booting", "ready"])
+    })
+  )
+
+  it.effect("is shut down by asking the guest", () =>
+    Effect.gen(function* () {
+      const { machines, states } = yield* driverOf(
+        { a: offline() },
+        { guests: { a: { commands: [[/poweroff/, { delay: "2 seconds", ends: {} }]] } } }
+      )
+      yield* machines.a!.start()
+      const down = yield* Effect.forkChild(machines.a!.shutdown())
+      const waiting = yield* Effect.forkChild(machines.a!.waitForShutdown())
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.join(down)
+      yield* Fiber.join(waiting)
+      assert.deepStrictEqual(states("a"), ["booting", "ready", "stopped"])
+    })
+  )
+
+  it.effect("says so when the guest does not shut down in time", () =>
+    Effect.gen(function* () {
+      const { machines } = yield* driverOf({ a: offline() })
+      yield* machines.a!.start()
+      const down = yield* Effect.forkChild(Effect.flip(machines.a!.shutdown({ timeout: "10 seconds" })))
+      yield* TestClock.adjust("11 seconds")
+      assert.include((yield* Fiber.join(down)).message, "waited 10s for the machine to shut down")
+    })
+  )
+
+  it.effect("does not come up when the hypervisor does not start, or the guest does not answer", () =>
+    Effect.gen(function* () {
+      const { machines, states } = yield* driverOf(
+        { a: offline() },
+        { guests: { a: { bootTime: Infinity, console: "Loading initial ramdisk ...\n" } } }
+      )
+      const starting = yield* Effect.forkChild(Effect.flip(machines.a!.start()))
+      yield* TestClock.adjust("5 minutes")
+      const error = yield* Fiber.join(starting)
+      assert.strictEqual(error._tag, "BootFailed")
+      assert.include(error.message, "a did not boot: no shell after 5m")
+      assert.include(error.message, "Loading initial ramdisk")
+      assert.deepStrictEqual(states("a"), ["booting", "crashed"])
+    })
+  )
+
+  it.effect("stands still while paused", () =>
+    Effect.gen(function* () {
+      const { machines, states } = yield* driverOf({ a: offline() })
+      yield* machines.a!.start()
+      yield* machines.a!.pause()
+      yield* machines.a!.resume()
+      assert.deepStrictEqual(states("a"), ["booting", "ready", "paused", "ready"])
+    })
+  )
+
+  it.effect("tells its states as a stream", () =>
+    Effect.gen(function* () {
+      const { machines } = yield* driverOf({ a: offline() })
+      const seen = yield* Effect.forkChild(Stream.runCollect(Stream.take(machines.a!.state, 4)))
+      yield* settle
+      yield* machines.a!.start()
+      yield* settle
+      yield* machines.a!.crash()
+      yield* settle
+      assert.deepStrictEqual(yield* Fiber.join(seen), ["stopped", "booting", "ready", "stopped"])
+    })
+  )
+
+  it.effect("gets a shell again when one is lost, and the guest never notices", () =>
+    Effect.gen(function* () {
+      const { machines, mock, states } = yield* driverOf(
+        { a: offline() },
+        { guests: { a: { commands: [["hang", { delay: "1 hour" }]] } } }
+      )
+      const { a } = machines
+      yield* a!.start()
+      const machine = yield* mock.machine("a")
+      const lost = yield* Effect.forkChild(Effect.flip(a!.execute("hang")))
+      yield* settle
+      yield* machine.loseShell("the port broke")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(lost))._tag, "ShellLost")
+      yield* a!.succeed("true")
+      assert.strictEqual(yield* mock.starts("a"), 1)
+      assert.notInclude(states("a"), "crashed")
+    })
+  )
+
+  it.effect("pulls cables only of its own VLANs", () =>
+    Effect.gen(function* () {
+      const { machines } = yield* driverOf({ a: offline() })
+      const error = yield* Effect.flip(machines.a!.block(3))
+      assert.include(error.message, "is not one of this machine's")
+    })
+  )
+
+  it.effect("is refused a reboot that its declaration does not allow", () =>
+    Effect.gen(function* () {
+      const { machines } = yield* driverOf({ a: offline() })
+      assert.include((yield* Effect.flip(machines.a!.reboot())).message, "allowReboot: true")
+    })
+  )
+})
+
+describe("the driver", () => {
+  it.effect("starts and joins all machines", () =>
+    Effect.gen(function* () {
+      const { machines, mock, service } = yield* driverOf({
+        a: offline({ autoStart: false }),
+        b: offline({ autoStart: false })
+      })
+      yield* service.startAll()
+      assert.isTrue(yield* machines.b!.isUp())
+      const joined = yield* Effect.forkChild(service.joinAll())
+      yield* (yield* mock.machine("a")).exit()
+      yield* settle
+      assert.isUndefined(joined.pollUnsafe())
+      yield* (yield* mock.machine("b")).exit()
+      yield* Fiber.join(joined)
+    })
+  )
+
+  it.effect("makes machines while the test runs, and tells the others", () =>
+    Effect.gen(function* () {
+      const { mock, service } = yield* driverOf({ a: offline() })
+      yield* service.machines.a!.start()
+      const b = yield* service.machine("b", offline())
+      yield* b.succeed("true")
+      yield* settle
+      assert.strictEqual(service.machines.b, b)
+      const commands = yield* (yield* mock.machine("a")).commands
+      assert.include(commands.at(-1), "/etc/hosts")
+      const twin = yield* Effect.flip(service.machine("B", offline()))
+      assert.include(twin.message, 'differs from "b" only in case')
+    })
+  )
+
+  it.effect("reports subtests, and goes on after a soft failure", () =>
+    Effect.gen(function* () {
+      const { service, subtests } = yield* driverOf({})
+      assert.strictEqual(yield* service.subtest("one", Effect.succeed(1)), 1)
+      assert.isUndefined(yield* service.subtest("two", Effect.fail("no"), { softFail: true }))
+      assert.strictEqual(yield* Effect.flip(service.subtest("three", Effect.fail("no"))), "no")
+      assert.deepStrictEqual(
+        subtests.map(({ name, status }) => [name, status]),
+        [
+          ["one", "passed"],
+          ["two", "failed"],
+          ["three", "failed"]
+        ]
+      )
+      assert.strictEqual(subtests[1]?.failure?.message, "no")
+    })
+  )
+
+  it.effect("leaves nothing running when its scope closes", () =>
+    Effect.gen(function* () {
+      const { mock, states } = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const driver = yield* driverOf({ a: offline() })
+          yield* driver.begin
+          return driver
+        })
+      )
+      yield* mock.machine("a")
+      assert.deepStrictEqual(states("a"), ["booting", "ready"])
+    })
+  )
+})

@@ -1,0 +1,106 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import * as ActorSystem from "../../src/actors/ActorSystem.ts"
+import * as ExitReason from "../../src/actors/ExitReason.ts"
+import type * as Pid from "../../src/actors/Pid.ts"
+import * as Process from "../../src/actors/Process.ts"
+import { driverOf, offline } from "./support.ts"
+
+/** The live process with this label. */
+const labelled = (label: string) =>
+  Effect.map(ActorSystem.ActorSystem, (system) => {
+    const found = [...system.processes].filter((process) => String(process).endsWith(` ${label}>`))
+    assert.lengthOf(found, 1, `${label} among ${[...system.processes].map(String).join(" ")}`)
+    return found[0] as Pid.Any
+  })
+
+/** Each test in an actor system of its own, so that its processes are the only ones. */
+const alone = <A, E, R>(test: Effect.Effect<A, E, R>) => ActorSystem.scoped(test)
+
+describe("the tree of a test", () => {
+  for (const name of ["Control", "Shells", "Machine"]) {
+    it.effect(`restarts ${name} when it is killed, and the guest never notices`, () =>
+      alone(
+        Effect.gen(function* () {
+          const { machines, mock, states } = yield* driverOf({ a: offline() })
+          yield* machines.a!.start()
+          const before = yield* labelled(name)
+          yield* Process.exit(before, ExitReason.kill)
+          yield* TestClock.adjust("1 second")
+          assert.notStrictEqual(yield* labelled(name), before)
+          yield* machines.a!.succeed("true")
+          assert.strictEqual(yield* mock.starts("a"), 1)
+          assert.deepStrictEqual(states("a"), ["booting", "ready"])
+        })
+      )
+    )
+  }
+
+  it.effect("ends the machine with its hypervisor process: everything that waits fails at once", () =>
+    alone(
+      Effect.gen(function* () {
+        const { machines, states } = yield* driverOf(
+          { a: offline() },
+          { guests: { a: { commands: [["hang", { delay: "1 hour" }]] } } }
+        )
+        yield* machines.a!.start()
+        const waiting = yield* Effect.forkChild(Effect.flip(machines.a!.succeed("hang")))
+        yield* TestClock.adjust(0)
+        yield* Process.exit(yield* labelled("Hypervisor"), ExitReason.kill)
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual((yield* Fiber.join(waiting))._tag, "MachineDied")
+        assert.deepStrictEqual(states("a"), ["booting", "ready", "crashed"])
+        const system = yield* ActorSystem.ActorSystem
+        assert.isFalse([...system.processes].some((process) => String(process).includes("Shells")))
+      })
+    )
+  )
+
+  it.effect("gives a machine up whose shells crash again and again", () =>
+    alone(
+      Effect.gen(function* () {
+        const { machines, states } = yield* driverOf({ a: offline() })
+        yield* machines.a!.start()
+        for (let crash = 0; crash < 11; crash++) {
+          yield* Process.exit(yield* labelled("Shells"), ExitReason.kill)
+          yield* TestClock.adjust("100 millis")
+        }
+        assert.deepStrictEqual(states("a"), ["booting", "ready", "crashed"])
+      })
+    )
+  )
+
+  it.effect("leaves no process when its scope closes", () =>
+    alone(
+      Effect.gen(function* () {
+        const system = yield* ActorSystem.ActorSystem
+        yield* Effect.scoped(Effect.flatMap(driverOf({ a: offline(), b: offline() }), ({ begin }) => begin))
+        assert.strictEqual(system.processes.size, 0)
+      })
+    )
+  )
+
+  it.effect("runs the script as a process, and ends it when nobody wants its result any more", () =>
+    alone(
+      Effect.gen(function* () {
+        const { script } = yield* driverOf({})
+        assert.strictEqual(yield* script(Effect.succeed(42)), 42)
+        let cleaned = false
+        const running = yield* Effect.forkChild(
+          script(
+            Effect.ensuring(
+              Effect.never,
+              Effect.sync(() => (cleaned = true))
+            )
+          )
+        )
+        yield* TestClock.adjust(0)
+        yield* labelled("Script")
+        yield* Fiber.interrupt(running)
+        assert.isTrue(cleaned)
+      })
+    )
+  )
+})

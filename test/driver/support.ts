@@ -1,0 +1,67 @@
+/** A driver on the mock backend. */
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Effect from "effect/Effect"
+import { Backend } from "../../src/backends/Backend.ts"
+import * as Mock from "../../src/backends/Mock.ts"
+import * as internal from "../../src/driver/internal/driver.ts"
+import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
+import type { SubtestResult } from "../../src/driver/TestResult.ts"
+import * as RunDirectory from "../../src/host/RunDirectory.ts"
+import type { BootImage } from "../../src/images/BootImage.ts"
+import * as Image from "../../src/images/Image.ts"
+import * as MachineSpec from "../../src/machine/MachineSpec.ts"
+
+export const bootImage: BootImage = {
+  digest: "0",
+  kernel: "/dev/null",
+  initrd: "/dev/null",
+  cmdline: "",
+  root: undefined,
+  guest: "tiny",
+  builtAt: 0
+}
+
+/** The mock's guests do not run the script that sets the network up; machines are on no VLAN unless a test says so. */
+export const offline = (options: Partial<MachineSpec.MachineOptions> = {}): MachineSpec.MachineOptions => ({
+  image: Image.tiny(),
+  vlans: [],
+  ...options
+})
+
+/** A driver with these machines, the mock behind it, and what was reported. */
+export const driverOf = (
+  machines: Readonly<Record<string, MachineSpec.MachineOptions>>,
+  options: Mock.MockOptions = {}
+) =>
+  Effect.gen(function* () {
+    const base = mkdtempSync(join(tmpdir(), "vmtest-"))
+    yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(base, { recursive: true, force: true })))
+    const mock = yield* Mock.make(options)
+    const events: Array<RunEvent> = []
+    const subtests: Array<SubtestResult> = []
+    const folders = yield* RunDirectory.make({ base })
+    const running = yield* internal
+      .make({
+        test: "a test",
+        machines: yield* MachineSpec.checkAll(machines),
+        prefix: "1",
+        output: join(base, "output"),
+        resolve: () => Effect.succeed(bootImage),
+        onSubtest: (result) => subtests.push(result)
+      })
+      .pipe(
+        Effect.provideService(Backend, mock.backend),
+        Effect.provideService(RunDirectory.RunDirectory, folders),
+        Effect.provideService(Reporter, (event) => Effect.sync(() => void events.push(event)))
+      )
+    const states = (name: string) =>
+      events.flatMap((event) =>
+        event._tag === "MachineEvent" && event.event._tag === "MachineState" && event.event.machine === name
+          ? [event.event.state]
+          : []
+      )
+    return { ...running, mock, events, subtests, states }
+  }).pipe(Effect.provide(NodeServices.layer))

@@ -1,0 +1,82 @@
+/** A guest without a machine: its shell is a shell of the host, or whatever a test makes of it. */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Stream from "effect/Stream"
+import type { BackendService } from "../../src/backends/Backend.ts"
+import * as HostProcess from "../../src/host/HostProcess.ts"
+import type { Guest } from "../../src/machine/internal/Guest.ts"
+import { type BootFailed, MachineDied } from "../../src/machine/MachineError.ts"
+import * as PollingCondition from "../../src/machine/PollingCondition.ts"
+import type { CommandResult, ExecuteOptions, ShellService } from "../../src/transport/Shell.ts"
+
+type Execute = (command: string, options?: ExecuteOptions) => Effect.Effect<CommandResult>
+
+const bytes = (text: string) => new TextEncoder().encode(text)
+
+/** A shell service over one function. */
+export const shellOf = (execute: Execute): ShellService => ({
+  machine: "box",
+  execute,
+  executeBytes: (command, options) =>
+    Effect.map(execute(command, options), (result) => ({
+      exitCode: result.exitCode,
+      stdout: bytes(result.stdout),
+      stderr: bytes(result.stderr)
+    })),
+  executeStream: (command, options) =>
+    Stream.unwrap(
+      Effect.map(execute(command, options), ({ exitCode, stdout }) =>
+        Stream.make({ _tag: "Stdout", bytes: bytes(stdout) } as const, { _tag: "Exit", exitCode } as const)
+      )
+    ),
+  spawn: () => Effect.die("not in this shell"),
+  reset: () => Effect.void
+})
+
+/** Runs commands in a shell of the host. */
+export const hostShell = (program: "bash" | "dash"): ShellService =>
+  shellOf((command, options) =>
+    HostProcess.run({
+      command: program === "dash" ? "sh" : "bash",
+      args: ["-c", command],
+      stdin: typeof options?.stdin === "string" ? { text: options.stdin } : "ignore"
+    }).pipe(
+      Effect.map(({ exitCode, stderr, stdout }) => ({ exitCode: exitCode ?? 137, stdout, stderr })),
+      Effect.orDie
+    )
+  )
+
+const backend: BackendService = {
+  name: "none",
+  capabilities: new Set(),
+  timeScale: 1,
+  start: () => Effect.die("no machines here")
+}
+
+/** A guest on a shell, and a way to kill it. */
+export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
+  Effect.gen(function* () {
+    const death = yield* Deferred.make<never, MachineDied | BootFailed>()
+    const conditions = yield* PollingCondition.make
+    const fs = yield* FileSystem.FileSystem
+    const guest: Guest = {
+      name: "box",
+      backend,
+      shell: Effect.succeed(shell),
+      hypervisor: Effect.die("no hypervisor here"),
+      shellLost: Effect.void,
+      died: Deferred.await(death),
+      conditions,
+      consoleTail: Effect.succeed("the last line of the console"),
+      output: "/nonexistent",
+      fs,
+      ...changes
+    }
+    const die = Deferred.fail(
+      death,
+      new MachineDied({ machine: "box", exitCode: 1, signal: "", doing: "", hypervisor: "", console: "Kernel panic" })
+    )
+    return { guest, die, conditions }
+  }).pipe(Effect.provide(NodeFileSystem.layer))

@@ -1,0 +1,224 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import * as Command from "../../src/machine/Command.ts"
+import * as File from "../../src/machine/File.ts"
+import * as Port from "../../src/machine/Port.ts"
+import * as Unit from "../../src/machine/Unit.ts"
+import { guestOn, hostShell, shellOf } from "./support.ts"
+
+const never = shellOf(() => Effect.never)
+const answering = (...results: ReadonlyArray<readonly [number, string, string]>) => {
+  let at = 0
+  return shellOf(() =>
+    Effect.sync(() => {
+      const [exitCode, stdout, stderr] = results[Math.min(at++, results.length - 1)]!
+      return { exitCode, stdout, stderr }
+    })
+  )
+}
+
+describe("the deadline of a wait", () => {
+  it.effect("is five minutes unless told, and the error says what was awaited, how long, and what was seen last", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(never)
+      const waiting = yield* Effect.forkChild(Effect.flip(File.make(guest).waitForFile("/run/x")))
+      yield* TestClock.adjust("299 seconds")
+      assert.isUndefined(waiting.pollUnsafe())
+      // The guest that never answers is asked for five seconds what it saw last.
+      yield* TestClock.adjust("7 seconds")
+      const error = yield* Fiber.join(waiting)
+      assert.strictEqual(error._tag, "WaitTimeout")
+      assert.include(error.message, "box: waited 5m for the file /run/x to exist")
+      assert.include(error.message, "the guest does not answer")
+    })
+  )
+
+  it.effect("is stretched on a slow backend, but a call's own is taken as it is", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(never)
+      const slow = { ...guest, backend: { ...guest.backend, timeScale: 3 } }
+      const stretched = yield* Effect.forkChild(Effect.flip(File.make(slow).waitForFile("/run/x")))
+      const own = yield* Effect.forkChild(Effect.flip(File.make(slow).waitForFile("/run/x", { timeout: "1 minute" })))
+      yield* TestClock.adjust("66 seconds")
+      assert.isDefined(own.pollUnsafe())
+      yield* TestClock.adjust("13 minutes")
+      assert.isUndefined(stretched.pollUnsafe())
+      yield* TestClock.adjust("1 minute")
+      assert.isDefined(stretched.pollUnsafe())
+    })
+  )
+
+  it.effect("loses against the machine's death", () =>
+    Effect.gen(function* () {
+      const { die, guest } = yield* guestOn(never)
+      const waiting = yield* Effect.forkChild(Effect.flip(Unit.make(guest).waitForUnit("nginx")))
+      yield* TestClock.adjust("1 second")
+      yield* die
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(waiting)
+      assert.strictEqual(error._tag, "MachineDied")
+      assert.include(error.message, "box died while the test was waiting for nginx to be active")
+      assert.include(error.message, "Kernel panic")
+    })
+  )
+
+  it.effect("loses against a polling condition", () =>
+    Effect.gen(function* () {
+      const { conditions, guest } = yield* guestOn(never)
+      let holds = true
+      yield* conditions.add(
+        "the light is on",
+        Effect.sync(() => holds),
+        { interval: "1 second" }
+      )
+      const waiting = yield* Effect.forkChild(Effect.flip(Port.make(guest).waitForOpenPort(80)))
+      yield* TestClock.adjust("10 seconds")
+      assert.isUndefined(waiting.pollUnsafe())
+      holds = false
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(waiting)
+      assert.include(error.message, '"the light is on" no longer holds')
+    })
+  )
+})
+
+describe("trying a command again", () => {
+  it.effect("waits 50 ms between tries and gives the last output", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(answering([1, "", "no"], [1, "", "no"], [0, "yes\n", ""]))
+      const waiting = yield* Effect.forkChild(Command.make(guest).waitUntilSucceeds("try"))
+      yield* TestClock.adjust("99 millis")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(yield* Fiber.join(waiting), "yes\n")
+    })
+  )
+
+  it.effect("says at the deadline how the last try went", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(answering([7, "", "connection refused"]))
+      const waiting = yield* Effect.forkChild(
+        Effect.flip(Command.make(guest).waitUntilSucceeds("curl -sf http://web/", { timeout: "3 seconds" }))
+      )
+      yield* TestClock.adjust("4 seconds")
+      const error = yield* Fiber.join(waiting)
+      assert.include(error.message, 'waited 3s for "curl -sf http://web/" to succeed')
+      assert.include(error.message, "exit code 7")
+      assert.include(error.message, "connection refused")
+    })
+  )
+})
+
+describe("commands that must succeed or fail", () => {
+  it.effect("join their outputs untrimmed, and take options last", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(answering([0, "a\n", ""], [0, " b ", ""]))
+      assert.strictEqual(yield* Command.make(guest).succeed("one", "two", { timeout: "1 second" }), "a\n b ")
+    })
+  )
+
+  it.effect("carry their outputs as fields of the error", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(answering([3, "out\n", "err\n"]))
+      const error = yield* Effect.flip(Command.make(guest).succeed("boom"))
+      assert.strictEqual(error._tag, "CommandFailed")
+      assert.deepInclude(error, { command: "boom", exitCode: 3, stdout: "out\n", stderr: "err\n" })
+      assert.isTrue(Object.hasOwn(error, "stderr"))
+      assert.include(error.message, "box: boom failed with exit code 3")
+      assert.include(error.message, "err")
+      assert.strictEqual(yield* Command.make(guest).fail("boom"), "out\n")
+    })
+  )
+})
+
+for (const program of ["bash", "dash"] as const) {
+  describe(`in ${program}`, () => {
+    const waiting = Effect.fnUntraced(function* () {
+      return (yield* guestOn(hostShell(program))).guest
+    })
+
+    it.live("a file is noticed when it appears and when it goes", () =>
+      Effect.gen(function* () {
+        const guest = yield* waiting()
+        const files = File.make(guest)
+        const folder = mkdtempSync(join(tmpdir(), "vmtest-wait-"))
+        const file = join(folder, "it's here")
+        const wait = yield* Effect.forkChild(files.waitForFile(file, { timeout: "20 seconds" }))
+        yield* Effect.sleep("300 millis")
+        assert.isUndefined(wait.pollUnsafe())
+        writeFileSync(file, "")
+        yield* Fiber.join(wait)
+        const gone = yield* Effect.forkChild(files.waitUntilFileIsGone(file, { timeout: "20 seconds" }))
+        rmSync(folder, { recursive: true })
+        yield* Fiber.join(gone)
+      })
+    )
+
+    const local = [
+      ["127.0.0.1", "127.0.0.1"],
+      ["::1", "::1"],
+      ["localhost", "::"],
+      [undefined, "127.0.0.1"]
+    ] as const
+    // Other addresses are connected to: bash does it by itself, other shells ask busybox's nc, which hosts do not have.
+    for (const [address, where] of program === "bash" ? [...local, ["127.0.0.2", "0.0.0.0"] as const] : local) {
+      it.live(`port of ${address} is open when something listens on ${where}`, () =>
+        Effect.gen(function* () {
+          const guest = yield* waiting()
+          const ports = Port.make(guest)
+          const server = createServer()
+          yield* Effect.callback<void>((resume) => {
+            server.listen(0, where, () => resume(Effect.void))
+          })
+          const { port } = server.address() as { port: number }
+          yield* ports.waitForOpenPort(port, address, { timeout: "20 seconds" })
+          const closed = yield* Effect.forkChild(ports.waitForClosedPort(port, address, { timeout: "20 seconds" }))
+          yield* Effect.sleep("200 millis")
+          assert.isUndefined(closed.pollUnsafe())
+          server.close()
+          yield* Fiber.join(closed)
+          const error = yield* Effect.flip(ports.waitForOpenPort(port, address, { timeout: "200 millis" }))
+          assert.strictEqual(error._tag, "WaitTimeout")
+        })
+      )
+    }
+  })
+}
+
+describe("arguments that cannot be meant", () => {
+  it.effect("are refused before the guest is asked", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(never)
+      const port = yield* Effect.flip(Port.make(guest).waitForOpenPort(70_000))
+      assert.include(port.message, '"70000" is not a port')
+      for (const unit of ["two words", "*.service", "", "a/b", "a".repeat(256)]) {
+        const error = yield* Effect.flip(Unit.make(guest).waitForUnit(unit))
+        assert.strictEqual(error._tag, "InvalidArgument")
+      }
+    })
+  )
+})
+
+describe("a unit that will not become active", () => {
+  it.effect("is reported with its state and its journal", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(
+        answering(
+          [1, "LoadState=loaded\nActiveState=failed\nSubState=failed\nResult=exit-code\n", ""],
+          [0, "cannot bind to port 80\n", ""]
+        )
+      )
+      const error = yield* Effect.flip(Unit.make(guest).waitForUnit("web.service"))
+      assert.strictEqual(error._tag, "UnitFailed")
+      assert.deepInclude(error, { state: "failed", result: "exit-code", journal: "cannot bind to port 80\n" })
+      assert.include(error.message, "web.service is failed (failed), result exit-code")
+      assert.include(error.message, "cannot bind to port 80")
+    })
+  )
+})

@@ -1,0 +1,96 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as TestClock from "effect/testing/TestClock"
+import * as TestConsole from "effect/testing/TestConsole"
+import * as Failure from "../../src/driver/Failure.ts"
+import { type RunEvent, report } from "../../src/driver/RunEvent.ts"
+import type { TestResult } from "../../src/driver/TestResult.ts"
+import { CommandFailed } from "../../src/machine/Command.ts"
+import * as TerminalReport from "../../src/report/TerminalReport.ts"
+
+const failure = Failure.fromCause(
+  Cause.fail(
+    new CommandFailed({ machine: "web", command: "false", wanted: "success", exitCode: 1, stdout: "", stderr: "no\n" })
+  ),
+  { file: "/nowhere/script.ts", line: 12, column: 5 }
+)
+
+const passed: TestResult = {
+  name: "one",
+  status: "passed",
+  startedAt: 0,
+  millis: 3210,
+  subtests: [],
+  failure: undefined,
+  value: undefined
+}
+const failed: TestResult = { ...passed, name: "two", status: "failed", millis: 125_000, failure }
+
+const told = (events: ReadonlyArray<RunEvent>, options: TerminalReport.TerminalOptions = {}) =>
+  Effect.gen(function* () {
+    for (const event of events) {
+      yield* report(event)
+      yield* TestClock.adjust("1500 millis")
+    }
+    return { out: yield* TestConsole.logLines, err: yield* TestConsole.errorLines }
+  }).pipe(Effect.provide(TerminalReport.layer({ colors: false, ...options })))
+
+const machine = (event: Extract<RunEvent, { _tag: "MachineEvent" }>["event"]): RunEvent => ({
+  _tag: "MachineEvent",
+  test: "one",
+  event
+})
+
+describe("the terminal's report", () => {
+  it.effect("keeps what is under way on stderr and results on stdout", () =>
+    Effect.gen(function* () {
+      const { err, out } = yield* told([
+        { _tag: "ImageProgress", image: "tiny", line: "packing" },
+        { _tag: "TestStarted", test: "one", machines: ["web"] },
+        machine({ _tag: "MachineState", machine: "web", state: "booting", detail: "" }),
+        machine({ _tag: "ConsoleLine", machine: "web", line: "Linux version" }),
+        machine({ _tag: "MachineState", machine: "web", state: "ready", detail: "" }),
+        { _tag: "TestEnded", result: passed }
+      ])
+      assert.deepStrictEqual(err, ["image tiny: packing", "one (web)", "  web: booting", "  web: ready after 3.0 s"])
+      assert.deepStrictEqual(out, ["✔ one (3.2 s)"])
+    })
+  )
+
+  it.effect("shows consoles when asked, without what would move the cursor", () =>
+    Effect.gen(function* () {
+      const event = machine({ _tag: "ConsoleLine", machine: "web", line: "\u001b[2J\u001b[32mok\u001b[0m\r" })
+      const { err } = yield* told([event], { verbose: true })
+      assert.deepStrictEqual(err, ["  web: ok"])
+    })
+  )
+
+  it.effect("says of a failure where it was, what it was, and the evidence", () =>
+    Effect.gen(function* () {
+      const { out } = yield* told([{ _tag: "TestEnded", result: failed }])
+      const text = out.join("\n")
+      assert.include(text, "✘ two failed (2 min 5 s)")
+      assert.include(text, "/nowhere/script.ts:12:5")
+      assert.include(text, "CommandFailed: web: false failed with exit code 1")
+      assert.include(text, "no")
+    })
+  )
+
+  it.effect("says only results when quiet", () =>
+    Effect.gen(function* () {
+      const { err, out } = yield* told(
+        [
+          { _tag: "TestStarted", test: "one", machines: [] },
+          { _tag: "TestEnded", result: passed }
+        ],
+        { quiet: true }
+      )
+      assert.deepStrictEqual([err, out], [[], ["✔ one (3.2 s)"]])
+    })
+  )
+
+  it("sums up", () => {
+    assert.strictEqual(TerminalReport.summary([passed, failed]), "1 passed, 1 failed (2 min 8 s)")
+  })
+})
