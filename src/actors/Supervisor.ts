@@ -84,10 +84,10 @@ export interface ChildOptions {
  * One child. `start` must start a process linked to the supervisor (`startLink`) and give its pid, or {@link started} to
  * tell the one who asked for the child something more. Failing with `GenServer.Ignored` is not a failure.
  */
-export interface ChildSpec<out R = never, in out Services = never> extends ChildOptions {
+export interface ChildSpec<out R = never, out Services = never> extends ChildOptions {
   readonly id: string
   readonly start: Effect.Effect<Pid.Any | Started, unknown, R>
-  readonly "~services"?: (_: Services) => Services
+  readonly "~services"?: () => Services
 }
 
 /** The one template of `simpleOneForOne`: `start` gets the arguments of `startChild`. */
@@ -120,8 +120,7 @@ export interface Supervisor {
   readonly "~vmtest/actors/Supervisor": true
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: any services and any arguments
-type AnyChild = ChildSpec<unknown, any> | Template<ReadonlyArray<never>, unknown>
+type AnyChild = ChildSpec<unknown, unknown> | Template<ReadonlyArray<never>, unknown>
 
 type RequirementsOf<C> = C extends { readonly start: infer St }
   ? St extends Effect.Effect<infer _A, infer _E, infer R>
@@ -132,7 +131,7 @@ type RequirementsOf<C> = C extends { readonly start: infer St }
   : never
 
 /** The services that Layer children build. */
-export type ServicesOf<C> = C extends { readonly "~services"?: (_: infer S) => infer _S } ? S : never
+export type ServicesOf<C> = C extends { readonly "~services"?: () => infer S } ? S : never
 
 /** What the children need from outside: not what they find in their process, nor what their elder siblings build. */
 export type Required<C> = Exclude<RequirementsOf<C>, Self | Scope.Scope | ServicesOf<C>>
