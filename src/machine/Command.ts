@@ -35,7 +35,7 @@ export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandF
   override get message() {
     const end =
       this.wanted === "success" ? `failed with exit code ${this.exitCode}` : "succeeded, and was expected to fail"
-    return `${this.machine}: ${short(this.command)} ${end}${section("stderr", this.stderr)}${section("stdout", this.stdout)}`
+    return `${this.machine}: \`${short(this.command)}\` ${end}${section("stderr", this.stderr)}${section("stdout", this.stdout)}`
   }
 }
 

@@ -21,12 +21,14 @@ export type MachineState = "stopped" | "booting" | "ready" | "paused" | "crashed
 export type MachineEvent =
   | { readonly _tag: "MachineState"; readonly machine: string; readonly state: MachineState; readonly detail: string }
   | { readonly _tag: "ConsoleLine"; readonly machine: string; readonly line: string }
-  | { readonly _tag: "CommandStarted"; readonly machine: string; readonly command: string }
+  /** `action` completes "the test is …": `running "uname"`, `waiting for port 80 to be open`. */
+  | { readonly _tag: "ActionStarted"; readonly machine: string; readonly action: string }
   | {
-      readonly _tag: "CommandEnded"
+      readonly _tag: "ActionEnded"
       readonly machine: string
-      readonly command: string
+      readonly action: string
       readonly millis: number
+      /** Empty when there is nothing to say. */
       readonly outcome: string
     }
 

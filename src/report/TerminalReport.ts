@@ -65,12 +65,14 @@ const make = (options: TerminalOptions) => {
       }
       case "ConsoleLine":
         return options.verbose === true ? `  ${prefix} ${err("dim", printable(event.line))}` : undefined
-      case "CommandStarted":
-        return options.verbose === true ? `  ${prefix} $ ${event.command}` : undefined
-      case "CommandEnded":
+      case "ActionStarted":
+        return options.verbose === true ? `  ${prefix} ${event.action}` : undefined
+      case "ActionEnded": {
+        const outcome = event.outcome === "" ? "done" : event.outcome
         return options.verbose === true
-          ? `  ${prefix} ${err("dim", `${event.outcome} after ${duration(event.millis)}`)}`
+          ? `  ${prefix} ${err("dim", `${event.action}: ${outcome} after ${duration(event.millis)}`)}`
           : undefined
+      }
     }
   }
 

@@ -64,6 +64,7 @@ export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
     const guest: Guest = {
       name: "box",
       backend,
+      emit: () => Effect.void,
       shell: Effect.succeed(shell),
       hypervisor: Effect.die("no hypervisor here"),
       shellLost: Effect.void,

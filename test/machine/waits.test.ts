@@ -130,7 +130,7 @@ describe("commands that must succeed or fail", () => {
       assert.strictEqual(error._tag, "CommandFailed")
       assert.deepInclude(error, { command: "boom", exitCode: 3, stdout: "out\n", stderr: "err\n" })
       assert.isTrue(Object.hasOwn(error, "stderr"))
-      assert.include(error.message, "box: boom failed with exit code 3")
+      assert.include(error.message, "box: `boom` failed with exit code 3")
       assert.include(error.message, "err")
       assert.strictEqual(yield* Command.make(guest).fail("boom"), "out\n")
     })

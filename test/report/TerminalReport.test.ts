@@ -9,12 +9,17 @@ import type { TestResult } from "../../src/driver/TestResult.ts"
 import { CommandFailed } from "../../src/machine/Command.ts"
 import * as TerminalReport from "../../src/report/TerminalReport.ts"
 
-const failure = Failure.fromCause(
-  Cause.fail(
-    new CommandFailed({ machine: "web", command: "false", wanted: "success", exitCode: 1, stdout: "", stderr: "no\n" })
-  ),
-  { file: "/nowhere/script.ts", line: 12, column: 5 }
-)
+const error = new CommandFailed({
+  machine: "web",
+  command: "false",
+  wanted: "success",
+  exitCode: 1,
+  stdout: "",
+  stderr: "no\n"
+})
+// As if it were made in the library.
+error.stack = ""
+const failure = Failure.fromCause(Cause.fail(error), { file: "/nowhere/script.ts", line: 12, column: 5 })
 
 const passed: TestResult = {
   name: "one",
@@ -72,7 +77,7 @@ describe("the terminal's report", () => {
       const text = out.join("\n")
       assert.include(text, "✘ two failed (2 min 5 s)")
       assert.include(text, "/nowhere/script.ts:12:5")
-      assert.include(text, "CommandFailed: web: false failed with exit code 1")
+      assert.include(text, "CommandFailed: web: `false` failed with exit code 1")
       assert.include(text, "no")
     })
   )

@@ -1,13 +1,17 @@
 /** What the nouns of a machine (units, files, ports, …) are built on: one running guest, and how to wait on it. */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
+import * as Predicate from "effect/Predicate"
 import type { BackendService, Hypervisor } from "../../backends/Backend.ts"
 import type { BytesResult, CommandResult, ExecuteOptions, ShellService } from "../../transport/Shell.ts"
 import type { ShellError } from "../../transport/ShellError.ts"
 import { Deadlines } from "../Deadlines.ts"
 import { type BootFailed, MachineDied, type MachineNotRunning, WaitTimeout } from "../MachineError.ts"
+import type { MachineEvent } from "../MachineEvent.ts"
 import type { PollingConditionFailed, PollingConditions } from "../PollingCondition.ts"
 import { abandon } from "./abandon.ts"
 
@@ -28,6 +32,7 @@ export interface WaitOptions {
 export interface Guest {
   readonly name: string
   readonly backend: BackendService
+  readonly emit: (event: MachineEvent) => Effect.Effect<void>
   /** The shell of a ready machine; starts one that was never started, and waits for one that boots. */
   readonly shell: Effect.Effect<ShellService, Unavailable>
   /** The hypervisor of a running machine, booting or not; starts one that was never started. */
@@ -43,6 +48,30 @@ export interface Guest {
   readonly fs: FileSystem.FileSystem
 }
 
+const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
+  if (Exit.isFailure(exit)) return Cause.prettyErrors(exit.cause)[0]?.message.split("\n")[0] ?? "interrupted"
+  const value = exit.value
+  return Predicate.hasProperty(value, "exitCode") ? `exit code ${value.exitCode}` : ""
+}
+
+/** Tells when an action starts and how it ends. */
+const told = <A, E, R>(guest: Guest, action: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.gen(function* () {
+    const started = yield* Clock.currentTimeMillis
+    yield* guest.emit({ _tag: "ActionStarted", machine: guest.name, action })
+    return yield* Effect.onExit(effect, (exit) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        guest.emit({
+          _tag: "ActionEnded",
+          machine: guest.name,
+          action,
+          millis: now - started,
+          outcome: outcomeOf(exit)
+        })
+      )
+    )
+  })
+
 /** Lets an effect lose against the machine's death and against the test's polling conditions. */
 export const guard = <A, E, R>(
   guest: Guest,
@@ -52,7 +81,7 @@ export const guard = <A, E, R>(
   const died = Effect.mapError(guest.died, (error) =>
     error._tag === "MachineDied" ? new MachineDied({ ...error, doing }) : error
   )
-  return guest.conditions.guard(
+  const raced = guest.conditions.guard(
     Effect.raceFirst(
       // When a hypervisor dies its sockets break first: what broke them is the better news, if it comes at once.
       Effect.catch(abandon(effect), (error) =>
@@ -63,6 +92,7 @@ export const guard = <A, E, R>(
       died
     )
   )
+  return told(guest, doing, raced)
 }
 
 const losses = new Set(["ShellLost", "TransportError", "ShellNotReady", "QmpError"])

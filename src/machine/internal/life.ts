@@ -52,6 +52,7 @@ export const make = Effect.fnUntraced(function* (
   const guest: Guest = {
     name: spec.name,
     backend,
+    emit,
     shell: Effect.flatMap(current, (on) => Effect.andThen(on.ready.get, on.shell.get)),
     hypervisor: Effect.flatMap(current, (on) => on.hypervisor.get),
     shellLost: Effect.suspend(() => running()?.onShellLost ?? Effect.void),
