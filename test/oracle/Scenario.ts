@@ -183,8 +183,8 @@ class Runner {
         const before = pid.reason
         yield* GenServer.cast(pid as Pid.Pid<typeof Worker>, tag, op.reason ?? "boom")
         if (before !== undefined) return "noproc"
-        yield* Process.awaitExit(pid)
-        return "ok"
+        const reason = yield* Process.awaitExit(pid)
+        return reason._tag === "NoProcess" ? "noproc" : "ok"
       })
     )
   }

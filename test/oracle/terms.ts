@@ -3,6 +3,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as ExitReason from "../../src/actors/ExitReason.ts"
+import { UnknownMessage } from "../../src/actors/internal/server.ts"
 import { FailedToStartChild, InvalidSpec, type Problem, StartCrash } from "../../src/actors/SupervisorError.ts"
 
 export type Json = null | boolean | number | string | ReadonlyArray<Json> | { readonly [key: string]: Json }
@@ -61,6 +62,8 @@ export class TermError extends Error {
 const crashTerm = (cause: Cause.Cause<unknown>): unknown => {
   const defect = Cause.squash(cause)
   if (defect instanceof ExitReason.ExitDefect) return termOf(defect.reason)
+  // A message that no clause of a callback accepts is this error in Erlang.
+  if (defect instanceof UnknownMessage) return ["function_clause", "$stack"]
   return [defect instanceof TermError ? defect.term : String(defect), "$stack"]
 }
 

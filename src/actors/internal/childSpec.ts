@@ -76,8 +76,8 @@ export const checkFlags = (raw: Raw): Checked<Flags> => {
 
 const checkShutdown = (value: unknown): Shutdown | undefined => {
   if (value === "brutalKill" || value === "infinity") return value
-  const millis = millisOf(value)
-  if (millis === undefined || Number.isNaN(millis) || millis <= 0) return undefined
+  const millis = typeof value === "number" ? value : millisOf(value)
+  if (millis === undefined || Number.isNaN(millis) || millis < 0) return undefined
   return millis === Number.POSITIVE_INFINITY ? "infinity" : millis
 }
 

@@ -63,7 +63,9 @@ export const stopChild = (
     unlink(supervisor, child)
     supervisor.takeExitOf(child)
     sendExit(supervisor, child, shutdown === "brutalKill" ? ExitReason.kill : ExitReason.shutdown, false)
-    const patience = typeof shutdown === "number" ? shutdown : Number.POSITIVE_INFINITY
+    // No time at all: the kill follows the signal before the child can do anything about it.
+    if (shutdown === 0) sendExit(supervisor, child, ExitReason.kill, false)
+    const patience = typeof shutdown === "number" && shutdown > 0 ? shutdown : Number.POSITIVE_INFINITY
     return Effect.flatMap(awaitDown(child, patience), (reason) => {
       if (reason !== undefined) return Effect.succeed(reason)
       sendExit(supervisor, child, ExitReason.kill, false)

@@ -114,6 +114,7 @@ export class ProcessImpl implements Runnable {
   /** The exit signal that will end, or is ending, the process. */
   pending: ExitReason.ExitReason | undefined = undefined
   private interrupted = false
+  private killed = false
   /** The reason that the process's own body ended with, once its scope is being closed. */
   private ended: ExitReason.ExitReason | undefined = undefined
   private abandon: Timer | undefined = undefined
@@ -227,12 +228,12 @@ export class ProcessImpl implements Runnable {
     this.interrupted = true
     if (this.fiber === undefined) this.finish(unit)
     else this.fiber.interruptUnsafe()
-    if (this.reason === undefined && this.pending?._tag === "Killed") this.abandonLater()
+    if (this.killed) this.abandonLater()
   }
 
   /** A finalizer cannot be killed: when the finalizers of a killed process hang, the process is declared dead without them. */
   private abandonLater(): void {
-    if (this.abandon !== undefined || this.fiber === undefined) return
+    if (this.reason !== undefined || this.abandon !== undefined || this.fiber === undefined) return
     const timer = new FunctionTimer(() => {
       if (this.reason !== undefined) return
       this.system.abandoned++
@@ -298,7 +299,9 @@ export class ProcessImpl implements Runnable {
       if (reason._tag === "Killed") this.abandonLater()
       return
     }
-    if (this.pending === undefined || reason._tag === "Killed") this.pending = reason
+    if (reason._tag === "Killed") this.killed = true
+    // The first signal decides.
+    if (this.pending === undefined) this.pending = reason
     this.awaken()
   }
 

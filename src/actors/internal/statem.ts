@@ -166,7 +166,7 @@ export class StatemLoop extends MessageLoop {
       const step = newStep(undefined, state)
       const bad = this.collect(actions, step)
       step.postpone = false
-      return bad === undefined ? this.enter(step) : this.nonsense(bad)
+      return bad === undefined ? this.enter(step) : this.nonsense(bad, step)
     }
   }
 
@@ -202,11 +202,11 @@ export class StatemLoop extends MessageLoop {
 
   private settle(result: unknown, step: Step): Work {
     if (result instanceof Transition) return this.apply(result, step)
-    if (!Effect.isEffect(result)) return this.nonsense(result)
+    if (!Effect.isEffect(result)) return this.nonsense(result, step)
     if (Exit.isExit(result) && result._tag === "Success") return this.settle(result.value, step)
     const effect = result as Effect.Effect<unknown, unknown>
     const finish = (value: unknown): Effect.Effect<unknown, unknown> =>
-      (value instanceof Transition ? this.apply(value, step) : this.nonsense(value)) ?? Exit.void
+      (value instanceof Transition ? this.apply(value, step) : this.nonsense(value, step)) ?? Exit.void
     const from = step.entering ? undefined : step.event?.from
     if (from === undefined) return Effect.flatMap(effect, finish)
     return Effect.matchCauseEffect(effect, {
@@ -225,26 +225,21 @@ export class StatemLoop extends MessageLoop {
     switch (result._tag) {
       case "Stop":
       case "StopAndReply": {
-        this.state = stays ? (result.state ?? step.state) : step.state
-        for (const action of result.actions) if (!this.reply(action)) return this.nonsense(action)
+        if (stays) step.state = result.state ?? step.state
+        for (const action of result.actions) if (!this.reply(action)) return this.nonsense(action, step)
+        this.state = step.state
         this.stop(result.reason ?? ExitReason.normal)
         return undefined
       }
       case "NextState":
-        if (step.entering && !stays) {
-          this.state = step.state
-          return this.nonsense(result)
-        }
+        if (step.entering && !stays) return this.nonsense(result, step)
         break
       default:
-        if (!stays) return this.nonsense(result)
+        if (!stays) return this.nonsense(result, step)
     }
     step.state = result.state ?? step.state
     const bad = this.collect(result.actions, step)
-    if (bad !== undefined) {
-      this.state = step.state
-      return this.nonsense(bad)
-    }
+    if (bad !== undefined) return this.nonsense(bad, step)
     const repeats = result._tag === "RepeatState" || result._tag === "RepeatStateAndData"
     return repeats || !stays ? this.enter(step) : this.finish(step)
   }
@@ -360,7 +355,8 @@ export class StatemLoop extends MessageLoop {
     else running.timer.cancel()
   }
 
-  private nonsense(value: unknown): Work {
+  private nonsense(value: unknown, step: Step): Work {
+    this.state = step.state
     return Exit.die(new ExitReason.ExitDefect(ExitReason.badReturn(value)))
   }
 }
