@@ -60,6 +60,9 @@ export interface Said {
   readonly status: string
 }
 
+/** Package managers call programs of the sbin folders, which an ordinary user's PATH leaves out. */
+const path = (): string => `${process.env.PATH ?? "/usr/bin:/bin"}:/usr/local/sbin:/usr/sbin:/sbin`
+
 /** No tool of a build takes this long, unless it hangs. */
 const deadline = "30 minutes"
 
@@ -70,18 +73,25 @@ export const runTool = (
 ): Effect.Effect<Said, BuildFailed | DiskFull | ToolMissing | HostProcess.SpawnFailed> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const process = yield* HostProcess.spawn({
+      const child = yield* HostProcess.spawn({
         name: tool.command,
         command: tool.command,
         args: tool.args,
         cwd: tool.cwd,
-        env: { LC_ALL: "C.UTF-8", LANGUAGE: undefined, DEBIAN_FRONTEND: "noninteractive", TZ: "UTC", ...tool.env },
+        env: {
+          LC_ALL: "C.UTF-8",
+          LANGUAGE: undefined,
+          DEBIAN_FRONTEND: "noninteractive",
+          TZ: "UTC",
+          PATH: path(),
+          ...tool.env
+        },
         stdin: tool.stdin,
         stdout: "pipe",
         stderr: "pipe",
         wholeGroup: true
       })
-      const collect = (stream: typeof process.stdout) => {
+      const collect = (stream: typeof child.stdout) => {
         const lines = stream.pipe(Stream.decodeText(), Stream.splitLines)
         return (tool.onLine === undefined ? lines : Stream.tap(lines, tool.onLine)).pipe(
           Stream.runCollect,
@@ -89,10 +99,9 @@ export const runTool = (
           Effect.mapError((error) => failure(building, tool.step, error.message, "", tool.path))
         )
       }
-      const [stdout, stderr, status] = yield* Effect.all(
-        [collect(process.stdout), collect(process.stderr), process.exited],
-        { concurrency: "unbounded" }
-      )
+      const [stdout, stderr, status] = yield* Effect.all([collect(child.stdout), collect(child.stderr), child.exited], {
+        concurrency: "unbounded"
+      })
       return { exitCode: status.exitCode, stdout, stderr, status: HostProcess.describeStatus(status) }
     })
   ).pipe(

@@ -13,6 +13,17 @@ export const index = (folder: string): ReadonlyMap<string, string> =>
       .map((file) => [nameOf(file), Path.join(folder, file)])
   )
 
+/** The names in a `modules.builtin` file: modules that this kernel has in itself. */
+export const builtinModules = (path: string): ReadonlySet<string> =>
+  new Set(
+    Fs.existsSync(path)
+      ? Fs.readFileSync(path, "utf8")
+          .split("\n")
+          .filter((line) => line !== "")
+          .map(nameOf)
+      : []
+  )
+
 /** What a module says it needs, from the `depends=` of its .modinfo section: strings, each ended by a NUL. */
 export const dependencies = (module: Buffer): ReadonlyArray<string> => {
   const key = Buffer.from("\0depends=")

@@ -1,0 +1,146 @@
+/** Builds a debian image: the base of its suite, and on top of it what the description asks for, as a read-only root. */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import * as Lock from "../../host/Lock.ts"
+import type { UserOptions } from "../Image.ts"
+import * as Apt from "./apt.ts"
+import { attempt, type Building } from "./building.ts"
+import * as Base from "./debianBase.ts"
+import * as Entries from "./entries.ts"
+import { cleanScript } from "./guest.ts"
+import * as Mmdebstrap from "./mmdebstrap.ts"
+import type { DebianPlan, UnitPlan } from "./plan.ts"
+import * as Scratch from "./scratch.ts"
+
+/** What a debian image is built with. */
+export const tools = ["apt-get", "apt-config", "dpkg-deb", "flock", "mmdebstrap", "mkfs.erofs", "tar", "unshare"]
+
+/** Builds and stores; whatever goes wrong, nothing is left. */
+export const build = Effect.fnUntraced(function* (building: Building, store: Scratch.Store, plan: DebianPlan) {
+  const mirrors = yield* Apt.mirrorsFor(plan.suite, plan.mirror)
+  const work = yield* Scratch.folder(building, store)
+  // Until the image is done: apt's lists and archives are read to the end, and two builds at once would only be slower.
+  yield* Lock.acquire(Scratch.lockOf(store, "apt"), {
+    onWait: (holder) => building.progress("waiting for another build", holder)
+  })
+  const apt = yield* Apt.open(building, store.apt, plan.suite, mirrors)
+  const install = ["install", ...plan.packages]
+  // A name that apt does not know is told before the minutes of a base are spent.
+  if (plan.packages.length > 0) yield* Apt.simulate(building, apt, install)
+  const base = yield* Base.get(building, store, apt, plan)
+  const status = Path.join(base.folder, Base.files.status)
+  const resolved = plan.packages.length === 0 ? [] : yield* Apt.simulate(building, apt, install, status)
+  yield* Apt.download(building, apt, resolved)
+  const step = "building the image"
+  const out = Path.join(work, "out")
+  yield* attempt(building, step, work, () => {
+    Fs.mkdirSync(out, { mode: 0o700 })
+    for (const name of [Base.files.kernel, Base.files.initrd]) {
+      Fs.linkSync(Path.join(base.folder, name), Path.join(out, name))
+    }
+  })
+  const script = "/.vmtest-image"
+  const overlay = yield* Base.writeTar(building, work, "overlay.tar", [
+    ...unique([
+      { path: "/etc/hostname", mode: 0o644, data: `${plan.hostname}\n` },
+      ...plan.units.map(({ name, text }) => ({ path: `/etc/systemd/system/${name}`, mode: 0o644, data: text })),
+      ...plan.files
+    ]),
+    { path: script, mode: 0o600, data: imageScript(plan) }
+  ])
+  yield* building.progress(step, plan.packages.join(" "))
+  yield* Mmdebstrap.run(building, {
+    step,
+    work,
+    apt,
+    archives: resolved,
+    variant: "custom",
+    include: [],
+    // The base has had all of it.
+    skip: ["setup", "cleanup"],
+    before: [`tar-in ${Path.join(base.folder, Base.files.tarball)} /`],
+    after: [
+      ...(plan.packages.length === 0 ? [] : [`chroot "$1" apt-get --yes --no-download --quiet ${install.join(" ")}`]),
+      `tar-in ${overlay} /`,
+      Base.inside(script),
+      makeRoot,
+      `download ${rootImage} ${Path.join(out, "root")}`
+    ],
+    tarball: undefined
+  })
+  return yield* Entries.publish(building, store.entries, out, {
+    kind: "debian",
+    name: plan.name,
+    key: plan.key,
+    suite: plan.suite,
+    cmdline: plan.cmdline,
+    packages: [
+      ...new Set([...base.manifest.packages, ...resolved.map(({ name, version }) => `${name}=${version}`)])
+    ].sort()
+  })
+})
+
+/** A file of the description wins over one of ours. */
+const unique = <A extends { readonly path: string }>(files: ReadonlyArray<A>): Array<A> => [
+  ...new Map(files.map((file) => [file.path, file])).values()
+]
+
+const rootImage = "/.vmtest-root"
+
+/**
+ * The tree without what is mounted in it (a bind mount that is not recursive shows just that), uncompressed: a guest under
+ * emulation pays more for decompression than the host for reading.
+ */
+const makeRoot = `
+root="$1"
+if mount --bind "$1" "$1/mnt" 2>/dev/null; then root="$1/mnt"; fi
+mkfs.erofs --quiet --exclude-path=${rootImage.slice(1)} "$1${rootImage}" "$root"
+status=$?
+if [ "$root" != "$1" ]; then umount "$root"; fi
+exit $status`
+
+const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
+
+const userLines = ([name, user]: readonly [string, UserOptions]): ReadonlyArray<string> => [
+  [
+    "useradd --create-home",
+    `--shell ${quote(user.shell ?? "/bin/bash")}`,
+    ...(user.uid === undefined ? [] : [`--uid ${user.uid}`]),
+    ...(user.groups === undefined || user.groups.length === 0 ? [] : [`--groups ${quote(user.groups.join(","))}`]),
+    name
+  ].join(" "),
+  user.password === undefined
+    ? `passwd --quiet --delete ${name}`
+    : `printf '%s:%s\\n' ${name} ${quote(user.password)} | chpasswd`
+]
+
+/** Where a unit that does not say so itself is started. */
+const startedBy: Readonly<Record<string, string>> = {
+  socket: "sockets.target",
+  timer: "timers.target",
+  path: "paths.target"
+}
+
+const unitLines = ({ enabled, name, text }: UnitPlan): ReadonlyArray<string> => {
+  if (!enabled) return []
+  if (/^\[Install\]/m.test(text)) return [`systemctl enable --quiet -- ${quote(name)}`]
+  const wants = `/etc/systemd/system/${startedBy[name.split(".").at(-1) ?? ""] ?? "multi-user.target"}.wants`
+  return [`mkdir -p ${wants}`, `ln -sf ${quote(`/etc/systemd/system/${name}`)} ${wants}/`]
+}
+
+/** What is done inside the tree once packages and files are there. */
+export const imageScript = (plan: Pick<DebianPlan, "users" | "files" | "units" | "setup">): string =>
+  [
+    "set -e",
+    "export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "cd /root",
+    ...plan.users.flatMap(userLines),
+    ...plan.files.flatMap(({ mode, owner, path }) =>
+      // A change of owner takes the set-id bits away.
+      owner === undefined ? [] : [`chown ${quote(owner)} ${quote(path)}`, `chmod ${mode.toString(8)} ${quote(path)}`]
+    ),
+    ...plan.units.flatMap(unitLines),
+    ...plan.setup.map((command) => `(set -e\n${command}\n)`),
+    cleanScript
+  ].join("\n")

@@ -1,0 +1,171 @@
+/**
+ * The part that all debian images of a suite share, kept as a tarball: installing it takes most of a build, so each image
+ * starts from it and adds its own.
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Zlib from "node:zlib"
+import * as Effect from "effect/Effect"
+import * as Lock from "../../host/Lock.ts"
+import * as Apt from "./apt.ts"
+import { attempt, type Building, must } from "./building.ts"
+import * as Cpio from "./cpio.ts"
+import { canonical, sha256 } from "./digest.ts"
+import * as Entries from "./entries.ts"
+import * as Guest from "./guest.ts"
+import * as Kernel from "./kernel.ts"
+import * as Mmdebstrap from "./mmdebstrap.ts"
+import type { DebianPlan } from "./plan.ts"
+import { builderVersion } from "./plan.ts"
+import * as Scratch from "./scratch.ts"
+
+/** Besides what is essential or required in Debian. */
+export const basePackages: ReadonlyArray<string> = [
+  ...["dbus", "iproute2", "iputils-ping", "kmod", "netbase", "procps", "systemd", "systemd-sysv", "udev"]
+]
+
+/** What apt is told to install for a base; on top of nothing. */
+const everything = ["install", "?essential", "?priority(required)", "apt", ...basePackages]
+
+/** Names of a base's files. */
+export const files = { tarball: "base.tar", kernel: "kernel", initrd: "initrd", status: "status" } as const
+
+/** Writes a tar of files with their modes; owned by root, without entries for folders, so that links to folders stay. */
+export const writeTar = Effect.fnUntraced(function* (
+  building: Building,
+  work: string,
+  name: string,
+  members: ReadonlyArray<{ readonly path: string; readonly mode: number; readonly data: Uint8Array | string }>
+) {
+  const step = "collecting files"
+  const stage = Path.join(work, `${name}.stage`)
+  const tarball = Path.join(work, name)
+  yield* attempt(building, step, stage, () => {
+    Fs.mkdirSync(stage)
+    for (const { data, mode, path } of members) {
+      const place = Path.join(stage, path)
+      Fs.mkdirSync(Path.dirname(place), { recursive: true })
+      Fs.writeFileSync(place, data)
+      Fs.chmodSync(place, mode)
+    }
+  })
+  yield* must(building, {
+    step,
+    path: tarball,
+    command: "tar",
+    args: [
+      ...["--create", "--file", tarball, "--directory", stage, "--owner=0", "--group=0", "--numeric-owner"],
+      ...["--no-recursion", "--null", "--verbatim-files-from", "--files-from=-"]
+    ],
+    stdin: { text: members.map(({ path }) => `.${path}\0`).join("") }
+  })
+  return tarball
+})
+
+/** Runs shell text inside the tree, from a file that `writeTar` put at this path. */
+export const inside = (script: string): string => `chroot "$1" /bin/sh -e ${script} && rm -f "$1${script}"`
+
+/**
+ * A base that is up to date by apt's package lists; built if there is none. Needs apt's lock, for its archives.
+ *
+ * The entry is held, shared, until the scope closes.
+ */
+export const get = Effect.fnUntraced(function* (
+  building: Building,
+  store: Scratch.Store,
+  apt: Apt.Apt,
+  plan: DebianPlan
+) {
+  const kernel = yield* Kernel.packages(building, apt)
+  const inputs = { version: builderVersion, sources: apt.sources, basePackages, kernel, modules: plan.modules }
+  const key = sha256(canonical({ ...inputs, guest: [Guest.debianFiles, Guest.debianScript("")] }))
+  const hold = (entry: Entries.Entry) => Lock.acquire(Scratch.lockOf(store, entry.id), { mode: "shared" })
+  for (const found of Entries.list(store.entries).filter(({ id }) => Entries.isOf(id, key))) {
+    yield* hold(found)
+    const entry = Entries.read(store.entries, found.id)
+    if (entry === undefined || (yield* Entries.problemOf(entry)) !== undefined) continue
+    const status = Path.join(entry.folder, files.status)
+    const upgrades = yield* Apt.simulate(building, apt, ["dist-upgrade"], status)
+    if (upgrades.length > 0) continue
+    yield* Entries.touch(Path.join(entry.folder, "used"))
+    return entry
+  }
+  const entry = yield* Effect.scoped(build(building, store, apt, plan, kernel, key))
+  yield* hold(entry)
+  return entry
+})
+
+const build = Effect.fnUntraced(function* (
+  building: Building,
+  store: Scratch.Store,
+  apt: Apt.Apt,
+  plan: DebianPlan,
+  which: Kernel.KernelPackages,
+  key: string
+) {
+  const work = yield* Scratch.folder(building, store)
+  const resolved = yield* Apt.simulate(building, apt, everything)
+  yield* Apt.download(building, apt, resolved)
+  const kernel = yield* Kernel.unpack(building, apt, which, work)
+  const modules = yield* Kernel.selectModules(building, kernel, plan.modules, work)
+  const step = "installing the base system"
+  const out = Path.join(work, "out")
+  yield* attempt(building, step, work, () => {
+    Fs.mkdirSync(out, { mode: 0o700 })
+    Fs.writeFileSync(Path.join(out, files.kernel), kernel.image)
+    const initramfs = Guest.debianInitramfs(kernel.busybox, modules)
+    Fs.writeFileSync(Path.join(out, files.initrd), Zlib.gzipSync(Cpio.encode(initramfs)))
+  })
+  const modulesTar = Path.join(work, "modules.tar")
+  yield* must(building, {
+    step,
+    path: modulesTar,
+    command: "tar",
+    args: [
+      "--create",
+      "--file",
+      modulesTar,
+      "--directory",
+      Path.dirname(kernel.modules),
+      "--owner=0",
+      "--group=0",
+      "modules"
+    ]
+  })
+  const script = "/.vmtest-base"
+  const own = Object.entries(Guest.debianFiles).map(([path, data]) => ({
+    path,
+    mode: Guest.executable.has(path) ? 0o755 : 0o644,
+    data
+  }))
+  const guestTar = yield* writeTar(building, work, "guest.tar", [
+    ...own,
+    { path: script, mode: 0o600, data: Guest.debianScript(kernel.release) }
+  ])
+  yield* building.progress(step, `${resolved.length} packages`)
+  yield* Mmdebstrap.run(building, {
+    step,
+    work,
+    apt,
+    archives: resolved,
+    variant: "minbase",
+    include: basePackages,
+    skip: [],
+    before: [],
+    after: [
+      `tar-in ${modulesTar} /usr/lib`,
+      `tar-in ${guestTar} /`,
+      inside(script),
+      `download /var/lib/dpkg/status ${Path.join(out, files.status)}`
+    ],
+    tarball: Path.join(out, files.tarball)
+  })
+  return yield* Entries.publish(building, store.entries, out, {
+    kind: "base",
+    name: `base of debian ${plan.suite}`,
+    key,
+    suite: plan.suite,
+    cmdline: "",
+    packages: [...resolved, which.kernel].map(({ name, version }) => `${name}=${version}`)
+  })
+})

@@ -1,0 +1,283 @@
+/** What is inside a guest because it is vmtest's: first programs, the root shell for the driver, and what Debian can leave out. */
+import type { CpioEntry } from "./cpio.ts"
+import { withFolders } from "./cpio.ts"
+
+/** On every guest's kernel command line. A guest is a throw-away: speed goes before defences against its neighbours. */
+export const commandLine = "panic=-1 net.ifnames=0 mitigations=off quiet loglevel=4"
+
+/** The modules of each initramfs, by what they are for: the guest's channel, disks, networks, entropy, vsock. */
+export const baseModules: ReadonlyArray<string> = [
+  "virtio_pci",
+  "virtio_console",
+  "virtio_blk",
+  "virtio_net",
+  "virtio_rng",
+  "vmw_vsock_virtio_transport"
+]
+
+/** Besides: the ACPI power button, for a shutdown asked from outside. */
+export const tinyModules: ReadonlyArray<string> = ["button", "evdev", "erofs", "overlay"]
+
+/** Besides: the root. udev loads the rest. */
+export const debianModules: ReadonlyArray<string> = ["erofs", "overlay", "button"]
+
+const environment = "HOME=/root USER=root LOGNAME=root"
+
+/**
+ * The shell on the port `vmtest.0`, as a loop that keeps the port open: only one process may open it, and children of the
+ * last shell may still hold it. Writing waits until the host has connected; reading ends when the host leaves.
+ */
+const shellLoop = (shell: string, port: string): string =>
+  [
+    `exec 3<>${port}`,
+    "while :; do",
+    '  echo "vmtest: shell ready" >&3',
+    `  ${shell} <&3 >&3 2>/dev/console 3>&-`,
+    "done"
+  ].join("\n")
+
+const tinyInit = `#!/bin/busybox sh
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ${environment} SHELL=/bin/sh
+/bin/busybox --install -s
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+exec </dev/console >/dev/console 2>&1
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mount -t tmpfs -o mode=0755 tmpfs /run
+while read -r module; do insmod /lib/modules/$module.ko; done </lib/modules/order
+hostname vmtest
+ip link set lo up
+# busybox's poweroff, halt and reboot signal process 1. All of this guest is in memory: there is nothing to unmount.
+trap 'busybox poweroff -f' USR1 USR2
+trap 'busybox reboot -f' TERM
+setsid /lib/vmtest/shell &
+acpid -f -l /dev/null &
+while :; do wait; done
+`
+
+const tinyShell = `#!/bin/busybox sh
+cd /root
+link() {
+  for port in /sys/class/virtio-ports/*; do
+    read -r name <"$port/name" && [ -n "$name" ] && [ ! -e "/dev/virtio-ports/$name" ] &&
+      ln -s "../\${port##*/}" "/dev/virtio-ports/$name"
+  done
+} 2>/dev/null
+mkdir -p /dev/virtio-ports
+while link; [ ! -e /dev/virtio-ports/vmtest.0 ]; do sleep 0.02; done
+(for pass in 1 2 3 4 5; do sleep 0.5; link; done) </dev/null &
+${shellLoop("sh", "/dev/virtio-ports/vmtest.0")}
+`
+
+const file = (path: string, text: string | Uint8Array, mode = 0o644): CpioEntry => ({
+  path,
+  type: "file",
+  mode,
+  data: typeof text === "string" ? Buffer.from(text) : text
+})
+
+/** A kernel module of an initramfs. */
+export interface Module {
+  readonly name: string
+  readonly data: Uint8Array
+}
+
+const moduleFiles = (modules: ReadonlyArray<Module>): Array<CpioEntry> => [
+  ...modules.map(({ data, name }) => file(`lib/modules/${name}.ko`, data)),
+  file("lib/modules/order", modules.map(({ name }) => `${name}\n`).join(""))
+]
+
+const folder = (path: string, mode = 0o755): CpioEntry => ({ path, type: "folder", mode })
+
+/** The whole of a tiny guest: `files` come last and may replace anything. */
+export const tinyTree = (
+  busybox: Uint8Array,
+  modules: ReadonlyArray<Module>,
+  files: ReadonlyArray<CpioEntry>
+): Array<CpioEntry> =>
+  withFolders([
+    ...["dev", "proc", "sys", "run", "sbin", "usr/bin", "usr/sbin", "var/log", "var/tmp", "mnt"].map((path) =>
+      folder(path)
+    ),
+    folder("root", 0o700),
+    folder("tmp", 0o1777),
+    file("bin/busybox", busybox, 0o755),
+    file("init", tinyInit, 0o755),
+    file("lib/vmtest/shell", tinyShell, 0o755),
+    // busybox acpid runs this for the power button.
+    file("etc/acpi/PWRF/00000080", "#!/bin/sh\nexec poweroff\n", 0o755),
+    file("etc/passwd", "root::0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+    file("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+    file("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+    ...moduleFiles(modules),
+    ...files
+  ])
+
+/**
+ * Device nodes that load their driver when they are opened, so they must be there before it is: name, major, minor.
+ * Linux: Documentation/admin-guide/devices.txt.
+ */
+const nodes: ReadonlyArray<readonly [string, number, number]> = [
+  ["net/tun", 10, 200],
+  ["fuse", 10, 229],
+  ["loop-control", 10, 237],
+  ["vhost-net", 10, 238],
+  ["vhost-vsock", 10, 241]
+]
+
+const debianInit = `#!/bin/busybox sh
+fail() {
+  echo "vmtest: $1" >/dev/console
+  busybox poweroff -f
+}
+busybox mount -t devtmpfs dev /dev
+busybox mount -t proc proc /proc
+exec </dev/console >/dev/console 2>&1
+while read -r module; do
+  busybox insmod /lib/modules/$module.ko || echo "vmtest: cannot load $module"
+done </lib/modules/order
+busybox mkdir /dev/net
+${nodes.map(([name, major, minor]) => `[ -e /dev/${name} ] || busybox mknod -m 0666 /dev/${name} c ${major} ${minor}`).join("\n")}
+tries=0
+while [ ! -b /dev/vda ]; do
+  tries=$((tries + 1))
+  [ $tries -lt 500 ] || fail "no root disk: /dev/vda did not appear within 10 s"
+  busybox sleep 0.02
+done
+busybox mount -t erofs -o ro /dev/vda /ro || fail "cannot mount the root image"
+busybox mount -t tmpfs -o mode=0755,size=90% tmpfs /rw
+busybox mkdir /rw/upper /rw/work
+busybox mount -t overlay -o lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work overlay /new || fail "cannot mount the overlay"
+# Each boot is a machine of its own.
+read -r id </proc/sys/kernel/random/uuid
+while [ "$id" != "\${id/-/}" ]; do id=\${id/-/}; done
+echo "$id" >/new/etc/machine-id
+busybox umount /proc
+busybox mount --move /dev /new/dev
+exec busybox switch_root /new /sbin/init
+`
+
+/** The initramfs of a debian guest. */
+export const debianInitramfs = (busybox: Uint8Array, modules: ReadonlyArray<Module>): Array<CpioEntry> =>
+  withFolders([
+    ...["dev", "proc", "ro", "rw", "new"].map((path) => folder(path)),
+    file("bin/busybox", busybox, 0o755),
+    file("init", debianInit, 0o755),
+    ...moduleFiles(modules)
+  ])
+
+const debianShell = `#!/bin/bash
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ${environment} SHELL=/bin/bash
+cd /root
+until
+  for port in /sys/class/virtio-ports/*; do
+    read -r name <"$port/name" && [ "$name" = vmtest.0 ] && break
+  done
+  [ "$name" = vmtest.0 ]
+do
+  sleep 0.05
+done 2>/dev/null
+port=/dev/\${port##*/}
+${shellLoop("bash --norc --noprofile", "$port")}
+`
+
+const shellUnit = `[Unit]
+Description=vmtest: root shell for the test driver
+DefaultDependencies=no
+After=basic.target
+Before=shutdown.target
+Conflicts=shutdown.target
+
+[Service]
+ExecStart=/usr/lib/vmtest/shell
+Restart=always
+RestartSec=0
+# What a test started outlives the shell that started it.
+KillMode=process
+StandardOutput=journal
+StandardError=journal+console
+TasksMax=infinity
+OOMScoreAdjust=-1000
+OOMPolicy=continue
+`
+
+/** Started after the driver's shell, which so comes a second earlier. */
+const late = ["systemd-logind", "systemd-user-sessions", "getty@"]
+
+const afterShell = "[Unit]\nAfter=vmtest-shell.service\n"
+
+/**
+ * Coldplug only what has users in a guest: the initramfs has loaded the drivers of the usual devices, and those that are
+ * plugged later send their own events. All of it costs 3 s under emulation, mostly for 64 virtual terminals.
+ */
+const trigger = `[Service]
+ExecStart=
+ExecStart=-udevadm trigger --action=add ${["block", "net", "input", "misc", "rtc", "virtio-ports"]
+  .map((subsystem) => `--subsystem-match=${subsystem}`)
+  .join(" ")}
+`
+
+/** Files of every debian guest, by absolute path; those in `executable` are programs. */
+export const debianFiles: Readonly<Record<string, string>> = {
+  "/usr/lib/vmtest/shell": debianShell,
+  "/usr/lib/systemd/system/vmtest-shell.service": shellUnit,
+  "/etc/systemd/system/systemd-udev-trigger.service.d/vmtest.conf": trigger,
+  ...Object.fromEntries(late.map((unit) => [`/etc/systemd/system/${unit}.service.d/vmtest.conf`, afterShell])),
+  "/etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
+  // No name server: a name that is not in /etc/hosts fails at once and not after a timeout.
+  "/etc/resolv.conf": ""
+}
+
+export const executable: ReadonlySet<string> = new Set(["/usr/lib/vmtest/shell"])
+
+/** Started by nothing, not even by hand: consoles that belong to the driver, and upkeep that a guest of minutes never needs. */
+const masked = [
+  ...["serial-getty@hvc0.service", "serial-getty@ttyS0.service"],
+  ...["e2scrub_reap.service", "e2scrub_all.timer", "apt-daily.timer", "apt-daily-upgrade.timer", "man-db.timer"],
+  ...["dpkg-db-backup.timer", "fstrim.timer", "logrotate.timer", "systemd-pstore.service", "systemd-firstboot.service"]
+]
+
+/** Generators for disks and consoles that a guest has not; each costs 50 ms of a boot under emulation. */
+const generators = [
+  ...["cryptsetup", "getty", "gpt-auto", "hibernate-resume", "integritysetup", "rc-local", "system-update"],
+  "veritysetup"
+]
+
+/** Not wanted at boot any more, though still there to be started. The image itself has done their work, or nothing needs it. */
+const unwanted = [
+  ...["dev-hugepages.mount", "dev-mqueue.mount", "sys-fs-fuse-connections.mount", "sys-kernel-config.mount"],
+  ...["sys-kernel-debug.mount", "sys-kernel-tracing.mount", "proc-sys-fs-binfmt_misc.automount"],
+  ...["kmod-static-nodes.service", "systemd-sysusers.service", "systemd-tmpfiles-setup-dev.service"],
+  ...["systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-random-seed.service"],
+  ...["systemd-journal-flush.service", "systemd-journal-catalog-update.service", "systemd-update-done.service"],
+  ...["systemd-machine-id-commit.service", "systemd-boot-system-token.service", "systemd-hwdb-update.service"],
+  ...["systemd-repart.service", "systemd-pcrphase.service", "systemd-pcrphase-sysinit.service"],
+  ...["cryptsetup.target", "integritysetup.target", "veritysetup.target", "systemd-binfmt.service"],
+  ...["systemd-ask-password-console.path", "systemd-ask-password-wall.path", "systemd-initctl.socket"],
+  "systemd-journald-audit.socket"
+]
+
+/** Run by sh inside a debian base once its packages are there. */
+export const debianScript = (release: string): string => `set -e
+depmod ${release}
+passwd --quiet --delete root
+cd /etc/systemd/system
+mkdir -p multi-user.target.wants ../system-generators
+ln -sf /usr/lib/systemd/system/vmtest-shell.service multi-user.target.wants/vmtest-shell.service
+for unit in ${masked.join(" ")}; do ln -sf /dev/null $unit; done
+for name in ${generators.join(" ")}; do ln -sf /dev/null ../system-generators/systemd-$name-generator; done
+for unit in ${unwanted.join(" ")}; do rm -f /usr/lib/systemd/system/*.wants/$unit; done
+# Without these, whole services have nothing to do: fstab and modules are empty, and the journal stays in memory.
+rm -f /etc/fstab /etc/modules-load.d/modules.conf
+rm -rf /var/log/journal
+`
+
+/** Run by sh inside every debian image at the very end. */
+export const cleanScript = `rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/lib/dpkg/*-old
+rm -rf /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /tmp/* /run/* /etc/apt/apt.conf.d/00mmdebstrap
+echo uninitialized >/etc/machine-id
+`

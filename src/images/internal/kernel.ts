@@ -1,0 +1,93 @@
+/** The kernel of a suite, unpacked from its package: the parts that images are made of. */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import type { Apt, Resolved } from "./apt.ts"
+import { archiveName, candidate, download } from "./apt.ts"
+import { attempt, type Building, failure, must } from "./building.ts"
+import type { Module } from "./guest.ts"
+import { builtinModules, dependencies, index, loadOrder } from "./kernelModules.ts"
+import { extractVmlinux } from "./vmlinux.ts"
+
+/** The packages that the kernel and busybox come in. */
+export interface KernelPackages {
+  readonly kernel: Resolved
+  readonly busybox: Resolved
+}
+
+/** An unpacked kernel. */
+export interface Kernel {
+  /** As `uname -r` has it. */
+  readonly release: string
+  readonly image: Buffer
+  readonly busybox: Buffer
+  /** The folder that holds `<release>/`. */
+  readonly modules: string
+}
+
+/** What the suite's kernel and busybox are today. */
+export const packages = Effect.fnUntraced(function* (building: Building, apt: Apt) {
+  const kernel = yield* candidate(building, apt, "linux-image-cloud-amd64", /^linux-image-\d.*-cloud-amd64$/)
+  const busybox = yield* candidate(building, apt, "busybox-static", /^busybox-static$/)
+  return { kernel, busybox } satisfies KernelPackages
+})
+
+/** Fetches and unpacks the kernel and busybox below `work`. */
+export const unpack = Effect.fnUntraced(function* (building: Building, apt: Apt, which: KernelPackages, work: string) {
+  yield* download(building, apt, [which.kernel, which.busybox])
+  const step = "unpacking the kernel"
+  yield* building.progress(step, which.kernel.version)
+  const folder = Path.join(work, "kernel")
+  for (const one of [which.kernel, which.busybox]) {
+    yield* must(building, {
+      step,
+      path: work,
+      command: "dpkg-deb",
+      args: ["--extract", Path.join(apt.archives, archiveName(one)), folder]
+    })
+  }
+  return yield* attempt(building, step, work, (): Kernel => {
+    const usr = Fs.existsSync(Path.join(folder, "usr/lib/modules")) ? "usr/lib/modules" : "lib/modules"
+    const modules = Path.join(folder, usr)
+    const release = Fs.readdirSync(modules)[0] ?? ""
+    const compressed = Fs.readFileSync(Path.join(folder, "boot", `vmlinuz-${release}`))
+    const busybox = ["bin/busybox", "usr/bin/busybox"].map((path) => Path.join(folder, path)).find(Fs.existsSync)
+    return {
+      release,
+      image: extractVmlinux(compressed) ?? compressed,
+      busybox: Fs.readFileSync(busybox ?? Path.join(folder, "bin/busybox")),
+      modules
+    }
+  })
+})
+
+/** The wanted modules and what they need, in the order in which they load. */
+export const selectModules = Effect.fnUntraced(function* (
+  building: Building,
+  kernel: Kernel,
+  wanted: ReadonlyArray<string>,
+  work: string
+) {
+  const step = "choosing kernel modules"
+  const found = yield* attempt(building, step, work, () => {
+    const paths = index(kernel.modules)
+    const builtin = builtinModules(Path.join(kernel.modules, kernel.release, "modules.builtin"))
+    const modules = new Map<string, Buffer>()
+    const result = loadOrder(wanted, (name) => {
+      const path = paths.get(name)
+      if (path === undefined) return builtin.has(name) ? [] : undefined
+      const data = Fs.readFileSync(path)
+      modules.set(name, data)
+      return dependencies(data)
+    })
+    return { ...result, modules }
+  })
+  if (found.missing.length > 0) {
+    const reason = `the kernel ${kernel.release} has no module ${found.missing.join(", ")}`
+    return yield* failure(building, step, reason, "", work)
+  }
+  return found.order.flatMap((name): Array<Module> => {
+    const data = found.modules.get(name)
+    return data === undefined ? [] : [{ name, data }]
+  })
+})
