@@ -4,12 +4,19 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import type { GuestChannel } from "./GuestChannel.ts"
-import type { ShellError } from "./ShellError.ts"
+import type { GuestChannel, VirtioPorts } from "./GuestChannel.ts"
+import * as Commands from "./internal/commands.ts"
+import * as Pool from "./internal/pool.ts"
+import type { ShellError, ShellNotReady, TransportError } from "./ShellError.ts"
+import type { TransportService } from "./Transport.ts"
+import * as VirtioPort from "./VirtioPort.ts"
+
+export type { ShellError } from "./ShellError.ts"
 
 /** What a command can be given besides its text. */
 export interface ExecuteOptions {
@@ -25,12 +32,20 @@ export interface ExecuteOptions {
   readonly stdin?: string | Uint8Array | Stream.Stream<Uint8Array> | undefined
 }
 
-/** What came of a command: `A` is `string` (UTF-8 with replacement) or `Uint8Array`. */
-export interface CommandResult<A> {
+/** What came of a command, as strings of UTF-8 with replacement characters. */
+export interface CommandResult {
   /** 0 to 255; 128 + n after death by signal n */
   readonly exitCode: number
-  readonly stdout: A
-  readonly stderr: A
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** What came of a command, as the bytes that came. */
+export interface BytesResult {
+  /** 0 to 255; 128 + n after death by signal n */
+  readonly exitCode: number
+  readonly stdout: Uint8Array
+  readonly stderr: Uint8Array
 }
 
 /** What a running command says: some bytes, and at last its exit code. */
@@ -62,12 +77,9 @@ export interface GuestProcess {
 export interface ShellService {
   readonly machine: string
   /** Runs a command to its end. A non-zero exit is a result, not an error. */
-  readonly execute: (command: string, options?: ExecuteOptions) => Effect.Effect<CommandResult<string>, ShellError>
+  readonly execute: (command: string, options?: ExecuteOptions) => Effect.Effect<CommandResult, ShellError>
   /** As {@link ShellService.execute}, with the bytes as they came. */
-  readonly executeBytes: (
-    command: string,
-    options?: ExecuteOptions
-  ) => Effect.Effect<CommandResult<Uint8Array>, ShellError>
+  readonly executeBytes: (command: string, options?: ExecuteOptions) => Effect.Effect<BytesResult, ShellError>
   /** What a command says while it runs, its exit code last. A consumer that stops early kills the command. */
   readonly executeStream: (command: string, options?: ExecuteOptions) => Stream.Stream<CommandEvent, ShellError>
   /** Starts a command and gives a handle on it. `stdin` may be left out and written through the handle. */
@@ -102,3 +114,46 @@ export interface BootProgress {
 
 /** The shell of a guest, as a service. */
 export class Shell extends Context.Service<Shell, ShellService>()("vmtest/transport/Shell") {}
+
+const logProgress = (progress: BootProgress) =>
+  Effect.logInfo(
+    `${progress.machine}: no shell after ${Math.round(Duration.toSeconds(progress.waited))} s; the console said last:\n${progress.console}`
+  )
+
+/** A shell over a transport of the caller's; see {@link make}. */
+export const fromTransport = Effect.fnUntraced(function* (
+  transport: TransportService,
+  options: Omit<ShellOptions, "machine" | "channel"> = {}
+): Effect.fn.Return<ShellService, ShellNotReady, Scope.Scope> {
+  const consoleTail = options.consoleTail ?? Effect.succeed("")
+  const pool = yield* Pool.make({
+    transport,
+    bootTimeout: Duration.fromInputUnsafe(options.bootTimeout ?? "5 minutes"),
+    consoleTail,
+    onProgress: options.onProgress ?? logProgress,
+    heartbeat: {
+      interval: Duration.fromInputUnsafe(options.heartbeat?.interval ?? "5 seconds"),
+      timeout: Duration.fromInputUnsafe(options.heartbeat?.timeout ?? "30 seconds")
+    }
+  })
+  return yield* Commands.make({ machine: transport.machine, pool, consoleTail })
+})
+
+/**
+ * Opens the shell of a guest; returns when the guest's shell answers.
+ *
+ * **Details**
+ *
+ * Fails with `ShellNotReady` when it does not within `bootTimeout`. A guest that reboots later is found and waited for
+ * again; commands that were under way fail with `ShellLost`.
+ */
+export const make = (
+  options: ShellOptions
+): Effect.Effect<ShellService, ShellNotReady | TransportError, Scope.Scope> => {
+  const { channel, machine } = options
+  return fromTransport(VirtioPort.make({ machine, channel: channel as VirtioPorts }), options)
+}
+
+/** {@link make} as a layer. */
+export const layer = (options: ShellOptions): Layer.Layer<Shell, ShellNotReady | TransportError> =>
+  Layer.effect(Shell, make(options))

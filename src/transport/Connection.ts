@@ -1,0 +1,141 @@
+/**
+ * A byte stream to a guest or a hypervisor: a unix socket, with deadlines.
+ *
+ * What arrives goes straight to one function, without an Effect a chunk, since a guest says up to 100 MB/s. What is
+ * written waits while the peer does not read.
+ *
+ * @since 0.1.0
+ */
+import * as Net from "node:net"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { TransportError } from "./ShellError.ts"
+
+/** An open byte stream. */
+export interface Connection {
+  readonly socket: string
+  /** Waits until the peer took it, more or less: until what is under way fits the socket's buffer again. */
+  readonly write: (data: string | Uint8Array) => Effect.Effect<void, TransportError>
+  /** Hands over what arrives, beginning with what arrived since the connection opened. The last caller wins. */
+  readonly onData: (receive: (chunk: Buffer) => void) => void
+  /** Reads no more until {@link Connection.resume}; the peer is slowed down, nothing is lost. */
+  readonly pause: () => void
+  readonly resume: () => void
+  /** Waits for the end of the connection and says why it ended. */
+  readonly closed: Effect.Effect<string>
+}
+
+/** How often a socket that is not there yet, or refuses, is tried again: every 20 ms. */
+export const retryConnect: Schedule.Schedule<unknown, TransportError> = Schedule.spaced("20 millis")
+
+/** What {@link connect} needs. */
+export interface ConnectOptions {
+  readonly machine: string
+  /** the path of a unix socket */
+  readonly socket: string
+  /** when to try again; {@link retryConnect} unless told */
+  readonly retry?: Schedule.Schedule<unknown, TransportError> | undefined
+  /** how long to try; 10 s unless told */
+  readonly timeout?: Duration.Input | undefined
+}
+
+/** A connection over a node socket that is open already. */
+export const fromSocket = (machine: string, path: string, socket: Net.Socket): Connection => {
+  const closed = Deferred.makeUnsafe<string>()
+  let reason = "the peer closed the connection"
+  let receive: ((chunk: Buffer) => void) | undefined
+  const early: Array<Buffer> = []
+  socket.on("data", (chunk) => {
+    if (receive === undefined) early.push(chunk)
+    else receive(chunk)
+  })
+  socket.on("error", (error) => {
+    reason = error.message
+  })
+  socket.on("close", () => {
+    Deferred.doneUnsafe(closed, Effect.succeed(reason))
+  })
+  const broken = () => new TransportError({ machine, socket: path, reason })
+  return {
+    socket: path,
+    write: (data) =>
+      Effect.callback<void, TransportError>((resume) => {
+        if (socket.destroyed || !socket.writable) return resume(Effect.fail(broken()))
+        if (data.length === 0 || socket.write(data)) return resume(Effect.void)
+        const done = () => {
+          stop()
+          resume(Effect.void)
+        }
+        const failed = () => {
+          stop()
+          resume(Effect.fail(broken()))
+        }
+        const stop = () => {
+          socket.off("drain", done)
+          socket.off("close", failed)
+        }
+        socket.on("drain", done)
+        socket.on("close", failed)
+        return Effect.sync(stop)
+      }),
+    onData: (next) => {
+      receive = next
+      for (const chunk of early.splice(0)) next(chunk)
+    },
+    pause: () => {
+      socket.pause()
+    },
+    resume: () => {
+      socket.resume()
+    },
+    closed: Deferred.await(closed)
+  }
+}
+
+const connectOnce = (machine: string, path: string): Effect.Effect<Net.Socket, TransportError> =>
+  Effect.callback((resume) => {
+    const socket = Net.connect({ path })
+    const failed = (error: Error) =>
+      resume(Effect.fail(new TransportError({ machine, socket: path, reason: error.message })))
+    socket.once("error", failed)
+    socket.once("connect", () => {
+      socket.off("error", failed)
+      resume(Effect.succeed(socket))
+    })
+    return Effect.sync(() => socket.destroy())
+  })
+
+/** Connects to a unix socket that may not listen yet. Leaving the scope closes the connection. */
+export const connect = Effect.fnUntraced(function* (
+  options: ConnectOptions
+): Effect.fn.Return<Connection, TransportError, Scope.Scope> {
+  const timeout = Duration.fromInputUnsafe(options.timeout ?? "10 seconds")
+  let last = "nothing listens"
+  const socket = yield* Effect.acquireRelease(
+    connectOnce(options.machine, options.socket).pipe(
+      Effect.tapError((error) =>
+        Effect.sync(() => {
+          last = error.reason
+        })
+      ),
+      Effect.retry(options.retry ?? retryConnect),
+      Effect.timeoutOrElse({
+        duration: timeout,
+        orElse: () =>
+          Effect.fail(
+            new TransportError({
+              machine: options.machine,
+              socket: options.socket,
+              reason: `could not connect within ${Duration.format(timeout)}: ${last}`
+            })
+          )
+      })
+    ),
+    (socket) => Effect.sync(() => socket.destroy()),
+    { interruptible: true }
+  )
+  return fromSocket(options.machine, options.socket, socket)
+})

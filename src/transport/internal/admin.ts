@@ -1,0 +1,129 @@
+/**
+ * The dialogue with the guest's bootstrap shell: questions on one stream, each answered by a line with its token.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { Connection } from "../Connection.ts"
+import type { TransportError } from "../ShellError.ts"
+import { agent } from "./agent.ts"
+import { nonce } from "./nonce.ts"
+import { quote } from "./quote.ts"
+import type { Guest } from "./request.ts"
+
+/** What a guest prints when its bootstrap shell starts: ours, and the NixOS backdoor's. */
+const readyLines = ["vmtest: shell ready", "Spawning backdoor root shell..."]
+
+/** The bootstrap shell did not answer in time, or its connection broke. */
+export interface NoAnswer {
+  readonly _tag: "NoAnswer"
+  readonly reason: string
+}
+
+/** The dialogue with one bootstrap shell. */
+export interface Admin {
+  /** Waits until the shell answers, however often it must be asked. */
+  readonly awake: Effect.Effect<void, TransportError>
+  /** Types shell text; its answer is what the text left in `_vt_answer`. */
+  readonly ask: (text: string, timeout: Duration.Input) => Effect.Effect<string, NoAnswer | TransportError>
+  /** Types shell text that nobody waits for. */
+  readonly tell: (text: string) => Effect.Effect<void, TransportError>
+}
+
+/** Lines longer than this are no answer; the rest of one is dropped. */
+const longestLine = 64 * 1024
+
+/** Opens the dialogue. `onReady` is called whenever the shell says that it started. */
+export const make = (connection: Connection, onReady: () => void): Admin => {
+  const waiting = new Map<string, Deferred.Deferred<string>>()
+  let rest = ""
+  connection.onData((chunk) => {
+    rest += chunk.toString("latin1")
+    for (;;) {
+      const end = rest.indexOf("\n")
+      if (end === -1) break
+      const line = rest.slice(0, end).trim()
+      rest = rest.slice(end + 1)
+      if (readyLines.some((ready) => line.endsWith(ready))) {
+        onReady()
+        continue
+      }
+      const [, token, answer] = /^_vt_([0-9a-f]{32})(?: (.*))?$/.exec(line) ?? []
+      const asked = token === undefined ? undefined : waiting.get(token)
+      if (asked !== undefined) Deferred.doneUnsafe(asked, Effect.succeed(answer ?? ""))
+    }
+    if (rest.length > longestLine) rest = rest.slice(-longestLine)
+  })
+
+  const expect = <A, E>(use: (token: string, answer: Effect.Effect<string>) => Effect.Effect<A, E>) =>
+    Effect.flatMap(nonce, (token) => {
+      const answer = Deferred.makeUnsafe<string>()
+      waiting.set(token, answer)
+      return use(token, Deferred.await(answer)).pipe(Effect.ensuring(Effect.sync(() => waiting.delete(token))))
+    })
+
+  return {
+    // No quotes and a line break first: a shell may see any part of the first lines, and must not be left in a quote.
+    awake: expect((token, answer) =>
+      connection
+        .write(`\necho _vt_${token}\n`)
+        .pipe(
+          Effect.andThen(Effect.timeoutOption(answer, "300 millis")),
+          Effect.repeat({ until: (said) => said._tag === "Some" }),
+          Effect.asVoid
+        )
+    ),
+    ask: (text, timeout) =>
+      expect((token, answer) =>
+        connection.write(`${text}\necho _vt_${token} $_vt_answer\n`).pipe(
+          Effect.andThen(answer),
+          Effect.timeoutOrElse({
+            duration: timeout,
+            orElse: () =>
+              Effect.fail<NoAnswer>({
+                _tag: "NoAnswer",
+                reason: `the guest has not answered for ${Duration.format(Duration.fromInputUnsafe(timeout))}`
+              })
+          })
+        )
+      ),
+    tell: (text) => connection.write(`${text}\n`)
+  }
+}
+
+/**
+ * Gives the guest its agent, and ends what an earlier one left running.
+ *
+ * Everything is typed before anything is answered, so it costs one round trip.
+ */
+export const install = Effect.fnUntraced(function* (admin: Admin, session: string) {
+  const answer = yield* admin.ask(
+    `for _vt_x in /run /dev/shm /tmp; do _vt_d=$_vt_x/vmtest
+if [ -e $_vt_d/agent ]; then break; fi
+if mkdir $_vt_d 2>/dev/null && chmod 711 $_vt_d; then break; fi; done
+printf %s ${quote(agent)} >$_vt_d/agent
+echo ${session} >$_vt_d/session
+. $_vt_d/agent
+for _vt_y in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do if [ -e $_vt_d/$_vt_y.sup ]; then _vt_stop $_vt_y; fi; done
+_vt_ports
+_vt_answer="$_vt_d $_vt_shell pipefail"
+(set -o pipefail) 2>/dev/null || _vt_answer="$_vt_d $_vt_shell"`,
+    "60 seconds"
+  )
+  const [folder, shell, pipefail] = answer.split(" ")
+  return {
+    folder: folder ?? "/run/vmtest",
+    shell: shell === "bash" ? "bash" : "sh",
+    pipefail: shell === "bash" || pipefail !== undefined
+  } satisfies Guest
+})
+
+/** Whether the guest still is the one that was given this session, or has rebooted since. */
+export const sameSession = (admin: Admin, session: string, guest: Guest) =>
+  admin
+    .ask(
+      `_vt_d=${guest.folder} _vt_answer=
+if read -r _vt_answer <$_vt_d/session; then . $_vt_d/agent; _vt_ports; fi 2>/dev/null`,
+      "30 seconds"
+    )
+    .pipe(Effect.map((answer) => answer === session))

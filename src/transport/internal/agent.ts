@@ -1,0 +1,200 @@
+/**
+ * The guest's side of the channel, as text that bash, dash and busybox ash can read.
+ *
+ * A fork costs 5 to 40 ms under emulation and starting a program twice that, so the path of one command is builtins, but
+ * for the subshell it runs in. Names start with `_vt`, since commands see them.
+ *
+ * A *lane* is a worker shell that reads commands from fd 3, two pumps that copy what it says to fd 6 and 7, and a
+ * supervisor. Output goes through named pipes and not straight to the port, because a port cannot be opened twice, so
+ * that `echo >/dev/stderr` would fail. A pump is one `cat a b a b …`: it moves on to the next pipe when nobody holds the
+ * last one open any more, and the worker blocks in opening it until then. So a lane says "ready" exactly when no process
+ * that its last command left behind can write any more, and whatever such a process wrote comes before the "ready".
+ *
+ * Said on both outputs (RS is byte 0x1e):
+ *
+ *     RS nonce SP status LF     the command ended
+ *     RS nonce SP R LF          the lane is ready for a command
+ *
+ * Read from fd 3: `nonce mode lines bytes LF`, then the lines of the command, then the bytes of its spooled file.
+ *
+ *     mode n   no input
+ *     mode b   one more line: the input, as `printf %b` takes it
+ *     mode s   the input follows in frames of `size count LF data`, `0 0 LF` the last
+ *     mode r   nothing runs; the worker says again that it is ready
+ */
+
+/** What workers, supervisors and the bootstrap shell run; in the guest it is the file `agent`. */
+export const agent = String.raw`
+_vt_spool() {
+  _vt_q=$(($1 / 65536)) _vt_r=$(($1 % 65536))
+  [ $_vt_q = 0 ] || dd bs=65536 count=$_vt_q iflag=fullblock 2>/dev/null <&3
+  [ $_vt_r = 0 ] || dd bs=$_vt_r count=1 iflag=fullblock 2>/dev/null <&3
+}
+
+# Frames are read to their end even when the command no longer reads.
+_vt_feed() {
+  while read -r _vt_b _vt_q <&3 && [ "$_vt_b" -gt 0 ]; do
+    dd bs=$_vt_b count=$_vt_q iflag=fullblock 2>/dev/null <&3
+  done | { trap '' PIPE; cat 2>/dev/null; exec >/dev/null; cat; }
+}
+
+_vt_end() {
+  printf '\036%s %s\n' $_vt_n $1 >&4
+  printf '\036%s %s\n' $_vt_n $1 >&5
+}
+
+if [ -n "$BASH_VERSION" ]; then
+  _vt_shell=bash
+  _vt_wait=wait
+  [ $BASH_VERSINFO -lt 5 ] || _vt_wait='wait -f'
+  _vt_run() {
+    set -m
+    (
+      set +m --
+      set -euo pipefail
+      eval "$_vt_c"
+    ) >&4 2>&5 3<&- 4>&- 5>&- &
+    echo "$! $_vt_n $_vt_p" >$_vt_k.pid
+    $_vt_wait $!
+    _vt_end $?
+  }
+else
+  # A shell without a terminal has no job control; a new session is the only way to a new process group.
+  _vt_shell=sh
+  command -v bash >/dev/null && _vt_shell=bash
+  _vt_set='set -eu'
+  (set -o pipefail) 2>/dev/null && _vt_set='set -euo pipefail'
+  _vt_run() {
+    setsid sh -c 'echo "$$ $1 $2" >$3; _vt_c=$5; eval "set --; $4"; eval "$_vt_c"' \
+      sh $_vt_n $_vt_p $_vt_k.pid "$_vt_set" "$_vt_c" >&4 2>&5 3<&- 4>&- 5>&-
+    _vt_end $?
+  }
+fi
+
+_vt_open() {
+  exec 4>$_vt_k.o$_vt_p 5>$_vt_k.e$_vt_p
+}
+
+_vt_ready() {
+  printf '\036%s R\n' $_vt_n >&4
+  printf '\036%s R\n' $_vt_n >&5
+}
+
+# pipe nonce [status]: with a status, the worker before this one was killed by the command it ran.
+_vt_work() {
+  _vt_p=$1 _vt_n=$2 _vt_left=2047 _vt_nl='
+' BASH_ARGV0=bash
+  echo $$ >$_vt_k.work
+  _vt_open
+  [ -z "$3" ] || _vt_end $3
+  _vt_ready
+  set --
+  while :; do
+    IFS=' ' read -r _vt_n _vt_m _vt_l _vt_s <&3 || { sleep 0.2 || sleep 1; continue; }
+    [ $_vt_m != r ] || { _vt_ready; continue; }
+    IFS= read -r _vt_c <&3
+    while [ $_vt_l -gt 1 ]; do
+      IFS= read -r _vt_x <&3
+      _vt_c=$_vt_c$_vt_nl$_vt_x _vt_l=$((_vt_l - 1))
+    done
+    [ $_vt_s = 0 ] || _vt_spool $_vt_s >$_vt_k.cmd
+    case $_vt_m in
+    n) _vt_run </dev/null ;;
+    b) IFS= read -r _vt_x <&3; printf %b "$_vt_x" | _vt_run ;;
+    s) _vt_feed | _vt_run ;;
+    esac
+    exec 4>&- 5>&-
+    if [ $_vt_p = a ]; then _vt_p=b; else _vt_p=a; fi
+    _vt_left=$((_vt_left - 1))
+    [ $_vt_left -gt 0 ] || exit 0
+    _vt_open
+    _vt_ready
+  done
+}
+
+# nonce: fd 3, 6 and 7 are the lane's input, output and errors.
+_vt_supervise() {
+  _vt_n=$1 _vt_o="$_vt_k.oa $_vt_k.ob" _vt_e="$_vt_k.ea $_vt_k.eb"
+  for _vt_x in 1 2 3 4 5 6 7 8 9 10; do _vt_o="$_vt_o $_vt_o" _vt_e="$_vt_e $_vt_e"; done
+  while :; do
+    cat $_vt_o >&6 3<&- 7>&- &
+    _vt_a=$!
+    cat $_vt_e >&7 3<&- 6>&- &
+    _vt_b=$!
+    echo "$_vt_a $_vt_b" >$_vt_k.pump
+    _vt_p=a _vt_s=
+    while :; do
+      $_vt_shell $_vt_d/agent $_vt_d $_vt_lane work $_vt_p $_vt_n $_vt_s 6>&- 7>&-
+      _vt_s=$?
+      [ $_vt_s -gt 128 ] || break
+      read -r _vt_g _vt_n _vt_p <$_vt_k.pid || exit 1
+      kill -KILL -- -$_vt_g
+      if [ $_vt_p = a ]; then _vt_p=b; else _vt_p=a; fi
+    done
+    wait $_vt_a $_vt_b
+  done
+}
+
+# What the bootstrap shell is told.
+
+# Finds the device of every port: _vt_port_3 for vmtest.3.
+_vt_ports() {
+  cd /sys/class/virtio-ports && for _vt_x in *; do
+    IFS=. read -r _vt_a _vt_b <$_vt_x/name && [ "$_vt_a" = vmtest ] && eval "_vt_port_$_vt_b=/dev/$_vt_x"
+  done
+  cd "$HOME" || cd /
+} 2>/dev/null
+
+# lane nonce in out err
+_vt_start() {
+  (
+    _vt_lane=$1 _vt_k=$_vt_d/$1
+    rm -f $_vt_k.??
+    mkfifo -m 666 $_vt_k.oa $_vt_k.ob $_vt_k.ea $_vt_k.eb
+    until true 3<$3 6>$4 7>$5; do sleep 0.1 || sleep 1; done
+    _vt_supervise $2 3<$3 6>$4 7>$5
+  ) </dev/null >/dev/null 2>&1 &
+  echo $! >$_vt_d/$1.sup
+}
+
+# lane: leaves alone what its last command left behind, and gives it somewhere to write
+_vt_stop() {
+  _vt_k=$_vt_d/$1
+  if read -r _vt_g _vt_n _vt_p <$_vt_k.pid; then
+    for _vt_x in o e; do
+      if [ -p $_vt_k.$_vt_x$_vt_p ]; then
+        exec 8<>$_vt_k.$_vt_x$_vt_p 9<$_vt_k.$_vt_x$_vt_p 8>&-
+        cat <&9 >/dev/null 2>&1 &
+        exec 9<&-
+      fi
+    done
+  fi
+  for _vt_x in sup work pump; do
+    read -r _vt_a _vt_b <$_vt_k.$_vt_x && kill -KILL $_vt_a $_vt_b
+    rm -f $_vt_k.$_vt_x
+  done
+} 2>/dev/null
+
+# lane nonce signal: to the process group of the command with that nonce
+_vt_kill() {
+  read -r _vt_g _vt_n _vt_p <$_vt_d/$1.pid && [ $_vt_n = $2 ] && kill -$3 -- -$_vt_g
+} 2>/dev/null
+
+# The state of the workers of some lanes, as in /proc/pid/stat; 0 is a worker that is gone.
+_vt_states() {
+  for _vt_x in "$@"; do
+    _vt_b=0
+    read -r _vt_a <$_vt_d/$_vt_x.work && read -r _vt_b </proc/$_vt_a/stat
+    case $_vt_b in
+    *') T'* | *') t'* | *') Z'* | 0) printf '%s0 ' $_vt_x ;;
+    *) printf '%s1 ' $_vt_x ;;
+    esac
+  done
+} 2>/dev/null
+
+if [ $# -gt 0 ]; then
+  _vt_d=$1 _vt_lane=$2 _vt_k=$1/$2
+  shift 3
+  _vt_work "$@"
+fi
+`

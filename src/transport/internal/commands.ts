@@ -1,0 +1,287 @@
+/**
+ * What a shell offers, over the lanes of a pool: commands that are collected, streamed, or held by a handle.
+ */
+import type * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { BytesResult, CommandEvent, ExecuteOptions, GuestProcess, ShellService, Signal } from "../Shell.ts"
+import { CommandRejected, CommandTimeout, type ShellError, ShellLost } from "../ShellError.ts"
+import { Flow } from "./flow.ts"
+import type { Job, LaneEnd } from "./lane.ts"
+import { nonce } from "./nonce.ts"
+import type { Pool } from "./pool.ts"
+import * as Request from "./request.ts"
+import * as Run from "./run.ts"
+import { Said } from "./said.ts"
+
+/** The most that a collected command may say: strings of V8 end at 512 MiB. */
+const mostCollected = 256 * 1024 * 1024
+
+/** Builds the commands of a machine. */
+export const make = Effect.fnUntraced(function* (options: {
+  readonly machine: string
+  readonly pool: Pool
+  readonly consoleTail: Effect.Effect<string>
+}): Effect.fn.Return<ShellService, never, Scope.Scope> {
+  const { consoleTail, machine, pool } = options
+  let closed = false
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      closed = true
+    })
+  )
+
+  /** Whether the guest changes users with setpriv, which becomes the command, or with su. */
+  const changeUser: Effect.Effect<"setpriv" | "su"> = yield* Effect.cached(
+    Effect.suspend(() =>
+      collect("setpriv --reuid root --regid root --init-groups -- true", { timeout: "1 minute" }, 1024 * 1024).pipe(
+        Effect.map((result) => (result.exitCode === 0 ? ("setpriv" as const) : ("su" as const))),
+        Effect.catch(() => Effect.succeed("su" as const))
+      )
+    )
+  )
+
+  const prepare = Effect.fnUntraced(function* (command: string, execute: ExecuteOptions, open: boolean) {
+    if (closed) {
+      return yield* new CommandRejected({ machine, command, reason: "Closed", detail: "the shell is closed" })
+    }
+    const fault = yield* nonce
+    return yield* Request.make({ machine, guest: pool.guest(), command, execute, fault, open, changeUser })
+  })
+
+  /** A job of a request, and the errors that can come of it. `said` is what errors tell of its output. */
+  const job = (
+    request: Request.Request,
+    token: string,
+    said: Said,
+    sink: Pick<Job, "stdout" | "stderr" | "ended">
+  ): Job => {
+    const { command } = request
+    return {
+      nonce: token,
+      request,
+      ...sink,
+      exit: Deferred.makeUnsafe<number, ShellError>(),
+      done: Deferred.makeUnsafe<number, ShellError>(),
+      lost: (reason) =>
+        Effect.map(consoleTail, (console) => new ShellLost({ machine, command, reason, ...said.text(), console }))
+    }
+  }
+
+  const timedOut = (command: string, timeout: Duration.Duration, said: Said) =>
+    Effect.sync(() => new CommandTimeout({ machine, command, timeout, ...said.text() }))
+
+  /** What the guest found wrong before the command ran. */
+  const rejected = (request: Request.Request, exitCode: number, stderr: string, execute: ExecuteOptions) => {
+    const { command, fault } = request
+    if (exitCode !== 125) return undefined
+    const what = new RegExp(`\\x1e${fault} (\\w+)`).exec(stderr)?.[1]
+    if (what === "user") {
+      return new CommandRejected({
+        machine,
+        command,
+        reason: "UnknownUser",
+        detail: `there is no user ${execute.user}`
+      })
+    }
+    if (what === "cwd") {
+      return new CommandRejected({
+        machine,
+        command,
+        reason: "MissingDirectory",
+        detail: `cannot change to the folder ${execute.cwd}`
+      })
+    }
+    return undefined
+  }
+
+  const source = (request: Request.Request): Stream.Stream<Uint8Array> | undefined => {
+    const { input } = request
+    if (input.mode !== "s" || input.bytes === undefined) return undefined
+    return input.bytes instanceof Uint8Array ? Stream.succeed(input.bytes) : input.bytes
+  }
+
+  const collect = Effect.fnUntraced(function* (
+    command: string,
+    execute: ExecuteOptions,
+    most: number
+  ): Effect.fn.Return<BytesResult, ShellError> {
+    const request = yield* prepare(command, execute, false)
+    const token = yield* nonce
+    const said = new Said(most)
+    const tooMuch = Deferred.makeUnsafe<never, CommandRejected>()
+    const take = (stream: "stdout" | "stderr") => (bytes: Buffer) => {
+      if (said.add(stream, bytes)) return
+      const detail = `it said more than ${most / 1024 / 1024} MiB, which only executeStream can take`
+      const error = new CommandRejected({ machine, command, reason: "OutputTooLarge", detail })
+      Deferred.doneUnsafe(tooMuch, Effect.fail(error))
+    }
+    const running = Run.start(
+      pool,
+      () => job(request, token, said, { stdout: take("stdout"), stderr: take("stderr"), ended: () => {} }),
+      source(request)
+    )
+    const exitCode = yield* Effect.raceFirst(
+      Run.complete(running, request.timeout, timedOut(command, request.timeout, said)),
+      Deferred.await(tooMuch)
+    )
+    if (exitCode === 125) {
+      const error = rejected(request, exitCode, said.text().stderr, execute)
+      if (error !== undefined) return yield* error
+    }
+    return { exitCode, stdout: said.bytes("stdout"), stderr: said.bytes("stderr") }
+  })
+
+  const executeBytes = (command: string, execute: ExecuteOptions = {}) => collect(command, execute, mostCollected)
+
+  /**
+   * Starts a command whose output goes to a reader. `watch` tells how it ended: an exit code as soon as one stream has
+   * it, or the error.
+   */
+  const open = Effect.fnUntraced(function* (
+    command: string,
+    execute: ExecuteOptions,
+    writable: boolean,
+    connect: (lane: LaneEnd) => Pick<Job, "stdout" | "stderr" | "ended">
+  ) {
+    const request = yield* prepare(command, execute, writable)
+    const token = yield* nonce
+    const said = new Said(64 * 1024, true)
+    const fault = Buffer.from(`\x1e${request.fault} `)
+    const open = request.input.mode === "s" && request.input.bytes === undefined
+    const input = open ? yield* Queue.bounded<Uint8Array, Cause.Done>(4) : undefined
+    const running = yield* Effect.acquireRelease(
+      Run.start(
+        pool,
+        (lane) => {
+          const sink = connect(lane)
+          return job(request, token, said, {
+            stdout: (bytes) => {
+              said.add("stdout", bytes)
+              sink.stdout(bytes)
+            },
+            stderr: (bytes) => {
+              said.add("stderr", bytes)
+              if (!bytes.includes(fault)) sink.stderr(bytes)
+            },
+            ended: sink.ended
+          })
+        },
+        input === undefined ? source(request) : Stream.fromQueue(input)
+      ),
+      ({ finish }) => finish,
+      { interruptible: true }
+    )
+    const ended = Effect.gen(function* () {
+      const exitCode = yield* Run.complete(
+        Effect.succeed(running),
+        request.timeout,
+        timedOut(command, request.timeout, said)
+      )
+      const error = rejected(request, exitCode, said.text().stderr, execute)
+      return error === undefined ? exitCode : yield* error
+    })
+    return { running, input, ended }
+  })
+
+  const executeStream = (command: string, execute: ExecuteOptions = {}): Stream.Stream<CommandEvent, ShellError> =>
+    Stream.unwrap(
+      Effect.gen(function* () {
+        const flow = yield* Flow.make<CommandEvent>((event) => (event._tag === "Exit" ? 0 : event.bytes.length))
+        // Before the command's own clean-up in the order of finalizers: what is not read must not hold that up.
+        const { ended } = yield* open(command, execute, false, (lane) => {
+          flow.attach(lane.ends.output, lane.ends.errors)
+          return {
+            stdout: (bytes) => flow.push({ _tag: "Stdout", bytes }),
+            stderr: (bytes) => flow.push({ _tag: "Stderr", bytes }),
+            ended: () => {}
+          }
+        })
+        yield* Effect.addFinalizer(() => Effect.sync(() => flow.drop()))
+        yield* ended.pipe(
+          Effect.matchEffect({
+            onSuccess: (exitCode) =>
+              Effect.sync(() => {
+                flow.push({ _tag: "Exit", exitCode })
+                flow.end()
+              }),
+            onFailure: (error) => flow.fail(error)
+          }),
+          Effect.forkScoped
+        )
+        return flow.stream
+      })
+    )
+
+  const spawn = Effect.fnUntraced(function* (
+    command: string,
+    execute: ExecuteOptions = {}
+  ): Effect.fn.Return<GuestProcess, ShellError, Scope.Scope> {
+    const size = (bytes: Uint8Array) => bytes.length
+    const flows = { stdout: yield* Flow.make<Uint8Array>(size), stderr: yield* Flow.make<Uint8Array>(size) }
+    const limits = { ...execute, timeout: execute.timeout ?? "Infinity" }
+    const { ended, input, running } = yield* open(command, limits, true, (lane) => {
+      flows.stdout.attach(lane.ends.output)
+      flows.stderr.attach(lane.ends.errors)
+      return {
+        stdout: (bytes) => flows.stdout.push(bytes),
+        stderr: (bytes) => flows.stderr.push(bytes),
+        ended: (stream) => flows[stream].end()
+      }
+    })
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        flows.stdout.drop()
+        flows.stderr.drop()
+      })
+    )
+    const { job, lane } = running
+    const failure = Deferred.makeUnsafe<never, ShellError>()
+    yield* ended.pipe(
+      Effect.catch((error) =>
+        Effect.gen(function* () {
+          yield* Deferred.fail(failure, error)
+          yield* flows.stdout.fail(error)
+          yield* flows.stderr.fail(error)
+        })
+      ),
+      Effect.forkScoped
+    )
+    return {
+      command,
+      stdout: flows.stdout.stream,
+      stderr: flows.stderr.stream,
+      write: (data) =>
+        input === undefined
+          ? Effect.void
+          : Effect.asVoid(
+              Effect.raceFirst(
+                Queue.offer(input, typeof data === "string" ? Buffer.from(data) : data),
+                Effect.ignore(Deferred.await(job.exit))
+              )
+            ),
+      end: input === undefined ? Effect.void : Effect.asVoid(Queue.end(input)),
+      signal: (signal: Signal) =>
+        Effect.suspend(() => (Deferred.isDoneUnsafe(job.exit) ? Effect.void : pool.signal(lane, job.nonce, signal))),
+      wait: Effect.raceFirst(Deferred.await(job.exit), Deferred.await(failure))
+    }
+  })
+
+  return {
+    machine,
+    execute: (command, execute) =>
+      Effect.map(executeBytes(command, execute), ({ exitCode, stderr, stdout }) => ({
+        exitCode,
+        stdout: Buffer.from(stdout.buffer, stdout.byteOffset, stdout.length).toString("utf8"),
+        stderr: Buffer.from(stderr.buffer, stderr.byteOffset, stderr.length).toString("utf8")
+      })),
+    executeBytes,
+    executeStream,
+    spawn,
+    reset: (reason) => Effect.sync(() => pool.reset(reason))
+  }
+})

@@ -1,0 +1,148 @@
+/**
+ * The host's side of one lane: which command it runs, and what its two outputs say.
+ *
+ * Everything here runs in the callbacks of sockets, without an Effect a chunk.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type { ShellError, TransportError } from "../ShellError.ts"
+import type * as Transport from "../Transport.ts"
+import type { Request } from "./request.ts"
+import { Scanner } from "./scanner.ts"
+
+/** A command that a lane was given. */
+export interface Job {
+  readonly nonce: string
+  readonly request: Request
+  /** Takes output; `pause` and `resume` of the lane's connections slow the command down. */
+  readonly stdout: (bytes: Buffer) => void
+  readonly stderr: (bytes: Buffer) => void
+  /** All of this stream has been handed over. */
+  readonly ended: (stream: "stdout" | "stderr") => void
+  /** the exit code, as soon as one stream tells it */
+  readonly exit: Deferred.Deferred<number, ShellError>
+  /** both streams have ended, or the lane was lost */
+  readonly done: Deferred.Deferred<number, ShellError>
+  /** makes the error of a command whose lane was lost */
+  readonly lost: (reason: string) => Effect.Effect<ShellError>
+}
+
+/**
+ * What a lane does: it waits for its worker, has nothing to do, runs a command, or waits until nothing that its last
+ * command left behind can write any more.
+ */
+export type LaneState = "starting" | "idle" | "busy" | "settling" | "broken"
+
+/** One lane. */
+export class LaneEnd {
+  readonly number: number
+  readonly ends: Transport.Lane
+  /** completes with the reason when the lane can no longer be used */
+  readonly broken = Deferred.makeUnsafe<string>()
+  state: LaneState = "starting"
+  job: Job | undefined
+  /** counts what was heard, for the heartbeat */
+  heard = 0
+  /** counts the janitor's rounds since the lane began to settle */
+  rounds = 0
+  /** whether input is still on its way to the worker */
+  feeding = false
+  private readonly onIdle: (lane: LaneEnd) => void
+  private readonly scanners: { readonly stdout: Scanner; readonly stderr: Scanner }
+  private readonly said = { stdout: "", stderr: "" }
+  private readonly ready = { stdout: false, stderr: false }
+
+  constructor(number: number, ends: Transport.Lane, onIdle: (lane: LaneEnd) => void) {
+    this.number = number
+    this.ends = ends
+    this.onIdle = onIdle
+    const scanner = (stream: "stdout" | "stderr") =>
+      new Scanner({
+        bytes: (bytes) => {
+          if (this.said[stream] === "") this.job?.[stream](bytes)
+        },
+        mark: (text) => this.mark(stream, text)
+      })
+    this.scanners = { stdout: scanner("stdout"), stderr: scanner("stderr") }
+    ends.output.onData((chunk) => {
+      this.heard++
+      this.scanners.stdout.push(chunk)
+    })
+    ends.errors.onData((chunk) => {
+      this.heard++
+      this.scanners.stderr.push(chunk)
+    })
+  }
+
+  /** Waits for the lane to say that it is ready, with this nonce. */
+  expect(nonce: string): void {
+    this.ready.stdout = this.ready.stderr = false
+    this.said.stdout = this.said.stderr = ""
+    this.scanners.stdout.expect(nonce)
+    this.scanners.stderr.expect(nonce)
+  }
+
+  private mark(stream: "stdout" | "stderr", text: string): void {
+    if (text === "R") {
+      this.ready[stream] = true
+      this.settle()
+      return
+    }
+    const job = this.job
+    if (job === undefined || this.said[stream] !== "") return
+    this.said[stream] = text
+    job.ended(stream)
+    Deferred.doneUnsafe(job.exit, Effect.succeed(Number(text)))
+    if (this.said.stdout === "" || this.said.stderr === "") return
+    this.state = "settling"
+    this.rounds = 0
+    this.job = undefined
+    if (this.said.stdout === this.said.stderr) Deferred.doneUnsafe(job.done, Effect.succeed(Number(text)))
+    else this.lose("the worker gave two exit codes", job)
+  }
+
+  /** Becomes idle when both outputs said so and no input is on its way. */
+  settle(): void {
+    if (!this.ready.stdout || !this.ready.stderr || this.feeding) return
+    if (this.state !== "starting" && this.state !== "settling") return
+    this.state = "idle"
+    this.onIdle(this)
+  }
+
+  /** The lane cannot be used any more; what runs on it fails. */
+  lose(reason: string, job: Job | undefined = this.job): void {
+    if (this.state === "broken") return
+    this.state = "broken"
+    this.job = undefined
+    if (job !== undefined) {
+      const error = Effect.flatMap(job.lost(reason), Effect.fail)
+      Deferred.doneUnsafe(job.exit, error)
+      Deferred.doneUnsafe(job.done, error)
+    }
+    // A reader that was slowed down must see the end.
+    this.ends.output.resume()
+    this.ends.errors.resume()
+    Deferred.doneUnsafe(this.broken, Effect.succeed(reason))
+  }
+
+  /** Sends a command. Interrupted in the middle, it leaves a lane that cannot be used. */
+  send(job: Job): Effect.Effect<void, TransportError> {
+    return Effect.suspend(() => {
+      this.job = job
+      this.state = "busy"
+      this.expect(job.nonce)
+      const { input, spool, text } = job.request
+      const lines = text(this.number)
+      const mode = input.mode
+      const head = `${job.nonce} ${mode} ${lines.split("\n").length} ${spool?.length ?? 0}\n${lines}\n`
+      const line = mode === "b" ? `${input.line}\n` : ""
+      if (spool === undefined) return this.ends.input.write(head + line)
+      return this.ends.input
+        .write(head)
+        .pipe(
+          Effect.andThen(this.ends.input.write(spool)),
+          Effect.andThen(line === "" ? Effect.void : this.ends.input.write(line))
+        )
+    }).pipe(Effect.onInterrupt(() => Effect.sync(() => this.lose("the command was cancelled while it was being sent"))))
+  }
+}

@@ -1,0 +1,286 @@
+/**
+ * The lanes of one guest, and the sessions with its bootstrap shell that start, stop and replace them.
+ *
+ * A session begins when the bootstrap shell answers and is given the agent. It ends when the connection closes, the guest
+ * reboots, or nothing answers the heartbeat any more; then every lane is lost and the next session is sought.
+ */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { BootProgress } from "../Shell.ts"
+import { ShellNotReady, type TransportError } from "../ShellError.ts"
+import type { TransportService } from "../Transport.ts"
+import * as Admin from "./admin.ts"
+import { LaneEnd } from "./lane.ts"
+import { nonce } from "./nonce.ts"
+import type { Guest } from "./request.ts"
+
+/** What a pool needs. */
+export interface PoolOptions {
+  readonly transport: TransportService
+  readonly bootTimeout: Duration.Duration
+  readonly consoleTail: Effect.Effect<string>
+  readonly onProgress: (progress: BootProgress) => Effect.Effect<void>
+  readonly heartbeat: { readonly interval: Duration.Duration; readonly timeout: Duration.Duration }
+}
+
+/** The lanes of one guest. */
+export interface Pool {
+  readonly guest: () => Guest
+  /** Takes an idle lane, or waits for one. */
+  readonly acquire: Effect.Effect<LaneEnd, ShellNotReady>
+  /** Sends a signal to the process group of the command with this nonce. */
+  readonly signal: (lane: LaneEnd, nonce: string, signal: string) => Effect.Effect<void>
+  /** Everything under way is lost; the bootstrap shell is asked again. */
+  readonly reset: (reason: string) => void
+}
+
+/** How often lanes that settle are looked at; one that has not settled within two rounds is replaced. */
+const round = "250 millis"
+
+/** How long a lane may take to start. */
+const laneTimeout = "60 seconds"
+
+/** How long the bootstrap shell may take to do as it is told. */
+const adminTimeout = "60 seconds"
+
+interface Session {
+  readonly admin: Admin.Admin
+  readonly scope: Scope.Scope
+  started: number
+}
+
+/** Opens the pool; returns when the first lane is ready. */
+export const make = Effect.fnUntraced(function* (
+  options: PoolOptions
+): Effect.fn.Return<Pool, ShellNotReady, Scope.Scope> {
+  const { bootTimeout, consoleTail, heartbeat, transport } = options
+  const { machine } = transport
+  const lanes = new Set<LaneEnd>()
+  const idle: Array<LaneEnd> = []
+  const waiters = new Set<Deferred.Deferred<LaneEnd, ShellNotReady>>()
+  let session: Session | undefined
+  let guest: Guest = { folder: "/run/vmtest", shell: "sh", pipefail: false }
+  let restart = Deferred.makeUnsafe<string>()
+  /** why no session can be had any more */
+  let gone: string | undefined
+
+  const notReady = (reason: string, waited: Duration.Duration) =>
+    Effect.map(consoleTail, (console) => new ShellNotReady({ machine, reason, waited, console }))
+
+  const onIdle = (lane: LaneEnd) => {
+    for (const waiter of waiters) {
+      waiters.delete(waiter)
+      Deferred.doneUnsafe(waiter, Effect.succeed(lane))
+      return
+    }
+    idle.push(lane)
+  }
+
+  const loseAll = (reason: string) => {
+    idle.length = 0
+    for (const lane of lanes) lane.lose(reason)
+    lanes.clear()
+  }
+
+  /** One life of a lane: from its sockets to whatever ends it. */
+  const life = (number: number, { admin }: Session) =>
+    Effect.gen(function* () {
+      const ends = yield* transport.lane(number)
+      const lane = new LaneEnd(number, ends, onIdle)
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          lanes.delete(lane)
+          const at = idle.indexOf(lane)
+          if (at !== -1) idle.splice(at, 1)
+          lane.lose("the shell was closed")
+        })
+      )
+      lanes.add(lane)
+      const token = yield* nonce
+      lane.expect(token)
+      yield* admin.tell(transport.start(number, token))
+      const reason = yield* Effect.raceAllFirst([
+        Deferred.await(lane.broken),
+        Effect.map(
+          Effect.raceAllFirst([ends.input.closed, ends.output.closed, ends.errors.closed]),
+          (why) => `the guest's connection closed: ${why}`
+        ),
+        Effect.sleep(laneTimeout).pipe(
+          Effect.andThen(Effect.suspend(() => (lane.state === "starting" ? Effect.void : Effect.never))),
+          Effect.as("a worker shell did not start")
+        )
+      ])
+      lane.lose(reason)
+    }).pipe(
+      Effect.scoped,
+      Effect.andThen(Effect.asVoid(admin.ask(`_vt_stop ${number}`, adminTimeout))),
+      // A guest that cannot be reached is the session's to notice.
+      Effect.catch(() => Effect.sleep("500 millis"))
+    )
+
+  /** Starts one more lane, if there may be one. */
+  const grow = Effect.suspend(() => {
+    const current = session
+    if (current === undefined || current.started >= transport.lanes) return Effect.void
+    current.started++
+    return Effect.asVoid(Effect.forkIn(Effect.forever(life(current.started, current)), current.scope))
+  })
+
+  /** Waits for the bootstrap shell, telling how the boot goes after 10 s and whenever as long again has gone by. */
+  const awake = Effect.fnUntraced(function* (admin: Admin.Admin) {
+    const begun = yield* Clock.currentTimeMillis
+    const progress = Effect.gen(function* () {
+      let pause = 10_000
+      for (;;) {
+        yield* Effect.sleep(pause)
+        pause = (yield* Clock.currentTimeMillis) - begun
+        yield* options.onProgress({ machine, waited: Duration.millis(pause), console: yield* consoleTail })
+      }
+    })
+    yield* Effect.raceFirst(admin.awake, progress).pipe(
+      Effect.timeoutOrElse({
+        duration: bootTimeout,
+        orElse: () => Effect.flatMap(notReady("the bootstrap shell did not answer", bootTimeout), Effect.fail)
+      })
+    )
+  })
+
+  /** Looks at lanes that settle, and asks whether the workers of busy lanes live. */
+  const watch = Effect.fnUntraced(function* (current: Session) {
+    const janitor = Effect.gen(function* () {
+      for (;;) {
+        yield* Effect.sleep(round)
+        for (const lane of lanes) {
+          if (lane.state === "settling" && !lane.feeding && lane.rounds++ >= 2) {
+            lane.lose("its last command left processes behind that hold its output open")
+          }
+        }
+      }
+    })
+    const suspects = new Set<LaneEnd>()
+    const beat = Effect.gen(function* () {
+      for (;;) {
+        yield* Effect.sleep(heartbeat.interval)
+        const busy = [...lanes].filter((lane) => lane.state === "busy")
+        if (busy.length === 0) continue
+        const heard = new Map(busy.map((lane) => [lane, lane.heard]))
+        const states = yield* current.admin
+          .ask(`_vt_answer=$(_vt_states ${busy.map((lane) => lane.number).join(" ")})`, heartbeat.timeout)
+          .pipe(Effect.catch((error) => Effect.succeed({ reason: error.reason })))
+        const silent = (lane: LaneEnd) => lane.state === "busy" && lane.heard === heard.get(lane)
+        if (typeof states !== "string") {
+          for (const lane of busy) if (silent(lane)) lane.lose(states.reason)
+          Deferred.doneUnsafe(restart, Effect.succeed(states.reason))
+          continue
+        }
+        const dead = new Set(states.split(" ").flatMap((state) => (/^\d+0$/.test(state) ? [state.slice(0, -1)] : [])))
+        for (const lane of busy) {
+          if (!silent(lane) || !dead.has(String(lane.number))) suspects.delete(lane)
+          else if (suspects.has(lane)) lane.lose("the worker shell in the guest died or was stopped")
+          else suspects.add(lane)
+        }
+      }
+    })
+    yield* Effect.raceFirst(janitor, beat)
+  })
+
+  /** Serves sessions on one connection to the bootstrap shell until it closes. */
+  const serve = Effect.fnUntraced(function* (first: Deferred.Deferred<void, ShellNotReady>) {
+    const connection = yield* transport.bootstrap
+    gone = undefined
+    let ready = Deferred.makeUnsafe<void>()
+    const admin = Admin.make(connection, () => {
+      Deferred.doneUnsafe(ready, Effect.void)
+    })
+    const one = Effect.gen(function* () {
+      yield* awake(admin)
+      const id = yield* nonce
+      guest = yield* Admin.install(admin, id)
+      ready = Deferred.makeUnsafe<void>()
+      restart = Deferred.makeUnsafe<string>()
+      const current: Session = { admin, scope: yield* Effect.scope, started: 0 }
+      session = current
+      yield* grow
+      yield* Effect.forkScoped(watch(current))
+      yield* Deferred.succeed(first, undefined)
+      for (;;) {
+        const why = yield* Effect.raceFirst(
+          Deferred.await(restart),
+          Effect.as(Deferred.await(ready), "the guest rebooted")
+        )
+        if (Deferred.isDoneUnsafe(ready)) {
+          // The bootstrap shell may have been replaced in a guest that lives on, its lanes with it.
+          ready = Deferred.makeUnsafe<void>()
+          yield* awake(admin)
+          if (yield* Admin.sameSession(admin, id, guest)) continue
+        }
+        session = undefined
+        loseAll(why)
+        return
+      }
+    }).pipe(
+      Effect.scoped,
+      Effect.catch((error) =>
+        Effect.gen(function* () {
+          const failure = error._tag === "ShellNotReady" ? error : yield* notReady(error.reason, bootTimeout)
+          yield* Deferred.fail(first, failure)
+        })
+      )
+    )
+    const why = yield* Effect.raceFirst(Effect.forever(one), connection.closed)
+    session = undefined
+    loseAll(`the guest's connection closed: ${why}`)
+  }, Effect.scoped)
+
+  const first = yield* Deferred.make<void, ShellNotReady>()
+  const sessions = serve(first).pipe(
+    Effect.catch((error: TransportError) =>
+      Effect.gen(function* () {
+        gone = error.reason
+        const failure = yield* notReady(error.reason, Duration.seconds(10))
+        yield* Deferred.fail(first, failure)
+        for (const waiter of waiters) Deferred.doneUnsafe(waiter, Effect.fail(failure))
+        waiters.clear()
+        yield* Effect.sleep("1 second")
+      })
+    )
+  )
+  yield* Effect.forkScoped(Effect.forever(sessions))
+  yield* Deferred.await(first)
+
+  const acquire = Effect.suspend((): Effect.Effect<LaneEnd, ShellNotReady> => {
+    const lane = idle.shift()
+    // One more lane starts as soon as none is left, so that the next command need not wait for its start.
+    const more = idle.length === 0 ? grow : Effect.void
+    if (lane !== undefined) return Effect.as(more, lane)
+    if (gone !== undefined) return Effect.flatMap(notReady(gone, Duration.zero), Effect.fail)
+    const waiter = Deferred.makeUnsafe<LaneEnd, ShellNotReady>()
+    waiters.add(waiter)
+    return more.pipe(
+      Effect.andThen(Deferred.await(waiter)),
+      Effect.onInterrupt(() =>
+        Effect.suspend(() => {
+          // A lane that was given to a caller who left goes to the next one.
+          if (waiters.delete(waiter) || !Deferred.isDoneUnsafe(waiter)) return Effect.void
+          return Effect.ignore(Effect.map(Deferred.await(waiter), onIdle))
+        })
+      )
+    )
+  })
+
+  return {
+    guest: () => guest,
+    acquire,
+    signal: (lane, token, signal) =>
+      session === undefined
+        ? Effect.void
+        : session.admin.ask(`_vt_kill ${lane.number} ${token} ${signal}`, "2 seconds").pipe(Effect.ignore),
+    reset: (reason) => {
+      loseAll(reason)
+      Deferred.doneUnsafe(restart, Effect.succeed(reason))
+    }
+  }
+})

@@ -1,0 +1,134 @@
+/**
+ * What is sent for a command: the text of it, with its folder, environment and user, and how its input travels.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Stream from "effect/Stream"
+import type { ExecuteOptions } from "../Shell.ts"
+import { CommandRejected } from "../ShellError.ts"
+import { dedent, escape, quote } from "./quote.ts"
+
+/** What is known of the guest's shell. */
+export interface Guest {
+  /** the folder of the agent in the guest */
+  readonly folder: string
+  readonly shell: "bash" | "sh"
+  /** whether `set -o pipefail` works */
+  readonly pipefail: boolean
+}
+
+/** How a command's input travels. */
+export type Input =
+  | { readonly mode: "n" }
+  | { readonly mode: "b"; readonly line: string }
+  | { readonly mode: "s"; readonly bytes: Uint8Array | Stream.Stream<Uint8Array> | undefined }
+
+/** A command ready to be sent to a lane. */
+export interface Request {
+  readonly command: string
+  readonly timeout: Duration.Duration
+  /** the text of the command, for the lane with this number */
+  readonly text: (lane: number) => string
+  /** what goes to a file in the guest first, because typing it would be slow */
+  readonly spool: Buffer | undefined
+  readonly input: Input
+  /** marks a fault that the guest finds before the command runs */
+  readonly fault: string
+}
+
+/** The longest command that is typed: a shell reads bytes one by one, at 2 to 3 µs each under emulation. */
+const typed = 16 * 1024
+
+/** Variables that a shell refuses to assign. */
+const readonlyNames = new Set(["UID", "EUID", "PPID", "BASHOPTS", "BASH_VERSINFO", "SHELLOPTS"])
+
+/** The timeout of a command without one of its own. */
+export const defaultTimeout = Duration.minutes(15)
+
+const input = (stdin: ExecuteOptions["stdin"], open: boolean): Input => {
+  if (stdin === undefined) return open ? { mode: "s", bytes: undefined } : { mode: "n" }
+  if (typeof stdin !== "string" && !(stdin instanceof Uint8Array)) return { mode: "s", bytes: stdin }
+  const bytes = typeof stdin === "string" ? Buffer.from(stdin) : stdin
+  if (bytes.length === 0) return { mode: "n" }
+  const line = bytes.length <= typed ? escape(bytes) : undefined
+  return line !== undefined && line.length <= typed ? { mode: "b", line } : { mode: "s", bytes }
+}
+
+/** Builds a request, or says what is wrong with it. `open` asks for an input that is written later. */
+export const make = Effect.fnUntraced(function* (options: {
+  readonly machine: string
+  readonly guest: Guest
+  readonly command: string
+  readonly execute: ExecuteOptions
+  readonly fault: string
+  readonly open: boolean
+  /** the program that changes to another user; asked only where there is one */
+  readonly changeUser: Effect.Effect<"setpriv" | "su">
+}): Effect.fn.Return<Request, CommandRejected> {
+  const { command, execute, fault, guest, machine } = options
+  const reject = (reason: CommandRejected["reason"], detail: string) =>
+    new CommandRejected({ machine, command, reason, detail })
+
+  const timeout = Duration.fromInput(execute.timeout ?? defaultTimeout)
+  if (Option.isNone(timeout) || !Duration.isGreaterThan(timeout.value, Duration.zero)) {
+    return yield* reject("InvalidTimeout", `a timeout of ${String(execute.timeout)} makes no sense`)
+  }
+  const body = dedent(command)
+  if (body === "") return yield* reject("InvalidCommand", "the command is empty")
+  if (body.includes("\0")) return yield* reject("InvalidCommand", "a command cannot hold a NUL; give it as stdin")
+
+  const before: Array<string> = []
+  const stop = (what: string) => `{ printf '\\036%s %s\\n' ${fault} ${what} >&2; exit 125; }`
+  for (const [name, value] of Object.entries(execute.env ?? {})) {
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || readonlyNames.has(name)) {
+      return yield* reject("InvalidEnvironment", `${JSON.stringify(name)} cannot be the name of a variable`)
+    }
+    if (value.includes("\0")) return yield* reject("InvalidEnvironment", `the value of ${name} holds a NUL`)
+    before.push(`export ${name}=${quote(value)}`)
+  }
+  const { cwd, user } = execute
+  if (cwd !== undefined) {
+    if (cwd === "" || cwd.includes("\0")) return yield* reject("MissingDirectory", "the folder has no name")
+    // `cd -` and CDPATH would print, and a leading dash would be an option
+    before.push(`CDPATH= cd -- ${quote(/^[-+]/.test(cwd) ? `./${cwd}` : cwd)} 2>/dev/null || ${stop("cwd")}`)
+  }
+  const spool = Buffer.byteLength(body) > typed ? Buffer.from(body + "\n") : undefined
+  const run = (lane: number) => (spool === undefined ? body : `. ${guest.folder}/${lane}.cmd`)
+  const head = before.length === 0 ? "" : before.join("\n") + "\n"
+
+  if (user === undefined || user === "root") {
+    return {
+      command,
+      timeout: timeout.value,
+      text: (lane) => head + run(lane),
+      spool,
+      input: input(execute.stdin, options.open),
+      fault
+    }
+  }
+  if (!/^[A-Za-z_][A-Za-z0-9_.-]*\$?$/.test(user)) {
+    return yield* reject("UnknownUser", `${JSON.stringify(user)} cannot be the name of a user`)
+  }
+  const name = quote(user)
+  const change = yield* options.changeUser
+  const set = guest.pipefail ? "set -euo pipefail" : "set -eu"
+  const who =
+    // A shell knows the homes of users without a program; an unknown user's stays as it is written.
+    `_vt_h=~${user}; case $_vt_h in '~'*) ${stop("user")} ;; esac\n` +
+    (cwd === undefined ? 'cd -- "$_vt_h" 2>/dev/null || cd /\n' : "")
+  return {
+    command,
+    timeout: timeout.value,
+    text: (lane) => {
+      const script = quote(`${set}\n${head}${run(lane)}`)
+      return change === "setpriv"
+        ? `${who}export HOME="$_vt_h" USER=${name} LOGNAME=${name}\n` +
+            `exec setpriv --reuid ${name} --regid "$(id -g ${name})" --init-groups -- ${guest.shell} -c ${script}`
+        : `${who}exec su -s /bin/sh ${name} -c ${script}`
+    },
+    spool,
+    input: input(execute.stdin, options.open),
+    fault
+  }
+})

@@ -1,0 +1,125 @@
+/**
+ * One command from its text to its end: a lane, the sending, the input, the deadline, and the clean-up.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import type { ShellError, ShellNotReady } from "../ShellError.ts"
+import type { Job, LaneEnd } from "./lane.ts"
+import type { Pool } from "./pool.ts"
+
+/** Input goes in frames of at most this many blocks of 64 KiB; a frame that began is sent to its end. */
+const block = 65536
+const blocksPerFrame = 64
+
+/** Sends bytes as frames, until all are sent or the command has ended. */
+const feedBytes = Effect.fnUntraced(function* (lane: LaneEnd, job: Job, bytes: Uint8Array) {
+  for (let at = 0; at < bytes.length && !Deferred.isDoneUnsafe(job.exit); ) {
+    const blocks = Math.min(Math.floor((bytes.length - at) / block), blocksPerFrame)
+    const size = blocks === 0 ? bytes.length - at : blocks * block
+    const head = blocks === 0 ? `${size} 1\n` : `${block} ${blocks}\n`
+    yield* Effect.uninterruptible(
+      Effect.andThen(lane.ends.input.write(head), lane.ends.input.write(bytes.subarray(at, at + size)))
+    )
+    at += size
+  }
+})
+
+/** Sends all input and its end. The worker reads frames to the last one, whether the command reads them or not. */
+const feed = (lane: LaneEnd, job: Job, source: Stream.Stream<Uint8Array>): Effect.Effect<void> =>
+  Stream.runForEachArray(source, (chunks) =>
+    feedBytes(lane, job, chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))
+  ).pipe(
+    Effect.raceFirst(Effect.ignore(Deferred.await(job.exit))),
+    Effect.ensuring(Effect.ignore(lane.ends.input.write("0 0\n"))),
+    Effect.ignoreCause,
+    Effect.ensuring(
+      Effect.sync(() => {
+        lane.feeding = false
+        lane.settle()
+      })
+    )
+  )
+
+/** What is done, and how long it may take, to end a command: its group is asked, then killed. */
+const steps = [
+  ["TERM", 250],
+  ["KILL", 250],
+  ["KILL", 1000],
+  ["KILL", 2000]
+] as const
+
+/** Ends a command in the guest. A lane that does not notice is replaced. */
+const abort = Effect.fnUntraced(function* (pool: Pool, lane: LaneEnd, job: Job) {
+  lane.ends.output.resume()
+  lane.ends.errors.resume()
+  for (const [signal, grace] of steps) {
+    if (Deferred.isDoneUnsafe(job.done)) return
+    yield* Effect.forkDetach(pool.signal(lane, job.nonce, signal), { startImmediately: true })
+    yield* Effect.timeoutOption(Effect.exit(Deferred.await(job.done)), Duration.millis(grace))
+  }
+  if (!Deferred.isDoneUnsafe(job.done)) lane.lose("a command could not be killed")
+})
+
+/** A command under way. */
+export interface Running {
+  readonly lane: LaneEnd
+  readonly job: Job
+  /** Aborts the command unless it ended, and waits for that. */
+  readonly finish: Effect.Effect<void>
+}
+
+/** Takes a lane, sends a command and starts its input. The caller must run `finish` in the end. */
+export const start = (
+  pool: Pool,
+  makeJob: (lane: LaneEnd) => Job,
+  source: Stream.Stream<Uint8Array> | undefined
+): Effect.Effect<Running, ShellNotReady> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      let lane = yield* restore(pool.acquire)
+      while (lane.state === "broken") lane = yield* restore(pool.acquire)
+      const job = makeJob(lane)
+      lane.feeding = source !== undefined
+      yield* restore(lane.send(job)).pipe(
+        Effect.catch((error) => Effect.sync(() => lane.lose(`the guest's connection closed: ${error.reason}`)))
+      )
+      if (source !== undefined) {
+        // Not a child: what is on its way must arrive to its end even when the caller has gone.
+        yield* Effect.forkDetach(feed(lane, job, source), { startImmediately: true })
+      }
+      return {
+        lane,
+        job,
+        // In a fiber of its own, since an interrupted one can no longer wait for a time.
+        finish: Effect.suspend(() =>
+          Deferred.isDoneUnsafe(job.done)
+            ? Effect.void
+            : Effect.flatMap(Effect.forkDetach(abort(pool, lane, job)), Fiber.await)
+        )
+      }
+    })
+  )
+
+/** Runs a command to its end or its timeout. */
+export const complete = (
+  running: Effect.Effect<Running, ShellNotReady>,
+  timeout: Duration.Duration,
+  timedOut: Effect.Effect<ShellError>
+): Effect.Effect<number, ShellError> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const { finish, job } = yield* restore(running)
+      const done = Deferred.await(job.done)
+      const limited = Duration.isFinite(timeout)
+        ? Effect.timeoutOrElse(done, {
+            duration: timeout,
+            // What it says while it is being ended belongs to it.
+            orElse: () => Effect.flatMap(Effect.andThen(finish, timedOut), Effect.fail)
+          })
+        : done
+      return yield* restore(limited).pipe(Effect.ensuring(finish))
+    })
+  )

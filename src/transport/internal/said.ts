@@ -1,0 +1,38 @@
+type StreamName = "stdout" | "stderr"
+
+/** What a command has said: all of it up to a bound, or (`tail`) the last of it. */
+export class Said {
+  private readonly most: number
+  private readonly tail: boolean
+  private readonly chunks: Record<StreamName, Array<Buffer>> = { stdout: [], stderr: [] }
+  private readonly sizes: Record<StreamName, number> = { stdout: 0, stderr: 0 }
+
+  constructor(most: number, tail = false) {
+    this.most = most
+    this.tail = tail
+  }
+
+  /** False when there is too much of it. */
+  add(stream: StreamName, bytes: Buffer): boolean {
+    if (!this.tail && this.sizes[stream] + bytes.length > this.most) return false
+    const chunks = this.chunks[stream]
+    chunks.push(bytes)
+    this.sizes[stream] += bytes.length
+    while (this.tail && this.sizes[stream] - (chunks[0]?.length ?? 0) > this.most) {
+      this.sizes[stream] -= chunks.shift()?.length ?? 0
+    }
+    return true
+  }
+
+  bytes(stream: StreamName): Uint8Array {
+    const chunks = this.chunks[stream]
+    const [only] = chunks
+    return chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks)
+  }
+
+  /** Both as UTF-8 with replacement characters. */
+  text(): { readonly stdout: string; readonly stderr: string } {
+    const read = (stream: StreamName) => Buffer.concat(this.chunks[stream]).toString("utf8")
+    return { stdout: read("stdout"), stderr: read("stderr") }
+  }
+}
