@@ -52,14 +52,17 @@ export const make = (
     Effect.gen(function* () {
       const images = yield* Images.make
       drivers += 1
-      const { service } = yield* internal.make({
-        test: options.name ?? "driver",
-        machines: [],
-        prefix: `d${drivers}`,
-        output: NodePath.resolve(options.output ?? "vmtest-output"),
-        resolve: images.resolve,
-        onSubtest: () => undefined
-      })
+      // There are no machines yet, so there is no image that could be missing.
+      const { service } = yield* Effect.orDie(
+        internal.make({
+          test: options.name ?? "driver",
+          machines: [],
+          prefix: `d${drivers}`,
+          output: NodePath.resolve(options.output ?? "vmtest-output"),
+          resolve: images.resolve,
+          onSubtest: () => undefined
+        })
+      )
       return service
     })
   ).pipe(Layer.provide(NodeServices.layer))
@@ -70,7 +73,7 @@ export type HostError = QemuError | Cache.CacheUnwritable | RunDirectory.RunDire
 /** What drivers run on: QEMU as it is found on this host, the user's image cache, a state folder that goes with the layer. */
 export const host: Layer.Layer<Backend | ImageStore.ImageStore | RunDirectory.RunDirectory, HostError> = Layer.mergeAll(
   Layer.unwrap(Effect.map(Cache.folder("host"), (folder) => Qemu.layer({ folder }))),
-  ImageStore.layer(),
+  ImageStore.ImageStore.layer,
   RunDirectory.layer()
 )
 

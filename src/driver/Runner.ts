@@ -146,14 +146,12 @@ export const run = (
   tests: ReadonlyArray<TestCase>,
   options: RunnerOptions
 ): Effect.Effect<ReadonlyArray<TestResult>, RunnerError, RunnerServices> =>
-  watch(
-    Effect.gen(function* () {
-      const checked = yield* Effect.forEach(tests, check)
-      const images = yield* Images.make
-      const needed = new Set(checked.flatMap(({ specs }) => specs.map(({ image }): Image => image)))
-      yield* Effect.forEach(needed, images.resolve, { discard: true })
-      return yield* Effect.forEach(checked, (test, index) => runTest(test, index + 1, options, images), {
-        concurrency: options.concurrency ?? 1
-      })
+  Effect.gen(function* () {
+    const checked = yield* Effect.forEach(tests, check)
+    const images = yield* Images.make
+    const needed = new Set(checked.flatMap(({ specs }) => specs.map(({ image }): Image => image)))
+    yield* Effect.forEach(needed, images.resolve, { discard: true })
+    return yield* Effect.forEach(checked, (test, index) => runTest(test, index + 1, options, images), {
+      concurrency: options.concurrency ?? 1
     })
-  )
+  }).pipe(Effect.scoped, watch)

@@ -1,10 +1,12 @@
 /** One test's driver: the machines of a tree, and the service over them. */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import type { MachineShape } from "../../backends/Backend.ts"
 import { Backend } from "../../backends/Backend.ts"
 import { RunDirectory } from "../../host/RunDirectory.ts"
@@ -43,6 +45,10 @@ export interface Running {
   /** Runs the test's program as a process of the tree. */
   readonly script: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }
+
+/** A failure can be survived; the end of the test cannot. */
+const survive = (cause: Cause.Cause<unknown>) =>
+  Cause.hasInterrupts(cause) ? Effect.interrupt : Effect.succeed(undefined)
 
 export const make = Effect.fnUntraced(function* (options: Options) {
   const backend = yield* Backend
@@ -115,27 +121,31 @@ export const make = Effect.fnUntraced(function* (options: Options) {
           options.onSubtest(result)
           yield* emit({ _tag: "SubtestEnded", test: options.test, result })
         })
-      ).pipe((run) => (softFail ? Effect.catchCause(run, () => Effect.succeed(undefined)) : run))
+      ).pipe((run) => (softFail ? Effect.catchCause(run, survive) : run))
     })
+
+  const declaring = yield* Semaphore.make(1)
+  const declare = Effect.fnUntraced(function* (name: string, declared: MachineSpec.MachineOptions) {
+    const spec = yield* MachineSpec.check(name, declared)
+    const twin = [...handles.keys()].find((other) => other.toLowerCase() === name.toLowerCase())
+    if (twin !== undefined) {
+      const reason = twin === name ? "is taken" : `differs from ${JSON.stringify(twin)} only in case`
+      return yield* new MachineSpec.InvalidMachine({ machine: name, option: "name", reason })
+    }
+    const others = [...handles.values()]
+    const handle = yield* add(spec, Addresses.number(spec, handles.size + 1))
+    yield* Effect.forkIn(
+      Effect.forEach(others, ({ refreshNames }) => refreshNames, { concurrency: "unbounded", discard: true }),
+      scope
+    )
+    // Whoever uses it first meets the failure of its start.
+    if (spec.autoStart) yield* Effect.forkIn(Effect.ignore(handle.machine.start()), scope, { startImmediately: true })
+    return handle.machine
+  })
 
   const service: DriverService = {
     machines,
-    machine: Effect.fnUntraced(function* (name, declared) {
-      const spec = yield* MachineSpec.check(name, declared)
-      const twin = [...handles.keys()].find((other) => other.toLowerCase() === name.toLowerCase())
-      if (twin !== undefined) {
-        const reason = twin === name ? "is taken" : `differs from ${JSON.stringify(twin)} only in case`
-        return yield* new MachineSpec.InvalidMachine({ machine: name, option: "name", reason })
-      }
-      const handle = yield* add(spec, Addresses.number(spec, handles.size + 1))
-      yield* Effect.forkIn(
-        Effect.forEach(handles.values(), ({ refreshNames }) => refreshNames, { concurrency: "unbounded" }),
-        scope
-      )
-      // Whoever uses it first meets the failure of its start.
-      if (spec.autoStart) yield* Effect.forkIn(Effect.ignore(handle.machine.start()), scope, { startImmediately: true })
-      return handle.machine
-    }),
+    machine: (name, declared) => declaring.withPermits(1)(declare(name, declared)),
     startAll: () => Effect.suspend(() => starting(handles.values())),
     joinAll: (wait) =>
       Effect.suspend(() =>

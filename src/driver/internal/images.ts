@@ -1,8 +1,9 @@
 /** The images of a run: each is resolved once, with its progress reported. */
 import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
 import type { BootImage } from "../../images/BootImage.ts"
 import * as Image from "../../images/Image.ts"
-import { ImageStore } from "../../images/ImageStore.ts"
+import { type ImageProgress, ImageStore } from "../../images/ImageStore.ts"
 import { ImageUnavailable } from "../ImageUnavailable.ts"
 import { Reporter } from "../RunEvent.ts"
 
@@ -10,18 +11,23 @@ export interface Images {
   readonly resolve: (image: Image.Image) => Effect.Effect<BootImage, ImageUnavailable>
 }
 
+/** Images stay in the store at least as long as the scope. */
 export const make = Effect.gen(function* () {
   const store = yield* ImageStore
   const emit = yield* Reporter
+  const scope = yield* Effect.scope
   const known = new Map<Image.Image, BootImage>()
+  const onProgress = ({ detail, image, step }: ImageProgress) =>
+    emit({ _tag: "ImageProgress", image, line: detail === undefined ? step : `${step}: ${detail}` })
   const images: Images = {
     resolve: Effect.fnUntraced(function* (image) {
       const found = known.get(image)
       if (found !== undefined) return found
-      const label = Image.describe(image)
-      const built = yield* Effect.mapError(
-        store.resolve(image, (line) => emit({ _tag: "ImageProgress", image: label, line })),
-        (error) => new ImageUnavailable({ image: label, reason: error.message })
+      const built = yield* store.resolve(image, { onProgress }).pipe(
+        Scope.provide(scope),
+        Effect.mapError(
+          (error) => new ImageUnavailable({ image: Image.describe(image), reason: error.message, error: error._tag })
+        )
       )
       known.set(image, built)
       return built

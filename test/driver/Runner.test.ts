@@ -1,0 +1,171 @@
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import { Backend } from "../../src/backends/Backend.ts"
+import * as Mock from "../../src/backends/Mock.ts"
+import { Driver } from "../../src/driver/Driver.ts"
+import * as Runner from "../../src/driver/Runner.ts"
+import { fromEffect, fromExport, type TestCase, test } from "../../src/driver/TestCase.ts"
+import * as RunDirectory from "../../src/host/RunDirectory.ts"
+import { BadImage } from "../../src/images/ImageError.ts"
+import { ImageStore } from "../../src/images/ImageStore.ts"
+import { bootImage, offline } from "./support.ts"
+
+const unused = Effect.die("not in this store")
+
+/** Runs tests on the mock. Its store has every image, save those with kernel parameters. */
+const run = (tests: ReadonlyArray<TestCase>, options: Mock.MockOptions = {}) =>
+  Effect.gen(function* () {
+    const base = mkdtempSync(join(tmpdir(), "vmtest-"))
+    yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(base, { recursive: true, force: true })))
+    const mock = yield* Mock.make(options)
+    const folders = yield* RunDirectory.make({ base })
+    const store = ImageStore.of({
+      resolve: (image) =>
+        image._tag !== "DiskImage" && image.kernelParameters !== undefined
+          ? Effect.fail(new BadImage({ image: "tiny", field: "kernelParameters", reason: "are not to be had" }))
+          : Effect.succeed(bootImage),
+      list: unused,
+      prune: () => unused,
+      verify: unused
+    })
+    return yield* Runner.run(tests, { output: join(base, "output") }).pipe(
+      Effect.provideService(Backend, mock.backend),
+      Effect.provideService(RunDirectory.RunDirectory, folders),
+      Effect.provideService(ImageStore, store)
+    )
+  }).pipe(Effect.provide(NodeServices.layer))
+
+describe("a run", () => {
+  it.effect("gives a result for each test, in order, and goes on after a failure", () =>
+    Effect.gen(function* () {
+      const results = yield* run([
+        test("fails", {}, () => Effect.fail("no")),
+        test("dies", {}, () => Effect.die(new Error("a defect"))),
+        test("throws", {}, () => {
+          throw new Error("no Effect at all")
+        }),
+        test("passes", { machines: { a: offline() } }, ({ a }) => a.succeed("true"))
+      ])
+      assert.deepStrictEqual(
+        results.map(({ failure, name, status }) => [name, status, failure?.message]),
+        [
+          ["fails", "failed", "no"],
+          ["dies", "failed", "a defect"],
+          ["throws", "failed", "no Effect at all"],
+          ["passes", "passed", undefined]
+        ]
+      )
+    })
+  )
+
+  it.effect("ends a test that takes too long, and says so", () =>
+    Effect.gen(function* () {
+      const running = yield* Effect.forkChild(
+        run([
+          test("hangs", { machines: { a: offline() }, timeout: "1 minute" }, () => Effect.never),
+          test("goes on", {}, () => Effect.void)
+        ])
+      )
+      yield* TestClock.adjust("2 minutes")
+      const results = yield* Fiber.join(running)
+      assert.deepStrictEqual(
+        results.map(({ status }) => status),
+        ["timedOut", "passed"]
+      )
+      assert.include(results[0]?.failure?.message, "did not end within 1m")
+    })
+  )
+
+  it.effect("fails a test whose machine does not boot", () =>
+    Effect.gen(function* () {
+      const running = yield* Effect.forkChild(
+        run([test("boots", { machines: { a: offline() } }, () => Effect.void)], {
+          guests: { a: { bootTime: Infinity } }
+        })
+      )
+      yield* TestClock.adjust("10 minutes")
+      const [result] = yield* Fiber.join(running)
+      assert.strictEqual(result?.failure?.kind, "BootFailed")
+    })
+  )
+
+  it.effect("fails a test at its end for subtests that failed softly", () =>
+    Effect.gen(function* () {
+      const [result] = yield* run([
+        test("soft", {}, (_, driver) =>
+          driver
+            .subtest("one", Effect.fail("the first"), { softFail: true })
+            .pipe(Effect.andThen(driver.subtest("two", Effect.void)))
+        )
+      ])
+      assert.strictEqual(result?.status, "failed")
+      assert.strictEqual(result?.failure?.message, "the first")
+      assert.deepStrictEqual(
+        result?.subtests.map(({ status }) => status),
+        ["failed", "passed"]
+      )
+    })
+  )
+
+  it.effect("takes a plain Effect that asks for the driver, and gives its value", () =>
+    Effect.gen(function* () {
+      const [result] = yield* run(
+        [
+          fromEffect(
+            "eval",
+            Effect.gen(function* () {
+              const driver = yield* Driver
+              const machine = yield* driver.machine("m", offline())
+              return yield* machine.succeed("hello")
+            })
+          )
+        ],
+        { guests: { m: { commands: [["hello", "hi\n"]] } } }
+      )
+      assert.strictEqual(result?.value, "hi\n")
+    })
+  )
+
+  for (const [what, declared, says] of [
+    ["a machine that cannot be meant", test("t", { machines: { a_b: offline() } }, () => Effect.void), /host name/],
+    [
+      "an image that is not to be had",
+      test(
+        "t",
+        { machines: { a: offline({ image: { _tag: "TinyImage", kernelParameters: "x" } }) } },
+        () => Effect.void
+      ),
+      /not to be had/
+    ],
+    [
+      "a timeout that is no time",
+      test("t", { timeout: "soon" as "1 minute" }, () => Effect.void),
+      /"soon" is not a time/
+    ]
+  ] as const) {
+    it.effect(`starts nothing when one test has ${what}`, () =>
+      Effect.gen(function* () {
+        let ran = false
+        const error = yield* Effect.flip(run([test("first", {}, () => Effect.sync(() => (ran = true))), declared]))
+        assert.match(error.message, says)
+        assert.isFalse(ran)
+      })
+    )
+  }
+})
+
+describe("a script's default export", () => {
+  const one = test("one", {}, () => Effect.void)
+  it("is a test, an array of tests, or an Effect", () => {
+    assert.deepStrictEqual(fromExport("s", one), [one])
+    assert.deepStrictEqual(fromExport("s", [one, one]), [one, one])
+    assert.strictEqual(fromExport("s", Effect.void)?.[0]?.name, "s")
+    for (const none of [undefined, 1, {}, [1], () => Effect.void]) assert.isUndefined(fromExport("s", none))
+  })
+})
