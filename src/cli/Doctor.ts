@@ -9,6 +9,7 @@ import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import * as Cache from "../host/Cache.ts"
 import * as HostProcess from "../host/HostProcess.ts"
+import * as ImageStore from "../images/ImageStore.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Host from "./Host.ts"
@@ -109,12 +110,13 @@ const namespaces: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function* (
 
 const cache: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function* () {
   const folder = yield* Cache.folder("images")
-  const images = yield* Host.images
+  const images = yield* (yield* ImageStore.ImageStore).list
   const space = Fs.statfsSync(folder)
   const total = images.reduce((sum, image) => sum + image.bytes, 0)
   const detail = `${images.length} images, ${size(total)}, in ${folder}; ${size(space.bavail * space.bsize)} free`
-  return [{ what: "image cache", state: "ok", detail }] satisfies ReadonlyArray<Finding>
+  return [{ what: "image cache", state: "ok", detail }] as ReadonlyArray<Finding>
 }).pipe(
+  Effect.provide(ImageStore.ImageStore.layer),
   Effect.catch((error) =>
     Effect.succeed<ReadonlyArray<Finding>>([{ what: "image cache", state: "missing", detail: error.message }])
   )

@@ -75,6 +75,6 @@ export const runTests = Effect.fnUntraced(function* (
     concurrency: jobs
   }).pipe(
     Effect.provideService(RunDirectory.RunDirectory, state),
-    Effect.provide(Layer.merge(backend, ImageStore.layer()))
+    Effect.provide(Layer.merge(backend, ImageStore.ImageStore.layer))
   )
 }, Effect.scoped)

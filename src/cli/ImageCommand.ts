@@ -1,0 +1,127 @@
+/**
+ * `vmtest image list|build|prune`: looking after the image cache.
+ *
+ * @since 0.1.0
+ */
+import * as ByteSize from "effect/ByteSize"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Image from "../images/Image.ts"
+import * as ImageStore from "../images/ImageStore.ts"
+import * as TerminalReport from "../report/TerminalReport.ts"
+import type { Invocation } from "./CommandLine.ts"
+import * as ExitCode from "./ExitCode.ts"
+import * as Run from "./Run.ts"
+import { complain, print, type Work } from "./Subcommand.ts"
+
+const size = (bytes: number): string => ByteSize.format(ByteSize.fromInputUnsafe(Math.floor(bytes)))
+
+const ages = [
+  [86_400_000, "d"],
+  [3_600_000, "h"],
+  [60_000, "min"]
+] as const
+
+/** One unit is enough to decide whether an image is old: `"3 d"`, `"5 h"`, `"0 min"`. */
+const age = (millis: number): string => {
+  const [unit, name] = ages.find(([limit]) => millis >= limit) ?? ([60_000, "min"] as const)
+  return `${Math.max(0, Math.floor(millis / unit))} ${name}`
+}
+
+/** Columns as wide as their widest cell. */
+const table = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)))
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd()
+    )
+    .join("\n")
+}
+
+const total = (images: ReadonlyArray<ImageStore.StoredImage>): string =>
+  size(images.reduce((sum, { bytes }) => sum + bytes, 0))
+
+/** Anything that goes wrong with the cache is said, and is exit code 1; a host or a description that cannot do it is 2. */
+const orComplain = <R>(
+  work: Effect.Effect<ExitCode.ExitCode, { readonly message: string }, R | ImageStore.ImageStore>
+) =>
+  work.pipe(
+    Effect.provide(ImageStore.ImageStore.layer),
+    Effect.catch((error) => Effect.as(complain(error.message), ExitCode.unusable))
+  )
+
+/** Lists what is stored, the most recently used first. */
+export const list = ({ json }: Extract<Invocation, { readonly _tag: "ImageList" }>): Work =>
+  Effect.gen(function* () {
+    const images = yield* (yield* ImageStore.ImageStore).list
+    if (json) {
+      yield* print(JSON.stringify(images, null, 2))
+      return ExitCode.passed
+    }
+    const now = yield* Clock.currentTimeMillis
+    const rows = images.map((image) => [
+      image.name,
+      image.kind,
+      image.suite,
+      size(image.bytes),
+      age(now - image.builtAt),
+      age(now - image.lastUsed),
+      image.id
+    ])
+    if (images.length > 0) yield* print(table([["IMAGE", "KIND", "SUITE", "SIZE", "AGE", "UNUSED FOR", "ID"], ...rows]))
+    yield* print(`${images.length} stored, ${total(images)}`)
+    return ExitCode.passed
+  }).pipe(orComplain)
+
+const tellProgress = (progress: ImageStore.ImageProgress) =>
+  complain(`${progress.image}: ${ImageStore.progressLine(progress)}`)
+
+/** Builds what is not stored, or with `refresh` all of it, one after the other. */
+export const build = Effect.fnUntraced(function* ({
+  refresh,
+  scripts
+}: Extract<Invocation, { readonly _tag: "ImageBuild" }>): Effect.fn.Return<
+  ExitCode.ExitCode,
+  never,
+  Effect.Services<Work>
+> {
+  const tests = yield* Run.loadAll(scripts)
+  if (tests === undefined) return ExitCode.unusable
+  const declared = tests.flatMap((test) => Object.values(test.machines).map(({ image }) => image))
+  const images = scripts.length > 0 ? declared : [Image.tiny(), Image.debian()]
+  return yield* Effect.gen(function* () {
+    const store = yield* ImageStore.ImageStore
+    const done = new Set<string>()
+    for (const image of images) {
+      // A second machine of the same image needs no second refresh.
+      const key = JSON.stringify(image)
+      if (done.has(key)) continue
+      done.add(key)
+      const before = yield* Clock.currentTimeMillis
+      const built = yield* store.resolve(image, { refresh, onProgress: tellProgress })
+      const now = yield* Clock.currentTimeMillis
+      const how =
+        built.builtAt >= before
+          ? `built in ${TerminalReport.duration(now - before)}`
+          : `stored, ${age(now - built.builtAt)} old`
+      yield* print(`${Image.describe(image)}: ${how}`)
+    }
+    return ExitCode.passed
+  }).pipe(orComplain)
+})
+
+/** Removes by age and size; without either, by the store's own limits. */
+export const prune = ({ all, maxSize, olderThan }: Extract<Invocation, { readonly _tag: "ImagePrune" }>): Work =>
+  Effect.gen(function* () {
+    const store = yield* ImageStore.ImageStore
+    const { bytes, removed } = yield* store.prune({
+      ...(all ? { maxBytes: 0 } : maxSize === undefined ? {} : { maxBytes: maxSize }),
+      ...(olderThan === undefined ? {} : { olderThan })
+    })
+    for (const image of removed) yield* print(`removed ${image.name} (${image.kind}, ${image.id})`)
+    yield* print(`${removed.length} removed, ${size(bytes)}; ${total(yield* store.list)} stay`)
+    return ExitCode.passed
+  }).pipe(orComplain)
