@@ -1,14 +1,25 @@
 /**
  * The QEMU Machine Protocol: commands to a running QEMU, and its events.
  *
+ * One JSON object a line: a greeting, the negotiation of capabilities, then replies that carry the id of their command,
+ * with events between any two of them. Source: docs/interop/qmp-spec of QEMU.
+ *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as PubSub from "effect/PubSub"
+import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import type * as Stream from "effect/Stream"
-import type { TransportError } from "./ShellError.ts"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Connection from "./Connection.ts"
+import * as Wire from "./internal/qmpWire.ts"
+import { TransportError } from "./ShellError.ts"
 
 /** QEMU refused a command, did not answer it in time, or answered something of another shape. */
 export class QmpError extends Schema.TaggedError<QmpError>()("QmpError", {
@@ -31,28 +42,174 @@ export interface QmpEvent {
   readonly timestamp: number
 }
 
+/** Whatever a command can fail with. */
+export type QmpFailure = QmpError | TransportError
+
 /** A control channel to one QEMU. */
 export interface QmpService {
   readonly machine: string
-  /** Runs a command by name; with a schema, decodes the reply. */
+  /** The version of QEMU, `7.2.22` say, from its greeting. */
+  readonly version: string
+  /** Runs a command by name; with a schema, decodes the reply. Fails after 30 s without one. */
   readonly execute: {
-    (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpError | TransportError>
+    (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure>
     <A>(
       command: string,
       args: Readonly<Record<string, unknown>> | undefined,
       schema: Schema.Decoder<A>
-    ): Effect.Effect<A, QmpError | TransportError>
+    ): Effect.Effect<A, QmpFailure>
   }
-  /** Every event from now on. */
+  /** Every event from the moment the stream runs on; ends when the connection does. */
   readonly events: Stream.Stream<QmpEvent>
-  /** The first event that the schema decodes (of `{ event, data, timestamp }`), from the call on. */
+  /** The first event that the schema decodes (of `{ event, data, timestamp }`), from the call on. 30 s unless told. */
   readonly waitForEvent: <A>(
     schema: Schema.Decoder<A>,
-    options?: { readonly timeout?: Duration.Input }
-  ) => Effect.Effect<A, QmpError | TransportError>
-  /** Runs a line of the human monitor and gives what it printed. */
-  readonly hmp: (line: string) => Effect.Effect<string, QmpError | TransportError>
+    options?: { readonly timeout?: Duration.Input | undefined }
+  ) => Effect.Effect<A, QmpFailure>
+  /** Runs a line of the human monitor and gives what it printed; what it prints about a mistake is a `QmpError`. */
+  readonly hmp: (line: string) => Effect.Effect<string, QmpFailure>
+  /** Waits for the end of the connection and says why it ended. */
+  readonly closed: Effect.Effect<string>
 }
 
 /** The control channel, as a service. */
 export class Qmp extends Context.Service<Qmp, QmpService>()("vmtest/transport/Qmp") {}
+
+/** What {@link make} needs. */
+export interface QmpOptions {
+  readonly machine: string
+  /** the path of the unix socket that QEMU listens on */
+  readonly socket: string
+  /** when to try again to connect; every 20 ms unless told */
+  readonly retry?: Schedule.Schedule<unknown, TransportError> | undefined
+  /** how long to try to connect, and how long the greeting may take; 10 s unless told */
+  readonly connectTimeout?: Duration.Input | undefined
+  /** how long a command may take to be answered; 30 s unless told */
+  readonly commandTimeout?: Duration.Input | undefined
+}
+
+/** What the human monitor prints when a line was wrong; it has no status of its own. */
+const hmpMistake = /^(Error:|unknown command:|invalid parameter|device .* not found)|^\S+: .*\r?\n(Try "help|$)/i
+
+/** Opens the control channel: connects, reads the greeting and negotiates. */
+export const make = Effect.fnUntraced(function* (
+  options: QmpOptions
+): Effect.fn.Return<QmpService, QmpFailure, Scope.Scope> {
+  const { machine, socket } = options
+  const connectTimeout = Duration.fromInputUnsafe(options.connectTimeout ?? "10 seconds")
+  const commandTimeout = Duration.fromInputUnsafe(options.commandTimeout ?? "30 seconds")
+  const connection = yield* Connection.connect({ machine, socket, retry: options.retry, timeout: connectTimeout })
+  const greeting = Deferred.makeUnsafe<Wire.Greeting>()
+  const events = yield* PubSub.unbounded<QmpEvent>()
+  const waiting = new Map<number, Deferred.Deferred<Wire.Reply>>()
+  let next = 1
+
+  const gone = Effect.flatMap(connection.closed, (reason) =>
+    Effect.fail(new TransportError({ machine, socket, reason }))
+  )
+  const within = <A, E>(command: string, timeout: Duration.Duration, what: string, self: Effect.Effect<A, E>) =>
+    Effect.timeoutOrElse(Effect.raceFirst(self, gone), {
+      duration: timeout,
+      orElse: () =>
+        Effect.fail(
+          new QmpError({ machine, command, class: "Timeout", desc: `${what} within ${Duration.format(timeout)}` })
+        )
+    })
+
+  connection.onData(
+    Wire.reader((message) => {
+      if (message._tag === "Greeting") Deferred.doneUnsafe(greeting, Effect.succeed(message))
+      else if (message._tag === "Event") PubSub.publishUnsafe(events, message)
+      else {
+        const asked = waiting.get(message.id)
+        if (asked !== undefined) Deferred.doneUnsafe(asked, Effect.succeed(message))
+      }
+    })
+  )
+  yield* Effect.forkScoped(Effect.andThen(connection.closed, PubSub.shutdown(events)))
+
+  const ask = (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure> =>
+    Effect.suspend(() => {
+      const id = next++
+      const answer = Deferred.makeUnsafe<Wire.Reply>()
+      waiting.set(id, answer)
+      return within(
+        command,
+        commandTimeout,
+        "no answer",
+        connection
+          .write(JSON.stringify({ execute: command, ...(args === undefined ? {} : { arguments: args }), id }) + "\n")
+          .pipe(Effect.andThen(Deferred.await(answer)))
+      ).pipe(
+        Effect.flatMap((reply) =>
+          reply._tag === "Return"
+            ? Effect.succeed(reply.value)
+            : Effect.fail(new QmpError({ machine, command, class: reply.class, desc: reply.desc }))
+        ),
+        Effect.ensuring(Effect.sync(() => waiting.delete(id)))
+      )
+    })
+
+  const typed = <A>(
+    command: string,
+    args: Readonly<Record<string, unknown>> | undefined,
+    schema: Schema.Decoder<A>
+  ): Effect.Effect<A, QmpFailure> =>
+    Effect.flatMap(ask(command, args), (value) =>
+      Effect.mapError(
+        Schema.decodeUnknownEffect(schema)(value),
+        (error) => new QmpError({ machine, command, class: "BadReply", desc: error.message })
+      )
+    )
+
+  function execute(command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure>
+  function execute<A>(
+    command: string,
+    args: Readonly<Record<string, unknown>> | undefined,
+    schema: Schema.Decoder<A>
+  ): Effect.Effect<A, QmpFailure>
+  function execute<A>(command: string, args?: Readonly<Record<string, unknown>>, schema?: Schema.Decoder<A>) {
+    return schema === undefined ? ask(command, args) : typed(command, args, schema)
+  }
+
+  const waitForEvent = <A>(
+    schema: Schema.Decoder<A>,
+    wait: { readonly timeout?: Duration.Input | undefined } = {}
+  ): Effect.Effect<A, QmpFailure> => {
+    const decode = Schema.decodeUnknownOption(schema)
+    return Effect.scoped(
+      Effect.gen(function* () {
+        const subscription = yield* PubSub.subscribe(events)
+        const found = Effect.gen(function* () {
+          for (;;) {
+            const decoded = decode(yield* PubSub.take(subscription))
+            if (Option.isSome(decoded)) return decoded.value
+          }
+        })
+        const timeout = Duration.fromInputUnsafe(wait.timeout ?? "30 seconds")
+        return yield* within("waitForEvent", timeout, "no such event", found)
+      })
+    )
+  }
+
+  const { version } = yield* within("greeting", connectTimeout, "no greeting", Deferred.await(greeting))
+  yield* ask("qmp_capabilities")
+
+  return {
+    machine,
+    version,
+    execute,
+    events: Stream.fromPubSub(events),
+    waitForEvent,
+    hmp: (line) =>
+      Effect.flatMap(typed("human-monitor-command", { "command-line": line }, Schema.String), (printed) =>
+        hmpMistake.test(printed)
+          ? Effect.fail(new QmpError({ machine, command: line, class: "HumanMonitor", desc: printed.trim() }))
+          : Effect.succeed(printed)
+      ),
+    closed: connection.closed
+  }
+})
+
+/** {@link make} as a layer. */
+export const layer = (options: QmpOptions): Layer.Layer<Qmp, QmpFailure> => Layer.effect(Qmp, make(options))
