@@ -12,9 +12,10 @@ export class Oracle {
   private readonly process: ChildProcess
   private readonly waiting: Array<(line: string) => void> = []
 
-  constructor() {
-    const script = fileURLToPath(new URL("oracle.erl", import.meta.url))
-    this.process = spawn("escript", [script], { stdio: ["pipe", "pipe", "inherit"] })
+  constructor(script = "oracle.erl") {
+    this.process = spawn("escript", [fileURLToPath(new URL(script, import.meta.url))], {
+      stdio: ["pipe", "pipe", "inherit"]
+    })
     if (this.process.stdout !== null) {
       createInterface({ input: this.process.stdout }).on("line", (line) => this.waiting.shift()?.(line))
     }
