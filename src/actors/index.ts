@@ -5,8 +5,10 @@
  */
 export * as ActorSystem from "./ActorSystem.ts"
 export * as CallError from "./CallError.ts"
+export * as DynamicSupervisor from "./DynamicSupervisor.ts"
 export * as ExitReason from "./ExitReason.ts"
 export * as GenServer from "./GenServer.ts"
+export * as GenStatem from "./GenStatem.ts"
 export * as Pid from "./Pid.ts"
 export * as Process from "./Process.ts"
 export * as Registry from "./Registry.ts"

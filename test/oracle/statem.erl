@@ -59,8 +59,7 @@ in_runner(Sc) ->
 run(#{<<"steps">> := Steps} = Sc) ->
     put(now, 0),
     put(timers, []),
-    {ok, Pid} = gen_statem:start(?MODULE, {self(), Sc}, []),
-    Mon = monitor(process, Pid),
+    {ok, {Pid, Mon}} = gen_statem:start_monitor(?MODULE, {self(), Sc}, []),
     First = settle(Pid, Mon),
     Traces = [First | [step(Ops, Pid, Mon) || Ops <- Steps]],
     exit(Pid, kill),

@@ -38,6 +38,8 @@ export interface Scenario {
   readonly steps: ReadonlyArray<ReadonlyArray<Operation>>
 }
 
+type From = GenStatem.From<number>
+
 export type Trace = ReadonlyArray<ReadonlyArray<unknown>>
 
 const stateNames = ["a", "b", "c"]
@@ -126,7 +128,7 @@ export const generate = (random: Random): Scenario => {
 interface Data {
   readonly _tag: string
   readonly n: number
-  readonly waiting: ReadonlyArray<GenStatem.From>
+  readonly waiting: ReadonlyArray<From>
 }
 
 /** A caller whose answers are written down instead of being waited for. */
@@ -193,7 +195,7 @@ class Machine {
       s1: GenStatem.StateTimeout<number>(),
       v0: GenStatem.EventTimeout<number>()
     })
-    const heard = (tag: string) => (payload: unknown, data: Data, from?: GenStatem.From) => {
+    const heard = (tag: string) => (payload: unknown, data: Data, from?: From) => {
       this.tell(["h", data._tag, tag, payload, data.n])
       return this.result(data, tag, from)
     }
@@ -215,7 +217,7 @@ class Machine {
     })
   }
 
-  private result(data0: Data, tag: string, from: GenStatem.From | undefined): unknown {
+  private result(data0: Data, tag: string, from: From | undefined): unknown {
     const count = this.count++
     const table = this.scenario.states[data0._tag]?.[tag]
     const found = table?.[count % table.length]
@@ -254,7 +256,7 @@ class Machine {
     }
   }
 
-  private actions(list: ReadonlyArray<Action>, from: GenStatem.From | undefined, callers: Data["waiting"]) {
+  private actions(list: ReadonlyArray<Action>, from: From | undefined, callers: Data["waiting"]) {
     const waiting = [...callers]
     const { count } = this
     // biome-ignore lint/suspicious/noExplicitAny: what may be in here depends on the scenario
@@ -308,7 +310,9 @@ export const run = (scenario: Scenario): Trace => {
   }
   const script = Effect.gen(function* () {
     const process = implOf(yield* GenStatem.start(machine.make()))
-    process.watch(new LastWords((reason) => tell(["down", word(reason)])))
+    const down = (reason: ExitReason.ExitReason) => tell(["down", word(reason)])
+    if (process.reason === undefined) process.watch(new LastWords(down))
+    else down(process.reason)
     yield* world.idle
     for (const step of scenario.steps) {
       trace.push([])

@@ -134,6 +134,11 @@ const postponeAction: ActionImpl = { _tag: "Postpone", postpone: true }
  */
 export const postpone: Postpone = postponeAction as Postpone
 
+const doNotPostponeAction: ActionImpl = { _tag: "Postpone", postpone: false }
+
+/** Takes back a {@link postpone} that stands before it in the same result. */
+export const doNotPostpone: Postpone = doNotPostponeAction as Postpone
+
 const insertion = <Tag extends string | undefined>(tag: Tag, payload: unknown, from: unknown) => ({
   _tag: "NextEvent" as const,
   tag,
