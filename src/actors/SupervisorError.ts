@@ -27,6 +27,8 @@ export type Problem =
   | "duplicateChildName"
   | "significantWithoutAutoShutdown"
   | "significantAndPermanent"
+  | "invalidMaxChildren"
+  | "invalidExtraArguments"
 
 /** A supervisor's flags or a child spec are not valid. Nothing was started. */
 export class InvalidSpec extends Data.TaggedError("InvalidSpec")<{
@@ -79,6 +81,13 @@ export class ChildNotFound extends Data.TaggedError("ChildNotFound")<{ readonly 
 export class ChildRestarting extends Data.TaggedError("ChildRestarting")<{ readonly id: unknown }> {
   override get message() {
     return `child "${String(this.id)}" is being restarted`
+  }
+}
+
+/** A dynamic supervisor has as many children as it may have. */
+export class MaxChildren extends Data.TaggedError("MaxChildren")<{ readonly maxChildren: number }> {
+  override get message() {
+    return `there are ${this.maxChildren} children already, the most that this supervisor accepts`
   }
 }
 

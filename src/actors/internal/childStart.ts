@@ -73,7 +73,7 @@ export const stopChild = (
     })
   })
 
-/** Stops many children at once, with one timer for all. */
+/** Stops all children at once, with one timer, when the supervisor itself ends: what they leave in its mailbox is never read. */
 export const stopChildren = (
   supervisor: ProcessImpl,
   children: ReadonlyArray<ProcessImpl>,
@@ -83,10 +83,7 @@ export const stopChildren = (
     for (const child of children) if (child.reason === undefined) sendExit(supervisor, child, reason, false)
   }
   return Effect.suspend(() => {
-    for (const child of children) {
-      unlink(supervisor, child)
-      supervisor.takeExitOf(child)
-    }
+    for (const child of children) unlink(supervisor, child)
     signal(shutdown === "brutalKill" ? ExitReason.kill : ExitReason.shutdown)
     if (typeof shutdown !== "number") return awaitAllDown(children, Number.POSITIVE_INFINITY)
     return Effect.andThen(

@@ -17,10 +17,12 @@ export interface Runnable {
   crash(error: unknown): void
 }
 
-/** Told of every start and end of a process; must not throw. */
+/** Told of every start, end and restart of a process; must not throw. */
 export interface SystemObserver {
   readonly onStart?: (process: ProcessImpl) => void
   readonly onExit?: (process: ProcessImpl, reason: ExitReason) => void
+  /** A supervisor has started a child again. */
+  readonly onRestart?: (supervisor: ProcessImpl, previous: ProcessImpl, process: ProcessImpl) => void
 }
 
 /** Turns taken before the event loop gets its own. */
@@ -68,6 +70,11 @@ export class SystemImpl {
 
   newId(): number {
     return ++this.nextId
+  }
+
+  /** A supervisor has started a child again. */
+  restarted(supervisor: ProcessImpl, previous: ProcessImpl, process: ProcessImpl): void {
+    for (const observer of this.observers) observer.onRestart?.(supervisor, previous, process)
   }
 
   enqueue(runnable: Runnable): void {
