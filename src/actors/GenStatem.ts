@@ -144,55 +144,70 @@ export interface InitResult<out S, out A> extends GenServer.InitResult<S> {
 
 type AnyAction = Reply | Postpone | NextEvent<unknown, unknown> | SetTimeout<unknown, unknown>
 
+const toActions = (actions: ReadonlyArray<AnyAction>) => actions as ReadonlyArray<ActionImpl>
+
 const transition = (
   tag: Transition["_tag"],
   state: State | undefined,
   actions: ReadonlyArray<AnyAction>,
   reason?: ExitReason.ExitReason
-): unknown => new Transition(tag, state, actions as ReadonlyArray<ActionImpl>, reason)
+): unknown => new Transition(tag, state, toActions(actions), reason)
 
 /** Init succeeded: the machine starts in this state, by its enter call. The starter is answered before that. */
-export const ok = <const S extends State, A extends AnyAction = never>(
+export const ok = <const S extends State, const A extends ReadonlyArray<AnyAction>>(
   state: S,
-  ...actions: ReadonlyArray<A>
-): InitResult<S, A> => new StatemInit(state, actions as ReadonlyArray<AnyAction> as ReadonlyArray<ActionImpl>)
+  ...actions: A
+): InitResult<S, A[number]> => new StatemInit(state, toActions(actions))
 
 /** Goes to a state; to the one it is in already, it is {@link keepState}. */
-export const nextState = <const S extends State, A extends AnyAction = never>(
+export const nextState = <const S extends State, const A extends ReadonlyArray<AnyAction>>(
   state: S,
-  ...actions: ReadonlyArray<A>
-): NextState<S, A> => transition("NextState", state, actions) as NextState<S, A>
+  ...actions: A
+): NextState<S, A[number]> => transition("NextState", state, actions) as NextState<S, A[number]>
 
 /** Stays in the state, with new data. */
-export const keepState = <const D extends State, A extends AnyAction = never>(
+export const keepState = <const D extends State, const A extends ReadonlyArray<AnyAction>>(
   state: D,
-  ...actions: ReadonlyArray<A>
-): KeepState<D, A> => transition("KeepState", state, actions) as KeepState<D, A>
+  ...actions: A
+): KeepState<D, A[number]> => transition("KeepState", state, actions) as KeepState<D, A[number]>
 
 /** Stays in the state, with the same data. */
-export const keepStateAndData = <A extends AnyAction = never>(...actions: ReadonlyArray<A>): KeepState<never, A> =>
-  (actions.length === 0 ? keepEverything : transition("KeepStateAndData", undefined, actions)) as KeepState<never, A>
+export const keepStateAndData = <const A extends ReadonlyArray<AnyAction>>(
+  ...actions: A
+): KeepState<never, A[number]> =>
+  (actions.length === 0 ? keepEverything : transition("KeepStateAndData", undefined, actions)) as KeepState<
+    never,
+    A[number]
+  >
 
 /** Stays in the state, with new data, and enters it again. This is no change of state. */
-export const repeatState = <const D extends State, A extends AnyAction = never>(
+export const repeatState = <const D extends State, const A extends ReadonlyArray<AnyAction>>(
   state: D,
-  ...actions: ReadonlyArray<A>
-): KeepState<D, A> => transition("RepeatState", state, actions) as KeepState<D, A>
+  ...actions: A
+): KeepState<D, A[number]> => transition("RepeatState", state, actions) as KeepState<D, A[number]>
 
 /** Stays in the state, with the same data, and enters it again. This is no change of state. */
-export const repeatStateAndData = <A extends AnyAction = never>(...actions: ReadonlyArray<A>): KeepState<never, A> =>
-  transition("RepeatStateAndData", undefined, actions) as KeepState<never, A>
+export const repeatStateAndData = <const A extends ReadonlyArray<AnyAction>>(
+  ...actions: A
+): KeepState<never, A[number]> => transition("RepeatStateAndData", undefined, actions) as KeepState<never, A[number]>
 
 /** Ends the machine, through `terminate`; with `Normal` by default. */
-export const stopWith = <const D extends State = never>(reason?: ExitReason.ExitReason, state?: D): Stop<D> =>
-  transition("Stop", state, [], reason) as Stop<D>
+export function stopWith(reason?: ExitReason.ExitReason): Stop<never>
+export function stopWith<const D extends State>(reason: ExitReason.ExitReason, state: D): Stop<D>
+export function stopWith(reason?: ExitReason.ExitReason, state?: State): unknown {
+  return transition("Stop", state, [], reason)
+}
 
 /** Answers callers, then ends the machine through `terminate`. */
-export const stopAndReply = <const D extends State = never>(
+export function stopAndReply(reason: ExitReason.ExitReason, replies: ReadonlyArray<Reply>): Stop<never>
+export function stopAndReply<const D extends State>(
   reason: ExitReason.ExitReason,
   replies: ReadonlyArray<Reply>,
-  state?: D
-): Stop<D> => transition("StopAndReply", state, replies, reason) as Stop<D>
+  state: D
+): Stop<D>
+export function stopAndReply(reason: ExitReason.ExitReason, replies: ReadonlyArray<Reply>, state?: State): unknown {
+  return transition("StopAndReply", state, replies, reason)
+}
 
 // ----------------------------------------------------------------------------
 // Machines

@@ -171,11 +171,13 @@ const word = (reason: ExitReason.ExitReason): unknown => {
 class Machine {
   private readonly scenario: Scenario
   private readonly tell: (event: unknown) => void
+  private readonly effectful: boolean
   private count = 0
 
-  constructor(scenario: Scenario, tell: (event: unknown) => void) {
+  constructor(scenario: Scenario, tell: (event: unknown) => void, effectful: boolean) {
     this.scenario = scenario
     this.tell = tell
+    this.effectful = effectful
   }
 
   /** The machine of the scenario. Its protocol is only known at run time, hence the untyped pieces. */
@@ -197,13 +199,13 @@ class Machine {
     })
     const heard = (tag: string) => (payload: unknown, data: Data, from?: From) => {
       this.tell(["h", data._tag, tag, payload, data.n])
-      return this.result(data, tag, from)
+      return this.answer(data, tag, from)
     }
     const state = {
       ...(enter && {
         enter: (data: Data, previous: Data) => {
           this.tell(["enter", data._tag, previous._tag, data.n])
-          return this.result(data, "enter", undefined)
+          return this.answer(data, "enter", undefined)
         }
       }),
       handlers: Object.fromEntries(tags.filter((tag) => tag !== "info").map((tag) => [tag, heard(tag)])),
@@ -215,6 +217,11 @@ class Machine {
       states: Object.fromEntries(stateNames.map((name) => [name, state])) as never,
       terminate: (reason, data) => Effect.sync(() => this.tell(["terminate", word(reason), data._tag, data.n]))
     })
+  }
+
+  private answer(data: Data, tag: string, from: From | undefined): unknown {
+    const result = this.result(data, tag, from)
+    return this.effectful && !Effect.isEffect(result) ? Effect.as(Effect.yieldNow, result) : result
   }
 
   private result(data0: Data, tag: string, from: From | undefined): unknown {
@@ -286,13 +293,13 @@ class Machine {
   }
 }
 
-/** Runs a scenario in a world of its own. */
-export const run = (scenario: Scenario): Trace => {
+/** Runs a scenario in a world of its own; `effectful` says that its handlers are Effects which take a while. */
+export const run = (scenario: Scenario, effectful = false): Trace => {
   const trace: Array<Array<unknown>> = [[]]
   const tell = (event: unknown) => {
     trace.at(-1)?.push(event)
   }
-  const machine = new Machine(scenario, tell)
+  const machine = new Machine(scenario, tell, effectful)
   const world = new World()
   const operate = (process: ProcessImpl, { op, tag = "", id = 0, ms = 0 }: Operation): Effect.Effect<void> => {
     switch (op) {
