@@ -105,6 +105,9 @@ printf %s ${quote(agent)} >$_vt_d/agent
 echo ${session} >$_vt_d/session
 . $_vt_d/agent
 for _vt_y in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do if [ -e $_vt_d/$_vt_y.sup ]; then _vt_stop $_vt_y; fi; done
+[ -e /dev/stdin ] || ln -s /proc/self/fd/0 /dev/stdin
+[ -e /dev/stdout ] || ln -s /proc/self/fd/1 /dev/stdout
+[ -e /dev/stderr ] || ln -s /proc/self/fd/2 /dev/stderr
 _vt_ports
 _vt_answer="$_vt_d $_vt_shell pipefail"
 (set -o pipefail) 2>/dev/null || _vt_answer="$_vt_d $_vt_shell"`,

@@ -50,11 +50,11 @@ if [ -n "$BASH_VERSION" ]; then
   _vt_run() {
     set -m
     (
+      echo "$BASHPID $_vt_n $_vt_p" >$_vt_k.pid
       set +m --
       set -euo pipefail
       eval "$_vt_c"
     ) >&4 2>&5 3<&- 4>&- 5>&- &
-    echo "$! $_vt_n $_vt_p" >$_vt_k.pid
     $_vt_wait $!
     _vt_end $?
   }

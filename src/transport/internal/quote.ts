@@ -5,12 +5,12 @@ export const quote = (text: string): string =>
 /**
  * A text without its common indentation, as a command in a template literal needs it.
  *
- * Lines of blanks do not count, and leading and trailing blank lines go. The inside of a here-document moves with the
- * rest, which is what its author meant.
+ * As Python's `textwrap.dedent`: lines of blanks do not count, the first line does. Blank lines before and after go. The
+ * inside of a here-document moves with the rest, which is what its author meant.
  */
 export const dedent = (text: string): string => {
   const lines = text.split("\n")
-  const indents = lines.slice(lines[0]?.trim() === "" ? 0 : 1).flatMap((line) => {
+  const indents = lines.flatMap((line) => {
     const blank = line.match(/^[ \t]*/)?.[0] ?? ""
     return blank.length === line.length ? [] : [blank]
   })

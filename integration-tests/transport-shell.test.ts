@@ -1,0 +1,268 @@
+import { assert, describe, it, layer } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import * as Image from "../src/images/Image.ts"
+import { ImageStore } from "../src/images/ImageStore.ts"
+import * as Shell from "../src/transport/Shell.ts"
+import { awkward } from "./transport/awkward.ts"
+import { boot } from "./transport/guest.ts"
+
+class Guest extends Context.Service<Guest, Shell.ShellService>()("test/Guest") {}
+
+const guest = (image: Image.Image) =>
+  Layer.effect(
+    Guest,
+    Effect.gen(function* () {
+      const started = yield* boot({ image: yield* (yield* ImageStore).resolve(image) })
+      return yield* Shell.make({ machine: "vm", channel: started.channel, consoleTail: started.consoleTail })
+    })
+  ).pipe(Layer.provide(ImageStore.layer))
+
+const matches = (wanted: string | RegExp | undefined, got: string) =>
+  wanted === undefined || (typeof wanted === "string" ? wanted === got : wanted.test(got))
+
+for (const [name, image, bash] of [
+  ["busybox ash", Image.tiny(), false],
+  ["bash on Debian", Image.debian(), true]
+] as const) {
+  layer(guest(image), { excludeTestServices: true, timeout: "10 minutes" })(`a shell in a guest with ${name}`, (it) => {
+    for (const { command, exitCode, options, stderr, stdout, ...one } of awkward) {
+      if (one.bash && !bash) continue
+      it.effect(one.name, () =>
+        Effect.gen(function* () {
+          const shell = yield* Guest
+          const got = yield* shell.execute(command, { timeout: "60 seconds", ...options })
+          if (typeof exitCode === "number") assert.strictEqual(got.exitCode, exitCode, got.stderr)
+          else if (exitCode !== undefined) assert.include(exitCode, got.exitCode)
+          assert.isTrue(matches(stdout, got.stdout), JSON.stringify(got.stdout.slice(0, 500)))
+          assert.isTrue(matches(stderr, got.stderr), JSON.stringify(got.stderr.slice(0, 500)))
+        })
+      )
+    }
+
+    it.effect("every exit code", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        const codes = Array.from({ length: 256 }, (_, code) => code)
+        const got = yield* Effect.forEach(codes, (code) => shell.execute(`exit ${code}`), { concurrency: 6 })
+        assert.deepStrictEqual(
+          got.map(({ exitCode }) => exitCode),
+          codes
+        )
+      })
+    )
+
+    it.effect("eight commands at once take as long as one", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        const eight = Effect.all(
+          Array.from({ length: 8 }, () => shell.execute("sleep 1")),
+          { concurrency: "unbounded" }
+        )
+        yield* eight
+        const [took] = yield* Effect.timed(eight)
+        assert.isBelow(Duration.toMillis(took), 4000)
+      })
+    )
+
+    it.effect("more commands than lanes queue", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        const got = yield* Effect.forEach(
+          Array.from({ length: 25 }, (_, i) => i),
+          (i) => shell.execute(`sleep 0.3; echo ${i}`),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(
+          got.map(({ stdout }) => Number(stdout)),
+          got.map((_, i) => i)
+        )
+      })
+    )
+
+    it.effect("a background child writes into nobody's output, and lives on", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        for (let i = 0; i < 12; i++) {
+          const { stdout } = yield* shell.execute(
+            `(sleep 1; i=0; while [ $i -lt 200 ]; do echo LATE; i=$((i+1)); done; echo >/tmp/lived.${i}; sleep 30) & echo started`
+          )
+          assert.strictEqual(stdout, "started\n")
+        }
+        for (let i = 0; i < 30; i++) {
+          assert.strictEqual((yield* shell.execute("sleep 0.1; echo mine")).stdout, "mine\n")
+        }
+        yield* shell.execute(
+          "for i in 0 1 2 3 4 5 6 7 8 9 10 11; do while [ ! -e /tmp/lived.$i ]; do sleep 0.2; done; done",
+          {
+            timeout: "60 seconds"
+          }
+        )
+      })
+    )
+
+    it.effect("a timeout kills the whole process group and tells what had been said", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        const error = yield* Effect.flip(
+          shell.execute("sleep 987 & echo out; echo err >&2; sleep 987", { timeout: "2 seconds" })
+        )
+        assert(error._tag === "CommandTimeout")
+        assert.deepInclude(error, { machine: "vm", stdout: "out\n", stderr: "err\n" })
+        assert.include(error.message, "2s")
+        const left = yield* shell.execute("set +e; grep -l 987 /proc/[0-9]*/cmdline 2>/dev/null | grep -v $$")
+        assert.notInclude(left.stdout, "/proc")
+      })
+    )
+
+    it.effect("a cancelled command is gone within a second, even one that ignores SIGTERM", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        for (const trap of ["", "trap '' TERM; "]) {
+          const running = yield* Effect.forkChild(
+            shell.execute(`${trap}echo $$ >/tmp/cancel; while :; do sleep 0.1; echo x >>/tmp/cancel.log; done`),
+            { startImmediately: true }
+          )
+          yield* Effect.sleep("1 second")
+          const [took] = yield* Effect.timed(Fiber.interrupt(running))
+          assert.isBelow(Duration.toMillis(took), 2000)
+          const still = yield* shell.execute(
+            "a=$(wc -c </tmp/cancel.log); sleep 0.5; [ $a = $(wc -c </tmp/cancel.log) ]"
+          )
+          assert.strictEqual(still.exitCode, 0)
+        }
+      })
+    )
+
+    it.effect("streams say what comes while the command runs, and the exit code last", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        const events = yield* shell.executeStream("echo one; sleep 0.5; echo two >&2; exit 3").pipe(Stream.runCollect)
+        assert.deepStrictEqual(
+          events.map((event) => (event._tag === "Exit" ? event.exitCode : `${event._tag} ${Buffer.from(event.bytes)}`)),
+          ["Stdout one\n", "Stderr two\n", 3]
+        )
+      })
+    )
+
+    it.effect("a reader that pauses slows the command down and loses nothing", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        let bytes = 0
+        let waited = false
+        yield* shell.executeStream("head -c 16777216 /dev/zero").pipe(
+          Stream.runForEach((event) =>
+            Effect.gen(function* () {
+              if (event._tag === "Stdout") bytes += event.bytes.length
+              if (waited) return
+              waited = true
+              yield* Effect.sleep("2 seconds")
+            })
+          )
+        )
+        assert.strictEqual(bytes, 16_777_216)
+      })
+    )
+
+    it.effect("leaving a stream early kills the command", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        const [first] = yield* shell.executeStream("while :; do echo y; done").pipe(Stream.take(1), Stream.runCollect)
+        assert.strictEqual(first?._tag, "Stdout")
+        assert.strictEqual((yield* shell.execute("echo ok")).stdout, "ok\n")
+      })
+    )
+
+    it.effect("a spawned command is written to, signalled and waited for", () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const shell = yield* Guest
+          const cat = yield* shell.spawn("cat")
+          const said = yield* Effect.forkChild(Stream.mkString(Stream.decodeText(cat.stdout)), {
+            startImmediately: true
+          })
+          yield* cat.write("one ")
+          yield* Effect.sleep("200 millis")
+          yield* cat.write("two")
+          yield* cat.end
+          assert.strictEqual(yield* cat.wait, 0)
+          assert.strictEqual(yield* Fiber.join(said), "one two")
+
+          const sleeper = yield* shell.spawn("sleep 100")
+          yield* Effect.sleep("500 millis")
+          yield* sleeper.signal("USR1")
+          assert.strictEqual(yield* Effect.timeout(sleeper.wait, "5 seconds"), 128 + 10)
+        })
+      )
+    )
+
+    it.effect("a detached child of a command does not hold its answer", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        const [took] = yield* Effect.timed(shell.execute("(sleep 20) & (sleep 20 &) ; setsid sleep 20 & echo"))
+        assert.isBelow(Duration.toMillis(took), 5000)
+      })
+    )
+
+    it.effect("what makes no sense is a typed error that names the machine and the command", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        for (const [reason, command, options] of [
+          ["UnknownUser", "true", { user: "nobody-of-this-name" }],
+          ["UnknownUser", "true", { user: "a; reboot" }],
+          ["MissingDirectory", "true", { cwd: "/no/such/folder" }],
+          ["MissingDirectory", "true", { cwd: "" }],
+          ["InvalidTimeout", "true", { timeout: -1 }],
+          ["InvalidTimeout", "true", { timeout: 0 }],
+          ["InvalidTimeout", "true", { timeout: Number.NaN }],
+          ["InvalidEnvironment", "true", { env: { "A-B": "" } }],
+          ["InvalidEnvironment", "true", { env: { A: "\0" } }],
+          ["InvalidCommand", "", {}],
+          ["InvalidCommand", "a\0b", {}]
+        ] as const) {
+          const error = yield* Effect.flip(shell.execute(command, options))
+          assert(error._tag === "CommandRejected", error._tag)
+          assert.deepInclude(error, { machine: "vm", command, reason })
+        }
+      })
+    )
+
+    it.effect("a command as another user", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        yield* shell.execute("grep -q ^tester: /etc/passwd || echo tester:x:1234:1234::/tmp:/bin/sh >>/etc/passwd")
+        yield* shell.execute("grep -q ^tester: /etc/group || echo tester:x:1234: >>/etc/group")
+        const got = yield* shell.execute('id -u; id -g; echo "$HOME $USER $A"; pwd; cat; echo e >/dev/stderr', {
+          user: "tester",
+          env: { A: "it's" },
+          stdin: "in\n"
+        })
+        assert.deepStrictEqual(got, { exitCode: 0, stdout: "1234\n1234\n/tmp tester it's\n/tmp\nin\n", stderr: "e\n" })
+        const long = yield* shell.execute(`x='${"y".repeat(300_000)}'; echo \${#x}; id -u`, { user: "tester" })
+        assert.strictEqual(long.stdout, "300000\n1234\n")
+        const error = yield* Effect.flip(shell.execute("echo $$; sleep 100", { user: "tester", timeout: "2 seconds" }))
+        assert.strictEqual(error._tag, "CommandTimeout")
+      })
+    )
+  })
+}
+
+describe("a shell that is closed", () => {
+  it.live("rejects commands", () =>
+    Effect.gen(function* () {
+      const shell = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const started = yield* boot({ image: yield* (yield* ImageStore).resolve(Image.tiny()) })
+          return yield* Shell.make({ machine: "vm", channel: started.channel })
+        })
+      ).pipe(Effect.provide(ImageStore.layer))
+      const error = yield* Effect.flip(shell.execute("true"))
+      assert(error._tag === "CommandRejected")
+      assert.deepInclude(error, { machine: "vm", command: "true", reason: "Closed" })
+    })
+  )
+})
