@@ -165,7 +165,7 @@ export const startChild: {
     ...args: Args
   ): Effect.Effect<Supervisor.StartedChild, StartChildError, Exclude<R, Self | Scope.Scope>>
 } = (supervisor: Pid.Any | Name, raw: object, ...args: ReadonlyArray<unknown>) => {
-  const checked = checkSpec(raw, "never", 0)
+  const checked = checkSpec(raw, "never")
   return Result.isFailure(checked)
     ? Exit.fail(checked.failure)
     : Effect.contextWith((context: Context.Context<never>) =>

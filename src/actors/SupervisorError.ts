@@ -29,6 +29,9 @@ export type Problem =
   | "significantAndPermanent"
   | "invalidMaxChildren"
   | "invalidExtraArguments"
+  | "missingName"
+  | "missingChild"
+  | "invalidPartitions"
 
 /** A supervisor's flags or a child spec are not valid. Nothing was started. */
 export class InvalidSpec extends Data.TaggedError("InvalidSpec")<{

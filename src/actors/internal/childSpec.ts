@@ -74,15 +74,14 @@ export const checkFlags = (raw: Raw): Checked<Flags> => {
   return Result.succeed({ strategy, intensity, period: millis / 1000, autoShutdown })
 }
 
-const checkShutdown = (value: unknown, least: number): Shutdown | undefined => {
+const checkShutdown = (value: unknown): Shutdown | undefined => {
   if (value === "brutalKill" || value === "infinity") return value
   const millis = typeof value === "number" ? value : millisOf(value)
   if (millis === undefined || Number.isNaN(millis) || millis < 0) return undefined
   return millis === Number.POSITIVE_INFINITY ? "infinity" : millis
 }
 
-/** `leastShutdown` is in milliseconds; Elixir's dynamic supervisor also accepts 0. */
-export const checkSpec = (raw: unknown, autoShutdown: AutoShutdown, leastShutdown = 1): Checked<CheckedSpec> => {
+export const checkSpec = (raw: unknown, autoShutdown: AutoShutdown): Checked<CheckedSpec> => {
   if (!isRecord(raw)) return bad("child", "invalidChildSpec", raw)
   const { id, start, restart = "permanent", type = "worker", significant = false, modules = [] } = raw
   if (id === undefined) return bad("child", "missingId", raw)
@@ -96,7 +95,7 @@ export const checkSpec = (raw: unknown, autoShutdown: AutoShutdown, leastShutdow
   if (typeof significant !== "boolean") return bad("child", "invalidSignificant", significant)
   if (!isType(type)) return bad("child", "invalidType", type)
   const { shutdown = type === "worker" ? 5000 : "infinity" } = raw
-  const checkedShutdown = checkShutdown(shutdown, leastShutdown)
+  const checkedShutdown = checkShutdown(shutdown)
   if (checkedShutdown === undefined) return bad("child", "invalidShutdown", shutdown)
   if (!isModules(modules)) return bad("child", "invalidModules", modules)
   return Result.succeed({
