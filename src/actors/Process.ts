@@ -18,6 +18,7 @@ import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import * as ExitReason from "./ExitReason.ts"
 import { currentSystem, resolve } from "./internal/current.ts"
+import { Down, demonitor as demonitorProcess, type Monitor, monitor as monitorProcess } from "./internal/monitor.ts"
 import type { Address, Name, Via } from "./internal/names.ts"
 import * as Names from "./internal/names.ts"
 import { currentFiber } from "./internal/park.ts"
@@ -42,12 +43,16 @@ import type * as Pid from "./Pid.ts"
 export type {
   /** A pid or a name. */
   Address,
+  /** One monitor; two of the same process give two `Down` messages. */
+  Monitor,
   /** A local name, or one kept by a registry of one's own. */
   Name,
   /** A name kept by a registry of one's own. */
   Via
 }
 export {
+  /** The news, exactly once, that a monitored process ended: `{ _tag: "Down", monitor, pid, reason }`. */
+  Down,
   /** An exit signal that a trapping process got as a message: `{ _tag: "Exit", from, reason }`. */
   ExitMessage,
   /** The process that runs the current fiber: `yield* Process.Self` is its pid. */
@@ -62,19 +67,6 @@ export interface SpawnOptions {
   readonly label?: string
 }
 
-/** The news, exactly once, that a monitored process ended. */
-export class Down extends Data.TaggedClass("Down")<{
-  readonly monitor: Monitor
-  readonly pid: Pid.Any
-  readonly reason: ExitReason.ExitReason
-}> {}
-
-/** One monitor; two of the same process give two `Down` messages. */
-export interface Monitor {
-  readonly _tag: "Monitor"
-  readonly pid: Pid.Any
-}
-
 /** A link to a dead process, made by one that does not trap exits. */
 export class LinkFailed extends Data.TaggedError("LinkFailed")<{ readonly pid: Pid.Any }> {
   override get message() {
@@ -86,22 +78,6 @@ export class LinkFailed extends Data.TaggedError("LinkFailed")<{ readonly pid: P
 export class ReceiveTimeout extends Data.TaggedError("ReceiveTimeout")<{ readonly waited: Duration.Duration }> {
   override get message() {
     return `no message within ${Duration.format(this.waited)}`
-  }
-}
-
-class MonitorImpl extends Watcher implements Monitor {
-  readonly _tag = "Monitor"
-  readonly pid: ProcessImpl
-  private readonly owner: ProcessImpl
-  constructor(owner: ProcessImpl, pid: ProcessImpl) {
-    super()
-    this.owner = owner
-    this.pid = pid
-  }
-  fire() {}
-  down(reason: ExitReason.ExitReason) {
-    this.owner.watching?.delete(this)
-    this.owner.deliver(new Message(new Down({ monitor: this, pid: this.pid, reason })))
   }
 }
 
@@ -261,27 +237,13 @@ export const unlink = (pid: Pid.Any): Effect.Effect<void, never, Self> =>
 
 /** Asks for one {@link Down} message when the process ends; at once, with `NoProcess`, if it is dead already. */
 export const monitor = (pid: Pid.Any): Effect.Effect<Monitor, never, Self> =>
-  Effect.map(Self, (me) => {
-    const owner = implOf(me)
-    const target = implOf(pid)
-    const ref = new MonitorImpl(owner, target)
-    if (target.reason !== undefined) ref.down(ExitReason.noProcess)
-    else {
-      target.watch(ref)
-      if (owner.watching === undefined) owner.watching = new Set()
-      owner.watching.add(ref)
-    }
-    return ref
-  })
+  Effect.map(Self, (me) => monitorProcess(implOf(me), implOf(pid)))
 
 /** Takes a monitor back. With `flush`, a `Down` that has already arrived is removed as well. */
 export const demonitor = (ref: Monitor, options?: { readonly flush?: boolean }): Effect.Effect<void, never, Self> =>
   Effect.map(Self, (me) => {
     const owner = implOf(me)
-    if (ref instanceof MonitorImpl) {
-      ref.unwatch()
-      owner.watching?.delete(ref)
-    }
+    demonitorProcess(owner, ref)
     if (options?.flush !== true) return
     takeMatching(owner, (message) => (message instanceof Down && message.monitor === ref ? message : undefined))
   })
