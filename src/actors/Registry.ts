@@ -136,7 +136,6 @@ const startAs = (linked: boolean, registry: Any): Effect.Effect<Pid.Any, GenServ
       body: (process, init) => {
         process.trapExit = true
         const loop = new RegistryLoop(process, registry, newsOf(registry.name))
-        process.behaviour = loop
         process.details = () => ({ keys: registry.keys, entries: loop.size })
         init.done()
         return Effect.ensuring(

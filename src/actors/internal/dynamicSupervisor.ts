@@ -268,7 +268,6 @@ export const superviseDynamically =
       const flags = checkDynamicFlags(raw)
       if (Result.isFailure(flags)) return Exit.die(new ExitReason.ExitDefect(ExitReason.custom(flags.failure)))
       const loop = new DynamicSupervisorLoop(process, flags.success)
-      process.behaviour = loop
       process.details = () => ({ strategy: "oneForOne", restarts: loop.intensity.total, children: loop.children.size })
       init.done()
       return loop.guarded()

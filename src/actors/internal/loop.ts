@@ -41,6 +41,13 @@ export abstract class MessageLoop extends Effectable.Class<never, unknown> imple
   constructor(process: ProcessImpl) {
     super()
     this.process = process
+    process.behaviour = this
+  }
+
+  /** What an observer says of the process besides whether it waits. */
+  get condition(): "suspended" | "exiting" | undefined {
+    if (this.terminating || this.stopping !== undefined) return "exiting"
+    return this.suspended ? "suspended" : undefined
   }
 
   /** Handles one letter. */

@@ -287,6 +287,7 @@ export class ProcessImpl implements Runnable {
     this.fiber = undefined
     this.context = Context.empty()
     this.details = undefined
+    this.behaviour = undefined
   }
 
   // --------------------------------------------------------------- signals

@@ -21,6 +21,7 @@ import {
 import { Cast, PendingCall } from "./call.ts"
 import { type CheckedSpec, checkFlags, checkSpec, checkSpecs, type Flags } from "./childSpec.ts"
 import { type StartOutcome, startChild, stopChild, stopChildren } from "./childStart.ts"
+import { Intensity } from "./intensity.ts"
 import { MessageLoop, type Work } from "./loop.ts"
 import { ExitMessage, type Letter, Message, ProcessImpl } from "./process.ts"
 import { UnknownMessage } from "./server.ts"
@@ -31,6 +32,8 @@ export interface Child {
   readonly spec: CheckedSpec
   readonly start: Effect.Effect<unknown, unknown>
   pid: ProcessImpl | undefined
+  /** The last process of the child, running or not. */
+  last: ProcessImpl | undefined
   /** A start failed during a restart and is being tried again. */
   restarting: boolean
   /** Services that a Layer child built; its later siblings' starts see them. */
@@ -49,6 +52,7 @@ const newChild = (spec: CheckedSpec, start: Effect.Effect<unknown, unknown>): Ch
   spec,
   start,
   pid: undefined,
+  last: undefined,
   restarting: false,
   services: undefined
 })
@@ -63,18 +67,16 @@ export class SupervisorLoop extends MessageLoop {
   readonly dynamic = new Map<ProcessImpl, Child>()
   readonly byPid = new Map<ProcessImpl, Child>()
   template: CheckedSpec | undefined = undefined
-  /** Monotonic whole seconds of the latest restart attempts, newest first. */
-  restarts: ReadonlyArray<number> = []
-  /** Every restart attempt of this supervisor's life. */
-  restartCount = 0
+  readonly intensity: Intensity
 
   constructor(process: ProcessImpl, flags: Flags) {
     super(process)
     this.flags = flags
+    this.intensity = new Intensity(flags.intensity, flags.period)
   }
 
   get state(): unknown {
-    return { children: [...this.children.values(), ...this.dynamic.values()], restarts: this.restarts }
+    return { children: [...this.children.values(), ...this.dynamic.values()], restarts: this.intensity.total }
   }
 
   get simple(): boolean {
@@ -225,6 +227,7 @@ export class SupervisorLoop extends MessageLoop {
 
   private storeDynamic(child: Child, pid: ProcessImpl): void {
     child.pid = pid
+    this.note(child, pid)
     this.dynamic.set(pid, child)
     this.byPid.set(pid, child)
   }
@@ -238,7 +241,15 @@ export class SupervisorLoop extends MessageLoop {
   private setPid(child: Child, pid: ProcessImpl | undefined): void {
     if (child.pid !== undefined) this.byPid.delete(child.pid)
     child.pid = pid
-    if (pid !== undefined) this.byPid.set(pid, child)
+    if (pid === undefined) return
+    this.byPid.set(pid, child)
+    this.note(child, pid)
+  }
+
+  /** Tells observers when it is not the child's first process. */
+  private note(child: Child, pid: ProcessImpl): void {
+    if (child.last !== undefined) this.process.system.restarted(this.process, child.last, pid)
+    child.last = pid
   }
 
   // --------------------------------------------------------------- exits and restarts
@@ -279,7 +290,7 @@ export class SupervisorLoop extends MessageLoop {
 
   private restart(child: Child): Effect.Effect<Verdict> {
     return Effect.flatMap(Clock.monotonicTimeNanos, (nanos) => {
-      if (!this.mayRestart(Number(nanos / 1_000_000_000n))) {
+      if (!this.intensity.attempt(Number(nanos / 1_000_000_000n))) {
         this.forget(child)
         return Effect.succeed<Verdict>("shutdown")
       }
@@ -296,18 +307,6 @@ export class SupervisorLoop extends MessageLoop {
           return this.restartMany(child, [...this.children.values()])
       }
     })
-  }
-
-  /** Counts a restart attempt; `false` when there were too many in the period. An attempt exactly a period old still counts. */
-  private mayRestart(now: number): boolean {
-    this.restartCount++
-    const recent = [now]
-    for (const at of this.restarts) {
-      if (now - at > this.flags.period) break
-      recent.push(at)
-    }
-    this.restarts = recent
-    return recent.length <= this.flags.intensity
   }
 
   private restarted(child: Child, outcome: StartOutcome): Verdict {
@@ -507,8 +506,7 @@ export const supervise =
       const loop = new SupervisorLoop(process, flags.success)
       const specs = checkSpecs(raw.children, flags.success)
       if (Result.isFailure(specs)) return fail(ExitReason.custom(specs.failure))
-      process.behaviour = loop
-      process.details = () => ({ strategy: loop.flags.strategy, restarts: loop.restartCount })
+      process.details = () => ({ strategy: loop.flags.strategy, restarts: loop.intensity.total })
       if (loop.simple) {
         loop.template = specs.success[0]
         init.done()
