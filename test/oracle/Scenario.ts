@@ -194,7 +194,7 @@ class Runner {
       for (const [pid, entry] of this.entries) {
         const loop = pid.behaviour
         if (entry.kind === "sup" && pid.alive && loop instanceof SupervisorLoop) {
-          loop.restarts = loop.restarts.map((at) => at - seconds)
+          loop.intensity.times = loop.intensity.times.map((at) => at - seconds)
         }
       }
       return "ok"

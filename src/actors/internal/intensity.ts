@@ -7,9 +7,10 @@
 export class Intensity {
   /** Every attempt of the supervisor's life. */
   total = 0
+  /** When the attempts were, the oldest first; those before `head` are forgotten. */
+  times: Array<number> = []
   private readonly limit: number
   private readonly period: number
-  private times: Array<number> = []
   private head = 0
 
   constructor(limit: number, period: number) {
