@@ -59,7 +59,21 @@ export abstract class MessageLoop extends Effectable.Class<never, unknown> imple
 
   /** The loop, to be run by the process once its init is done; ends only with the process. */
   guarded(): Effect.Effect<never, unknown> {
-    return Effect.catchCause(this, (cause) => this.crashed(cause))
+    return this.guard(this)
+  }
+
+  private guard(work: Effect.Effect<never, unknown>): Effect.Effect<never, unknown> {
+    return Effect.catchCause(work, (cause) => this.crashed(cause))
+  }
+
+  /** Waits for letters without a fiber: one is made when a handler leaves something unfinished. */
+  park(): void {
+    this.process.waiter = this
+    if (this.process.firstLetter !== undefined || this.next !== undefined) this.process.awaken()
+  }
+
+  recover(error: unknown): Effect.Effect<never, unknown> {
+    return this.guard(Exit.die(error))
   }
 
   /** Ends the process after this letter; `farewell` runs between terminate and the end. */
@@ -81,23 +95,21 @@ export abstract class MessageLoop extends Effectable.Class<never, unknown> imple
     if (work !== undefined) return work
     this.process.waiter = this
     if (this.hasWork()) this.process.awaken()
-    return currentFiber().yieldWith(this.unpark)
+    return currentFiber().yieldWith(() => {
+      this.process.waiter = undefined
+    })
   }
 
   wake(process: ProcessImpl): void {
     process.queued = true
     const work = this.pump()
     process.queued = false
-    if (work !== undefined) process.fiber?.evaluate(work)
+    if (work !== undefined) process.execute(process.fiber === undefined ? this.guard(work) : work)
     else if (process.pending !== undefined || this.hasWork()) process.awaken()
   }
 
   private hasWork(): boolean {
     return this.next !== undefined || (this.process.firstLetter !== undefined && !this.suspended)
-  }
-
-  private readonly unpark = (): void => {
-    this.process.waiter = undefined
   }
 
   private pump(): Effect.Effect<never, unknown> | undefined {
@@ -150,17 +162,30 @@ export abstract class MessageLoop extends Effectable.Class<never, unknown> imple
   }
 
   private crashed(cause: Cause.Cause<unknown>): Effect.Effect<never, unknown> {
-    return this.terminating ? Effect.failCause(cause) : this.ending(ExitReason.fromCause(cause))
+    return this.terminating ? Effect.failCause(cause) : (this.ending(ExitReason.fromCause(cause)) ?? Exit.die(cause))
   }
 
-  private ending(reason: ExitReason.ExitReason): Effect.Effect<never, unknown> {
+  private ending(reason: ExitReason.ExitReason): Effect.Effect<never, unknown> | undefined {
     this.terminating = true
-    return Effect.flatMap(
-      Effect.suspend(() => this.terminate(reason) ?? Exit.void),
-      () => {
+    if (this.process.fiber === undefined) {
+      const work = this.terminate(reason)
+      if (work === undefined) {
         this.farewell?.()
-        return Exit.die(new ExitReason.ExitDefect(reason))
+        this.process.end(reason)
+        return undefined
       }
+      return this.leaving(work, reason)
+    }
+    return this.leaving(
+      Effect.suspend(() => this.terminate(reason) ?? Exit.void),
+      reason
     )
+  }
+
+  private leaving(work: Effect.Effect<unknown, unknown>, reason: ExitReason.ExitReason): Effect.Effect<never, unknown> {
+    return Effect.flatMap(work, () => {
+      this.farewell?.()
+      return Exit.die(new ExitReason.ExitDefect(reason))
+    })
   }
 }

@@ -70,12 +70,18 @@ export abstract class Watcher extends Timer {
 /** Called when the process has its turn and is waiting for messages. */
 export interface Waiter {
   wake(process: ProcessImpl): void
+  /** Goes on after a callback threw, for a process that has no fiber yet. */
+  recover?(error: unknown): Effect.Effect<unknown, unknown>
 }
 
 /** Takes back a name given outside the system's own table. */
 export type Unregister = () => void
 
-export type Body = (process: ProcessImpl) => Effect.Effect<unknown, unknown>
+/**
+ * What a process does. A behaviour that has nothing unfinished to do answers `undefined` and leaves a {@link Waiter}: it gets
+ * its fiber when it first needs one.
+ */
+export type Body = (process: ProcessImpl) => Effect.Effect<unknown, unknown> | undefined
 
 export interface ProcessOptions {
   readonly system: SystemImpl
@@ -98,7 +104,7 @@ export class ProcessImpl implements Runnable {
   parent: ProcessImpl | undefined
   context: Context.Context<never>
   body: Body | undefined
-  scope: Scope.Closeable
+  private ownScope: Scope.Closeable | undefined = undefined
   fiber: Parkable | undefined = undefined
   waiter: Waiter | undefined = undefined
   firstLetter: Letter | undefined = undefined
@@ -137,11 +143,16 @@ export class ProcessImpl implements Runnable {
     this.label = options.label
     this.parent = options.parent
     this.body = options.body
-    this.scope = Scope.makeUnsafe()
-    this.context = Context.add(Context.add(options.context, Scope.Scope, this.scope), Self, this)
+    this.context = options.context
     this.startedAt = Context.get(options.context, Clock.Clock).currentTimeMillisUnsafe()
     options.system.processes.add(this)
     for (const observer of options.system.observers) observer.onStart?.(this)
+  }
+
+  /** Closed when the process ends, whatever the reason. */
+  get scope(): Scope.Closeable {
+    if (this.ownScope === undefined) this.ownScope = Scope.makeUnsafe()
+    return this.ownScope
   }
 
   get alive(): boolean {
@@ -209,13 +220,36 @@ export class ProcessImpl implements Runnable {
   }
 
   crash(error: unknown): void {
-    this.fiber?.evaluate(Exit.die(error))
+    this.queued = false
+    if (this.fiber !== undefined) this.fiber.evaluate(Exit.die(error))
+    else if (this.reason === undefined) this.launch(this.waiter?.recover?.(error) ?? Exit.die(error))
   }
 
   private begin(body: Body): void {
     this.body = undefined
-    const fiber = Effect.runForkWith(this.context)(Effect.onExit(new Begin(this, body), (exit) => this.finalize(exit)))
+    const effect = body(this)
+    if (effect !== undefined) this.launch(effect)
+  }
+
+  /** Goes on with `effect` in the process's fiber, which is made if there is none yet. */
+  execute(effect: Effect.Effect<unknown, unknown>): void {
+    if (this.fiber === undefined) this.launch(effect)
+    else this.fiber.evaluate(effect)
+  }
+
+  private launch(effect: Effect.Effect<unknown, unknown>): void {
+    this.waiter = undefined
+    this.context = Context.add(Context.add(this.context, Scope.Scope, this.scope), Self, this)
+    const fiber = Effect.runForkWith(this.context)(
+      Effect.onExit(new Begin(this, effect), (exit) => this.finalize(exit))
+    )
     fiber.addObserver((exit) => this.finish(exit))
+  }
+
+  /** Ends a process that has no fiber. */
+  end(reason: ExitReason.ExitReason): void {
+    this.ended = reason
+    this.finish(unit)
   }
 
   private finalize(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
@@ -328,18 +362,18 @@ export class ProcessImpl implements Runnable {
 }
 Object.defineProperty(ProcessImpl.prototype, Pid.TypeId, { value: { _Protocol: identity } })
 
-/** The first step of a process: remembers the fiber, then runs the body. */
+/** The first step of a process's fiber: makes itself known. */
 class Begin extends Effectable.Class<unknown, unknown> {
   readonly process: ProcessImpl
-  readonly body: Body
-  constructor(process: ProcessImpl, body: Body) {
+  readonly effect: Effect.Effect<unknown, unknown>
+  constructor(process: ProcessImpl, effect: Effect.Effect<unknown, unknown>) {
     super()
     this.process = process
-    this.body = body
+    this.effect = effect
   }
   asEffect() {
     this.process.fiber = currentFiber()
-    return this.body(this.process)
+    return this.effect
   }
 }
 

@@ -113,7 +113,8 @@ export class ServerLoop extends MessageLoop {
   protected terminate(reason: ExitReason.ExitReason): Work {
     this.timeout?.cancel()
     const result = this.module.terminate?.(reason, this.state)
-    return Effect.isEffect(result) ? (result as Effect.Effect<unknown, unknown>) : undefined
+    if (!Effect.isEffect(result) || (Exit.isExit(result) && result._tag === "Success")) return undefined
+    return result as Effect.Effect<unknown, unknown>
   }
 
   private settle(result: unknown, from: PendingCall | undefined): Work {
@@ -167,13 +168,12 @@ export class ServerLoop extends MessageLoop {
           : this.settle(handler(value, this.state), undefined)
       }
     }
-    const fiber = this.process.fiber
-    if (next.timeout !== undefined && fiber !== undefined) {
+    if (next.timeout !== undefined) {
       this.timeout = new FunctionTimer(() => {
         this.timeout = undefined
         if (this.process.firstLetter === undefined) this.process.deliver(new Message(timeoutMessage))
       })
-      this.process.system.addTimer(fiber, this.timeout, next.timeout)
+      this.process.system.addTimer(this.process, this.timeout, next.timeout)
     }
   }
 
@@ -193,14 +193,16 @@ export class UnknownMessage extends Error {
 /** A server's body: init, then the loop. `initialize` returns an {@link InitOutcome} or an Effect of one. */
 export const serve =
   (initialize: () => unknown, module: ServerModule, isDeclared: IsDeclared) =>
-  (process: ProcessImpl, init: Init): Effect.Effect<unknown, unknown> => {
-    const proceed = (value: unknown): Effect.Effect<unknown, unknown> => {
+  (process: ProcessImpl, init: Init): Effect.Effect<unknown, unknown> | undefined => {
+    const proceed = (value: unknown): Effect.Effect<unknown, unknown> | undefined => {
       if (!(value instanceof InitOutcome)) return Exit.die(new ExitReason.ExitDefect(ExitReason.badReturn(value)))
       switch (value._tag) {
         case "Ok": {
           const loop = new ServerLoop(process, module, isDeclared, value)
           init.done()
-          return loop.guarded()
+          if (process.fiber !== undefined) return loop.guarded()
+          loop.park()
+          return undefined
         }
         case "Ignore":
           init.ignore()
@@ -211,6 +213,6 @@ export const serve =
     }
     const result = initialize()
     return Effect.isEffect(result) && !(Exit.isExit(result) && result._tag === "Success")
-      ? Effect.flatMap(result as Effect.Effect<unknown, unknown>, proceed)
+      ? Effect.flatMap(result as Effect.Effect<unknown, unknown>, (value) => proceed(value) ?? Exit.void)
       : proceed(Exit.isExit(result) && result._tag === "Success" ? result.value : result)
   }

@@ -338,13 +338,12 @@ export class StatemLoop extends MessageLoop {
     if (action.time === Number.POSITIVE_INFINITY) return
     const running = new Running(event)
     this.timers.set(key, running)
-    const fiber = this.process.fiber
-    if (action.time === "update" || action.time <= 0 || fiber === undefined) {
+    if (action.time === "update" || action.time <= 0) {
       this.zero.push(key)
       return
     }
     running.timer = new FunctionTimer(() => this.process.deliver(new Fired(key, running)))
-    this.process.system.addTimer(fiber, running.timer, action.time)
+    this.process.system.addTimer(this.process, running.timer, action.time)
   }
 
   private cancel(key: string): void {

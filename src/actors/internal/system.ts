@@ -25,6 +25,10 @@ export interface SystemObserver {
   readonly onRestart?: (supervisor: ProcessImpl, previous: ProcessImpl, process: ProcessImpl) => void
 }
 
+interface Owner {
+  readonly context: Context.Context<never>
+}
+
 /** Turns taken before the event loop gets its own. */
 const turnsPerDrain = 2048
 
@@ -82,12 +86,12 @@ export class SystemImpl {
     if (!this.scheduled) this.schedule()
   }
 
-  timers(fiber: Fiber.Fiber<unknown, unknown>): Timers {
-    const clock = fiber.getRef(Clock.Clock)
+  timers({ context }: Owner): Timers {
+    const clock = Context.get(context, Clock.Clock)
     if (clock === this.lastClock && this.lastTimers !== undefined) return this.lastTimers
     let timers = this.timersByClock.get(clock)
     if (timers === undefined) {
-      timers = new Timers(clock, Context.make(Scheduler.Scheduler, fiber.cache.scheduler))
+      timers = new Timers(clock, Context.make(Scheduler.Scheduler, Context.get(context, Scheduler.Scheduler)))
       this.timersByClock.set(clock, timers)
     }
     this.lastClock = clock
@@ -95,8 +99,9 @@ export class SystemImpl {
     return timers
   }
 
-  addTimer(fiber: Fiber.Fiber<unknown, unknown>, timer: Timer, millis: number): void {
-    const timers = this.timers(fiber)
+  /** Fires `timer` after `millis` on the Clock of `owner`, a fiber or a process. */
+  addTimer(owner: Owner, timer: Timer, millis: number): void {
+    const timers = this.timers(owner)
     timers.add(timer, millis)
     // Otherwise the drain that is under way, or about to be, does it.
     if (!this.scheduled) timers.settle()
