@@ -18,6 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { makeFolder } from "./internal/makeFolder.ts"
 import { isDead, keptFile, ownerFile, thisOwner } from "./internal/runOwner.ts"
 
 /** No folder can be made for the run, or it is not safe to use the one that is there. */
@@ -89,7 +90,7 @@ export const make: (
     kept: keep,
     folder: (name) =>
       attempt(Path.join(path, shortName(name)), (folder) => {
-        Fs.mkdirSync(folder, { mode: 0o700, recursive: true })
+        makeFolder(folder)
         return folder
       })
   }
@@ -118,7 +119,7 @@ const usableBase = (candidates: ReadonlyArray<string>): Effect.Effect<string, Ru
   const [first = "/tmp", ...others] = candidates
   const checked = attempt(first, (path) => {
     if (Buffer.byteLength(path) > longestBase) throw new Error(`its path is longer than ${longestBase} bytes`)
-    Fs.mkdirSync(path, { mode: 0o700, recursive: true })
+    makeFolder(path)
     const stat = Fs.lstatSync(path)
     // Anyone may make a folder in /tmp: one of another user's, or a link to somewhere else, is a trap.
     if (!stat.isDirectory()) throw new Error("it is not a folder")

@@ -76,10 +76,10 @@ describe("a run's folder", () => {
       const folder = yield* temporary
       Fs.writeFileSync(Path.join(folder, "file"), "")
       Fs.symlinkSync(Os.tmpdir(), Path.join(folder, "link"))
-      for (const name of ["file", "link"]) {
-        const error = yield* Effect.flip(Effect.scoped(RunDirectory.make({ base: Path.join(folder, name) })))
+      for (const base of [Path.join(folder, "file"), Path.join(folder, "link"), "/proc/nonexistent/vmtest"]) {
+        const error = yield* Effect.flip(Effect.scoped(RunDirectory.make({ base })))
         assert.strictEqual(error._tag, "RunDirectoryError")
-        assert.include(error.message, name)
+        assert.include(error.message, base)
       }
     })
   )

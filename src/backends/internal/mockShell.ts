@@ -4,7 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
-import type { CommandEvent, CommandResult, ExecuteOptions, GuestProcess, ShellService } from "../../transport/Shell.ts"
+import type { BytesResult, CommandEvent, ExecuteOptions, GuestProcess, ShellService } from "../../transport/Shell.ts"
 import type { ShellError } from "../../transport/ShellError.ts"
 import { CommandTimeout, ShellLost } from "../../transport/ShellError.ts"
 import type { Answer, Guest, MockMachine, Reply } from "../Mock.ts"
@@ -84,7 +84,7 @@ export const shellOf = (parts: Parts): ShellService => {
   const bytes = (command: string, options?: ExecuteOptions) =>
     Effect.map(
       run(command, options),
-      ({ exitCode = 0, stderr = "", stdout = "" }): CommandResult<Uint8Array> => ({
+      ({ exitCode = 0, stderr = "", stdout = "" }): BytesResult => ({
         exitCode,
         stdout: encoder.encode(stdout),
         stderr: encoder.encode(stderr)
@@ -103,7 +103,7 @@ export const shellOf = (parts: Parts): ShellService => {
   }
 }
 
-const events = ({ exitCode, stderr, stdout }: CommandResult<Uint8Array>): ReadonlyArray<CommandEvent> => [
+const events = ({ exitCode, stderr, stdout }: BytesResult): ReadonlyArray<CommandEvent> => [
   ...(stdout.length > 0 ? [{ _tag: "Stdout" as const, bytes: stdout }] : []),
   ...(stderr.length > 0 ? [{ _tag: "Stderr" as const, bytes: stderr }] : []),
   { _tag: "Exit", exitCode }
@@ -112,9 +112,9 @@ const events = ({ exitCode, stderr, stdout }: CommandResult<Uint8Array>): Readon
 const signals = { HUP: 1, INT: 2, QUIT: 3, KILL: 9, USR1: 10, USR2: 12, TERM: 15 } as const
 
 /** A signal that ends processes ends it; the others do nothing. Its input goes nowhere. */
-const spawn = (run: Effect.Effect<CommandResult<Uint8Array>, ShellError>, command: string) =>
+const spawn = (run: Effect.Effect<BytesResult, ShellError>, command: string) =>
   Effect.gen(function* () {
-    const result = yield* Deferred.make<CommandResult<Uint8Array>, ShellError>()
+    const result = yield* Deferred.make<BytesResult, ShellError>()
     const none = new Uint8Array()
     yield* Effect.forkScoped(Deferred.completeWith(result, run), { startImmediately: true })
     const output = (stream: "stdout" | "stderr") =>

@@ -47,7 +47,7 @@ export const recall = (folder: string, key: string): Effect.Effect<Option.Option
 export const remember = (folder: string, memory: Memory): Effect.Effect<void> =>
   Effect.try(() => {
     const temporary = `${fileIn(folder)}.${process.pid}`
-    Fs.mkdirSync(folder, { recursive: true })
+    if (!Fs.existsSync(folder)) Fs.mkdirSync(folder, { mode: 0o700 })
     Fs.writeFileSync(temporary, JSON.stringify(memory))
     Fs.renameSync(temporary, fileIn(folder))
   }).pipe(Effect.ignore)

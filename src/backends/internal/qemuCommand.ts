@@ -27,8 +27,11 @@ export interface Plan {
   readonly extra: ReadonlyArray<string>
 }
 
-/** The bootstrap port and thirty for commands. Port 0 of a bus is reserved for consoles, hence one more on the bus. */
-export const portCount = 31
+/**
+ * The bootstrap port and those for commands. A bus has at most 31: with more, virtio_pci runs out of queues and the guest
+ * sees none of them. Port 0 is reserved for a console.
+ */
+export const portCount = 30
 
 /** Every PCI device has a slot of its own on the root bus: 32, less the chipset's, the disk, rng, serial and eth0. */
 export const maximumNetworks = 24

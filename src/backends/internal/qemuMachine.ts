@@ -4,11 +4,11 @@ import * as Path from "node:path"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { HostProcess as Process } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
-import type { QmpService } from "../../transport/Qmp.ts"
-import * as Qmp from "../../transport/Qmp.ts"
+import { QmpError, type QmpService } from "../../transport/Qmp.ts"
 import * as Shell from "../../transport/Shell.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
 import type { Console, Hypervisor, MachineExit, MachineShape } from "../Backend.ts"
@@ -16,6 +16,7 @@ import type { BackendError } from "../BackendError.ts"
 import { StartFailed } from "../BackendError.ts"
 import type { ConsoleLog } from "./consoleLog.ts"
 import * as consoleLog from "./consoleLog.ts"
+import { make as connectControl } from "./control.ts"
 import { cardId, command, type Sockets, socketsIn } from "./qemuCommand.ts"
 
 export interface Settings {
@@ -63,22 +64,26 @@ export const start: (shape: MachineShape, settings: Settings) => Effect.Effect<H
       .make(stdout, Path.join(shape.directory, "console.log"))
       .pipe(Effect.mapError((reason) => failed(`the console's log cannot be written: ${reason}`)))
     const exited = yield* watchExit(process, log, stderrFile)
-    const control = yield* Qmp.make({ machine: shape.name, socket: sockets.qmp }).pipe(
+    const control = yield* connectControl(
+      {
+        machine: shape.name,
+        socket: sockets.qmp,
+        retry: Schedule.spaced("5 millis"),
+        connectTimeout: Duration.times(controlTimeout, settings.timeScale)
+      },
+      Deferred.await(exited)
+    ).pipe(
       Effect.mapError((error) => failed(error.message)),
-      Effect.timeoutOrElse({
-        duration: Duration.times(controlTimeout, settings.timeScale),
-        orElse: () => Effect.fail(failed("its control channel does not answer"))
-      }),
       Effect.raceFirst(
-        Effect.flatMap(Deferred.await(exited), (exit) =>
-          Effect.fail(
-            failed(`it ended with ${HostProcess.describeStatus({ ...exit, signal: process.status()?.signal })}`)
-          )
+        Effect.flatMap(Deferred.await(exited), () =>
+          Effect.fail(failed(`it ended with ${HostProcess.describeStatus(process.status() ?? unknown)}`))
         )
       )
     )
     return hypervisor({ shape, settings, sockets, process, log, exited, control })
   })
+
+const unknown = { exitCode: undefined, signal: undefined }
 
 /** QEMU removes its own only when it ends in peace. */
 const removeSockets = ({ ports, qmp }: Sockets) =>
@@ -126,7 +131,7 @@ const hypervisor = ({ control, exited, log, process, settings, shape, sockets }:
         .pipe(
           Effect.mapError(
             ({ reason }) =>
-              new Qmp.QmpError({ machine: shape.name, command: "console", class: "ConsoleClosed", desc: reason })
+              new QmpError({ machine: shape.name, command: "console", class: "ConsoleClosed", desc: reason })
           )
         )
   }

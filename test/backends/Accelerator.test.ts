@@ -1,0 +1,133 @@
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Accelerator from "../../src/backends/Accelerator.ts"
+import * as probe from "../../src/backends/internal/probe.ts"
+
+const temporary = Effect.acquireRelease(
+  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-test-"))),
+  (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true }))
+)
+
+/** A program that stands for QEMU. */
+const pretend = (script: string) =>
+  Effect.map(temporary, (folder) => {
+    const path = Path.join(folder, "qemu-system-x86_64")
+    Fs.writeFileSync(path, `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+    return path
+  })
+
+/** Puts a program first on the PATH while an effect runs. */
+const onPath = <A, E, R>(program: string, effect: Effect.Effect<A, E, R>) => {
+  const before = process.env.PATH
+  return Effect.acquireUseRelease(
+    Effect.sync(() => {
+      process.env.PATH = `${Path.dirname(program)}:${before}`
+    }),
+    () => effect,
+    () =>
+      Effect.sync(() => {
+        process.env.PATH = before
+      })
+  )
+}
+
+const accel = (value: string) =>
+  Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ VMTEST_ACCEL: value })))
+
+describe("the probe", () => {
+  it("is a valid option ROM", () => {
+    const rom = probe.optionRom()
+    assert.strictEqual(rom.length, 512)
+    assert.strictEqual(rom.readUInt16LE(0), 0xaa55)
+    assert.strictEqual(rom.reduce((sum, byte) => sum + byte, 0) % 256, 0)
+  })
+
+  it.live("believes in KVM when a guest ran", () =>
+    Effect.gen(function* () {
+      const verdict = yield* probe.runGuest(yield* pretend("exit 33"))
+      assert.strictEqual(verdict.name, "kvm")
+    })
+  )
+
+  it.live("does not when QEMU gives up, and says what QEMU said", () =>
+    Effect.gen(function* () {
+      const verdict = yield* probe.runGuest(yield* pretend("echo 'failed to set MSR' >&2; kill -ABRT $$"))
+      assert.strictEqual(verdict.name, "tcg")
+      assert.include(verdict.reason, "signal SIGABRT: failed to set MSR")
+    })
+  )
+
+  it.live("gives a guest that never runs two seconds", () =>
+    Effect.gen(function* () {
+      const program = yield* pretend("exec sleep 60")
+      const [elapsed, verdict] = yield* Effect.timed(probe.runGuest(program))
+      assert.deepStrictEqual(verdict, { name: "tcg", reason: "/dev/kvm opens but a guest never ran" })
+      assert.isBelow(Duration.toMillis(elapsed), 3000)
+    })
+  )
+})
+
+describe("what is found", () => {
+  it.live("is remembered until QEMU changes", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporary
+      const calls = Path.join(folder, "calls")
+      const program = yield* pretend(
+        `echo "$*" >> ${calls}; case "$*" in --version) echo "QEMU emulator version 9.1.2 (Debian)";; *) exit 33;; esac`
+      )
+      const detect = onPath(program, Accelerator.detect({ folder }))
+      const first = yield* detect
+      assert.deepStrictEqual(first.qemu, { path: program, version: "9.1.2" })
+      const called = Fs.readFileSync(calls, "utf8")
+      const second = yield* detect
+      assert.strictEqual(second.accelerator.name, first.accelerator.name)
+      assert.strictEqual(Fs.readFileSync(calls, "utf8"), called)
+      Fs.appendFileSync(program, "# upgraded\n")
+      yield* detect
+      assert.isAbove(Fs.readFileSync(calls, "utf8").length, called.length)
+    })
+  )
+
+  it.live("survives a memory that is damaged, and a folder that cannot be written", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporary
+      const program = yield* pretend(`case "$*" in --version) echo "QEMU emulator version 8.2.0";; *) exit 33;; esac`)
+      Fs.writeFileSync(Path.join(folder, "accelerator.json"), '{"key":')
+      for (const place of [folder, "/proc/nonexistent"]) {
+        const { qemu } = yield* onPath(program, Accelerator.detect({ folder: place }))
+        assert.strictEqual(qemu.version, "8.2.0")
+      }
+    })
+  )
+
+  it.live("is overruled by VMTEST_ACCEL", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporary
+      const program = yield* pretend("echo QEMU emulator version 8.2.0")
+      for (const name of ["tcg", "kvm"] as const) {
+        const { accelerator } = yield* onPath(program, Accelerator.detect({ folder })).pipe(accel(name))
+        assert.deepStrictEqual(accelerator, { name, reason: `VMTEST_ACCEL=${name}`, source: "environment" })
+      }
+      const error = yield* Effect.flip(onPath(program, Accelerator.detect({ folder })).pipe(accel("hvf")))
+      assert.include(error.message, `VMTEST_ACCEL is "hvf"`)
+    })
+  )
+
+  it.live("is an error for a QEMU that is too old or says nothing", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporary
+      for (const [says, wanted] of [
+        ["echo QEMU emulator version 4.2.1", "is version 4.2; vmtest needs 6.0"],
+        ["echo hello", "does not say its version: hello"]
+      ] as const) {
+        const error = yield* Effect.flip(onPath(yield* pretend(says), Accelerator.detect({ folder })))
+        assert.include(error.message, wanted)
+      }
+    })
+  )
+})
