@@ -25,7 +25,23 @@ export const basePackages: ReadonlyArray<string> = [
 ]
 
 /** What apt is told to install for a base; on top of nothing. */
-const everything = ["install", "?essential", "?priority(required)", "apt", ...basePackages]
+const everything = (suite: string): ReadonlyArray<string> => [
+  ...["install", "?essential", "?priority(required)", "apt", ...basePackages],
+  ...(suite === converts ? ["usr-is-merged", "usrmerge-"] : [])
+]
+
+/**
+ * The one suite whose essential packages ask for `usrmerge`, which converts old systems and brings all of Perl, or for
+ * `usr-is-merged`, which only looks. A tree that is merged from the start needs no more than the second.
+ */
+const converts = "bookworm"
+
+const pin = "/etc/apt/preferences.d/vmtest"
+
+const merged = `
+for name in bin sbin lib lib32 lib64 libx32; do mkdir -p "$1/usr/$name"; ln -s "usr/$name" "$1/$name"; done
+mkdir -p "$1/etc/apt/preferences.d"
+printf 'Package: usrmerge\\nPin: release *\\nPin-Priority: -1\\n' >"$1${pin}"`
 
 /** Names of a base's files. */
 export const files = { tarball: "base.tar", kernel: "kernel", initrd: "initrd", status: "status" } as const
@@ -104,7 +120,7 @@ const build = Effect.fnUntraced(function* (
   key: string
 ) {
   const work = yield* Scratch.folder(building, store)
-  const resolved = yield* Apt.simulate(building, apt, everything)
+  const resolved = yield* Apt.simulate(building, apt, everything(apt.suite))
   yield* Apt.download(building, apt, resolved)
   const kernel = yield* Kernel.unpack(building, apt, which, work)
   const modules = yield* Kernel.selectModules(building, kernel, plan.modules, work)
@@ -151,8 +167,9 @@ const build = Effect.fnUntraced(function* (
     variant: "minbase",
     include: basePackages,
     skip: [],
-    before: [],
+    before: apt.suite === converts ? [merged] : [],
     after: [
+      `rm -f "$1${pin}"`,
       `tar-in ${modulesTar} /usr/lib`,
       `tar-in ${guestTar} /`,
       inside(script),

@@ -188,11 +188,13 @@ ${shellLoop("bash --norc --noprofile", "$port")}
 const shellUnit = `[Unit]
 Description=vmtest: root shell for the test driver
 DefaultDependencies=no
-After=basic.target
+# Files and kernel settings are in place by then. systemd answers, and orders what is asked of it by itself.
+After=systemd-tmpfiles-setup.service systemd-sysctl.service
 Before=shutdown.target
 Conflicts=shutdown.target
 
 [Service]
+Type=exec
 ExecStart=/usr/lib/vmtest/shell
 Restart=always
 RestartSec=0
@@ -205,8 +207,8 @@ OOMScoreAdjust=-1000
 OOMPolicy=continue
 `
 
-/** Started after the driver's shell, which so comes a second earlier. */
-const late = ["systemd-logind", "systemd-user-sessions", "getty@"]
+/** Started after the driver's shell, which so comes two seconds earlier under emulation. */
+const late = ["systemd-udevd", "systemd-udev-trigger", "systemd-logind", "systemd-user-sessions", "getty@"]
 
 const afterShell = "[Unit]\nAfter=vmtest-shell.service\n"
 
@@ -225,7 +227,7 @@ ExecStart=-udevadm trigger --action=add ${["block", "net", "input", "misc", "rtc
 export const debianFiles: Readonly<Record<string, string>> = {
   "/usr/lib/vmtest/shell": debianShell,
   "/usr/lib/systemd/system/vmtest-shell.service": shellUnit,
-  "/etc/systemd/system/systemd-udev-trigger.service.d/vmtest.conf": trigger,
+  "/etc/systemd/system/systemd-udev-trigger.service.d/vmtest-subsystems.conf": trigger,
   ...Object.fromEntries(late.map((unit) => [`/etc/systemd/system/${unit}.service.d/vmtest.conf`, afterShell])),
   "/etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
   // No name server: a name that is not in /etc/hosts fails at once and not after a timeout.
@@ -236,7 +238,7 @@ export const executable: ReadonlySet<string> = new Set(["/usr/lib/vmtest/shell"]
 
 /** Started by nothing, not even by hand: consoles that belong to the driver, and upkeep that a guest of minutes never needs. */
 const masked = [
-  ...["serial-getty@hvc0.service", "serial-getty@ttyS0.service"],
+  ...["serial-getty@hvc0.service", "serial-getty@ttyS0.service", "modprobe@drm.service"],
   ...["e2scrub_reap.service", "e2scrub_all.timer", "apt-daily.timer", "apt-daily-upgrade.timer", "man-db.timer"],
   ...["dpkg-db-backup.timer", "fstrim.timer", "logrotate.timer", "systemd-pstore.service", "systemd-firstboot.service"]
 ]
@@ -256,7 +258,14 @@ const unwanted = [
   ...["systemd-journal-flush.service", "systemd-journal-catalog-update.service", "systemd-update-done.service"],
   ...["systemd-machine-id-commit.service", "systemd-boot-system-token.service", "systemd-hwdb-update.service"],
   ...["systemd-repart.service", "systemd-pcrphase.service", "systemd-pcrphase-sysinit.service"],
-  ...["cryptsetup.target", "integritysetup.target", "veritysetup.target", "systemd-binfmt.service"],
+  // The root is an overlay, mounted read-write by the initramfs.
+  ...[
+    "systemd-remount-fs.service",
+    "cryptsetup.target",
+    "integritysetup.target",
+    "veritysetup.target",
+    "systemd-binfmt.service"
+  ],
   ...["systemd-ask-password-console.path", "systemd-ask-password-wall.path", "systemd-initctl.socket"],
   "systemd-journald-audit.socket"
 ]

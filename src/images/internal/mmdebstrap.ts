@@ -74,10 +74,7 @@ export const run = Effect.fnUntraced(function* (building: Building, options: Run
     args: command.slice(1),
     env: { TMPDIR: yield* treeFolder(building, work) },
     stdin: { text: apt.sources },
-    onLine: (line) => {
-      const interesting = /^(Setting up (\S+)|I: ((?:extracting|installing|downloading|creating).*))/.exec(line)
-      return interesting === null ? Effect.void : building.progress(step, interesting[2] ?? interesting[3])
-    }
+    onLine: yield* counter(building, step, options.archives.length)
   })
   if (said.exitCode === 0) return
   if (/unable to pick chroot mode automatically|subuid|unprivileged user namespaces/i.test(said.stderr)) {
@@ -86,6 +83,20 @@ export const run = Effect.fnUntraced(function* (building: Building, options: Run
     return yield* failure(building, step, reason, said.stderr, work)
   }
   return yield* failure(building, step, `mmdebstrap ended with ${said.status}`, relevant(said.stderr), work)
+})
+
+/** Tells every few seconds how many packages are set up. */
+const counter = Effect.fnUntraced(function* (building: Building, step: string, total: number) {
+  let count = 0
+  let told = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+  return Effect.fnUntraced(function* (line: string) {
+    if (!line.startsWith("Setting up ")) return
+    count++
+    const now = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+    if (now - told < 3000) return
+    told = now
+    yield* building.progress(step, `${count} of ${total} packages set up`)
+  })
 })
 
 /** What went wrong comes first in the flood: errors and, without any, the end of it. */
