@@ -1,4 +1,5 @@
 /** The processes of one boot; `MachineTree` supervises them. */
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -31,7 +32,12 @@ export const hypervisor = (boot: Boot, { backend, shape }: Environment) =>
     )
     yield* boot.end(yield* started.exited)
     return yield* stop
-  })
+  }).pipe(
+    // A defect of the backend is news; that this process was told to end is not.
+    Effect.tapCause((cause) =>
+      Cause.hasDies(cause) ? boot.fail(`its hypervisor's process crashed: ${Cause.pretty(cause)}`, "") : Effect.void
+    )
+  )
 
 const Reset = Schema.Struct({ event: Schema.Literal("RESET"), data: Schema.Struct({ guest: Schema.Boolean }) })
 const isReset = Schema.is(Reset)
