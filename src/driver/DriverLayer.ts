@@ -83,14 +83,20 @@ export const layer = (options: DriverOptions = {}): Layer.Layer<Driver, HostErro
 /** Why a machine's layer cannot be built. */
 export type MachineLayerError = InvalidMachine | ImageUnavailable | Machines.Unavailable
 
+/** What {@link Machine} makes: a service whose value is the machine, and the layer that declares it. */
+export interface MachineClass<Self, Name extends string>
+  extends Context.ServiceClass<Self, `vmtest/driver/DriverLayer/${Name}`, Machines.Machine> {
+  readonly layer: Layer.Layer<Self, MachineLayerError, Driver>
+}
+
 /**
  * Makes a service of a machine: a class whose value in an Effect is the machine, with a `layer` that declares it to the driver and waits until
  * it is ready.
  */
 export const Machine =
   <Self>() =>
-  <const Name extends string>(name: Name, options: MachineOptions) => {
-    const tag = Context.Service<Self, Machines.Machine>()(`vmtest/driver/DriverLayer/${name}`)
+  <const Name extends string>(name: Name, options: MachineOptions): MachineClass<Self, Name> => {
+    const tag = Context.Service<Self, Machines.Machine>()(`vmtest/driver/DriverLayer/${name}` as const)
     return class extends tag {
       static readonly layer: Layer.Layer<Self, MachineLayerError, Driver> = Layer.effect(
         tag,
