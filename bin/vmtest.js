@@ -15,6 +15,10 @@
   } else {
     // Until the library has loaded and cleans up itself, there is nothing to clean up.
     for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(130))
-    import("../dist/cli/vmtest.js")
+    import("../dist/cli/vmtest.js").catch((error) => {
+      if (error.code !== "ERR_MODULE_NOT_FOUND" || !String(error.url).endsWith("/dist/cli/vmtest.js")) throw error
+      process.stderr.write("vmtest is not built in this checkout: npm run setup\n")
+      process.exitCode = 2
+    })
   }
 })()
