@@ -51,13 +51,17 @@ export const boot = Effect.fnUntraced(function* (options: GuestOptions) {
             ...["-drive", `if=none,id=root,read-only=on,format=raw,file=${image.root}`],
             ...["-device", "virtio-blk-pci,drive=root"]
           ]),
-      ...["-device", "virtio-serial-pci,id=ports,max_ports=32"],
+      // Few ports on a bus: the control queue of a bus has 32 places, and QEMU drops what does not fit.
+      ...[0, 1, 2].flatMap((bus) => ["-device", `virtio-serial-pci,id=ports${bus},max_ports=17`]),
       ...ports.flatMap((path, i) => [
         ...socket(`port${i}`, path),
-        ...["-device", `virtserialport,bus=ports.0,nr=${i + 1},chardev=port${i},name=vmtest.${i}`]
+        ...[
+          "-device",
+          `virtserialport,bus=ports${Math.ceil(i / 15)}.0,nr=${(i % 15) + 1},chardev=port${i},name=vmtest.${i}`
+        ]
       ]),
       ...(options.console === true
-        ? [...socket("hvc", join(folder, "hvc0")), "-device", "virtconsole,bus=ports.0,chardev=hvc"]
+        ? [...socket("hvc", join(folder, "hvc0")), "-device", "virtconsole,bus=ports0.0,chardev=hvc"]
         : []),
       ...(options.vsock === undefined
         ? []

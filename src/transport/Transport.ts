@@ -23,7 +23,8 @@ export interface Lane {
 export interface TransportService {
   readonly machine: string
   readonly name: "virtio-port" | "vsock" | "virtconsole"
-  /** Whether the bootstrap shell can drop bytes, so that only short answers may cross it. */
+  /** Whether the bootstrap shell may be connected to again and again, each time saying its ready line. */
+  readonly reconnects: boolean
   readonly bootstrap: Effect.Effect<Connection, TransportError, Scope.Scope>
   /** How many lanes there can be, so how many commands can run at once. */
   readonly lanes: number

@@ -38,6 +38,7 @@ export const start = (number: number, nonce: string): string => {
 export const make = (options: { readonly machine: string; readonly channel: VirtioPorts }): TransportService => ({
   machine: options.machine,
   name: "virtio-port",
+  reconnects: true,
   bootstrap: Connection.connect({ machine: options.machine, socket: options.channel.bootstrap }),
   lanes: Math.floor(options.channel.ports.length / portsPerLane),
   lane: (number) => lane(options.machine, options.channel.ports, number),

@@ -22,6 +22,8 @@ export interface NoAnswer {
 
 /** The dialogue with one bootstrap shell. */
 export interface Admin {
+  /** Whether it ever said anything. */
+  readonly heard: () => boolean
   /** Waits until the shell answers, however often it must be asked. */
   readonly awake: Effect.Effect<void, TransportError>
   /** Types shell text; its answer is what the text left in `_vt_answer`. */
@@ -37,7 +39,9 @@ const longestLine = 64 * 1024
 export const make = (connection: Connection, onReady: () => void): Admin => {
   const waiting = new Map<string, Deferred.Deferred<string>>()
   let rest = ""
+  let heard = false
   connection.onData((chunk) => {
+    heard = true
     rest += chunk.toString("latin1")
     for (;;) {
       const end = rest.indexOf("\n")
@@ -63,6 +67,7 @@ export const make = (connection: Connection, onReady: () => void): Admin => {
     })
 
   return {
+    heard: () => heard,
     // No quotes and a line break first: a shell may see any part of the first lines, and must not be left in a quote.
     awake: expect((token, answer) =>
       connection

@@ -8,9 +8,10 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
 import type { BootProgress } from "../Shell.ts"
-import { ShellNotReady, type TransportError } from "../ShellError.ts"
+import { ShellNotReady } from "../ShellError.ts"
 import type { TransportService } from "../Transport.ts"
 import * as Admin from "./admin.ts"
 import { LaneEnd } from "./lane.ts"
@@ -129,23 +130,62 @@ export const make = Effect.fnUntraced(function* (
     return Effect.asVoid(Effect.forkIn(Effect.forever(life(current.started, current)), current.scope))
   })
 
-  /** Waits for the bootstrap shell, telling how the boot goes after 10 s and whenever as long again has gone by. */
-  const awake = Effect.fnUntraced(function* (admin: Admin.Admin) {
-    const begun = yield* Clock.currentTimeMillis
-    const progress = Effect.gen(function* () {
-      let pause = 10_000
-      for (;;) {
-        yield* Effect.sleep(pause)
-        pause = (yield* Clock.currentTimeMillis) - begun
-        yield* options.onProgress({ machine, waited: Duration.millis(pause), console: yield* consoleTail })
-      }
-    })
-    yield* Effect.raceFirst(admin.awake, progress).pipe(
+  /** Runs while the bootstrap shell is awaited: tells how the boot goes, and gives up in the end. */
+  const awaiting = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+    Effect.gen(function* () {
+      const begun = yield* Clock.currentTimeMillis
+      const progress = Effect.gen(function* () {
+        let pause = 10_000
+        for (;;) {
+          yield* Effect.sleep(pause)
+          // As long again as has gone by: at 10 s, 20 s, 40 s, …
+          pause = (yield* Clock.currentTimeMillis) - begun
+          yield* options.onProgress({ machine, waited: Duration.millis(pause), console: yield* consoleTail })
+        }
+      })
+      return yield* Effect.raceFirst(self, progress)
+    }).pipe(
       Effect.timeoutOrElse({
         duration: bootTimeout,
         orElse: () => Effect.flatMap(notReady("the bootstrap shell did not answer", bootTimeout), Effect.fail)
       })
     )
+
+  /**
+   * Connects to the bootstrap shell until it answers.
+   *
+   * A connection on which nothing at all is heard is made anew each second: with many ports on one bus QEMU can lose the
+   * message that tells the guest that the host is there (its control queue has 32 places, and what does not fit is
+   * dropped), and then the guest waits for ever. A shell that is there says its ready line at once.
+   */
+  const connect = Effect.gen(function* () {
+    for (;;) {
+      const scope = yield* Scope.make()
+      const attempt = Effect.gen(function* () {
+        const connection = yield* Scope.provide(transport.bootstrap, scope)
+        const link = { ready: Deferred.makeUnsafe<void>() }
+        const admin = Admin.make(connection, () => {
+          Deferred.doneUnsafe(link.ready, Effect.void)
+        })
+        const silence = Effect.sleep("1 second").pipe(Effect.repeat({ until: () => !admin.heard() }), Effect.as(false))
+        const answered = yield* Effect.raceAllFirst([
+          Effect.as(admin.awake, true),
+          transport.reconnects ? silence : Effect.never,
+          Effect.as(connection.closed, false)
+        ])
+        return answered ? { connection, admin, link } : undefined
+      })
+      const got = yield* attempt.pipe(
+        Effect.onExit((exit) =>
+          exit._tag === "Success" && exit.value !== undefined ? Effect.void : Scope.close(scope, Exit.void)
+        )
+      )
+      if (got !== undefined) {
+        yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
+        return got
+      }
+      yield* Effect.sleep("50 millis")
+    }
   })
 
   /** Looks at lanes that settle, and asks whether the workers of busy lanes live. */
@@ -189,18 +229,13 @@ export const make = Effect.fnUntraced(function* (
 
   /** Serves sessions on one connection to the bootstrap shell until it closes. */
   const serve = Effect.fnUntraced(function* (first: Deferred.Deferred<void, ShellNotReady>) {
-    const connection = yield* transport.bootstrap
+    const { admin, connection, link } = yield* awaiting(connect)
     gone = undefined
-    let ready = Deferred.makeUnsafe<void>()
-    const admin = Admin.make(connection, () => {
-      Deferred.doneUnsafe(ready, Effect.void)
-    })
-    const one = Effect.gen(function* () {
-      yield* awake(admin)
+    const oneSession = Effect.gen(function* () {
+      link.ready = Deferred.makeUnsafe<void>()
+      restart = Deferred.makeUnsafe<string>()
       const id = yield* nonce
       guest = yield* Admin.install(admin, id)
-      ready = Deferred.makeUnsafe<void>()
-      restart = Deferred.makeUnsafe<string>()
       const current: Session = { admin, scope: yield* Effect.scope, started: 0 }
       session = current
       yield* grow
@@ -209,42 +244,40 @@ export const make = Effect.fnUntraced(function* (
       for (;;) {
         const why = yield* Effect.raceFirst(
           Deferred.await(restart),
-          Effect.as(Deferred.await(ready), "the guest rebooted")
+          Effect.as(Deferred.await(link.ready), "the guest rebooted")
         )
-        if (Deferred.isDoneUnsafe(ready)) {
+        if (!Deferred.isDoneUnsafe(restart)) {
           // The bootstrap shell may have been replaced in a guest that lives on, its lanes with it.
-          ready = Deferred.makeUnsafe<void>()
-          yield* awake(admin)
+          link.ready = Deferred.makeUnsafe<void>()
+          yield* awaiting(admin.awake)
           if (yield* Admin.sameSession(admin, id, guest)) continue
         }
         session = undefined
         loseAll(why)
-        return
+        return yield* awaiting(admin.awake)
       }
-    }).pipe(
-      Effect.scoped,
-      Effect.catch((error) =>
-        Effect.gen(function* () {
-          const failure = error._tag === "ShellNotReady" ? error : yield* notReady(error.reason, bootTimeout)
-          yield* Deferred.fail(first, failure)
-        })
-      )
-    )
-    const why = yield* Effect.raceFirst(Effect.forever(one), connection.closed)
-    session = undefined
-    loseAll(`the guest's connection closed: ${why}`)
+    }).pipe(Effect.scoped)
+    const why = yield* Effect.raceFirst(Effect.forever(oneSession), connection.closed)
+    return `the guest's connection closed: ${why}`
   }, Effect.scoped)
 
   const first = yield* Deferred.make<void, ShellNotReady>()
   const sessions = serve(first).pipe(
-    Effect.catch((error: TransportError) =>
-      Effect.gen(function* () {
-        gone = error.reason
-        const failure = yield* notReady(error.reason, Duration.seconds(10))
+    Effect.catch((error) => {
+      if (error._tag === "TransportError") gone = error.reason
+      return Effect.gen(function* () {
+        const failure = error._tag === "ShellNotReady" ? error : yield* notReady(error.reason, Duration.zero)
         yield* Deferred.fail(first, failure)
         for (const waiter of waiters) Deferred.doneUnsafe(waiter, Effect.fail(failure))
         waiters.clear()
-        yield* Effect.sleep("1 second")
+        yield* Effect.sleep("500 millis")
+        return failure.reason
+      })
+    }),
+    Effect.tap((why) =>
+      Effect.sync(() => {
+        session = undefined
+        loseAll(why)
       })
     )
   )
