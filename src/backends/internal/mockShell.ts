@@ -116,7 +116,7 @@ const spawn = (run: Effect.Effect<BytesResult, ShellError>, command: string) =>
   Effect.gen(function* () {
     const result = yield* Deferred.make<BytesResult, ShellError>()
     const none = new Uint8Array()
-    yield* Effect.forkScoped(Deferred.completeWith(result, run), { startImmediately: true })
+    yield* Effect.forkScoped(Deferred.into(run, result), { startImmediately: true })
     const output = (stream: "stdout" | "stderr") =>
       Stream.fromEffect(Effect.map(Deferred.await(result), (done) => done[stream]))
     const process: GuestProcess = {
