@@ -104,7 +104,7 @@ const ours = Effect.gen(function* () {
     const victim = child?.child as Pid.Any
     return Effect.andThen(Process.exit(victim, ExitReason.kill), Process.awaitExit(victim))
   })
-  const restart = yield* rate(500, times(500, crash))
+  const restart = yield* rate(2000, times(2000, crash))
   const registry = Registry.unique<string>("bench")
   yield* Registry.scoped(registry)
   const owner = yield* Effect.forkScoped(Process.run(Effect.andThen(Registry.register(registry, "key"), Effect.never)))
@@ -141,8 +141,8 @@ const theirs = async (): Promise<Omit<Figures, "lookup">> => {
   const system = nact.start()
   let names = 0
   // biome-ignore lint/suspicious/noExplicitAny: as above
-  const echo = (state: any, message: any, context: any) => {
-    if (message.sender !== undefined) nact.dispatch(message.sender, "ok", context.self)
+  const echo = (state: any, message: any) => {
+    if (message.sender !== undefined) nact.dispatch(message.sender, "ok")
     if (message.crash === true) throw new Error("crash")
     return state
   }

@@ -21,7 +21,7 @@ import { currentSystem, resolve } from "./internal/current.ts"
 import { Down, demonitor as demonitorProcess, type Monitor, monitor as monitorProcess } from "./internal/monitor.ts"
 import type { Address, Name, Via } from "./internal/names.ts"
 import * as Names from "./internal/names.ts"
-import { currentFiber } from "./internal/park.ts"
+import { currentFiber, type Parkable } from "./internal/park.ts"
 import {
   ExitMessage,
   implOf,
@@ -295,43 +295,69 @@ const takeMatching = <A>(process: ProcessImpl, select: (message: unknown) => A |
   return undefined
 }
 
-class Receive<A> extends Effectable.Class<A, ReceiveTimeout> {
-  private readonly select: (message: unknown) => A | undefined
-  private readonly timeout: Duration.Duration | undefined
-  constructor(select: (message: unknown) => A | undefined, timeout: Duration.Duration | undefined) {
+type Select<A> = (message: unknown) => A | undefined
+
+/** One fiber that waits for a message. */
+class Receiving<A> implements Waiter {
+  private readonly fiber: Parkable
+  private readonly select: Select<A> | undefined
+  constructor(fiber: Parkable, select: Select<A> | undefined) {
+    this.fiber = fiber
+    this.select = select
+  }
+  wake(process: ProcessImpl): void {
+    const message = take(process, this.select)
+    if (message !== undefined) this.fiber.evaluate(message)
+  }
+}
+
+/** A limit for a wait, and the failure when it has passed. */
+interface Limit<E> {
+  readonly millis: number
+  readonly failure: Exit.Exit<never, E>
+}
+
+class Receive<A, E = never> extends Effectable.Class<A, E> {
+  private readonly select: Select<A> | undefined
+  private readonly limit: Limit<E> | undefined
+  constructor(select: Select<A> | undefined, limit?: Limit<E>) {
     super()
     this.select = select
-    this.timeout = timeout
+    this.limit = limit
   }
-  asEffect() {
+  asEffect(): Effect.Effect<A, E> {
     const fiber = currentFiber()
     const process = currentProcess()
-    const found = takeMatching(process, this.select)
-    if (found !== undefined) return Exit.succeed(found)
-    const timeout = this.timeout
-    if (timeout !== undefined && Duration.toMillis(timeout) <= 0)
-      return Exit.fail(new ReceiveTimeout({ waited: timeout }))
+    const found = take(process, this.select)
+    if (found !== undefined) return found
+    const { limit } = this
+    if (limit !== undefined && limit.millis <= 0) return limit.failure
     if (process.waiter !== undefined) return Exit.die(new Error("two fibers of one process receive at the same time"))
-    const waiter: Waiter = {
-      wake: () => {
-        const message = takeMatching(process, this.select)
-        if (message !== undefined) fiber.evaluate(Exit.succeed(message))
-      }
+    process.waiter = new Receiving(fiber, this.select)
+    if (limit === undefined || limit.millis === Number.POSITIVE_INFINITY) {
+      return fiber.yieldWith(() => {
+        process.waiter = undefined
+      })
     }
-    process.waiter = waiter
-    let timer: FunctionTimer | undefined
-    if (timeout !== undefined && Duration.isFinite(timeout)) {
-      timer = new FunctionTimer(() => fiber.evaluate(Exit.fail(new ReceiveTimeout({ waited: timeout }))))
-      process.system.addTimer(fiber, timer, Duration.toMillis(timeout))
-    }
+    const timer = new FunctionTimer(() => fiber.evaluate(limit.failure))
+    process.system.addTimer(fiber, timer, limit.millis)
     return fiber.yieldWith(() => {
       process.waiter = undefined
-      timer?.cancel()
+      timer.cancel()
     })
   }
 }
 
-const boxed = (message: unknown): { readonly message: unknown } => ({ message })
+/** The first message, or the first that fits, if it is there. */
+const take = <A>(process: ProcessImpl, select: Select<A> | undefined): Exit.Exit<A> | undefined => {
+  if (select !== undefined) {
+    const found = takeMatching(process, select)
+    return found === undefined ? undefined : Exit.succeed(found)
+  }
+  const letter = process.takeFirst()
+  if (letter === undefined) return undefined
+  return Exit.succeed((letter instanceof Message ? letter.value : letter) as A)
+}
 
 /**
  * Takes the first message for which `select` gives something other than `undefined`, and waits for one if there is none;
@@ -340,16 +366,20 @@ const boxed = (message: unknown): { readonly message: unknown } => ({ message })
 export const receive: {
   (): Effect.Effect<unknown, never, Self>
   <A>(select: (message: unknown) => A | undefined): Effect.Effect<A, never, Self>
-} = <A>(select?: (message: unknown) => A | undefined): Effect.Effect<A | unknown, never, Self> =>
-  select === undefined
-    ? Effect.map(Effect.orDie(new Receive(boxed, undefined)), (box) => box.message)
-    : Effect.orDie(new Receive(select, undefined))
+} = <A>(select?: Select<A>) => new Receive(select)
 
 /** Like {@link receive}, but gives up after a while. A duration of zero only looks at what is there. */
 export const receiveWithin = <A>(
   timeout: Duration.Input,
   select: (message: unknown) => A | undefined
-): Effect.Effect<A, ReceiveTimeout, Self> => new Receive(select, Duration.fromInputUnsafe(timeout))
+): Effect.Effect<A, ReceiveTimeout, Self> =>
+  Effect.suspend(() => {
+    const waited = Duration.fromInputUnsafe(timeout)
+    return new Receive(select, {
+      millis: Duration.toMillis(waited),
+      failure: Exit.fail(new ReceiveTimeout({ waited }))
+    })
+  })
 
 /** Whether a message is an exit signal that this process trapped. */
 export const isExit = (message: unknown): message is ExitMessage => message instanceof ExitMessage
