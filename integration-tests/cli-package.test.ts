@@ -22,8 +22,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(project, { recursive: true, force: true }))
 
-const npx = (...args: Array<string>) =>
-  spawnSync("npx", ["--no", "vmtest", ...args], { cwd: project, encoding: "utf8" })
+const npx = (...args: Array<string>) => spawnSync("npx", ["vmtest", ...args], { cwd: project, encoding: "utf8" })
 
 describe("the packed tarball, installed in an empty project", () => {
   it("has a working command", () => {

@@ -14,7 +14,7 @@ import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Host from "./Host.ts"
 import requirements from "./requirements.json" with { type: "json" }
-import { print, type Work } from "./Subcommand.ts"
+import { logToStderr, print, type Work } from "./Subcommand.ts"
 
 /** One thing that was looked at. */
 export interface Finding {
@@ -41,6 +41,7 @@ const node: Effect.Effect<ReadonlyArray<Finding>> = Effect.sync(() => [
 ])
 
 const hypervisor: Effect.Effect<ReadonlyArray<Finding>> = Host.findings({ refresh: true }).pipe(
+  Effect.provide(logToStderr),
   Effect.map(
     ({ accelerator, qemu }): ReadonlyArray<Finding> => [
       { what: "hypervisor qemu", state: "ok", detail: `${qemu.version}, ${qemu.path}` },

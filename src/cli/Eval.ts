@@ -15,7 +15,7 @@ import * as ExitCode from "./ExitCode.ts"
 import * as Host from "./Host.ts"
 import type { ScriptError } from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
-import { complain, type Work } from "./Subcommand.ts"
+import { complain, logToStderr, type Work } from "./Subcommand.ts"
 
 /** Text as it is, with a line end; nothing for undefined; other values as Node shows them. */
 const show = (value: unknown): Effect.Effect<void> => {
@@ -46,6 +46,7 @@ const evaluate = (
     return ExitCode.passed
   }).pipe(
     Effect.provide(TerminalReport.layer(options)),
+    Effect.provide(logToStderr),
     Effect.catch((error) => Effect.as(complain(error.message), ExitCode.unusable))
   )
 

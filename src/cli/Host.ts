@@ -7,7 +7,6 @@ import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
 import * as Schema from "effect/Schema"
 import * as Accelerator from "../backends/Accelerator.ts"
 import * as Qemu from "../backends/Qemu.ts"
@@ -17,7 +16,7 @@ import * as Cache from "../host/Cache.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import * as ImageStore from "../images/ImageStore.ts"
 import type { RunOptions } from "./CommandLine.ts"
-import { complain } from "./Subcommand.ts"
+import { complain, logToStderr } from "./Subcommand.ts"
 
 /** The folder that was asked for with `--output` cannot be written to. */
 export class OutputUnwritable extends Schema.TaggedError<OutputUnwritable>()("OutputUnwritable", {
@@ -37,13 +36,6 @@ const findingsFolder = Cache.folder("host")
 /** QEMU and the accelerator of this host. */
 export const findings = (options: { readonly refresh: boolean }) =>
   Effect.flatMap(findingsFolder, (folder) => Accelerator.detect({ folder, ...options }))
-
-/** What a probe has to say goes to stderr: stdout is the script's, and the results'. */
-const logToStderr = Logger.layer([
-  Logger.make(({ message }) => {
-    process.stderr.write(`vmtest: ${Array.isArray(message) ? message.join(" ") : String(message)}\n`)
-  })
-])
 
 const backend = Layer.unwrap(Effect.map(findingsFolder, (folder) => Qemu.layer({ folder }))).pipe(
   Layer.provide(logToStderr)

@@ -5,6 +5,7 @@
  */
 import type * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
 import type { ExitCode } from "./ExitCode.ts"
 
 /** The work of a subcommand: it says what there is to say itself, and gives the exit code. */
@@ -16,3 +17,10 @@ export const print = (line: string): Effect.Effect<void> => Effect.sync(() => vo
 /** Writes a line to stderr, after the command's name. */
 export const complain = (line: string): Effect.Effect<void> =>
   Effect.sync(() => void process.stderr.write(`vmtest: ${line}\n`))
+
+/** What the library logs goes to stderr: stdout is for results. */
+export const logToStderr = Logger.layer([
+  Logger.make(({ message }) => {
+    process.stderr.write(`vmtest: ${Array.isArray(message) ? message.join(" ") : String(message)}\n`)
+  })
+])
