@@ -298,7 +298,7 @@ class Generator {
     const { random } = this
     if (sup.simple) {
       sup.started++
-      const override = random.chance(0.4)
+      const override = random.chance(0.6)
         ? { starts: this.starts(false, true), ...(random.chance(0.3) ? { trap: random.chance(0.5) } : {}) }
         : undefined
       return { op: "start_child", sup: sup.path, ...(override === undefined ? {} : { spec: override }) }

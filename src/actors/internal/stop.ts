@@ -70,7 +70,9 @@ export const awaitAllDown = (processes: ReadonlyArray<ProcessImpl>, timeout: num
     }
     const system = processes[0]?.system
     if (waits.size === 0 || system === undefined) return end()
-    if (timeout !== Number.POSITIVE_INFINITY) system.addTimer(currentFiber(), timer, timeout)
+    // No time at all still leaves everyone the turn that they have been given.
+    if (timeout <= 0) system.enqueue({ run: end, crash: () => {} })
+    else if (timeout !== Number.POSITIVE_INFINITY) system.addTimer(currentFiber(), timer, timeout)
     return Effect.sync(leave)
   })
 

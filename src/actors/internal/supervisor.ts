@@ -67,6 +67,11 @@ export class SupervisorLoop extends MessageLoop {
   readonly dynamic = new Map<ProcessImpl, Child>()
   readonly byPid = new Map<ProcessImpl, Child>()
   template: CheckedSpec | undefined = undefined
+  /**
+   * Restarting dynamic children, as OTP counts them: one that is terminated while it is restarting stays in the count, so that
+   * `countChildren` then says one too few are active.
+   */
+  private dynamicRestarts = 0
   readonly intensity: Intensity
 
   constructor(process: ProcessImpl, flags: Flags) {
@@ -340,6 +345,7 @@ export class SupervisorLoop extends MessageLoop {
   private restartDynamic(child: Child): Effect.Effect<Verdict> {
     const old = child.pid
     if (old !== undefined) this.byPid.delete(old)
+    if (child.restarting) this.dynamicRestarts--
     return Effect.map(startChild(child.start), (outcome): Verdict => {
       switch (outcome._tag) {
         case "Running":
@@ -352,6 +358,7 @@ export class SupervisorLoop extends MessageLoop {
           if (old !== undefined) this.dynamic.delete(old)
           break
         case "Failed":
+          this.dynamicRestarts++
           this.tryLater(child)
       }
       return "goOn"
@@ -448,10 +455,8 @@ export class SupervisorLoop extends MessageLoop {
   private count(): unknown {
     if (this.simple) {
       const size = this.dynamic.size
-      let restarting = 0
-      for (const child of this.dynamic.values()) if (child.restarting) restarting++
       const supervisors = this.template?.type === "supervisor" ? size : 0
-      return { specs: 1, active: size - restarting, supervisors, workers: size - supervisors }
+      return { specs: 1, active: size - this.dynamicRestarts, supervisors, workers: size - supervisors }
     }
     let active = 0
     let supervisors = 0
