@@ -94,7 +94,7 @@ export const get = Effect.fnUntraced(function* (
 ) {
   const kernel = yield* Kernel.packages(building, apt)
   const inputs = { version: builderVersion, sources: apt.sources, basePackages, kernel, modules: plan.modules }
-  const key = sha256(canonical({ ...inputs, guest: [Guest.debianFiles, Guest.debianScript("")] }))
+  const key = sha256(canonical({ ...inputs, guest: Guest.guestSources }))
   const hold = (entry: Entries.Entry) => Lock.acquire(Scratch.lockOf(store, entry.id), { mode: "shared" })
   for (const found of Entries.list(store.entries).filter(({ id }) => Entries.isOf(id, key))) {
     yield* hold(found)

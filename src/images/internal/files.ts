@@ -31,8 +31,8 @@ export const readFiles = (image: string, files: Files): Effect.Effect<ReadonlyAr
 
 const readOne = Effect.fnUntraced(function* (image: string, path: string, content: FileContent) {
   const bad = (reason: string) => new BadImage({ image, field: `files.${path}`, reason })
-  if (!path.startsWith("/") || path.includes("\0") || Path.posix.normalize(path) !== path || path === "/") {
-    return yield* bad("must be an absolute path in the guest, without . or .. in it")
+  if (!path.startsWith("/") || path.includes("\0") || Path.posix.normalize(path) !== path || path.endsWith("/")) {
+    return yield* bad("must be the absolute path of a file in the guest, without . or .. in it")
   }
   const options: FileOptions =
     typeof content === "string" || content instanceof Uint8Array ? { content } : (content ?? {})

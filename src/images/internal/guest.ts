@@ -290,3 +290,6 @@ export const cleanScript = `rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/ca
 rm -rf /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /tmp/* /run/* /etc/apt/apt.conf.d/00mmdebstrap
 echo uninitialized >/etc/machine-id
 `
+
+/** All of the above: an image or a base that was made with other text is another one. */
+export const guestSources = [tinyInit, tinyShell, debianInit, debianFiles, debianScript("release"), cleanScript]

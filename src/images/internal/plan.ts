@@ -6,9 +6,9 @@ import { BadImage } from "../ImageError.ts"
 import { canonical, sha256 } from "./digest.ts"
 import type { GuestFile } from "./files.ts"
 import { identity, readFiles } from "./files.ts"
-import { baseModules, commandLine, debianModules, tinyModules } from "./guest.ts"
+import { baseModules, commandLine, debianModules, guestSources, tinyModules } from "./guest.ts"
 
-/** Goes up with every change of what builders make of a description. */
+/** Goes up with every change of what builders make of a description that `guestSources` does not show. */
 export const builderVersion = 1
 
 interface Common {
@@ -44,7 +44,8 @@ export interface DebianPlan extends Common {
 export type Plan = TinyPlan | DebianPlan
 
 const keyed = <P extends Plan>(plan: Omit<P, "key">): P => {
-  const inputs = { ...plan, files: plan.files.map(identity), version: builderVersion }
+  // What an image is called is no part of it: it follows from the rest.
+  const inputs = { ...plan, name: "", files: plan.files.map(identity), builder: [builderVersion, guestSources] }
   return { ...plan, key: sha256(canonical(inputs)) } as P
 }
 
@@ -86,7 +87,7 @@ export const tiny = Effect.fnUntraced(function* (image: TinyImage) {
 })
 
 // deb-version(7), and the names of Debian Policy 5.6.1; nothing that apt would read as an option or a pattern.
-const packageName = /^[a-z0-9][a-z0-9+.-]*(:[a-z0-9]+)?([=/][A-Za-z0-9.+:~-]+)?$/
+const packageName = /^[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9]+)?([=/][A-Za-z0-9.+:~-]+)?$/
 const unitName = /^[A-Za-z0-9:_.\\@-]+\.(service|socket|target|timer|path|mount|automount|swap|slice)$/
 const userName = /^[a-z_][a-z0-9_-]{0,31}$/
 const hostName = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
