@@ -40,9 +40,11 @@ export interface MachineService<Self> {
 /** How long the machines of a block may take to be ready, a first build of their images included. */
 export const startTimeout: Duration.Input = "15 minutes"
 
+type SelfOf<Service> = Service extends MachineService<infer Self> ? Self : never
+
 /** A block of tests that share these machines, on one driver of this host, and that driver. */
 export const machines = <const Services extends ReadonlyArray<MachineService<never>>>(...services: Services) => {
-  type Provided = Services[number] extends MachineService<infer Self> ? Self : never
+  type Provided = SelfOf<Services[number]>
   const all = services
     .map(({ layer }) => layer)
     .reduce<Layer.Layer<never, DriverLayer.MachineLayerError, Driver>>(

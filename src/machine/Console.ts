@@ -71,6 +71,8 @@ export const make = (guest: Guest): ConsoleMethods => ({
         Stream.runHead
       )
       if (found._tag === "Some") return found.value
+      // A console ends with its machine, whose death is the better news.
+      yield* Effect.sleep("1 second")
       return yield* new ConsoleEnded({ machine: guest.name, awaited: String(pattern), console: lastLines(text, 20) })
     })
     return wait(guest, { awaited, options, until, lastSeen: guest.consoleTail })
