@@ -83,11 +83,16 @@ export interface MachineShape {
   readonly directory: string
 }
 
+/** Who ended a machine: the guest by power-off, by a reset that it is not allowed to survive, or the host. */
+export type EndCause = "power-off" | "reset" | "host"
+
 /** How a hypervisor ended. */
 export interface MachineExit {
   /** Undefined when a signal ended it. 0 is also what a guest's own power-off gives. */
   readonly exitCode: number | undefined
   readonly signal: string | undefined
+  /** What made it end, where it said so; a kernel that panicked asks for a reset. */
+  readonly cause?: EndCause | undefined
   /** The last lines of the guest's console. */
   readonly consoleTail: string
   /** The last of what the hypervisor itself said. */

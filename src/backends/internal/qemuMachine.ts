@@ -4,14 +4,18 @@ import * as Path from "node:path"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import type { HostProcess as Process } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import { QmpError, type QmpService } from "../../transport/Qmp.ts"
 import * as Shell from "../../transport/Shell.ts"
+import { ShellNotReady } from "../../transport/ShellError.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
-import type { Console, Hypervisor, MachineExit, MachineShape } from "../Backend.ts"
+import type { Console, EndCause, Hypervisor, MachineExit, MachineShape } from "../Backend.ts"
 import type { BackendError } from "../BackendError.ts"
 import { StartFailed } from "../BackendError.ts"
 import type { ConsoleLog } from "./consoleLog.ts"
@@ -29,8 +33,8 @@ export interface Settings {
 /** QEMU listens within a tenth of a second; a host that is short of memory takes its time. */
 const controlTimeout = Duration.seconds(30)
 const bootTimeout = Duration.minutes(5)
-/** How many lines of the console go into errors. */
-const evidence = 30
+/** How many lines of the console go into errors: as many as a kernel's panic with its registers and call trace. */
+const evidence = 80
 
 export const start: (shape: MachineShape, settings: Settings) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> =
   Effect.fnUntraced(function* (shape, settings) {
@@ -63,7 +67,8 @@ export const start: (shape: MachineShape, settings: Settings) => Effect.Effect<H
     const log = yield* consoleLog
       .make(stdout, Path.join(shape.directory, "console.log"))
       .pipe(Effect.mapError((reason) => failed(`the console's log cannot be written: ${reason}`)))
-    const exited = yield* watchExit(process, log, stderrFile)
+    let cause: EndCause | undefined
+    const exited = yield* watchExit(process, log, stderrFile, () => cause)
     const control = yield* connectControl(
       {
         machine: shape.name,
@@ -73,17 +78,45 @@ export const start: (shape: MachineShape, settings: Settings) => Effect.Effect<H
       },
       Deferred.await(exited)
     ).pipe(
-      Effect.mapError((error) => failed(error.message)),
+      // Where QEMU did not take its words, its end is the news; the broken connection only comes a moment earlier.
+      Effect.catch((error) => Effect.andThen(Effect.sleep("1 second"), Effect.fail(failed(error.message)))),
       Effect.raceFirst(
-        Effect.flatMap(Deferred.await(exited), () =>
-          Effect.fail(failed(`it ended with ${HostProcess.describeStatus(process.status() ?? unknown)}`))
-        )
+        Effect.flatMap(Deferred.await(exited), (exit) => Effect.fail(failed(`it ended with ${describe(exit)}`)))
       )
     )
+    yield* noteCause(control, (said) => {
+      cause = said
+    })
     return hypervisor({ shape, settings, sockets, process, log, exited, control })
   })
 
-const unknown = { exitCode: undefined, signal: undefined }
+const describe = ({ exitCode, signal }: MachineExit): string =>
+  signal === undefined ? `exit code ${exitCode}` : `signal ${signal}`
+
+/** QEMU's SHUTDOWN event, and how its reasons map to ours. */
+const Shutdown = Schema.Struct({ event: Schema.Literal("SHUTDOWN"), data: Schema.Struct({ reason: Schema.String }) })
+const causes: Readonly<Record<string, EndCause>> = {
+  "guest-shutdown": "power-off",
+  "guest-reset": "reset",
+  "guest-panic": "reset",
+  "host-qmp-system-reset": "host",
+  "host-qmp-quit": "host",
+  "host-signal": "host"
+}
+
+/** Hears why the machine ends: QEMU says so before it does. */
+const noteCause = Effect.fnUntraced(function* (control: QmpService, note: (cause: EndCause | undefined) => void) {
+  const decode = Schema.decodeUnknownOption(Shutdown)
+  yield* control.events.pipe(
+    Stream.runForEach((event) =>
+      Effect.sync(() => {
+        const said = decode(event)
+        if (Option.isSome(said)) note(causes[said.value.data.reason])
+      })
+    ),
+    Effect.forkScoped({ startImmediately: true })
+  )
+})
 
 /** QEMU removes its own only when it ends in peace. */
 const removeSockets = ({ ports, qmp }: Sockets) =>
@@ -97,13 +130,24 @@ const endOf = (file: string): string => {
 }
 
 /** The end is complete when the process is gone and what it left in the console's pipe has been read. */
-const watchExit = Effect.fnUntraced(function* (process: Process, log: ConsoleLog, stderrFile: string) {
+const watchExit = Effect.fnUntraced(function* (
+  process: Process,
+  log: ConsoleLog,
+  stderrFile: string,
+  cause: () => EndCause | undefined
+) {
   const exited = yield* Deferred.make<MachineExit>()
   yield* Effect.gen(function* () {
     const { exitCode, signal } = yield* process.exited
     yield* Effect.timeoutOption(log.ended, "1 second")
     const consoleTail = yield* log.tail(evidence)
-    yield* Deferred.succeed(exited, { exitCode, signal, consoleTail, stderr: endOf(stderrFile) })
+    yield* Deferred.succeed(exited, {
+      exitCode,
+      signal,
+      cause: cause(),
+      consoleTail,
+      stderr: endOf(stderrFile)
+    })
   }).pipe(Effect.forkScoped)
   return exited
 })
@@ -143,7 +187,20 @@ const hypervisor = ({ control, exited, log, process, settings, shape, sockets }:
       channel: { _tag: "VirtioPorts", bootstrap, ports },
       bootTimeout: Duration.times(bootTimeout, settings.timeScale),
       consoleTail: log.tail(evidence)
-    }),
+    }).pipe(
+      Effect.raceFirst(
+        Effect.flatMap(Deferred.await(exited), (exit) =>
+          Effect.fail(
+            new ShellNotReady({
+              machine: shape.name,
+              reason: `its QEMU ended with ${describe(exit)}`,
+              waited: Duration.zero,
+              console: exit.consoleTail
+            })
+          )
+        )
+      )
+    ),
     control,
     console,
     exited: Deferred.await(exited),
