@@ -17,6 +17,8 @@ import {
   Registry,
   Supervisor
 } from "vmtest/actors"
+import { MessageLoop } from "../../src/actors/internal/loop.ts"
+import { implOf } from "../../src/actors/internal/process.ts"
 
 /** Runs a test as a process of an actor system of its own. */
 const actor = <A, E>(body: Effect.Effect<A, E, Process.Self | Scope.Scope>) =>
@@ -155,6 +157,20 @@ describe("a snapshot", () => {
         assert.strictEqual(find(yield* Observer.snapshot, "slow").status, "exiting")
         yield* TestClock.adjust(100)
         yield* Fiber.join(stopped)
+      })
+    )
+  )
+
+  it.effect("shows who was told to leave its messages alone", () =>
+    actor(
+      Effect.gen(function* () {
+        const counter = yield* GenServer.startLink(Counter, [], { label: "counter" })
+        const { behaviour } = implOf(counter)
+        if (!(behaviour instanceof MessageLoop)) return assert.fail("a server has a loop")
+        behaviour.suspend()
+        yield* Process.send(counter, "later")
+        yield* Effect.yieldNow
+        assert.deepInclude(find(yield* Observer.snapshot, "counter"), { status: "suspended", mailbox: 1 })
       })
     )
   )
