@@ -128,13 +128,20 @@ const ours = Effect.gen(function* () {
   return { call, cast, spawn, dynamic, restart, lookup, bytes, ring, idle: idle.length }
 })
 
+const forwarder = GenServer.make(GenServer.protocol({}), {
+  init: (next: Pid.Any) => GenServer.ok(next),
+  handlers: {},
+  info: (message, next) => {
+    Process.sendUnsafe(next, message)
+    return GenServer.noReply(next)
+  }
+})
+
 const ringOf = (n: number, laps: number) =>
   Process.run(
     Effect.gen(function* () {
-      const forward = (next: Pid.Any) =>
-        Effect.forever(Effect.flatMap(Process.receive(), (message) => Process.send(next, message)))
       let first: Pid.Any = yield* Process.self
-      for (let i = 0; i < n; i++) first = yield* Process.spawn(forward(first))
+      for (let i = 0; i < n; i++) first = yield* GenServer.start(forwarder, [first])
       return yield* rate(n * laps, times(laps, Effect.andThen(Process.send(first, "token"), Process.receive())))
     })
   )

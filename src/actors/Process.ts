@@ -192,6 +192,12 @@ export const self: Effect.Effect<Pid.Any, never, Self> = Effect.map(Self, (pid) 
 export const send = (address: Address, message: unknown): Effect.Effect<void> =>
   Effect.sync(() => resolve(address, currentFiber())?.deliver(new Message(message)))
 
+/**
+ * Puts a message into a process's mailbox without an Effect: for a handler that has nothing else to do, which then needs no
+ * fiber to run in.
+ */
+export const sendUnsafe = (pid: Pid.Any, message: unknown): void => implOf(pid).deliver(new Message(message))
+
 /** Sends an exit signal to another process, or, with one argument, ends this one with a reason, like Erlang's `exit/1`. */
 export const exit: {
   (pid: Pid.Any, reason: ExitReason.ExitReason): Effect.Effect<void>

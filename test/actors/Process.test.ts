@@ -344,6 +344,15 @@ describe("mailbox", () => {
     )
   )
 
+  it.effect("sendUnsafe sends without an Effect", () =>
+    actor(
+      Effect.gen(function* () {
+        Process.sendUnsafe(yield* Process.self, "now")
+        assert.strictEqual(yield* Process.receive(), "now")
+      })
+    )
+  )
+
   it.effect("sending to the dead or to an unknown name succeeds", () =>
     actor(
       Effect.gen(function* () {
