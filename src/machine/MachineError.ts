@@ -35,13 +35,17 @@ export class MachineDied extends Schema.TaggedError<MachineDied>()("MachineDied"
   exitCode: Schema.Number,
   signal: Schema.String,
   doing: Schema.String,
+  /** `power-off` and `reset` by the guest, `host` by somebody on the host, or empty when the hypervisor did not say. */
+  ended: Schema.Literals(["power-off", "reset", "host", ""]),
   hypervisor: Schema.String,
   console: Schema.String
 }) {
   /** How it ended, in a few words. */
   get summary(): string {
     if (this.signal !== "") return `its hypervisor was ended by ${this.signal}`
-    return this.exitCode === 0 ? "the guest powered off" : `its hypervisor exited with ${this.exitCode}`
+    if (this.ended === "reset") return "the guest reset itself: a reboot without allowReboot, or a kernel panic"
+    if (this.ended === "power-off") return "the guest powered off"
+    return this.exitCode === 0 ? "its hypervisor ended" : `its hypervisor exited with ${this.exitCode}`
   }
 
   override get message() {

@@ -21,6 +21,7 @@ describe("a failure", () => {
       exitCode: 1,
       signal: "",
       doing: "",
+      ended: "",
       hypervisor: "",
       console: "one\ntwo"
     })

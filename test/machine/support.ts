@@ -77,7 +77,15 @@ export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
     }
     const die = Deferred.fail(
       death,
-      new MachineDied({ machine: "box", exitCode: 1, signal: "", doing: "", hypervisor: "", console: "Kernel panic" })
+      new MachineDied({
+        machine: "box",
+        exitCode: 1,
+        signal: "",
+        doing: "",
+        ended: "",
+        hypervisor: "",
+        console: "Kernel panic"
+      })
     )
     return { guest, die, conditions }
   }).pipe(Effect.provide(NodeFileSystem.layer))

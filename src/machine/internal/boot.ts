@@ -71,11 +71,12 @@ export class Boot {
       exitCode: exit.exitCode ?? -1,
       signal: exit.signal ?? "",
       doing: "",
+      ended: exit.cause ?? "",
       hypervisor: exit.stderr,
       console: exit.consoleTail
     })
-    const byItself = exit.exitCode === 0
-    return this.finish(died, this.asked || byItself ? "stopped" : "crashed", this.asked ? "" : died.summary)
+    const poweredOff = exit.exitCode === 0 && exit.cause !== "reset"
+    return this.finish(died, this.asked || poweredOff ? "stopped" : "crashed", this.asked ? "" : died.summary)
   }
 
   /** The machine did not come up. */
