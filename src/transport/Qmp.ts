@@ -100,21 +100,24 @@ export const make = Effect.fnUntraced(function* (
   const commandTimeout = Duration.fromInputUnsafe(options.commandTimeout ?? "30 seconds")
   const connection = yield* Connection.connect({ machine, socket, retry: options.retry, timeout: connectTimeout })
   const greeting = Deferred.makeUnsafe<Wire.Greeting>()
-  const events = yield* PubSub.unbounded<QmpEvent>()
+  const events = yield* PubSub.unbounded<QmpEvent | undefined>()
   const waiting = new Map<number, Deferred.Deferred<Wire.Reply>>()
   let next = 1
 
   const gone = Effect.flatMap(connection.closed, (reason) =>
     Effect.fail(new TransportError({ machine, socket, reason }))
   )
-  const within = <A, E>(command: string, timeout: Duration.Duration, what: string, self: Effect.Effect<A, E>) =>
-    Effect.timeoutOrElse(Effect.raceFirst(self, gone), {
+  const inTime = <A, E>(command: string, timeout: Duration.Duration, what: string, self: Effect.Effect<A, E>) =>
+    Effect.timeoutOrElse(self, {
       duration: timeout,
       orElse: () =>
         Effect.fail(
           new QmpError({ machine, command, class: "Timeout", desc: `${what} within ${Duration.format(timeout)}` })
         )
     })
+
+  const within = <A, E>(command: string, timeout: Duration.Duration, what: string, self: Effect.Effect<A, E>) =>
+    inTime(command, timeout, what, Effect.raceFirst(self, gone))
 
   connection.onData(
     Wire.reader((message) => {
@@ -126,7 +129,17 @@ export const make = Effect.fnUntraced(function* (
       }
     })
   )
-  yield* Effect.forkScoped(Effect.andThen(connection.closed, PubSub.shutdown(events)))
+  // The end goes the way of the events, so that what QEMU said last is still read.
+  let ended = false
+  yield* Effect.forkScoped(
+    Effect.andThen(
+      connection.closed,
+      Effect.sync(() => {
+        ended = true
+        PubSub.publishUnsafe(events, undefined)
+      })
+    )
+  )
 
   const ask = (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure> =>
     Effect.suspend(() => {
@@ -180,14 +193,17 @@ export const make = Effect.fnUntraced(function* (
     return Effect.scoped(
       Effect.gen(function* () {
         const subscription = yield* PubSub.subscribe(events)
+        if (ended) return yield* gone
         const found = Effect.gen(function* () {
           for (;;) {
-            const decoded = decode(yield* PubSub.take(subscription))
+            const event = yield* PubSub.take(subscription)
+            if (event === undefined) return yield* gone
+            const decoded = decode(event)
             if (Option.isSome(decoded)) return decoded.value
           }
         })
         const timeout = Duration.fromInputUnsafe(wait.timeout ?? "30 seconds")
-        return yield* within("waitForEvent", timeout, "no such event", found)
+        return yield* inTime("waitForEvent", timeout, "no such event", found)
       })
     )
   }
@@ -199,7 +215,9 @@ export const make = Effect.fnUntraced(function* (
     machine,
     version,
     execute,
-    events: Stream.fromPubSub(events),
+    events: Stream.suspend(() =>
+      ended ? Stream.empty : Stream.takeWhile(Stream.fromPubSub(events), (event) => event !== undefined)
+    ),
     waitForEvent,
     hmp: (line) =>
       Effect.flatMap(typed("human-monitor-command", { "command-line": line }, Schema.String), (printed) =>

@@ -1,0 +1,120 @@
+import * as Http from "node:http"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
+import * as RestApi from "../../src/transport/RestApi.ts"
+import { folder } from "./peer.ts"
+
+type Handler = (request: Http.IncomingMessage, body: string, response: Http.ServerResponse) => void
+
+const listen = (path: string, handler: Handler) =>
+  Effect.acquireRelease(
+    Effect.callback<Http.Server>((resume) => {
+      const server = Http.createServer((request, response) => {
+        let body = ""
+        request.on("data", (chunk) => {
+          body += chunk
+        })
+        request.on("end", () => handler(request, body, response))
+      })
+      server.listen(path, () => resume(Effect.succeed(server)))
+    }),
+    (server) =>
+      Effect.sync(() => {
+        server.closeAllConnections()
+        server.close()
+      })
+  )
+
+const api = (handler: Handler) =>
+  Effect.gen(function* () {
+    const socket = join(yield* folder, "api")
+    yield* listen(socket, handler)
+    return yield* RestApi.make({ machine: "vm", socket })
+  })
+
+const Config = Schema.Struct({ vcpu_count: Schema.Int, mem_size_mib: Schema.Int })
+
+describe("a REST control channel", () => {
+  it.live("sends what a schema writes and reads what one expects", () =>
+    Effect.gen(function* () {
+      const seen: Array<unknown> = []
+      const rest = yield* api((request, body, response) => {
+        seen.push([request.method, request.url, request.headers["content-type"], body])
+        response.end(request.method === "GET" ? JSON.stringify({ state: "Running" }) : "")
+      })
+      const body = { vcpu_count: 1, mem_size_mib: 128 }
+      yield* rest.request({ method: "PUT", path: "/machine-config", request: { schema: Config, body } })
+      const State = Schema.Struct({ state: Schema.Literals(["Running", "Paused"]) })
+      assert.deepStrictEqual(yield* rest.request({ method: "GET", path: "/", response: State }), { state: "Running" })
+      assert.deepStrictEqual(seen, [
+        ["PUT", "/machine-config", "application/json", JSON.stringify(body)],
+        ["GET", "/", undefined, ""]
+      ])
+    })
+  )
+
+  it.live("tells a refusal in the peer's words", () =>
+    Effect.gen(function* () {
+      for (const [said, detail] of [
+        [JSON.stringify({ fault_message: "no such drive" }), "no such drive"],
+        [JSON.stringify(["VM is not created", "nothing to boot"]), "VM is not created: nothing to boot"],
+        ["plain words\n", "plain words"],
+        ["", "the request was refused"]
+      ] as const) {
+        const rest = yield* api((_, __, response) => {
+          response.statusCode = 400
+          response.end(said)
+        })
+        const error = yield* Effect.flip(rest.request({ method: "PUT", path: "/actions" }))
+        assert.deepInclude(error, { _tag: "RestError", machine: "vm", reason: "Refused", status: 400, detail })
+      }
+    })
+  )
+
+  it.live("does not send what the schema refuses, nor take what it does not expect", () =>
+    Effect.gen(function* () {
+      const rest = yield* api((_, __, response) => response.end("[1"))
+      const body = { vcpu_count: 1.5, mem_size_mib: 128 }
+      const sent = yield* Effect.flip(rest.request({ method: "PUT", path: "/a", request: { schema: Config, body } }))
+      assert.deepInclude(sent, { reason: "BadRequest" })
+      const read = yield* Effect.flip(rest.request({ method: "GET", path: "/a", response: Config }))
+      assert.deepInclude(read, { reason: "BadReply", status: 200 })
+    })
+  )
+
+  it.live("waits for a socket that is not there yet, and not for ever", () =>
+    Effect.gen(function* () {
+      const socket = join(yield* folder, "api")
+      const rest = yield* RestApi.make({ machine: "vm", socket, connectTimeout: "200 millis" })
+      const error = yield* Effect.flip(rest.request({ method: "GET", path: "/", timeout: "200 millis" }))
+      assert.deepInclude(error, { _tag: "TransportError", socket })
+      const early = yield* Effect.forkChild(
+        Effect.flatMap(RestApi.make({ machine: "vm", socket }), (later) => later.request({ method: "GET", path: "/" })),
+        { startImmediately: true }
+      )
+      yield* Effect.sleep("100 millis")
+      yield* listen(socket, (_, __, response) => response.end())
+      yield* Fiber.join(early)
+    })
+  )
+
+  it.live("fails in time when the peer is silent or goes away, and sends nothing twice", () =>
+    Effect.gen(function* () {
+      let requests = 0
+      const silent = yield* api(() => {
+        requests++
+      })
+      const error = yield* Effect.flip(silent.request({ method: "PUT", path: "/", timeout: "100 millis" }))
+      assert.deepInclude(error, { reason: "Timeout" })
+      const gone = yield* api((request) => {
+        requests++
+        request.socket.destroy()
+      })
+      assert.deepInclude(yield* Effect.flip(gone.request({ method: "PUT", path: "/" })), { _tag: "TransportError" })
+      assert.strictEqual(requests, 2)
+    })
+  )
+})

@@ -1,0 +1,42 @@
+import { spawnSync } from "node:child_process"
+import { assert, describe, it } from "@effect/vitest"
+import * as Schema from "effect/Schema"
+import { agent } from "../../src/transport/internal/agent.ts"
+import { dedent, escape, quote } from "../../src/transport/internal/quote.ts"
+
+const shell = (script: string) => spawnSync("sh", ["-c", script]).stdout
+
+describe("shell text", () => {
+  it.prop(
+    "a quoted word is read back as it was",
+    [Schema.Array(Schema.String)],
+    ([words]) => {
+      const clean = words.map((word) => Buffer.from(word).toString().replaceAll("\0", ""))
+      const got = shell(`for x in ${clean.map((word) => `${quote(word)}`).join(" ")}; do printf '%s\\000' "$x"; done`)
+      assert.strictEqual(got.toString("utf8"), clean.map((word) => `${word}\0`).join(""))
+    },
+    { arbitrary: { runs: 30 } }
+  )
+
+  it("escaped bytes are one printable line that printf gives back", () => {
+    const bytes = Uint8Array.from({ length: 1024 }, (_, i) => (i * 7 + (i >> 8)) & 0xff)
+    const line = escape(bytes)
+    assert.match(line, /^[ -~]*$/)
+    assert.deepStrictEqual(new Uint8Array(shell(`printf %b ${quote(line)}`)), bytes)
+  })
+
+  it("common indentation goes, blank lines do not count", () => {
+    assert.strictEqual(dedent("\n    a\n\n      b\n    c\n  "), "a\n\n  b\nc")
+    assert.strictEqual(dedent("a\n  b"), "a\n  b")
+    assert.strictEqual(dedent("\ta\n\t\tb"), "a\n\tb")
+    assert.strictEqual(dedent("  \n \n"), "")
+  })
+
+  it("the agent is shell text that bash and sh accept, and no long one", () => {
+    for (const program of ["sh", "bash"]) {
+      const { status, stderr } = spawnSync(program, ["-n"], { input: agent })
+      assert.strictEqual(status, 0, stderr.toString())
+    }
+    assert.isBelow(agent.length, 8192)
+  })
+})
