@@ -172,17 +172,12 @@ const streamAs =
     f: (input: A) => Effect.Effect<B, E, R>,
     options: Task.StreamOptions & TaskOptions = {}
   ) => {
-    const spawn: Spawn<StartError> = (body, context) =>
-      Effect.suspend(() => {
-        let started: ProcessImpl | undefined
-        return Effect.map(
-          supervise(supervisor, options, (parent) => {
-            const { label } = options
-            started = taskProcess({ system: parent.system, context, parent, links: [parent], label, body })
-            return started
-          }),
-          () => started as ProcessImpl
-        )
+    const spawn: Spawn<StartError> = (body, context, _consumer, created) =>
+      supervise(supervisor, options, (parent) => {
+        const { label } = options
+        const process = taskProcess({ system: parent.system, context, parent, links: [parent], label, body })
+        created(process)
+        return process
       })
     return streamTasks(inputs, f as (input: A) => Effect.Effect<B, E>, options, spawn, linked) as never
   }

@@ -36,17 +36,18 @@ export class BadStreamOptions extends Error {
   override readonly name = "BadStreamOptions"
 }
 
-/** Starts the process of one task. */
+/** Starts the process of one task; `created` is told of it before it can run. */
 export type Spawn<E> = (
   body: Body,
   context: Context.Context<never>,
-  consumer: ProcessImpl
-) => Effect.Effect<ProcessImpl, E>
+  consumer: ProcessImpl,
+  created: (process: ProcessImpl) => void
+) => Effect.Effect<unknown, E>
 
 /** A task of the consumer's own. The link is made by the stream, so that no exit message comes into the mailbox. */
-export const spawnLinked: Spawn<never> = (body, context, consumer) =>
+export const spawnLinked: Spawn<never> = (body, context, consumer, created) =>
   Effect.sync(() =>
-    taskProcess({ system: consumer.system, context, parent: consumer, links: [], label: undefined, body })
+    created(taskProcess({ system: consumer.system, context, parent: consumer, links: [], label: undefined, body }))
   )
 
 /** How many tasks run at the same time unless told: OTP's number of schedulers, here one for each processor. */
@@ -112,6 +113,8 @@ class TaskStream<A> implements Runnable {
 
   /** The body of the next input's task, and what to do with its process. */
   add(input: A, body: Effect.Effect<unknown, unknown>) {
+    // The puller's, for its Clock: the process may be created by a supervisor.
+    const fiber = currentFiber()
     const slot: Slot = { outcome: undefined, ended: false }
     if (this.ordered) this.slots.push(slot)
     const taskBody: Body = () =>
@@ -123,11 +126,10 @@ class TaskStream<A> implements Runnable {
         this.running.delete(running)
         this.ended(slot, input, running, reason)
       })
-      if (process.reason !== undefined) return this.ended(slot, input, running, process.reason)
       this.running.add(running)
       process.watch(running)
       if (Duration.isFinite(this.timeout)) {
-        this.consumer.system.addTimer(currentFiber(), running, Duration.toMillis(this.timeout))
+        this.consumer.system.addTimer(fiber, running, Duration.toMillis(this.timeout))
       }
     }
     return { taskBody, follow }
@@ -176,9 +178,12 @@ class TaskStream<A> implements Runnable {
         slot.outcome = Result.fail(late)
         if (this.options.onTimeout !== "killTask") this.fatal = late
       } else {
-        slot.outcome = Result.fail(new TaskExit({ pid: process, reason, ...zipped }))
         // The link: it ends a consumer that does not trap exits, and is no message for one that does.
-        if (this.linked && !this.consumer.trapExit) sendExit(process, this.consumer, reason, true)
+        if (this.linked && !this.consumer.trapExit && reason._tag !== "Normal") {
+          sendExit(process, this.consumer, reason, true)
+          return
+        }
+        slot.outcome = Result.fail(new TaskExit({ pid: process, reason, ...zipped }))
       }
     }
     slot.ended = true
@@ -262,7 +267,7 @@ export const streamTasks = <A, E>(
               input.value,
               Effect.suspend(() => f(input.value))
             )
-            follow(yield* spawn(taskBody, context, consumer))
+            yield* spawn(taskBody, context, consumer, follow)
           } else if (tasks.active === 0 && tasks.empty) {
             return yield* Cause.done()
           } else {
