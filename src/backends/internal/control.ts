@@ -48,7 +48,12 @@ export const make: (
     }
   }).pipe(
     Effect.raceFirst(ended),
-    Effect.ensuring(Deferred.succeed(closed, "QEMU ended")),
+    Effect.ensuring(
+      Effect.suspend(() => {
+        current = Deferred.makeUnsafe()
+        return Deferred.succeed(closed, "QEMU ended")
+      })
+    ),
     Effect.forkScoped({ startImmediately: true })
   )
 
