@@ -1,7 +1,7 @@
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import { assert, describe, it } from "@effect/vitest"
+import { afterAll, assert, describe, it } from "@effect/vitest"
 import type { MachineShape } from "../../src/backends/Backend.ts"
 import * as qemuCommand from "../../src/backends/internal/qemuCommand.ts"
 import { findInvalid } from "../../src/backends/internal/shapeCheck.ts"
@@ -130,6 +130,7 @@ describe("a shape that cannot be", () => {
   const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-test-"))
   const file = Path.join(folder, "file")
   Fs.writeFileSync(file, "")
+  afterAll(() => Fs.rmSync(folder, { recursive: true }))
   const possible = { ...shape, directory: folder, image: { ...shape.image, kernel: file, initrd: file, root: file } }
   const host = { memory: 2 ** 31, cpus: 2 }
   const cases: ReadonlyArray<readonly [what: string, field: string, change: Partial<MachineShape>]> = [
