@@ -284,6 +284,25 @@ describe("starting its children", () => {
     )
   )
 
+  it.effect("keeps what a start itself acquires until the supervisor ends", () =>
+    actor(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const acquire = Effect.acquireRelease(
+          Effect.sync(() => log.push("acquired")),
+          () => Effect.sync(() => log.push("released"))
+        )
+        const supervisor = yield* DynamicSupervisor.startLink()
+        yield* Effect.scoped(
+          DynamicSupervisor.startChild(supervisor, { id: "child", start: Effect.andThen(acquire, sleepy().start) })
+        )
+        assert.deepStrictEqual(log, ["acquired"])
+        yield* GenServer.stop(supervisor)
+        assert.deepStrictEqual(log, ["acquired", "released"])
+      })
+    )
+  )
+
   it.effect("puts the extra arguments before their own, at restarts as well", () =>
     actor(
       Effect.gen(function* () {

@@ -115,6 +115,8 @@ describe("a snapshot", () => {
         const counter = yield* GenServer.startLink(Counter, [], { label: "counter" })
         const go = yield* Deferred.make<void>()
         yield* GenServer.cast(counter, "wait", go)
+        // It has not had its turn yet, and nothing but that to wait for.
+        assert.deepInclude(find(yield* Observer.snapshot, "counter"), { status: "running", mailbox: 1 })
         for (let i = 0; i < 3; i++) yield* Process.send(counter, i)
         yield* Effect.yieldNow
         assert.deepInclude(find(yield* Observer.snapshot, "counter"), { status: "running", mailbox: 3, received: 4 })

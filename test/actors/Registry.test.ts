@@ -409,6 +409,7 @@ describe("a unique registry", () => {
         assert.deepStrictEqual(yield* Registry.updateValue(Numbers, "world", (n) => n + 1), [2, 1])
         assert.deepStrictEqual(pairs(yield* Registry.lookup(Numbers, "world")), [[self, 2]])
         assert.deepStrictEqual(yield* Registry.values(Numbers, "world", self), [2])
+        assert.deepStrictEqual(yield* Registry.keys(Numbers, self), ["world"])
         yield* Registry.unregister(Numbers, "world")
         assert.strictEqual(yield* Registry.count(Numbers), 1)
       })
@@ -677,7 +678,11 @@ describe("the locks of a registry", () => {
         const two = yield* holder("key")
         assert.isFalse(yield* two.isLocked)
         yield* kill(two.pid)
+        const three = yield* holder("key")
+        assert.isFalse(yield* three.isLocked)
         yield* one.release
+        yield* three.locked
+        yield* three.release
         assert.strictEqual(yield* Registry.lock(Names, "key", Effect.succeed("done")), "done")
         assert.isFalse(yield* two.isLocked)
       })
