@@ -16,7 +16,8 @@ const expected = lines("expected.jsonl")
 const otpBug = 23
 
 const erlang = isInstalled()
-if (!erlang) process.stderr.write("skipped: comparisons with real Erlang/OTP, for there is no escript (Debian: erlang-base)\n")
+if (!erlang)
+  process.stderr.write("skipped: comparisons with real Erlang/OTP, for there is no escript (Debian: erlang-base)\n")
 
 describe("the hand-made scenarios", () => {
   it.each(scenarios.map((line, i) => [JSON.parse(line).id as string, i] as const))("%s", (_, i) => {
