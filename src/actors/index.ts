@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 export * as ActorSystem from "./ActorSystem.ts"
+export * as Application from "./Application.ts"
 export * as CallError from "./CallError.ts"
 export * as DynamicSupervisor from "./DynamicSupervisor.ts"
 export * as ExitReason from "./ExitReason.ts"
@@ -17,3 +18,5 @@ export * as Registry from "./Registry.ts"
 export * as RegistryError from "./RegistryError.ts"
 export * as Supervisor from "./Supervisor.ts"
 export * as SupervisorError from "./SupervisorError.ts"
+export * as Task from "./Task.ts"
+export * as TaskSupervisor from "./TaskSupervisor.ts"
