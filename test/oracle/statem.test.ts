@@ -64,4 +64,29 @@ describe.skipIf(!erlang)("the real gen_statem", () => {
     }
     assert.isAbove(compared, count * 0.8)
   }, 600_000)
+
+  it("loses a timeout of zero that is started again with a time, which this one does not", async () => {
+    const zeroThenLater: Scenario = {
+      enter: false,
+      limit: 20,
+      init: { state: "a", actions: [] },
+      states: {
+        a: {
+          e0: [
+            {
+              do: "keep_state",
+              actions: [
+                ["start", "t0", 0],
+                ["next", "i0"]
+              ]
+            }
+          ],
+          i0: [{ do: "keep_state", actions: [["start", "t0", 1000]] }]
+        }
+      },
+      steps: [[{ op: "cast", tag: "e0", id: 1 }], [{ op: "advance", ms: 1000 }]]
+    }
+    assert.deepStrictEqual(JSON.parse(await oracle.run(zeroThenLater)), { quirk: true })
+    assert.deepStrictEqual(run(zeroThenLater).at(-1), [["h", "a", "t0", 2, 2]])
+  })
 })
