@@ -109,7 +109,11 @@ export const acquire: (path: string, options?: LockOptions) => Effect.Effect<voi
       return yield* failed(said.trim() || HostProcess.describeStatus(status))
     }
     if (mode === "exclusive") {
-      yield* Effect.acquireRelease(say(path, `process ${process.pid}\n`), () => say(path, ""))
+      yield* Effect.acquireRelease(
+        courtesy(() => Fs.writeFileSync(path, `process ${process.pid}\n`)),
+        // Not written, which would bring a file back that its user has removed.
+        () => courtesy(() => Fs.truncateSync(path))
+      )
     }
   })
 
@@ -119,8 +123,8 @@ export const withLock =
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockError, Exclude<R, Scope.Scope>> =>
     Effect.scoped(Effect.andThen(acquire(path, options), effect))
 
-/** What is told to those who wait is a courtesy: a full disk must not stand in the way of the lock. */
-const say = (path: string, holder: string) => Effect.ignore(Effect.try(() => Fs.writeFileSync(path, holder)))
+/** What is told to those who wait: a full disk must not stand in the way of the lock. */
+const courtesy = (tell: () => void) => Effect.ignore(Effect.try(tell))
 
 /** What the last exclusive holder wrote about itself; empty if nothing is known. */
 const holderOf = (path: string): string =>

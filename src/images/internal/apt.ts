@@ -104,6 +104,7 @@ export const open = Effect.fnUntraced(function* (building: Building, root: strin
     lists: Path.join(folder, "lists")
   }
   const host = yield* HostProcess.run({ command: "apt-config", args: ["dump"] })
+  const now = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
   yield* attempt(building, "preparing apt", folder, () => {
     for (const name of ["lists/partial", "archives/partial", "sources.d", "state"]) {
       Fs.mkdirSync(Path.join(folder, name), { recursive: true, mode: 0o700 })
@@ -111,6 +112,8 @@ export const open = Effect.fnUntraced(function* (building: Building, root: strin
     Fs.writeFileSync(Path.join(folder, "sources.d", "vmtest.sources"), sources)
     Fs.writeFileSync(Path.join(folder, "status"), "")
     Fs.writeFileSync(Path.join(folder, "apt.conf"), configuration(apt, parseHostSettings(host.stdout)))
+    // By its time the store knows when packages were last used.
+    Fs.utimesSync(root, now / 1000, now / 1000)
   })
   yield* update(building, apt, building.refresh ? 0 : fresh)
   return apt

@@ -18,6 +18,7 @@ import * as Mmdebstrap from "./mmdebstrap.ts"
 import type { DebianPlan } from "./plan.ts"
 import { builderVersion } from "./plan.ts"
 import * as Scratch from "./scratch.ts"
+import { trimTail } from "./tar.ts"
 
 /** Besides what is essential or required in Debian. */
 export const basePackages: ReadonlyArray<string> = [
@@ -177,6 +178,7 @@ const build = Effect.fnUntraced(function* (
     ],
     tarball: Path.join(out, files.tarball)
   })
+  yield* attempt(building, step, out, () => trimTail(Path.join(out, files.tarball)))
   return yield* Entries.publish(building, store.entries, out, {
     kind: "base",
     name: `base of debian ${plan.suite}`,

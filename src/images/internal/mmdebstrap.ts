@@ -99,11 +99,11 @@ const counter = Effect.fnUntraced(function* (building: Building, step: string, t
   })
 })
 
-/** What went wrong comes first in the flood: errors and, without any, the end of it. */
+/** From a little before the first error on; without one, all, of which the end is shown. */
 const relevant = (text: string): string => {
-  const lines = text.split("\n").filter((line) => !/^(I: |\(Reading database)/.test(line))
-  const first = lines.findIndex((line) => /^(E: |dpkg: error|setup failed)/.test(line))
-  return (first < 0 ? lines : lines.slice(Math.max(0, first - 15))).join("\n")
+  const lines = text.split("\n").filter((line) => !line.startsWith("(Reading database"))
+  const first = lines.findIndex((line) => /^(E: |dpkg: error)/.test(line))
+  return (first < 0 ? lines : lines.slice(Math.max(0, first - 12), first + 12)).join("\n")
 }
 
 /**

@@ -4,6 +4,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import * as HostProcess from "../../host/HostProcess.ts"
 import * as Lock from "../../host/Lock.ts"
 import { attempt, type Building, removeFolder } from "./building.ts"
 
@@ -74,9 +75,17 @@ const remove = (path: string): Effect.Effect<void> =>
   Effect.suspend(() => {
     const note = Path.join(path, pointer)
     const tree = Fs.existsSync(note) ? Fs.readFileSync(note, "utf8") : ""
-    const outside = Path.basename(tree).startsWith("vmtest-tree-") ? removeFolder(tree) : Effect.void
+    const outside = Path.basename(tree).startsWith("vmtest-tree-") ? removeTree(tree) : Effect.void
     return Effect.andThen(outside, removeFolder(path))
   })
+
+/** What a user namespace left belongs to users that only such a namespace may act as. */
+const removeTree = Effect.fnUntraced(function* (path: string) {
+  yield* removeFolder(path)
+  if (!Fs.existsSync(path)) return
+  yield* Effect.ignore(HostProcess.run({ command: "mmdebstrap", args: ["--unshare-helper", "rm", "-rf", path] }))
+  yield* removeFolder(path)
+})
 
 /** Removes what builds left that were killed. */
 export const sweep = (store: Store): Effect.Effect<void> =>
