@@ -186,7 +186,7 @@ export const via = (name: Name, key: unknown): Via => ({
   whereis: (system) => {
     const found = find(system, name)
     if (found === undefined || found.table.current === 0) return undefined
-    return found.loop.children.get(partitionOf(key, found.table.current))?.pid
+    return found.loop.children.named.get(partitionOf(key, found.table.current))?.pid
   },
   register: () => undefined
 })

@@ -305,7 +305,7 @@ const servicesOf = (pid: Pid.Any): Context.Context<never> => {
   const { behaviour } = implOf(pid)
   let services = Context.empty()
   if (behaviour instanceof SupervisorLoop) {
-    for (const each of behaviour.children.values()) {
+    for (const each of behaviour.children.named.values()) {
       if (each.services !== undefined && each.pid !== undefined) services = Context.merge(services, each.services)
     }
   }
@@ -354,7 +354,8 @@ export const startChild = (
 export const startDynamic = (
   supervisor: Ref,
   ...args: ReadonlyArray<unknown>
-): Effect.Effect<StartedChild, FailedToStartChild | RequestError> => request(supervisor, "startChild", args)
+): Effect.Effect<StartedChild, FailedToStartChild | InvalidSpec | RequestError> =>
+  request(supervisor, "startChild", args)
 
 /** Stops a child; its spec is kept, unless it is temporary. Succeeds also when it does not run. By pid under `simpleOneForOne`. */
 export const terminateChild = (
