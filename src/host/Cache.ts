@@ -10,6 +10,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { makeFolder } from "./internal/makeFolder.ts"
 
 /** The cache folder cannot be made or written to. */
 export class CacheUnwritable extends Schema.TaggedError<CacheUnwritable>()("CacheUnwritable", {
@@ -35,7 +36,7 @@ export const folder = (kind: string): Effect.Effect<string, CacheUnwritable> =>
       const path = Path.join(base, kind)
       return Effect.try({
         try: () => {
-          Fs.mkdirSync(path, { recursive: true, mode: 0o700 })
+          makeFolder(path)
           Fs.accessSync(path, Fs.constants.W_OK | Fs.constants.X_OK)
           // Permission bits say nothing of a read-only or full file system.
           Fs.rmdirSync(Fs.mkdtempSync(Path.join(path, ".writable-")))

@@ -16,6 +16,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { HostProcessError } from "./HostProcess.ts"
 import * as HostProcess from "./HostProcess.ts"
+import { makeFolder } from "./internal/makeFolder.ts"
 
 /** Another process held the lock until the deadline; `holder` says which, where it said so. */
 export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout", {
@@ -64,7 +65,7 @@ export const acquire: (path: string, options?: LockOptions) => Effect.Effect<voi
       new LockFailed({ path, reason: error instanceof Error ? error.message : String(error) })
     yield* Effect.try({
       try: () => {
-        Fs.mkdirSync(Path.dirname(path), { recursive: true, mode: 0o700 })
+        makeFolder(Path.dirname(path))
         Fs.closeSync(Fs.openSync(path, "a", 0o600))
       },
       catch: failed

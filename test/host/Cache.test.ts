@@ -46,4 +46,12 @@ describe("Cache", () => {
       assert.include(error.message, "XDG_CACHE_HOME")
     })
   )
+
+  it.effect("does not hang where the file system is one that takes no folders", () =>
+    Effect.gen(function* () {
+      process.env.XDG_CACHE_HOME = "/proc/nowhere"
+      const error = yield* Effect.flip(Cache.folder("images"))
+      assert.strictEqual(error._tag, "CacheUnwritable")
+    })
+  )
 })

@@ -12,5 +12,10 @@ export const makeFolder = (path: string, mode = 0o700): void => {
   if (Fs.existsSync(path)) return
   const parent = Path.dirname(path)
   if (parent !== path) makeFolder(parent, mode)
-  Fs.mkdirSync(path, { mode })
+  try {
+    Fs.mkdirSync(path, { mode })
+  } catch (error) {
+    // Another process was quicker.
+    if (!Fs.existsSync(path)) throw error
+  }
 }
