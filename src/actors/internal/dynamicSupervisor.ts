@@ -50,6 +50,16 @@ const answer = (call: PendingCall, result: Exit.Exit<unknown, unknown>): undefin
 const reasonOf = (reason: ExitReason.ExitReason): ExitReason.ExitReason =>
   reason._tag === "Custom" && reason.term instanceof StartCrash ? ExitReason.fromCause(reason.term.cause) : reason
 
+/** What a process has of its own, whoever starts it. */
+const own = new Set([Self.key, Scope.Scope.key, CurrentSystem.key])
+
+const hasAll = (mine: Context.Context<never>, theirs: Context.Context<never>): boolean => {
+  for (const [key, service] of theirs.mapUnsafe) {
+    if (!own.has(key) && mine.mapUnsafe.get(key) !== service) return false
+  }
+  return true
+}
+
 const bind = (start: Start, args: ReadonlyArray<unknown>): Effect.Effect<unknown, unknown> =>
   typeof start === "function" ? Effect.suspend(() => start(...args)) : start
 
@@ -58,7 +68,7 @@ export class DynamicSupervisorLoop extends MessageLoop {
   readonly children = new Map<ProcessImpl, Child>()
   readonly intensity: Intensity
   private lastCaller: Context.Context<never> | undefined = undefined
-  private lastContext: Context.Context<never> = Context.empty()
+  private lastContext: Context.Context<never> | undefined = undefined
 
   constructor(process: ProcessImpl, flags: DynamicFlags) {
     super(process)
@@ -124,9 +134,9 @@ export class DynamicSupervisorLoop extends MessageLoop {
   private startChild({ spec, args, context }: StartRequest, call: PendingCall): Work {
     const { extraArguments, maxChildren } = this.flags
     if (this.children.size >= maxChildren) return answer(call, Exit.fail(new MaxChildren({ maxChildren })))
-    const merged = this.contextFor(context)
+    const services = this.contextFor(context)
     const bound = bind(spec.start, extraArguments.length === 0 ? args : [...extraArguments, ...args])
-    const start = Effect.updateContext(bound, (_: Context.Context<never>) => merged)
+    const start = services === undefined ? bound : Effect.updateContext(bound, (_: Context.Context<never>) => services)
     return Effect.map(startChild(start), (outcome) => {
       switch (outcome._tag) {
         case "Running":
@@ -145,16 +155,21 @@ export class DynamicSupervisorLoop extends MessageLoop {
     })
   }
 
-  /** The caller's services, in the supervisor's process. Kept for the next call of the same caller. */
-  private contextFor(caller: Context.Context<never>): Context.Context<never> {
+  /**
+   * The caller's services before the supervisor's, in the supervisor's process; `undefined` when that changes nothing. Kept
+   * for the next call of the same caller.
+   */
+  private contextFor(caller: Context.Context<never>): Context.Context<never> | undefined {
     if (caller !== this.lastCaller) {
       this.lastCaller = caller
       const { process } = this
-      const own = Context.make(Self, process).pipe(
-        Context.add(Scope.Scope, process.scope),
-        Context.add(CurrentSystem, process.system)
-      )
-      this.lastContext = Context.merge(caller, own)
+      this.lastContext = hasAll(process.context, caller)
+        ? undefined
+        : Context.merge(process.context, caller).pipe(
+            Context.add(Self, process),
+            Context.add(Scope.Scope, process.scope),
+            Context.add(CurrentSystem, process.system)
+          )
     }
     return this.lastContext
   }
