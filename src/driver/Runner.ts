@@ -15,11 +15,13 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Backend } from "../backends/Backend.ts"
+import * as HostProcess from "../host/HostProcess.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
 import type { Image } from "../images/Image.ts"
 import type { ImageStore } from "../images/ImageStore.ts"
 import type { InvalidMachine, MachineSpec } from "../machine/MachineSpec.ts"
 import * as MachineSpecs from "../machine/MachineSpec.ts"
+import * as Addresses from "../network/Addresses.ts"
 import { Driver } from "./Driver.ts"
 import * as Failure from "./Failure.ts"
 import type { ImageUnavailable } from "./ImageUnavailable.ts"
@@ -59,7 +61,7 @@ export interface RunnerOptions {
 }
 
 /** Why nothing was started. */
-export type RunnerError = InvalidTest | InvalidMachine | ImageUnavailable
+export type RunnerError = InvalidTest | InvalidMachine | ImageUnavailable | HostProcess.ToolMissing
 
 /** What a runner needs: a hypervisor, a folder for state, images, and what tests may ask of the platform. */
 export type RunnerServices = Backend | RunDirectory | ImageStore | NodeServices.NodeServices
@@ -79,6 +81,9 @@ const check = Effect.fnUntraced(function* (test: TestCase) {
     const reason = `its timeout ${JSON.stringify(String(test.timeout))} is not a time such as "5 minutes"`
     return yield* new InvalidTest({ test: test.name, reason })
   }
+  const exhausted = Addresses.check(specs)
+  if (exhausted !== undefined) return yield* new InvalidTest({ test: test.name, reason: exhausted.message })
+  if (specs.some(({ vlans }) => vlans.length > 0)) yield* HostProcess.locate("vde_switch")
   return { test, specs, timeout: asked.value } satisfies Checked
 })
 
@@ -139,7 +144,8 @@ const runTest = Effect.fnUntraced(function* (
 /**
  * Runs tests and gives what came of each, in their order; a test that fails does not keep the others from running.
  *
- * Fails only before anything was started: with the first declaration that cannot be meant, or image that cannot be had. Interruption ends
+ * Fails only before anything was started: with the first declaration that cannot be meant, a tool that is not
+ * installed, or an image that cannot be had. Interruption ends
  * everything that runs, and leaves nothing behind.
  */
 export const run = (

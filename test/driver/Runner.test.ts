@@ -144,6 +144,15 @@ describe("a run", () => {
       /not to be had/
     ],
     [
+      "more machines than addresses",
+      test(
+        "t",
+        { machines: Object.fromEntries(Array.from({ length: 255 }, (_, n) => [`m${n}`, offline()])) },
+        () => Effect.void
+      ),
+      /255 machines; a test can have 254/
+    ],
+    [
       "a timeout that is no time",
       test("t", { timeout: "soon" as "1 minute" }, () => Effect.void),
       /"soon" is not a time/
