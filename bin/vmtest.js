@@ -21,8 +21,14 @@
         const asked = process.env.XDG_CACHE_HOME
         const base = asked && path.isAbsolute(asked) ? asked : path.join(os.homedir(), ".cache")
         const folder = path.join(base, "vmtest", "node")
+        // Not mkdir's own recursion, which never returns in /proc.
+        const make = (name) => {
+          if (fs.existsSync(name)) return
+          make(path.dirname(name))
+          fs.mkdirSync(name, { mode: 0o700 })
+        }
         try {
-          fs.mkdirSync(folder, { recursive: true, mode: 0o700 })
+          make(folder)
           module.enableCompileCache(folder)
         } catch {}
         return import("../dist/cli/vmtest.js")

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { join, resolve } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
@@ -121,13 +121,26 @@ describe("vmtest run", () => {
     })
   }
 
-  it("refuses an output folder that cannot be made", () => {
-    script("file", "")
-    const { status, stderr } = vmtest("run", "-o", "file/out", script("a.ts", onTiny("")))
-    assert.strictEqual(status, 2, stderr)
-    assert.match(stderr, /file\/out/)
-    assert.deepStrictEqual(processes(), [])
-  })
+  for (const folder of ["file/out", "/proc/nope/out"]) {
+    it(`refuses an output folder that cannot be made: ${folder}`, () => {
+      script("file", "")
+      const { status, stderr } = vmtest("run", "-o", folder, script("a.ts", onTiny("")))
+      assert.strictEqual(status, 2, stderr)
+      assert.include(stderr, `cannot write to the output folder ${folder}`)
+      assert.deepStrictEqual(processes(), [])
+    })
+
+    it(`refuses a cache folder that cannot be made: ${folder}`, () => {
+      script("file", "")
+      const { status, stderr } = spawnSync(process.execPath, [launcher, "run", script("a.ts", onTiny(""))], {
+        ...options(),
+        env: { ...options().env, XDG_CACHE_HOME: resolve(place, "work", folder) },
+        encoding: "utf8"
+      })
+      assert.strictEqual(status, 2, stderr)
+      assert.include(stderr, "cannot write to the cache folder")
+    })
+  }
 
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     it(`${signal} while a guest runs: exit code 130, nothing left behind`, async () => {

@@ -7,6 +7,7 @@ import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
+import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
 import * as Accelerator from "../backends/Accelerator.ts"
 import * as Qemu from "../backends/Qemu.ts"
@@ -41,11 +42,22 @@ const backend = Layer.unwrap(Effect.map(findingsFolder, (folder) => Qemu.layer({
   Layer.provide(logToStderr)
 )
 
+/** Node's own recursive mkdir never returns in a file system like /proc, which answers ENOENT for a parent that is there. */
+const makeFolder: (folder: string) => Effect.Effect<void, PlatformError, FileSystem.FileSystem> = Effect.fnUntraced(
+  function* (folder: string) {
+    const fs = yield* FileSystem.FileSystem
+    if (yield* fs.exists(folder)) return
+    yield* makeFolder(NodePath.dirname(folder))
+    yield* fs.makeDirectory(folder)
+  }
+)
+
 const writable = Effect.fnUntraced(
   function* (folder: string) {
     const fs = yield* FileSystem.FileSystem
-    yield* fs.makeDirectory(folder, { recursive: true })
-    yield* fs.access(folder, { writable: true })
+    yield* makeFolder(NodePath.resolve(folder))
+    // Permission bits say nothing of a file, or of a read-only or full file system.
+    yield* Effect.scoped(fs.makeTempDirectoryScoped({ directory: folder, prefix: ".writable-" }))
   },
   (effect, folder) => Effect.mapError(effect, (error) => new OutputUnwritable({ folder, reason: error.reason._tag }))
 )

@@ -7,8 +7,10 @@
  * @since 0.1.0
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as CommandLine from "./CommandLine.ts"
+import * as ExitCode from "./ExitCode.ts"
 
 const launch = Effect.gen(function* () {
   const parsed = yield* CommandLine.parse(process.argv.slice(2))
@@ -20,4 +22,11 @@ const launch = Effect.gen(function* () {
   main(parsed)
 })
 
-Effect.runFork(launch.pipe(Effect.provide(NodeServices.layer)))
+/** For example an installation without `effect`: said, and not taken for success. */
+const fault = (cause: Cause.Cause<never>) =>
+  Effect.sync(() => {
+    process.stderr.write(`vmtest: cannot be started\n${Cause.pretty(cause)}\n`)
+    process.exitCode = ExitCode.failed
+  })
+
+Effect.runFork(launch.pipe(Effect.catchCause(fault), Effect.provide(NodeServices.layer)))
