@@ -29,13 +29,13 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import * as GenServer from "./GenServer.ts"
+import type * as GenServer from "./GenServer.ts"
 import { call } from "./internal/call.ts"
 import { checkSpec } from "./internal/childSpec.ts"
 import { type RawDynamicOptions, superviseDynamically } from "./internal/dynamicSupervisor.ts"
 import type { Name } from "./internal/names.ts"
 import { implOf, type Self } from "./internal/process.ts"
-import { start as startProcess } from "./internal/start.ts"
+import { startErrorOf, start as startProcess } from "./internal/start.ts"
 import { shutdownAndWait } from "./internal/stop.ts"
 import type * as Pid from "./Pid.ts"
 import type * as Supervisor from "./Supervisor.ts"
@@ -94,7 +94,7 @@ const startAs = <Extra extends ReadonlyArray<unknown>, R>(
     (result) =>
       result._tag === "Started"
         ? Exit.succeed(result.process)
-        : Exit.fail(GenServer.startErrorOf(result, label ?? "dynamic supervisor", undefined))
+        : Exit.fail(startErrorOf(result, label ?? "dynamic supervisor", undefined))
   )
 }
 

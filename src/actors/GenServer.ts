@@ -29,11 +29,9 @@
  *
  * @since 0.1.0
  */
-import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { CallError } from "./CallError.ts"
 import { NoProcess } from "./CallError.ts"
@@ -44,71 +42,25 @@ import type { Name, Via } from "./internal/names.ts"
 import { currentFiber } from "./internal/park.ts"
 import { describe, implOf, type Self } from "./internal/process.ts"
 import { InitOutcome, type Next as NextImpl, Outcome, type ServerModule, serve, Timeout } from "./internal/server.ts"
-import { type StartOptions as ProcessStart, type StartResult, start as startProcess } from "./internal/start.ts"
+import { type StartOptions as ProcessStart, startErrorOf, start as startProcess } from "./internal/start.ts"
 import { askToStop, awaitDown, shutdownAndWait } from "./internal/stop.ts"
 import type * as Pid from "./Pid.ts"
+import type { Call, CallTag, Cast, CastTag, ErrorOf, PayloadOf, Protocol, ReplyOf } from "./Protocol.ts"
+import { type StartError, StopFailed } from "./StartError.ts"
 
 export { type CallError, CallingSelf, CallTimeout, NoProcess, ServerExit } from "./CallError.ts"
-
-// ----------------------------------------------------------------------------
-// Protocols
-// ----------------------------------------------------------------------------
-
-/** A request with a payload, a reply and declared errors. */
-export interface Call<in out Payload, in out Reply, in out Error> {
-  readonly _tag: "Call"
-  readonly isError: ((error: unknown) => boolean) | undefined
-  readonly "~types"?: (_: [Payload, Reply, Error]) => [Payload, Reply, Error]
-}
-
-/** A one-way message. */
-export interface Cast<in out Payload> {
-  readonly _tag: "Cast"
-  readonly "~types"?: (_: Payload) => Payload
-}
-
-/** The messages of a server, by tag. */
-export type Protocol = Readonly<Record<string, { readonly _tag: "Call" | "Cast" }>>
-
-/**
- * Declares a request. With types alone every typed failure of the handler is a declared error, which the types ensure;
- * with schemas, an error that the schema does not accept crashes the server.
- */
-export function Call<Payload = void, Reply = void, Error = never>(): Call<Payload, Reply, Error>
-export function Call<
-  P extends Schema.Top = Schema.Void,
-  A extends Schema.Top = Schema.Void,
-  E extends Schema.Top = Schema.Never
->(schemas: { readonly payload?: P; readonly reply?: A; readonly error?: E }): Call<P["Type"], A["Type"], E["Type"]>
-export function Call(schemas?: { readonly error?: Schema.Top }): Call<unknown, unknown, unknown> {
-  const isError =
-    schemas === undefined ? undefined : schemas.error === undefined ? () => false : Schema.is(schemas.error)
-  return { _tag: "Call", isError }
-}
-
-/** Declares a one-way message. */
-export const Cast = <Payload = void>(): Cast<Payload> => ({ _tag: "Cast" })
-
-/** Declares a protocol. */
-export const protocol = <const P extends Protocol>(definition: P): P => definition
-
-/** The tags of a protocol that are requests. */
-export type CallTag<P> = {
-  [K in keyof P]: P[K] extends Call<infer _P, infer _A, infer _E> ? K : never
-}[keyof P] &
-  string
-
-/** The tags of a protocol that are one-way messages. */
-export type CastTag<P> = { [K in keyof P]: P[K] extends Cast<infer _P> ? K : never }[keyof P] & string
-
-/** What a request or message carries. */
-export type PayloadOf<T> = T extends Call<infer P, infer _A, infer _E> ? P : T extends Cast<infer P> ? P : never
-
-/** What a request is answered with. */
-export type ReplyOf<T> = T extends Call<infer _P, infer A, infer _E> ? A : never
-
-/** The errors that a request declares. */
-export type ErrorOf<T> = T extends Call<infer _P, infer _A, infer E> ? E : never
+export {
+  Call,
+  type CallTag,
+  Cast,
+  type CastTag,
+  type ErrorOf,
+  type PayloadOf,
+  type Protocol,
+  protocol,
+  type ReplyOf
+} from "./Protocol.ts"
+export { AlreadyStarted, Ignored, InitFailed, type StartError, StartTimeout, StopFailed } from "./StartError.ts"
 
 // ----------------------------------------------------------------------------
 // Results of callbacks
@@ -285,46 +237,6 @@ export const make = <
 // Starting and stopping
 // ----------------------------------------------------------------------------
 
-/** Init said that there is nothing to do. */
-export class Ignored extends Data.TaggedError("Ignored")<{ readonly server: string }> {
-  override get message() {
-    return `${this.server} was not started: its init said ignore`
-  }
-}
-
-/** The name is taken. */
-export class AlreadyStarted extends Data.TaggedError("AlreadyStarted")<{
-  readonly server: string
-  readonly pid: Pid.Any
-}> {
-  override get message() {
-    return `${this.server} is already started as ${this.pid}`
-  }
-}
-
-/** Init stopped, failed or was ended. */
-export class InitFailed extends Data.TaggedError("InitFailed")<{
-  readonly server: string
-  readonly reason: ExitReason.ExitReason
-}> {
-  override get message() {
-    return `${this.server} was not started: ${ExitReason.format(this.reason)}`
-  }
-}
-
-/** Init took too long; the process was killed. */
-export class StartTimeout extends Data.TaggedError("StartTimeout")<{
-  readonly server: string
-  readonly timeout: number
-}> {
-  override get message() {
-    return `${this.server} was not started: its init did not end within ${this.timeout} ms`
-  }
-}
-
-/** Every way in which a start can fail. */
-export type StartError = Ignored | AlreadyStarted | InitFailed | StartTimeout
-
 export interface StartOptions {
   /** A local name, or one kept elsewhere. Registered before init, free again when the process has ended. */
   readonly name?: Name
@@ -345,24 +257,6 @@ export const name = <P, Args extends ReadonlyArray<unknown>, R>(
   _server: Server<P, Args, R> | P,
   value: Name
 ): NameOf<P> => value as NameOf<P>
-
-/** Says how a start that did not succeed failed. */
-export const startErrorOf = (
-  result: Exclude<StartResult, { readonly _tag: "Started" }>,
-  server: string,
-  timeout: number | undefined
-): StartError => {
-  switch (result._tag) {
-    case "Ignored":
-      return new Ignored({ server })
-    case "Failed":
-      return new InitFailed({ server, reason: result.reason })
-    case "AlreadyStarted":
-      return new AlreadyStarted({ server, pid: result.pid })
-    case "Timeout":
-      return new StartTimeout({ server, timeout: timeout ?? 0 })
-  }
-}
 
 const startAs = <P, Args extends ReadonlyArray<unknown>, R>(
   linked: boolean,
@@ -417,19 +311,6 @@ export const scoped = <P, Args extends ReadonlyArray<unknown>, R>(
   Effect.acquireRelease(startAs(false, server, (args ?? noArgs) as Args, options), (pid) =>
     shutdownAndWait(implOf(pid))
   )
-
-/** The server did not end with the reason that it was stopped with. */
-export class StopFailed extends Data.TaggedError("StopFailed")<{
-  readonly server: string
-  /** The reason it ended with instead; `undefined` when it did not end in time. */
-  readonly reason: ExitReason.ExitReason | undefined
-}> {
-  override get message() {
-    return this.reason === undefined
-      ? `${this.server} did not stop in time`
-      : `${this.server} stopped with another reason: ${ExitReason.format(this.reason)}`
-  }
-}
 
 /**
  * Stops a server through its `terminate` and waits until it has ended. Succeeds if it ended with exactly that reason,

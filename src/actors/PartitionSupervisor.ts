@@ -31,13 +31,13 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { NoProcess } from "./CallError.ts"
 import * as ExitReason from "./ExitReason.ts"
-import * as GenServer from "./GenServer.ts"
+import type * as GenServer from "./GenServer.ts"
 import { call } from "./internal/call.ts"
 import { currentSystem } from "./internal/current.ts"
 import { type Name, type Via, whereis } from "./internal/names.ts"
 import { currentFiber } from "./internal/park.ts"
 import { implOf, type ProcessImpl, type Self } from "./internal/process.ts"
-import { type Init, start as startProcess } from "./internal/start.ts"
+import { type Init, startErrorOf, start as startProcess } from "./internal/start.ts"
 import { shutdownAndWait } from "./internal/stop.ts"
 import { type RawOptions, SupervisorLoop, supervise } from "./internal/supervisor.ts"
 import type { SystemImpl } from "./internal/system.ts"
@@ -122,9 +122,7 @@ const startAs = <R, Services>(
       body: body({ ...options })
     }),
     (result) =>
-      result._tag === "Started"
-        ? Exit.succeed(result.process)
-        : Exit.fail(GenServer.startErrorOf(result, label, undefined))
+      result._tag === "Started" ? Exit.succeed(result.process) : Exit.fail(startErrorOf(result, label, undefined))
   )
 }
 

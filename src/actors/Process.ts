@@ -18,16 +18,14 @@ import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import * as ExitReason from "./ExitReason.ts"
 import { currentSystem, resolve } from "./internal/current.ts"
+import { ExitMessage, type Letter, Message } from "./internal/mailbox.ts"
 import { Down, demonitor as demonitorProcess, type Monitor, monitor as monitorProcess } from "./internal/monitor.ts"
 import type { Address, Name, Via } from "./internal/names.ts"
 import * as Names from "./internal/names.ts"
 import { currentFiber, type Parkable } from "./internal/park.ts"
 import {
-  ExitMessage,
   implOf,
-  type Letter,
   link as linkProcesses,
-  Message,
   ProcessImpl,
   Self,
   sendExit,

@@ -29,13 +29,13 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import * as GenServer from "./GenServer.ts"
+import type * as GenServer from "./GenServer.ts"
 import { currentSystem } from "./internal/current.ts"
 import type { Via } from "./internal/names.ts"
 import { currentFiber } from "./internal/park.ts"
 import { implOf, Self } from "./internal/process.ts"
 import { type News, RegistryLoop } from "./internal/registry.ts"
-import { start as startProcess } from "./internal/start.ts"
+import { startErrorOf, start as startProcess } from "./internal/start.ts"
 import { shutdownAndWait } from "./internal/stop.ts"
 import type { SystemImpl } from "./internal/system.ts"
 import type * as Pid from "./Pid.ts"
@@ -147,7 +147,7 @@ const startAs = (linked: boolean, registry: Any): Effect.Effect<Pid.Any, GenServ
     (result) =>
       result._tag === "Started"
         ? Exit.succeed(result.process)
-        : Exit.fail(GenServer.startErrorOf(result, registry.name, undefined))
+        : Exit.fail(startErrorOf(result, registry.name, undefined))
   )
 
 /** Starts a registry linked to this process. */

@@ -19,17 +19,17 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { type CallError, NoProcess } from "./CallError.ts"
-import * as GenServer from "./GenServer.ts"
+import type { ChildOptions, ChildSpec, Required, ServicesOf, Template } from "./ChildSpec.ts"
+import type * as GenServer from "./GenServer.ts"
 import { call } from "./internal/call.ts"
 import type { CheckedSpec } from "./internal/childSpec.ts"
-import { Started } from "./internal/childStart.ts"
 import { resolve } from "./internal/current.ts"
 import type { Address, Name } from "./internal/names.ts"
 import { currentFiber } from "./internal/park.ts"
 import { implOf, type Self } from "./internal/process.ts"
-import { start as startProcess } from "./internal/start.ts"
+import { startErrorOf, start as startProcess } from "./internal/start.ts"
 import { shutdownAndWait } from "./internal/stop.ts"
-import { Provided, type RawOptions, SupervisorLoop, supervise } from "./internal/supervisor.ts"
+import { type RawOptions, SupervisorLoop, supervise } from "./internal/supervisor.ts"
 import type * as Pid from "./Pid.ts"
 import type {
   AlreadyPresent,
@@ -41,6 +41,20 @@ import type {
   SimpleOneForOne
 } from "./SupervisorError.ts"
 
+export {
+  type ChildOptions,
+  type ChildSpec,
+  child,
+  childLayer,
+  type Required,
+  type Restart,
+  type ServicesOf,
+  type Shutdown,
+  type Started,
+  server,
+  started,
+  type Template
+} from "./ChildSpec.ts"
 export {
   AlreadyPresent,
   ChildNotFound,
@@ -58,43 +72,8 @@ export {
  */
 export type Strategy = "oneForOne" | "oneForAll" | "restForOne" | "simpleOneForOne"
 
-/** `permanent`: always restarted. `transient`: when it ended abnormally. `temporary`: never, and forgotten. */
-export type Restart = "permanent" | "transient" | "temporary"
-
-/** What a child is told to go with: `kill` at once, or `shutdown` and `kill` if it takes longer than this. */
-export type Shutdown = "brutalKill" | "infinity" | Duration.Input
-
 /** The supervisor itself ends with `Shutdown` when any, or the last, significant child ended by itself. */
 export type AutoShutdown = "never" | "anySignificant" | "allSignificant"
-
-export interface ChildOptions {
-  /** `permanent` by default. */
-  readonly restart?: Restart
-  /** 5 seconds by default; `infinity` for a supervisor. */
-  readonly shutdown?: Shutdown
-  /** `worker` by default. */
-  readonly type?: "worker" | "supervisor"
-  /** Whether its own end counts for `autoShutdown`; `false` by default. */
-  readonly significant?: boolean
-  /** Any names, shown by `whichChildren`. */
-  readonly modules?: ReadonlyArray<string> | "dynamic"
-}
-
-/**
- * One child. `start` must start a process linked to the supervisor (`startLink`) and give its pid, or {@link started} to
- * tell the one who asked for the child something more. Failing with `GenServer.Ignored` is not a failure.
- */
-export interface ChildSpec<out R = never, out Services = never> extends ChildOptions {
-  readonly id: string
-  readonly start: Effect.Effect<Pid.Any | Started, unknown, R>
-  readonly "~services"?: () => Services
-}
-
-/** The one template of `simpleOneForOne`: `start` gets the arguments of `startChild`. */
-export interface Template<in Args extends ReadonlyArray<never>, out R = never> extends ChildOptions {
-  readonly id: string
-  readonly start: (...args: Args) => Effect.Effect<Pid.Any | Started, unknown, R>
-}
 
 export interface Flags {
   /** `oneForOne` by default. */
@@ -121,106 +100,6 @@ export interface Supervisor {
 }
 
 type AnyChild = ChildSpec<unknown, unknown> | Template<ReadonlyArray<never>, unknown>
-
-type RequirementsOf<C> = C extends { readonly start: infer St }
-  ? St extends Effect.Effect<infer _A, infer _E, infer R>
-    ? R
-    : St extends (...args: never) => Effect.Effect<infer _A, infer _E, infer R>
-      ? R
-      : never
-  : never
-
-/** The services that Layer children build. */
-export type ServicesOf<C> = C extends { readonly "~services"?: () => infer S } ? S : never
-
-/** What the children need from outside: not what they find in their process, nor what their elder siblings build. */
-export type Required<C> = Exclude<RequirementsOf<C>, Self | Scope.Scope | ServicesOf<C>>
-
-// ----------------------------------------------------------------------------
-// Children
-// ----------------------------------------------------------------------------
-
-/** A pid with something to tell the one who asked for the child. */
-export const started = (pid: Pid.Any, info: unknown): Started => new Started(implOf(pid), info)
-
-/** A server as a child. */
-export const server = <P, Args extends ReadonlyArray<unknown>, R>(
-  id: string,
-  definition: GenServer.Server<P, Args, R>,
-  args: Args,
-  options?: ChildOptions & GenServer.StartOptions
-): ChildSpec<Exclude<R, Self | Scope.Scope> | Self> => ({
-  ...options,
-  id,
-  start: GenServer.startLink<P, ReadonlyArray<unknown>, R>(
-    definition as GenServer.Server<P, ReadonlyArray<unknown>, R>,
-    args,
-    options
-  )
-})
-
-const startBody = (
-  id: string,
-  body: (done: (info?: unknown) => void) => Effect.Effect<unknown, unknown>
-): Effect.Effect<Started, GenServer.StartError> =>
-  Effect.flatMap(
-    startProcess({
-      kind: "process",
-      label: id,
-      name: undefined,
-      linked: true,
-      timeout: undefined,
-      body: (_, init) => body((info) => init.done(info))
-    }),
-    (result) =>
-      result._tag === "Started"
-        ? Exit.succeed(new Started(result.process, result.info))
-        : Exit.fail(GenServer.startErrorOf(result, id, undefined))
-  )
-
-/**
- * An Effect as a child: it is the body of a process, which counts as started at once and ends with the Effect. Its Scope is
- * the process's.
- */
-export const child = <A, E, R>(
-  id: string,
-  body: Effect.Effect<A, E, R>,
-  options?: ChildOptions
-): ChildSpec<Exclude<R, Self | Scope.Scope> | Self> => ({
-  ...options,
-  id,
-  start: startBody(id, (done) =>
-    Effect.suspend(() => {
-      done()
-      return body as Effect.Effect<A, E>
-    })
-  )
-})
-
-/**
- * A Layer as a child: a process that builds it, counts as started when it is built, and holds its resources until it is
- * stopped. Its services are given to the children started after it, and to {@link service}; a restart builds them anew.
- */
-export const childLayer = <Out, E, R>(
-  id: string,
-  layer: Layer.Layer<Out, E, R>,
-  options?: ChildOptions
-): ChildSpec<Exclude<R, Self | Scope.Scope> | Self, Out> => ({
-  ...options,
-  id,
-  start: startBody(id, (done) =>
-    Effect.flatMap(
-      // A memo map of its own: a restarted child must not find its predecessor's services.
-      Effect.flatMap(Effect.scope, (scope) =>
-        Layer.buildWithMemoMap(layer as Layer.Layer<Out, E>, Layer.makeMemoMapUnsafe(), scope)
-      ) as Effect.Effect<Context.Context<Out>, E>,
-      (services) => {
-        done(new Provided(services as Context.Context<never>))
-        return Effect.never
-      }
-    )
-  )
-})
 
 /** A supervisor as a child. */
 export const supervisor = <C extends AnyChild>(
@@ -265,7 +144,7 @@ const startAs = <C>(
     (result) =>
       result._tag === "Started"
         ? Exit.succeed(result.process)
-        : Exit.fail(GenServer.startErrorOf(result, label ?? "supervisor", undefined))
+        : Exit.fail(startErrorOf(result, label ?? "supervisor", undefined))
   )
 }
 

@@ -10,9 +10,10 @@ import * as Exit from "effect/Exit"
 import { type CallError, CallingSelf, CallTimeout, NoProcess, ServerExit } from "../CallError.ts"
 import type * as ExitReason from "../ExitReason.ts"
 import { resolve } from "./current.ts"
+import type { Letter } from "./mailbox.ts"
 import type { Address } from "./names.ts"
 import { currentFiber, type Parkable } from "./park.ts"
-import { describe, type Letter, type ProcessImpl, Watcher } from "./process.ts"
+import { describe, type ProcessImpl, Watcher } from "./process.ts"
 import type { Runnable } from "./system.ts"
 
 export class PendingCall extends Watcher implements Letter, Runnable {

@@ -5,7 +5,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as ExitReason from "../ExitReason.ts"
-import { Ignored, InitFailed } from "../GenServer.ts"
+import { Ignored, InitFailed } from "../StartError.ts"
 import { StartCrash } from "../SupervisorError.ts"
 import type { Shutdown } from "./childSpec.ts"
 import { ProcessImpl, sendExit, unlink } from "./process.ts"
@@ -51,8 +51,8 @@ export const startChild = (start: Effect.Effect<unknown, unknown>): Effect.Effec
   Effect.map(Effect.exit(start), outcomeOf)
 
 /**
- * Stops one child: `shutdown`, and `kill` when it takes too long; or `kill` at once. Waits for the end, whatever its reason;
- * an exit message that the child has already left is taken out of the supervisor's mailbox.
+ * Stops one child: `shutdown`, and `kill` when it takes too long; or `kill` at once. Waits for the end, whatever its reason.
+ * An exit message that the child has already left in the supervisor's mailbox is then nobody's: it is no child any more.
  */
 export const stopChild = (
   supervisor: ProcessImpl,
@@ -61,7 +61,6 @@ export const stopChild = (
 ): Effect.Effect<ExitReason.ExitReason> =>
   Effect.suspend(() => {
     unlink(supervisor, child)
-    supervisor.takeExitOf(child)
     sendExit(supervisor, child, shutdown === "brutalKill" ? ExitReason.kill : ExitReason.shutdown, false)
     // No time at all: the kill follows the signal before the child can do anything about it.
     if (shutdown === 0) sendExit(supervisor, child, ExitReason.kill, false)

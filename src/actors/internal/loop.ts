@@ -11,8 +11,9 @@ import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import * as ExitReason from "../ExitReason.ts"
+import { ExitMessage, type Letter, Message } from "./mailbox.ts"
 import { currentFiber } from "./park.ts"
-import { ExitMessage, type Letter, Message, type ProcessImpl, type Waiter } from "./process.ts"
+import type { ProcessImpl, Waiter } from "./process.ts"
 
 /** What a handler leaves to be done: nothing, or an Effect that has to run in the process's fiber. */
 export type Work = Effect.Effect<unknown, unknown> | undefined

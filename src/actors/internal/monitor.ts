@@ -4,7 +4,8 @@
 import * as Data from "effect/Data"
 import * as ExitReason from "../ExitReason.ts"
 import type * as Pid from "../Pid.ts"
-import { Message, type ProcessImpl, Watcher } from "./process.ts"
+import { Message } from "./mailbox.ts"
+import { type ProcessImpl, Watcher } from "./process.ts"
 
 /** One monitor; two of the same process give two `Down` messages. */
 export interface Monitor {

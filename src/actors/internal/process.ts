@@ -15,6 +15,7 @@ import * as Scope from "effect/Scope"
 import type * as Types from "effect/Types"
 import * as ExitReason from "../ExitReason.ts"
 import * as Pid from "../Pid.ts"
+import { ExitMessage, type Letter, Mailbox, Message } from "./mailbox.ts"
 import type { Parkable } from "./park.ts"
 import { currentFiber } from "./park.ts"
 import type { Runnable, SystemImpl } from "./system.ts"
@@ -22,30 +23,6 @@ import { FunctionTimer, Timer } from "./timers.ts"
 
 /** The process that runs the current fiber; provided inside processes only. */
 export class Self extends Context.Service<Self, Pid.Any>()("vmtest/actors/Process/Self") {}
-
-/** An exit signal that a trapping process got as a message. */
-export class ExitMessage {
-  readonly _tag = "Exit"
-  readonly from: Pid.Any | undefined
-  readonly reason: ExitReason.ExitReason
-  constructor(from: Pid.Any | undefined, reason: ExitReason.ExitReason) {
-    this.from = from
-    this.reason = reason
-  }
-}
-
-/** What a mailbox holds: a chain of letters, some of which carry more than a value. */
-export interface Letter {
-  nextLetter: Letter | undefined
-}
-
-export class Message implements Letter {
-  nextLetter: Letter | undefined = undefined
-  readonly value: unknown
-  constructor(value: unknown) {
-    this.value = value
-  }
-}
 
 /** Someone who is told of a process's end: a monitor, a waiting caller. May have a deadline. */
 export abstract class Watcher extends Timer {
@@ -94,7 +71,7 @@ export interface ProcessOptions {
 
 const unit = Exit.void
 
-export class ProcessImpl implements Runnable {
+export class ProcessImpl extends Mailbox implements Runnable {
   // biome-ignore lint/suspicious/noExplicitAny: a process does not know its protocol; the pid's type does
   declare readonly [Pid.TypeId]: { readonly _Protocol: Types.Invariant<any> }
   readonly id: number
@@ -107,10 +84,6 @@ export class ProcessImpl implements Runnable {
   private ownScope: Scope.Closeable | undefined = undefined
   fiber: Parkable | undefined = undefined
   waiter: Waiter | undefined = undefined
-  firstLetter: Letter | undefined = undefined
-  lastLetter: Letter | undefined = undefined
-  letters = 0
-  received = 0
   links: Set<ProcessImpl> | undefined = undefined
   watchers: Watcher | undefined = undefined
   lastWatcher: Watcher | undefined = undefined
@@ -137,6 +110,7 @@ export class ProcessImpl implements Runnable {
   behaviour: object | undefined = undefined
 
   constructor(options: ProcessOptions) {
+    super()
     this.system = options.system
     this.id = options.system.newId()
     this.kind = options.kind
@@ -163,44 +137,8 @@ export class ProcessImpl implements Runnable {
 
   deliver(letter: Letter): void {
     if (this.reason !== undefined) return
-    if (this.lastLetter === undefined) this.firstLetter = letter
-    else this.lastLetter.nextLetter = letter
-    this.lastLetter = letter
-    this.letters++
-    this.received++
+    this.put(letter)
     if (this.waiter !== undefined) this.awaken()
-  }
-
-  takeFirst(): Letter | undefined {
-    const letter = this.firstLetter
-    if (letter === undefined) return undefined
-    this.firstLetter = letter.nextLetter
-    if (this.firstLetter === undefined) this.lastLetter = undefined
-    letter.nextLetter = undefined
-    this.letters--
-    return letter
-  }
-
-  /** Takes `letter` out of the middle; `before` is the one in front of it. */
-  takeAfter(before: Letter | undefined, letter: Letter): void {
-    if (before === undefined) this.firstLetter = letter.nextLetter
-    else before.nextLetter = letter.nextLetter
-    if (this.lastLetter === letter) this.lastLetter = before
-    letter.nextLetter = undefined
-    this.letters--
-  }
-
-  /** Takes the first message that an exit of `from` left here, if any. */
-  takeExitOf(from: ProcessImpl): ExitReason.ExitReason | undefined {
-    let before: Letter | undefined
-    for (let letter = this.firstLetter; letter !== undefined; letter = letter.nextLetter) {
-      if (letter instanceof Message && letter.value instanceof ExitMessage && letter.value.from === from) {
-        this.takeAfter(before, letter)
-        return letter.value.reason
-      }
-      before = letter
-    }
-    return undefined
   }
 
   awaken(): void {
@@ -292,9 +230,7 @@ export class ProcessImpl implements Runnable {
     this.abandon = undefined
     this.waiter = undefined
     this.body = undefined
-    this.firstLetter = undefined
-    this.lastLetter = undefined
-    this.letters = 0
+    this.clear()
     const system = this.system
     system.processes.delete(this)
     if (this.name !== undefined && system.names.get(this.name) === this) system.names.delete(this.name)
@@ -348,7 +284,7 @@ export class ProcessImpl implements Runnable {
     this.lastWatcher = watcher
   }
 
-  toString(): string {
+  override toString(): string {
     return describe(this)
   }
 

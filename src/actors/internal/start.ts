@@ -9,6 +9,7 @@ import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import * as ExitReason from "../ExitReason.ts"
 import type * as Pid from "../Pid.ts"
+import { AlreadyStarted, Ignored, InitFailed, type StartError, StartTimeout } from "../StartError.ts"
 import { currentSystem } from "./current.ts"
 import { type Name, whereis } from "./names.ts"
 import { currentFiber, type Parkable } from "./park.ts"
@@ -138,6 +139,24 @@ class Start extends Effectable.Class<StartResult> {
 
 /** Starts a process and waits for its init. */
 export const start = (options: StartOptions): Effectable.Class<StartResult> => new Start(options)
+
+/** Says how a start that did not succeed failed. */
+export const startErrorOf = (
+  result: Exclude<StartResult, { readonly _tag: "Started" }>,
+  server: string,
+  timeout: number | undefined
+): StartError => {
+  switch (result._tag) {
+    case "Ignored":
+      return new Ignored({ server })
+    case "Failed":
+      return new InitFailed({ server, reason: result.reason })
+    case "AlreadyStarted":
+      return new AlreadyStarted({ server, pid: result.pid })
+    case "Timeout":
+      return new StartTimeout({ server, timeout: timeout ?? 0 })
+  }
+}
 
 /** The process that runs the current fiber. */
 export const self = (): ProcessImpl => {

@@ -24,7 +24,8 @@ import { type CheckedSpec, checkFlags, checkSpec, checkSpecs, type Flags } from 
 import { type StartOutcome, startChild, stopChild, stopChildren } from "./childStart.ts"
 import { Intensity } from "./intensity.ts"
 import { MessageLoop, type Work } from "./loop.ts"
-import { ExitMessage, type Letter, Message, ProcessImpl } from "./process.ts"
+import { ExitMessage, type Letter, Message } from "./mailbox.ts"
+import { ProcessImpl } from "./process.ts"
 import { UnknownMessage } from "./server.ts"
 import type { Init } from "./start.ts"
 

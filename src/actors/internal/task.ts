@@ -9,8 +9,9 @@ import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import * as ExitReason from "../ExitReason.ts"
 import type * as Pid from "../Pid.ts"
+import { Message } from "./mailbox.ts"
 import { isActive, type Monitor, monitor } from "./monitor.ts"
-import { type Body, link, Message, ProcessImpl } from "./process.ts"
+import { type Body, link, ProcessImpl } from "./process.ts"
 import type { SystemImpl } from "./system.ts"
 
 /** A task ended without a result: it crashed, was ended, or was killed. */
