@@ -5,7 +5,9 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as HostProcess from "../src/host/HostProcess.ts"
 import * as Image from "../src/images/Image.ts"
@@ -176,6 +178,18 @@ describe("a store of its own", () => {
         []
       )
     }).pipe(Effect.scoped)
+  )
+
+  it.live("leaves nothing of a build that is interrupted", () =>
+    Effect.gen(function* () {
+      const unpacking = yield* Deferred.make<void>()
+      const onProgress = ({ step }: ImageProgress) =>
+        step === "unpacking the kernel" ? Deferred.succeed(unpacking, undefined) : Effect.void
+      const build = yield* Effect.forkChild(resolve(Image.tiny({ kernelParameters: "stop" }), { onProgress }))
+      yield* Deferred.await(unpacking)
+      yield* Fiber.interrupt(build)
+      assert.deepStrictEqual(left(), [])
+    })
   )
 
   it.live("builds once when two ask at the same time", () =>

@@ -92,6 +92,7 @@ interface Operations {
   readonly resolve: (image: Image, options?: ResolveOptions) => Effect.Effect<BootImage, ImageError>
   /** Everything stored, the most recently used first. */
   readonly list: Effect.Effect<ReadonlyArray<StoredImage>, ImageError>
+  /** Also removes what killed builds left. */
   readonly prune: (options?: PruneOptions) => Effect.Effect<Pruned, ImageError>
   /** Reads every stored image, and says which are damaged. */
   readonly verify: Effect.Effect<ReadonlyArray<Damage>, ImageError>
@@ -142,6 +143,8 @@ const operations = (scope: Scope.Scope, one: Semaphore.Semaphore): Operations =>
     const plan = yield* image._tag === "TinyImage" ? Plan.tiny(image) : Plan.debian(image)
     const place = yield* store
     const asked = yield* currentTime
+    // Trees of dead builds may hold much memory; usually there are none, and this costs one look.
+    yield* Scratch.sweep(place)
     if (options.refresh !== true) {
       // One after the other, so that several machines of one image read it once.
       const found = yield* one.withPermits(1)(stored(place, plan.key, 0))
@@ -163,7 +166,6 @@ const operations = (scope: Scope.Scope, one: Semaphore.Semaphore): Operations =>
       // Another process may have built it while this one waited; a refresh wants one that was begun after it was asked.
       const found = yield* stored(place, plan.key, building.refresh ? asked : 0)
       if (found !== undefined) return found
-      yield* Scratch.sweep(place)
       const entry = yield* Effect.scoped(
         plan.kind === "tiny" ? BuildTiny.build(building, place, plan) : BuildDebian.build(building, place, plan)
       )
@@ -180,6 +182,7 @@ const operations = (scope: Scope.Scope, one: Semaphore.Semaphore): Operations =>
 
   const prune = Effect.fnUntraced(function* (options: PruneOptions = {}) {
     const place = yield* store
+    yield* Scratch.sweep(place)
     const everything = yield* list
     const keys = new Map(Entries.list(place.entries).map(({ id, manifest }) => [id, manifest.key]))
     const chosen = choose(

@@ -59,7 +59,7 @@ export const build = Effect.fnUntraced(function* (building: Building, store: Scr
     include: [],
     // The base has had all of it.
     skip: ["setup", "cleanup"],
-    before: [`tar-in ${Path.join(base.folder, Base.files.tarball)} /`],
+    before: [`tar-in ${Path.join(base.folder, Base.files.tarball)} /`, makeDevices],
     after: [
       ...(plan.packages.length === 0 ? [] : [`chroot "$1" apt-get --yes --no-download --quiet ${install.join(" ")}`]),
       `tar-in ${overlay} /`,
@@ -87,6 +87,18 @@ const unique = <A extends { readonly path: string }>(files: ReadonlyArray<A>): A
 ]
 
 const rootImage = "/.vmtest-root"
+
+/** As mmdebstrap's own setup does: where nodes cannot be made or not be used, it binds those of the host by itself. */
+const makeDevices = `
+cd "$1" && mkdir -p dev && cd dev
+if mknod -m 0666 null c 1 3 && echo >null; then
+  mknod -m 0666 zero c 1 5 && mknod -m 0666 full c 1 7 && mknod -m 0666 random c 1 8
+  mknod -m 0666 urandom c 1 9 && mknod -m 0666 tty c 5 0 && mknod -m 0600 console c 5 1
+  mkdir pts shm && ln -s pts/ptmx ptmx
+  ln -s /proc/self/fd fd && ln -s fd/0 stdin && ln -s fd/1 stdout && ln -s fd/2 stderr
+else
+  rm -f null
+fi 2>/dev/null`
 
 /**
  * The tree without what is mounted in it (a bind mount that is not recursive shows just that), uncompressed: a guest under

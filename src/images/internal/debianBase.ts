@@ -167,7 +167,8 @@ const build = Effect.fnUntraced(function* (
     archives: resolved,
     variant: "minbase",
     include: basePackages,
-    skip: [],
+    // Device nodes cannot be unpacked without root rights.
+    skip: ["output/dev"],
     before: apt.suite === converts ? [merged] : [],
     after: [
       `rm -f "$1${pin}"`,

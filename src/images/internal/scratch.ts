@@ -65,7 +65,10 @@ export const treeFolder = Effect.fnUntraced(function* (building: Building, work:
 const gibibyte = 2 ** 30
 
 const roomInMemory = (path: string): boolean => {
-  if (!Fs.existsSync(path)) return false
+  const mounts = Fs.readFileSync("/proc/self/mounts", "utf8").split("\n")
+  const options = mounts.map((line) => line.split(" ")).find(([, where]) => where === path)?.[3]
+  // Programs of the tree are run during its build.
+  if (options === undefined || options.split(",").includes("noexec")) return false
   const { bavail, bsize } = Fs.statfsSync(path)
   const available = /^MemAvailable:\s+(\d+) kB$/m.exec(Fs.readFileSync("/proc/meminfo", "utf8"))?.[1] ?? "0"
   return bavail * bsize > 4 * gibibyte && Number(available) * 1024 > 6 * gibibyte
