@@ -109,7 +109,7 @@ if mkdir $_vt_d 2>/dev/null && chmod 711 $_vt_d; then break; fi; done
 printf %s ${quote(agent)} >$_vt_d/agent
 echo ${session} >$_vt_d/session
 . $_vt_d/agent
-for _vt_y in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do if [ -e $_vt_d/$_vt_y.sup ]; then _vt_stop $_vt_y; fi; done
+for _vt_y in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do if [ -e $_vt_d/$_vt_y.lane ]; then _vt_stop $_vt_y; fi; done
 [ -e /dev/stdin ] || ln -s /proc/self/fd/0 /dev/stdin
 [ -e /dev/stdout ] || ln -s /proc/self/fd/1 /dev/stdout
 [ -e /dev/stderr ] || ln -s /proc/self/fd/2 /dev/stderr

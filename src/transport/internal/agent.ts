@@ -38,9 +38,19 @@ _vt_feed() {
   done | { trap '' PIPE; cat 2>/dev/null; exec >/dev/null; cat; }
 }
 
+# status [pid]: when the command's own process is the last that the guest ever made, it left none behind.
 _vt_end() {
-  printf '\036%s %s\n' $_vt_n $1 >&4
-  printf '\036%s %s\n' $_vt_n $1 >&5
+  _vt_b=
+  [ $_vt_m != n ] || read -r _vt_a _vt_a _vt_a _vt_a _vt_b </proc/loadavg
+  if [ -n "$_vt_b" ] && [ "$2" = $_vt_b ]; then
+    _vt_clean=1
+    printf '\036%s %s\n\036%s R\n' $_vt_n $1 $_vt_n >&4
+    printf '\036%s %s\n\036%s R\n' $_vt_n $1 $_vt_n >&5
+  else
+    _vt_clean=
+    printf '\036%s %s\n' $_vt_n $1 >&4
+    printf '\036%s %s\n' $_vt_n $1 >&5
+  fi
 }
 
 if [ -n "$BASH_VERSION" ]; then
@@ -50,13 +60,13 @@ if [ -n "$BASH_VERSION" ]; then
   _vt_run() {
     set -m
     (
-      echo "$BASHPID $_vt_n $_vt_p" >$_vt_k.pid
+      echo "$BASHPID $_vt_n $_vt_p" >$_vt_k/pid
       set +m --
       set -euo pipefail
       eval "$_vt_c"
     ) >&4 2>&5 3<&- 4>&- 5>&- &
     $_vt_wait $!
-    _vt_end $?
+    _vt_end $? $!
   }
 else
   # A shell without a terminal has no job control; a new session is the only way to a new process group.
@@ -66,13 +76,13 @@ else
   (set -o pipefail) 2>/dev/null && _vt_set='set -euo pipefail'
   _vt_run() {
     setsid sh -c 'echo "$$ $1 $2" >$3; _vt_c=$5; eval "set --; $4"; eval "$_vt_c"' \
-      sh $_vt_n $_vt_p $_vt_k.pid "$_vt_set" "$_vt_c" >&4 2>&5 3<&- 4>&- 5>&-
+      sh $_vt_n $_vt_p $_vt_k/pid "$_vt_set" "$_vt_c" >&4 2>&5 3<&- 4>&- 5>&-
     _vt_end $?
   }
 fi
 
 _vt_open() {
-  exec 4>$_vt_k.o$_vt_p 5>$_vt_k.e$_vt_p
+  exec 4>$_vt_k/o$_vt_p 5>$_vt_k/e$_vt_p
 }
 
 _vt_ready() {
@@ -82,9 +92,10 @@ _vt_ready() {
 
 # pipe nonce [status]: with a status, the worker before this one was killed by the command it ran.
 _vt_work() {
-  _vt_p=$1 _vt_n=$2 _vt_left=2047 _vt_nl='
+  _vt_p=$1 _vt_n=$2 _vt_nl='
 ' BASH_ARGV0=bash
-  echo $$ >$_vt_k.work
+  echo $$ >$_vt_k/work
+  cd "$HOME" || cd /
   _vt_open
   [ -z "$3" ] || _vt_end $3
   _vt_ready
@@ -97,41 +108,45 @@ _vt_work() {
       IFS= read -r _vt_x <&3
       _vt_c=$_vt_c$_vt_nl$_vt_x _vt_l=$((_vt_l - 1))
     done
-    [ $_vt_s = 0 ] || _vt_spool $_vt_s >$_vt_k.cmd
+    [ $_vt_s = 0 ] || _vt_spool $_vt_s >$_vt_k/cmd
+    _vt_clean=
     case $_vt_m in
     n) _vt_run </dev/null ;;
     b) IFS= read -r _vt_x <&3; printf %b "$_vt_x" | _vt_run ;;
     s) _vt_feed | _vt_run ;;
     esac
+    [ -z "$_vt_clean" ] || continue
     exec 4>&- 5>&-
     if [ $_vt_p = a ]; then _vt_p=b; else _vt_p=a; fi
-    _vt_left=$((_vt_left - 1))
-    [ $_vt_left -gt 0 ] || exit 0
     _vt_open
     _vt_ready
   done
 }
 
+# o or e. A new cat every 32 commands, so that its words do not fill the screen of whoever runs ps.
+_vt_pump() {
+  while :; do
+    cat $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b \
+      $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b &
+    echo $! >$1.cat
+    wait $!
+  done
+}
+
 # nonce: fd 3, 6 and 7 are the lane's input, output and errors.
 _vt_supervise() {
-  _vt_n=$1 _vt_o="$_vt_k.oa $_vt_k.ob" _vt_e="$_vt_k.ea $_vt_k.eb"
-  for _vt_x in 1 2 3 4 5 6 7 8 9 10; do _vt_o="$_vt_o $_vt_o" _vt_e="$_vt_e $_vt_e"; done
+  cd $_vt_k
+  _vt_pump o >&6 3<&- 6>&- 7>&- &
+  echo $! >o.pump
+  _vt_pump e >&7 3<&- 6>&- 7>&- &
+  echo $! >e.pump
+  _vt_n=$1 _vt_p=a _vt_s=
   while :; do
-    cat $_vt_o >&6 3<&- 7>&- &
-    _vt_a=$!
-    cat $_vt_e >&7 3<&- 6>&- &
-    _vt_b=$!
-    echo "$_vt_a $_vt_b" >$_vt_k.pump
-    _vt_p=a _vt_s=
-    while :; do
-      $_vt_shell $_vt_d/agent $_vt_d $_vt_lane work $_vt_p $_vt_n $_vt_s 6>&- 7>&-
-      _vt_s=$?
-      [ $_vt_s -gt 128 ] || break
-      read -r _vt_g _vt_n _vt_p <$_vt_k.pid || exit 1
-      kill -KILL -- -$_vt_g
-      if [ $_vt_p = a ]; then _vt_p=b; else _vt_p=a; fi
-    done
-    wait $_vt_a $_vt_b
+    $_vt_shell $_vt_d/agent $_vt_d $_vt_lane work $_vt_p $_vt_n $_vt_s 6>&- 7>&-
+    _vt_s=$?
+    read -r _vt_g _vt_n _vt_p <pid || exit 1
+    kill -KILL -- -$_vt_g
+    if [ $_vt_p = a ]; then _vt_p=b; else _vt_p=a; fi
   done
 }
 
@@ -149,42 +164,42 @@ _vt_ports() {
 _vt_start() {
   (
     _vt_lane=$1 _vt_k=$_vt_d/$1
-    rm -f $_vt_k.??
-    mkfifo -m 666 $_vt_k.oa $_vt_k.ob $_vt_k.ea $_vt_k.eb
+    if [ -e $_vt_k ]; then rm -f $_vt_k/??; else mkdir -m 711 $_vt_k; fi
+    mkfifo -m 666 $_vt_k/oa $_vt_k/ob $_vt_k/ea $_vt_k/eb
     until true 3<$3 6>$4 7>$5; do sleep 0.1 || sleep 1; done
     _vt_supervise $2 3<$3 6>$4 7>$5
   ) </dev/null >/dev/null 2>&1 &
-  echo $! >$_vt_d/$1.sup
+  echo $! >$_vt_d/$1.lane
 }
 
 # lane: leaves alone what its last command left behind, and gives it somewhere to write
 _vt_stop() {
   _vt_k=$_vt_d/$1
-  if read -r _vt_g _vt_n _vt_p <$_vt_k.pid; then
+  if read -r _vt_g _vt_n _vt_p <$_vt_k/pid; then
     for _vt_x in o e; do
-      if [ -p $_vt_k.$_vt_x$_vt_p ]; then
-        exec 8<>$_vt_k.$_vt_x$_vt_p 9<$_vt_k.$_vt_x$_vt_p 8>&-
+      if [ -p $_vt_k/$_vt_x$_vt_p ]; then
+        exec 8<>$_vt_k/$_vt_x$_vt_p 9<$_vt_k/$_vt_x$_vt_p 8>&-
         cat <&9 >/dev/null 2>&1 &
         exec 9<&-
       fi
     done
   fi
-  for _vt_x in sup work pump; do
-    read -r _vt_a _vt_b <$_vt_k.$_vt_x && kill -KILL $_vt_a $_vt_b
-    rm -f $_vt_k.$_vt_x
+  for _vt_x in $_vt_k.lane $_vt_k/work $_vt_k/o.pump $_vt_k/e.pump $_vt_k/o.cat $_vt_k/e.cat; do
+    read -r _vt_a <$_vt_x && kill -KILL $_vt_a
   done
+  rm -f $_vt_k.lane $_vt_k/pid $_vt_k/work
 } 2>/dev/null
 
 # lane nonce signal: to the process group of the command with that nonce
 _vt_kill() {
-  read -r _vt_g _vt_n _vt_p <$_vt_d/$1.pid && [ $_vt_n = $2 ] && kill -$3 -- -$_vt_g
+  read -r _vt_g _vt_n _vt_p <$_vt_d/$1/pid && [ $_vt_n = $2 ] && kill -$3 -- -$_vt_g
 } 2>/dev/null
 
 # The state of the workers of some lanes, as in /proc/pid/stat; 0 is a worker that is gone.
 _vt_states() {
   for _vt_x in "$@"; do
     _vt_b=0
-    read -r _vt_a <$_vt_d/$_vt_x.work && read -r _vt_b </proc/$_vt_a/stat
+    read -r _vt_a <$_vt_d/$_vt_x/work && read -r _vt_b </proc/$_vt_a/stat
     case $_vt_b in
     *') T'* | *') t'* | *') Z'* | 0) printf '%s0 ' $_vt_x ;;
     *) printf '%s1 ' $_vt_x ;;

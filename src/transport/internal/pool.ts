@@ -42,6 +42,9 @@ export interface Pool {
 const round = "250 millis"
 
 /** How long a lane may take to start. */
+/** A guest whose bootstrap socket could not be opened for this long is gone; `Connection.connect` gives up then. */
+const goneAfter = Duration.seconds(10)
+
 const laneTimeout = "60 seconds"
 
 /** How long the bootstrap shell may take to do as it is told. */
@@ -80,6 +83,12 @@ export const make = Effect.fnUntraced(function* (
     idle.push(lane)
   }
 
+  const failWaiters = (error: ShellNotReady) =>
+    Effect.sync(() => {
+      for (const waiter of waiters) Deferred.doneUnsafe(waiter, Effect.fail(error))
+      waiters.clear()
+    })
+
   const loseAll = (reason: string) => {
     idle.length = 0
     for (const lane of lanes) lane.lose(reason)
@@ -114,7 +123,11 @@ export const make = Effect.fnUntraced(function* (
           Effect.as("a worker shell did not start")
         )
       ])
+      const started = lane.state !== "starting"
       lane.lose(reason)
+      if (started || [...lanes].some(({ state }) => state !== "starting" && state !== "broken")) return
+      // Nobody will ever be given a lane: better an error than a wait without end.
+      yield* failWaiters(yield* notReady(reason, Duration.fromInputUnsafe(laneTimeout)))
     }).pipe(
       Effect.scoped,
       Effect.andThen(Effect.asVoid(admin.ask(`_vt_stop ${number}`, adminTimeout))),
@@ -266,10 +279,9 @@ export const make = Effect.fnUntraced(function* (
     Effect.catch((error) => {
       if (error._tag === "TransportError") gone = error.reason
       return Effect.gen(function* () {
-        const failure = error._tag === "ShellNotReady" ? error : yield* notReady(error.reason, Duration.zero)
+        const failure = error._tag === "ShellNotReady" ? error : yield* notReady(error.reason, goneAfter)
         yield* Deferred.fail(first, failure)
-        for (const waiter of waiters) Deferred.doneUnsafe(waiter, Effect.fail(failure))
-        waiters.clear()
+        yield* failWaiters(failure)
         yield* Effect.sleep("500 millis")
         return failure.reason
       })

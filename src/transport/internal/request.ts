@@ -94,7 +94,7 @@ export const make = Effect.fnUntraced(function* (options: {
     before.push(`CDPATH= cd -- ${quote(/^[-+]/.test(cwd) ? `./${cwd}` : cwd)} 2>/dev/null || ${stop("cwd")}`)
   }
   const spool = Buffer.byteLength(body) > typed ? Buffer.from(body + "\n") : undefined
-  const run = (lane: number) => (spool === undefined ? body : `. ${guest.folder}/${lane}.cmd`)
+  const run = (lane: number) => (spool === undefined ? body : `. ${guest.folder}/${lane}/cmd`)
   const head = before.length === 0 ? "" : before.join("\n") + "\n"
 
   if (user === undefined || user === "root") {
