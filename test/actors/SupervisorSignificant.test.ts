@@ -8,11 +8,11 @@ import * as ExitReason from "../../src/actors/ExitReason.ts"
 import type * as Pid from "../../src/actors/Pid.ts"
 import * as Process from "../../src/actors/Process.ts"
 import * as Supervisor from "../../src/actors/Supervisor.ts"
-import { boom, end, pids, startBy, worker } from "./children.ts"
+import { boom, end, type Mood, moody, pids, startBy, worker } from "./children.ts"
 import { actor, quiet } from "./support.ts"
 
 type Auto = "anySignificant" | "allSignificant"
-const often = { intensity: 1000, period: "10 seconds" as const }
+const often = { intensity: 100_000, period: "10 seconds" as const }
 const temporary = { restart: "temporary" as const, significant: true }
 const transient = { restart: "transient" as const, significant: true }
 
@@ -144,6 +144,24 @@ describe("significant children", () => {
             assert.strictEqual((yield* pids(sup)).length, 2)
           }
         }
+      })
+    )
+  )
+
+  it.effect("that are being restarted still count as alive", () =>
+    actor(
+      Effect.gen(function* () {
+        const mood: Mood = { next: "ok" }
+        const sup = yield* begin("allSignificant", [moody("a", mood, transient), worker("b", temporary)])
+        const [a, b] = (yield* pids(sup)) as [Pid.Any, Pid.Any]
+        mood.next = "fail"
+        // In one breath: the restart of the first has failed once when the second one's end is looked at.
+        yield* Process.send(a, boom)
+        yield* end(b, ExitReason.normal)
+        assert.isTrue(yield* Process.isAlive(sup))
+        mood.next = "ok"
+        assert.isTrue(yield* runs(sup))
+        assert.strictEqual((yield* pids(sup)).length, 1)
       })
     )
   )

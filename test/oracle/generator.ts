@@ -59,7 +59,7 @@ class Generator {
   }
 
   scenario(id: unknown): Term {
-    const root = this.sup("", 0)
+    const root = this.random.chance(0.04) ? this.significantRoot() : this.sup("", 0)
     const steps = Array.from({ length: this.random.int(1, 9) }, () => this.step())
     return { id, root, steps }
   }
@@ -131,6 +131,29 @@ class Generator {
         : {}),
       ...(auto !== "never" || random.chance(0.1) ? { auto_shutdown: random.chance(0.01) ? "sometimes" : auto } : {}),
       ...(random.chance(0.005) ? { strategy: "none_for_one" } : {}),
+      children
+    }
+  }
+
+  /** Few children, all of whom matter, and whose restarts fail: what still counts as alive decides whether the tree goes on. */
+  private significantRoot(): Term {
+    const { random } = this
+    const entry = { path: "", ids: ids.slice(0, random.int(2, 3)), simple: false, started: 0 }
+    this.sups.push(entry)
+    const children = entry.ids.map((id) => {
+      this.workers.push(id)
+      return {
+        id,
+        significant: true,
+        restart: random.pick(["transient", "transient", "temporary"]),
+        starts: ["ok", ...Array.from({ length: random.int(0, 2) }, () => this.outcome(false, false)), "ok"]
+      }
+    })
+    const auto_shutdown = random.pick(["all_significant", "all_significant", "any_significant"])
+    return {
+      strategy: random.pick(["one_for_one", "rest_for_one", "one_for_all"]),
+      intensity: 5,
+      auto_shutdown,
       children
     }
   }
@@ -321,8 +344,10 @@ class Generator {
       }
       return mine.length > 0 ? random.pick(mine) : undefined
     }
-    const ops = Array.from({ length: random.int(1, 4) }, (): Term => {
-      const path = random.chance(0.5) ? own() : undefined
+    // Children that end in one breath: what of it counts is decided by what has happened to the others by then.
+    const together = random.chance(0.3)
+    const ops = Array.from({ length: random.int(together ? 2 : 1, 4) }, (): Term => {
+      const path = random.chance(together ? 0.9 : 0.5) ? own() : undefined
       return path === undefined ? this.request(sup) : { ...this.crash(), path }
     })
     return { op: "batch", sup: sup.path, do: ops }
