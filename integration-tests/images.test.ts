@@ -49,6 +49,9 @@ describe("a tiny guest", () => {
 })
 
 describe("a debian guest", () => {
+  // What all of them start from takes minutes to build on a busy host, once.
+  beforeAll(() => Effect.runPromise(resolve(Image.debian())))
+
   it.live("boots to its shell with its packages, files, users and units, and settles without a failed unit", () =>
     Effect.gen(function* () {
       const image = Image.debian({
