@@ -24,7 +24,7 @@ const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(2)} MB`
 
 const soak = async (name: string, n: number, part: (n: number) => Effect.Effect<ReadonlyArray<Count>>) => {
   const begun = performance.now()
-  const [counts, memory] = await Effect.runPromise(growth(part(n / 10), part(n)))
+  const [counts, memory] = await Effect.runPromise(growth(part(n), part(n)))
   console.log(`${name}, ${number(n)}: ${((performance.now() - begun) / 1000).toFixed(1)} s`)
   for (const { what, counted, wanted } of counts) say(counted === wanted, `${what}: ${number(counted)}`)
   const percent = (memory.share * 100).toFixed(1)
