@@ -34,7 +34,7 @@ export interface ConsoleMethods {
    * Waits until a pattern is somewhere in the whole log of the console, and gives what it matched.
    *
    * The pattern sees all lines at once; `^` and `$` match at line ends if it has the flag `m`. A string is taken literally. Works while the
-   * machine boots.
+   * machine boots. A match that ends where the log does, in the middle of a line, counts once nothing came for 100 ms.
    */
   readonly waitForConsoleText: (
     pattern: RegExp | string,
@@ -47,11 +47,22 @@ export interface ConsoleMethods {
 /** A serial line ends its lines with CR LF; patterns are written for LF. */
 const plain = (text: string) => text.replaceAll("\r\n", "\n")
 
-/** What a pattern matches in a text, whatever its flags say about where to go on. */
-const find = (pattern: RegExp | string, text: string): string | undefined => {
-  if (typeof pattern === "string") return text.includes(pattern) ? pattern : undefined
-  return new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "")).exec(text)?.[0]
+interface Found {
+  readonly text: string
+  /** It reaches to the very end, in the middle of a line: the next bytes may make it longer. */
+  readonly open: boolean
 }
+
+/** What a pattern matches in a text, whatever its flags say about where to go on. */
+const find = (pattern: RegExp | string, text: string): Found | undefined => {
+  if (typeof pattern === "string") return text.includes(pattern) ? { text: pattern, open: false } : undefined
+  const match = new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "")).exec(text)
+  if (match === null) return undefined
+  return { text: match[0], open: match.index + match[0].length === text.length && !text.endsWith("\n") }
+}
+
+/** A line comes in pieces of any size, a few milliseconds apart; a prompt never gets its line's end. */
+const settled = "100 millis"
 
 /** The console methods of a guest. */
 export const make = (guest: Guest): ConsoleMethods => ({
@@ -67,7 +78,11 @@ export const make = (guest: Guest): ConsoleMethods => ({
           text += chunk
           return find(pattern, plain(text))
         }),
-        Stream.filter((match) => match !== undefined),
+        Stream.switchMap((match) => {
+          if (match === undefined) return Stream.empty
+          const answer = Effect.succeed(match.text)
+          return Stream.fromEffect(match.open ? Effect.delay(answer, settled) : answer)
+        }),
         Stream.runHead
       )
       if (found._tag === "Some") return found.value

@@ -105,6 +105,11 @@ export const machine = (boot: Boot, environment: Environment) =>
       yield* Process.receive()
       const shell = yield* boot.shell.get
       yield* shell.reset("the guest rebooted")
+      yield* shell.execute(":", { timeout: "2 minutes" })
+      // A kernel tries several ways to reset its machine; those that came before its shell is back are one reboot.
+      yield* Effect.forever(Process.receiveWithin(0, () => true)).pipe(
+        Effect.catchTag("ReceiveTimeout", () => Effect.void)
+      )
       yield* identify
     }
   }).pipe(Effect.catchTag(["MachineDied", "BootFailed"], () => stop))

@@ -1,0 +1,49 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import { driverOf, offline } from "./support.ts"
+
+const started = Effect.gen(function* () {
+  const { machines, mock } = yield* driverOf({ a: offline() })
+  yield* machines.a!.start()
+  const { emit } = yield* mock.machine("a")
+  const say = (text: string) => Effect.andThen(emit(text), TestClock.adjust("10 millis"))
+  return { machine: machines.a!, say }
+})
+
+describe("waiting for text on the console", () => {
+  it.effect("waits for the rest of a number that comes in two pieces", () =>
+    Effect.gen(function* () {
+      const { machine, say } = yield* started
+      const waiting = yield* Effect.forkChild(machine.waitForConsoleText(/answer: \d+/))
+      yield* say("answer: 4")
+      yield* say("2\n")
+      assert.strictEqual(yield* Fiber.join(waiting), "answer: 42")
+    })
+  )
+
+  it.effect("takes a prompt without a line's end once nothing follows it", () =>
+    Effect.gen(function* () {
+      const { machine, say } = yield* started
+      const waiting = yield* Effect.forkChild(machine.waitForConsoleText(/login: /))
+      yield* say("box login: ")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual(yield* Fiber.join(waiting), "login: ")
+    })
+  )
+
+  it.effect("does not take a text that grows into something else", () =>
+    Effect.gen(function* () {
+      const { machine, say } = yield* started
+      const waiting = yield* Effect.forkChild(machine.waitForConsoleText(/state: ok$/m))
+      yield* say("state: ok")
+      yield* say("ay no\n")
+      yield* TestClock.adjust("1 second")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* say("state: ok\n")
+      assert.strictEqual(yield* Fiber.join(waiting), "state: ok")
+    })
+  )
+})
