@@ -1,6 +1,5 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -56,16 +55,21 @@ for (const [name, image, bash] of [
       })
     )
 
-    it.effect("eight commands at once take as long as one", () =>
+    it.effect("eight commands run at once", () =>
       Effect.gen(function* () {
         const shell = yield* Guest
-        const eight = Effect.all(
-          Array.from({ length: 8 }, () => shell.execute("sleep 1")),
+        // Each waits until all eight are there: one that had to queue behind another would wait for ever.
+        const meet = "n=0; while [ $n -lt 8 ]; do set -- /tmp/meet.*; n=$#; sleep 0.1; done"
+        const met = yield* Effect.forEach(
+          [0, 1, 2, 3, 4, 5, 6, 7],
+          (n) => shell.execute(`: > /tmp/meet.${n}; ${meet}`, { timeout: "1 minute" }),
           { concurrency: "unbounded" }
         )
-        yield* eight
-        const [took] = yield* Effect.timed(eight)
-        assert.isBelow(Duration.toMillis(took), 4000)
+        assert.deepStrictEqual(
+          met.map(({ exitCode }) => exitCode),
+          [0, 0, 0, 0, 0, 0, 0, 0]
+        )
+        yield* shell.execute("rm /tmp/meet.*")
       })
     )
 
@@ -121,7 +125,7 @@ for (const [name, image, bash] of [
       })
     )
 
-    it.effect("a cancelled command is gone within a second, even one that ignores SIGTERM", () =>
+    it.effect("a cancelled command is gone, even one that ignores SIGTERM", () =>
       Effect.gen(function* () {
         const shell = yield* Guest
         for (const trap of ["", "trap '' TERM; "]) {
@@ -130,8 +134,8 @@ for (const [name, image, bash] of [
             { startImmediately: true }
           )
           yield* Effect.sleep("1 second")
-          const [took] = yield* Effect.timed(Fiber.interrupt(running))
-          assert.isBelow(Duration.toMillis(took), 2000)
+          // How soon is a benchmark's business; here it must not be the command that decides.
+          yield* Effect.timeout(Fiber.interrupt(running), "15 seconds")
           const still = yield* shell.execute(
             "a=$(wc -c </tmp/cancel.log); sleep 0.5; [ $a = $(wc -c </tmp/cancel.log) ]"
           )
@@ -205,8 +209,8 @@ for (const [name, image, bash] of [
     it.effect("a detached child of a command does not hold its answer", () =>
       Effect.gen(function* () {
         const shell = yield* Guest
-        const [took] = yield* Effect.timed(shell.execute("(sleep 20) & (sleep 20 &) ; setsid sleep 20 & echo"))
-        assert.isBelow(Duration.toMillis(took), 5000)
+        const detached = "(sleep 120) & (sleep 120 &) ; setsid sleep 120 & echo"
+        assert.strictEqual((yield* Effect.timeout(shell.execute(detached), "60 seconds")).exitCode, 0)
       })
     )
 

@@ -67,7 +67,7 @@ describe("the probe", () => {
       const program = yield* pretend("exec sleep 60")
       const [elapsed, verdict] = yield* Effect.timed(probe.runGuest(program))
       assert.deepStrictEqual(verdict, { name: "tcg", reason: "/dev/kvm opens but a guest never ran" })
-      assert.isBelow(Duration.toMillis(elapsed), 3000)
+      assert.isBelow(Duration.toMillis(elapsed), 30_000)
     })
   )
 })
