@@ -9,13 +9,12 @@
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as GenServer from "./GenServer.ts"
 import { Started } from "./internal/childStart.ts"
 import { implOf, type Self } from "./internal/process.ts"
-import { startErrorOf, start as startProcess } from "./internal/start.ts"
+import { Start } from "./internal/start.ts"
 import { Provided } from "./internal/supervisor.ts"
 import type * as Pid from "./Pid.ts"
 
@@ -93,19 +92,17 @@ const startBody = (
   id: string,
   body: (done: (info?: unknown) => void) => Effect.Effect<unknown, unknown>
 ): Effect.Effect<Started, GenServer.StartError> =>
-  Effect.flatMap(
-    startProcess({
+  new Start(
+    {
       kind: "process",
       label: id,
       name: undefined,
       linked: true,
       timeout: undefined,
       body: (_, init) => body((info) => init.done(info))
-    }),
-    (result) =>
-      result._tag === "Started"
-        ? Exit.succeed(new Started(result.process, result.info))
-        : Exit.fail(startErrorOf(result, id, undefined))
+    },
+    id,
+    (process, info) => new Started(process, info)
   )
 
 /**

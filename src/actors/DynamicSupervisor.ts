@@ -35,7 +35,7 @@ import { checkSpec } from "./internal/childSpec.ts"
 import { type RawDynamicOptions, superviseDynamically } from "./internal/dynamicSupervisor.ts"
 import type { Name } from "./internal/names.ts"
 import { implOf, type Self } from "./internal/process.ts"
-import { startErrorOf, start as startProcess } from "./internal/start.ts"
+import { start as startProcess } from "./internal/start.ts"
 import { shutdownAndWait } from "./internal/stop.ts"
 import type * as Pid from "./Pid.ts"
 import type * as Supervisor from "./Supervisor.ts"
@@ -82,19 +82,16 @@ const startAs = <Extra extends ReadonlyArray<unknown>, R>(
   const raw = (Effect.isEffect(options) ? options : Effect.succeed(options)) as Effect.Effect<
     RawDynamicOptions | undefined
   >
-  return Effect.flatMap(
-    startProcess({
+  return startProcess(
+    {
       kind: "DynamicSupervisor",
       label,
       name: start?.name,
       linked,
       timeout: undefined,
       body: superviseDynamically(raw)
-    }),
-    (result) =>
-      result._tag === "Started"
-        ? Exit.succeed(result.process)
-        : Exit.fail(startErrorOf(result, label ?? "dynamic supervisor", undefined))
+    },
+    label ?? "dynamic supervisor"
   )
 }
 

@@ -42,7 +42,7 @@ import type { Name, Via } from "./internal/names.ts"
 import { currentFiber } from "./internal/park.ts"
 import { describe, implOf, type Self } from "./internal/process.ts"
 import { InitOutcome, type Next as NextImpl, Outcome, type ServerModule, serve, Timeout } from "./internal/server.ts"
-import { type StartOptions as ProcessStart, startErrorOf, start as startProcess } from "./internal/start.ts"
+import { type StartOptions as ProcessStart, start as startProcess } from "./internal/start.ts"
 import { askToStop, awaitDown, shutdownAndWait } from "./internal/stop.ts"
 import type * as Pid from "./Pid.ts"
 import type { Call, CallTag, Cast, CastTag, ErrorOf, PayloadOf, Protocol, ReplyOf } from "./Protocol.ts"
@@ -267,19 +267,9 @@ const startAs = <P, Args extends ReadonlyArray<unknown>, R>(
   const label = options?.label ?? (typeof options?.name === "string" ? options.name : server.label)
   const timeout =
     options?.timeout === undefined ? undefined : Duration.toMillis(Duration.fromInputUnsafe(options.timeout))
-  return Effect.flatMap(
-    startProcess({
-      kind: server.kind,
-      label,
-      name: options?.name,
-      linked,
-      timeout,
-      body: server.body(args)
-    }),
-    (result) =>
-      result._tag === "Started"
-        ? Exit.succeed(result.process)
-        : Exit.fail(startErrorOf(result, label ?? "server", timeout))
+  return startProcess(
+    { kind: server.kind, label, name: options?.name, linked, timeout, body: server.body(args) },
+    label ?? "server"
   )
 }
 

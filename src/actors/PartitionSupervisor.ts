@@ -37,7 +37,7 @@ import { currentSystem } from "./internal/current.ts"
 import { type Name, type Via, whereis } from "./internal/names.ts"
 import { currentFiber } from "./internal/park.ts"
 import { implOf, type ProcessImpl, type Self } from "./internal/process.ts"
-import { type Init, startErrorOf, start as startProcess } from "./internal/start.ts"
+import { type Init, start as startProcess } from "./internal/start.ts"
 import { shutdownAndWait } from "./internal/stop.ts"
 import { type RawOptions, SupervisorLoop, supervise } from "./internal/supervisor.ts"
 import type { SystemImpl } from "./internal/system.ts"
@@ -112,17 +112,10 @@ const startAs = <R, Services>(
   options: Options<R, Services>
 ): Effect.Effect<Pid.Any, GenServer.StartError> => {
   const label = typeof options.name === "string" ? options.name : "partitions"
-  return Effect.flatMap(
-    startProcess({
-      kind: "PartitionSupervisor",
-      label,
-      name: options.name,
-      linked,
-      timeout: undefined,
-      body: body({ ...options })
-    }),
-    (result) =>
-      result._tag === "Started" ? Exit.succeed(result.process) : Exit.fail(startErrorOf(result, label, undefined))
+  const { name } = options
+  return startProcess(
+    { kind: "PartitionSupervisor", label, name, linked, timeout: undefined, body: body({ ...options }) },
+    label
   )
 }
 

@@ -35,7 +35,7 @@ import type { Via } from "./internal/names.ts"
 import { currentFiber } from "./internal/park.ts"
 import { implOf, Self } from "./internal/process.ts"
 import { type News, RegistryLoop } from "./internal/registry.ts"
-import { startErrorOf, start as startProcess } from "./internal/start.ts"
+import { start as startProcess } from "./internal/start.ts"
 import { shutdownAndWait } from "./internal/stop.ts"
 import type { SystemImpl } from "./internal/system.ts"
 import type * as Pid from "./Pid.ts"
@@ -126,8 +126,8 @@ const newsOf = (registry: string): News => ({
 })
 
 const startAs = (linked: boolean, registry: Any): Effect.Effect<Pid.Any, GenServer.StartError> =>
-  Effect.flatMap(
-    startProcess({
+  startProcess(
+    {
       kind: "Registry",
       label: registry.name,
       name: registry.name,
@@ -143,11 +143,8 @@ const startAs = (linked: boolean, registry: Any): Effect.Effect<Pid.Any, GenServ
           Effect.sync(() => loop.close())
         )
       }
-    }),
-    (result) =>
-      result._tag === "Started"
-        ? Exit.succeed(result.process)
-        : Exit.fail(startErrorOf(result, registry.name, undefined))
+    },
+    registry.name
   )
 
 /** Starts a registry linked to this process. */

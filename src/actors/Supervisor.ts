@@ -27,7 +27,7 @@ import { resolve } from "./internal/current.ts"
 import type { Address, Name } from "./internal/names.ts"
 import { currentFiber } from "./internal/park.ts"
 import { implOf, type Self } from "./internal/process.ts"
-import { startErrorOf, start as startProcess } from "./internal/start.ts"
+import { start as startProcess } from "./internal/start.ts"
 import { shutdownAndWait } from "./internal/stop.ts"
 import { type RawOptions, SupervisorLoop, supervise } from "./internal/supervisor.ts"
 import type * as Pid from "./Pid.ts"
@@ -132,19 +132,9 @@ const startAs = <C>(
 ): Effect.Effect<SupervisorPid, GenServer.StartError> => {
   const label = start?.label ?? (typeof start?.name === "string" ? start.name : undefined)
   const raw = (Effect.isEffect(options) ? options : Effect.succeed(options)) as Effect.Effect<RawOptions | undefined>
-  return Effect.flatMap(
-    startProcess({
-      kind: "Supervisor",
-      label,
-      name: start?.name,
-      linked,
-      timeout: undefined,
-      body: supervise(raw)
-    }),
-    (result) =>
-      result._tag === "Started"
-        ? Exit.succeed(result.process)
-        : Exit.fail(startErrorOf(result, label ?? "supervisor", undefined))
+  return startProcess(
+    { kind: "Supervisor", label, name: start?.name, linked, timeout: undefined, body: supervise(raw) },
+    label ?? "supervisor"
   )
 }
 

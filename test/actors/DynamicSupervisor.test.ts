@@ -385,6 +385,90 @@ describe("starting its children", () => {
     )
   )
 
+  /** A server whose init waits, and then does what it is told to. */
+  const slowServer = (init: Effect.Effect<unknown>, result: GenServer.InitResult<number> = GenServer.ok(0)) =>
+    GenServer.make(GenServer.protocol({}), { init: () => Effect.as(init, result), handlers: {} })
+
+  it.effect("leaves everything else waiting until the child's init is done", () =>
+    actor(
+      Effect.gen(function* () {
+        const go = yield* Deferred.make<void>()
+        const supervisor = yield* DynamicSupervisor.startLink()
+        const spec = Supervisor.server("slow", slowServer(Deferred.await(go)), [])
+        const started = yield* Effect.forkChild(start(supervisor, spec), { startImmediately: true })
+        const counted = yield* Effect.forkChild(counts(supervisor), { startImmediately: true })
+        const stopped = yield* Effect.forkChild(GenServer.stop(supervisor), { startImmediately: true })
+        for (let i = 0; i < 10; i++) yield* Effect.yieldNow
+        assert.isUndefined(started.pollUnsafe())
+        assert.isUndefined(counted.pollUnsafe())
+        yield* Deferred.succeed(go, undefined)
+        const pid = yield* Fiber.join(started)
+        assert.deepStrictEqual(yield* Fiber.join(counted), [1, 1])
+        yield* Fiber.join(stopped)
+        assert.isFalse(yield* Process.isAlive(pid))
+      })
+    )
+  )
+
+  it.effect("ends a child in its init when the supervisor is killed, and tells the caller", () =>
+    actor(
+      Effect.gen(function* () {
+        yield* Process.trapExit(true)
+        const system = yield* ActorSystem.ActorSystem
+        const supervisor = yield* DynamicSupervisor.startLink()
+        const spec = Supervisor.server("slow", slowServer(Effect.never), [])
+        const started = yield* Effect.forkChild(Effect.flip(DynamicSupervisor.startChild(supervisor, spec)), {
+          startImmediately: true
+        })
+        for (let i = 0; i < 3; i++) yield* Effect.yieldNow
+        assert.strictEqual(system.processes.size, 3)
+        yield* exit(supervisor, ExitReason.kill)
+        assert.strictEqual((yield* Fiber.join(started))._tag, "ServerExit")
+        for (let i = 0; i < 3; i++) yield* Effect.yieldNow
+        assert.strictEqual(system.processes.size, 1)
+      })
+    )
+  )
+
+  it.effect("goes on after a child whose init failed, or said ignore, or whose name is taken", () =>
+    actor(
+      Effect.gen(function* () {
+        const supervisor = yield* DynamicSupervisor.startLink()
+        const serve = (result: GenServer.InitResult<number>, name?: string) =>
+          DynamicSupervisor.startChild(
+            supervisor,
+            Supervisor.server("child", slowServer(Effect.void, result), [], name === undefined ? {} : { name })
+          )
+        const failed = yield* Effect.flip(serve(GenServer.initStop(oops)))
+        assert.deepStrictEqual(failed._tag === "FailedToStartChild" && failed.reason, oops)
+        assert.deepStrictEqual(yield* serve(GenServer.ignore), { pid: undefined, info: undefined })
+        const { pid } = yield* serve(GenServer.ok(0), "name")
+        const taken = yield* Effect.flip(serve(GenServer.ok(0), "name"))
+        const reason = taken._tag === "FailedToStartChild" && taken.reason._tag === "Custom" && taken.reason.term
+        assert.strictEqual(reason instanceof GenServer.AlreadyStarted && reason.pid, pid)
+        assert.deepStrictEqual(yield* counts(supervisor), [1, 1])
+      })
+    )
+  )
+
+  it.effect("gives up a child whose init takes longer than its own deadline", () =>
+    actor(
+      Effect.gen(function* () {
+        const supervisor = yield* DynamicSupervisor.startLink()
+        const spec = Supervisor.server("slow", slowServer(Effect.never), [], { timeout: "1 second" })
+        const started = yield* Effect.forkChild(Effect.flip(DynamicSupervisor.startChild(supervisor, spec)), {
+          startImmediately: true
+        })
+        for (let i = 0; i < 3; i++) yield* Effect.yieldNow
+        yield* TestClock.adjust("1 second")
+        const failed = yield* Fiber.join(started)
+        const reason = failed._tag === "FailedToStartChild" && failed.reason._tag === "Custom" && failed.reason.term
+        assert.instanceOf(reason, GenServer.StartTimeout)
+        assert.deepStrictEqual(yield* counts(supervisor), [0, 0])
+      })
+    )
+  )
+
   it.effect("stops at the highest number of children", () =>
     actor(
       Effect.gen(function* () {

@@ -32,7 +32,8 @@ export type StartOutcome =
 const reasonOfFailure = (error: unknown): ExitReason.ExitReason =>
   error instanceof InitFailed ? error.reason : ExitReason.custom(error)
 
-const outcomeOf = (exit: Exit.Exit<unknown, unknown>): StartOutcome => {
+/** What the end of a start stands for. */
+export const outcomeOf = (exit: Exit.Exit<unknown, unknown>): StartOutcome => {
   if (exit._tag === "Success") {
     const value = exit.value
     if (value instanceof ProcessImpl) return { _tag: "Running", pid: value, info: undefined }

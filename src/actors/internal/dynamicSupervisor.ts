@@ -12,15 +12,15 @@ import * as Scope from "effect/Scope"
 import * as ExitReason from "../ExitReason.ts"
 import { ChildNotFound, FailedToStartChild, InvalidSpec, MaxChildren, StartCrash } from "../SupervisorError.ts"
 import { Cast, PendingCall } from "./call.ts"
-import { type CheckedSpec, checkFlags, type Flags, type Shutdown, type Start } from "./childSpec.ts"
-import { startChild, stopChild, stopChildren } from "./childStart.ts"
+import { type CheckedSpec, checkFlags, type Flags, type Shutdown, type Start as SpecStart } from "./childSpec.ts"
+import { outcomeOf, type StartOutcome, startChild, stopChild, stopChildren } from "./childStart.ts"
 import { CurrentSystem } from "./current.ts"
 import { Intensity } from "./intensity.ts"
 import { MessageLoop, type Work } from "./loop.ts"
 import { ExitMessage, type Letter, Message } from "./mailbox.ts"
 import { ProcessImpl, Self } from "./process.ts"
 import { UnknownMessage } from "./server.ts"
-import type { Init } from "./start.ts"
+import { type Init, Start } from "./start.ts"
 
 /** What startChild sends: a checked spec, the arguments of its start, and the services of the caller. */
 export interface StartRequest {
@@ -61,7 +61,7 @@ const hasAll = (mine: Context.Context<never>, theirs: Context.Context<never>): b
   return true
 }
 
-const bind = (start: Start, args: ReadonlyArray<unknown>): Effect.Effect<unknown, unknown> =>
+const bind = (start: SpecStart, args: ReadonlyArray<unknown>): Effect.Effect<unknown, unknown> =>
   typeof start === "function" ? Effect.suspend(() => start(...args)) : start
 
 export class DynamicSupervisorLoop extends MessageLoop {
@@ -138,22 +138,37 @@ export class DynamicSupervisorLoop extends MessageLoop {
     const services = this.contextFor(context)
     const bound = bind(spec.start, extraArguments.length === 0 ? args : [...extraArguments, ...args])
     const start = services === undefined ? bound : Effect.updateContext(bound, (_: Context.Context<never>) => services)
-    return Effect.map(startChild(start), (outcome) => {
-      switch (outcome._tag) {
-        case "Running":
-          this.children.set(outcome.pid, {
-            spec,
-            start: spec.restart === "temporary" ? undefined : start,
-            pid: outcome.pid,
-            restarting: false
-          })
-          return answer(call, Exit.succeed({ pid: outcome.pid, info: outcome.info }))
-        case "Ignored":
-          return answer(call, Exit.succeed({ pid: undefined, info: undefined }))
-        case "Failed":
-          return answer(call, Exit.fail(new FailedToStartChild({ id: spec.id, reason: reasonOf(outcome.reason) })))
+    if (bound instanceof Start) {
+      // What most children are needs no fiber of the supervisor, which is as deaf meanwhile as it would be with one.
+      this.ignoreLetters()
+      const begun = bound.startAs(this.process, services ?? this.process.context, (exit) => {
+        this.started(spec, start, outcomeOf(exit), call)
+        this.listen()
+      })
+      if (begun) return undefined
+      this.listen()
+    }
+    return Effect.map(startChild(start), (outcome) => this.started(spec, start, outcome, call))
+  }
+
+  private started(
+    spec: CheckedSpec,
+    start: Effect.Effect<unknown, unknown>,
+    outcome: StartOutcome,
+    call: PendingCall
+  ): undefined {
+    switch (outcome._tag) {
+      case "Running": {
+        const { pid } = outcome
+        const kept = spec.restart === "temporary" ? undefined : start
+        this.children.set(pid, { spec, start: kept, pid, restarting: false })
+        return answer(call, Exit.succeed({ pid, info: outcome.info }))
       }
-    })
+      case "Ignored":
+        return answer(call, Exit.succeed({ pid: undefined, info: undefined }))
+      case "Failed":
+        return answer(call, Exit.fail(new FailedToStartChild({ id: spec.id, reason: reasonOf(outcome.reason) })))
+    }
   }
 
   /**

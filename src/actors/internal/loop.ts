@@ -35,6 +35,7 @@ export abstract class MessageLoop extends Effectable.Class<never, unknown> imple
   /** Runs before the next letter, whatever is in the mailbox. */
   protected next: (() => Work) | undefined = undefined
   private suspended = false
+  private deaf = false
   private stopping: ExitReason.ExitReason | undefined = undefined
   private terminating = false
   private farewell: (() => void) | undefined = undefined
@@ -91,6 +92,16 @@ export abstract class MessageLoop extends Effectable.Class<never, unknown> imple
     this.suspended = false
   }
 
+  /** Leaves all letters alone until {@link listen}: what a handler has begun is not an Effect and not done yet. */
+  protected ignoreLetters(): void {
+    this.deaf = true
+  }
+
+  protected listen(): void {
+    this.deaf = false
+    if (this.process.reason === undefined) this.process.awaken()
+  }
+
   asEffect(): Effect.Effect<never, unknown> {
     const work = this.pump()
     if (work !== undefined) return work
@@ -110,11 +121,13 @@ export abstract class MessageLoop extends Effectable.Class<never, unknown> imple
   }
 
   private hasWork(): boolean {
+    if (this.deaf) return false
     return this.next !== undefined || (this.process.firstLetter !== undefined && !this.suspended)
   }
 
   private pump(): Effect.Effect<never, unknown> | undefined {
     for (let turns = 0; turns < lettersPerTurn; turns++) {
+      if (this.deaf) return undefined
       if (this.stopping !== undefined) return this.ending(this.stopping)
       let work: Work
       const next = this.next

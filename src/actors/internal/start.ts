@@ -5,14 +5,16 @@
  * new process is gone, its name is free again by then, and a trapping starter finds no exit message of it.
  */
 import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as ExitReason from "../ExitReason.ts"
 import type * as Pid from "../Pid.ts"
 import { AlreadyStarted, Ignored, InitFailed, type StartError, StartTimeout } from "../StartError.ts"
 import { currentSystem } from "./current.ts"
 import { type Name, whereis } from "./names.ts"
-import { currentFiber, type Parkable } from "./park.ts"
+import { currentFiber } from "./park.ts"
 import { type Body, link, ProcessImpl, Self, sendExit, unlink, Watcher } from "./process.ts"
 import type { SystemImpl } from "./system.ts"
 
@@ -34,20 +36,19 @@ export interface StartOptions {
   readonly timeout: number | undefined
   /** The process's body; it must call {@link Init.done} or one of its siblings, or end. */
   readonly body: (process: ProcessImpl, init: Init) => ReturnType<Body>
-  readonly system?: SystemImpl
 }
 
 /** The new process's side of its start. */
 export class Init extends Watcher {
-  private readonly fiber: Parkable
-  private readonly process: ProcessImpl
+  readonly process: ProcessImpl
+  private readonly answer: (result: StartResult) => void
   private result: StartResult | undefined = undefined
   private waiting = true
 
-  constructor(fiber: Parkable, process: ProcessImpl) {
+  constructor(process: ProcessImpl, answer: (result: StartResult) => void) {
     super()
-    this.fiber = fiber
     this.process = process
+    this.answer = answer
   }
 
   /** Init succeeded: the starter goes on at its next turn. */
@@ -81,7 +82,7 @@ export class Init extends Watcher {
   }
 
   run(): void {
-    if (this.waiting && this.result !== undefined) this.fiber.evaluate(Exit.succeed(this.result))
+    if (this.waiting && this.result !== undefined) this.answer(this.result)
   }
 
   crash(): void {}
@@ -98,50 +99,97 @@ const selfOf = (context: Context.Context<never>): ProcessImpl | undefined => {
   return self instanceof ProcessImpl ? self : undefined
 }
 
-class Start extends Effectable.Class<StartResult> {
-  readonly options: StartOptions
-  constructor(options: StartOptions) {
+/** Makes the process, which begins at its turn; `answer` is called when its init is done, or at once if the name is taken. */
+const launch = (
+  options: StartOptions,
+  context: Context.Context<never>,
+  system: SystemImpl,
+  parent: ProcessImpl | undefined,
+  answer: (result: StartResult) => void
+): Init | undefined => {
+  const { body, name } = options
+  const taken = name === undefined ? undefined : whereis(system, name)
+  if (taken !== undefined) {
+    answer({ _tag: "AlreadyStarted", pid: taken })
+    return undefined
+  }
+  const process = new ProcessImpl({
+    system,
+    context,
+    parent,
+    kind: options.kind,
+    label: options.label ?? (typeof name === "string" ? name : undefined),
+    body: (self) => body(self, init)
+  })
+  const init = new Init(process, answer)
+  if (typeof name === "string") {
+    process.name = name
+    system.names.set(name, process)
+  } else if (name !== undefined) {
+    process.unregister = name.register(process)
+    if (process.unregister === undefined) process.terminate(ExitReason.noProcess)
+  }
+  process.starter = parent
+  if (parent !== undefined) link(parent, process)
+  process.watch(init)
+  process.awaken()
+  return init
+}
+
+/** Starts a process and waits for its init: for a fiber an Effect, and for the loop of a supervisor, which needs no fiber, a call. */
+export class Start<A> extends Effectable.Class<A, StartError> {
+  private readonly options: StartOptions
+  private readonly subject: string
+  private readonly started: (process: ProcessImpl, info: unknown) => A
+
+  /** `subject` names the process in errors; `started` makes the answer. */
+  constructor(options: StartOptions, subject: string, started: (process: ProcessImpl, info: unknown) => A) {
     super()
     this.options = options
+    this.subject = subject
+    this.started = started
   }
 
-  asEffect() {
+  asEffect(): Effect.Effect<A, StartError> {
     const fiber = currentFiber()
-    const { body, name, linked, timeout } = this.options
+    const { linked, timeout } = this.options
     const parent = linked ? selfOf(fiber.context) : undefined
-    const system = this.options.system ?? parent?.system ?? currentSystem(fiber)
-    const taken = name === undefined ? undefined : whereis(system, name)
-    if (taken !== undefined) return Exit.succeed<StartResult>({ _tag: "AlreadyStarted", pid: taken })
-    const process = new ProcessImpl({
-      system,
-      context: fiber.context,
-      parent,
-      kind: this.options.kind,
-      label: this.options.label ?? (typeof name === "string" ? name : undefined),
-      body: (self) => body(self, init)
+    const system = parent?.system ?? currentSystem(fiber)
+    let early: Exit.Exit<A, StartError> | undefined
+    let parked = false
+    const init = launch(this.options, fiber.context, system, parent, (result) => {
+      if (parked) fiber.evaluate(this.exitOf(result))
+      else early = this.exitOf(result)
     })
-    const init = new Init(fiber, process)
-    if (typeof name === "string") {
-      process.name = name
-      system.names.set(name, process)
-    } else if (name !== undefined) {
-      process.unregister = name.register(process)
-      if (process.unregister === undefined) process.terminate(ExitReason.noProcess)
-    }
-    process.starter = parent
-    if (parent !== undefined) link(parent, process)
-    process.watch(init)
+    if (init === undefined) return early ?? Effect.never
+    parked = true
     if (timeout !== undefined) system.addTimer(fiber, init, timeout)
-    process.awaken()
     return fiber.yieldWith(() => init.leave())
+  }
+
+  /** Starts the process as a child of `parent`; impossible for one whose init has a deadline, which needs a Clock. */
+  startAs(
+    parent: ProcessImpl,
+    context: Context.Context<never>,
+    answer: (exit: Exit.Exit<A, StartError>) => void
+  ): boolean {
+    if (!this.options.linked || this.options.timeout !== undefined) return false
+    launch(this.options, context, parent.system, parent, (result) => answer(this.exitOf(result)))
+    return true
+  }
+
+  private exitOf(result: StartResult): Exit.Exit<A, StartError> {
+    return result._tag === "Started"
+      ? Exit.succeed(this.started(result.process, result.info))
+      : Exit.fail(startErrorOf(result, this.subject, this.options.timeout))
   }
 }
 
-/** Starts a process and waits for its init. */
-export const start = (options: StartOptions): Effectable.Class<StartResult> => new Start(options)
+/** Starts a process, whose pid is the answer. */
+export const start = (options: StartOptions, subject: string): Effect.Effect<ProcessImpl, StartError> =>
+  new Start(options, subject, identity)
 
-/** Says how a start that did not succeed failed. */
-export const startErrorOf = (
+const startErrorOf = (
   result: Exclude<StartResult, { readonly _tag: "Started" }>,
   server: string,
   timeout: number | undefined
