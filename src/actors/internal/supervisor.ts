@@ -21,16 +21,16 @@ import {
 import { Cast, PendingCall } from "./call.ts"
 import { answerOf, type Child, Children, newChild } from "./children.ts"
 import { type CheckedSpec, checkFlags, checkSpec, checkSpecs, type Flags } from "./childSpec.ts"
-import { type StartOutcome, startChild, stopChild, stopChildren } from "./childStart.ts"
+import { outcomeOf, type StartOutcome, startChild, stopChild, stopChildren } from "./childStart.ts"
 import { Intensity } from "./intensity.ts"
 import { MessageLoop, type Work } from "./loop.ts"
 import { ExitMessage, type Letter, Message } from "./mailbox.ts"
 import { ProcessImpl } from "./process.ts"
 import { UnknownMessage } from "./server.ts"
-import type { Init } from "./start.ts"
+import { type Init, Start } from "./start.ts"
 
-/** Whether the supervisor goes on or has to shut down. */
-type Verdict = "goOn" | "shutdown"
+/** Answers the one who asked; nothing is left to be done then. */
+type Answer = (result: Result.Result<unknown, unknown>) => undefined
 
 export class SupervisorLoop extends MessageLoop {
   readonly flags: Flags
@@ -59,19 +59,13 @@ export class SupervisorLoop extends MessageLoop {
     if (letter instanceof Message && letter.value instanceof ExitMessage && letter.value.from instanceof ProcessImpl) {
       const child = this.children.byPid.get(letter.value.from)
       // Exits of strangers and of former children, and plain messages, are nobody's business.
-      if (child !== undefined) return this.obey(this.childExited(child, letter.value.reason))
+      if (child !== undefined) return this.childExited(child, letter.value.reason)
     }
     return undefined
   }
 
   protected terminate(): Work {
     return this.children.simple ? this.terminateDynamic() : this.terminateAll(this.children.all)
-  }
-
-  private obey(verdict: Effect.Effect<Verdict>): Work {
-    return Effect.map(verdict, (decided) => {
-      if (decided === "shutdown") this.stop(ExitReason.shutdown)
-    })
   }
 
   private request(call: PendingCall): Work {
@@ -81,11 +75,11 @@ export class SupervisorLoop extends MessageLoop {
     }
     switch (call.tag) {
       case "startChild":
-        return Effect.map(this.children.simple ? this.startDynamic(payload) : this.startNew(payload), answer)
+        return this.children.simple ? this.startDynamic(payload, answer) : this.startNew(payload, answer)
       case "terminateChild":
         return Effect.map(this.terminateChild(payload), answer)
       case "restartChild":
-        return Effect.map(this.restartChild(payload), answer)
+        return this.restartChild(payload, answer)
       case "deleteChild":
         return answer(this.deleteChild(payload))
       case "getChildSpec": {
@@ -105,25 +99,48 @@ export class SupervisorLoop extends MessageLoop {
 
   // --------------------------------------------------------------- starting
 
-  /** The start of one child, which sees the services of its elder siblings. */
-  private start(child: Child): Effect.Effect<StartOutcome> {
+  /** What the elder siblings of a child have built, for its start. */
+  private servicesFor(child: Child): Context.Context<never> | undefined {
     let services: Context.Context<never> | undefined
     for (const sibling of this.children.named.values()) {
       if (sibling === child) break
       if (sibling.services === undefined || sibling.pid === undefined) continue
       services = services === undefined ? sibling.services : Context.merge(services, sibling.services)
     }
-    return Effect.map(
-      startChild(services === undefined ? child.start : Effect.provideContext(child.start, services)),
-      (outcome) => {
-        child.restarting = false
-        if (outcome._tag === "Running") {
-          this.children.setPid(child, outcome.pid)
-          child.services = outcome.info instanceof Provided ? outcome.info.services : undefined
-        } else this.children.setPid(child, undefined)
-        return outcome
-      }
-    )
+    return services
+  }
+
+  private note(child: Child, outcome: StartOutcome): StartOutcome {
+    child.restarting = false
+    if (outcome._tag === "Running") {
+      this.children.setPid(child, outcome.pid)
+      child.services = outcome.info instanceof Provided ? outcome.info.services : undefined
+    } else this.children.setPid(child, undefined)
+    return outcome
+  }
+
+  private start(child: Child): Effect.Effect<StartOutcome> {
+    const services = this.servicesFor(child)
+    const start = services === undefined ? child.start : Effect.provideContext(child.start, services)
+    return Effect.map(startChild(start), (outcome) => this.note(child, outcome))
+  }
+
+  /**
+   * Starts one child and then does `next`. What most children are needs no fiber of the supervisor, which is as deaf meanwhile
+   * as it would be with one.
+   */
+  private startThen(child: Child, next: (outcome: StartOutcome) => void): Work {
+    const { start } = child
+    if (start instanceof Start && this.servicesFor(child) === undefined) {
+      this.ignoreLetters()
+      const begun = start.startAs(this.process, this.process.context, (exit) => {
+        next(this.note(child, outcomeOf(exit)))
+        this.listen()
+      })
+      if (begun) return undefined
+      this.listen()
+    }
+    return Effect.map(this.start(child), next)
   }
 
   /** Init: starts all children; when one fails, stops the others and says why. */
@@ -153,89 +170,87 @@ export class SupervisorLoop extends MessageLoop {
     })
   }
 
-  private startNew(raw: unknown): Effect.Effect<Result.Result<unknown, unknown>> {
+  private startNew(raw: unknown, answer: Answer): Work {
     const checked = checkSpec(raw, this.flags.autoShutdown)
-    if (Result.isFailure(checked)) return Effect.succeed(checked)
+    if (Result.isFailure(checked)) return answer(checked)
     const spec = checked.success
     const old = this.children.named.get(spec.id)
     if (old !== undefined) {
-      return Effect.succeed(
+      const running = old.pid !== undefined && !old.restarting ? old.pid : undefined
+      return answer(
         Result.fail(
-          old.pid !== undefined && !old.restarting
-            ? new ChildRunning({ id: spec.id, pid: old.pid })
-            : new AlreadyPresent({ id: spec.id })
+          running === undefined ? new AlreadyPresent({ id: spec.id }) : new ChildRunning({ id: spec.id, pid: running })
         )
       )
     }
     const child = newChild(spec)
     this.children.named.set(spec.id, child)
-    return Effect.map(this.start(child), (outcome) => {
+    return this.startThen(child, (outcome) => {
       if (outcome._tag === "Failed" || (outcome._tag === "Ignored" && spec.restart === "temporary")) {
         this.children.named.delete(spec.id)
       }
-      return answerOf(outcome, (reason) => new FailedToStartChild({ id: spec.id, reason }))
+      answer(answerOf(outcome, (reason) => new FailedToStartChild({ id: spec.id, reason })))
     })
   }
 
-  private startDynamic(args: unknown): Effect.Effect<Result.Result<unknown, unknown>> {
+  private startDynamic(args: unknown, answer: Answer): Work {
     const spec = this.children.template
-    if (spec === undefined) return Effect.succeed(Result.fail(new ChildNotFound({ id: undefined })))
+    if (spec === undefined) return answer(Result.fail(new ChildNotFound({ id: undefined })))
     // The children are all the template's: a spec is no list of arguments.
     if (!Array.isArray(args)) {
-      return Effect.succeed(Result.fail(new InvalidSpec({ of: "child", problem: "invalidChildSpec", value: args })))
+      return answer(Result.fail(new InvalidSpec({ of: "child", problem: "invalidChildSpec", value: args })))
     }
     const child = newChild(spec, args)
     return Effect.map(startChild(child.start), (outcome) => {
       if (outcome._tag === "Running") this.children.storeDynamic(child, outcome.pid)
-      return answerOf(outcome, (reason) => new FailedToStartChild({ id: undefined, reason }))
+      answer(answerOf(outcome, (reason) => new FailedToStartChild({ id: undefined, reason })))
     })
   }
 
   // --------------------------------------------------------------- exits and restarts
 
-  private childExited(child: Child, reason: ExitReason.ExitReason): Effect.Effect<Verdict> {
+  private childExited(child: Child, reason: ExitReason.ExitReason): Work {
     const { restart } = child.spec
     if (restart === "permanent" || (restart === "transient" && !ExitReason.isNormal(reason))) return this.restart(child)
     this.children.forget(child)
-    return Effect.succeed(this.autoShutdown(child))
+    if (this.mustShutDown(child)) this.stop(ExitReason.shutdown)
+    return undefined
   }
 
-  private autoShutdown(child: Child): Verdict {
-    if (!child.spec.significant) return "goOn"
+  /** Whether the end of this child, by itself and for good, is the supervisor's as well. */
+  private mustShutDown(child: Child): boolean {
+    if (!child.spec.significant) return false
     switch (this.flags.autoShutdown) {
       case "never":
-        return "goOn"
+        return false
       case "anySignificant":
-        return "shutdown"
+        return true
       case "allSignificant":
-        return this.children.hasSignificant ? "goOn" : "shutdown"
+        return !this.children.hasSignificant
     }
   }
 
-  private restart(child: Child): Effect.Effect<Verdict> {
-    return Effect.flatMap(Clock.monotonicTimeNanos, (nanos) => {
-      if (!this.intensity.attempt(Number(nanos / 1_000_000_000n))) {
-        this.children.forget(child)
-        return Effect.succeed<Verdict>("shutdown")
+  private restart(child: Child): Work {
+    const nanos = Context.get(this.process.context, Clock.Clock).monotonicTimeNanosUnsafe()
+    if (!this.intensity.attempt(Number(nanos / 1_000_000_000n))) {
+      this.children.forget(child)
+      this.stop(ExitReason.shutdown)
+      return undefined
+    }
+    switch (this.flags.strategy) {
+      case "simpleOneForOne":
+        return this.restartDynamic(child)
+      case "oneForOne":
+        return this.startThen(child, (outcome) => {
+          if (outcome._tag === "Failed") this.tryLater(child)
+        })
+      case "restForOne": {
+        const all = this.children.all
+        return this.restartMany(child, all.slice(all.indexOf(child)))
       }
-      switch (this.flags.strategy) {
-        case "simpleOneForOne":
-          return this.restartDynamic(child)
-        case "oneForOne":
-          return Effect.map(this.start(child), (outcome) => this.restarted(child, outcome))
-        case "restForOne": {
-          const all = this.children.all
-          return this.restartMany(child, all.slice(all.indexOf(child)))
-        }
-        case "oneForAll":
-          return this.restartMany(child, this.children.all)
-      }
-    })
-  }
-
-  private restarted(child: Child, outcome: StartOutcome): Verdict {
-    if (outcome._tag === "Failed") this.tryLater(child)
-    return "goOn"
+      case "oneForAll":
+        return this.restartMany(child, this.children.all)
+    }
   }
 
   /** Back to the mailbox before the next try, so that other requests, a stop above all, are served in between. */
@@ -246,10 +261,10 @@ export class SupervisorLoop extends MessageLoop {
 
   private tryAgain(key: unknown): Work {
     const child = key instanceof ProcessImpl ? this.children.dynamic.get(key) : this.children.named.get(key)
-    return child?.restarting === true ? this.obey(this.restart(child)) : undefined
+    return child?.restarting === true ? this.restart(child) : undefined
   }
 
-  private restartMany(child: Child, range: ReadonlyArray<Child>): Effect.Effect<Verdict> {
+  private restartMany(child: Child, range: ReadonlyArray<Child>): Work {
     this.children.setPid(child, undefined)
     child.restarting = false
     const started = Effect.flatMap(this.terminateAll(range), () =>
@@ -257,15 +272,14 @@ export class SupervisorLoop extends MessageLoop {
     )
     return Effect.map(started, (failed) => {
       if (failed !== undefined) this.tryLater(failed.child)
-      return "goOn"
     })
   }
 
-  private restartDynamic(child: Child): Effect.Effect<Verdict> {
+  private restartDynamic(child: Child): Work {
     const old = child.pid
     if (old !== undefined) this.children.byPid.delete(old)
     if (child.restarting) this.children.dynamicRestarts--
-    return Effect.map(startChild(child.start), (outcome): Verdict => {
+    return Effect.map(startChild(child.start), (outcome) => {
       switch (outcome._tag) {
         case "Running":
           if (old !== undefined) this.children.dynamic.delete(old)
@@ -280,7 +294,6 @@ export class SupervisorLoop extends MessageLoop {
           this.children.dynamicRestarts++
           this.tryLater(child)
       }
-      return "goOn"
     })
   }
 
@@ -320,11 +333,11 @@ export class SupervisorLoop extends MessageLoop {
     })
   }
 
-  private restartChild(id: unknown): Effect.Effect<Result.Result<unknown, unknown>> {
+  private restartChild(id: unknown, answer: Answer): Work {
     const stopped = this.children.stopped("restartChild", id)
-    if (Result.isFailure(stopped)) return Effect.succeed(Result.fail(stopped.failure))
-    return Effect.map(this.start(stopped.success), (outcome) =>
-      answerOf(outcome, (reason) => new FailedToStartChild({ id, reason }))
+    if (Result.isFailure(stopped)) return answer(Result.fail(stopped.failure))
+    return this.startThen(stopped.success, (outcome) =>
+      answer(answerOf(outcome, (reason) => new FailedToStartChild({ id, reason })))
     )
   }
 
