@@ -234,7 +234,7 @@ describe("a store of its own", () => {
       const small = Path.join(base, "small")
       Fs.mkdirSync(small)
       const mounted = ChildProcess.spawnSync("mount", ["-t", "tmpfs", "-o", "size=120m", "tmpfs", small])
-      if (mounted.status !== 0) context.skip("mounting a small file system needs root rights")
+      if (mounted.status !== 0) context.skip(`no small file system can be mounted: ${mounted.stderr ?? mounted.error}`)
       yield* Effect.addFinalizer(() => Effect.sync(() => ChildProcess.spawnSync("umount", [small])))
       process.env.XDG_CACHE_HOME = small
       yield* Effect.addFinalizer(() =>

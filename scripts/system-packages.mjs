@@ -10,5 +10,6 @@ export const runtime = JSON.parse(readFileSync(join(root, "src", "cli", "require
 
 /** To run the tests as well. */
 export const testing = [
-  { package: "erlang-base", program: "erl", why: "the actors are compared with Erlang/OTP itself" }
+  { package: "erlang-base", program: "erl", why: "the actors are compared with Erlang/OTP itself" },
+  { package: "cpio", program: "cpio", why: "our archives are read back by it" }
 ].map(withCheck)
