@@ -117,7 +117,7 @@ const ours = Effect.gen(function* () {
     const victim = child?.child as Pid.Any
     return Effect.andThen(Process.exit(victim, ExitReason.kill), Process.awaitExit(victim))
   })
-  const restart = yield* rate(2000, times(2000, crash))
+  const restart = yield* rate(10_000, times(10_000, crash))
   const registry = Registry.unique<string>("bench")
   yield* Registry.scoped(registry)
   const owner = yield* Effect.forkScoped(Process.run(Effect.andThen(Registry.register(registry, "key"), Effect.never)))
@@ -197,8 +197,8 @@ const theirs = async (): Promise<Omit<Figures, "lookup">> => {
   const fragile = start({ onCrash })
   const silenced = console.error
   console.error = () => {}
-  const restart = await rateOf(500, async () => {
-    for (let i = 0; i < 500; i++) {
+  const restart = await rateOf(2000, async () => {
+    for (let i = 0; i < 2000; i++) {
       nact.dispatch(fragile, { crash: true } as never)
       await query(fragile)
     }
