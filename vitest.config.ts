@@ -18,7 +18,7 @@ export default defineConfig({
         resolve: { alias },
         test: {
           name: "integration",
-          include: ["integration-tests/**/*.test.ts"],
+          include: ["integration-tests/**/*.test.ts", "examples/*.test.ts"],
           // Real guests under emulation on few cores: one file at a time, and time for a cold boot with a busy host.
           fileParallelism: false,
           testTimeout: 300_000,

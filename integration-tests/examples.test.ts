@@ -1,0 +1,22 @@
+import { spawnSync } from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { assert, describe, it } from "@effect/vitest"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+
+/** With the build, as a user has it; `examples/suite.test.ts` is a file of this suite itself. */
+const node = (...args: Array<string>) => spawnSync(process.execPath, args, { cwd: root, encoding: "utf8" })
+
+describe("the examples", () => {
+  it("nginx.ts and tiny.ts pass", { timeout: 900_000 }, () => {
+    const { status, stderr, stdout } = node("bin/vmtest.js", "run", "examples/nginx.ts", "examples/tiny.ts")
+    assert.strictEqual(status, 0, stdout + stderr)
+    assert.match(stdout, /2 passed, 0 failed/)
+  })
+
+  it("layer.ts, an application of its own, runs", () => {
+    const { status, stderr, stdout } = node("examples/layer.ts")
+    assert.strictEqual(status, 0, stdout + stderr)
+    assert.match(stdout, /Linux \d/)
+  })
+})
