@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -138,4 +139,38 @@ export const connect = Effect.fnUntraced(function* (
     { interruptible: true }
   )
   return fromSocket(options.machine, options.socket, socket)
+})
+
+/** Where a peer may connect, once. */
+export interface Listener {
+  /** The first peer that connects; it stays connected until the scope of {@link listen} is left. */
+  readonly accept: Effect.Effect<Connection>
+}
+
+/** Listens on a unix socket; a socket that was left there by a dead process goes. Leaving the scope closes all. */
+export const listen = Effect.fnUntraced(function* (options: {
+  readonly machine: string
+  readonly socket: string
+}): Effect.fn.Return<Listener, TransportError, Scope.Scope> {
+  const { machine, socket } = options
+  const first = Deferred.makeUnsafe<Connection>()
+  const sockets = new Set<Net.Socket>()
+  yield* Effect.acquireRelease(
+    Effect.callback<Net.Server, TransportError>((resume) => {
+      const server = Net.createServer((peer) => {
+        sockets.add(peer)
+        peer.on("close", () => sockets.delete(peer))
+        if (!Deferred.doneUnsafe(first, Effect.succeed(fromSocket(machine, socket, peer)))) peer.destroy()
+      })
+      server.on("error", (error) => resume(Effect.fail(new TransportError({ machine, socket, reason: error.message }))))
+      Fs.rmSync(socket, { force: true })
+      server.listen(socket, () => resume(Effect.succeed(server)))
+    }),
+    (server) =>
+      Effect.sync(() => {
+        server.close()
+        for (const peer of sockets) peer.destroy()
+      })
+  )
+  return { accept: Deferred.await(first) }
 })

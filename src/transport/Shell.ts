@@ -9,12 +9,14 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import type { GuestChannel, VirtioPorts } from "./GuestChannel.ts"
+import type { GuestChannel } from "./GuestChannel.ts"
 import * as Commands from "./internal/commands.ts"
 import * as Pool from "./internal/pool.ts"
 import type { ShellError, ShellNotReady, TransportError } from "./ShellError.ts"
 import type { TransportService } from "./Transport.ts"
+import * as VirtConsole from "./VirtConsole.ts"
 import * as VirtioPort from "./VirtioPort.ts"
+import * as Vsock from "./Vsock.ts"
 
 export type { ShellError } from "./ShellError.ts"
 
@@ -145,14 +147,22 @@ export const fromTransport = Effect.fnUntraced(function* (
  * **Details**
  *
  * Fails with `ShellNotReady` when it does not within `bootTimeout`. A guest that reboots later is found and waited for
- * again; commands that were under way fail with `ShellLost`.
+ * again; commands that were under way fail with `ShellLost`. A guest has one shell at a time: another one that is opened
+ * takes the guest from the first.
  */
-export const make = (
+export const make = Effect.fnUntraced(function* (
   options: ShellOptions
-): Effect.Effect<ShellService, ShellNotReady | TransportError, Scope.Scope> => {
+): Effect.fn.Return<ShellService, ShellNotReady | TransportError, Scope.Scope> {
   const { channel, machine } = options
-  return fromTransport(VirtioPort.make({ machine, channel: channel as VirtioPorts }), options)
-}
+  switch (channel._tag) {
+    case "VirtioPorts":
+      return yield* fromTransport(VirtioPort.make({ machine, channel }), options)
+    case "Vsock":
+      return yield* fromTransport(Vsock.make({ machine, channel }), options)
+    case "VirtConsole":
+      return yield* fromTransport(yield* VirtConsole.make({ machine, channel }), options)
+  }
+})
 
 /** {@link make} as a layer. */
 export const layer = (options: ShellOptions): Layer.Layer<Shell, ShellNotReady | TransportError> =>

@@ -12,7 +12,7 @@ import type * as Scope from "effect/Scope"
 import type { Connection } from "./Connection.ts"
 import type { TransportError } from "./ShellError.ts"
 
-/** The host's ends of one lane, and how the guest opens its own. */
+/** The host's ends of one lane. */
 export interface Lane {
   readonly input: Connection
   readonly output: Connection
@@ -25,13 +25,19 @@ export interface TransportService {
   readonly name: "virtio-port" | "vsock" | "virtconsole"
   /** Whether the bootstrap shell may be connected to again and again, each time saying its ready line. */
   readonly reconnects: boolean
+  /** Opens a connection to the bootstrap shell. */
   readonly bootstrap: Effect.Effect<Connection, TransportError, Scope.Scope>
   /** How many lanes there can be, so how many commands can run at once. */
   readonly lanes: number
-  /** Opens the host's ends of the lane with this number, from 1 on. */
-  readonly lane: (lane: number) => Effect.Effect<Lane, TransportError, Scope.Scope>
-  /** The shell text that starts a lane in the guest, its nonce given; the agent is there already. */
-  readonly start: (lane: number, nonce: string) => string
+  /**
+   * Opens the lane with this number, from 1 on. `tell` types shell text in the guest, where the agent is; what starts
+   * there says that it is ready with the nonce.
+   */
+  readonly lane: (
+    lane: number,
+    nonce: string,
+    tell: (text: string) => Effect.Effect<void, TransportError>
+  ) => Effect.Effect<Lane, TransportError, Scope.Scope>
 }
 
 /** The way to a guest, as a service. */

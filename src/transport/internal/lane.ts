@@ -52,7 +52,7 @@ export class LaneEnd {
   private readonly said = { stdout: "", stderr: "" }
   private readonly ready = { stdout: false, stderr: false }
 
-  constructor(number: number, ends: Transport.Lane, onIdle: (lane: LaneEnd) => void) {
+  constructor(number: number, ends: Transport.Lane, nonce: string, onIdle: (lane: LaneEnd) => void) {
     this.number = number
     this.ends = ends
     this.onIdle = onIdle
@@ -64,6 +64,7 @@ export class LaneEnd {
         mark: (text) => this.mark(stream, text)
       })
     this.scanners = { stdout: scanner("stdout"), stderr: scanner("stderr") }
+    this.expect(nonce)
     ends.output.onData((chunk) => {
       this.heard++
       this.scanners.stdout.push(chunk)
@@ -75,7 +76,7 @@ export class LaneEnd {
   }
 
   /** Waits for the lane to say that it is ready, with this nonce. */
-  expect(nonce: string): void {
+  private expect(nonce: string): void {
     this.ready.stdout = this.ready.stderr = false
     this.said.stdout = this.said.stderr = ""
     this.scanners.stdout.expect(nonce)

@@ -95,11 +95,20 @@ export const make = Effect.fnUntraced(function* (
     lanes.clear()
   }
 
+  /** A lane did not start. Where there is no other, nobody waits for one any longer: better an error than no end. */
+  const hopeless = (reason: string) =>
+    Effect.suspend(() =>
+      [...lanes].some(({ state }) => state !== "starting" && state !== "broken")
+        ? Effect.void
+        : Effect.flatMap(notReady(reason, Duration.fromInputUnsafe(laneTimeout)), failWaiters)
+    )
+
   /** One life of a lane: from its sockets to whatever ends it. */
   const life = (number: number, { admin }: Session) =>
     Effect.gen(function* () {
-      const ends = yield* transport.lane(number)
-      const lane = new LaneEnd(number, ends, onIdle)
+      const token = yield* nonce
+      const ends = yield* transport.lane(number, token, admin.tell)
+      const lane = new LaneEnd(number, ends, token, onIdle)
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
           lanes.delete(lane)
@@ -109,9 +118,6 @@ export const make = Effect.fnUntraced(function* (
         })
       )
       lanes.add(lane)
-      const token = yield* nonce
-      lane.expect(token)
-      yield* admin.tell(transport.start(number, token))
       const reason = yield* Effect.raceAllFirst([
         Deferred.await(lane.broken),
         Effect.map(
@@ -125,11 +131,10 @@ export const make = Effect.fnUntraced(function* (
       ])
       const started = lane.state !== "starting"
       lane.lose(reason)
-      if (started || [...lanes].some(({ state }) => state !== "starting" && state !== "broken")) return
-      // Nobody will ever be given a lane: better an error than a wait without end.
-      yield* failWaiters(yield* notReady(reason, Duration.fromInputUnsafe(laneTimeout)))
+      if (!started) yield* hopeless(reason)
     }).pipe(
       Effect.scoped,
+      Effect.catch((error) => hopeless(error.reason)),
       Effect.andThen(Effect.asVoid(admin.ask(`_vt_stop ${number}`, adminTimeout))),
       // A guest that cannot be reached is the session's to notice.
       Effect.catch(() => Effect.sleep("500 millis"))
