@@ -104,7 +104,7 @@ describe.each(flavours)("%s", (_, linked, use) => {
             yield* Process.trapExit(true)
             assert.deepStrictEqual(yield* collect(Stream.take(stream(inputs, f, options), take)), [...expected])
             assert.strictEqual((yield* others).length, crew)
-            assert.strictEqual(implOf(yield* Process.self).links?.size ?? 0, crew)
+            assert.strictEqual(implOf(yield* Process.self).links.size, crew)
             assert.deepStrictEqual(yield* flush, [])
           })
         )

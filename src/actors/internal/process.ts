@@ -84,7 +84,10 @@ export class ProcessImpl extends Mailbox implements Runnable {
   private ownScope: Scope.Closeable | undefined = undefined
   fiber: Parkable | undefined = undefined
   waiter: Waiter | undefined = undefined
-  links: Set<ProcessImpl> | undefined = undefined
+  /** The other end of the only link: most processes have one, to who started them, and a Set for it would weigh more than all else. */
+  private peer: ProcessImpl | undefined = undefined
+  /** The other ends of the links once there are several, in the order in which they were made. */
+  private peers: Set<ProcessImpl> | undefined = undefined
   watchers: Watcher | undefined = undefined
   lastWatcher: Watcher | undefined = undefined
   watching: Set<Watcher> | undefined = undefined
@@ -237,14 +240,11 @@ export class ProcessImpl extends Mailbox implements Runnable {
     this.unregister?.()
     this.unregister = undefined
     for (const observer of system.observers) observer.onExit?.(this, reason)
-    const links = this.links
-    if (links !== undefined) {
-      this.links = undefined
-      for (const peer of links) {
-        peer.links?.delete(this)
-        if (peer !== this.starter || !peer.trapExit) sendExit(this, peer, reason, true)
-      }
-    }
+    const { peer, peers } = this
+    this.peer = undefined
+    this.peers = undefined
+    if (peer !== undefined) this.depart(peer, reason)
+    else if (peers !== undefined) for (const each of peers) this.depart(each, reason)
     this.starter = undefined
     if (this.watching !== undefined) {
       for (const watcher of this.watching) watcher.unwatch()
@@ -258,6 +258,32 @@ export class ProcessImpl extends Mailbox implements Runnable {
     this.context = Context.empty()
     this.details = undefined
     this.behaviour = undefined
+  }
+
+  // --------------------------------------------------------------- links
+
+  /** The processes that this one is linked to. */
+  get links(): ReadonlySet<ProcessImpl> {
+    return this.peers ?? new Set(this.peer === undefined ? [] : [this.peer])
+  }
+
+  addPeer(other: ProcessImpl): void {
+    if (this.peers !== undefined) this.peers.add(other)
+    else if (this.peer === undefined) this.peer = other
+    else if (this.peer !== other) {
+      this.peers = new Set([this.peer, other])
+      this.peer = undefined
+    }
+  }
+
+  removePeer(other: ProcessImpl): void {
+    if (this.peer === other) this.peer = undefined
+    else this.peers?.delete(other)
+  }
+
+  private depart(peer: ProcessImpl, reason: ExitReason.ExitReason): void {
+    peer.removePeer(this)
+    if (peer !== this.starter || !peer.trapExit) sendExit(this, peer, reason, true)
   }
 
   // --------------------------------------------------------------- signals
@@ -345,16 +371,14 @@ export const sendExit = (
 export const link = (a: ProcessImpl, b: ProcessImpl): boolean => {
   if (b.reason !== undefined) return false
   if (a === b) return true
-  if (a.links === undefined) a.links = new Set()
-  a.links.add(b)
-  if (b.links === undefined) b.links = new Set()
-  b.links.add(a)
+  a.addPeer(b)
+  b.addPeer(a)
   return true
 }
 
 export const unlink = (a: ProcessImpl, b: ProcessImpl): void => {
-  a.links?.delete(b)
-  b.links?.delete(a)
+  a.removePeer(b)
+  b.removePeer(a)
 }
 
 /** Makes a process, which starts at its turn. */
