@@ -28,7 +28,7 @@ import * as ExitCode from "./ExitCode.ts"
 export interface RunOptions {
   /** Keep the state folder of the run and say where it is. Default: false. */
   readonly keepState: boolean
-  /** Where reports and artefacts go, as the user wrote it. Default: `vmtest-output` is not written unless asked for. */
+  /** Where screenshots and files copied from guests go, as the user wrote it. Default: `vmtest-output`, made when first written to. */
   readonly output: string | undefined
   /** Also every command and every line of the consoles. Default: false. */
   readonly verbose: boolean
@@ -98,7 +98,7 @@ const runFlags = {
     Flag.String("output").pipe(
       Flag.withAlias("o"),
       Flag.withMetavar("FOLDER"),
-      Flag.withDescription("Folder for the machines' logs and other artefacts; made when missing")
+      Flag.withDescription("Folder for screenshots and files copied from guests; vmtest-output unless told")
     )
   ),
   verbose: booleanFlag("verbose", "Also tell every command and every line of the consoles"),
