@@ -65,6 +65,8 @@ const make = (options: TerminalOptions) => {
       }
       case "ConsoleLine":
         return options.verbose === true ? `  ${prefix} ${err("dim", printable(event.line))}` : undefined
+      case "StillBooting":
+        return `  ${prefix} ${printable(event.detail.replaceAll("\r", "")).replaceAll("\n", "\n    ")}`
       case "ActionStarted":
         return options.verbose === true ? `  ${prefix} ${event.action}` : undefined
       case "ActionEnded": {

@@ -101,8 +101,6 @@ export interface ShellOptions {
   readonly bootTimeout?: Duration.Input | undefined
   /** The last lines of the console, for errors and progress. */
   readonly consoleTail?: Effect.Effect<string> | undefined
-  /** Told what the console said last, after 10 s without a shell and at each doubling. Logs unless given. */
-  readonly onProgress?: ((progress: BootProgress) => Effect.Effect<void>) | undefined
   /** How often a shell with a command under way is asked whether it lives, and how long it may take to answer. */
   readonly heartbeat?: { readonly interval: Duration.Input; readonly timeout: Duration.Input } | undefined
 }
@@ -117,10 +115,17 @@ export interface BootProgress {
 /** The shell of a guest, as a service. */
 export class Shell extends Context.Service<Shell, ShellService>()("vmtest/transport/Shell") {}
 
-const logProgress = (progress: BootProgress) =>
-  Effect.logInfo(
-    `${progress.machine}: no shell after ${Math.round(Duration.toSeconds(progress.waited))} s; the console said last:\n${progress.console}`
-  )
+/** Told how a boot goes that takes long: after 10 s without a shell, and at each doubling. Logs unless provided. */
+export const BootProgressListener = Context.Reference<(progress: BootProgress) => Effect.Effect<void>>(
+  "vmtest/transport/Shell/BootProgressListener",
+  { defaultValue: () => (progress) => Effect.logInfo(`${progress.machine}: ${formatProgress(progress)}`) }
+)
+
+/** `"no shell after 20 s; the console said last: …"`, on one line where the console said nothing. */
+export const formatProgress = ({ console, waited }: BootProgress): string => {
+  const said = console.trim() === "" ? "the console is silent" : `the console said last:\n${console.trimEnd()}`
+  return `no shell after ${Math.round(Duration.toSeconds(waited))} s; ${said}`
+}
 
 /** A shell over a transport of the caller's; see {@link make}. */
 export const fromTransport = Effect.fnUntraced(function* (
@@ -132,7 +137,7 @@ export const fromTransport = Effect.fnUntraced(function* (
     transport,
     bootTimeout: Duration.fromInputUnsafe(options.bootTimeout ?? "5 minutes"),
     consoleTail,
-    onProgress: options.onProgress ?? logProgress,
+    onProgress: yield* BootProgressListener,
     heartbeat: {
       interval: Duration.fromInputUnsafe(options.heartbeat?.interval ?? "5 seconds"),
       timeout: Duration.fromInputUnsafe(options.heartbeat?.timeout ?? "30 seconds")

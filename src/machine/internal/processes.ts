@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as ExitReason from "../../actors/ExitReason.ts"
 import * as Process from "../../actors/Process.ts"
+import { BootProgressListener, formatProgress } from "../../transport/Shell.ts"
 import { Deadlines } from "../Deadlines.ts"
 import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment } from "../MachineTree.ts"
@@ -64,7 +65,11 @@ export const shells = (boot: Boot, environment: Environment) =>
         yield* boot.fail(reason, yield* running.console.tail(20))
         return yield* stop
       })
+    const emit = yield* MachineEvents
     const shell = yield* running.shell.pipe(
+      Effect.provideService(BootProgressListener, (progress) =>
+        emit({ _tag: "StillBooting", machine: environment.spec.name, detail: formatProgress(progress) })
+      ),
       Effect.timeoutOrElse({
         duration: limit,
         orElse: () => giveUp(`its shell did not answer within ${Duration.format(limit)}`)
