@@ -4,10 +4,12 @@
  * @since 0.1.0
  */
 import * as Os from "node:os"
+import { inspect } from "node:util"
 import * as ByteSize from "effect/ByteSize"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type { Image } from "../images/Image.ts"
 
@@ -81,6 +83,16 @@ const largestVlan = 254
 const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(Math.floor(bytes)))
 
 const isHostName = (name: string) => /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(name)
+const imageTags: ReadonlyArray<unknown> = ["TinyImage", "DebianImage", "DiskImage"]
+
+/** What is wrong with an `image`, whatever a script without types put there. */
+const imageProblem = (image: unknown): string | undefined => {
+  if (image === undefined) return "is missing: say what it boots, for example Image.tiny()"
+  if (typeof image === "function") return `is a function: call it: Image.${image.name || "debian"}({})`
+  if (Predicate.hasProperty(image, "_tag") && imageTags.includes(image._tag)) return undefined
+  return `is ${inspect(image, { depth: 0, breakLength: Infinity })}, not an image such as Image.tiny() or Image.debian({})`
+}
+
 const isPort = (port: number) => Number.isInteger(port) && port >= 1 && port <= 65535
 
 /**
@@ -95,8 +107,13 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   if (!isHostName(name)) {
     return yield* invalid("name", "is not a valid host name: letters, digits and inner hyphens, at most 63 characters")
   }
-  if (options === null || typeof options !== "object" || options.image === undefined) {
-    return yield* invalid("image", "is missing: say what it boots, for example Image.tiny()")
+  const notAnImage = imageProblem(Predicate.hasProperty(options, "image") ? options.image : undefined)
+  if (notAnImage !== undefined) return yield* invalid("image", notAnImage)
+  for (const option of ["vlans", "forwards"] as const) {
+    const value: unknown = options[option]
+    if (value !== undefined && !Array.isArray(value)) {
+      return yield* invalid(option, `is ${inspect(value, { depth: 0 })}, not an array`)
+    }
   }
   const memory = options.memory === undefined ? defaultMemory : Option.getOrUndefined(readSize(options.memory))
   if (memory === undefined) {
@@ -116,6 +133,10 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   const wrongVlan = vlans.find((vlan) => !Number.isInteger(vlan) || vlan < 1 || vlan > largestVlan)
   if (wrongVlan !== undefined) return yield* invalid("vlans", `has ${wrongVlan}, not a number from 1 to ${largestVlan}`)
   if (new Set(vlans).size !== vlans.length) return yield* invalid("vlans", "has a number twice")
+  const wrongForward = options.forwards?.find((forward: unknown) => !Predicate.isObject(forward))
+  if (wrongForward !== undefined) {
+    return yield* invalid("forwards", `has ${inspect(wrongForward)}, not { hostPort, guestPort }`)
+  }
   const forwards = (options.forwards ?? []).map((forward) => ({ protocol: "tcp" as const, ...forward }))
   for (const { guestPort, hostPort } of forwards) {
     for (const port of [hostPort, guestPort]) {

@@ -142,3 +142,26 @@ describe("a description that makes no sense is refused, with the place where it 
     })
   )
 })
+
+describe("a description that no compiler checked", () => {
+  for (const [field, value] of [
+    ["packages", "nginx"],
+    ["packages", [1]],
+    ["files", "/etc/motd"],
+    ["files", { "/etc/motd": 1 }],
+    ["units", ["echo.service"]],
+    ["units", { "echo.service": {} }],
+    ["users", "alice"],
+    ["users", { alice: true }],
+    ["setup", 1]
+  ] as const) {
+    it.effect(`is refused for ${field}: ${JSON.stringify(value)}`, () =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(Plan.debian({ ...Image.debian(), [field]: value }))
+        assert.strictEqual(error._tag, "BadImage")
+        assert.strictEqual(error.field, field)
+        assert.include(error.message, "is meant")
+      })
+    )
+  }
+})

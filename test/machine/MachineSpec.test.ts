@@ -81,6 +81,25 @@ describe("a machine's declaration", () => {
     })
   )
 
+  it.effect("refuses an image that is none", () =>
+    Effect.gen(function* () {
+      const withImage = (image: unknown) => ({ image: image as Image.Image })
+      for (const none of ["debian", {}, { _tag: "Nope" }, null, 1]) {
+        yield* refused("a", withImage(none), "image", "not an image")
+      }
+      yield* refused("a", withImage(Image.debian), "image", "call it: Image.debian({})")
+      yield* refused("a", withImage(undefined), "image", "is missing")
+    })
+  )
+
+  it.effect("refuses what should be an array and is none", () =>
+    Effect.gen(function* () {
+      yield* refused("a", { vlans: 1 as unknown as [] }, "vlans", "is 1, not an array")
+      yield* refused("a", { forwards: 1 as unknown as [] }, "forwards", "is 1, not an array")
+      yield* refused("a", { forwards: [80 as unknown as MachineSpec.Forward] }, "forwards", "has 80")
+    })
+  )
+
   it.effect("refuses names that differ only in case", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(MachineSpec.checkAll({ web: { image }, Web: { image } }))

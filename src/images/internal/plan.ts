@@ -1,5 +1,7 @@
 /** A description made exact: checked, its files read, its defaults filled in. Equal plans have equal keys. */
+import { inspect } from "node:util"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import type { DebianImage, TinyImage, UserOptions } from "../Image.ts"
 import { describe } from "../Image.ts"
 import { BadImage } from "../ImageError.ts"
@@ -49,7 +51,45 @@ const keyed = <P extends Plan>(plan: Omit<P, "key">): P => {
   return { ...plan, key: sha256(canonical(inputs)) } as P
 }
 
+const arrayOfStrings = {
+  is: (value: unknown) => Array.isArray(value) && value.every((one) => typeof one === "string"),
+  meant: "an array of strings"
+}
+const recordOf = (member: (value: unknown) => boolean, meant: string) => ({
+  is: (value: unknown) => Predicate.isObject(value) && Object.values(value).every(member),
+  meant
+})
+
+/** What the fields must be of, for scripts that no compiler checked. */
+const fieldTypes: Readonly<Record<string, { readonly is: (value: unknown) => boolean; readonly meant: string }>> = {
+  packages: arrayOfStrings,
+  modules: arrayOfStrings,
+  files: recordOf(
+    (file) => typeof file === "string" || Predicate.isObject(file),
+    "an object of guest paths and their contents"
+  ),
+  units: recordOf(
+    (unit) => typeof unit === "string" || (Predicate.hasProperty(unit, "text") && typeof unit.text === "string"),
+    "an object of unit names and their texts"
+  ),
+  users: recordOf(Predicate.isObject, "an object of user names and their options"),
+  setup: {
+    is: (value) => typeof value === "string" || arrayOfStrings.is(value),
+    meant: "a command or an array of them"
+  }
+}
+
+const checkTypes = Effect.fnUntraced(function* (image: TinyImage | DebianImage) {
+  for (const [field, value] of Object.entries(image)) {
+    const type = fieldTypes[field]
+    if (value === undefined || type === undefined || type.is(value)) continue
+    const reason = `is ${inspect(value, { depth: 1, breakLength: Infinity })}; ${type.meant} is meant`
+    return yield* new BadImage({ image: image._tag === "TinyImage" ? "tiny" : "debian", field, reason })
+  }
+})
+
 const common = Effect.fnUntraced(function* (image: TinyImage | DebianImage) {
+  yield* checkTypes(image)
   const name = describe(image)
   const bad = (field: string, reason: string) => new BadImage({ image: name, field, reason })
   const suite = image.suite ?? "bookworm"
