@@ -100,7 +100,7 @@ describe("vmtest run", () => {
     assert.strictEqual(status, 2)
     assert.match(stderr, /broken\.ts:1:\d+: syntax error/)
     assert.match(stderr, /nope\.ts: no such script/)
-    assert.deepStrictEqual(readdirSync(join(place, "run")), [])
+    assert.deepStrictEqual(leftovers(), [])
   })
 
   for (const [what, text, says] of [
@@ -139,6 +139,23 @@ describe("vmtest run", () => {
       })
       assert.strictEqual(status, 2, stderr)
       assert.include(stderr, "cannot write to the cache folder")
+    })
+  }
+
+  for (const [what, body, says] of [
+    ["process.exit(0)", "process.exit(0)", /the script ended the process before its test had ended/],
+    [
+      "an error in a callback",
+      `setTimeout(() => { throw new Error("async boom") }, 1); yield* machine.succeed("sleep 600")`,
+      /uncaught error of the script in a test[\s\S]*Error: async boom\n\s+at .*ends\.ts:6/
+    ]
+  ] as const) {
+    it(`${what} in a test: exit code 1, nothing left behind`, async () => {
+      const { status, stderr } = vmtest("run", script("ends.ts", onTiny(`yield* machine.succeed("true")\n${body}`)))
+      assert.strictEqual(status, 1, stderr)
+      assert.match(stderr, says)
+      await until(`gone: ${processes().join("; ")}`, () => processes().length === 0, 2000)
+      assert.deepStrictEqual(leftovers(), [])
     })
   }
 

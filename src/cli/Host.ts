@@ -17,6 +17,7 @@ import * as Cache from "../host/Cache.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import * as ImageStore from "../images/ImageStore.ts"
 import type { RunOptions } from "./CommandLine.ts"
+import * as Ending from "./Ending.ts"
 import { complain, logToStderr } from "./Subcommand.ts"
 
 /** The folder that was asked for with `--output` cannot be written to. */
@@ -69,11 +70,12 @@ export const runTests = Effect.fnUntraced(function* (
   tests: ReadonlyArray<TestCase>,
   { jobs, options }: { readonly jobs: number; readonly options: RunOptions }
 ) {
+  yield* Ending.enter("running")
   if (options.output !== undefined) yield* writable(options.output)
   const state = yield* RunDirectory.make({ keep: options.keepState })
-  if (options.keepState) {
-    yield* Effect.addFinalizer(() => complain(`the state folder of this run is kept: ${state.path}`))
-  }
+  yield* options.keepState
+    ? Effect.addFinalizer(() => complain(`the state folder of this run is kept: ${state.path}`))
+    : Ending.removeOnExit(state.path)
   return yield* Runner.run(tests, {
     output: NodePath.resolve(options.output ?? defaultOutput),
     concurrency: jobs

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { Invocation } from "./CommandLine.ts"
 import * as Doctor from "./Doctor.ts"
+import * as Ending from "./Ending.ts"
 import * as Eval from "./Eval.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as ImageCommand from "./ImageCommand.ts"
@@ -46,7 +47,7 @@ const watchSignals = (): { readonly received: () => boolean } => {
   let count = 0
   const onSignal = (signal: NodeJS.Signals) => {
     count += 1
-    if (count > 1) process.exit(ExitCode.interrupted)
+    if (count > 1) Ending.exit(ExitCode.interrupted)
     say(`\nvmtest: ${signal}: cleaning up; again to stop at once`)
   }
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -62,14 +63,15 @@ const watchSignals = (): { readonly received: () => boolean } => {
 /** Runs what was asked for. Ends the process; nothing may follow it. */
 export const main = (invocation: Invocation): void => {
   const signals = watchSignals()
-  NodeRuntime.runMain(work(invocation).pipe(Effect.provide(NodeServices.layer)), {
+  Ending.guardExit()
+  NodeRuntime.runMain(work(invocation).pipe(Ending.orUncaught, Effect.provide(NodeServices.layer)), {
     disableErrorReporting: true,
     teardown: (exit) => {
-      if (signals.received()) process.exit(ExitCode.interrupted)
-      if (Exit.isSuccess(exit)) process.exit(Number(exit.value))
-      if (Cause.hasInterruptsOnly(exit.cause)) process.exit(ExitCode.interrupted)
+      if (signals.received()) return Ending.exit(ExitCode.interrupted)
+      if (Exit.isSuccess(exit)) return Ending.exit(Number(exit.value))
+      if (Cause.hasInterruptsOnly(exit.cause)) return Ending.exit(ExitCode.interrupted)
       say(`vmtest: this is a fault of vmtest itself\n${Cause.pretty(exit.cause)}`)
-      process.exit(ExitCode.failed)
+      Ending.exit(ExitCode.failed)
     }
   })
 }

@@ -7,7 +7,6 @@
  *
  * @since 0.1.0
  */
-import * as Os from "node:os"
 import { pathToFileURL } from "node:url"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -15,6 +14,8 @@ import * as Path from "effect/Path"
 import type * as PlatformError from "effect/PlatformError"
 import type { Message } from "esbuild"
 import * as TestCase from "../driver/TestCase.ts"
+import * as RunDirectory from "../host/RunDirectory.ts"
+import * as Ending from "./Ending.ts"
 import * as Bundle from "./internal/bundle.ts"
 import { describeThrown } from "./internal/frames.ts"
 import * as ScriptError from "./ScriptError.ts"
@@ -36,16 +37,17 @@ const toScriptError = (script: string, text: string, isScript: (file: string) =>
     : new ScriptError.ScriptSyntaxError({ script, place, problem: message.text })
 }
 
-const unwritable = <A, R>(effect: Effect.Effect<A, PlatformError.PlatformError, R>) =>
-  Effect.mapError(
-    effect,
-    (error) => new ScriptError.TemporaryFolderUnwritable({ folder: Os.tmpdir(), reason: error.reason._tag })
-  )
+/** A folder for what is made of a script: a run's own, so that the next run removes what a killed one left. */
+const workFolder = Effect.gen(function* () {
+  const { path } = yield* RunDirectory.make()
+  yield* Ending.removeOnExit(path)
+  return path
+}).pipe(Effect.mapError(({ path, reason }) => new ScriptError.TemporaryFolderUnwritable({ folder: path, reason })))
 
 const importDefault = Effect.fnUntraced(function* (script: string, text: string, source: Bundle.Source) {
-  const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const folder = yield* fs.makeTempDirectoryScoped({ prefix: "vmtest-script-" }).pipe(unwritable)
+  yield* Ending.enter("loading")
+  const folder = yield* workFolder
   const outfile = path.join(folder, "script.mjs")
   yield* Bundle.bundle(source, outfile).pipe(
     Effect.mapError(toScriptError(script, text, (file) => path.resolve(file) === source.path))
@@ -137,9 +139,11 @@ const loadProgram = Effect.fnUntraced(function* (script: string, text: string, f
   if (text.trim() === "") return yield* new ScriptError.NoTests({ script, found: "nothing" })
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const folder = yield* fs.makeTempDirectoryScoped({ prefix: "vmtest-scope-" }).pipe(unwritable)
+  const folder = yield* workFolder
   const scope = path.join(folder, "scope.mjs")
-  yield* fs.writeFileString(scope, `export { ${scopeNames} } from "vmtest:eval-scope"\n`).pipe(unwritable)
+  yield* fs
+    .writeFileString(scope, `export { ${scopeNames} } from "vmtest:eval-scope"\n`)
+    .pipe(Effect.mapError(({ reason }) => new ScriptError.TemporaryFolderUnwritable({ folder, reason: reason._tag })))
   const exported = yield* importDefault(script, text, {
     _tag: "Text",
     text: yield* toModule(text),

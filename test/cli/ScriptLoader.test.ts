@@ -238,8 +238,3 @@ describe("a program to evaluate", () => {
     })
   )
 })
-
-it("the examples of this file leave nothing in the temporary folder", () => {
-  const left = readdirSync(tmpdir()).filter((name) => /^vmtest-(script|scope)-/.test(name))
-  assert.deepStrictEqual(left, [])
-})

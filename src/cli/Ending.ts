@@ -1,0 +1,83 @@
+/**
+ * How the process ends when a script, not vmtest, brings the end about.
+ *
+ * A script runs inside the command's own process, so it can end it with `process.exit`, or with an error in a callback
+ * that nothing catches. Neither may pass for a result, or leave anything behind.
+ *
+ * @since 0.1.0
+ */
+import * as Fs from "node:fs"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as ExitCode from "./ExitCode.ts"
+import { describeThrown } from "./internal/frames.ts"
+
+/** What scripts are doing in this process. */
+export type Phase = "none" | "loading" | "running"
+
+let phase: Phase = "none"
+let decided = false
+const folders = new Set<string>()
+
+const say = (text: string) => process.stderr.write(`vmtest: ${text}\n`)
+
+/** Says what scripts do from now on; an unforeseen end counts as 2 while they are loaded, and as 1 once they run. */
+export const enter = (next: Phase): Effect.Effect<void> =>
+  Effect.sync(() => {
+    phase = next
+  })
+
+/** Has the folder removed if the process ends before the scope closes. */
+export const removeOnExit = (folder: string): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => void folders.add(folder)),
+    () => Effect.sync(() => void folders.delete(folder))
+  )
+
+/** Ends the process with a code that vmtest itself chose. */
+export const exit = (code: number): never => {
+  decided = true
+  process.exit(code)
+}
+
+const codeOfPhase = (): ExitCode.ExitCode => (phase === "loading" ? ExitCode.unusable : ExitCode.failed)
+
+/** From now on, no exit but {@link exit} can be a success, and the folders of {@link removeOnExit} go with the process. */
+export const guardExit = (): void => {
+  process.on("exit", () => {
+    if (!decided && phase !== "none") {
+      say(`the script ended the process ${phase === "loading" ? "while it was imported" : "before its test had ended"}`)
+      process.exitCode = codeOfPhase()
+    }
+    for (const folder of folders) {
+      // What cannot be removed now, the next run's sweep removes.
+      Result.try(() => Fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 }))
+    }
+  })
+}
+
+/**
+ * The work, or the exit code of the first error that nothing in a script caught: it is said, and the work is interrupted
+ * and cleans up. Errors that follow from it are not said.
+ */
+export const orUncaught = <E, R>(
+  work: Effect.Effect<ExitCode.ExitCode, E, R>
+): Effect.Effect<ExitCode.ExitCode, E, R> =>
+  Effect.raceFirst(
+    work,
+    Effect.callback<ExitCode.ExitCode>((resume) => {
+      let first = true
+      const onUncaught = (thrown: unknown) => {
+        if (!first) return
+        first = false
+        const whose =
+          phase === "none" ? "" : ` of the script ${phase === "loading" ? "while it was imported" : "in a test"}`
+        say(`uncaught error${whose}, in a callback or a promise\n${describeThrown(thrown)}`)
+        resume(Effect.succeed(codeOfPhase()))
+      }
+      // Never taken away: one that comes during the clean-up must not cut it short.
+      process.on("uncaughtException", onUncaught)
+      process.on("unhandledRejection", onUncaught)
+    })
+  )

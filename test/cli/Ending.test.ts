@@ -1,0 +1,62 @@
+import { spawn } from "node:child_process"
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
+
+const launcher = fileURLToPath(new URL("../../src/cli/Launcher.ts", import.meta.url))
+
+let place = ""
+beforeEach(() => {
+  place = mkdtempSync(join(tmpdir(), "vmtest-ending-"))
+  for (const name of ["tmp", "run"]) mkdirSync(join(place, name), { mode: 0o700 })
+})
+afterEach(() => rmSync(place, { recursive: true, force: true }))
+
+/** Files of a run, bundles of scripts included; the folder that holds the runs' folders may stay. */
+const leftovers = () =>
+  ["tmp", "run"]
+    .flatMap((name) => readdirSync(join(place, name), { recursive: true, withFileTypes: true }))
+    .filter((entry) => !entry.isDirectory() && !entry.parentPath.includes("node-compile-cache"))
+    .map((entry) => join(entry.parentPath, entry.name))
+
+const vmtest = (text: string) => {
+  writeFileSync(join(place, "script.ts"), text)
+  const child = spawn(process.execPath, [launcher, "run", "script.ts"], {
+    cwd: place,
+    env: { ...process.env, TMPDIR: join(place, "tmp"), XDG_RUNTIME_DIR: join(place, "run"), NO_COLOR: "1" },
+    stdio: ["ignore", "ignore", "pipe"],
+    timeout: 60_000
+  })
+  let stderr = ""
+  child.stderr.on("data", (chunk) => {
+    stderr += chunk
+  })
+  return new Promise<{ readonly status: number | null; readonly stderr: string }>((resolve) =>
+    child.once("close", (status) => resolve({ status, stderr }))
+  )
+}
+
+describe("a script that ends the process, or tries to, while it is imported", () => {
+  for (const [what, text, says] of [
+    ["process.exit(0)", "process.exit(0)", /the script ended the process while it was imported/],
+    [
+      "an error in a callback",
+      `setTimeout(() => { throw new Error("async boom") }, 1)\nawait new Promise(() => setInterval(() => {}, 1000))`,
+      /uncaught error of the script while it was imported[\s\S]*Error: async boom\n\s+at .*script\.ts:1/
+    ],
+    [
+      "a promise that nothing waits for",
+      `Promise.reject(new Error("rejected"))\nawait new Promise(() => setInterval(() => {}, 1000))`,
+      /uncaught error of the script while it was imported[\s\S]*Error: rejected\n\s+at .*script\.ts:1/
+    ]
+  ] as const) {
+    it(`${what}: exit code 2, nothing left behind`, { timeout: 60_000 }, async () => {
+      const { status, stderr } = await vmtest(text)
+      assert.strictEqual(status, 2, stderr)
+      assert.match(stderr, says)
+      assert.deepStrictEqual(leftovers(), [])
+    })
+  }
+})
