@@ -43,7 +43,7 @@ export interface Running {
   /** Starts the machines that start by themselves. */
   readonly begin: Effect.Effect<void, Effect.Error<ReturnType<DriverService["startAll"]>>>
   /** Runs the test's program as a process of the tree. */
-  readonly script: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  readonly script: DriverTree.DriverTree["script"]
 }
 
 /** A failure can be survived; the end of the test cannot. */

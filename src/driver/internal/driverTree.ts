@@ -5,14 +5,18 @@
  *
  * The script comes last and so ends first; the switches are there as long as anything is plugged in.
  */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Process from "../../actors/Process.ts"
 import * as Supervisor from "../../actors/Supervisor.ts"
 import type { HostProcessError } from "../../host/HostProcess.ts"
+import { describeStatus } from "../../host/HostProcess.ts"
 import * as Vlan from "../../network/Vlan.ts"
 
 export interface DriverTree {
@@ -20,8 +24,18 @@ export interface DriverTree {
   readonly machines: Supervisor.SupervisorPid
   /** The socket of a VLAN's switch, which is started when it is first asked for. */
   readonly vlan: (vlan: number) => Effect.Effect<string, HostProcessError | Vlan.VlanFailed>
-  /** Runs a program as the tree's script process, and gives its result; interruption ends the process. */
-  readonly script: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  /**
+   * Runs a program as the tree's script process, and gives its result; interruption ends the process.
+   *
+   * So does the end of a switch, which leaves machines that look well and reach nobody: it fails with `VlanFailed`.
+   */
+  readonly script: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E | Vlan.VlanFailed, R>
+}
+
+/** The end of what a switch said. */
+const outputOf = (directory: string, vlan: number): string => {
+  const log = Result.try(() => Fs.readFileSync(Path.join(directory, `vde${vlan}.log`), "utf8"))
+  return Result.isSuccess(log) ? log.success.slice(-1000).trim() : ""
 }
 
 /** A tree that is shut down, script first, when the scope closes. `directory` is for the switches. */
@@ -39,6 +53,7 @@ export const make = Effect.fnUntraced(function* (directory: string) {
   const children = yield* Effect.orDie(Supervisor.whichChildren(driver))
   const childOf = (id: string) => children.find((child) => child.id === id)?.child as Supervisor.SupervisorPid
   const network = childOf("Network")
+  const lost = Deferred.makeUnsafe<never, Vlan.VlanFailed>()
   const sockets = new Map<number, Deferred.Deferred<string, HostProcessError | Vlan.VlanFailed>>()
 
   const vlan = (number: number) =>
@@ -56,7 +71,10 @@ export const make = Effect.fnUntraced(function* (directory: string) {
             )
           )
         )
-        return yield* Effect.flatMap(started.exited, () => Effect.die(new Error(`the switch of VLAN ${number} ended`)))
+        // A switch that ends because it should is interrupted here.
+        const reason = `its switch ended with ${describeStatus(yield* started.exited)} while the test ran`
+        const output = outputOf(directory, number)
+        yield* Deferred.fail(lost, new Vlan.VlanFailed({ vlan: number, reason, output }))
       })
       yield* Effect.orDie(
         Supervisor.startChild(network, Supervisor.child(`VLAN ${number}`, body, { restart: "temporary" }))
@@ -64,11 +82,11 @@ export const make = Effect.fnUntraced(function* (directory: string) {
       return yield* Deferred.await(socket)
     })
 
-  const script = <A, E, R>(program: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  const script = <A, E, R>(program: Effect.Effect<A, E, R>): Effect.Effect<A, E | Vlan.VlanFailed, R> =>
     Effect.contextWith((context: Context.Context<R>) => {
       const outside = Context.omit(Process.Self, Scope.Scope)(context) as Context.Context<R>
-      const outcome = Deferred.makeUnsafe<A, E>()
-      const body = Effect.provideContext(program, outside).pipe(
+      const outcome = Deferred.makeUnsafe<A, E | Vlan.VlanFailed>()
+      const body = Effect.raceFirst(Effect.provideContext(program, outside), Deferred.await(lost)).pipe(
         Effect.onExit((exit) => Deferred.done(outcome, exit)),
         // What came of the test is the test's result; the process itself did its work.
         Effect.exit

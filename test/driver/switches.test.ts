@@ -1,0 +1,62 @@
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as DriverTree from "../../src/driver/internal/driverTree.ts"
+
+const before = process.env.PATH
+let base = ""
+
+/** A `vde_switch` that listens, says something, and ends once there is a file `end`. */
+beforeEach(() => {
+  base = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-"))
+  const fake = `#!/bin/sh
+mkdir "$2"; : > "$2/ctl"; echo "out of ports"
+while ! [ -e end ]; do sleep 0.02; done
+exit 3
+`
+  Fs.writeFileSync(Path.join(base, "vde_switch"), fake, { mode: 0o755 })
+  process.env.PATH = `${base}:${before}`
+})
+
+afterEach(() => {
+  process.env.PATH = before
+  Fs.rmSync(base, { recursive: true, force: true })
+})
+
+describe("a switch that ends unasked", () => {
+  it.live("fails the script, with what the switch said", () =>
+    Effect.gen(function* () {
+      const tree = yield* DriverTree.make(base)
+      yield* tree.vlan(1)
+      let cleaned = false
+      const waiting = Effect.ensuring(
+        Effect.andThen(
+          Effect.sync(() => Fs.writeFileSync(Path.join(base, "end"), "")),
+          Effect.never
+        ),
+        Effect.sync(() => (cleaned = true))
+      )
+      const error = yield* Effect.flip(tree.script(waiting))
+      assert.strictEqual(error._tag, "VlanFailed")
+      assert.strictEqual(error.vlan, 1)
+      assert.include(error.message, "its switch ended with")
+      assert.include(error.output, "out of ports")
+      assert.isTrue(cleaned)
+    })
+  )
+
+  it.live("is not one that ends with its tree", () =>
+    Effect.gen(function* () {
+      const value = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const tree = yield* DriverTree.make(base)
+          yield* tree.vlan(1)
+          return yield* tree.script(Effect.succeed(42))
+        })
+      )
+      assert.strictEqual(value, 42)
+    })
+  )
+})
