@@ -75,7 +75,7 @@ export interface PruneOptions {
   readonly maxBytes?: number | undefined
 }
 
-/** What was removed; images in use stay, and are in neither. */
+/** What was removed; images in use, and what could not be removed whole, stay, and are in neither. */
 export interface Pruned {
   readonly removed: ReadonlyArray<StoredImage>
   readonly bytes: number
@@ -198,7 +198,8 @@ const operations = (scope: Scope.Scope, one: Semaphore.Semaphore): Operations =>
       const folder = one.kind === "packages" ? place.apt : Path.join(place.entries, one.id)
       const gone = yield* removeFolder(folder).pipe(
         Lock.withLock(Scratch.lockOf(place, one.id), { deadline: 0 }),
-        Effect.as(true),
+        // Removing goes as far as it can; what it could not remove is still there.
+        Effect.map(() => !Fs.existsSync(folder)),
         Effect.catchTag("LockTimeout", () => Effect.succeed(false))
       )
       if (gone) removed.push(one)

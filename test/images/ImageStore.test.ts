@@ -1,4 +1,5 @@
-import * as Fs from "node:fs"
+import DefaultFs, * as Fs from "node:fs"
+import { syncBuiltinESMExports } from "node:module"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
@@ -158,6 +159,27 @@ describe("ImageStore", () => {
       )
       assert.strictEqual((yield* prune).removed.length, 1)
       assert.deepStrictEqual(Fs.readdirSync(Path.join(root(), "entries")), [])
+    })
+  )
+
+  it.live("does not say that it removed what is still there", () =>
+    Effect.gen(function* () {
+      const { folder } = yield* store(Image.tiny())
+      const { rmSync } = DefaultFs
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          DefaultFs.rmSync = rmSync
+          syncBuiltinESMExports()
+        })
+      )
+      // As root, nothing but a busy folder cannot be removed.
+      DefaultFs.rmSync = (path, options) => {
+        if (path === folder) throw new Error("EBUSY: resource busy or locked")
+        rmSync(path, options)
+      }
+      syncBuiltinESMExports()
+      const pruned = yield* fresh(ImageStore.use((one) => one.prune({ maxBytes: 0 })))
+      assert.deepStrictEqual(pruned, { removed: [], bytes: 0 })
     })
   )
 
