@@ -8,6 +8,7 @@ import { inspect } from "node:util"
 import * as Cause from "effect/Cause"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
+import { lastLines, section } from "../machine/MachineError.ts"
 import { type Location, scriptFrame } from "./internal/scriptLocation.ts"
 
 /** A line of the script; line and column from 1. `text` is the line itself, or empty where the file cannot be read. */
@@ -71,7 +72,9 @@ export const fromCause = (cause: Cause.Cause<unknown>, lastStep: Location | unde
     evidence: evidenceFields.flatMap((title) => {
       const text = Predicate.hasProperty(error, title) ? error[title] : undefined
       const shown = typeof text === "string" ? text.trim() : ""
-      return shown === "" || message.includes(shown.replace(/^/gm, "  ")) || message.includes(shown)
+      // A message shows the lines that say something, indented.
+      const lines = lastLines(shown, Infinity)
+      return lines === "" || message.includes(lines.replace(/^/gm, "  ")) || message.includes(shown)
         ? []
         : [{ title, text: shown }]
     }),
@@ -89,5 +92,10 @@ export const render = (failure: Failure): string => {
       : `${place.file}:${place.line}:${place.column}\n${place.text === "" ? "" : `  ${place.line} | ${place.text.trimEnd()}\n`}`
   const kind = failure.kind === "Error" || failure.message.startsWith(failure.kind) ? "" : `${failure.kind}: `
   const evidence = failure.evidence.map(({ text, title }) => `\n${title}:\n${text.replace(/^/gm, "  ")}`)
-  return `${where}${kind}${failure.message}${evidence.join("")}`
+  // What the message shows the end of comes whole below, and once is enough.
+  const message = failure.evidence.reduce(
+    (said, { text, title }) => said.replace(section(title, text), ""),
+    failure.message
+  )
+  return `${where}${kind}${message}${evidence.join("")}`
 }

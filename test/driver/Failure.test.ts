@@ -34,6 +34,28 @@ describe("a failure", () => {
     ])
   })
 
+  it("shows the console once, however long it is and however its lines end", () => {
+    const died = (console: string) =>
+      Failure.fromCause(
+        Cause.fail(
+          new MachineDied({
+            machine: "web",
+            exitCode: 1,
+            signal: "",
+            doing: "",
+            ended: "",
+            hypervisor: "",
+            console
+          })
+        ),
+        undefined
+      )
+    assert.deepStrictEqual(died("one\r\n\r\ntwo\r\n").evidence, [])
+    const lines = Array.from({ length: 15 }, (_, line) => `line <${line}>`)
+    const text = Failure.render(died(lines.join("\r\n")))
+    for (const line of lines) assert.lengthOf(text.split(line), 2, line)
+  })
+
   it("names the line that made the error, if that is the script's, else the step", () => {
     const step = { file: "/home/me/script.ts", line: 3, column: 1 }
     const error = new Error("boom")
