@@ -236,4 +236,19 @@ return { exitCode }`
     assert.match(stdout + stderr, /program\.ts:2/)
     assert.include(stdout + stderr, "as meant")
   })
+
+  for (const [what, machine, says] of [
+    ["a name that is no host name", `"not_a_host", { image: Image.tiny() }`, /host name/],
+    [
+      "a package that Debian does not have",
+      `"m", { image: Image.debian({ packages: ["no-such-package-1"] }) }`,
+      /no-such-package-1/
+    ]
+  ] as const) {
+    it(`${what}: exit code 2, as in a script`, () => {
+      const { status, stderr, stdout } = vmtest("eval", `yield* driver.machine(${machine})`)
+      assert.strictEqual(status, 2, stderr)
+      assert.match(stdout + stderr, says)
+    })
+  }
 })

@@ -7,7 +7,7 @@ import { inspect } from "node:util"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
-import { Reporter } from "../driver/RunEvent.ts"
+import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import type { TestCase } from "../driver/TestCase.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import type { Invocation, RunOptions } from "./CommandLine.ts"
@@ -25,23 +25,27 @@ const show = (value: unknown): Effect.Effect<void> => {
 }
 
 /** What is told of a program is its value; that it passed goes without saying. */
-const withoutSuccess = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.updateService(
-    effect,
-    Reporter,
-    (report) => (event) =>
-      event._tag === "TestStarted" || (event._tag === "TestEnded" && event.result.status === "passed")
-        ? Effect.void
-        : report(event)
-  )
+const isSuccess = (event: RunEvent): boolean =>
+  event._tag === "TestStarted" || (event._tag === "TestEnded" && event.result.status === "passed")
+
+/** What `vmtest run` finds before it starts anything, a program finds when it gets there. */
+const wrongUsage = ["InvalidMachine", "ImageUnavailable"]
 
 const evaluate = (
   load: Effect.Effect<TestCase, ScriptError, FileSystem.FileSystem | Path.Path>,
   options: RunOptions
 ): Work =>
   Effect.gen(function* () {
-    const [result] = yield* Host.runTests([yield* load], { jobs: 1, options }).pipe(withoutSuccess)
-    if (result?.status !== "passed") return ExitCode.failed
+    let started = false
+    const [result] = yield* Host.runTests([yield* load], { jobs: 1, options }).pipe(
+      Effect.updateService(Reporter, (report) => (event) => {
+        if (event._tag === "MachineEvent") started = true
+        return isSuccess(event) ? Effect.void : report(event)
+      })
+    )
+    if (result?.status !== "passed") {
+      return !started && wrongUsage.includes(result?.failure?.kind ?? "") ? ExitCode.unusable : ExitCode.failed
+    }
     yield* show(result.value)
     return ExitCode.passed
   }).pipe(
