@@ -25,6 +25,7 @@ import * as Addresses from "../network/Addresses.ts"
 import { Driver } from "./Driver.ts"
 import * as Failure from "./Failure.ts"
 import type { ImageUnavailable } from "./ImageUnavailable.ts"
+import * as Deadline from "./internal/deadline.ts"
 import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
 import { lastStep, watch } from "./internal/scriptLocation.ts"
@@ -99,6 +100,7 @@ const runTest = Effect.fnUntraced(function* (
   yield* emit({ _tag: "TestStarted", test: test.name, machines: specs.map(({ name }) => name) })
   let script: object | undefined
   const subtests: Array<TestResult["subtests"][number]> = []
+  const deadline = Deadline.make(timeout)
 
   const exit = yield* Effect.gen(function* () {
     const running = yield* internal.make({
@@ -106,7 +108,7 @@ const runTest = Effect.fnUntraced(function* (
       machines: specs,
       prefix: `${number}`,
       output: options.output,
-      resolve: images.resolve,
+      resolve: (image) => deadline.excluding(images.resolve(image)),
       onSubtest: (result) => subtests.push(result)
     })
     const body = Effect.gen(function* () {
@@ -114,15 +116,14 @@ const runTest = Effect.fnUntraced(function* (
       yield* running.begin
       return yield* test.body(running.machines, running.service)
     })
-    return yield* running.script(Effect.provideService(Effect.scoped(body), Driver, running.service)).pipe(
-      Effect.timeoutOrElse({
-        duration: timeout,
-        orElse: () => Effect.fail(new TestTimeout({ test: test.name, timeout }))
-      })
-    )
+    return yield* running
+      .script(Effect.provideService(Effect.scoped(body), Driver, running.service))
+      .pipe(
+        Effect.raceFirst(Effect.andThen(deadline.passed, Effect.fail(new TestTimeout({ test: test.name, timeout }))))
+      )
   }).pipe(Effect.scoped, Effect.exit)
 
-  const millis = (yield* Clock.currentTimeMillis) - startedAt
+  const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()
   const soft = subtests.find(({ status }) => status === "failed")?.failure
   const failure = Exit.isFailure(exit)
     ? Failure.fromCause(exit.cause, (script === undefined ? undefined : lastStep(script)) ?? test.declaredAt())

@@ -25,7 +25,7 @@ export interface TestCase {
   readonly [TypeId]: typeof TypeId
   readonly name: string
   readonly machines: Readonly<Record<string, MachineOptions>>
-  /** From the start of the machines to the end of the body; images are built before. */
+  /** From the start of the machines to the end of the body; the building of images does not count. */
   readonly timeout: Duration.Input | undefined
   readonly body: (
     machines: Readonly<Record<string, Machine>>,

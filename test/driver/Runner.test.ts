@@ -3,6 +3,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
@@ -14,12 +15,13 @@ import { fromEffect, fromExport, type TestCase, test } from "../../src/driver/Te
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import { BadImage } from "../../src/images/ImageError.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
+import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 import { bootImage, offline } from "./support.ts"
 
 const unused = Effect.die("not in this store")
 
 /** Runs tests on the mock. Its store has every image, save those with kernel parameters. */
-const run = (tests: ReadonlyArray<TestCase>, options: Mock.MockOptions = {}) =>
+const run = (tests: ReadonlyArray<TestCase>, options: Mock.MockOptions = {}, buildTime: Duration.Input = 0) =>
   Effect.gen(function* () {
     const base = mkdtempSync(join(tmpdir(), "vmtest-"))
     yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(base, { recursive: true, force: true })))
@@ -29,7 +31,7 @@ const run = (tests: ReadonlyArray<TestCase>, options: Mock.MockOptions = {}) =>
       resolve: (image) =>
         image._tag !== "DiskImage" && image.kernelParameters !== undefined
           ? Effect.fail(new BadImage({ image: "tiny", field: "kernelParameters", reason: "are not to be had" }))
-          : Effect.succeed(bootImage),
+          : Effect.delay(Effect.succeed(bootImage), buildTime),
       list: unused,
       prune: () => unused,
       verify: unused
@@ -37,7 +39,8 @@ const run = (tests: ReadonlyArray<TestCase>, options: Mock.MockOptions = {}) =>
     return yield* Runner.run(tests, { output: join(base, "output") }).pipe(
       Effect.provideService(Backend, mock.backend),
       Effect.provideService(RunDirectory.RunDirectory, folders),
-      Effect.provideService(ImageStore, store)
+      Effect.provideService(ImageStore, store),
+      Effect.provideService(MachineSpec.HostLimits, { memory: 2 ** 40, cpus: 4 })
     )
   }).pipe(Effect.provide(NodeServices.layer))
 
@@ -79,6 +82,29 @@ describe("a run", () => {
         ["timedOut", "passed"]
       )
       assert.include(results[0]?.failure?.message, "did not end within 1m")
+    })
+  )
+
+  it.effect("does not count the building of images against a test's time", () =>
+    Effect.gen(function* () {
+      const building = (after: Duration.Input) =>
+        test("builds", { timeout: "1 minute" }, (_, driver) =>
+          Effect.gen(function* () {
+            yield* Effect.sleep("30 seconds")
+            yield* driver.machine("m", offline({ autoStart: false }))
+            yield* Effect.sleep(after)
+          })
+        )
+      const running = yield* Effect.forkChild(run([building("20 seconds"), building("40 seconds")], {}, "10 minutes"))
+      yield* TestClock.adjust("1 hour")
+      const results = yield* Fiber.join(running)
+      assert.deepStrictEqual(
+        results.map(({ millis, status }) => [status, millis]),
+        [
+          ["passed", 50_000],
+          ["timedOut", 60_000]
+        ]
+      )
     })
   )
 
