@@ -68,10 +68,13 @@ export class InvalidMachine extends Schema.TaggedError<InvalidMachine>()("Invali
   }
 }
 
-/** What the host has to give: `memory` in bytes, `cpus` as the scheduler lets this process use them. */
+/** What a control group leaves of the machine's memory; 0 and undefined say that nothing is known of one. */
+const memory = () => Math.min(Os.totalmem(), process.constrainedMemory() || Infinity)
+
+/** What the host has to give: `memory` in bytes, within the limit of the control group; `cpus` as the scheduler lets this process use them. */
 export const HostLimits = Context.Reference<{ readonly memory: number; readonly cpus: number }>(
   "vmtest/machine/HostLimits",
-  { defaultValue: () => ({ memory: Os.totalmem(), cpus: Os.availableParallelism() }) }
+  { defaultValue: () => ({ memory: memory(), cpus: Os.availableParallelism() }) }
 )
 
 /** No Linux guest of ours gets to a shell with less. */
@@ -164,7 +167,8 @@ const readSize = (input: ByteSize.Input): Option.Option<number> => {
 /**
  * Checks the declarations of all machines of a test together.
  *
- * Fails with the first `InvalidMachine`; two names that differ only in case are refused, because host names do not know case.
+ * Fails with the first `InvalidMachine`; two names that differ only in case are refused, because host names do not know case, and so is
+ * more memory than the host has for all of them.
  */
 export const checkAll = Effect.fnUntraced(function* (machines: Readonly<Record<string, MachineOptions>>) {
   const seen = new Map<string, string>()
@@ -179,5 +183,15 @@ export const checkAll = Effect.fnUntraced(function* (machines: Readonly<Record<s
     }
     seen.set(name.toLowerCase(), name)
   }
-  return yield* Effect.forEach(Object.entries(machines), ([name, options]) => check(name, options))
+  const specs = yield* Effect.forEach(Object.entries(machines), ([name, options]) => check(name, options))
+  const limits = yield* HostLimits
+  let together = 0
+  for (const spec of specs) {
+    together += spec.memory
+    if (together > limits.memory) {
+      const reason = `is ${size(spec.memory)}, ${size(together)} with the machines before it; this host has ${size(limits.memory)}`
+      return yield* new InvalidMachine({ machine: spec.name, option: "memory", reason })
+    }
+  }
+  return specs
 })

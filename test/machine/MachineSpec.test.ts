@@ -107,6 +107,16 @@ describe("a machine's declaration", () => {
     })
   )
 
+  it.effect("refuses machines that need more memory together than the host has", () =>
+    Effect.gen(function* () {
+      const of = (memory: "3 GiB" | "5 GiB") => ({ image, memory })
+      yield* MachineSpec.checkAll({ a: of("3 GiB"), b: of("5 GiB") })
+      const error = yield* Effect.flip(MachineSpec.checkAll({ a: of("3 GiB"), b: of("5 GiB"), c: of("3 GiB") }))
+      assert.strictEqual(error.machine, "c")
+      assert.include(error.message, "memory is 3 GiB, 11 GiB with the machines before it; this host has 8 GiB")
+    }).pipe(Effect.provideService(MachineSpec.HostLimits, { memory: 8 * GiB, cpus: 4 }))
+  )
+
   it.effect("accepts no machines at all", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* MachineSpec.checkAll({}), [])
