@@ -121,16 +121,21 @@ export const layer = (options: TerminalOptions = {}): Layer.Layer<never> =>
     const lines = make(options)
     return (event) =>
       Effect.gen(function* () {
-        if (event._tag === "TestEnded") return yield* Console.log(lines.result(event.result))
+        if (event._tag === "TestEnded") {
+          if (options.quiet === true && event.result.status === "passed") return
+          return yield* Console.log(lines.result(event.result))
+        }
         if (options.quiet === true) return
         const line = lines.progress(event, yield* Clock.currentTimeMillis)
         if (line !== undefined) yield* Console.error(line)
       })
   })
 
-/** The last line of a run: `"2 passed, 1 failed (31.0 s)"`. */
+/** The last line of a run: `"2 passed, 1 failed (31.0 s)"`. The time is from the first test's start to the last one's end. */
 export const summary = (results: ReadonlyArray<TestResult>): string => {
   const passed = results.filter(({ status }) => status === "passed").length
-  const millis = results.reduce((sum, result) => sum + result.millis, 0)
+  const start = Math.min(...results.map(({ startedAt }) => startedAt))
+  const end = Math.max(...results.map(({ millis, startedAt }) => startedAt + millis))
+  const millis = results.length === 0 ? 0 : end - start
   return `${passed} passed, ${results.length - passed} failed (${duration(millis)})`
 }

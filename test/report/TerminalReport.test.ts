@@ -82,20 +82,26 @@ describe("the terminal's report", () => {
     })
   )
 
-  it.effect("says only results when quiet", () =>
+  it.effect("says only failures when quiet", () =>
     Effect.gen(function* () {
       const { err, out } = yield* told(
         [
           { _tag: "TestStarted", test: "one", machines: [] },
-          { _tag: "TestEnded", result: passed }
+          { _tag: "TestEnded", result: passed },
+          { _tag: "TestEnded", result: failed }
         ],
         { quiet: true }
       )
-      assert.deepStrictEqual([err, out], [[], ["✔ one (3.2 s)"]])
+      assert.deepStrictEqual(err, [])
+      assert.lengthOf(out, 1)
+      assert.include(out[0], "✘ two failed")
     })
   )
 
   it("sums up", () => {
-    assert.strictEqual(TerminalReport.summary([passed, failed]), "1 passed, 1 failed (2 min 8 s)")
+    const later = { ...failed, startedAt: 3000 }
+    assert.strictEqual(TerminalReport.summary([passed, later]), "1 passed, 1 failed (2 min 8 s)")
+    assert.strictEqual(TerminalReport.summary([passed, passed]), "2 passed, 0 failed (3.2 s)")
+    assert.strictEqual(TerminalReport.summary([]), "0 passed, 0 failed (0.0 s)")
   })
 })
