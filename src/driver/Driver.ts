@@ -9,9 +9,11 @@
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type { ToolMissing } from "../host/HostProcess.ts"
 import type { Machine, Unavailable, WaitError } from "../machine/Machine.ts"
 import type { InvalidMachine, MachineOptions } from "../machine/MachineSpec.ts"
 import type { PollingConditionOptions } from "../machine/PollingCondition.ts"
+import type { AddressesExhausted } from "../network/Addresses.ts"
 import type { ImageUnavailable } from "./ImageUnavailable.ts"
 
 /** How a subtest counts. */
@@ -19,6 +21,9 @@ export interface SubtestOptions {
   /** Whether the test goes on after its failure, and fails at its end. Default false. */
   readonly softFail?: boolean
 }
+
+/** Why a machine cannot be made while the test runs: its declaration, its image, no address left, or no `vde_switch` for its VLANs. */
+export type DeclareError = InvalidMachine | ImageUnavailable | AddressesExhausted | ToolMissing
 
 /** What a test can ask of its driver. */
 export interface DriverService {
@@ -30,7 +35,7 @@ export interface DriverService {
    * It starts at once, unless `autoStart` is false, and the first use waits until it is ready. Its node number, and so its addresses, are the
    * next free ones; the machines that run already learn its name.
    */
-  readonly machine: (name: string, options: MachineOptions) => Effect.Effect<Machine, InvalidMachine | ImageUnavailable>
+  readonly machine: (name: string, options: MachineOptions) => Effect.Effect<Machine, DeclareError>
   /** Starts all machines together and waits until they are ready. */
   readonly startAll: () => Effect.Effect<void, Unavailable>
   /** Waits until all machines have ended. */

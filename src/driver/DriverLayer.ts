@@ -27,9 +27,8 @@ import * as Cache from "../host/Cache.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import * as ImageStore from "../images/ImageStore.ts"
 import type * as Machines from "../machine/Machine.ts"
-import type { InvalidMachine, MachineOptions } from "../machine/MachineSpec.ts"
-import { Driver } from "./Driver.ts"
-import type { ImageUnavailable } from "./ImageUnavailable.ts"
+import type { MachineOptions } from "../machine/MachineSpec.ts"
+import { type DeclareError, Driver } from "./Driver.ts"
 import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
 
@@ -81,7 +80,7 @@ export const host: Layer.Layer<Backend | ImageStore.ImageStore | RunDirectory.Ru
 export const layer = (options: DriverOptions = {}): Layer.Layer<Driver, HostError> => Layer.provide(make(options), host)
 
 /** Why a machine's layer cannot be built. */
-export type MachineLayerError = InvalidMachine | ImageUnavailable | Machines.Unavailable
+export type MachineLayerError = DeclareError | Machines.Unavailable
 
 /** What {@link Machine} makes: a service whose value is the machine, and the layer that declares it. */
 export interface MachineClass<Self, Name extends string>

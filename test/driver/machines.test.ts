@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { HostLimits } from "../../src/machine/MachineSpec.ts"
 import { driverOf, offline } from "./support.ts"
 
 /** Lets everything that is ready to run do so. */
@@ -244,6 +245,31 @@ describe("the driver", () => {
       )
       yield* mock.machine("a")
       assert.deepStrictEqual(states("a"), ["booting", "ready"])
+    })
+  )
+})
+
+describe("a machine made while the test runs", () => {
+  it.effect("is refused when there is no address left for it", () =>
+    Effect.gen(function* () {
+      const idle = offline({ autoStart: false, memory: "64 MiB" })
+      const all = Object.fromEntries(Array.from({ length: 254 }, (_, number) => [`m${number}`, idle]))
+      const { service } = yield* driverOf(all)
+      const error = yield* Effect.flip(service.machine("more", idle))
+      assert.strictEqual(error._tag, "AddressesExhausted")
+      assert.include(error.message, "255 machines; a test can have 254")
+    }).pipe(Effect.provideService(HostLimits, { memory: 2 ** 40, cpus: 4 }))
+  )
+
+  it.effect("is refused on a VLAN where there is no vde_switch", () =>
+    Effect.gen(function* () {
+      const { service } = yield* driverOf({})
+      const { PATH } = process.env
+      yield* Effect.addFinalizer(() => Effect.sync(() => (process.env.PATH = PATH)))
+      process.env.PATH = "/nowhere"
+      const error = yield* Effect.flip(service.machine("m", offline({ vlans: [1] })))
+      assert.strictEqual(error._tag, "ToolMissing")
+      assert.include(error.message, "vde_switch")
     })
   )
 })

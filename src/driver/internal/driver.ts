@@ -9,6 +9,7 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { MachineShape } from "../../backends/Backend.ts"
 import { Backend } from "../../backends/Backend.ts"
+import * as HostProcess from "../../host/HostProcess.ts"
 import { RunDirectory } from "../../host/RunDirectory.ts"
 import type { BootImage } from "../../images/BootImage.ts"
 import type { Image } from "../../images/Image.ts"
@@ -133,6 +134,9 @@ export const make = Effect.fnUntraced(function* (options: Options) {
       return yield* new MachineSpec.InvalidMachine({ machine: name, option: "name", reason })
     }
     const others = [...handles.values()]
+    const exhausted = Addresses.check([...others.map((other) => other.spec), spec])
+    if (exhausted !== undefined) return yield* exhausted
+    if (spec.vlans.length > 0) yield* HostProcess.locate("vde_switch")
     const handle = yield* add(spec, Addresses.number(spec, handles.size + 1))
     yield* Effect.forkIn(
       Effect.forEach(others, ({ refreshNames }) => refreshNames, { concurrency: "unbounded", discard: true }),
