@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Connection } from "./Connection.ts"
@@ -25,19 +26,25 @@ export interface TransportService {
   readonly name: "virtio-port" | "vsock" | "virtconsole"
   /** Whether the bootstrap shell may be connected to again and again, each time saying its ready line. */
   readonly reconnects: boolean
+  /** How many times longer than over virtio ports the guest's words may be under way. */
+  readonly slowness: number
   /** Opens a connection to the bootstrap shell. */
   readonly bootstrap: Effect.Effect<Connection, TransportError, Scope.Scope>
   /** How many lanes there can be, so how many commands can run at once. */
   readonly lanes: number
   /**
-   * Opens the lane with this number, from 1 on. `tell` types shell text in the guest, where the agent is; what starts
-   * there says that it is ready with the nonce.
+   * Opens the lane with this number, from 1 on, with the help of the bootstrap shell, which has the agent. The worker
+   * that starts there says that it is ready with the nonce.
    */
-  readonly lane: (
-    lane: number,
-    nonce: string,
-    tell: (text: string) => Effect.Effect<void, TransportError>
-  ) => Effect.Effect<Lane, TransportError, Scope.Scope>
+  readonly lane: (lane: number, nonce: string, bootstrap: Bootstrap) => Effect.Effect<Lane, TransportError, Scope.Scope>
+}
+
+/** What a lane needs of the bootstrap shell. */
+export interface Bootstrap {
+  /** Types shell text that nobody waits for. */
+  readonly tell: (text: string) => Effect.Effect<void, TransportError>
+  /** Types shell text; gives what it left in the variable `_vt_answer`, or nothing when that did not come in time. */
+  readonly ask: (text: string, timeout: Duration.Input) => Effect.Effect<string | undefined, TransportError>
 }
 
 /** The way to a guest, as a service. */

@@ -2,8 +2,9 @@
  * The bootstrap shell on a virtconsole (`/dev/hvc0`), where the stock NixOS backdoor has it.
  *
  * QEMU silently drops what a console writes while its socket is full. So only short answers cross it; commands run on
- * virtio ports where the guest has them (a stock NixOS guest gets them through `QEMU_OPTS`), and where it has none, by an
- * acknowledged transfer.
+ * virtio ports where the guest has them (a stock NixOS guest gets them through `QEMU_OPTS`). Where it has none, their input
+ * and output go in checksummed pieces that are asked for one by one, and again when they were damaged: slow, at some 100 ms
+ * a command, and what the commands of a lane have said stays in files in the guest's /run until the shell is closed.
  *
  * @since 0.1.0
  */
@@ -12,9 +13,13 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Connection from "./Connection.ts"
 import type { VirtConsole } from "./GuestChannel.ts"
+import { consoleLane } from "./internal/consoleLane.ts"
 import type { TransportError } from "./ShellError.ts"
 import { Transport, type TransportService } from "./Transport.ts"
 import * as VirtioPort from "./VirtioPort.ts"
+
+/** Lanes of a guest that has only its console; they share one shell for the transfer. */
+const consoleLanes = 4
 
 /**
  * A transport over a console. With `listen` the socket is there when this returns, so that a guest may be started that
@@ -33,7 +38,9 @@ export const make = Effect.fnUntraced(function* (options: {
     // A console has no notion of a host that comes and goes: its shell says its ready line once.
     reconnects: false,
     bootstrap: listener === undefined ? Connection.connect({ machine, socket }) : listener.accept,
-    ...VirtioPort.lanes(machine, channel.ports ?? [])
+    ...((channel.ports ?? []).length >= VirtioPort.portsPerLane
+      ? { slowness: 1, ...VirtioPort.lanes(machine, channel.ports ?? []) }
+      : { slowness: 10, lanes: consoleLanes, lane: consoleLane(machine, socket) })
   }
 })
 

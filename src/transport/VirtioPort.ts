@@ -18,7 +18,7 @@ export const portsPerLane = 3
 /** The lanes over a list of ports, of which `ports[i]` is named `vmtest.<i + 1>` in the guest. */
 export const lanes = (machine: string, ports: ReadonlyArray<string>): Pick<TransportService, "lanes" | "lane"> => ({
   lanes: Math.floor(ports.length / portsPerLane),
-  lane: Effect.fnUntraced(function* (number, nonce, tell) {
+  lane: Effect.fnUntraced(function* (number, nonce, { tell }) {
     const first = (number - 1) * portsPerLane
     const open = (end: number) =>
       Connection.connect({ machine, socket: ports[first + end] ?? `no port ${first + end}` })
@@ -35,6 +35,7 @@ export const make = (options: { readonly machine: string; readonly channel: Virt
   machine: options.machine,
   name: "virtio-port",
   reconnects: true,
+  slowness: 1,
   bootstrap: Connection.connect({ machine: options.machine, socket: options.channel.bootstrap }),
   ...lanes(options.machine, options.channel.ports)
 })

@@ -111,6 +111,7 @@ export const make = (options: { readonly machine: string; readonly channel: Vsoc
     machine,
     name: "vsock",
     reconnects: true,
+    slowness: 1,
     bootstrap: connect({ machine, socket, port }).pipe(
       Effect.retry({
         schedule: retryHandshake,
@@ -118,7 +119,7 @@ export const make = (options: { readonly machine: string; readonly channel: Vsoc
       })
     ),
     lanes,
-    lane: Effect.fnUntraced(function* (number, nonce, tell) {
+    lane: Effect.fnUntraced(function* (number, nonce, { tell }) {
       const first = port + 1 + (number - 1) * 3
       const end = (offset: number) => listen({ machine, socket, port: first + offset })
       const [input, output, errors] = yield* Effect.all([end(0), end(1), end(2)])

@@ -33,7 +33,7 @@ export interface Admin {
 }
 
 /** Lines longer than this are no answer; the rest of one is dropped. */
-const longestLine = 64 * 1024
+const longestLine = 1024 * 1024
 
 /** Opens the dialogue. `onReady` is called whenever the shell says that it started. */
 export const make = (connection: Connection, onReady: () => void): Admin => {

@@ -38,8 +38,11 @@ export interface Pool {
   readonly reset: (reason: string) => void
 }
 
-/** How often lanes that settle are looked at; one that has not settled within two rounds is replaced. */
+/** How often lanes that settle are looked at. */
 const round = "250 millis"
+
+/** Rounds that a lane may take to settle: more when nobody waits for one, since a busy guest may just be slow. */
+const patience = { waitedFor: 2, idle: 8 }
 
 /** How long a lane may take to start. */
 /** A guest whose bootstrap socket could not be opened for this long is gone; `Connection.connect` gives up then. */
@@ -107,7 +110,11 @@ export const make = Effect.fnUntraced(function* (
   const life = (number: number, { admin }: Session) =>
     Effect.gen(function* () {
       const token = yield* nonce
-      const ends = yield* transport.lane(number, token, admin.tell)
+      const ends = yield* transport.lane(number, token, {
+        tell: admin.tell,
+        ask: (text, timeout) =>
+          admin.ask(text, timeout).pipe(Effect.catchTag("NoAnswer", () => Effect.succeed(undefined)))
+      })
       const lane = new LaneEnd(number, ends, token, onIdle)
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
@@ -212,7 +219,8 @@ export const make = Effect.fnUntraced(function* (
       for (;;) {
         yield* Effect.sleep(round)
         for (const lane of lanes) {
-          if (lane.state === "settling" && !lane.feeding && lane.rounds++ >= 2) {
+          const rounds = (waiters.size > 0 ? patience.waitedFor : patience.idle) * transport.slowness
+          if (lane.state === "settling" && !lane.feeding && lane.rounds++ >= rounds) {
             lane.lose("its last command left processes behind that hold its output open")
           }
         }
