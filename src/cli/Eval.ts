@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as NodePath from "node:path"
 import { inspect } from "node:util"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
@@ -31,16 +32,28 @@ const isSuccess = (event: RunEvent): boolean =>
 /** What `vmtest run` finds before it starts anything, a program finds when it gets there. */
 const wrongUsage = ["InvalidMachine", "ImageUnavailable"]
 
+/** A program that is in no file: its places get the program's name and its own lines. */
+const inText =
+  (text: string) =>
+  (event: RunEvent): RunEvent => {
+    const failure = event._tag === "TestEnded" ? event.result.failure : undefined
+    const file = ScriptLoader.expressionName
+    if (event._tag !== "TestEnded" || failure?.place?.file !== NodePath.resolve(file)) return event
+    const place = { ...failure.place, file, text: text.split("\n")[failure.place.line - 1] ?? "" }
+    return { ...event, result: { ...event.result, failure: { ...failure, place } } }
+  }
+
 const evaluate = (
   load: Effect.Effect<TestCase, ScriptError, FileSystem.FileSystem | Path.Path>,
-  options: RunOptions
+  options: RunOptions,
+  placed: (event: RunEvent) => RunEvent = (event) => event
 ): Work =>
   Effect.gen(function* () {
     let started = false
     const [result] = yield* Host.runTests([yield* load], { jobs: 1, options }).pipe(
       Effect.updateService(Reporter, (report) => (event) => {
         if (event._tag === "MachineEvent") started = true
-        return isSuccess(event) ? Effect.void : report(event)
+        return isSuccess(event) ? Effect.void : report(placed(event))
       })
     )
     if (result?.status !== "passed") {
@@ -56,7 +69,7 @@ const evaluate = (
 
 /** Runs the expression. */
 export const expression = ({ expression, options }: Extract<Invocation, { readonly _tag: "Eval" }>): Work =>
-  evaluate(ScriptLoader.loadExpression(expression), options)
+  evaluate(ScriptLoader.loadExpression(expression), options, inText(expression))
 
 /** Runs the file's program. */
 export const file = ({ file, options }: Extract<Invocation, { readonly _tag: "EvalFile" }>): Work =>

@@ -18,23 +18,31 @@ import * as RunDirectory from "../host/RunDirectory.ts"
 import * as Ending from "./Ending.ts"
 import * as Bundle from "./internal/bundle.ts"
 import { describeThrown } from "./internal/frames.ts"
+import * as Program from "./internal/program.ts"
 import * as ScriptError from "./ScriptError.ts"
 
 /** How long a script's top level may take. */
 const importTimeout = "60 seconds"
 
 /**
- * What esbuild found wrong, at the place as the user sees it: the script under the name it was given by, and a first line
- * without what bundling put before it.
+ * What esbuild found wrong, at the place as the user sees it: the script under the name it was given by, a line without
+ * what bundling put before it, and the end of the text for what is after it.
  */
 const toScriptError = (script: string, text: string, isScript: (file: string) => boolean) => (message: Message) => {
   const { column, file, line, lineText } = message.location ?? { file: script, line: 1, column: 0, lineText: "" }
-  const own = isScript(file) ? (text.split("\n")[line - 1] ?? "") : lineText
-  const moved = lineText.endsWith(own) ? lineText.length - own.length : 0
-  const place = { file: isScript(file) ? script : file, line, column: Math.max(0, column - moved), text: own }
-  return message.text.startsWith("Could not resolve")
-    ? new ScriptError.UnresolvedImport({ script, place, problem: message.text })
-    : new ScriptError.ScriptSyntaxError({ script, place, problem: message.text })
+  const lines = text.trimEnd().split("\n")
+  const last = lines.at(-1) ?? ""
+  const own = isScript(file) ? lines[line - 1] : lineText
+  const moved = own !== undefined && lineText.endsWith(own) ? lineText.length - own.length : 0
+  // Past the end esbuild speaks of what was put there.
+  const problem = own === undefined ? "Unexpected end of the text" : message.text
+  const place =
+    own === undefined
+      ? { file: script, line: lines.length, column: last.length, text: last }
+      : { file: isScript(file) ? script : file, line, column: Math.max(0, column - moved), text: own }
+  return problem.startsWith("Could not resolve")
+    ? new ScriptError.UnresolvedImport({ script, place, problem })
+    : new ScriptError.ScriptSyntaxError({ script, place, problem })
 }
 
 /** A folder for what is made of a script: a run's own, so that the next run removes what a killed one left. */
@@ -114,24 +122,6 @@ const describeExport = (exported: unknown): string =>
         ? "an object"
         : `a ${typeof exported}`
 
-/** How a text becomes a module that exports an Effect. Each leaves the text on the lines it is on. */
-const readings = [
-  { before: "return yield* vmtestRun((", after: "\n))" },
-  { before: "", after: "\n" }
-].map(({ after, before }) => ({
-  check: (text: string) => `function* program() { ${before}${text}${after} }`,
-  module: (text: string) =>
-    `export default Effect.gen(function* () { const driver = yield* vmtestDriver; ${before}${text}${after} })`
-}))
-
-/** An expression, or else the body of a generator, or else a module of its own. */
-const toModule = Effect.fnUntraced(function* (text: string) {
-  const expression = text.replace(/;\s*$/, "")
-  if (yield* Bundle.parses(readings[0]!.check(expression))) return readings[0]!.module(expression)
-  const isModule = /^\s*(import|export)\b/m.test(text)
-  return isModule ? text : readings[1]!.module(text)
-})
-
 /** The exports of internal/evalScope.ts. */
 const scopeNames = "driver, Effect, Image, vmtestDriver, vmtestRun"
 
@@ -146,7 +136,7 @@ const loadProgram = Effect.fnUntraced(function* (script: string, text: string, f
     .pipe(Effect.mapError(({ reason }) => new ScriptError.TemporaryFolderUnwritable({ folder, reason: reason._tag })))
   const exported = yield* importDefault(script, text, {
     _tag: "Text",
-    text: yield* toModule(text),
+    text: yield* Program.toModule(text, file),
     path: file,
     folder: path.dirname(file),
     inject: [scope]
@@ -158,10 +148,13 @@ const loadProgram = Effect.fnUntraced(function* (script: string, text: string, f
   return test
 }, Effect.scoped)
 
+/** What errors and stack traces call the text of `vmtest eval`: it is in no file. */
+export const expressionName = "eval"
+
 /** The program of `vmtest eval`; its imports are found from the working folder. */
 export const loadExpression = Effect.fnUntraced(function* (expression: string) {
   const path = yield* Path.Path
-  return yield* loadProgram("eval", expression, path.resolve("eval.ts"))
+  return yield* loadProgram(expressionName, expression, path.resolve(expressionName))
 })
 
 /** The program of `vmtest eval-file`. */

@@ -3,8 +3,11 @@ import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import { splitImports } from "../../src/cli/internal/program.ts"
 import * as ScriptLoader from "../../src/cli/ScriptLoader.ts"
+import { Driver, type DriverService } from "../../src/driver/Driver.ts"
 
 const scripts = (files: Record<string, string>) =>
   Effect.acquireRelease(
@@ -228,6 +231,54 @@ describe("a program to evaluate", () => {
       const error = yield* Effect.flip(program("1 +\n(2 * }"))
       assert.match(error.message, /2 │ \(2 \* }/)
       assert.notInclude(error.message, "vmtestRun")
+    })
+  )
+
+  it.effect("that ends too early is shown to its end", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(program("const a = 1\nfoo(a, ("))
+      assert.match(error.message, /^eval:2:9: syntax error: Unexpected end of the text\n {2}2 │ foo\(a, \(\n/)
+    })
+  )
+
+  it.effect("may start with imports, and then be the body of a generator", () =>
+    Effect.gen(function* () {
+      const text = `// a comment\nimport { readFileSync } from "node:fs"\nimport "node:os"
+const n = yield* Effect.succeed(readFileSync("/etc/hostname").length)\nreturn n`
+      yield* program(text)
+      const error = yield* Effect.flip(program(`import { x } from "node:fs"\nconst y = (yield* 1) }`))
+      assert.match(error.message, /2 │ const y = \(yield\* 1\) }/)
+    })
+  )
+
+  it("keeps its imports apart", () => {
+    for (const [text, imports] of [
+      [`import a from "a"\nreturn a`, `import a from "a"`],
+      [
+        `/* x */ import type { A,\n B } from 'a'; import "b";yield* b`,
+        `/* x */ import type { A,\n B } from 'a'; import "b";`
+      ],
+      [`// import a from "a"\nreturn 1`, ""],
+      [`import("a")`, ""],
+      [`import.meta.url`, ""],
+      [`yield* x\nimport a from "a"`, ""]
+    ] as const) {
+      assert.deepStrictEqual(splitImports(text), [imports, text.slice(imports.length)])
+    }
+  })
+
+  it.effect("has its own lines and columns in stack traces", () =>
+    Effect.gen(function* () {
+      for (const [text, place] of [
+        [`(() => { throw new Error("here") })()`, /eval:1:16\)?$/m],
+        [`import "node:fs"\nconst a = 1\n  throw new Error("here")`, /eval:3:9\)?$/m]
+      ] as const) {
+        const test = yield* ScriptLoader.loadExpression(text).pipe(Effect.provide(NodeServices.layer))
+        const driver = {} as DriverService
+        const body = test.body({}, driver) as Effect.Effect<unknown, unknown, Driver>
+        const cause = yield* body.pipe(Effect.provideService(Driver, driver), Effect.sandbox, Effect.flip)
+        assert.match((Cause.squash(cause) as Error).stack ?? "", place)
+      }
     })
   )
 

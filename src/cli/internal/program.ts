@@ -1,0 +1,80 @@
+/**
+ * How the text of `vmtest eval` and `vmtest eval-file` becomes a module that exports an Effect.
+ *
+ * No line moves, and a source map takes what is put before a line away again, so that every place is the text's own.
+ */
+import * as Effect from "effect/Effect"
+import * as Bundle from "./bundle.ts"
+
+const readings = [
+  { before: "return yield* vmtestRun((", after: "\n))" },
+  { before: "", after: "\n" }
+].map(({ after, before }) => ({
+  check: (text: string) => `function* program() { ${before}${text}${after} }`,
+  before: `export default Effect.gen(function* () { const driver = yield* vmtestDriver; ${before}`,
+  after: `${after} })`
+}))
+
+/** A blank line, a comment, or an import: what may stand before the program, and cannot stand in a generator. */
+const heading =
+  /^(?:\s+|\/\/.*|\/\*[\s\S]*?\*\/|import\s+(?:type\s+)?[\w$*{][^"'`;()]*?\sfrom\s*(?:"[^"\n]*"|'[^'\n]*');?|import\s*(?:"[^"\n]*"|'[^'\n]*');?)/
+
+/** The imports that a text starts with, up to the start of a line, and the rest. */
+export const splitImports = (text: string): readonly [imports: string, program: string] => {
+  let end = 0
+  let rest = text
+  let taken = 0
+  for (let match = heading.exec(rest); match !== null; match = heading.exec(rest)) {
+    taken += match[0].length
+    rest = text.slice(taken)
+    if (match[0].startsWith("import")) end = taken
+  }
+  return [text.slice(0, end), text.slice(end)]
+}
+
+/** A source map (revision 3) of a text into which `inserted` characters came at `offset`: a segment for each character. */
+const sourceMap = (text: string, offset: number, inserted: number, name: string): string => {
+  // Base64 VLQ: A is 0, C is 1; a segment is column, source, source line, source column, each less the segment's before.
+  const vlq = (value: number): string => {
+    let left = value < 0 ? (-value << 1) | 1 : value << 1
+    let digits = ""
+    do {
+      const digit = left & 31
+      left >>>= 5
+      digits += "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[left > 0 ? digit | 32 : digit]
+    } while (left > 0)
+    return digits
+  }
+  let at = 0
+  let previousColumn = 0
+  const mappings = text.split("\n").map((line, number) => {
+    const segments = Array.from({ length: line.length + 1 }, (_, column) => {
+      const shift = at + column === offset ? inserted : 0
+      return column > 0 ? `${vlq(1 + shift)}AAC` : `${vlq(shift)}A${vlq(number === 0 ? 0 : 1)}${vlq(-previousColumn)}`
+    })
+    at += line.length + 1
+    previousColumn = line.length
+    return segments.join(",")
+  })
+  return JSON.stringify({ version: 3, sources: [name], names: [], mappings: mappings.join(";") })
+}
+
+const wrap = (imports: string, program: string, reading: (typeof readings)[number], path: string): string => {
+  const text = imports + program
+  const separator = imports === "" || imports.endsWith(";") ? "" : ";"
+  const before = separator + reading.before
+  const map = Buffer.from(sourceMap(text, imports.length, before.length, path)).toString("base64")
+  return `${imports}${before}${program}${reading.after}\n//# sourceMappingURL=data:application/json;base64,${map}`
+}
+
+/** Imports and then an expression, or else the body of a generator, or else a module of its own. */
+export const toModule = Effect.fnUntraced(function* (text: string, path: string) {
+  const [imports, program] = splitImports(text)
+  const expression = program.replace(/;\s*$/, "")
+  const [asExpression, asBody] = [readings[0]!, readings[1]!]
+  if (expression.trim() !== "" && (yield* Bundle.parses(asExpression.check(expression)))) {
+    return wrap(imports, expression, asExpression, path)
+  }
+  const isModule = /^\s*(import|export)\b/m.test(program) && !(yield* Bundle.parses(asBody.check(program)))
+  return isModule ? text : wrap(imports, program, asBody, path)
+})
