@@ -43,7 +43,7 @@ export interface DriverService {
   /**
    * Runs a part of the test under a name of its own, which the report shows with how it went.
    *
-   * Its failure is the test's, at once; with `softFail` the test goes on, gets `undefined`, and fails at its end.
+   * Its failure is the Effect's, and so fails the test unless the script handles it; with `softFail` the test goes on, gets `undefined`, and fails at its end.
    */
   readonly subtest: {
     <A, E, R>(name: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R>

@@ -22,7 +22,7 @@ export interface Failure {
   readonly kind: string
   /** One or several lines; says the most important of the evidence. */
   readonly message: string
-  /** The string fields of the error that the message does not show whole, such as `stdout`, `journal` or `console`. */
+  /** The string fields of the error that the message does not show whole, such as `stdout`, `journal` or `console`; then other failures. */
   readonly evidence: ReadonlyArray<{ readonly title: string; readonly text: string }>
   /** The script's line that failed. */
   readonly place: Place | undefined
@@ -82,6 +82,21 @@ export const fromCause = (cause: Cause.Cause<unknown>, lastStep: Location | unde
     cause
   }
 }
+
+/** A test's failure, with those of other parts of it as further evidence. */
+export const withParts = (
+  failure: Failure,
+  parts: ReadonlyArray<{ readonly name: string; readonly failure: Failure }>
+): Failure => ({
+  ...failure,
+  evidence: [
+    ...failure.evidence,
+    ...parts.map((part) => ({
+      title: `subtest ${JSON.stringify(part.name)} failed too`,
+      text: render(part.failure)
+    }))
+  ]
+})
 
 /** The failure in one block of text: where, what, evidence. */
 export const render = (failure: Failure): string => {

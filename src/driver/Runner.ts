@@ -100,6 +100,7 @@ const runTest = Effect.fnUntraced(function* (
   yield* emit({ _tag: "TestStarted", test: test.name, machines: specs.map(({ name }) => name) })
   let script: object | undefined
   const subtests: Array<TestResult["subtests"][number]> = []
+  const soft: Array<{ readonly name: string; readonly failure: Failure.Failure }> = []
   const deadline = Deadline.make(timeout)
 
   const exit = yield* Effect.gen(function* () {
@@ -109,7 +110,12 @@ const runTest = Effect.fnUntraced(function* (
       prefix: `${number}`,
       output: options.output,
       resolve: (image) => deadline.excluding(images.resolve(image)),
-      onSubtest: (result) => subtests.push(result)
+      declaredAt: test.declaredAt,
+      onSubtest: (result, softFail) => {
+        subtests.push(result)
+        // The script has the others: it fails with them, or has dealt with them.
+        if (softFail && result.failure !== undefined) soft.push({ name: result.name, failure: result.failure })
+      }
     })
     const body = Effect.gen(function* () {
       script = Fiber.getCurrent()
@@ -124,10 +130,11 @@ const runTest = Effect.fnUntraced(function* (
   }).pipe(Effect.scoped, Effect.exit)
 
   const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()
-  const soft = subtests.find(({ status }) => status === "failed")?.failure
-  const failure = Exit.isFailure(exit)
+  const hard = Exit.isFailure(exit)
     ? Failure.fromCause(exit.cause, (script === undefined ? undefined : lastStep(script)) ?? test.declaredAt())
-    : soft
+    : undefined
+  const first = hard ?? soft.shift()?.failure
+  const failure = first === undefined ? undefined : Failure.withParts(first, soft)
   const timedOut = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout
   const result: TestResult = {
     name: test.name,

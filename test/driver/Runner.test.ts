@@ -10,6 +10,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { Backend } from "../../src/backends/Backend.ts"
 import * as Mock from "../../src/backends/Mock.ts"
 import { Driver } from "../../src/driver/Driver.ts"
+import * as Failure from "../../src/driver/Failure.ts"
 import * as Runner from "../../src/driver/Runner.ts"
 import { fromEffect, fromExport, type TestCase, test } from "../../src/driver/TestCase.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
@@ -136,6 +137,37 @@ describe("a run", () => {
         result?.subtests.map(({ status }) => status),
         ["failed", "passed"]
       )
+    })
+  )
+
+  it.effect("shows all subtests that failed softly, and where the test is when nothing tells more", () =>
+    Effect.gen(function* () {
+      const results = yield* run([
+        test("soft", {}, (_, driver) =>
+          driver
+            .subtest("one", Effect.fail("the first"), { softFail: true })
+            .pipe(Effect.andThen(driver.subtest("two", Effect.fail("the second"), { softFail: true })))
+        ),
+        test("both", {}, (_, driver) =>
+          driver
+            .subtest("one", Effect.fail("the first"), { softFail: true })
+            .pipe(Effect.andThen(Effect.fail("the end")))
+        )
+      ])
+      const [soft, both] = results.map(({ failure }) => (failure === undefined ? "" : Failure.render(failure)))
+      for (const words of ["the first", 'subtest "two" failed too', "the second"]) assert.include(soft, words)
+      for (const words of ["the end", 'subtest "one" failed too', "the first"]) assert.include(both, words)
+      for (const { failure } of results[0]?.subtests ?? []) assert.include(failure?.place?.file, "Runner.test.ts")
+    })
+  )
+
+  it.effect("passes a test that dealt with its subtest's failure itself", () =>
+    Effect.gen(function* () {
+      const [result] = yield* run([
+        test("handles", {}, (_, driver) => Effect.ignore(driver.subtest("x", Effect.fail("no"))))
+      ])
+      assert.strictEqual(result?.status, "passed")
+      assert.strictEqual(result?.subtests[0]?.status, "failed")
     })
   )
 

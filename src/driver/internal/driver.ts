@@ -25,7 +25,7 @@ import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import { Reporter } from "../RunEvent.ts"
 import type { SubtestResult } from "../TestResult.ts"
 import * as DriverTree from "./driverTree.ts"
-import { lastStep } from "./scriptLocation.ts"
+import { type Location, lastStep } from "./scriptLocation.ts"
 
 export interface Options {
   readonly test: string
@@ -33,7 +33,10 @@ export interface Options {
   /** Tells the test's folders apart from those of other tests of the run. */
   readonly prefix: string
   readonly output: string
-  readonly onSubtest: (result: SubtestResult) => void
+  /** Told of each subtest's end; `softFail` says whether its failure is for the end of the test to count. */
+  readonly onSubtest: (result: SubtestResult, softFail: boolean) => void
+  /** The place of failures that have none in the script. */
+  readonly declaredAt?: () => Location | undefined
   readonly resolve: (image: Image) => Effect.Effect<BootImage, ImageUnavailable>
 }
 
@@ -117,9 +120,12 @@ export const make = Effect.fnUntraced(function* (options: Options) {
           const millis = (yield* Clock.currentTimeMillis) - started
           const failure = Exit.isSuccess(exit)
             ? undefined
-            : Failure.fromCause(exit.cause, fiber === undefined ? undefined : lastStep(fiber))
+            : Failure.fromCause(
+                exit.cause,
+                (fiber === undefined ? undefined : lastStep(fiber)) ?? options.declaredAt?.()
+              )
           const result: SubtestResult = { name, status: Exit.isSuccess(exit) ? "passed" : "failed", millis, failure }
-          options.onSubtest(result)
+          options.onSubtest(result, softFail && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)))
           yield* emit({ _tag: "SubtestEnded", test: options.test, result })
         })
       ).pipe((run) => (softFail ? Effect.catchCause(run, survive) : run))
