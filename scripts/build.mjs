@@ -56,6 +56,29 @@ const steps = [
   ]
 ]
 
+/**
+ * Puts a folder in another's place. The old one is renamed away first, so that the place is empty for two system calls
+ * and not for as long as a removal takes; when another build fills it in between, that one is replaced in its turn.
+ */
+export const replaceFolder = (path, place) => {
+  const old = `${path}.old`
+  for (let attempts = 1; ; attempts++) {
+    try {
+      renameSync(place, old)
+    } catch (error) {
+      if (error.code !== "ENOENT") throw error
+    }
+    try {
+      renameSync(path, place)
+      return
+    } catch (error) {
+      if (!["ENOTEMPTY", "EEXIST"].includes(error.code) || attempts === 100) throw error
+    } finally {
+      rmSync(old, { recursive: true, force: true })
+    }
+  }
+}
+
 const build = ({ env, log }) => {
   const before = digest()
   log("build: dist (tsc) and the launcher (esbuild)")
@@ -67,8 +90,7 @@ const build = ({ env, log }) => {
     const launcher = join(path, "cli", "vmtest.js")
     writeFileSync(launcher, readFileSync(launcher, "utf8").replaceAll('"./Main.ts"', '"./Main.js"'))
     writeFileSync(join(path, ".digest"), before)
-    rmSync(join(root, "dist"), { recursive: true, force: true })
-    renameSync(path, join(root, "dist"))
+    replaceFolder(path, join(root, "dist"))
   } finally {
     rmSync(path, { recursive: true, force: true })
   }

@@ -1,5 +1,5 @@
-import { spawnSync } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { spawn, spawnSync } from "node:child_process"
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -56,5 +56,45 @@ describe("set-up on a machine that lacks packages", () => {
     const { status, stderr } = run()
     assert.strictEqual(status, 1)
     assert.include(stderr, "apt-get could not install")
+  })
+})
+
+describe("npm run bench on a machine that lacks packages", () => {
+  const bench = fileURLToPath(new URL("../../scripts/bench.mjs", import.meta.url))
+
+  it("says so without a stack trace", () => {
+    const { status, stderr } = spawnSync(join(bin, "node"), [bench], {
+      encoding: "utf8",
+      env: { PATH: bin, HOME: bin }
+    })
+    assert.strictEqual(status, 1)
+    assert.match(stderr, /^(setup: .*\n)+$/)
+    assert.include(stderr, "no apt-get here")
+  })
+})
+
+describe("replacing dist", () => {
+  const build = fileURLToPath(new URL("../../scripts/build.mjs", import.meta.url))
+
+  /** Makes a folder of two files and puts it in place, many times over. */
+  const replaceOften = (name: string) =>
+    new Promise<number | null>((resolve) => {
+      const program = `import { mkdirSync, writeFileSync } from "node:fs"
+import { replaceFolder } from ${JSON.stringify(build)}
+for (let n = 0; n < 200; n++) {
+  mkdirSync("${name}")
+  for (const file of ["a", "b"]) writeFileSync("${name}/" + file, "${name}" + n)
+  replaceFolder("${name}", "dist")
+}`
+      spawn(process.execPath, ["--input-type=module", "--eval", program], { cwd: bin, stdio: "inherit" }).once(
+        "close",
+        resolve
+      )
+    })
+
+  it("is safe against another build at the same time", async () => {
+    assert.deepStrictEqual(await Promise.all([replaceOften("one"), replaceOften("two")]), [0, 0])
+    assert.strictEqual(readFileSync(join(bin, "dist", "a"), "utf8"), readFileSync(join(bin, "dist", "b"), "utf8"))
+    assert.deepStrictEqual(readdirSync(bin).sort(), ["dist", "env", "node"])
   })
 })
