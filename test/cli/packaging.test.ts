@@ -1,5 +1,6 @@
 import { execFileSync, spawnSync } from "node:child_process"
-import { readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { dirname, join, normalize } from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 
@@ -26,6 +27,20 @@ describe("the package", () => {
       ([, version]) => !/^\d/.test(version)
     )
     assert.deepStrictEqual(loose, [])
+  })
+
+  it("ships every file that a page it ships links to", () => {
+    const shipped: ReadonlyArray<string> = json("package.json").files
+    const pages = shipped.flatMap((name) =>
+      name === "docs" ? readdirSync(path(name)).map((page) => `docs/${page}`) : name.endsWith(".md") ? [name] : []
+    )
+    const missing = pages.flatMap((page) =>
+      [...readFileSync(path(page), "utf8").matchAll(/\]\((?!\w+:|#)([^)#\s]+)/g)]
+        .map(([, link]) => normalize(join(dirname(page), link!)))
+        .filter((target) => !existsSync(path(target)) || !shipped.includes(target.split("/")[0]!))
+        .map((target) => `${page}: ${target}`)
+    )
+    assert.deepStrictEqual(missing, [])
   })
 
   it("asks for the Node that the command asks for", () => {
