@@ -28,6 +28,7 @@ import type { ImageUnavailable } from "./ImageUnavailable.ts"
 import * as Deadline from "./internal/deadline.ts"
 import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
+import { keepLogs } from "./internal/keepLogs.ts"
 import { lastStep, watch } from "./internal/scriptLocation.ts"
 import { Reporter } from "./RunEvent.ts"
 import type { TestCase } from "./TestCase.ts"
@@ -57,6 +58,11 @@ export class TestTimeout extends Schema.TaggedError<TestTimeout>()("TestTimeout"
 export interface RunnerOptions {
   /** The folder for screenshots and files copied from guests; made when first written to. */
   readonly output: string
+  /**
+   * Whether the console and the hypervisor's log of each machine of a failed test are copied to `<output>/<test>/<machine>/`, as
+   * `console.log` and `qemu.log`. Default false.
+   */
+  readonly keepLogs?: boolean
   /** How many tests run at once. Default 1. */
   readonly concurrency?: number
 }
@@ -99,6 +105,7 @@ const runTest = Effect.fnUntraced(function* (
   const startedAt = yield* Clock.currentTimeMillis
   yield* emit({ _tag: "TestStarted", test: test.name, machines: specs.map(({ name }) => name) })
   let script: object | undefined
+  let declared: ReadonlyArray<string> = []
   const subtests: Array<TestResult["subtests"][number]> = []
   const soft: Array<{ readonly name: string; readonly failure: Failure.Failure }> = []
   const deadline = Deadline.make(timeout)
@@ -117,6 +124,7 @@ const runTest = Effect.fnUntraced(function* (
         if (softFail && result.failure !== undefined) soft.push({ name: result.name, failure: result.failure })
       }
     })
+    yield* Effect.addFinalizer(() => Effect.sync(() => (declared = Object.keys(running.service.machines))))
     const body = Effect.gen(function* () {
       script = Fiber.getCurrent()
       yield* running.begin
@@ -135,6 +143,11 @@ const runTest = Effect.fnUntraced(function* (
     : undefined
   const first = hard ?? soft.shift()?.failure
   const failure = first === undefined ? undefined : Failure.withParts(first, soft)
+  if (failure !== undefined && options.keepLogs === true) {
+    const { output } = options
+    const problems = yield* keepLogs({ output, test: test.name, prefix: `${number}`, machines: declared })
+    yield* Effect.forEach(problems, (line) => emit({ _tag: "Log", test: test.name, line }), { discard: true })
+  }
   const timedOut = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout
   const result: TestResult = {
     name: test.name,

@@ -1,0 +1,41 @@
+/** What is left of a failed test's machines once the run's folder is gone. */
+import * as NodePath from "node:path"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import { RunDirectory } from "../../host/RunDirectory.ts"
+
+const logs = ["console.log", "qemu.log"] as const
+
+/** A test's name as that of a folder: no separators, nothing hidden, and no longer than file systems take. */
+const folderName = (test: string) =>
+  test
+    .replace(/[^\p{L}\p{N}._ -]/gu, "_")
+    .replace(/^[. ]+/, "_")
+    .slice(0, 60) || "_"
+
+/** Copies the logs of machines to `<output>/<test>/<machine>/`, and gives a line for each machine of which it could not. */
+export const keepLogs = Effect.fnUntraced(function* (options: {
+  readonly output: string
+  readonly test: string
+  readonly prefix: string
+  readonly machines: ReadonlyArray<string>
+}) {
+  const fs = yield* FileSystem.FileSystem
+  const folders = yield* RunDirectory
+  const copy = Effect.fnUntraced(function* (machine: string) {
+    const from = yield* folders.folder(`${options.prefix}-${machine}`)
+    const to = NodePath.join(options.output, folderName(options.test), machine)
+    for (const log of logs) {
+      const source = NodePath.join(from, log)
+      // A machine that was never started has none.
+      if (!(yield* fs.exists(source))) continue
+      yield* fs.makeDirectory(to, { recursive: true })
+      yield* fs.copyFile(source, NodePath.join(to, log))
+    }
+    return []
+  })
+  const lines = yield* Effect.forEach(options.machines, (machine) =>
+    Effect.catch(copy(machine), (error) => Effect.succeed([`the logs of ${machine} were not kept: ${error.message}`]))
+  )
+  return lines.flat()
+})

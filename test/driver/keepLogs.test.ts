@@ -1,0 +1,68 @@
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { Backend } from "../../src/backends/Backend.ts"
+import * as Mock from "../../src/backends/Mock.ts"
+import * as Runner from "../../src/driver/Runner.ts"
+import { test } from "../../src/driver/TestCase.ts"
+import * as RunDirectory from "../../src/host/RunDirectory.ts"
+import { ImageStore } from "../../src/images/ImageStore.ts"
+import { bootImage, offline } from "./support.ts"
+
+const unused = Effect.die("not in this store")
+const store = ImageStore.of({
+  resolve: () => Effect.succeed(bootImage),
+  list: unused,
+  prune: () => unused,
+  verify: unused
+})
+
+/** Runs a test that fails and one that passes, each with two machines and a log of one; gives what the output folder has. */
+const outputOf = (keepLogs: boolean) =>
+  Effect.gen(function* () {
+    const base = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-"))
+    yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(base, { recursive: true, force: true })))
+    const mock = yield* Mock.make()
+    const folders = yield* RunDirectory.make({ base })
+    const output = Path.join(base, "output")
+    const logging = (prefix: string) =>
+      Effect.gen(function* () {
+        const folder = yield* folders.folder(`${prefix}-late`)
+        Fs.writeFileSync(Path.join(folder, "console.log"), "Linux version\n")
+        Fs.writeFileSync(Path.join(folder, "qemu.log"), "")
+      })
+    const machines = { silent: offline() }
+    yield* Runner.run(
+      [
+        test("a/b fails", { machines }, (_, driver) =>
+          Effect.andThen(driver.machine("late", offline()), Effect.andThen(logging("1"), Effect.fail("no")))
+        ),
+        test("passes", { machines }, (_, driver) => Effect.andThen(driver.machine("late", offline()), logging("2")))
+      ],
+      { output, keepLogs }
+    ).pipe(
+      Effect.provideService(Backend, mock.backend),
+      Effect.provideService(RunDirectory.RunDirectory, folders),
+      Effect.provideService(ImageStore, store)
+    )
+    if (!Fs.existsSync(output)) return []
+    const files = Fs.readdirSync(output, { recursive: true, encoding: "utf8" })
+    return files.filter((file) => file.endsWith(".log")).sort()
+  }).pipe(Effect.provide(NodeServices.layer))
+
+describe("the logs of machines", () => {
+  it.effect("are kept of a test that failed, when asked for", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* outputOf(true), ["a_b fails/late/console.log", "a_b fails/late/qemu.log"])
+    })
+  )
+
+  it.effect("are not kept when nobody asked", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* outputOf(false), [])
+    })
+  )
+})
