@@ -78,7 +78,8 @@ export const runTests = Effect.fnUntraced(function* (
     : Ending.removeOnExit(state.path)
   return yield* Runner.run(tests, {
     output: NodePath.resolve(options.output ?? defaultOutput),
-    concurrency: jobs
+    concurrency: jobs,
+    keepLogs: options.output !== undefined
   }).pipe(
     Effect.provideService(RunDirectory.RunDirectory, state),
     Effect.provide(Layer.merge(backend, ImageStore.ImageStore.layer))
