@@ -238,7 +238,11 @@ export const make = Effect.fnUntraced(function* (
           .pipe(Effect.catch((error) => Effect.succeed({ reason: error.reason })))
         const silent = (lane: LaneEnd) => lane.state === "busy" && lane.heard === heard.get(lane)
         if (typeof states !== "string") {
-          for (const lane of busy) if (silent(lane)) lane.lose(states.reason)
+          // A lane that says something is in a guest that lives; its bootstrap shell is slow, or in trouble of its own.
+          if (busy.some((lane) => !silent(lane))) continue
+          // First of all nobody is given a lane any more: who hears that a command is lost may try the next one at once.
+          session = undefined
+          loseAll(states.reason)
           Deferred.doneUnsafe(restart, Effect.succeed(states.reason))
           continue
         }

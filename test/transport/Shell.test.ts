@@ -1,0 +1,291 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Shell from "../../src/transport/Shell.ts"
+import { play, type Script } from "./guest.ts"
+
+const open = (script: Script, options: Partial<Shell.ShellOptions> = {}) =>
+  Effect.gen(function* () {
+    const guest = yield* play(script)
+    const shell = yield* Shell.make({
+      machine: "vm",
+      channel: guest.channel,
+      bootTimeout: "5 seconds",
+      consoleTail: Effect.succeed("last words"),
+      ...options
+    })
+    return { guest, shell }
+  })
+
+/** What a worker says on one output for a command that prints `text` and exits with 7. */
+const session = (nonce: string, text: string) => Buffer.from(`${text}\x1e${nonce} 7\n\x1e${nonce} R\n`)
+
+describe("a shell", () => {
+  it.live("runs commands one after another and gives both outputs and the status apart", () =>
+    Effect.gen(function* () {
+      const { shell } = yield* open({
+        command: (worker, nonce, command) => {
+          worker.out.write(`out ${command}`)
+          worker.err.write(`err ${command}`)
+          worker.end(nonce, 3)
+          worker.ready(nonce)
+        }
+      })
+      for (let i = 0; i < 50; i++) {
+        assert.deepStrictEqual(yield* shell.execute(`c${i}`), { exitCode: 3, stdout: `out c${i}`, stderr: `err c${i}` })
+      }
+    })
+  )
+
+  it.live("gives the right answer wherever reads cut what the guest says", () =>
+    Effect.gen(function* () {
+      const text = "grüße\x1e\x1e 世界"
+      let cut = 0
+      const { shell } = yield* open({
+        command: (worker, nonce) => {
+          const said = session(nonce, text)
+          for (const socket of [worker.out, worker.err]) {
+            socket.write(said.subarray(0, cut))
+            setImmediate(() => socket.write(said.subarray(cut)))
+          }
+        }
+      })
+      const length = session("x".repeat(32), text).length
+      for (cut = 0; cut <= length; cut++) {
+        assert.deepStrictEqual(yield* shell.execute("a"), { exitCode: 7, stdout: text, stderr: text })
+      }
+    })
+  )
+
+  it.live(
+    "fails at once with what had been said when a socket closes, at every step of a session",
+    () =>
+      Effect.gen(function* () {
+        const length = session("x".repeat(32), "some words").length
+        for (let cut = 0; cut < length; cut += 5) {
+          for (const which of ["out", "err"] as const) {
+            const { shell } = yield* open({
+              command: (worker, nonce) => {
+                const said = session(nonce, "some words")
+                const [other, closing] = which === "out" ? [worker.err, worker.out] : [worker.out, worker.err]
+                other.write(said.subarray(0, cut))
+                closing.end(said.subarray(0, cut))
+              }
+            })
+            const result = yield* Effect.timeout(Effect.result(shell.execute("a")), "3 seconds")
+            if (result._tag === "Success") {
+              assert.deepStrictEqual(result.success, { exitCode: 7, stdout: "some words", stderr: "some words" })
+            } else {
+              assert(result.failure._tag === "ShellLost")
+              assert.isTrue("some words".startsWith(result.failure[which === "out" ? "stdout" : "stderr"]))
+              assert.deepInclude(result.failure, { machine: "vm", command: "a", console: "last words" })
+            }
+          }
+        }
+      }).pipe(Effect.scoped),
+    60_000
+  )
+
+  it.live("goes on in another lane when one is lost", () =>
+    Effect.gen(function* () {
+      let commands = 0
+      const { shell } = yield* open({
+        command: (worker, nonce) => {
+          if (commands++ === 0) {
+            worker.out.destroy()
+            return
+          }
+          worker.end(nonce, 0)
+          worker.ready(nonce)
+        }
+      })
+      assert.strictEqual((yield* Effect.flip(shell.execute("a")))._tag, "ShellLost")
+      for (let i = 0; i < 10; i++) assert.strictEqual((yield* shell.execute("b")).exitCode, 0)
+    })
+  )
+
+  it.live("does not take two different exit codes for an answer", () =>
+    Effect.gen(function* () {
+      const { shell } = yield* open({
+        command: (worker, nonce) => {
+          worker.out.write(`\x1e${nonce} 1\n`)
+          worker.err.write(`\x1e${nonce} 2\n`)
+        }
+      })
+      assert.strictEqual((yield* Effect.flip(shell.execute("a")))._tag, "ShellLost")
+    })
+  )
+
+  it.live("asks the guest to kill a command that is cancelled or late, and tells what it had said", () =>
+    Effect.gen(function* () {
+      const killed: Array<string> = []
+      const pending = new Map<string, () => void>()
+      const { shell } = yield* open({
+        typed: (line) => {
+          const [, , nonce = "", signal = ""] = /^_vt_kill (\d+) (\w+) (\w+)$/.exec(line) ?? []
+          if (signal === "") return false
+          killed.push(signal)
+          if (signal === "KILL") pending.get(nonce)?.()
+          return false
+        },
+        command: (worker, nonce) => {
+          worker.out.write("half a wo")
+          pending.set(nonce, () => {
+            worker.end(nonce, 137)
+            worker.ready(nonce)
+          })
+        }
+      })
+      const error = yield* Effect.flip(shell.execute("slow", { timeout: "100 millis" }))
+      assert(error._tag === "CommandTimeout")
+      assert.deepInclude(error, { command: "slow", stdout: "half a wo" })
+      const running = yield* Effect.forkChild(shell.execute("slow"), { startImmediately: true })
+      yield* Effect.sleep("50 millis")
+      const [took] = yield* Effect.timed(Fiber.interrupt(running))
+      assert.isBelow(Duration.toMillis(took), 1000)
+      assert.deepStrictEqual(killed, ["TERM", "KILL", "TERM", "KILL"])
+    })
+  )
+
+  it.live("replaces a lane that a command's children keep busy, and drops what they say", () =>
+    Effect.gen(function* () {
+      const stopped: Array<string> = []
+      const { shell } = yield* open({
+        typed: (line) => {
+          if (line.startsWith("_vt_stop")) stopped.push(line)
+          return false
+        },
+        command: (worker, nonce, command) => {
+          worker.out.write(command)
+          worker.end(nonce, 0)
+          worker.out.write("LATE")
+          if (!command.startsWith("leave")) worker.ready(nonce)
+        }
+      })
+      for (let i = 0; i < 4; i++) assert.strictEqual((yield* shell.execute(`leave ${i}`)).stdout, `leave ${i}`)
+      assert.strictEqual((yield* shell.execute("plain")).stdout, "plain")
+      assert.isAtLeast(stopped.length, 2)
+    })
+  )
+
+  it.live("finds a guest that froze, fails what was under way, and comes back when the guest does", () =>
+    Effect.gen(function* () {
+      let frozen = false
+      const { shell } = yield* open(
+        {
+          typed: () => frozen,
+          command: (worker, nonce) => {
+            if (frozen) return
+            worker.end(nonce, 0)
+            worker.ready(nonce)
+          }
+        },
+        { heartbeat: { interval: "50 millis", timeout: "200 millis" } }
+      )
+      yield* shell.execute("a")
+      frozen = true
+      const error = yield* Effect.timeout(Effect.flip(shell.execute("b")), "3 seconds")
+      assert(error._tag === "ShellLost")
+      assert.include(error.message, "has not answered")
+      frozen = false
+      assert.strictEqual((yield* shell.execute("c")).exitCode, 0)
+    })
+  )
+
+  it.live("notices that the guest booted again", () =>
+    Effect.gen(function* () {
+      let rebooted = false
+      const { guest, shell } = yield* open({
+        command: (worker, nonce) => {
+          if (!rebooted) return
+          worker.end(nonce, 0)
+          worker.ready(nonce)
+        }
+      })
+      const running = yield* Effect.forkChild(Effect.flip(shell.execute("a")), { startImmediately: true })
+      yield* Effect.sleep("100 millis")
+      rebooted = true
+      guest.socket(0)?.write("vmtest: shell ready\n")
+      const error = yield* Effect.timeout(Fiber.join(running), "3 seconds")
+      assert(error._tag === "ShellLost")
+      assert.include(error.message, "rebooted")
+      assert.strictEqual((yield* shell.execute("b")).exitCode, 0)
+    })
+  )
+
+  it.live("tells how a boot goes, and gives up in the end", () =>
+    Effect.gen(function* () {
+      const [took, error] = yield* Effect.timed(Effect.flip(open({ typed: () => true }, { bootTimeout: "500 millis" })))
+      assert(error._tag === "ShellNotReady")
+      assert.deepInclude(error, { machine: "vm", console: "last words" })
+      assert.isBelow(Duration.toMillis(took), 3000)
+    })
+  )
+
+  it.live("opens in spite of garbage before and around the answers", () =>
+    Effect.gen(function* () {
+      const { shell } = yield* open({
+        typed: (line, socket) => {
+          socket.write(`\x1e\xff garbage _vt_ ${"x".repeat(5000)}\n_vt_${"0".repeat(32)} wrong\n`)
+          return line === ""
+        }
+      })
+      assert.strictEqual((yield* shell.execute("a")).stdout, "ran a\n")
+    })
+  )
+
+  it.live("streams end with the exit code, and fail when the lane is lost", () =>
+    Effect.gen(function* () {
+      const { shell } = yield* open({
+        command: (worker, nonce, command) => {
+          worker.out.write("one")
+          if (command === "lose") {
+            setTimeout(() => worker.out.destroy(), 20)
+            return
+          }
+          worker.end(nonce, 5)
+          worker.ready(nonce)
+        }
+      })
+      const events = yield* Stream.runCollect(shell.executeStream("a"))
+      assert.deepStrictEqual(events.at(-1), { _tag: "Exit", exitCode: 5 })
+      const error = yield* Effect.flip(Stream.runDrain(shell.executeStream("lose")))
+      assert(error._tag === "ShellLost")
+      assert.strictEqual(error.stdout, "one")
+    })
+  )
+
+  it.live.prop(
+    "never gives a wrong answer for a mutated session, and never hangs",
+    [Schema.Array(Schema.Tuple([Schema.Int, Schema.Int]))],
+    ([changes]) =>
+      Effect.gen(function* () {
+        const text = "the answer"
+        let touched = false
+        const { shell } = yield* open({
+          command: (worker, nonce) => {
+            const said = session(nonce, text)
+            for (const [at, byte] of changes) {
+              // Only the framing: a change of the output itself is output.
+              const place = text.length + (Math.abs(at) % (said.length - text.length))
+              touched ||= said[place] !== (byte & 0xff)
+              said[place] = byte & 0xff
+            }
+            worker.out.write(said)
+            worker.err.write(session(nonce, ""))
+          }
+        })
+        const result = yield* Effect.timeout(Effect.result(shell.execute("a", { timeout: "50 millis" })), "10 seconds")
+        if (result._tag === "Failure") assert.include(["CommandTimeout", "ShellLost"], result.failure._tag)
+        else assert.strictEqual(result.success.exitCode, 7)
+        if (!touched) {
+          assert.deepStrictEqual(result, Result.succeed({ exitCode: 7, stdout: text, stderr: "" }))
+        }
+      }).pipe(Effect.scoped),
+    { timeout: 120_000, arbitrary: { runs: 6, maxShrinks: 10 } }
+  )
+})
