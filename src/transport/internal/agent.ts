@@ -127,9 +127,7 @@ _vt_work() {
 _vt_pump() {
   while :; do
     cat $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b \
-      $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b &
-    echo $! >$1.cat
-    wait $!
+      $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b
   done
 }
 
@@ -137,9 +135,7 @@ _vt_pump() {
 _vt_supervise() {
   cd $_vt_k
   _vt_pump o >&6 3<&- 6>&- 7>&- &
-  echo $! >o.pump
   _vt_pump e >&7 3<&- 6>&- 7>&- &
-  echo $! >e.pump
   _vt_n=$1 _vt_p=a _vt_s=
   while :; do
     $_vt_shell $_vt_d/agent $_vt_d $_vt_lane work $_vt_p $_vt_n $_vt_s 6>&- 7>&-
@@ -171,7 +167,7 @@ _vt_start() {
   (
     _vt_pipes $1
     until true 3<$3 6>$4 7>$5; do sleep 0.1 || sleep 1; done
-    _vt_supervise $2 3<$3 6>$4 7>$5
+    exec setsid $_vt_shell $_vt_d/agent $_vt_d $1 lane $2 3<$3 6>$4 7>$5
   ) </dev/null >/dev/null 2>&1 &
   echo $! >$_vt_d/$1.lane
 }
@@ -180,7 +176,7 @@ _vt_start() {
 _vt_dial() {
   (
     _vt_pipes $1
-    exec perl -MPOSIX -e '$^F = 99; my $port = shift; my @h = (\*A, \*B, \*C); my @fd = (3, 6, 7);
+    exec setsid perl -MPOSIX -e '$^F = 99; my $port = shift; my @h = (\*A, \*B, \*C); my @fd = (3, 6, 7);
       for (@h) { socket($_, 40, 1, 0) && connect($_, pack("SSLLx4", 40, 0, $port++, 2)) or exit 1 }
       POSIX::dup2(fileno($h[$_]), 50 + $_) for 0..2;
       close $_ for @h;
@@ -195,7 +191,7 @@ _vt_file() {
   (
     _vt_pipes $1
     mkfifo $_vt_k/in
-    _vt_supervise $2 3<>$_vt_k/in 6>$_vt_k/out 7>$_vt_k/err
+    exec setsid $_vt_shell $_vt_d/agent $_vt_d $1 lane $2 3<>$_vt_k/in 6>$_vt_k/out 7>$_vt_k/err
   ) </dev/null >/dev/null 2>&1 &
   echo $! >$_vt_d/$1.lane
 }
@@ -239,9 +235,8 @@ _vt_stop() {
       fi
     done
   fi
-  for _vt_x in $_vt_k.lane $_vt_k/work $_vt_k/o.pump $_vt_k/e.pump $_vt_k/o.cat $_vt_k/e.cat; do
-    read -r _vt_a <$_vt_x && kill -KILL $_vt_a
-  done
+  # All of a lane is one process group, so none is left over that holds a port, even of one that is just starting.
+  read -r _vt_a <$_vt_k.lane && { kill -KILL $_vt_a; kill -KILL -- -$_vt_a; }
   rm -f $_vt_k.lane $_vt_k/pid $_vt_k/work
 } 2>/dev/null
 
