@@ -38,25 +38,64 @@ _vt_feed() {
   done | { trap '' PIPE; cat 2>/dev/null; exec >/dev/null; cat; }
 }
 
-# status [pid]: when the command's own process is the last that the guest ever made, it left none behind.
+_vt_lines() {
+  IFS= read -r _vt_c <&3
+  while [ $_vt_l -gt 1 ]; do
+    IFS= read -r _vt_x <&3
+    _vt_c=$_vt_c$_vt_nl$_vt_x _vt_l=$((_vt_l - 1))
+  done
+}
+
+# The last process that the guest made.
+_vt_last() {
+  _vt_b=0
+  read -r _vt_a _vt_a _vt_a _vt_a _vt_b </proc/loadavg
+}
+
+# pid: what a process that was made beforehand does. A command with no input it becomes; the rest it leaves to the worker.
+_vt_await() {
+  until IFS=' ' read -r _vt_n _vt_m _vt_l _vt_s <&3; do sleep 0.2 || sleep 1; done
+  [ $_vt_m$_vt_s = n0 ] || {
+    echo "$1 $_vt_n $_vt_p $_vt_m $_vt_l $_vt_s" >$_vt_k/pid
+    exit 0
+  }
+  _vt_lines
+  _vt_last
+  echo "$1 $_vt_n $_vt_p - $_vt_b" >$_vt_k/pid
+  exec 3<&-
+}
+
+# status [last]: when no process was made since the command began, it left none behind and the lane is ready, too.
 _vt_end() {
-  _vt_b=
-  [ $_vt_m != n ] || read -r _vt_a _vt_a _vt_a _vt_a _vt_b </proc/loadavg
-  if [ -n "$_vt_b" ] && [ "$2" = $_vt_b ]; then
+  _vt_clean=
+  [ -z "$2" ] || _vt_last
+  if [ "$2" = "$_vt_b" ] && [ $_vt_b != 0 ]; then
     _vt_clean=1
     printf '\036%s %s\n\036%s R\n' $_vt_n $1 $_vt_n >&4
     printf '\036%s %s\n\036%s R\n' $_vt_n $1 $_vt_n >&5
   else
-    _vt_clean=
     printf '\036%s %s\n' $_vt_n $1 >&4
     printf '\036%s %s\n' $_vt_n $1 >&5
   fi
 }
 
+_vt_nl='
+'
 if [ -n "$BASH_VERSION" ]; then
   _vt_shell=bash
   _vt_wait=wait
   [ $BASH_VERSINFO -lt 5 ] || _vt_wait='wait -f'
+  _vt_fork() {
+    set -m
+    (
+      set +m --
+      _vt_await $BASHPID
+      set -euo pipefail
+      eval "$_vt_c"
+    ) </dev/null >&4 2>&5 4>&- 5>&- &
+    echo "$! $_vt_p" >$_vt_k/fork
+    $_vt_wait $!
+  }
   _vt_run() {
     set -m
     (
@@ -66,7 +105,7 @@ if [ -n "$BASH_VERSION" ]; then
       eval "$_vt_c"
     ) >&4 2>&5 3<&- 4>&- 5>&- &
     $_vt_wait $!
-    _vt_end $? $!
+    _vt_end $?
   }
 else
   # A shell without a terminal has no job control; a new session is the only way to a new process group.
@@ -74,6 +113,11 @@ else
   command -v bash >/dev/null && _vt_shell=bash
   _vt_set='set -eu'
   (set -o pipefail) 2>/dev/null && _vt_set='set -euo pipefail'
+  _vt_fork() {
+    # Not in the background, where a shell without job control ignores SIGINT.
+    setsid sh -c 'echo "$$ $3" >$2/fork; _vt_d=$1 _vt_k=$2 _vt_p=$3; set --; . $_vt_d/agent
+      _vt_await $$; eval "$_vt_set"; eval "$_vt_c"' sh $_vt_d $_vt_k $_vt_p </dev/null >&4 2>&5 4>&- 5>&-
+  }
   _vt_run() {
     setsid sh -c 'echo "$$ $1 $2" >$3; _vt_c=$5; eval "set --; $4"; eval "$_vt_c"' \
       sh $_vt_n $_vt_p $_vt_k/pid "$_vt_set" "$_vt_c" >&4 2>&5 3<&- 4>&- 5>&-
@@ -92,8 +136,7 @@ _vt_ready() {
 
 # pipe nonce [status]: with a status, the worker before this one was killed by the command it ran.
 _vt_work() {
-  _vt_p=$1 _vt_n=$2 _vt_nl='
-' BASH_ARGV0=bash
+  _vt_p=$1 _vt_n=$2 BASH_ARGV0=bash
   echo $$ >$_vt_k/work
   cd "$HOME" || cd /
   _vt_open
@@ -101,19 +144,23 @@ _vt_work() {
   _vt_ready
   set --
   while :; do
-    IFS=' ' read -r _vt_n _vt_m _vt_l _vt_s <&3 || { sleep 0.2 || sleep 1; continue; }
-    [ $_vt_m != r ] || { _vt_ready; continue; }
-    IFS= read -r _vt_c <&3
-    while [ $_vt_l -gt 1 ]; do
-      IFS= read -r _vt_x <&3
-      _vt_c=$_vt_c$_vt_nl$_vt_x _vt_l=$((_vt_l - 1))
-    done
-    [ $_vt_s = 0 ] || _vt_spool $_vt_s >$_vt_k/cmd
-    _vt_clean=
+    _vt_fork
+    _vt_e=$?
+    read -r _vt_g _vt_n _vt_x _vt_m _vt_l _vt_s <$_vt_k/pid && read -r _vt_x _vt_a <$_vt_k/fork
+    # A process that was killed before it was given a command.
+    [ "$_vt_g" = "$_vt_x" ] || continue
     case $_vt_m in
-    n) _vt_run </dev/null ;;
-    b) IFS= read -r _vt_x <&3; printf %b "$_vt_x" | _vt_run ;;
-    s) _vt_feed | _vt_run ;;
+    -) _vt_end $_vt_e $_vt_l ;;
+    r) _vt_ready; continue ;;
+    *)
+      _vt_lines
+      [ $_vt_s = 0 ] || _vt_spool $_vt_s >$_vt_k/cmd
+      _vt_clean=
+      case $_vt_m in
+      n) _vt_run </dev/null ;;
+      b) IFS= read -r _vt_x <&3; printf %b "$_vt_x" | _vt_run ;;
+      s) _vt_feed | _vt_run ;;
+      esac ;;
     esac
     [ -z "$_vt_clean" ] || continue
     exec 4>&- 5>&-
@@ -140,8 +187,9 @@ _vt_supervise() {
   while :; do
     $_vt_shell $_vt_d/agent $_vt_d $_vt_lane work $_vt_p $_vt_n $_vt_s 6>&- 7>&-
     _vt_s=$?
-    read -r _vt_g _vt_n _vt_p <pid || exit 1
-    kill -KILL -- -$_vt_g
+    read -r _vt_g _vt_n _vt_x <pid
+    read -r _vt_x _vt_p <fork || exit 1
+    kill -KILL -- -$_vt_g -$_vt_x
     if [ $_vt_p = a ]; then _vt_p=b; else _vt_p=a; fi
   done
 }
@@ -158,7 +206,7 @@ _vt_ports() {
 
 _vt_pipes() {
   _vt_lane=$1 _vt_k=$_vt_d/$1
-  if [ -e $_vt_k ]; then rm -f $_vt_k/??; else mkdir -m 711 $_vt_k; fi
+  if [ -e $_vt_k ]; then rm -f $_vt_k/?? $_vt_k/fork; else mkdir -m 711 $_vt_k; fi
   mkfifo -m 666 $_vt_k/oa $_vt_k/ob $_vt_k/ea $_vt_k/eb
 }
 
@@ -226,7 +274,8 @@ _vt_give() {
 # lane: leaves alone what its last command left behind, and gives it somewhere to write
 _vt_stop() {
   _vt_k=$_vt_d/$1
-  if read -r _vt_g _vt_n _vt_p <$_vt_k/pid; then
+  if read -r _vt_g _vt_p <$_vt_k/fork; then
+    kill -0 $_vt_g && kill -KILL -- -$_vt_g
     for _vt_x in o e; do
       if [ -p $_vt_k/$_vt_x$_vt_p ]; then
         exec 8<>$_vt_k/$_vt_x$_vt_p 9<$_vt_k/$_vt_x$_vt_p 8>&-
@@ -235,14 +284,16 @@ _vt_stop() {
       fi
     done
   fi
+  # A command that still runs ends; what one that has ended left behind lives on.
+  read -r _vt_g _vt_x <$_vt_k/pid && kill -0 $_vt_g && kill -KILL -- -$_vt_g
   # All of a lane is one process group, so none is left over that holds a port, even of one that is just starting.
   read -r _vt_a <$_vt_k.lane && { kill -KILL $_vt_a; kill -KILL -- -$_vt_a; }
-  rm -f $_vt_k.lane $_vt_k/pid $_vt_k/work
+  rm -f $_vt_k.lane $_vt_k/pid $_vt_k/work $_vt_k/fork
 } 2>/dev/null
 
 # lane nonce signal: to the process group of the command with that nonce
 _vt_kill() {
-  read -r _vt_g _vt_n _vt_p <$_vt_d/$1/pid && [ $_vt_n = $2 ] && kill -$3 -- -$_vt_g
+  read -r _vt_g _vt_n _vt_x <$_vt_d/$1/pid && [ $_vt_n = $2 ] && kill -$3 -- -$_vt_g
 } 2>/dev/null
 
 # The state of the workers of some lanes, as in /proc/pid/stat; 0 is a worker that is gone.
