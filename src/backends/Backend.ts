@@ -14,7 +14,7 @@ import type * as Stream from "effect/Stream"
 import type { BootImage } from "../images/BootImage.ts"
 import type { QmpService } from "../transport/Qmp.ts"
 import type { ShellService } from "../transport/Shell.ts"
-import type { BackendError, ChannelError, ControlError } from "./BackendError.ts"
+import type { BackendError, ChannelError, ControlError, SaveError } from "./BackendError.ts"
 
 /**
  * What a backend may or may not be able to do.
@@ -111,6 +111,25 @@ export interface Console {
   readonly write: (text: string) => Effect.Effect<void, ControlError>
 }
 
+/**
+ * A machine that was saved while it ran: a folder, complete in itself, that any number of machines can be started from,
+ * at once and one after the other. Nothing writes into it again; it may be moved or copied while nothing runs on it.
+ */
+export interface SavedMachine {
+  /** Absolute. What is in it is the backend's own affair, but it is made of plain files only, without folders. */
+  readonly directory: string
+}
+
+/** How a machine starts. */
+export interface StartOptions {
+  /**
+   * What to go on from instead of booting. The shape must be that of the machine that was saved in everything that a guest
+   * can see of its hardware (image, memory, processors, number of cards); name, sockets, forwards and folder are its own.
+   * What the guest knows of its MAC addresses, its name and its time is the saved machine's until somebody tells it.
+   */
+  readonly from?: SavedMachine | undefined
+}
+
 /** A started machine. */
 export interface Hypervisor {
   readonly name: string
@@ -137,6 +156,12 @@ export interface Hypervisor {
   readonly resume: Effect.Effect<void, ControlError>
   /** Pulls (`false`) or plugs (`true`) the cable of the card on a VLAN. */
   readonly setLink: (vlan: number, up: boolean) => Effect.Effect<void, ControlError>
+  /**
+   * Saves the whole machine into a folder that is there and empty: memory, devices, and what was written to its disks.
+   * The guest stands still meanwhile and goes on afterwards, whether it could be saved or not; one that was paused stays
+   * paused. A folder whose save failed or was interrupted is rubbish.
+   */
+  readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
 }
 
 /** One kind of hypervisor, ready to start machines. */
@@ -147,8 +172,16 @@ export interface BackendService {
   readonly timeScale: number
   /**
    * Starts a machine; it is booting when this returns. Interruption, or closing the scope, ends it.
+   *
+   * With `from` it goes on where that machine was saved, with memory of its own: the machines of one saved machine share
+   * what none of them has written. It runs when this returns; `LoadFailed` says why it cannot go on from there.
    */
-  readonly start: (shape: MachineShape) => Effect.Effect<Hypervisor, BackendError, Scope.Scope>
+  readonly start: (shape: MachineShape, options?: StartOptions) => Effect.Effect<Hypervisor, BackendError, Scope.Scope>
+  /**
+   * What must be equal for a saved machine to load: the hypervisor and its version, the accelerator, the processor that
+   * guests see.
+   */
+  readonly fingerprint: Effect.Effect<Readonly<Record<string, string>>>
 }
 
 /** The hypervisor that machines run on. */

@@ -57,11 +57,48 @@ export class UnsuitableHypervisor extends Schema.TaggedError<UnsuitableHyperviso
   }
 }
 
+/** A running machine could not be saved; it runs on. `reason` has the hypervisor's own words where it had some. */
+export class SaveFailed extends Schema.TaggedError<SaveFailed>()("SaveFailed", {
+  machine: Schema.String,
+  directory: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `${this.machine} could not be saved to ${this.directory}: ${this.reason}`
+  }
+}
+
+/**
+ * A machine cannot go on from a saved one: it is damaged, of another version or shape, or did not load in time. `output` is
+ * what the hypervisor said last.
+ */
+export class LoadFailed extends Schema.TaggedError<LoadFailed>()("LoadFailed", {
+  machine: Schema.String,
+  directory: Schema.String,
+  reason: Schema.String,
+  output: Schema.String
+}) {
+  override get message() {
+    const said = this.output.trim()
+    return `${this.machine} cannot go on from ${this.directory}: ${this.reason}${said === "" ? "" : `\n${said}`}`
+  }
+}
+
 /** Everything that can keep a backend from starting a machine. */
-export type BackendError = ToolMissing | SpawnFailed | UnsuitableHypervisor | InvalidShape | StartFailed | Unsupported
+export type BackendError =
+  | ToolMissing
+  | SpawnFailed
+  | UnsuitableHypervisor
+  | InvalidShape
+  | StartFailed
+  | LoadFailed
+  | Unsupported
 
 /** What asking something of a running hypervisor can fail with. */
 export type ControlError = Unsupported | QmpError | TransportError
+
+/** What saving a running machine can fail with. */
+export type SaveError = Unsupported | SaveFailed
 
 /** What opening the channel to a guest can fail with. */
 export type ChannelError = Unsupported | ShellError

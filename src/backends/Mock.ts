@@ -13,10 +13,12 @@ import * as Layer from "effect/Layer"
 import type { QmpService } from "../transport/Qmp.ts"
 import type { ExecuteOptions } from "../transport/Shell.ts"
 import type { ShellError } from "../transport/ShellError.ts"
-import type { BackendService, Capability, MachineShape } from "./Backend.ts"
+import type { BackendService, Capability, MachineShape, SavedMachine } from "./Backend.ts"
 import { Backend } from "./Backend.ts"
-import type { BackendError } from "./BackendError.ts"
+import type { BackendError, SaveFailed } from "./BackendError.ts"
+import { unsupported } from "./BackendError.ts"
 import * as mockMachine from "./internal/mockMachine.ts"
+import * as mockSnapshot from "./internal/mockSnapshot.ts"
 
 /** What a guest does with a command. Everything left out is nothing: no output, exit code 0, at once. */
 export interface Reply {
@@ -50,12 +52,19 @@ export interface Guest {
   readonly commands?: ReadonlyArray<Rule> | undefined
   /** What happens to a command without a rule. Default: it succeeds and says nothing. */
   readonly otherwise?: Answer | undefined
-  /** From the start to a shell that answers. Default 0; `Infinity` for a guest that never gets there. */
+  /**
+   * From the start to a shell that answers. Default 0; `Infinity` for a guest that never gets there. A machine that goes on
+   * from a saved one need not boot.
+   */
   readonly bootTime?: Duration.Input | undefined
   /** What is on the console from the start. */
   readonly console?: string | undefined
   /** Why it does not even start. */
   readonly startError?: BackendError | undefined
+  /** Why it cannot be saved. */
+  readonly saveError?: SaveFailed | undefined
+  /** How long it stands still to be saved. Default 0. */
+  readonly saveTime?: Duration.Input | undefined
   /** What stands for QEMU's control channel, where the backend is given the capability `qmp`. */
   readonly control?: QmpService | undefined
 }
@@ -68,6 +77,8 @@ export interface MockOptions {
   readonly capabilities?: Iterable<Capability> | undefined
   /** Default 1. */
   readonly timeScale?: number | undefined
+  /** Default `{ hypervisor: "mock 1" }`. */
+  readonly fingerprint?: Readonly<Record<string, string>> | undefined
 }
 
 /** What the mock can do by itself. */
@@ -77,12 +88,15 @@ export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
   "reset",
   "powerdown",
   "reboot",
-  "links"
+  "links",
+  "snapshots"
 ])
 
 /** One boot of one machine, from behind. */
 export interface MockMachine {
   readonly shape: MachineShape
+  /** What it went on from; undefined when it booted. */
+  readonly from: SavedMachine | undefined
   /** Every command so far, in the order in which they came. */
   readonly commands: Effect.Effect<ReadonlyArray<string>>
   /** Everything typed into the console so far. */
@@ -126,11 +140,16 @@ export const make = (options: MockOptions = {}): Effect.Effect<Mock> =>
         name: "mock",
         capabilities: able,
         timeScale: options.timeScale ?? 1,
-        start: (shape) =>
+        fingerprint: Effect.succeed(options.fingerprint ?? { hypervisor: "mock 1" }),
+        start: (shape, { from } = {}) =>
           Effect.gen(function* () {
             const guest = guestOf(shape)
             if (guest.startError !== undefined) return yield* Effect.fail(guest.startError)
-            const { hypervisor, machine } = yield* mockMachine.start(shape, guest, able)
+            if (from !== undefined) {
+              if (!able.has("snapshots")) return yield* unsupported("mock", "snapshots")
+              yield* mockSnapshot.load(shape, from)
+            }
+            const { hypervisor, machine } = yield* mockMachine.start(shape, guest, able, from)
             started.set(shape.name, [...(started.get(shape.name) ?? []), machine])
             Deferred.doneUnsafe(first(shape.name), Effect.succeed(machine))
             return hypervisor

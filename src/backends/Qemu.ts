@@ -15,6 +15,7 @@ import * as Accelerator from "./Accelerator.ts"
 import type { BackendService, Capability, Hypervisor, MachineShape } from "./Backend.ts"
 import { Backend } from "./Backend.ts"
 import type { BackendError, UnsuitableHypervisor } from "./BackendError.ts"
+import { fingerprint } from "./internal/qemuFingerprint.ts"
 import * as machine from "./internal/qemuMachine.ts"
 import { findInvalid, type Host, thisHost } from "./internal/shapeCheck.ts"
 
@@ -49,6 +50,7 @@ export const make = ({ extraArguments = [], findings, host = thisHost() }: QemuO
     name: "qemu",
     capabilities,
     timeScale,
+    fingerprint: fingerprint(findings, extraArguments),
     start: (shape) => start(shape, { findings, host, extraArguments, timeScale })
   }
 }

@@ -1,3 +1,6 @@
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -5,7 +8,7 @@ import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import type { MachineShape } from "../../src/backends/Backend.ts"
-import { InvalidShape } from "../../src/backends/BackendError.ts"
+import { InvalidShape, SaveFailed } from "../../src/backends/BackendError.ts"
 import * as Mock from "../../src/backends/Mock.ts"
 
 const shape: MachineShape = {
@@ -229,6 +232,74 @@ describe("the mock backend", () => {
       }
       assert.strictEqual(yield* Deferred.await(ended), "SIGKILL")
       assert.strictEqual(yield* mock.starts("web"), 2)
+    })
+  )
+})
+
+describe("a saved machine", () => {
+  const folder = Effect.acquireRelease(
+    Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-mock-"))),
+    (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
+  )
+
+  it.effect("need not boot again", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const { hypervisor, machine, mock } = yield* boot({ bootTime: "10 seconds" })
+      assert.isUndefined(machine.from)
+      const saved = yield* hypervisor.save(directory)
+      const fork = yield* mock.backend.start(shape, { from: saved })
+      yield* Effect.flatMap(fork.shell, (shell) => shell.execute("true"))
+      const forked = yield* mock.machine("web")
+      assert.deepStrictEqual(forked.from, { directory })
+      assert.deepStrictEqual(yield* forked.commands, ["true"])
+    })
+  )
+
+  it.effect("stands still while it is saved, and goes on unless it was paused", () =>
+    Effect.gen(function* () {
+      const { hypervisor } = yield* boot({ saveTime: "1 second" })
+      const shell = yield* hypervisor.shell
+      const saving = yield* Effect.forkChild(hypervisor.save(yield* folder), { startImmediately: true })
+      const asked = yield* Effect.forkChild(shell.execute("true"), { startImmediately: true })
+      yield* TestClock.adjust("999 millis")
+      assert.isUndefined(asked.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(saving)
+      yield* Fiber.join(asked)
+      yield* hypervisor.pause
+      const again = yield* Effect.forkChild(hypervisor.save(yield* folder), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(again)
+      const late = yield* Effect.forkChild(shell.execute("true"), { startImmediately: true })
+      yield* TestClock.adjust("1 minute")
+      assert.isUndefined(late.pollUnsafe())
+    })
+  )
+
+  it.effect("is not loaded damaged, of another shape, or without the capability", () =>
+    Effect.gen(function* () {
+      const { hypervisor, mock } = yield* boot({})
+      const saved = yield* hypervisor.save(yield* folder)
+      const other = yield* Effect.flip(mock.backend.start({ ...shape, cpus: 2 }, { from: saved }))
+      assert.strictEqual(other._tag, "LoadFailed")
+      assert.match(other.message, /another cpus/)
+      Fs.writeFileSync(Path.join(saved.directory, "machine.json"), "{")
+      assert.match((yield* Effect.flip(mock.backend.start(shape, { from: saved }))).message, /damaged/)
+      const unable = yield* Mock.make({ capabilities: [] })
+      assert.strictEqual((yield* Effect.flip(unable.backend.start(shape, { from: saved })))._tag, "Unsupported")
+    })
+  )
+
+  it.effect("is not made in a folder that has something in it, nor where the guest says so", () =>
+    Effect.gen(function* () {
+      const { hypervisor } = yield* boot({})
+      const directory = yield* folder
+      yield* hypervisor.save(directory)
+      assert.strictEqual((yield* Effect.flip(hypervisor.save(directory)))._tag, "SaveFailed")
+      const saveError = new SaveFailed({ machine: "web", directory, reason: "no space left" })
+      const { hypervisor: full } = yield* boot({ saveError })
+      assert.strictEqual(yield* Effect.flip(full.save(yield* folder)), saveError)
     })
   )
 })

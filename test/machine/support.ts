@@ -52,6 +52,7 @@ const backend: BackendService = {
   name: "none",
   capabilities: new Set(),
   timeScale: 1,
+  fingerprint: Effect.succeed({}),
   start: () => Effect.die("no machines here")
 }
 

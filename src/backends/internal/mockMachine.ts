@@ -6,11 +6,12 @@ import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import type { ShellService } from "../../transport/Shell.ts"
 import { ShellNotReady } from "../../transport/ShellError.ts"
-import type { Capability, Hypervisor, MachineExit, MachineShape } from "../Backend.ts"
+import type { Capability, Hypervisor, MachineExit, MachineShape, SavedMachine } from "../Backend.ts"
 import { unsupported } from "../BackendError.ts"
 import type { Guest, MockMachine } from "../Mock.ts"
 import { MemoryConsole } from "./memoryConsole.ts"
 import { answers, type Lost, shellOf } from "./mockShell.ts"
+import * as mockSnapshot from "./mockSnapshot.ts"
 
 const bootTimeout = Duration.minutes(5)
 
@@ -22,8 +23,9 @@ interface Started {
 export const start: (
   shape: MachineShape,
   guest: Guest,
-  able: ReadonlySet<Capability>
-) => Effect.Effect<Started, never, Scope.Scope> = Effect.fnUntraced(function* (shape, guest, able) {
+  able: ReadonlySet<Capability>,
+  from: SavedMachine | undefined
+) => Effect.Effect<Started, never, Scope.Scope> = Effect.fnUntraced(function* (shape, guest, able, from) {
   const console = new MemoryConsole()
   if (guest.console !== undefined) console.append(guest.console)
   const exited = Deferred.makeUnsafe<MachineExit>()
@@ -51,12 +53,12 @@ export const start: (
     })
 
   yield* Effect.addFinalizer(() => exit({ signal: "SIGKILL" }))
-  yield* Effect.sleep(guest.bootTime ?? 0).pipe(
+  yield* Effect.sleep(from === undefined ? (guest.bootTime ?? 0) : 0).pipe(
     Effect.andThen(Deferred.succeed(booted, undefined)),
     Effect.forkScoped({ startImmediately: true })
   )
 
-  const needs = <A>(capability: Capability, effect: Effect.Effect<A>) =>
+  const needs = <A, E = never>(capability: Capability, effect: Effect.Effect<A, E>) =>
     able.has(capability) ? effect : Effect.fail(unsupported("mock", capability))
   const answer = answers(guest)
   const shell: Effect.Effect<ShellService, ShellNotReady> = Effect.gen(function* () {
@@ -110,10 +112,22 @@ export const start: (
           if (up) unplugged.delete(vlan)
           else unplugged.add(vlan)
         })
+      ),
+    save: (directory) =>
+      needs(
+        "snapshots",
+        Effect.gen(function* () {
+          const stopped = yield* running.close
+          return yield* Effect.sleep(guest.saveTime ?? 0).pipe(
+            Effect.andThen(guest.saveError === undefined ? mockSnapshot.save(shape, directory) : guest.saveError),
+            Effect.ensuring(stopped ? running.open : Effect.void)
+          )
+        })
       )
   }
   const machine: MockMachine = {
     shape,
+    from,
     commands: Effect.sync(() => [...commands]),
     typed: Effect.sync(() => typed),
     unplugged: Effect.sync(() => new Set(unplugged)),

@@ -17,7 +17,7 @@ import { ShellNotReady } from "../../transport/ShellError.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
 import type { Console, EndCause, Hypervisor, MachineExit, MachineShape } from "../Backend.ts"
 import type { BackendError } from "../BackendError.ts"
-import { StartFailed } from "../BackendError.ts"
+import { StartFailed, unsupported } from "../BackendError.ts"
 import type { ConsoleLog } from "./consoleLog.ts"
 import * as consoleLog from "./consoleLog.ts"
 import { make as connectControl } from "./control.ts"
@@ -209,6 +209,7 @@ const hypervisor = ({ control, exited, log, process, settings, shape, sockets }:
     reset: run("system_reset"),
     pause: run("stop"),
     resume: run("cont"),
-    setLink: (vlan, up) => run("set_link", { name: cardId(vlan), up })
+    setLink: (vlan, up) => run("set_link", { name: cardId(vlan), up }),
+    save: () => Effect.fail(unsupported("qemu", "snapshots"))
   }
 }
