@@ -18,6 +18,8 @@ import * as Link from "./Link.ts"
 import type { MachineSpec } from "./MachineSpec.ts"
 import * as Port from "./Port.ts"
 import * as Screen from "./Screen.ts"
+import * as Socket from "./Socket.ts"
+import * as Spawn from "./Spawn.ts"
 import * as Unit from "./Unit.ts"
 
 export type {
@@ -35,10 +37,12 @@ export type {
 export interface Machine
   extends LifeMethods,
     Command.CommandMethods,
+    Spawn.SpawnMethods,
     Unit.UnitMethods,
     File.FileMethods,
     Copy.CopyMethods,
     Port.PortMethods,
+    Socket.SocketMethods,
     Console.ConsoleMethods,
     Screen.ScreenMethods,
     Keyboard.KeyboardMethods,
@@ -53,10 +57,12 @@ export const make = (guest: Guest, life: LifeMethods, spec: MachineSpec): Machin
   name: spec.name,
   ...life,
   ...Command.make(guest),
+  ...Spawn.make(guest),
   ...Unit.make(guest),
   ...File.make(guest),
   ...Copy.make(guest),
   ...Port.make(guest),
+  ...Socket.make(guest),
   ...Console.make(guest),
   ...Screen.make(guest),
   ...Keyboard.make(guest),

@@ -37,6 +37,8 @@ export interface Environment {
   readonly fs: FileSystem.FileSystem
   /** The folder for pictures and copied files. */
   readonly output: string
+  /** As long as the test. */
+  readonly scope: Scope.Scope
   /** The supervisor that boots are children of. */
   readonly supervisor: Supervisor.SupervisorPid
 }

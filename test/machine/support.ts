@@ -62,6 +62,7 @@ export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
     const death = yield* Deferred.make<never, MachineDied | BootFailed>()
     const conditions = yield* PollingCondition.make
     const fs = yield* FileSystem.FileSystem
+    const scope = yield* Effect.scope
     const guest: Guest = {
       name: "box",
       backend,
@@ -74,6 +75,7 @@ export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
       consoleTail: Effect.succeed("the last line of the console"),
       output: "/nonexistent",
       fs,
+      scope,
       ...changes
     }
     const die = Deferred.fail(

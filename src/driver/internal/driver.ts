@@ -92,6 +92,7 @@ export const make = Effect.fnUntraced(function* (options: Options) {
       conditions,
       fs,
       output: options.output,
+      scope,
       supervisor: tree.machines
     }).pipe(Effect.provideService(MachineEvents, (event) => emit({ _tag: "MachineEvent", test: options.test, event })))
     handles.set(spec.name, handle)

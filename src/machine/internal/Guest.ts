@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Predicate from "effect/Predicate"
+import type * as Scope from "effect/Scope"
 import type { BackendService, Hypervisor } from "../../backends/Backend.ts"
 import type { BytesResult, CommandResult, ExecuteOptions, ShellService } from "../../transport/Shell.ts"
 import type { ShellError } from "../../transport/ShellError.ts"
@@ -46,6 +47,8 @@ export interface Guest {
   /** The folder for pictures and copied files; there from the first use on. */
   readonly output: string
   readonly fs: FileSystem.FileSystem
+  /** As long as the test: for what outlives the scope it was started in. */
+  readonly scope: Scope.Scope
 }
 
 const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
@@ -72,28 +75,31 @@ const told = <A, E, R>(guest: Guest, action: string, effect: Effect.Effect<A, E,
     )
   })
 
-/** Lets an effect lose against the machine's death and against the test's polling conditions. */
+/** Lets an effect lose against the machine's death; `doing` completes "while the test was …". */
+export const orLoss = <A, E, R>(
+  guest: Guest,
+  doing: string,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | MachineDied | BootFailed, R> =>
+  Effect.raceFirst(
+    // When a hypervisor dies its sockets break first: what broke them is the better news, if it comes at once.
+    Effect.catch(abandon(effect), (error) =>
+      isLoss(error)
+        ? guest.shellLost.pipe(Effect.andThen(Effect.sleep("500 millis")), Effect.andThen(Effect.fail(error)))
+        : Effect.fail(error)
+    ),
+    Effect.mapError(guest.died, (error) =>
+      error._tag === "MachineDied" ? new MachineDied({ ...error, doing }) : error
+    )
+  )
+
+/** Lets an effect lose against the machine's death and against the test's polling conditions, and tells of it. */
 export const guard = <A, E, R>(
   guest: Guest,
   doing: string,
   effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed, R> => {
-  const died = Effect.mapError(guest.died, (error) =>
-    error._tag === "MachineDied" ? new MachineDied({ ...error, doing }) : error
-  )
-  const raced = guest.conditions.guard(
-    Effect.raceFirst(
-      // When a hypervisor dies its sockets break first: what broke them is the better news, if it comes at once.
-      Effect.catch(abandon(effect), (error) =>
-        isLoss(error)
-          ? guest.shellLost.pipe(Effect.andThen(Effect.sleep("500 millis")), Effect.andThen(Effect.fail(error)))
-          : Effect.fail(error)
-      ),
-      died
-    )
-  )
-  return told(guest, doing, raced)
-}
+): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed, R> =>
+  told(guest, doing, guest.conditions.guard(orLoss(guest, doing, effect)))
 
 const losses = new Set(["ShellLost", "TransportError", "ShellNotReady", "QmpError"])
 const isLoss = (error: unknown): boolean =>

@@ -20,7 +20,7 @@ export const make = Effect.fnUntraced(function* (
   environment: Environment,
   launchBoot: (boot: Boot) => Effect.Effect<unknown>
 ) {
-  const { backend, conditions, fs, output, spec } = environment
+  const { backend, conditions, fs, output, scope, spec } = environment
   const emit = yield* MachineEvents
   const state = yield* SubscriptionRef.make<MachineState>("stopped")
   let boot: Boot | undefined
@@ -68,7 +68,8 @@ export const make = Effect.fnUntraced(function* (
           )
     ),
     output,
-    fs
+    fs,
+    scope
   }
 
   const untilEnded = (awaited: string, on: Boot, options: WaitOptions | undefined) =>

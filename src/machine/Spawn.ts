@@ -1,0 +1,99 @@
+/**
+ * Commands that run beside the test: their output while it comes, their input, signals.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { ExecuteOptions, GuestProcess, Signal } from "../transport/Shell.ts"
+import type { ShellError } from "../transport/ShellError.ts"
+import {
+  type CommandError,
+  type Guest,
+  guard,
+  orLoss,
+  short,
+  type WaitError,
+  type WaitOptions,
+  wait
+} from "./internal/Guest.ts"
+
+/** How a command is started. */
+export interface SpawnOptions extends ExecuteOptions {
+  /**
+   * Whether the command outlives the scope it was started in, until it ends by itself or the test does. Default false: the end of the
+   * scope kills its process group.
+   */
+  readonly detached?: boolean
+}
+
+/** A command under way in a guest. It takes one of the ten places for commands until it ends. */
+export interface SpawnedCommand {
+  readonly command: string
+  /** What it writes, once: a second reader would steal from the first. A reader that pauses slows the command down. */
+  readonly stdout: Stream.Stream<Uint8Array, CommandError>
+  /** As `stdout`. */
+  readonly stderr: Stream.Stream<Uint8Array, CommandError>
+  /** Writes to its standard input, waiting while the command does not read. Does nothing where `stdin` was given. */
+  readonly write: (data: string | Uint8Array) => Effect.Effect<void, CommandError>
+  /** Ends its standard input. */
+  readonly end: Effect.Effect<void, CommandError>
+  /** Sends a signal to its process group; nothing happens when it has ended. Default `"TERM"`. */
+  readonly signal: (signal?: Signal) => Effect.Effect<void, CommandError>
+  /** Waits for its end and gives its exit code: 0 to 255, 128 + n after death by signal n. */
+  readonly wait: (options?: WaitOptions) => Effect.Effect<number, WaitError>
+}
+
+/** Starting commands, for a machine. */
+export interface SpawnMethods {
+  /** Starts a command and gives a handle on it. Without a `timeout` it may run as long as it likes. */
+  readonly spawn: {
+    (command: string, options: SpawnOptions & { readonly detached: true }): Effect.Effect<SpawnedCommand, CommandError>
+    (command: string, options?: SpawnOptions): Effect.Effect<SpawnedCommand, CommandError, Scope.Scope>
+  }
+}
+
+/** The handle of the shell, with the errors of a machine. */
+const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
+  const doing = (what: string) => `${what} ${JSON.stringify(short(process.command))}`
+  const output = (stream: Stream.Stream<Uint8Array, ShellError>): Stream.Stream<Uint8Array, CommandError> =>
+    stream.pipe(
+      // Of a hypervisor that died, its sockets are heard first.
+      Stream.catch((error) => Stream.fromEffect(orLoss(guest, doing("reading"), Effect.fail(error)))),
+      Stream.interruptWhen(orLoss(guest, doing("reading"), Effect.never))
+    )
+  return {
+    command: process.command,
+    stdout: output(process.stdout),
+    stderr: output(process.stderr),
+    write: (data) => orLoss(guest, doing("writing to"), process.write(data)),
+    end: orLoss(guest, doing("writing to"), process.end),
+    signal: (signal = "TERM") => orLoss(guest, doing(`sending ${signal} to`), process.signal(signal)),
+    wait: (options) =>
+      wait(guest, {
+        awaited: `${JSON.stringify(short(process.command))} to end`,
+        options,
+        until: process.wait,
+        lastSeen: Effect.succeed("it runs")
+      })
+  }
+}
+
+/** The spawn methods of a guest. */
+export const make = (guest: Guest): SpawnMethods => {
+  const spawn = Effect.fnUntraced(function* (command: string, options: SpawnOptions = {}) {
+    const { detached = false, ...rest } = options
+    const shell = yield* guest.shell
+    const scope = detached ? guest.scope : yield* Effect.scope
+    const process = yield* guard(
+      guest,
+      `starting ${JSON.stringify(short(command))}`,
+      Scope.provide(shell.spawn(command, { timeout: Duration.infinity, ...rest }), scope)
+    )
+    return handle(guest, process)
+  })
+  // Only a command that is not detached asks for a scope.
+  return { spawn: spawn as SpawnMethods["spawn"] }
+}
