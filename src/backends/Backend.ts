@@ -64,6 +64,11 @@ export interface ForwardShape {
   readonly protocol: "tcp" | "udp"
 }
 
+/** A disk of the machine's own: a file of raw bytes, there before `start`, that outlives the hypervisor. */
+export interface DiskShape {
+  readonly path: string
+}
+
 /** Everything a hypervisor has to know to start a machine; nothing of it is a default. */
 export interface MachineShape {
   /** What messages call it; also the guest's host name. */
@@ -72,6 +77,8 @@ export interface MachineShape {
   /** Bytes. */
   readonly memory: number
   readonly cpus: number
+  /** After the image's own, in the guest's order; their serial numbers are `disk1`, `disk2`, … */
+  readonly disks?: ReadonlyArray<DiskShape> | undefined
   /** In the order of the guest's interfaces: the first is eth1. */
   readonly networks: ReadonlyArray<NetworkShape>
   /** Whether eth0 leads out of the host. */

@@ -32,6 +32,12 @@ export interface MachineOptions {
   readonly memory?: ByteSize.Input
   /** How many virtual processors. Default 1. */
   readonly cpus?: number
+  /**
+   * Sizes of empty disks, such as `["1 GiB"]`: `/dev/vdb`, `/dev/vdc`, … (from `/dev/vda` on where the image has no disk), also
+   * `/dev/disk/by-id/virtio-disk1` and so on where udev runs. What is on them stays over reboots, shutdowns and crashes of the machine until the
+   * test ends, and takes only the place of what was written. Default none.
+   */
+  readonly disks?: ReadonlyArray<ByteSize.Input>
   /** The virtual networks it is on, in the order of its interfaces eth1, eth2, … Default `[1]`. */
   readonly vlans?: ReadonlyArray<number>
   /** Whether it is started before the test's body. Default true. */
@@ -50,6 +56,7 @@ export interface MachineSpec {
   readonly image: Image
   readonly memory: number
   readonly cpus: number
+  readonly disks: ReadonlyArray<number>
   readonly vlans: ReadonlyArray<number>
   readonly autoStart: boolean
   readonly allowReboot: boolean
@@ -80,6 +87,8 @@ export const HostLimits = Context.Reference<{ readonly memory: number; readonly 
 /** No Linux guest of ours gets to a shell with less. */
 const smallestMemory = 64 * 1024 * 1024
 const defaultMemory = 1024 * 1024 * 1024
+/** Guests do not take less, and hypervisors like whole mebibytes. */
+const smallestDisk = 1024 * 1024
 /** A VLAN's number is an octet of its addresses; the node's number is the next one. */
 const largestVlan = 254
 
@@ -112,7 +121,7 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   }
   const notAnImage = imageProblem(Predicate.hasProperty(options, "image") ? options.image : undefined)
   if (notAnImage !== undefined) return yield* invalid("image", notAnImage)
-  for (const option of ["vlans", "forwards"] as const) {
+  for (const option of ["disks", "vlans", "forwards"] as const) {
     const value: unknown = options[option]
     if (value !== undefined && !Array.isArray(value)) {
       return yield* invalid(option, `is ${inspect(value, { depth: 0 })}, not an array`)
@@ -132,6 +141,17 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   const cpus = options.cpus ?? 1
   if (!Number.isInteger(cpus) || cpus < 1) return yield* invalid("cpus", `is ${cpus}, not a whole number from 1 on`)
   if (cpus > limits.cpus) return yield* invalid("cpus", `is ${cpus}; this host has ${limits.cpus}`)
+  const disks: Array<number> = []
+  for (const input of options.disks ?? []) {
+    const bytes = Option.getOrUndefined(readSize(input))
+    if (bytes === undefined || bytes < smallestDisk) {
+      return yield* invalid(
+        "disks",
+        `has ${JSON.stringify(String(input))}, not a size from ${size(smallestDisk)} on, such as "1 GiB"`
+      )
+    }
+    disks.push(Math.ceil(bytes / smallestDisk) * smallestDisk)
+  }
   const vlans = options.vlans ?? [1]
   const wrongVlan = vlans.find((vlan) => !Number.isInteger(vlan) || vlan < 1 || vlan > largestVlan)
   if (wrongVlan !== undefined) return yield* invalid("vlans", `has ${wrongVlan}, not a number from 1 to ${largestVlan}`)
@@ -151,6 +171,7 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
     image: options.image,
     memory,
     cpus,
+    disks,
     vlans,
     autoStart: options.autoStart ?? true,
     allowReboot: options.allowReboot ?? false,

@@ -70,6 +70,16 @@ describe("QEMU's command line", () => {
     assert.deepStrictEqual(values(words({ image: { ...shape.image, root: undefined } }), "-blockdev"), [])
   })
 
+  it("has the machine's own disks after it, each with a serial number", () => {
+    const command = words({ disks: [{ path: "/run/a,b" }, { path: "/run/c" }] })
+    assert.match(values(command, "-blockdev")[1] ?? "", /^driver=raw,node-name=own1,.*file\.filename=\/run\/a,,b$/)
+    const disks = values(command, "-device").filter((device) => device.startsWith("virtio-blk-pci"))
+    assert.deepStrictEqual(disks.slice(1), [
+      "virtio-blk-pci,drive=own1,serial=disk1",
+      "virtio-blk-pci,drive=own2,serial=disk2"
+    ])
+  })
+
   it("boots a user's disk by the firmware, and never writes to it", () => {
     const image = {
       ...shape.image,

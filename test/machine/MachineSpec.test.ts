@@ -29,6 +29,7 @@ describe("a machine's declaration", () => {
         image,
         memory: GiB,
         cpus: 1,
+        disks: [],
         vlans: [1],
         autoStart: true,
         allowReboot: false,
@@ -43,6 +44,14 @@ describe("a machine's declaration", () => {
       assert.strictEqual((yield* check("a", { memory: "512 MiB" })).memory, 512 * 1024 ** 2)
       assert.strictEqual((yield* check("a", { memory: "2GB" })).memory, 2e9)
       assert.strictEqual((yield* check("a", { memory: 268_435_456 })).memory, 268_435_456)
+    })
+  )
+
+  it.effect("takes the sizes of disks, in whole mebibytes", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual((yield* check("a", { disks: ["1 GiB", 1_048_577] })).disks, [GiB, 2_097_152])
+      yield* refused("a", { disks: [-1] }, "disks", '"-1"')
+      yield* refused("a", { disks: [1000] }, "disks", "1 MiB")
     })
   )
 

@@ -33,10 +33,10 @@ const rules: ReadonlyArray<(shape: MachineShape, host: Host) => Finding | undefi
   ({ cpus }) =>
     Number.isInteger(cpus) && cpus >= 1 ? undefined : ["cpus", `is ${cpus}, not a whole number from 1 on`],
   ({ cpus }, host) => (cpus <= mostCpus(host) ? undefined : ["cpus", `is ${cpus}; this host has ${host.cpus}`]),
-  ({ networks }) =>
-    networks.length <= maximumNetworks
+  ({ disks = [], networks }) =>
+    networks.length + disks.length <= maximumNetworks
       ? undefined
-      : ["networks", `has ${networks.length} cards; there is room for ${maximumNetworks}`],
+      : ["networks", `has ${networks.length} cards and ${disks.length} disks; there is room for ${maximumNetworks}`],
   ({ networks }) => {
     const vlans = networks.map(({ vlan }) => vlan)
     const twice = vlans.find((vlan, index) => vlans.indexOf(vlan) !== index)
@@ -58,10 +58,14 @@ const rules: ReadonlyArray<(shape: MachineShape, host: Host) => Finding | undefi
     Fs.statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true
       ? undefined
       : ["directory", `is not a folder: ${directory}`],
-  ({ image }) => {
-    const missing = [image.kernel, image.initrd, image.root ?? "", image.disk?.path ?? ""].find(
-      (path) => path !== "" && !Fs.existsSync(path)
-    )
+  ({ disks = [], image }) => {
+    const missing = [
+      image.kernel,
+      image.initrd,
+      image.root ?? "",
+      image.disk?.path ?? "",
+      ...disks.map(({ path }) => path)
+    ].find((path) => path !== "" && !Fs.existsSync(path))
     return missing === undefined ? undefined : ["image", `lacks ${missing}`]
   }
 ]

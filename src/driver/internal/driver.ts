@@ -66,17 +66,27 @@ export const make = Effect.fnUntraced(function* (options: Options) {
   const machines: Record<string, Machine> = {}
   yield* Effect.addFinalizer(() => Effect.forEach(handles.values(), ({ retire }) => retire, { discard: true }))
 
+  /** A sparse file. */
+  const emptyDisk = (path: string, size: number) =>
+    fs
+      .writeFile(path, new Uint8Array(), { mode: 0o600 })
+      .pipe(Effect.andThen(fs.truncate(path, size)), Effect.as({ path }))
+
   const add = Effect.fnUntraced(function* (spec: MachineSpec.MachineSpec, self: Addresses.AddressedNode) {
     const image = yield* options.resolve(spec.image)
     const directory = yield* Effect.orDie(folders.folder(`${options.prefix}-${spec.name}`))
     const networks = yield* Effect.forEach(self.interfaces, ({ mac, vlan }) =>
       Effect.map(Effect.orDie(tree.vlan(vlan)), (socket) => ({ vlan, socket, mac }))
     )
+    const disks = yield* Effect.forEach(spec.disks, (size, index) =>
+      Effect.orDie(emptyDisk(`${directory}/disk${index + 1}`, size))
+    )
     const shape: MachineShape = {
       name: spec.name,
       image,
       memory: spec.memory,
       cpus: spec.cpus,
+      disks,
       networks,
       internet: spec.internet,
       forwards: spec.forwards,
