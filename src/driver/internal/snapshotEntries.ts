@@ -1,0 +1,213 @@
+/**
+ * Saved machines on disk: a folder each, with the machine in `machine/` and a manifest that says what must be in it.
+ *
+ * A folder is made beside its place and renamed into it, so one that is there is whole; it never changes afterwards, but for the time of
+ * `used`. One that goes is renamed away before it is removed.
+ */
+import { createHash, randomUUID } from "node:crypto"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { sparseDigest, sync } from "./sparseDigest.ts"
+
+/** The format of a folder of the store; another number, and what is there is of no use. */
+export const storeFormat = 1
+
+const Facts = Schema.Record(Schema.String, Schema.String)
+type Facts = typeof Facts.Type
+
+const Manifest = Schema.Struct({
+  format: Schema.Number,
+  /** Tells what is stored now from what was stored under the same name before. */
+  instance: Schema.String,
+  name: Schema.String,
+  subject: Facts,
+  host: Facts,
+  /** The digest of the id of the host that stored it. */
+  origin: Schema.String,
+  /** Milliseconds since the epoch. */
+  createdAt: Schema.Number,
+  files: Schema.Record(Schema.String, Schema.Struct({ size: Schema.Number, digest: Schema.String }))
+})
+export type Manifest = typeof Manifest.Type
+
+const manifestText = Schema.fromJsonString(Manifest)
+
+export interface Entry {
+  readonly id: string
+  readonly folder: string
+  readonly manifest: Manifest
+}
+
+/** Where things are. */
+export interface Place {
+  readonly entries: string
+  readonly temporary: string
+  readonly locks: string
+}
+
+export const placeAt = (root: string): Place => ({
+  entries: Path.join(root, "entries"),
+  temporary: Path.join(root, "tmp"),
+  locks: Path.join(root, "locks")
+})
+
+const sha256 = (text: string | Uint8Array) => createHash("sha256").update(text).digest("hex")
+
+const digestOf = (facts: Facts) => {
+  const sorted = Object.entries(facts).sort(([a], [b]) => (a < b ? -1 : 1))
+  return sha256(JSON.stringify(sorted)).slice(0, 16)
+}
+
+/** `<what it is of>-<what it runs on>`: entries of one subject share the first half. */
+export const idOf = (subject: Facts, host: Facts): string =>
+  `${digestOf(subject)}-${digestOf({ ...host, store: `${storeFormat}` })}`
+
+export const sameSubject = (a: string, b: string): boolean => a.slice(0, 16) === b.slice(0, 16)
+
+/** Tells hosts apart that share a cache. */
+export const origin: Effect.Effect<string> = Effect.try(() => Fs.readFileSync("/etc/machine-id", "utf8")).pipe(
+  Effect.orElseSucceed(() => Os.hostname()),
+  Effect.map((id) => sha256(id).slice(0, 16))
+)
+
+const machineFolder = "machine"
+const manifestFile = "manifest.json"
+const sealFile = "manifest.sha256"
+const usedFile = "used"
+
+export const machineOf = (folder: string): string => Path.join(folder, machineFolder)
+
+/** A stored machine, why what is there is none, or nothing. */
+export const read = (place: Place, id: string): Entry | { readonly problem: string } | undefined => {
+  const folder = Path.join(place.entries, id)
+  const text = readText(Path.join(folder, manifestFile))
+  if (text === undefined) return Fs.existsSync(folder) ? { problem: `${manifestFile} cannot be read` } : undefined
+  if (readText(Path.join(folder, sealFile))?.trim() !== sha256(text)) return { problem: `${manifestFile} was changed` }
+  const decoded = Schema.decodeUnknownOption(manifestText)(text)
+  if (decoded._tag === "None") return { problem: `${manifestFile} makes no sense` }
+  return { id, folder, manifest: decoded.value }
+}
+
+const readText = (path: string): string | undefined => {
+  const text = Effect.runSyncExit(Effect.try(() => Fs.readFileSync(path, "utf8")))
+  return text._tag === "Success" ? text.value : undefined
+}
+
+const names = (folder: string): ReadonlyArray<string> => {
+  const found = Effect.runSyncExit(Effect.try(() => Fs.readdirSync(folder)))
+  return found._tag === "Success" ? found.value : []
+}
+
+/** The names of all that is stored, whole or not. */
+export const ids = (place: Place): ReadonlyArray<string> => names(place.entries)
+export const temporaries = (place: Place): ReadonlyArray<string> => names(place.temporary)
+
+/** What of the facts differs, in a few words. */
+const difference = (was: Facts, is: Facts): string | undefined => {
+  const key = [...Object.keys(is), ...Object.keys(was)].find((one) => was[one] !== is[one])
+  return key === undefined ? undefined : `its ${key} is ${was[key] ?? "not known"}, not ${is[key] ?? "known"}`
+}
+
+/** Why an entry is not what is looked for, of this host, and as large as it was; takes well under a millisecond. */
+export const mismatch = (entry: Entry, subject: Facts, host: Facts): string | undefined => {
+  const { manifest } = entry
+  if (manifest.format !== storeFormat) return `it is of format ${manifest.format}, not ${storeFormat}`
+  return difference(manifest.host, host) ?? difference(manifest.subject, subject) ?? sizeProblem(entry)
+}
+
+const sizeProblem = ({ folder, manifest }: Entry): string | undefined => {
+  for (const [name, { size }] of Object.entries(manifest.files)) {
+    const stat = Fs.statSync(Path.join(machineOf(folder), name), { throwIfNoEntry: false })
+    if (stat?.isFile() !== true) return `${name} is missing`
+    if (stat.size !== size) return `${name} has ${stat.size} bytes instead of ${size}`
+  }
+  return undefined
+}
+
+/** Why the content is not what was stored; reads it all. */
+export const damage = Effect.fnUntraced(function* ({ folder, manifest }: Entry) {
+  for (const [name, { digest }] of Object.entries(manifest.files)) {
+    const found = yield* Effect.orElseSucceed(sparseDigest(Path.join(machineOf(folder), name)), () => "unreadable")
+    if (found !== digest) return `${name} is not what was saved`
+  }
+  return undefined
+})
+
+/**
+ * Makes an entry of a folder whose `machine/` is complete, and renames it into place. What is in that place must have gone before. Fails
+ * with what the system says; the folder is then as it was, or has a manifest too many.
+ */
+export const publish = Effect.fnUntraced(function* (
+  place: Place,
+  folder: string,
+  id: string,
+  what: Pick<Manifest, "name" | "subject" | "host" | "createdAt">
+) {
+  const files: Record<string, Manifest["files"][string]> = {}
+  for (const name of [...Fs.readdirSync(machineOf(folder))].sort()) {
+    const path = Path.join(machineOf(folder), name)
+    Fs.chmodSync(path, 0o400)
+    yield* sync(path)
+    files[name] = { size: Fs.statSync(path).size, digest: yield* sparseDigest(path) }
+  }
+  const manifest: Manifest = {
+    format: storeFormat,
+    instance: randomUUID(),
+    ...what,
+    origin: yield* origin,
+    files
+  }
+  const text = `${JSON.stringify(manifest, null, 2)}\n`
+  for (const [name, content] of [
+    [manifestFile, text],
+    [sealFile, `${sha256(text)}\n`]
+  ] as const) {
+    Fs.writeFileSync(Path.join(folder, name), content, { mode: 0o600 })
+    yield* sync(Path.join(folder, name))
+  }
+  yield* sync(machineOf(folder))
+  yield* sync(folder)
+  const target = Path.join(place.entries, id)
+  Fs.renameSync(folder, target)
+  yield* sync(place.entries)
+  return { id, folder: target, manifest } satisfies Entry as Entry
+}, attempting)
+
+/** What node's file functions throw becomes a failure. */
+function attempting<A, R>(effect: Effect.Effect<A, Error, R>): Effect.Effect<A, Error, R> {
+  return Effect.catchDefect(effect, (defect) =>
+    Effect.fail(defect instanceof Error ? defect : new Error(String(defect)))
+  )
+}
+
+/** Sets the time of the last use to now, in milliseconds since the epoch; on a read-only cache nothing happens. */
+export const touch = (entry: Entry, now: number): void => {
+  const path = Path.join(entry.folder, usedFile)
+  Effect.runSyncExit(
+    Effect.try(() => {
+      Fs.closeSync(Fs.openSync(path, "a", 0o600))
+      Fs.utimesSync(path, now / 1000, now / 1000)
+    })
+  )
+}
+
+/** When it was used last; 0 for what is no entry. */
+export const lastUsed = (place: Place, id: string): number => {
+  const folder = Path.join(place.entries, id)
+  const stat = (name: string) => Fs.statSync(Path.join(folder, name), { throwIfNoEntry: false })?.mtimeMs
+  return stat(usedFile) ?? stat(manifestFile) ?? 0
+}
+
+/** Bytes on disk: holes take none. */
+export const bytesOf = (place: Place, id: string): number => {
+  const folder = Path.join(place.entries, id)
+  return [folder, machineOf(folder)]
+    .flatMap((inside) => names(inside).map((name) => Path.join(inside, name)))
+    .reduce((sum, path) => {
+      const stat = Fs.lstatSync(path, { throwIfNoEntry: false })
+      return sum + (stat?.isFile() === true ? stat.blocks * 512 : 0)
+    }, 0)
+}

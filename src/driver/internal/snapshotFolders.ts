@@ -1,0 +1,94 @@
+/** The snapshot store's locks, and the folders of things that are being made or are going. */
+import { randomUUID } from "node:crypto"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import * as Lock from "../../host/Lock.ts"
+import { SnapshotStoreFailed } from "../SnapshotStore.ts"
+import { machineOf, type Place, temporaries } from "./snapshotEntries.ts"
+
+/** Who makes an entry, or drops a damaged one, has this to itself. */
+export const buildLock = (place: Place, id: string): string => Path.join(place.locks, `${id}.build`)
+/** Shared by the runs that use an entry; who removes one that works has it to itself. */
+export const useLock = (place: Place, id: string): string => Path.join(place.locks, `${id}.use`)
+
+const attempt = <A>(path: string, body: () => A): Effect.Effect<A, SnapshotStoreFailed> =>
+  Effect.try({
+    try: body,
+    catch: (error) => new SnapshotStoreFailed({ path, reason: error instanceof Error ? error.message : String(error) })
+  })
+
+const makeFolders = (place: Place): void => {
+  for (const path of [place.entries, place.temporary, place.locks]) {
+    Fs.mkdirSync(path, { recursive: true, mode: 0o700 })
+  }
+}
+
+const removeTree = (path: string): Effect.Effect<void> =>
+  Effect.ignore(Effect.try(() => Fs.rmSync(path, { recursive: true, force: true, maxRetries: 2 })))
+
+/** Names of what is being made start with the lock that its maker holds; what is going has this name, and is anybody's to remove. */
+const going = "going."
+
+/** A folder with an empty `machine/` in it, for the holder of the build lock; gone with the scope unless it was renamed into place. */
+export const forBuild = (place: Place, id: string) => {
+  const folder = Path.join(place.temporary, `${id}.${randomUUID()}`)
+  return Effect.acquireRelease(
+    attempt(folder, () => {
+      makeFolders(place)
+      Fs.mkdirSync(machineOf(folder), { recursive: true, mode: 0o700 })
+      return folder
+    }),
+    removeTree
+  )
+}
+
+/** A folder that nobody else removes while the scope is open. `name` must never have been used before. */
+export const forRun = Effect.fnUntraced(function* (place: Place, name: string) {
+  const folder = Path.join(place.temporary, `${name}.run`)
+  const lock = buildLock(place, name)
+  yield* Lock.acquire(lock)
+  yield* Effect.addFinalizer(() =>
+    Effect.andThen(
+      removeTree(folder),
+      Effect.sync(() => Fs.rmSync(lock, { force: true }))
+    )
+  )
+  yield* attempt(folder, () => {
+    makeFolders(place)
+    Fs.mkdirSync(folder, { mode: 0o700 })
+  })
+  return folder
+})
+
+/**
+ * Takes an entry away. The machines that run on it keep what they have open; the name is free at once, and a kill in between leaves
+ * nothing that could be taken for an entry.
+ */
+export const remove = (place: Place, id: string): Effect.Effect<boolean> => {
+  const away = Path.join(place.temporary, `${going}${randomUUID()}`)
+  return Effect.try(() => {
+    makeFolders(place)
+    Fs.renameSync(Path.join(place.entries, id), away)
+  }).pipe(Effect.andThen(removeTree(away)), Effect.match({ onSuccess: () => true, onFailure: () => false }))
+}
+
+/** Takes an entry away unless a run uses or makes it; says whether it has. */
+export const removeUnused = (place: Place, id: string): Effect.Effect<boolean> =>
+  remove(place, id).pipe(
+    Lock.withLock(useLock(place, id), { deadline: 0 }),
+    Effect.orElseSucceed(() => false)
+  )
+
+/** Removes what killed runs left. `mine` is an entry whose build lock the caller holds. */
+export const sweep = (place: Place, mine?: string): Effect.Effect<void> =>
+  Effect.forEach(
+    temporaries(place),
+    (name) => {
+      const path = Path.join(place.temporary, name)
+      const owner = name.slice(0, name.lastIndexOf("."))
+      if (name.startsWith(going) || owner === mine) return removeTree(path)
+      return Effect.ignore(Lock.withLock(buildLock(place, owner), { deadline: 0 })(removeTree(path)))
+    },
+    { discard: true }
+  )

@@ -1,0 +1,419 @@
+import * as ChildProcess from "node:child_process"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { sparseDigest } from "../../src/driver/internal/sparseDigest.ts"
+import { build, collecting, keyOf, randomOf, run, save, spoil, temporaryFolder } from "./storeSupport.ts"
+
+const child = fileURLToPath(new URL("./fixtures/storeBuilder.ts", import.meta.url))
+
+/** Another process that builds an entry: waits in the middle of it for a line, or for ever. */
+const builder = (folder: string, image: string) =>
+  Effect.acquireRelease(
+    Effect.sync(() =>
+      ChildProcess.spawn(process.execPath, [child, folder, image], { stdio: ["pipe", "pipe", "inherit"] })
+    ),
+    (started) => Effect.sync(() => started.kill("SIGKILL"))
+  ).pipe(
+    Effect.map((started) => {
+      let said = ""
+      started.stdout.on("data", (data) => {
+        said += String(data)
+      })
+      return {
+        hears: (word: string) =>
+          Effect.callback<void>((resume) => {
+            const look = () => (said.includes(word) ? resume(Effect.void) : undefined)
+            started.stdout.on("data", look)
+            started.once("exit", look)
+            look()
+          }).pipe(Effect.timeout("20 seconds"), Effect.orDie),
+        finish: Effect.sync(() => void started.stdin.end("go\n")),
+        kill: Effect.callback<void>((resume) => {
+          started.once("exit", () => resume(Effect.void))
+          started.kill("SIGKILL")
+        }),
+        count: () => said.split("building").length - 1
+      }
+    })
+  )
+
+const entries = (folder: string) => Fs.readdirSync(Path.join(folder, "entries"))
+const temporaries = (folder: string) => Fs.readdirSync(Path.join(folder, "tmp"))
+const never = () => Effect.die("it is stored")
+
+describe("the digest of a sparse file", () => {
+  it.live("is that of the content, whether zeros are holes or not, and of the size", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const digest = (name: string, size: number, filled: boolean, at = 3_000_000) => {
+        const path = Path.join(folder, name)
+        const file = Fs.openSync(path, "w")
+        if (filled) Fs.writeSync(file, Buffer.alloc(size))
+        else Fs.ftruncateSync(file, size)
+        Fs.writeSync(file, "data", at)
+        Fs.closeSync(file)
+        return sparseDigest(path)
+      }
+      const size = 5_000_001
+      const one = yield* digest("a", size, true)
+      assert.strictEqual(yield* digest("b", size, false), one)
+      assert.notStrictEqual(yield* digest("c", size, false, 3_000_001), one)
+      assert.notStrictEqual(yield* digest("d", size + 1, false), one)
+    })
+  )
+})
+
+describe("the snapshot store", () => {
+  it.live("makes an entry once, and gives it to this run and the next", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const first = yield* run({ folder }, (store) =>
+        Effect.gen(function* () {
+          const made = yield* store.getOrBuild(keyOf("a"), build())
+          assert.deepStrictEqual(yield* store.getOrBuild(keyOf("a"), never), made)
+          return made
+        })
+      )
+      assert.deepStrictEqual(Fs.readdirSync(first.directory), ["memory", "state"])
+      const second = yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), never))
+      assert.deepStrictEqual(second, first)
+      assert.deepStrictEqual(temporaries(folder), [])
+    })
+  )
+
+  it.live("keeps entries of other images, shapes and hosts apart", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const keys = [keyOf("a"), keyOf("b"), keyOf("a", { accelerator: "kvm" })]
+      yield* run({ folder }, (store) => Effect.forEach(keys, (key) => store.getOrBuild(key, build(key.name))))
+      yield* run({ folder }, (store) => Effect.forEach(keys, (key) => store.getOrBuild(key, never)))
+      assert.lengthOf(entries(folder), 3)
+    })
+  )
+
+  it.live("makes it once when several machines of a run ask at the same time", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      let builds = 0
+      const waits: Array<string> = []
+      yield* run({ folder }, (store) =>
+        Effect.forEach(
+          [1, 2, 3, 4],
+          () =>
+            Effect.scoped(
+              Effect.gen(function* () {
+                const claim = yield* store.claim(keyOf("a"), (holder) => Effect.sync(() => void waits.push(holder)))
+                if (claim._tag === "Stored") return
+                builds++
+                yield* Effect.sleep("50 millis")
+                save(claim.folder)
+                yield* claim.publish
+                // Those who wait need not wait for the end of the builder.
+                yield* Effect.sleep("1 second")
+              })
+            ),
+          { concurrency: "unbounded" }
+        )
+      )
+      assert.strictEqual(builds, 1)
+      assert.deepStrictEqual(
+        waits,
+        Array.from({ length: 3 }, () => "another machine of this run")
+      )
+    })
+  )
+
+  it.live("lets the next one build when a build fails, and keeps nothing of it", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* run({ folder }, (store) =>
+        Effect.gen(function* () {
+          const failing = store.getOrBuild(keyOf("a"), (path) => {
+            save(path)
+            return Effect.fail("no")
+          })
+          assert.strictEqual(yield* Effect.flip(failing), "no")
+          assert.deepStrictEqual(entries(folder), [])
+          assert.deepStrictEqual(temporaries(folder), [])
+          const waiting = yield* Effect.forkChild(store.getOrBuild(keyOf("a"), () => Effect.never))
+          yield* Effect.sleep("200 millis")
+          const next = yield* Effect.forkChild(store.getOrBuild(keyOf("a"), build()))
+          yield* Fiber.interrupt(waiting)
+          yield* Fiber.join(next)
+        })
+      )
+      assert.deepStrictEqual(temporaries(folder), [])
+    })
+  )
+
+  it.live("waits for another process that builds it, says so, and takes what it made", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const other = yield* builder(folder, "a")
+      yield* other.hears("building")
+      const waits: Array<string> = []
+      const claiming = yield* Effect.forkChild(
+        run({ folder }, (store) =>
+          Effect.scoped(store.claim(keyOf("a"), (holder) => Effect.sync(() => void waits.push(holder))))
+        )
+      )
+      yield* Effect.sleep("600 millis")
+      assert.isUndefined(claiming.pollUnsafe())
+      yield* other.finish
+      assert.strictEqual((yield* Fiber.join(claiming))._tag, "Stored")
+      assert.lengthOf(waits, 1)
+      assert.match(waits[0]!, /^process \d+$/)
+    })
+  )
+
+  it.live("gives up waiting after a time, so that the machine can boot", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const other = yield* builder(folder, "a")
+      yield* other.hears("building")
+      const claim = run({ folder, patience: "300 millis" }, (store) => Effect.scoped(store.claim(keyOf("a"))))
+      assert.strictEqual((yield* Effect.flip(claim))._tag, "LockTimeout")
+    })
+  )
+
+  it.live("is whole when a builder is killed, and removes what that one left", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const other = yield* builder(folder, "a")
+      yield* other.hears("building")
+      assert.lengthOf(temporaries(folder), 1)
+      yield* other.kill
+      assert.deepStrictEqual(entries(folder), [])
+      yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), build()))
+      assert.deepStrictEqual(temporaries(folder), [])
+    })
+  )
+})
+
+describe("an entry of the snapshot store that is not as it should be", () => {
+  it.live("is dropped with one warning, and made anew", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const random = randomOf(7)
+      yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), build()))
+      for (let round = 0; round < 25; round++) {
+        const done = spoil(Path.join(folder, "entries", entries(folder)[0]!), random)
+        const { layer, lines } = collecting()
+        const claim = yield* run({ folder }, (store) =>
+          Effect.scoped(
+            Effect.gen(function* () {
+              const claim = yield* store.claim(keyOf("a"))
+              if (claim._tag === "Stored") return "Stored"
+              save(claim.folder)
+              yield* claim.publish
+              return "Vacant"
+            })
+          )
+        ).pipe(Effect.provide(layer))
+        assert.strictEqual(claim, "Vacant", done)
+        assert.lengthOf(lines, 1, done)
+        assert.match(
+          lines[0]!,
+          /the snapshot of machine of a is of no use \(.*\): it is dropped, and the machine boots/
+        )
+      }
+    })
+  )
+
+  it.live("lacks a file, or holds another's", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* run({ folder }, (store) =>
+        Effect.andThen(store.getOrBuild(keyOf("a"), build("a")), store.getOrBuild(keyOf("b"), build("b")))
+      )
+      const claimed = (image: string) => {
+        const { layer, lines } = collecting()
+        return run({ folder }, (store) => Effect.scoped(store.claim(keyOf(image)))).pipe(
+          Effect.provide(layer),
+          Effect.map(({ _tag }) => ({ _tag, lines }))
+        )
+      }
+      const id = (image: string) =>
+        entries(folder).find((name) =>
+          Fs.readFileSync(Path.join(folder, "entries", name, "manifest.json"), "utf8").includes(`machine of ${image}`)
+        )!
+      const [a, b] = [id("a"), id("b")].map((name) => Path.join(folder, "entries", name))
+      Fs.rmSync(a!, { recursive: true })
+      Fs.cpSync(b!, a!, { recursive: true })
+      const copied = yield* claimed("a")
+      assert.strictEqual(copied._tag, "Vacant")
+      assert.match(copied.lines.join(), /its image is b, not a/)
+      Fs.rmSync(Path.join(b!, "machine", "state"), { force: true })
+      const lacking = yield* claimed("b")
+      assert.strictEqual(lacking._tag, "Vacant")
+      assert.match(lacking.lines.join(), /state is missing/)
+    })
+  )
+
+  it.live("is read whole once in a run, and again in the next", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const one = yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), build()))
+      const path = Path.join(one.directory, "memory")
+      const { layer, lines } = collecting()
+      yield* run({ folder }, (store) =>
+        Effect.gen(function* () {
+          yield* store.getOrBuild(keyOf("a"), never)
+          Fs.chmodSync(path, 0o600)
+          const file = Fs.openSync(path, "r+")
+          Fs.writeSync(file, "other", 0)
+          Fs.closeSync(file)
+          yield* store.getOrBuild(keyOf("a"), never)
+        })
+      )
+      const next = yield* Effect.provide(
+        run({ folder }, (store) => Effect.scoped(store.claim(keyOf("a")))),
+        layer
+      )
+      assert.strictEqual(next._tag, "Vacant")
+      assert.lengthOf(lines, 1)
+    })
+  )
+
+  it.live("is of another hypervisor: dropped with one warning, unless it is for another accelerator", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const kvm = keyOf("a", { accelerator: "kvm" })
+      yield* run({ folder }, (store) =>
+        Effect.andThen(store.getOrBuild(keyOf("a"), build()), store.getOrBuild(kvm, build()))
+      )
+      const { layer, lines } = collecting()
+      const upgraded = keyOf("a", { hypervisor: "QEMU 2.0.0" })
+      yield* Effect.provide(
+        run({ folder }, (store) => store.getOrBuild(upgraded, build())),
+        layer
+      )
+      assert.lengthOf(lines, 1)
+      assert.match(lines[0]!, /its hypervisor is QEMU 1.2.3, not QEMU 2.0.0/)
+      assert.lengthOf(entries(folder), 2)
+      yield* run({ folder }, (store) => store.getOrBuild(kvm, never))
+    })
+  )
+
+  it.live("is dropped when whoever used it says so, but not what another run has made of it since", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const { layer, lines } = collecting()
+      yield* run({ folder }, (store) =>
+        Effect.gen(function* () {
+          const one = yield* store.getOrBuild(keyOf("a"), build())
+          yield* store.drop(one, "it does not load")
+          assert.deepStrictEqual(entries(folder), [])
+          yield* store.drop(one, "it does not load")
+          assert.lengthOf(lines, 1)
+          assert.match(lines[0]!, /it does not load/)
+          yield* store.getOrBuild(keyOf("a"), build())
+          yield* store.drop(one, "it does not load")
+          assert.lengthOf(entries(folder), 1)
+          assert.lengthOf(lines, 1)
+        })
+      ).pipe(Effect.provide(layer))
+    })
+  )
+})
+
+describe("the size of the snapshot store", () => {
+  const listed = (folder: string) =>
+    run({ folder }, (store) => Effect.map(store.list, (all) => all.map(({ name }) => name)))
+
+  it.live("is kept by removing the least recently used", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      for (const image of ["a", "b", "c", "a", "d"]) {
+        yield* run({ folder }, (store) => store.getOrBuild(keyOf(image), build(image)))
+        yield* Effect.sleep("20 millis")
+      }
+      assert.deepStrictEqual(
+        yield* listed(folder),
+        ["d", "a", "c", "b"].map((image) => `machine of ${image}`)
+      )
+      const one = (yield* run({ folder }, (store) => store.list))[0]!.bytes
+      assert.isAtLeast(one, 200_000)
+      assert.isBelow(one, 1_000_000)
+      const { removed } = yield* run({ folder }, (store) => store.prune({ maxBytes: 2 * one + 10 }))
+      assert.deepStrictEqual(
+        removed.map(({ name }) => name),
+        ["machine of b", "machine of c"]
+      )
+      yield* run({ folder, maxBytes: one + 10 }, (store) => store.getOrBuild(keyOf("e"), build("e")))
+      assert.deepStrictEqual(yield* listed(folder), ["machine of e"])
+    })
+  )
+
+  it.live("is not kept at the cost of what a run uses, this one or another", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* run({ folder, maxBytes: 0 }, (store) =>
+        Effect.gen(function* () {
+          yield* store.getOrBuild(keyOf("a"), build())
+          yield* store.getOrBuild(keyOf("b"), build())
+          assert.lengthOf((yield* store.prune()).removed, 0)
+          yield* run({ folder }, (other) =>
+            Effect.map(other.prune({ maxBytes: 0 }), ({ removed }) => assert.lengthOf(removed, 0))
+          )
+        })
+      )
+      const { bytes, removed } = yield* run({ folder }, (store) => store.prune({ maxBytes: 0 }))
+      assert.lengthOf(removed, 2)
+      assert.isAbove(bytes, 0)
+      assert.deepStrictEqual(entries(folder), [])
+    })
+  )
+
+  it.live("counts what was not used for long, and what is damaged, as of no use", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* run({ folder }, (store) =>
+        Effect.andThen(store.getOrBuild(keyOf("a"), build()), store.getOrBuild(keyOf("b"), build()))
+      )
+      const list = yield* run({ folder }, (store) => store.list)
+      const a = list.find(({ name }) => name.endsWith("a"))!
+      Fs.truncateSync(Path.join(folder, "entries", a.id, "manifest.json"), 10)
+      const { removed } = yield* run({ folder }, (store) => store.prune())
+      assert.deepStrictEqual(
+        removed.map(({ id, problem }) => [id, problem]),
+        [[a.id, "manifest.json was changed"]]
+      )
+      assert.lengthOf((yield* run({ folder }, (store) => store.prune({ olderThan: 0 }))).removed, 1)
+    })
+  )
+
+  it.live("does not count folders of a run, which are gone with it or with the next", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const path = yield* run({ folder }, (store) =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const path = yield* store.temporary
+            Fs.writeFileSync(Path.join(path, "memory"), "x")
+            yield* run({ folder }, (other) => other.prune())
+            assert.isTrue(Fs.existsSync(path))
+            return path
+          })
+        )
+      )
+      assert.isFalse(Fs.existsSync(path))
+      Fs.mkdirSync(path)
+      yield* run({ folder }, (store) => store.prune())
+      assert.isFalse(Fs.existsSync(path))
+    })
+  )
+
+  it.live("fails, rather than crashes, where nothing can be written", () =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(run({ folder: "/proc/vmtest" }, (store) => store.getOrBuild(keyOf("a"), build())))
+      assert.isTrue(Exit.isFailure(exit))
+      assert.isFalse(Exit.hasDies(exit))
+    })
+  )
+})
