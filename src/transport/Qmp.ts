@@ -18,6 +18,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Connection from "./Connection.ts"
+import { nonce } from "./internal/nonce.ts"
 import * as Wire from "./internal/qmpWire.ts"
 import { TransportError } from "./ShellError.ts"
 
@@ -92,17 +93,26 @@ export interface QmpOptions {
 const hmpMistake = /^(Error:|unknown command:|invalid parameter|device .* not found)|^\S+: .*\r?\n(Try "help|$)/i
 
 /** Opens the control channel: connects, reads the greeting and negotiates. */
-export const make = Effect.fnUntraced(function* (
-  options: QmpOptions
+export const make = (options: QmpOptions): Effect.Effect<QmpService, QmpFailure, Scope.Scope> =>
+  Connection.connect({
+    machine: options.machine,
+    socket: options.socket,
+    retry: options.retry,
+    timeout: options.connectTimeout
+  }).pipe(Effect.flatMap((connection) => fromConnection(connection, options)))
+
+/** The control channel over a connection of the caller's: reads the greeting and negotiates. See {@link make}. */
+export const fromConnection = Effect.fnUntraced(function* (
+  connection: Connection.Connection,
+  options: Pick<QmpOptions, "machine" | "connectTimeout" | "commandTimeout">
 ): Effect.fn.Return<QmpService, QmpFailure, Scope.Scope> {
-  const { machine, socket } = options
+  const { machine } = options
+  const { socket } = connection
   const connectTimeout = Duration.fromInputUnsafe(options.connectTimeout ?? "10 seconds")
   const commandTimeout = Duration.fromInputUnsafe(options.commandTimeout ?? "30 seconds")
-  const connection = yield* Connection.connect({ machine, socket, retry: options.retry, timeout: connectTimeout })
   const greeting = Deferred.makeUnsafe<Wire.Greeting>()
   const events = yield* PubSub.unbounded<QmpEvent | undefined>()
-  const waiting = new Map<number, Deferred.Deferred<Wire.Reply>>()
-  let next = 1
+  const waiting = new Map<string, Deferred.Deferred<Wire.Reply>>()
 
   const gone = Effect.flatMap(connection.closed, (reason) =>
     Effect.fail(new TransportError({ machine, socket, reason }))
@@ -142,8 +152,8 @@ export const make = Effect.fnUntraced(function* (
   )
 
   const ask = (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure> =>
-    Effect.suspend(() => {
-      const id = next++
+    // An id that nobody can guess: no damaged one, and none of a client before, is taken for it.
+    Effect.flatMap(nonce, (id) => {
       const answer = Deferred.makeUnsafe<Wire.Reply>()
       waiting.set(id, answer)
       return within(

@@ -58,9 +58,11 @@ export class ShellLost extends Schema.TaggedError<ShellLost>()("ShellLost", {
   }
 }
 
-/** The guest's bootstrap shell did not answer within the boot timeout. */
+/** The guest's bootstrap shell did not answer within the boot timeout, or is gone for good. */
 export class ShellNotReady extends Schema.TaggedError<ShellNotReady>()("ShellNotReady", {
   machine: Schema.String,
+  /** the command that was waiting for it, if one was */
+  command: Schema.optionalKey(Schema.String),
   reason: Schema.String,
   waited: Schema.Duration,
   /** the last lines of the guest's console */
@@ -69,6 +71,7 @@ export class ShellNotReady extends Schema.TaggedError<ShellNotReady>()("ShellNot
   override get message() {
     return (
       `${this.machine}: no shell after ${Duration.format(this.waited)}: ${this.reason}` +
+      (this.command === undefined ? "" : `, for: ${brief(this.command)}`) +
       section("console", this.console)
     )
   }
@@ -85,6 +88,7 @@ export class CommandRejected extends Schema.TaggedError<CommandRejected>()("Comm
     "InvalidEnvironment",
     "InvalidCommand",
     "OutputTooLarge",
+    "Busy",
     "Closed"
   ]),
   detail: Schema.String

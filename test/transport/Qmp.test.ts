@@ -16,7 +16,7 @@ const event = (name: string, data: unknown = {}) => ({
   event: name,
   data
 })
-type Command = { readonly execute: string; readonly id: number; readonly arguments?: Record<string, unknown> }
+type Command = { readonly execute: string; readonly id: string; readonly arguments?: Record<string, unknown> }
 type Say = (...messages: ReadonlyArray<unknown>) => void
 
 /** A QEMU that answers as it is told; `undefined` is no answer. */
@@ -198,8 +198,14 @@ describe("QMP", () => {
   )
 })
 
-const recorded = [greeting, { return: {}, id: 1 }, event("STOP"), { return: { running: true }, id: 2 }, event("RESUME")]
-  .concat([{ error: { class: "GenericError", desc: "grüße" }, id: 3 }] as never)
+const recorded = [
+  greeting,
+  { return: {}, id: "1" },
+  event("STOP"),
+  { return: { running: true }, id: "2" },
+  event("RESUME")
+]
+  .concat([{ error: { class: "GenericError", desc: "grüße" }, id: "3" }] as never)
   .map((message) => JSON.stringify(message) + "\r\n")
   .join("")
 const bytes = Buffer.from(recorded)

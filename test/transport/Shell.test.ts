@@ -6,7 +6,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Shell from "../../src/transport/Shell.ts"
-import { play, type Script } from "./guest.ts"
+import { mark, play, type Script } from "./guest.ts"
 
 const open = (script: Script, options: Partial<Shell.ShellOptions> = {}) =>
   Effect.gen(function* () {
@@ -22,7 +22,7 @@ const open = (script: Script, options: Partial<Shell.ShellOptions> = {}) =>
   })
 
 /** What a worker says on one output for a command that prints `text` and exits with 7. */
-const session = (nonce: string, text: string) => Buffer.from(`${text}\x1e${nonce} 7\n\x1e${nonce} R\n`)
+const session = (nonce: string, text: string) => Buffer.from(`${text}${mark(nonce, 7)}\x1e${nonce} R\n`)
 
 describe("a shell", () => {
   it.live("runs commands one after another and gives both outputs and the status apart", () =>
@@ -112,8 +112,8 @@ describe("a shell", () => {
     Effect.gen(function* () {
       const { shell } = yield* open({
         command: (worker, nonce) => {
-          worker.out.write(`\x1e${nonce} 1\n`)
-          worker.err.write(`\x1e${nonce} 2\n`)
+          worker.out.write(mark(nonce, 1))
+          worker.err.write(mark(nonce, 2))
         }
       })
       assert.strictEqual((yield* Effect.flip(shell.execute("a")))._tag, "ShellLost")

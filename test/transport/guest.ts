@@ -6,12 +6,15 @@ import type { VirtioPorts } from "../../src/transport/GuestChannel.ts"
 import { virtioPorts } from "../../src/transport/GuestChannel.ts"
 import { folder, lines, serve } from "./peer.ts"
 
+/** What a worker says on an output when its command ended. */
+export const mark = (nonce: string, status: number): string => `\x1e${nonce} ${status} ${255 - status}\n`
+
 /** One lane as its worker sees it. */
 export interface Worker {
   readonly out: Net.Socket
   readonly err: Net.Socket
   /** says the end of a command on both outputs */
-  readonly end: (nonce: string, status: number | string) => void
+  readonly end: (nonce: string, status: number) => void
   readonly ready: (nonce: string) => void
 }
 
@@ -38,7 +41,7 @@ export const play = Effect.fnUntraced(function* (script: Script, laneCount = 2) 
     return {
       out,
       err,
-      end: (nonce, status) => both(`\x1e${nonce} ${status}\n`),
+      end: (nonce, status) => both(mark(nonce, status)),
       ready: (nonce) => both(`\x1e${nonce} R\n`)
     }
   }
@@ -48,7 +51,7 @@ export const play = Effect.fnUntraced(function* (script: Script, laneCount = 2) 
     lines(socket, (line) => {
       if (script.typed?.(line, socket) === true) return
       const [, token] = /^echo _vt_([0-9a-f]{32})/.exec(line) ?? []
-      if (token !== undefined) socket.write(`_vt_${token} /run/vmtest sh pipefail\n`)
+      if (token !== undefined) socket.write(`_vt_${token} /run/vmtest sh pipefail = /run/vmtest sh pipefail\n`)
       const [, lane, nonce] = /^_vt_start (\d+) (\w+)/.exec(line) ?? []
       if (lane !== undefined && nonce !== undefined) workerOf(Number(lane)).ready(nonce)
     })

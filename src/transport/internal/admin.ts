@@ -96,14 +96,36 @@ export const make = (connection: Connection, onReady: () => void): Admin => {
   }
 }
 
+/** What the guest says of itself, twice, since all that follows depends on it. */
+const described = /^((?:\/run|\/dev\/shm|\/tmp)\/vmtest) (bash|sh)( pipefail)? = \1 \2(\3)$/
+
+/** How often the guest is asked again when what it said did not arrive whole. */
+const installTries = 3
+
 /**
  * Gives the guest its agent, and ends what an earlier one left running.
  *
  * Everything is typed before anything is answered, so it costs one round trip.
  */
 export const install = Effect.fnUntraced(function* (admin: Admin, session: string) {
-  const answer = yield* admin.ask(
-    `for _vt_x in /run /dev/shm /tmp; do _vt_d=$_vt_x/vmtest
+  let said = ""
+  for (let i = 0; i < installTries; i++) {
+    said = yield* admin.ask(setup(session), "60 seconds")
+    const [, folder, shell, pipefail] = described.exec(said) ?? []
+    if (folder === undefined) continue
+    return {
+      folder,
+      shell: shell === "bash" ? "bash" : "sh",
+      pipefail: shell === "bash" || pipefail !== undefined
+    } satisfies Guest
+  }
+  return yield* Effect.fail<NoAnswer>({
+    _tag: "NoAnswer",
+    reason: `the guest does not say where its agent is: ${JSON.stringify(said.slice(0, 200))}`
+  })
+})
+
+const setup = (session: string): string => `for _vt_x in /run /dev/shm /tmp; do _vt_d=$_vt_x/vmtest
 if [ -e $_vt_d/agent ]; then break; fi
 if mkdir $_vt_d 2>/dev/null && chmod 711 $_vt_d; then break; fi; done
 printf %s ${quote(agent)} >$_vt_d/agent
@@ -115,16 +137,8 @@ for _vt_y in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do if [ -e $_vt
 [ -e /dev/stderr ] || ln -s /proc/self/fd/2 /dev/stderr
 _vt_ports
 _vt_answer="$_vt_d $_vt_shell pipefail"
-(set -o pipefail) 2>/dev/null || _vt_answer="$_vt_d $_vt_shell"`,
-    "60 seconds"
-  )
-  const [folder, shell, pipefail] = answer.split(" ")
-  return {
-    folder: folder ?? "/run/vmtest",
-    shell: shell === "bash" ? "bash" : "sh",
-    pipefail: shell === "bash" || pipefail !== undefined
-  } satisfies Guest
-})
+(set -o pipefail) 2>/dev/null || _vt_answer="$_vt_d $_vt_shell"
+_vt_answer="$_vt_answer = $_vt_answer"`
 
 /** Whether the guest still is the one that was given this session, or has rebooted since. */
 export const sameSession = (admin: Admin, session: string, guest: Guest) =>

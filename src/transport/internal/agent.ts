@@ -12,8 +12,8 @@
  *
  * Said on both outputs (RS is byte 0x1e):
  *
- *     RS nonce SP status LF     the command ended
- *     RS nonce SP R LF          the lane is ready for a command
+ *     RS nonce SP status SP check LF     the command ended; status and check make 255, so that no damaged byte passes
+ *     RS nonce SP R LF                   the lane is ready for a command
  *
  * Read from fd 3: `nonce mode lines bytes LF`, then the lines of the command, then the bytes of its spooled file.
  *
@@ -71,11 +71,11 @@ _vt_end() {
   [ -z "$2" ] || _vt_last
   if [ "$2" = "$_vt_b" ] && [ $_vt_b != 0 ]; then
     _vt_clean=1
-    printf '\036%s %s\n\036%s R\n' $_vt_n $1 $_vt_n >&4
-    printf '\036%s %s\n\036%s R\n' $_vt_n $1 $_vt_n >&5
+    printf '\036%s %s %s\n\036%s R\n' $_vt_n $1 $((255 - $1)) $_vt_n >&4
+    printf '\036%s %s %s\n\036%s R\n' $_vt_n $1 $((255 - $1)) $_vt_n >&5
   else
-    printf '\036%s %s\n' $_vt_n $1 >&4
-    printf '\036%s %s\n' $_vt_n $1 >&5
+    printf '\036%s %s %s\n' $_vt_n $1 $((255 - $1)) >&4
+    printf '\036%s %s %s\n' $_vt_n $1 $((255 - $1)) >&5
   fi
 }
 

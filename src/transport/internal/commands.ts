@@ -3,13 +3,13 @@
  */
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { BytesResult, CommandEvent, ExecuteOptions, GuestProcess, ShellService, Signal } from "../Shell.ts"
-import { CommandRejected, CommandTimeout, type ShellError, ShellLost } from "../ShellError.ts"
+import { CommandRejected, CommandTimeout, type ShellError, ShellLost, ShellNotReady } from "../ShellError.ts"
 import { Flow } from "./flow.ts"
 import type { Job, LaneEnd } from "./lane.ts"
 import { nonce } from "./nonce.ts"
@@ -99,6 +99,19 @@ export const make = Effect.fnUntraced(function* (options: {
     return undefined
   }
 
+  const begin = (
+    request: Request.Request,
+    makeJob: (lane: LaneEnd) => Job,
+    input: Stream.Stream<Uint8Array> | undefined
+  ): Effect.Effect<Run.Running, ShellError> =>
+    Effect.mapError(Run.start(pool, request, makeJob, input), (error) => {
+      const { command, patience } = request
+      if (closed) return new CommandRejected({ machine, command, reason: "Closed", detail: "the shell was closed" })
+      if (error._tag === "ShellNotReady") return new ShellNotReady({ ...error, command })
+      const detail = `all ${error.most} lanes were busy for ${Duration.format(patience)}`
+      return new CommandRejected({ machine, command, reason: "Busy", detail })
+    })
+
   const source = (request: Request.Request): Stream.Stream<Uint8Array> | undefined => {
     const { input } = request
     if (input.mode !== "s" || input.bytes === undefined) return undefined
@@ -120,8 +133,8 @@ export const make = Effect.fnUntraced(function* (options: {
       const error = new CommandRejected({ machine, command, reason: "OutputTooLarge", detail })
       Deferred.doneUnsafe(tooMuch, Effect.fail(error))
     }
-    const running = Run.start(
-      pool,
+    const running = begin(
+      request,
       () => job(request, token, said, { stdout: take("stdout"), stderr: take("stderr"), ended: () => {} }),
       source(request)
     )
@@ -155,8 +168,8 @@ export const make = Effect.fnUntraced(function* (options: {
     const open = request.input.mode === "s" && request.input.bytes === undefined
     const input = open ? yield* Queue.bounded<Uint8Array, Cause.Done>(4) : undefined
     const running = yield* Effect.acquireRelease(
-      Run.start(
-        pool,
+      begin(
+        request,
         (lane) => {
           const sink = connect(lane)
           return job(request, token, said, {

@@ -33,6 +33,12 @@ export interface Job {
  */
 export type LaneState = "starting" | "idle" | "busy" | "settling" | "broken"
 
+const fail = (job: Job, reason: string): void => {
+  const error = Effect.flatMap(job.lost(reason), Effect.fail)
+  Deferred.doneUnsafe(job.exit, error)
+  Deferred.doneUnsafe(job.done, error)
+}
+
 /** One lane. */
 export class LaneEnd {
   readonly number: number
@@ -84,21 +90,24 @@ export class LaneEnd {
   }
 
   private mark(stream: "stdout" | "stderr", text: string): void {
+    const job = this.job
     if (text === "R") {
+      // A worker says first how its command ended; then that did not arrive whole.
+      if (job !== undefined && this.said[stream] === "") this.lose("the exit code did not arrive")
       this.ready[stream] = true
       this.settle()
       return
     }
-    const job = this.job
     if (job === undefined || this.said[stream] !== "") return
     this.said[stream] = text
     job.ended(stream)
-    Deferred.doneUnsafe(job.exit, Effect.succeed(Number(text)))
+    const exitCode = Number.parseInt(text, 10)
+    Deferred.doneUnsafe(job.exit, Effect.succeed(exitCode))
     if (this.said.stdout === "" || this.said.stderr === "") return
     this.state = "settling"
     this.rounds = 0
     this.job = undefined
-    if (this.said.stdout === this.said.stderr) Deferred.doneUnsafe(job.done, Effect.succeed(Number(text)))
+    if (this.said.stdout === this.said.stderr) Deferred.doneUnsafe(job.done, Effect.succeed(exitCode))
     else this.lose("the worker gave two exit codes", job)
   }
 
@@ -115,11 +124,7 @@ export class LaneEnd {
     if (this.state === "broken") return
     this.state = "broken"
     this.job = undefined
-    if (job !== undefined) {
-      const error = Effect.flatMap(job.lost(reason), Effect.fail)
-      Deferred.doneUnsafe(job.exit, error)
-      Deferred.doneUnsafe(job.done, error)
-    }
+    if (job !== undefined) fail(job, reason)
     // A reader that was slowed down must see the end.
     this.ends.output.resume()
     this.ends.errors.resume()
@@ -129,6 +134,7 @@ export class LaneEnd {
   /** Sends a command. Interrupted in the middle, it leaves a lane that cannot be used. */
   send(job: Job): Effect.Effect<void, TransportError> {
     return Effect.suspend(() => {
+      if (this.state === "broken") return Effect.sync(() => fail(job, "the lane was lost"))
       this.job = job
       this.state = "busy"
       this.expect(job.nonce)

@@ -32,6 +32,10 @@ export interface Pool {
   readonly guest: () => Guest
   /** Takes an idle lane, or waits for one. */
   readonly acquire: Effect.Effect<LaneEnd, ShellNotReady>
+  /** how many lanes there can be */
+  readonly most: number
+  /** Whether the guest's shell is awaited, lanes are starting, or all there can be are in use. */
+  readonly state: () => "awaited" | "starting" | "full"
   /** Sends a signal to the process group of the command with this nonce. */
   readonly signal: (lane: LaneEnd, nonce: string, signal: string) => Effect.Effect<void>
   /** Everything under way is lost; the bootstrap shell is asked again. */
@@ -44,10 +48,10 @@ const round = "250 millis"
 /** Rounds that a lane may take to settle: more when nobody waits for one, since a busy guest may just be slow. */
 const patience = { waitedFor: 2, idle: 8 }
 
-/** How long a lane may take to start. */
 /** A guest whose bootstrap socket could not be opened for this long is gone; `Connection.connect` gives up then. */
 const goneAfter = Duration.seconds(10)
 
+/** How long a lane may take to start. */
 const laneTimeout = "60 seconds"
 
 /** How long the bootstrap shell may take to do as it is told. */
@@ -97,6 +101,14 @@ export const make = Effect.fnUntraced(function* (
     for (const lane of lanes) lane.lose(reason)
     lanes.clear()
   }
+
+  let closed = false
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      closed = true
+      return Effect.flatMap(notReady("the shell was closed", Duration.zero), failWaiters)
+    })
+  )
 
   /** A lane did not start. Where there is no other, nobody waits for one any longer: better an error than no end. */
   const hopeless = (reason: string) =>
@@ -318,7 +330,8 @@ export const make = Effect.fnUntraced(function* (
     // One more lane starts as soon as none is left, so that the next command need not wait for its start.
     const more = idle.length === 0 ? grow : Effect.void
     if (lane !== undefined) return Effect.as(more, lane)
-    if (gone !== undefined) return Effect.flatMap(notReady(gone, Duration.zero), Effect.fail)
+    const never = closed ? "the shell was closed" : gone
+    if (never !== undefined) return Effect.flatMap(notReady(never, Duration.zero), Effect.fail)
     const waiter = Deferred.makeUnsafe<LaneEnd, ShellNotReady>()
     waiters.add(waiter)
     return more.pipe(
@@ -336,6 +349,12 @@ export const make = Effect.fnUntraced(function* (
   return {
     guest: () => guest,
     acquire,
+    most: transport.lanes,
+    state: () => {
+      if (session === undefined) return "awaited"
+      const full = session.started >= transport.lanes && lanes.size >= transport.lanes
+      return full && [...lanes].every(({ state }) => state !== "starting") ? "full" : "starting"
+    },
     signal: (lane, token, signal) =>
       session === undefined
         ? Effect.void

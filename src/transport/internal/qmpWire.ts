@@ -13,8 +13,8 @@ export interface Greeting {
 
 /** The answer to one command. */
 export type Reply =
-  | { readonly _tag: "Return"; readonly id: number; readonly value: unknown }
-  | { readonly _tag: "Error"; readonly id: number; readonly class: string; readonly desc: string }
+  | { readonly _tag: "Return"; readonly id: string; readonly value: unknown }
+  | { readonly _tag: "Error"; readonly id: string; readonly class: string; readonly desc: string }
 
 /** Something that happened. */
 export interface Event {
@@ -43,8 +43,8 @@ const Line = Schema.fromJsonString(
       data: Schema.optionalKey(Schema.Unknown),
       timestamp: Schema.Struct({ seconds: Schema.Number, microseconds: Schema.Number })
     }),
-    Schema.Struct({ error: Schema.Struct({ class: Schema.String, desc: Schema.String }), id: Schema.Int }),
-    Schema.Struct({ return: Schema.Unknown, id: Schema.Int })
+    Schema.Struct({ error: Schema.Struct({ class: Schema.String, desc: Schema.String }), id: Schema.String }),
+    Schema.Struct({ return: Schema.Unknown, id: Schema.String })
   ])
 )
 

@@ -28,6 +28,8 @@ export type Input =
 export interface Request {
   readonly command: string
   readonly timeout: Duration.Duration
+  /** how long it may wait for a lane */
+  readonly patience: Duration.Duration
   /** the text of the command, for the lane with this number */
   readonly text: (lane: number) => string
   /** what goes to a file in the guest first, because typing it would be slow */
@@ -74,6 +76,7 @@ export const make = Effect.fnUntraced(function* (options: {
   if (Option.isNone(timeout) || !Duration.isGreaterThan(timeout.value, Duration.zero)) {
     return yield* reject("InvalidTimeout", `a timeout of ${String(execute.timeout)} makes no sense`)
   }
+  const patience = options.open ? Duration.min(timeout.value, defaultTimeout) : timeout.value
   const body = dedent(command)
   if (body === "") return yield* reject("InvalidCommand", "the command is empty")
   if (body.includes("\0")) return yield* reject("InvalidCommand", "a command cannot hold a NUL; give it as stdin")
@@ -101,6 +104,7 @@ export const make = Effect.fnUntraced(function* (options: {
     return {
       command,
       timeout: timeout.value,
+      patience,
       text: (lane) => head + run(lane),
       spool,
       input: input(execute.stdin, options.open),
@@ -120,6 +124,7 @@ export const make = Effect.fnUntraced(function* (options: {
   return {
     command,
     timeout: timeout.value,
+    patience,
     text: (lane) => {
       const script = quote(`${set}\n${head}${run(lane)}`)
       return change === "setpriv"

@@ -1,6 +1,7 @@
 /**
  * One command from its text to its end: a lane, the sending, the input, the deadline, and the clean-up.
  */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -9,6 +10,7 @@ import * as Stream from "effect/Stream"
 import type { ShellError, ShellNotReady } from "../ShellError.ts"
 import type { Job, LaneEnd } from "./lane.ts"
 import type { Pool } from "./pool.ts"
+import { defaultTimeout, type Request } from "./request.ts"
 
 /** Input goes in frames of at most this many blocks of 64 KiB; a frame that began is sent to its end. */
 const block = 65536
@@ -33,6 +35,17 @@ const feed = (lane: LaneEnd, job: Job, source: Stream.Stream<Uint8Array>): Effec
     feedBytes(lane, job, chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))
   ).pipe(
     Effect.raceFirst(Effect.ignore(Deferred.await(job.exit))),
+    // A source that dies must not look like the end of the input: the command dies of it.
+    Effect.tapCause((cause) =>
+      Effect.sync(() => {
+        if (Cause.hasDies(cause)) {
+          const died = Effect.die(Cause.squash(cause))
+          Deferred.doneUnsafe(job.exit, died)
+          Deferred.doneUnsafe(job.done, died)
+        }
+        lane.lose("its input could not be sent to its end")
+      })
+    ),
     Effect.ensuring(Effect.ignore(lane.ends.input.write("0 0\n"))),
     Effect.ignoreCause,
     Effect.ensuring(
@@ -71,21 +84,49 @@ export interface Running {
   readonly finish: Effect.Effect<void>
 }
 
+/** No lane became free in time. */
+export interface NoLane {
+  readonly _tag: "NoLane"
+  readonly most: number
+}
+
+/** Seconds that a lane which starts is waited for beyond the patience of a command: what it takes to try twice. */
+const startingLanes = 120
+
+/** Takes a lane. Only lanes in use run out of patience: one that starts soon, or a guest that boots, is worth the wait. */
+const acquire = (pool: Pool, patience: Duration.Duration): Effect.Effect<LaneEnd, ShellNotReady | NoLane> => {
+  const late = Effect.gen(function* () {
+    yield* Effect.sleep(patience)
+    for (let second = 0; ; second++) {
+      const state = pool.state()
+      if (state === "full" || (state === "starting" && second >= startingLanes)) break
+      yield* Effect.sleep("1 second")
+    }
+    return yield* Effect.fail<NoLane>({ _tag: "NoLane", most: pool.most })
+  })
+  return Duration.isFinite(patience) ? Effect.raceFirst(pool.acquire, late) : pool.acquire
+}
+
 /** Takes a lane, sends a command and starts its input. The caller must run `finish` in the end. */
 export const start = (
   pool: Pool,
+  request: Request,
   makeJob: (lane: LaneEnd) => Job,
   source: Stream.Stream<Uint8Array> | undefined
-): Effect.Effect<Running, ShellNotReady> =>
+): Effect.Effect<Running, ShellNotReady | NoLane> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
-      let lane = yield* restore(pool.acquire)
-      while (lane.state === "broken") lane = yield* restore(pool.acquire)
+      let lane = yield* restore(acquire(pool, request.patience))
+      while (lane.state === "broken") lane = yield* restore(acquire(pool, request.patience))
       const job = makeJob(lane)
       lane.feeding = source !== undefined
-      yield* restore(lane.send(job)).pipe(
-        Effect.catch((error) => Effect.sync(() => lane.lose(`the guest's connection closed: ${error.reason}`)))
-      )
+      const limit = Duration.min(request.timeout, defaultTimeout)
+      yield* restore(
+        Effect.raceFirst(
+          lane.send(job),
+          Effect.map(Effect.sleep(limit), () => lane.lose(`the guest did not take it within ${Duration.format(limit)}`))
+        )
+      ).pipe(Effect.catch((error) => Effect.sync(() => lane.lose(`the guest's connection closed: ${error.reason}`))))
       if (source !== undefined) {
         // Not a child: what is on its way must arrive to its end even when the caller has gone.
         yield* Effect.forkDetach(feed(lane, job, source), { startImmediately: true })
@@ -104,11 +145,11 @@ export const start = (
   )
 
 /** Runs a command to its end or its timeout. */
-export const complete = (
-  running: Effect.Effect<Running, ShellNotReady>,
+export const complete = <E>(
+  running: Effect.Effect<Running, E>,
   timeout: Duration.Duration,
   timedOut: Effect.Effect<ShellError>
-): Effect.Effect<number, ShellError> =>
+): Effect.Effect<number, ShellError | E> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       const { finish, job } = yield* restore(running)

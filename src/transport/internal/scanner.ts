@@ -2,14 +2,20 @@
  * Finds the marks of a lane in a stream of bytes, wherever reads cut it.
  *
  * A mark is `RS nonce SP text LF` with a nonce of 128 random bits that only this end and the worker know, so nothing that
- * a command prints is taken for one. Bytes are handed on at once, except those that may be the beginning of a mark.
+ * a command prints is taken for one. Its text is `R`, or an exit code and 255 minus that, so that no damaged one is taken for
+ * another. Bytes are handed on at once, except those that may be the beginning of a mark.
  */
 
-/** A `text` of a mark is an exit code or `R`: at most three bytes. */
-const longest = 3
+/** The longest text: `255 0`, `100 155`. */
+const longest = 7
 const RS = 0x1e
 const LF = 0x0a
 const nothing = Buffer.alloc(0)
+
+const isText = (text: string): boolean => {
+  const [, status, check] = /^(\d{1,3}) (\d{1,3})$/.exec(text) ?? []
+  return text === "R" || (status !== undefined && Number(status) + Number(check) === 255)
+}
 
 /** What a scanner finds, in order. */
 export interface Findings {
@@ -49,7 +55,7 @@ export class Scanner {
         return
       }
       const text = complete ? data.toString("latin1", start, end) : ""
-      if (!/^(R|\d{1,3})$/.test(text)) {
+      if (!isText(text)) {
         search = at + 1
         continue
       }
