@@ -15,6 +15,8 @@ import * as HostProcess from "../host/HostProcess.ts"
 import { CommandFailed } from "./Command.ts"
 import { path } from "./File.ts"
 import { type CommandError, type Guest, guard, quote } from "./internal/Guest.ts"
+import * as HostFiles from "./internal/hostFiles.ts"
+import { InvalidArgument } from "./MachineError.ts"
 
 /** A file of the host that is missing, cannot be read or written, or lies outside the output folder. */
 export class HostFileError extends Schema.TaggedError<HostFileError>()("HostFileError", {
@@ -27,7 +29,8 @@ export class HostFileError extends Schema.TaggedError<HostFileError>()("HostFile
   }
 }
 
-type CopyError = CommandError | CommandFailed | HostFileError
+/** What copying can fail with. */
+export type CopyError = CommandError | CommandFailed | HostFileError
 
 /** Copying, for a machine. */
 export interface CopyMethods {
@@ -35,14 +38,15 @@ export interface CopyMethods {
    * Copies a file or a tree of the host into the guest.
    *
    * `target` is the path of the copy itself; a tree is merged into a folder that is already there, and a file put into it. Folders above it
-   * are made; everything belongs to root.
+   * are made; everything belongs to root. Symbolic links in a tree stay links; `source` itself may be one, and is followed.
    */
-  readonly copyFromHost: (source: string, target: string) => Effect.Effect<void, CopyError>
+  readonly copyFromHost: (source: string, target: string) => Effect.Effect<void, CopyError | InvalidArgument>
   /**
    * Copies a file or a tree of the guest to the host, into the output folder and there into `folder`, under its own name.
    *
-   * Gives the path of the copy. A `folder` that leads out of the output folder is refused, and nothing is written; a copy with the same name
-   * that is already there is replaced.
+   * Gives the path of the copy. Symbolic links in a tree stay links; `source` itself may be one, and is followed. A `folder` that leads out
+   * of the output folder is refused, and nothing is written; a copy with the same name that is already there is replaced. Modes are kept but
+   * for set-user-ID and set-group-ID, and a tree with device nodes is refused: neither is a guest's to make on the host.
    */
   readonly copyFromMachine: (source: string, folder?: string) => Effect.Effect<string, CopyError>
 }
@@ -58,6 +62,30 @@ const reasonOf = (error: PlatformError.PlatformError): string => {
   }
 }
 
+/** What tar says of a tree that is in use, and then ends with 1 although all of it was copied. */
+const harmless = /changed as we read it|removed before we read it|socket ignored|^\s*$/
+
+const inUse = (exitCode: number | undefined, complaints: string) =>
+  exitCode === 1 && complaints.split("\n").every((line) => harmless.test(line))
+
+/** A lone file arrives beside its target and is moved there, so that nobody sees half of it. */
+const receiveFile = (name: { readonly sent: string; readonly wanted: string }, target: string) => `t=${path(target)}
+[ ! -d "$t" ] || t="\${t%/}/"${quote(name.wanted)}
+case "$t" in */*) d=\${t%/*}/ ;; *) d=./ ;; esac
+mkdir -p -- "$d"
+tmp="$d.vmtest-copy-$$"
+mkdir -- "$tmp"
+if tar -xpf - -C "$tmp" && mv -f -- "$tmp"/${quote(name.sent)} "$t"; then rmdir -- "$tmp"; else rm -rf -- "$tmp"; exit 1; fi`
+
+const receiveTree = (target: string) => `mkdir -p -- ${path(target)}\ntar -xpf - -C ${path(target)}`
+
+/** A tree is sent under the name that it really has; the host knows which one it asked for. */
+const send = (source: string) => `p=${path(source)}
+[ -e "$p" ] || { echo "$p: No such file or directory" >&2; exit 1; }
+r=$(readlink -f -- "$p")
+[ "$r" != / ] || { echo "$p is the whole file system" >&2; exit 1; }
+exec tar -C "\${r%/*}/" -cf - "./\${r##*/}"`
+
 /** The copy methods of a guest. */
 export const make = (guest: Guest): CopyMethods => {
   const { fs } = guest
@@ -66,41 +94,46 @@ export const make = (guest: Guest): CopyMethods => {
     (name: string) =>
     <A, R>(effect: Effect.Effect<A, PlatformError.PlatformError, R>) =>
       Effect.mapError(effect, (error) => hostError(name, reasonOf(error)))
+  const inOutput =
+    (name: string) =>
+    <A, R>(effect: Effect.Effect<A, HostFiles.Reason, R>) =>
+      Effect.mapError(effect, (reason) => hostError(name, reason))
 
-  const packed = Effect.fnUntraced(function* (source: string, args: ReadonlyArray<string>) {
-    const tar = yield* HostProcess.spawn({
-      command: "tar",
-      args: ["--create", "--file=-", "--owner=0", "--group=0", "--numeric-owner", ...args],
-      stdout: "pipe",
-      stderr: "pipe"
-    }).pipe(Effect.mapError((error) => hostError(source, error.message)))
+  /** A `tar` of the host, and what it complains of. */
+  const tarOn = Effect.fnUntraced(function* (name: string, options: Omit<HostProcess.SpawnOptions, "command">) {
+    const tar = yield* HostProcess.spawn({ ...options, command: "tar", stderr: "pipe" }).pipe(
+      Effect.mapError((error) => hostError(name, error.message))
+    )
     const complaints = yield* Stream.mkString(Stream.decodeText(tar.stderr)).pipe(
       Effect.orElseSucceed(() => ""),
       Effect.forkScoped
     )
-    return { tar, complaints }
+    return { tar, complaints: Effect.map(Fiber.join(complaints), (text) => text.trim()) }
   })
 
-  const copyFromHost = (source: string, target: string): Effect.Effect<void, CopyError> =>
+  const copyFromHost = (source: string, target: string): Effect.Effect<void, CopyError | InvalidArgument> =>
     Effect.scoped(
       Effect.gen(function* () {
-        const info = yield* onHost(source)(fs.stat(source))
-        yield* onHost(source)(fs.access(source, { readable: true }))
-        const folder = info.type === "Directory"
-        const { tar, complaints } = yield* packed(
-          source,
-          folder ? ["--directory", source, "."] : ["--directory", Path.dirname(source), `./${Path.basename(source)}`]
-        )
-        // A lone file arrives beside its target and is moved there, so that nobody sees half of it.
+        if (target === "") {
+          const reason = "is no path: say where the copy is to be"
+          return yield* new InvalidArgument({ machine: guest.name, argument: "target", value: target, reason })
+        }
+        const real = yield* onHost(source)(fs.realPath(source))
+        const { type } = yield* onHost(source)(fs.stat(real))
+        yield* onHost(source)(fs.access(real, { readable: true }))
+        const folder = type === "Directory"
+        if (!folder && type !== "File") return yield* hostError(source, "is neither a file nor a folder")
+        const name = Path.basename(real)
+        const { complaints, tar } = yield* tarOn(source, {
+          args: [
+            ...["--create", "--file=-", "--owner=0", "--group=0", "--numeric-owner"],
+            ...(folder ? ["--directory", real, "."] : ["--directory", Path.dirname(real), `./${name}`])
+          ],
+          stdout: "pipe"
+        })
         const command = folder
-          ? `mkdir -p -- ${path(target)}\ntar -xpf - -C ${path(target)}`
-          : `t=${path(target)}
-[ ! -d "$t" ] || t="\${t%/}/"${quote(Path.basename(source))}
-case "$t" in */*) d=\${t%/*}/ ;; *) d=./ ;; esac
-mkdir -p -- "$d"
-tmp="$d.vmtest-copy-$$"
-mkdir -- "$tmp"
-if tar -xpf - -C "$tmp" && mv -f -- "$tmp"/${quote(Path.basename(source))} "$t"; then rmdir -- "$tmp"; else rm -rf -- "$tmp"; exit 1; fi`
+          ? receiveTree(target)
+          : receiveFile({ sent: name, wanted: Path.basename(source) }, target)
         const shell = yield* guest.shell
         const result = yield* guard(
           guest,
@@ -110,38 +143,29 @@ if tar -xpf - -C "$tmp" && mv -f -- "$tmp"/${quote(Path.basename(source))} "$t";
         if (result.exitCode !== 0) {
           return yield* new CommandFailed({ machine: guest.name, command, wanted: "success", ...result })
         }
-        const status = yield* tar.exited
-        if (status.exitCode !== 0) {
-          return yield* hostError(source, `cannot be read: ${(yield* Fiber.join(complaints)).trim()}`)
-        }
+        const { exitCode } = yield* tar.exited
+        const said = yield* complaints
+        if (exitCode !== 0 && !inUse(exitCode, said)) return yield* hostError(source, `cannot be read: ${said}`)
       })
     )
 
   const copyFromMachine = (source: string, folder = ""): Effect.Effect<string, CopyError> =>
     Effect.scoped(
       Effect.gen(function* () {
-        const clean = source.replace(/\/+$/, "")
-        const name = Path.posix.basename(clean)
+        const name = Path.posix.basename(source)
         const output = Path.resolve(guest.output)
         const target = Path.resolve(output, folder, name)
-        if (name === "" || name === ".." || name === "." || !target.startsWith(output + Path.sep)) {
-          return yield* hostError(target, `is outside the output folder ${output}; nothing was copied`)
+        if (name === "" || name === ".." || name === ".") {
+          return yield* hostError(target, `has no name of its own in ${source}; nothing was copied`)
         }
-        yield* onHost(target)(fs.makeDirectory(Path.dirname(target), { recursive: true }))
-        // Unpacked aside and renamed: a copy that fails half-way leaves nothing, and a hostile archive stays inside.
-        const aside = yield* onHost(target)(
-          fs.makeTempDirectoryScoped({ directory: Path.dirname(target), prefix: ".copy-" })
-        )
-        const tar = yield* HostProcess.spawn({
-          command: "tar",
+        const parent = yield* inOutput(target)(HostFiles.makeParent(output, target))
+        // Unpacked aside and moved: a copy that fails half-way leaves nothing, and a hostile archive stays inside.
+        const aside = yield* inOutput(target)(HostFiles.aside(parent))
+        const { complaints, tar } = yield* tarOn(target, {
           args: ["--extract", "--file=-", "--preserve-permissions", "--no-same-owner", "--directory", aside],
-          stdin: "pipe",
-          stderr: "pipe"
-        }).pipe(Effect.mapError((error) => hostError(target, error.message)))
-        const complaints = yield* Effect.forkScoped(
-          Effect.orElseSucceed(Stream.mkString(Stream.decodeText(tar.stderr)), () => "")
-        )
-        const command = `tar -C ${path(Path.posix.dirname(clean) || "/")} -cf - ./${quote(name)}`
+          stdin: "pipe"
+        })
+        const command = send(source)
         const text = new TextDecoder()
         let stderr = ""
         let exitCode = 0
@@ -163,22 +187,13 @@ if tar -xpf - -C "$tmp" && mv -f -- "$tmp"/${quote(Path.basename(source))} "$t";
           })
         )
         yield* tar.endInput
-        if (exitCode !== 0) {
-          return yield* new CommandFailed({
-            machine: guest.name,
-            command,
-            wanted: "success",
-            exitCode,
-            stdout: "",
-            stderr
-          })
+        if (exitCode !== 0 && !inUse(exitCode, stderr)) {
+          const ended = { wanted: "success", exitCode, stdout: "", stderr } as const
+          return yield* new CommandFailed({ machine: guest.name, command: `tar -cf - ${quote(source)}`, ...ended })
         }
         const status = yield* tar.exited
-        if (status.exitCode !== 0) {
-          return yield* hostError(target, `cannot be written: ${(yield* Fiber.join(complaints)).trim()}`)
-        }
-        yield* onHost(target)(fs.remove(target, { recursive: true, force: true }))
-        yield* onHost(target)(fs.rename(Path.join(aside, name), target))
+        if (status.exitCode !== 0) return yield* hostError(target, `cannot be written: ${yield* complaints}`)
+        yield* inOutput(target)(HostFiles.take(aside, Path.join(parent, name)))
         return target
       })
     )

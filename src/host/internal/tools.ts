@@ -1,6 +1,7 @@
 /** Where programs are, and which Debian package brings the ones vmtest uses. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as Result from "effect/Result"
 
 const packages: Readonly<Record<string, string>> = {
   "qemu-system-x86_64": "qemu-system-x86",
@@ -28,9 +29,10 @@ const packages: Readonly<Record<string, string>> = {
 /** The package a program comes in; a program not in the table is taken to be named as its package. */
 export const packageOf = (tool: string): string => packages[Path.basename(tool)] ?? Path.basename(tool)
 
+/** A folder of the PATH that this user may not enter has no programs for them. */
 const runnable = (path: string): boolean => {
-  const stat = Fs.statSync(path, { throwIfNoEntry: false })
-  return stat?.isFile() === true && (stat.mode & 0o111) !== 0
+  const stat = Result.try(() => Fs.statSync(path))
+  return Result.isSuccess(stat) && stat.success.isFile() && (stat.success.mode & 0o111) !== 0
 }
 
 /** System tools such as mkfs live in the sbin folders, which an ordinary user's PATH leaves out. */

@@ -1,0 +1,107 @@
+/** What copies out of a guest may do on the host: nothing outside the output folder, whatever the guest made of it. */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+
+/** Why something of the host could not be used; completes "the host's <path> …". */
+export type Reason = string
+
+const reasonOf = (error: unknown): Reason => {
+  const code = error instanceof Error && "code" in error ? error.code : undefined
+  if (code === "ENOENT") return "does not exist"
+  if (code === "EACCES" || code === "EPERM") return "cannot be accessed: permission denied"
+  return `cannot be used: ${error instanceof Error ? error.message : String(error)}`
+}
+
+/** Runs something on the host's files. */
+export const attempt = <A>(run: () => A): Effect.Effect<A, Reason> => Effect.try({ try: run, catch: reasonOf })
+
+/** Whether `path` is `folder` or in it, both without symbolic links. */
+const within = (folder: string, path: string) => path === folder || path.startsWith(`${folder}${Path.sep}`)
+
+/** A path with the symbolic links of those of its folders resolved that are there. */
+const resolved = (path: string): string => {
+  let there = path
+  while (!Fs.existsSync(there)) {
+    const parent = Path.dirname(there)
+    if (parent === there) return path
+    there = parent
+  }
+  return Path.join(Fs.realpathSync(there), Path.relative(there, path))
+}
+
+/**
+ * Makes the folder that `target` is to be in, and gives where it really is.
+ *
+ * Fails, and has made nothing, if that is outside `output`, be it by `..` or by a symbolic link that an earlier copy left there.
+ */
+export const makeParent = (output: string, target: string): Effect.Effect<string, Reason> =>
+  Effect.gen(function* () {
+    const parent = Path.dirname(target)
+    const inside = yield* attempt(() => within(resolved(output), resolved(parent)))
+    const outside = Effect.fail(`is outside the output folder ${output}; nothing was copied`)
+    if (!(target.startsWith(`${output}${Path.sep}`) && inside)) return yield* outside
+    yield* attempt(() => Fs.mkdirSync(parent, { recursive: true }))
+    const real = yield* attempt(() => Fs.realpathSync(parent))
+    return within(resolved(output), real) ? real : yield* outside
+  })
+
+/** Removes a tree, folders that forbid it included. */
+export const removeTree = (path: string): Effect.Effect<void, Reason> =>
+  attempt(() => {
+    const open = (folder: string) => {
+      Fs.chmodSync(folder, 0o700)
+      for (const entry of Fs.readdirSync(folder, { withFileTypes: true })) {
+        if (entry.isDirectory()) open(Path.join(folder, entry.name))
+      }
+    }
+    const info = Fs.lstatSync(path, { throwIfNoEntry: false })
+    // root needs no permission
+    if (info?.isDirectory() && process.geteuid?.() !== 0) open(path)
+    Fs.rmSync(path, { recursive: true, force: true })
+  })
+
+/** A folder beside the copy's place that goes with the scope, and can be entered by nobody else. */
+export const aside = (parent: string) =>
+  Effect.acquireRelease(
+    attempt(() => Fs.mkdtempSync(Path.join(parent, ".copy-"))),
+    (folder) => Effect.ignore(removeTree(folder))
+  )
+
+/**
+ * Takes from an unpacked tree what a guest must not give to the host: the rights of other users (set-user-ID and set-group-ID).
+ * Fails on device nodes, which lead to the host's devices.
+ */
+const disarm = (path: string): Reason | undefined => {
+  const info = Fs.lstatSync(path)
+  if (info.isBlockDevice() || info.isCharacterDevice()) return `would hold the device node ${Path.basename(path)}`
+  if (info.isFile() && (info.mode & 0o6000) !== 0) Fs.chmodSync(path, info.mode & 0o777)
+  if (!info.isDirectory()) return undefined
+  for (const name of Fs.readdirSync(path)) {
+    const reason = disarm(Path.join(path, name))
+    if (reason !== undefined) return reason
+  }
+  return undefined
+}
+
+/** Moves the only thing in `folder` to `target`, in the place of what is there. */
+export const take = (folder: string, target: string): Effect.Effect<void, Reason> =>
+  Effect.gen(function* () {
+    const names = yield* attempt(() => Fs.readdirSync(folder))
+    const [name] = names
+    if (name === undefined || names.length > 1) {
+      return yield* Effect.fail(`was not written: the guest sent ${names.length} things instead of one`)
+    }
+    const from = Path.join(folder, name)
+    const info = yield* attempt(() => Fs.lstatSync(from))
+    if (info.isSymbolicLink()) return yield* Effect.fail("was not written: the guest sent a symbolic link")
+    const reason = yield* attempt(() => disarm(from))
+    if (reason !== undefined) return yield* Effect.fail(`was not written: it ${reason}`)
+    yield* removeTree(target)
+    yield* attempt(() => {
+      // A folder that may not be written to cannot be moved either.
+      if (info.isDirectory()) Fs.chmodSync(from, 0o700)
+      Fs.renameSync(from, target)
+      if (info.isDirectory()) Fs.chmodSync(target, info.mode & 0o1777)
+    })
+  })

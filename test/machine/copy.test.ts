@@ -1,0 +1,236 @@
+import { execFileSync } from "node:child_process"
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync
+} from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import * as Copy from "../../src/machine/Copy.ts"
+import type { ShellService } from "../../src/transport/Shell.ts"
+import { guestOn, shellOf } from "./support.ts"
+
+/** A guest whose every command says these bytes. */
+const saying = (bytes: Uint8Array, exitCode = 0, stderr = ""): ShellService => ({
+  ...shellOf(() => Effect.succeed({ exitCode, stdout: "", stderr })),
+  executeStream: () =>
+    Stream.make(
+      { _tag: "Stdout", bytes } as const,
+      { _tag: "Stderr", bytes: Buffer.from(stderr) } as const,
+      { _tag: "Exit", exitCode } as const
+    )
+})
+
+const place = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "vmtest-copy-"))),
+  (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+)
+
+/** What `tar` of the host makes of these words, in a folder. */
+const archive = (folder: string, ...args: ReadonlyArray<string>) =>
+  execFileSync("tar", ["-C", folder, "-cPf", "-", ...args], { maxBuffer: 1 << 28 })
+
+/** A machine that sends these bytes, its output folder, and a neighbour of that folder that must stay empty. */
+const machine = Effect.fnUntraced(function* (bytes: (folder: string) => Uint8Array) {
+  const base = yield* place
+  const source = join(base, "source")
+  const outside = join(base, "outside")
+  const output = join(base, "output")
+  for (const folder of [source, outside]) mkdirSync(folder)
+  const { guest } = yield* guestOn(saying(bytes(source)), { output })
+  return { copies: Copy.make(guest), output, outside, source }
+})
+
+describe("a copy from a machine", () => {
+  it.live("keeps modes, links, empty folders, and what may not be written to", () =>
+    Effect.gen(function* () {
+      const { copies, output } = yield* machine((source) => {
+        mkdirSync(join(source, "tree", "empty"), { recursive: true })
+        writeFileSync(join(source, "tree", "run"), "x", { mode: 0o750 })
+        symlinkSync("/nowhere", join(source, "tree", "link"))
+        chmodSync(join(source, "tree"), 0o555)
+        return archive(source, "./tree")
+      })
+      assert.strictEqual(yield* copies.copyFromMachine("/srv/tree/", "a/b"), join(output, "a/b/tree"))
+      const tree = join(output, "a/b/tree")
+      assert.strictEqual(statSync(tree).mode & 0o777, 0o555)
+      assert.strictEqual(statSync(join(tree, "run")).mode & 0o777, 0o750)
+      assert.isTrue(lstatSync(join(tree, "link")).isSymbolicLink())
+      assert.deepStrictEqual(readdirSync(join(tree, "empty")), [])
+      // A second copy takes the first one's place, and nothing is left beside it.
+      yield* copies.copyFromMachine("/srv/tree", "a/b")
+      assert.deepStrictEqual(readdirSync(join(output, "a/b")), ["tree"])
+    })
+  )
+
+  for (const folder of ["..", "../..", "/etc", "a/../../x"]) {
+    it.live(`is refused into ${folder}, and nothing is written`, () =>
+      Effect.gen(function* () {
+        const { copies, output } = yield* machine(() => new Uint8Array())
+        const error = yield* Effect.flip(copies.copyFromMachine("/etc/hosts", folder))
+        assert.strictEqual(error._tag, "HostFileError")
+        assert.include(error.message, "outside the output folder")
+        assert.isFalse(existsSync(output))
+      })
+    )
+  }
+
+  for (const source of ["/", "/..", "/srv/.."]) {
+    it.live(`is refused of ${source}, which has no name`, () =>
+      Effect.gen(function* () {
+        const { copies, output } = yield* machine(() => new Uint8Array())
+        assert.include((yield* Effect.flip(copies.copyFromMachine(source))).message, "has no name of its own")
+        assert.isFalse(existsSync(output))
+      })
+    )
+  }
+
+  it.live("does not go through a link that an earlier copy left", () =>
+    Effect.gen(function* () {
+      const { copies, output, outside } = yield* machine((source) => {
+        mkdirSync(join(source, "tree"))
+        symlinkSync("../../outside", join(source, "tree", "door"))
+        symlinkSync("../../outside/none", join(source, "tree", "trap"))
+        return archive(source, "./tree")
+      })
+      yield* copies.copyFromMachine("/tree")
+      assert.isTrue(lstatSync(join(output, "tree", "door")).isSymbolicLink())
+      for (const folder of ["tree/door", "tree/door/x", "tree/trap", "tree/trap/x"]) {
+        assert.strictEqual((yield* Effect.flip(copies.copyFromMachine("/tree", folder)))._tag, "HostFileError")
+      }
+      assert.deepStrictEqual(readdirSync(outside), [])
+    })
+  )
+
+  const hostile: Readonly<Record<string, (source: string) => Uint8Array>> = {
+    "a name with ..": (source) => {
+      writeFileSync(join(source, "evil"), "x")
+      return archive(source, "--transform=s,^,../../outside/,", "evil")
+    },
+    "a link, then a file behind it": (source) => {
+      symlinkSync("../../outside", join(source, "door"))
+      mkdirSync(join(source, "inner"))
+      writeFileSync(join(source, "inner", "evil"), "x")
+      const file = join(source, "a.tar")
+      execFileSync("tar", ["-C", source, "-cPf", file, "door"])
+      execFileSync("tar", ["-C", source, "-rPf", file, "--transform=s,^inner,door,", "inner/evil"])
+      return readFileSync(file)
+    },
+    "a link instead of a file": (source) => {
+      symlinkSync("/etc/passwd", join(source, "file"))
+      return archive(source, "./file")
+    },
+    "two things": (source) => {
+      writeFileSync(join(source, "one"), "x")
+      writeFileSync(join(source, "two"), "x")
+      return archive(source, "one", "two")
+    },
+    nothing: () => new Uint8Array(1024),
+    "no archive at all": () => Buffer.from("hello".repeat(1000))
+  }
+  for (const [what, bytes] of Object.entries(hostile)) {
+    it.live(`writes nothing when the guest sends ${what}`, () =>
+      Effect.gen(function* () {
+        const { copies, output, outside } = yield* machine(bytes)
+        const error = yield* Effect.flip(copies.copyFromMachine("/srv/file"))
+        assert.strictEqual(error._tag, "HostFileError")
+        assert.include(error.message, "box: the host's")
+        assert.deepStrictEqual(readdirSync(outside), [])
+        assert.deepStrictEqual(readdirSync(output), [])
+      })
+    )
+  }
+
+  it.live("keeps an absolute name inside", () =>
+    Effect.gen(function* () {
+      const { copies, output, outside } = yield* machine((source) => {
+        writeFileSync(join(source, "evil"), "x")
+        return archive(source, `--transform=s,^,${join(source, "../outside")}/,`, "evil")
+      })
+      yield* copies.copyFromMachine("/srv/file")
+      assert.deepStrictEqual(readdirSync(outside), [])
+      assert.deepStrictEqual(readdirSync(output), ["file"])
+    })
+  )
+
+  it.live("takes no other user's rights from the guest", () =>
+    Effect.gen(function* () {
+      const { copies, output } = yield* machine((source) => {
+        mkdirSync(join(source, "tree"))
+        writeFileSync(join(source, "tree", "sudo"), "x")
+        chmodSync(join(source, "tree", "sudo"), 0o6755)
+        return archive(source, "./tree")
+      })
+      yield* copies.copyFromMachine("/tree")
+      assert.strictEqual(statSync(join(output, "tree", "sudo")).mode & 0o7777, 0o755)
+    })
+  )
+
+  it.live("is whole although the tree changed meanwhile, and nothing where the guest's tar failed", () =>
+    Effect.gen(function* () {
+      const base = yield* place
+      writeFileSync(join(base, "log"), "line")
+      const bytes = archive(base, "./log")
+      const output = join(base, "output")
+      const busy = yield* guestOn(saying(bytes, 1, "tar: ./log: file changed as we read it\n"), { output })
+      yield* Copy.make(busy.guest).copyFromMachine("/var/log")
+      assert.strictEqual(readFileSync(join(output, "log"), "utf8"), "line")
+      rmSync(output, { recursive: true })
+      const broken = yield* guestOn(saying(bytes, 2, "tar: ./log: Cannot open: Input/output error\n"), { output })
+      const error = yield* Effect.flip(Copy.make(broken.guest).copyFromMachine("/var/log"))
+      assert.strictEqual(error._tag, "CommandFailed")
+      assert.include(error.message, "Input/output error")
+      assert.deepStrictEqual(readdirSync(output), [])
+    })
+  )
+})
+
+describe("a copy from the host", () => {
+  const toGuest = Effect.map(guestOn(shellOf(() => Effect.die("nothing is to be sent"))), ({ guest }) =>
+    Copy.make(guest)
+  )
+
+  it.live("says what is missing, what is no file, and that a target is wanted", () =>
+    Effect.gen(function* () {
+      const base = yield* place
+      const copies = yield* toGuest
+      assert.include((yield* Effect.flip(copies.copyFromHost(join(base, "no"), "/x"))).message, "no does not exist")
+      execFileSync("mkfifo", [join(base, "pipe")])
+      const pipe = yield* Effect.flip(copies.copyFromHost(join(base, "pipe"), "/x"))
+      assert.include(pipe.message, "is neither a file nor a folder")
+      assert.strictEqual((yield* Effect.flip(copies.copyFromHost(base, "")))._tag, "InvalidArgument")
+    })
+  )
+
+  it.live("says what cannot be read, alone and in a tree", () =>
+    Effect.gen(function* () {
+      const base = yield* place
+      chmodSync(base, 0o755)
+      mkdirSync(join(base, "tree"))
+      writeFileSync(join(base, "tree", "secret"), "x", { mode: 0o200 })
+      const fixture = fileURLToPath(new URL("fixtures/unreadable.ts", import.meta.url))
+      const paths = [join(base, "tree", "secret"), join(base, "tree")]
+      const [alone, tree] = JSON.parse(
+        execFileSync(process.execPath, ["--disable-warning=ExperimentalWarning", fixture, ...paths], {
+          encoding: "utf8"
+        })
+      )
+      assert.strictEqual(alone.tag, "HostFileError")
+      assert.include(alone.message, "permission denied")
+      assert.strictEqual(tree.tag, "HostFileError")
+      assert.include(tree.message, "secret")
+    })
+  )
+})
