@@ -23,7 +23,9 @@ import { findInvalid, type Host, thisHost } from "./internal/shapeCheck.ts"
 export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
   "qmp",
   "consoleInput",
+  "screen",
   "keyboard",
+  "mouse",
   "pause",
   "reset",
   "powerdown",

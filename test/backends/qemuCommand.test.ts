@@ -117,6 +117,12 @@ describe("QEMU's command line", () => {
     assert.include(cards[1] ?? "", `id=${qemuCommand.cardId(3)},`)
   })
 
+  it("has a display and a pointer, whose memory and place a saved machine can count on", () => {
+    const devices = values(words(), "-device")
+    assert.include(devices, "VGA,vgamem_mb=8")
+    assert.include(devices, "virtio-tablet-pci")
+  })
+
   it("rounds memory up to whole mebibytes, and can keep it in a file to share", () => {
     const memory = { _tag: "File", path: "/run/m", share: true } as const
     const command = words({ memory: 100 * 1024 * 1024 + 1 }, { memory })

@@ -36,8 +36,11 @@ export const portCount = 31
  */
 const portsPerBus = 15
 
-/** Every PCI device has a slot of its own on the root bus: 32, less the chipset's, the disk, rng, serial and eth0. */
-export const maximumNetworks = 24
+/**
+ * Every PCI device has a slot of its own on the root bus: 32, less the chipset's, the disk, rng, serial, eth0, display and
+ * pointer.
+ */
+export const maximumNetworks = 22
 
 /** `sun_path` has 108 bytes, one of them for the final NUL. */
 export const longestSocketPath = 107
@@ -72,6 +75,7 @@ export const command = (plan: Plan): ReadonlyArray<string> => [
   ...ports(plan.sockets),
   ...userNetwork(plan.shape),
   ...networks(plan.shape),
+  ...screen,
   ...plan.extra
 ]
 
@@ -151,6 +155,12 @@ const ownDisks = ({ disks = [] }: MachineShape): ReadonlyArray<string> =>
     `driver=raw,node-name=own${index + 1},discard=unmap,cache.no-flush=on,file.driver=file,file.filename=${escape(path)}`,
     ...["-device", `virtio-blk-pci,drive=own${index + 1},serial=disk${index + 1}`]
   ])
+
+/**
+ * A display with memory for 1600x1200 in true colour, and a pointer that is put somewhere rather than pushed; the keyboard is the
+ * machine's own, on PS/2. Neither costs anything in a boot.
+ */
+const screen: ReadonlyArray<string> = ["-device", "VGA,vgamem_mb=8", "-device", "virtio-tablet-pci"]
 
 /** The bootstrap port has a bus of its own. Port 0 of a bus is reserved for a console. */
 const ports = (sockets: Sockets): ReadonlyArray<string> => [

@@ -5,13 +5,14 @@ import { withFolders } from "./cpio.ts"
 /** On every guest's kernel command line. A guest is a throw-away: speed goes before defences against its neighbours. */
 export const commandLine = "panic=-1 net.ifnames=0 mitigations=off quiet loglevel=4"
 
-/** The modules of each initramfs, by what they are for: the guest's channel, disks, networks, entropy, vsock. */
+/** The modules of each initramfs, by what they are for: the guest's channel, disks, networks, entropy, the pointer, vsock. */
 export const baseModules: ReadonlyArray<string> = [
   "virtio_pci",
   "virtio_console",
   "virtio_blk",
   "virtio_net",
   "virtio_rng",
+  "virtio_input",
   "vmw_vsock_virtio_transport"
 ]
 

@@ -7,6 +7,7 @@ import { archiveName, candidate, download } from "./apt.ts"
 import { attempt, type Building, failure, must } from "./building.ts"
 import type { Module } from "./guest.ts"
 import { builtinModules, dependencies, index, loadOrder } from "./kernelModules.ts"
+import { withTextScreen } from "./textScreen.ts"
 import { extractVmlinux } from "./vmlinux.ts"
 
 /** The packages that the kernel and busybox come in. */
@@ -54,7 +55,7 @@ export const unpack = Effect.fnUntraced(function* (building: Building, apt: Apt,
     const busybox = ["bin/busybox", "usr/bin/busybox"].map((path) => Path.join(folder, path)).find(Fs.existsSync)
     return {
       release,
-      image: extractVmlinux(compressed) ?? compressed,
+      image: withTextScreen(extractVmlinux(compressed) ?? compressed),
       busybox: Fs.readFileSync(busybox ?? Path.join(folder, "bin/busybox")),
       modules
     }

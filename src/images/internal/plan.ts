@@ -11,7 +11,7 @@ import { identity, readFiles } from "./files.ts"
 import { baseModules, commandLine, debianModules, guestSources, tinyModules } from "./guest.ts"
 
 /** Goes up with every change of what builders make of a description that `guestSources` does not show. */
-export const builderVersion = 4
+export const builderVersion = 5
 
 interface Common {
   readonly name: string
