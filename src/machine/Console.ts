@@ -28,7 +28,7 @@ export class ConsoleEnded extends Schema.TaggedError<ConsoleEnded>()("ConsoleEnd
 export interface ConsoleMethods {
   /** Everything the console said since the machine started, then what it says, until the machine ends. */
   readonly console: Stream.Stream<string, Unavailable>
-  /** Everything the console said since the machine started. */
+  /** Everything the console said since the machine started, also when it has ended since. */
   readonly getConsoleLog: () => Effect.Effect<string, Unavailable>
   /**
    * Waits until a pattern is somewhere in the whole log of the console, and gives what it matched.
@@ -66,8 +66,8 @@ const settled = "100 millis"
 
 /** The console methods of a guest. */
 export const make = (guest: Guest): ConsoleMethods => ({
-  console: Stream.unwrap(Effect.map(guest.hypervisor, (hypervisor) => hypervisor.console.stream)),
-  getConsoleLog: () => Effect.flatMap(guest.hypervisor, (hypervisor) => hypervisor.console.log),
+  console: Stream.unwrap(Effect.map(guest.console, (console) => console.stream)),
+  getConsoleLog: () => Effect.flatMap(guest.console, (console) => console.log),
   waitForConsoleText: (pattern, options) => {
     const awaited = `${String(pattern)} on the console`
     const until = Effect.gen(function* () {

@@ -28,9 +28,9 @@ export interface FileMethods {
   readonly waitForFile: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError>
   /** Waits until a path does not exist. */
   readonly waitUntilFileIsGone: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError>
-  /** The text of a file (UTF-8, bad bytes replaced), of any length. */
+  /** The text of a file (UTF-8, bad bytes replaced), of up to 256 MiB; `copyFromMachine` takes longer ones. */
   readonly readFile: (path: string) => Effect.Effect<string, CommandError | CommandFailed>
-  /** The bytes of a file, of any length. */
+  /** The bytes of a file, of up to 256 MiB. */
   readonly readFileBytes: (path: string) => Effect.Effect<Uint8Array, CommandError | CommandFailed>
   /** Writes a file, of any length; folders above it are made. */
   readonly writeFile: (
@@ -87,8 +87,10 @@ export const make = (guest: Guest): FileMethods => {
     }),
     writeFile: (name, content, options) => {
       const folder = name.includes("/") ? `mkdir -p -- ${path(name.slice(0, name.lastIndexOf("/")) || "/")}\n` : ""
-      const mode = options?.mode === undefined ? "" : `\nchmod -- ${quote(options.mode)} ${path(name)}`
-      return Effect.asVoid(must(guest, `${folder}cat > ${path(name)}${mode}`, { stdin: content }))
+      // What is meant for few is for nobody else while it is written.
+      const [before, after] =
+        options?.mode === undefined ? ["", ""] : ["umask 077\n", `\nchmod -- ${quote(options.mode)} ${path(name)}`]
+      return Effect.asVoid(must(guest, `${folder}${before}cat > ${path(name)}${after}`, { stdin: content }))
     }
   }
 }

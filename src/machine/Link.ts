@@ -4,8 +4,9 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Semaphore from "effect/Semaphore"
 import type { ControlError } from "../backends/BackendError.ts"
-import { QmpError } from "../transport/Qmp.ts"
+import { QmpError, type QmpService } from "../transport/Qmp.ts"
 import { onControl } from "./Control.ts"
 import { type Guest, guard, type Unavailable } from "./internal/Guest.ts"
 import { InvalidArgument } from "./MachineError.ts"
@@ -20,7 +21,8 @@ export interface LinkMethods {
   /** Plugs the cables of all VLANs, or of one. */
   readonly unblock: (vlan?: number) => Effect.Effect<void, LinkFailure | InvalidArgument>
   /**
-   * Lets a port of the host's loopback lead to a TCP port of the guest, and gives the host's port; 0, the default, takes any free one.
+   * Lets a port of the host's loopback lead to a TCP port of the guest while the machine runs, and gives the host's port; 0, the default,
+   * takes any free one. A port of the host that is taken is a `QmpError`.
    */
   readonly forwardPort: (guestPort: number, hostPort?: number) => Effect.Effect<number, LinkFailure | InvalidArgument>
 }
@@ -30,10 +32,18 @@ export const make = (guest: Guest, vlans: ReadonlyArray<number>): LinkMethods =>
   const invalid = (argument: string, value: number, reason: string) =>
     new InvalidArgument({ machine: guest.name, argument, value: String(value), reason })
 
+  const adding = Semaphore.makeUnsafe(1)
+
   const setLinks = (up: boolean) =>
     Effect.fnUntraced(function* (vlan?: number) {
       if (vlan !== undefined && !vlans.includes(vlan)) {
-        return yield* invalid("vlan", vlan, `is not one of this machine's: ${vlans.join(", ")}`)
+        return yield* invalid(
+          "vlan",
+          vlan,
+          vlans.length === 0
+            ? "is not one of this machine's: it is on none"
+            : `is not one of this machine's: ${vlans.join(", ")}`
+        )
       }
       const hypervisor = yield* guest.hypervisor
       yield* guard(
@@ -48,33 +58,46 @@ export const make = (guest: Guest, vlans: ReadonlyArray<number>): LinkMethods =>
   return {
     block: setLinks(false),
     unblock: setLinks(true),
-    forwardPort: Effect.fnUntraced(function* (guestPort, hostPort = 0) {
-      for (const [port, least] of [
-        [guestPort, 1],
-        [hostPort, 0]
-      ] as const) {
-        if (!Number.isInteger(port) || port < least || port > 65535) {
-          return yield* invalid("port", port, "is not a port; ports are 1 to 65535")
+    forwardPort: (guestPort, hostPort = 0) =>
+      Effect.gen(function* () {
+        for (const [argument, port, least] of [
+          ["guestPort", guestPort, 1],
+          ["hostPort", hostPort, 0]
+        ] as const) {
+          if (!Number.isInteger(port) || port < least || port > 65535) {
+            return yield* invalid(argument, port, `is not a port; ports are ${least} to 65535`)
+          }
         }
-      }
-      return yield* onControl(guest, `forwarding port ${guestPort}`, (control) =>
-        Effect.gen(function* () {
-          const said = (yield* control.hmp(`hostfwd_add tcp:127.0.0.1:${hostPort}-:${guestPort}`)).trim()
-          if (said === "" && hostPort !== 0) return hostPort
-          // "TCP[HOST_FORWARD]  23  127.0.0.1 40123  10.0.2.15 80 …": the newest is the first.
-          const rows = said === "" ? yield* control.hmp("info usernet") : ""
-          const row = [...rows.matchAll(/HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+(\d+)/g)].find(
-            ([, , guestSide]) => Number(guestSide) === guestPort
-          )
-          if (row !== undefined) return Number(row[1])
-          return yield* new QmpError({
-            machine: guest.name,
-            command: "hostfwd_add",
-            class: "HumanMonitor",
-            desc: said === "" ? "the forward is not listed" : said
-          })
-        })
-      )
-    })
+        return yield* onControl(guest, `forwarding port ${guestPort}`, (control) =>
+          adding.withPermits(1)(addForward(control, guest.name, guestPort, hostPort))
+        )
+      })
   }
 }
+
+/** The forwards of a machine: the host's port of each, with the guest's. "TCP[HOST_FORWARD]  23  127.0.0.1 40123  10.0.2.15 80 …" */
+const forwards = (control: QmpService) =>
+  Effect.map(control.hmp("info usernet"), (rows) =>
+    [...rows.matchAll(/HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+(\d+)/g)].map(
+      ([, host, inside]) => [Number(host), Number(inside)] as const
+    )
+  )
+
+/** QEMU does not say which port it took, but lists all that there are. */
+const addForward = Effect.fnUntraced(function* (
+  control: QmpService,
+  machine: string,
+  guestPort: number,
+  hostPort: number
+) {
+  const before = new Set((yield* forwards(control)).map(([host]) => host))
+  const said = (yield* control.hmp(`hostfwd_add tcp:127.0.0.1:${hostPort}-:${guestPort}`)).trim()
+  const added = (yield* forwards(control)).find(([host, inside]) => inside === guestPort && !before.has(host))
+  if (said === "" && added !== undefined) return added[0]
+  return yield* new QmpError({
+    machine,
+    command: "hostfwd_add",
+    class: "HumanMonitor",
+    desc: said === "" ? "the forward is not listed" : said
+  })
+})

@@ -66,18 +66,24 @@ const openHere = (port: number, addresses: ReadonlyArray<string>) => {
 }`
 }
 
-/** bash connects by itself; other shells ask busybox's nc. A try that hangs (packets dropped) is given up after a second. */
-const openThere = (port: number, address: string) => `open() {
-  if [ -n "\${BASH_VERSION:-}" ]; then
-    ( exec 3<>/dev/tcp/${quote(address)}/${port} ) 2>/dev/null &
-    try=$!
-    ( sleep 1; kill $try ) >/dev/null 2>&1 &
-    killer=$!
-    wait $try 2>/dev/null; answer=$?
-    kill $killer 2>/dev/null; wait $killer 2>/dev/null
-    return $answer
+/**
+ * bash connects by itself; where there is none, busybox's telnet does, or nc. A try that hangs (packets dropped) is given up after a
+ * second.
+ */
+const openThere = (port: number, address: string) => `connect() {
+  if [ -n "\${BASH_VERSION:-}" ]; then exec 3<>/dev/tcp/${quote(address)}/${port}
+  elif command -v telnet; then telnet ${quote(address)} ${port} </dev/null
+  else nc ${quote(address)} ${port} </dev/null
   fi
-  nc -w 1 ${quote(address)} ${port} </dev/null >/dev/null 2>&1
+}
+open() {
+  ( connect ) >/dev/null 2>&1 &
+  try=$!
+  ( trap 'kill $nap; exit' TERM; sleep 1 & nap=$!; wait $nap; kill $try ) >/dev/null 2>&1 &
+  killer=$!
+  wait $try 2>/dev/null; answer=$?
+  kill $killer 2>/dev/null; wait $killer 2>/dev/null
+  return $answer
 }`
 
 const look = `for f in /proc/net/tcp /proc/net/tcp6; do
@@ -98,6 +104,15 @@ export const make = (guest: Guest): PortMethods => {
           argument: "port",
           value: String(port),
           reason: "is not a port; ports are 1 to 65535"
+        })
+      }
+      // Of a name or an IP address, with a zone (fe80::1%eth1) perhaps.
+      if (address !== undefined && !/^[A-Za-z0-9._:%-]+$/.test(address)) {
+        return yield* new InvalidArgument({
+          machine: guest.name,
+          argument: "address",
+          value: address,
+          reason: "is neither a host name nor an IP address"
         })
       }
       const here = listeners(address)

@@ -69,6 +69,7 @@ export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
       emit: () => Effect.void,
       shell: Effect.succeed(shell),
       hypervisor: Effect.die("no hypervisor here"),
+      console: Effect.die("no console here"),
       shellLost: Effect.void,
       died: Deferred.await(death),
       conditions,

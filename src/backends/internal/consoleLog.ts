@@ -28,9 +28,14 @@ export interface ConsoleLog {
  * Keeps what comes from `source` at the end of `file` until the scope closes.
  *
  * Fails with a reason if the file cannot be written. A disk that fills up later loses the file's rest, never the tail.
+ * `before` is what the guest printed before this console was there.
  */
-export const make: (source: Readable, file: string) => Effect.Effect<ConsoleLog, string, Scope.Scope> =
-  Effect.fnUntraced(function* (source: Readable, file: string) {
+export const make: (
+  source: Readable,
+  file: string,
+  before?: Buffer | undefined
+) => Effect.Effect<ConsoleLog, string, Scope.Scope> =
+  Effect.fnUntraced(function* (source: Readable, file: string, before?: Buffer) {
     const fd = yield* Effect.acquireRelease(
       Effect.try({
         try: () => Fs.openSync(file, "a+", 0o600),
@@ -39,6 +44,7 @@ export const make: (source: Readable, file: string) => Effect.Effect<ConsoleLog,
       (fd) => Effect.sync(() => Fs.closeSync(fd))
     )
     const state = new State(fd, file, Fs.fstatSync(fd).size)
+    if (before !== undefined && before.length > 0) state.append(before)
     const onData = (bytes: Buffer) => state.append(bytes)
     const onEnd = () => state.end()
     yield* Effect.acquireRelease(
@@ -119,9 +125,9 @@ class State {
     return got._tag === "Success" ? got.value : this.tail()
   }
 
-  /** Nothing once the scope has closed. */
+  /** Once the scope has closed, from what is left: the file, or the tail where that is gone too. */
   read(position: number): Buffer {
-    if (this.closed) return Buffer.alloc(0)
+    if (this.closed) return this.all().subarray(position - this.start)
     const block = Buffer.allocUnsafe(Math.min(blockBytes, this.written - position))
     return block.subarray(0, Fs.readSync(this.fd, block, 0, block.length, position))
   }
@@ -130,8 +136,7 @@ class State {
   more(position: number): Effect.Effect<boolean> {
     return Effect.callback<boolean>((resume) => {
       const look = () => {
-        if (this.closed) resume(Effect.succeed(false))
-        else if (this.written > position) resume(Effect.succeed(true))
+        if (this.written > position) resume(Effect.succeed(true))
         else if (!this.open) resume(Effect.succeed(false))
         else this.waiting.push(look)
       }
@@ -160,6 +165,7 @@ const streamOf = (state: State): Stream.Stream<string> =>
         Effect.map(state.more(position), (more) => {
           if (!more) return undefined
           const block = state.read(position)
+          if (block.length === 0) return undefined
           return [decoder.decode(block, { stream: true }), position + block.length] as const
         })
       )

@@ -7,7 +7,7 @@ import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import type { BackendService, Hypervisor } from "../../backends/Backend.ts"
+import type { BackendService, Console, Hypervisor } from "../../backends/Backend.ts"
 import type { BytesResult, CommandResult, ExecuteOptions, ShellService } from "../../transport/Shell.ts"
 import type { ShellError } from "../../transport/ShellError.ts"
 import { Deadlines } from "../Deadlines.ts"
@@ -38,6 +38,8 @@ export interface Guest {
   readonly shell: Effect.Effect<ShellService, Unavailable>
   /** The hypervisor of a running machine, booting or not; starts one that was never started. */
   readonly hypervisor: Effect.Effect<Hypervisor, Unavailable>
+  /** The console of the machine as it runs, or as it ran last; starts one that was never started. */
+  readonly console: Effect.Effect<Console, Unavailable>
   /** To be told when a command found the shell gone. */
   readonly shellLost: Effect.Effect<void>
   /** Fails when the machine ends unasked. */

@@ -2,7 +2,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Hypervisor, MachineExit } from "../../backends/Backend.ts"
+import type { Console, Hypervisor, MachineExit } from "../../backends/Backend.ts"
 import type { ShellService } from "../../transport/Shell.ts"
 import { BootFailed, MachineDied } from "../MachineError.ts"
 import type { MachineState } from "../MachineEvent.ts"
@@ -51,6 +51,8 @@ export class Boot {
   private readonly loss: Deferred.Deferred<never, Loss> = Deferred.makeUnsafe()
   private readonly over: Deferred.Deferred<void> = Deferred.makeUnsafe()
   private readonly listener: Listener
+  /** There from the start of the hypervisor on, and after its end. */
+  console: Console | undefined
   /** The test asked for the end: shutdown, crash, the end of the test. */
   asked = false
   isOver = false

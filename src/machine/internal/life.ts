@@ -55,6 +55,11 @@ export const make = Effect.fnUntraced(function* (
     emit,
     shell: Effect.flatMap(current, (on) => Effect.andThen(on.ready.get, on.shell.get)),
     hypervisor: Effect.flatMap(current, (on) => on.hypervisor.get),
+    console: Effect.suspend(() =>
+      boot?.console === undefined
+        ? Effect.flatMap(current, (on) => Effect.map(on.hypervisor.get, ({ console }) => console))
+        : Effect.succeed(boot.console)
+    ),
     shellLost: Effect.suspend(() => running()?.onShellLost ?? Effect.void),
     died: Effect.suspend(() => boot?.lost ?? Effect.never),
     conditions,

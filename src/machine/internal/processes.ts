@@ -25,6 +25,7 @@ export const hypervisor = (boot: Boot, { backend, shape }: Environment) =>
     const started = yield* backend
       .start(shape)
       .pipe(Effect.catch((error) => Effect.andThen(boot.fail(error.message, ""), stop)))
+    boot.console = started.console
     boot.hypervisor.give(started)
     yield* started.console.stream.pipe(
       Stream.splitLines,
