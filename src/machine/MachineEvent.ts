@@ -19,6 +19,7 @@ export type MachineState = "stopped" | "booting" | "ready" | "paused" | "crashed
 
 /** One thing that happened to a machine. */
 export type MachineEvent =
+  /** `detail` says why, for `crashed`; `forked`, for a machine that is `ready` without having booted. */
   | { readonly _tag: "MachineState"; readonly machine: string; readonly state: MachineState; readonly detail: string }
   | { readonly _tag: "ConsoleLine"; readonly machine: string; readonly line: string }
   /** A boot that takes long; `detail` says for how long, and what the console said last. */

@@ -23,6 +23,7 @@ import * as life from "./internal/life.ts"
 import * as processes from "./internal/processes.ts"
 import type { Machine } from "./Machine.ts"
 import type { MachineSpec } from "./MachineSpec.ts"
+import type { Origins } from "./Origin.ts"
 import type { PollingConditions } from "./PollingCondition.ts"
 
 /** What a machine is made of. */
@@ -39,6 +40,8 @@ export interface Environment {
   readonly output: string
   /** As long as the test. */
   readonly scope: Scope.Scope
+  /** Where each start comes from. Default: every start is a boot. */
+  readonly origins?: Origins | undefined
   /** The supervisor that boots are children of. */
   readonly supervisor: Supervisor.SupervisorPid
 }

@@ -2,10 +2,13 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
 import type { Console, Hypervisor, MachineExit } from "../../backends/Backend.ts"
 import type { ShellService } from "../../transport/Shell.ts"
+import type { Machine } from "../Machine.ts"
 import { BootFailed, MachineDied } from "../MachineError.ts"
 import type { MachineState } from "../MachineEvent.ts"
+import * as Origin from "../Origin.ts"
 
 /** A value that may be taken back and given anew; who asks meanwhile waits. */
 export class Cell<A, E> {
@@ -56,11 +59,36 @@ export class Boot {
   /** The test asked for the end: shutdown, crash, the end of the test. */
   asked = false
   isOver = false
+  /** Asked when the hypervisor is to be started. */
+  readonly comesFrom: Effect.Effect<Origin.Origin, never, Scope.Scope>
+  /** Where it really came from; known when the hypervisor is. */
+  origin: Origin.Origin = Origin.boot
+  /** The machine as only what makes it ready may use it: commands do not wait until it is. */
+  readonly inside: () => Machine
+  private readonly done = new Set<string>()
   /** Told when the guest was reset; set by the process that makes it ready again. */
   onReset: Effect.Effect<void> = Effect.void
 
-  constructor(listener: Listener) {
+  constructor(
+    listener: Listener,
+    comesFrom: Effect.Effect<Origin.Origin, never, Scope.Scope>,
+    inside: (boot: Boot) => Machine
+  ) {
     this.listener = listener
+    this.comesFrom = comesFrom
+    this.inside = () => inside(this)
+  }
+
+  /** A step that is taken once in a boot, however often the guest reboots or a process is started again. */
+  once<E, R>(
+    step: string,
+    take: (origin: Origin.Origin, hypervisor: Hypervisor) => Effect.Effect<void, E, R>
+  ): Effect.Effect<void, E | Loss, R> {
+    return Effect.flatMap(this.hypervisor.get, (hypervisor) => {
+      if (this.done.has(step)) return Effect.void
+      this.done.add(step)
+      return take(this.origin, hypervisor)
+    })
   }
 
   readonly lost: Effect.Effect<never, Loss> = Effect.suspend(() => Deferred.await(this.loss))
@@ -114,7 +142,7 @@ export class Boot {
     )
   })
 
-  state(state: MachineState): Effect.Effect<void> {
-    return Effect.suspend(() => (this.isOver ? Effect.void : this.listener.onState(state, "")))
+  state(state: MachineState, detail = ""): Effect.Effect<void> {
+    return Effect.suspend(() => (this.isOver ? Effect.void : this.listener.onState(state, detail)))
   }
 }

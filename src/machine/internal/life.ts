@@ -11,6 +11,7 @@ import { MachineNotRunning, WaitTimeout } from "../MachineError.ts"
 import type { MachineState } from "../MachineEvent.ts"
 import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment, Handle } from "../MachineTree.ts"
+import * as Origin from "../Origin.ts"
 import { Boot } from "./boot.ts"
 import { type Guest, guard, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
 import { hostsScript } from "./identity.ts"
@@ -25,6 +26,7 @@ export const make = Effect.fnUntraced(function* (
   const state = yield* SubscriptionRef.make<MachineState>("stopped")
   let boot: Boot | undefined
   let retired = false
+  let starts = 0
 
   const onState = (next: MachineState, detail: string) =>
     Effect.gen(function* () {
@@ -36,7 +38,8 @@ export const make = Effect.fnUntraced(function* (
   const running = (): Boot | undefined => (boot?.isOver === false ? boot : undefined)
 
   const launch = Effect.suspend(() => {
-    const next = new Boot({ machine: spec.name, onState })
+    starts += 1
+    const next = new Boot({ machine: spec.name, onState }, (environment.origins ?? Origin.boots)(starts), inside)
     boot = next
     return Effect.andThen(next.state("booting"), Effect.as(launchBoot(next), next))
   })
@@ -76,6 +79,14 @@ export const make = Effect.fnUntraced(function* (
     fs,
     scope
   }
+
+  /** Does not wait until the machine is ready, nor start it: for what makes it ready. */
+  const inside = (on: Boot): Machine.Machine =>
+    Machine.make(
+      { ...guest, shell: on.shell.get, hypervisor: on.hypervisor.get },
+      { ...life, start: () => Effect.void },
+      spec
+    )
 
   const untilEnded = (awaited: string, on: Boot, options: WaitOptions | undefined) =>
     Effect.gen(function* () {

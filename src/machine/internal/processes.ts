@@ -12,24 +12,27 @@ import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Boot } from "./boot.ts"
 import { identityScript } from "./identity.ts"
+import { settle } from "./settle.ts"
+import { start } from "./start.ts"
 
 /** Ends this process as its supervisor would: nothing is to be restarted because of it. */
 const stop = Process.exit(ExitReason.shutdown)
 
 /** Owns the hypervisor: while it lives, so does this process, and the other way round. */
-export const hypervisor = (boot: Boot, { backend, shape }: Environment) =>
+export const hypervisor = (boot: Boot, environment: Environment) =>
   Effect.gen(function* () {
     const emit = yield* MachineEvents
     // Runs last of all when this process is ended from outside, after the hypervisor is gone.
     yield* Effect.addFinalizer(() => boot.end({ exitCode: undefined, signal: "SIGKILL", consoleTail: "", stderr: "" }))
-    const started = yield* backend
-      .start(shape)
-      .pipe(Effect.catch((error) => Effect.andThen(boot.fail(error.message, ""), stop)))
+    const { hypervisor: started, origin } = yield* start(environment, yield* boot.comesFrom).pipe(
+      Effect.catch(({ reason }) => Effect.andThen(boot.fail(reason, ""), stop))
+    )
+    boot.origin = origin
     boot.console = started.console
     boot.hypervisor.give(started)
     yield* started.console.stream.pipe(
       Stream.splitLines,
-      Stream.runForEach((line) => emit({ _tag: "ConsoleLine", machine: shape.name, line })),
+      Stream.runForEach((line) => emit({ _tag: "ConsoleLine", machine: environment.spec.name, line })),
       Effect.forkScoped
     )
     yield* boot.end(yield* started.exited)
@@ -88,6 +91,12 @@ export const shells = (boot: Boot, environment: Environment) =>
     }
   }).pipe(Effect.catch(() => stop))
 
+/** The message of what went wrong first. */
+const said = (cause: Cause.Cause<unknown>): string => {
+  const error = Cause.squash(cause)
+  return error instanceof Error ? error.message : String(error)
+}
+
 /** Makes the guest what the test declared, and again after each of its reboots. */
 export const machine = (boot: Boot, environment: Environment) =>
   Effect.gen(function* () {
@@ -96,6 +105,11 @@ export const machine = (boot: Boot, environment: Environment) =>
     yield* Effect.addFinalizer(() => Effect.sync(() => (boot.isOver ? undefined : boot.ready.takeBack())))
     const identify = Effect.gen(function* () {
       const shell = yield* boot.shell.get
+      yield* boot.once("settled", (origin, running) =>
+        origin.onSettled === undefined
+          ? Effect.void
+          : Effect.andThen(settle(shell, environment.backend.timeScale), origin.onSettled(running))
+      )
       const all = yield* environment.all
       const script = identityScript({ self: environment.self, all, internet: environment.spec.internet })
       const result = yield* shell.execute(script, { timeout: "2 minutes" })
@@ -103,8 +117,17 @@ export const machine = (boot: Boot, environment: Environment) =>
         yield* boot.fail(`its network could not be set up: ${result.stderr.trim()}`, "")
         return yield* stop
       }
+      yield* boot.once("warm", ({ warmUp }, running) =>
+        (warmUp?.(boot.inside(), running) ?? Effect.void).pipe(
+          Effect.catchCause((cause) =>
+            Cause.hasInterrupts(cause)
+              ? Effect.failCause(cause as Cause.Cause<never>)
+              : Effect.andThen(boot.fail(`its warm-up failed: ${said(cause)}`, ""), stop)
+          )
+        )
+      )
       boot.ready.give()
-      yield* boot.state("ready")
+      yield* boot.state("ready", boot.origin.from === undefined ? "" : "forked")
     })
     yield* identify
     while (true) {

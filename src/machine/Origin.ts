@@ -1,0 +1,35 @@
+/**
+ * Where a start of a machine comes from: a boot, or a saved machine that it goes on from.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { Hypervisor, SavedMachine } from "../backends/Backend.ts"
+import type { Machine } from "./Machine.ts"
+
+/** How one start of a machine comes to be ready. */
+export interface Origin {
+  /** What it goes on from; undefined for a boot. */
+  readonly from: SavedMachine | undefined
+  /**
+   * What to do instead when it cannot go on from there, for the reason given. Where this is undefined, the start fails with the reason.
+   */
+  readonly otherwise?: ((reason: string) => Effect.Effect<Origin, never, Scope.Scope>) | undefined
+  /** Run when a guest has booted and come to rest, before it is told its name and addresses. */
+  readonly onSettled?: ((hypervisor: Hypervisor) => Effect.Effect<void>) | undefined
+  /** Run when everything else is done, before anybody else can use the machine. Its failure is the start's. */
+  readonly warmUp?: ((machine: Machine, hypervisor: Hypervisor) => Effect.Effect<void, unknown>) | undefined
+}
+
+/** A boot, and nothing else. */
+export const boot: Origin = { from: undefined }
+
+/** Where each start of a machine comes from; `start` counts from 1. What it holds is held until the machine ends. */
+export type Origins = (start: number) => Effect.Effect<Origin, never, Scope.Scope>
+
+/** Every start is a boot. */
+export const boots: Origins = () => Effect.succeed(boot)
+
+/** Goes on from a saved machine, or fails. */
+export const goOnFrom = (from: SavedMachine): Origin => ({ from })

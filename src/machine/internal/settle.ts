@@ -1,0 +1,18 @@
+/** When a guest that boots has come to rest: the point at which a machine is saved that others go on from. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { ShellService } from "../../transport/Shell.ts"
+
+/**
+ * How long a boot may take to settle once its shell answers. One that takes longer, because a unit waits for something that only a test
+ * brings, is as settled as it will be.
+ */
+const within = Duration.seconds(30)
+
+/** Returns when systemd has started all that it starts at a boot, or failed to. */
+const script = `if [ -d /run/systemd/system ]; then systemctl is-system-running --wait >/dev/null 2>&1; fi
+exit 0`
+
+/** Waits until a guest has settled, or for as long as that may take. */
+export const settle = (shell: ShellService, timeScale: number): Effect.Effect<void> =>
+  Effect.ignore(shell.execute(script, { timeout: Duration.times(within, timeScale) }))

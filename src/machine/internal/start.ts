@@ -1,0 +1,66 @@
+/** Starting a hypervisor from where the machine is to come from, and the shell of a guest that need not boot. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import type { Hypervisor, SavedMachine } from "../../backends/Backend.ts"
+import type { Environment } from "../MachineTree.ts"
+import type { Origin } from "../Origin.ts"
+
+/** A guest that goes on answers within a fraction of a second; a busy host takes its time. */
+const answersWithin = Duration.seconds(20)
+
+/** Why there is no hypervisor. */
+interface Refusal {
+  readonly reason: string
+}
+
+interface Started {
+  readonly hypervisor: Hypervisor
+  readonly origin: Origin
+}
+
+/**
+ * A machine that goes on from a saved one, and whose shell has answered: until then nobody can know that it is one. The first to open
+ * the shell is given the one that answered.
+ */
+const goOn = Effect.fnUntraced(function* ({ backend, shape }: Environment, from: SavedMachine) {
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  const opening = yield* Scope.fork(scope)
+  return yield* Effect.gen(function* () {
+    const hypervisor = yield* Scope.provide(backend.start(shape, { from }), scope)
+    const deadline = Duration.times(answersWithin, backend.timeScale)
+    const first = yield* Scope.provide(hypervisor.shell, opening).pipe(
+      Effect.timeoutOrElse({
+        duration: deadline,
+        orElse: () => Effect.fail({ message: `its shell did not answer within ${Duration.format(deadline)}` })
+      })
+    )
+    let opened = false
+    const shell: Hypervisor["shell"] = Effect.suspend(() => {
+      if (opened) return hypervisor.shell
+      opened = true
+      return Effect.acquireRelease(Effect.succeed(first), () => Scope.close(opening, Exit.void))
+    })
+    return { ...hypervisor, shell } satisfies Hypervisor
+  }).pipe(
+    Effect.onError(() => Scope.close(scope, Exit.void)),
+    Effect.mapError(({ message }): Refusal => ({ reason: message.split("\n")[0] ?? "" }))
+  )
+})
+
+/** Starts the machine. One that cannot go on from where it should is started as its origin says. */
+export const start = (environment: Environment, origin: Origin): Effect.Effect<Started, Refusal, Scope.Scope> => {
+  const { backend, shape } = environment
+  const { from, otherwise } = origin
+  if (from === undefined) {
+    return backend.start(shape).pipe(
+      Effect.map((hypervisor) => ({ hypervisor, origin })),
+      Effect.mapError(({ message }): Refusal => ({ reason: message }))
+    )
+  }
+  const going = Effect.map(goOn(environment, from), (hypervisor) => ({ hypervisor, origin }))
+  return otherwise === undefined
+    ? going
+    : Effect.catch(going, ({ reason }) => Effect.flatMap(otherwise(reason), (next) => start(environment, next)))
+}
