@@ -9,7 +9,7 @@ import * as Cause from "effect/Cause"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import { lastLines, section } from "../machine/MachineError.ts"
-import { type Location, scriptFrame } from "./internal/scriptLocation.ts"
+import { type Location, originOf, scriptFrame } from "./internal/scriptLocation.ts"
 
 /** A line of the script; line and column from 1. `text` is the line itself, or empty where the file cannot be read. */
 export interface Place extends Location {
@@ -50,22 +50,27 @@ const withText = (location: Location): Place => {
 }
 
 /** What failed: the first error, else the first defect, else what the cause says of itself. */
-const errorOf = (cause: Cause.Cause<unknown>): unknown => {
-  for (const reason of cause.reasons) if (Cause.isFailReason(reason)) return reason.error
-  for (const reason of cause.reasons) if (Cause.isDieReason(reason)) return reason.defect
-  return Cause.squash(cause)
+const failed = (cause: Cause.Cause<unknown>): { readonly error: unknown; readonly step: Location | undefined } => {
+  for (const reason of cause.reasons) {
+    if (Cause.isFailReason(reason)) return { error: reason.error, step: originOf(reason) }
+  }
+  for (const reason of cause.reasons) {
+    if (Cause.isDieReason(reason)) return { error: reason.defect, step: originOf(reason) }
+  }
+  return { error: Cause.squash(cause), step: undefined }
 }
 
 /**
  * A cause as a failure. `lastStep` is the script's step that was under way.
  *
- * An error that was made on a line of the script names that line; one that was made elsewhere, or is no `Error` at all, the step.
+ * An error that was made on a line of the script names that line; one that was made elsewhere, or is no `Error` at all, the step that the
+ * fiber was on which failed first, or else the last step.
  */
 export const fromCause = (cause: Cause.Cause<unknown>, lastStep: Location | undefined): Failure => {
-  const error = errorOf(cause)
+  const { error, step } = failed(cause)
   const message = messageOf(error)
   const made = error instanceof Error && error.stack !== undefined ? scriptFrame(error.stack) : undefined
-  const location = made ?? lastStep
+  const location = made ?? step ?? lastStep
   return {
     kind: kindOf(error),
     message,
@@ -107,9 +112,10 @@ export const render = (failure: Failure): string => {
       : `${place.file}:${place.line}:${place.column}\n${place.text === "" ? "" : `  ${place.line} | ${place.text.trimEnd()}\n`}`
   const kind = failure.kind === "Error" || failure.message.startsWith(failure.kind) ? "" : `${failure.kind}: `
   const evidence = failure.evidence.map(({ text, title }) => `\n${title}:\n${text.replace(/^/gm, "  ")}`)
-  // What the message shows the end of comes whole below, and once is enough.
+  // What the message shows the end of comes whole below, and once is enough: what a wait saw last may be the console.
   const message = failure.evidence.reduce(
-    (said, { text, title }) => said.replace(section(title, text), ""),
+    (said, { text, title }) =>
+      [title, "last seen"].reduce((left, shown) => left.replace(section(shown, text), ""), said),
     failure.message
   )
   return `${where}${kind}${message}${evidence.join("")}`

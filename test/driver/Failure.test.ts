@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Failure from "../../src/driver/Failure.ts"
-import { BootFailed, MachineDied } from "../../src/machine/MachineError.ts"
+import { BootFailed, MachineDied, WaitTimeout } from "../../src/machine/MachineError.ts"
 
 describe("a failure", () => {
   it("is the first error of the cause", () => {
@@ -54,6 +55,20 @@ describe("a failure", () => {
     const lines = Array.from({ length: 15 }, (_, line) => `line <${line}>`)
     const text = Failure.render(died(lines.join("\r\n")))
     for (const line of lines) assert.lengthOf(text.split(line), 2, line)
+  })
+
+  it("shows the console once, when it is also what a wait saw last", () => {
+    const console = Array.from({ length: 20 }, (_, line) => `line <${line}>`).join("\r\n")
+    const timeout = new WaitTimeout({
+      machine: "web",
+      awaited: "/ready/ on the console",
+      waited: Duration.seconds(5),
+      lastSeen: console,
+      console
+    })
+    const text = Failure.render(Failure.fromCause(Cause.fail(timeout), undefined))
+    for (const line of console.split("\r\n")) assert.lengthOf(text.split(line), 2, line)
+    assert.include(text, "web: waited 5s for /ready/ on the console\nconsole:\n  line <0>")
   })
 
   it("names the line that made the error, if that is the script's, else the step", () => {

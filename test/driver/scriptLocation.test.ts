@@ -12,7 +12,7 @@ const lineOf = (mark: string) =>
     .findIndex((line) => line.endsWith(`// ${mark}`)) + 1
 
 describe("the line of a script", () => {
-  const [unwatched, plain, nested, after] = JSON.parse(
+  const [unwatched, plain, nested, atOnce, joined, after] = JSON.parse(
     execFileSync(process.execPath, ["--disable-warning=ExperimentalWarning", fixture], { encoding: "utf8" })
   )
 
@@ -22,6 +22,11 @@ describe("the line of a script", () => {
 
   it("is the innermost of the script's own", () => {
     assert.deepStrictEqual(nested, { file: "steps.ts", line: lineOf("helper") })
+  })
+
+  it("is that of the fiber that failed, when several run at once", () => {
+    assert.deepStrictEqual(atOnce, { file: "steps.ts", line: lineOf("plain") })
+    assert.deepStrictEqual(joined, { file: "steps.ts", line: lineOf("helper") })
   })
 
   it("is noted only while somebody watches", () => {

@@ -7,7 +7,9 @@
  */
 import { findSourceMap } from "node:module"
 import { fileURLToPath } from "node:url"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { SingleShotGen } from "effect/Utils"
 
@@ -34,6 +36,8 @@ export const scriptFrame = (stack: string): Location | undefined => {
 }
 
 const steps = new WeakMap<object, NodeJS.CallSite>()
+/** The step that a fiber was on when it failed, for each reason of its cause, and for the error in it where that is an object. */
+const origins = new WeakMap<object, NodeJS.CallSite>()
 let watchers = 0
 
 const plainNext = SingleShotGen.prototype.next
@@ -56,12 +60,30 @@ const pathOf = (site: NodeJS.CallSite): string => {
   return name.startsWith("file:") ? fileURLToPath(name) : name
 }
 
+/** What a reason of a cause stays known by: itself, and its error where that is an object. */
+const keysOf = (reason: Cause.Reason<unknown>): ReadonlyArray<object> => {
+  const value = Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
+  return typeof value === "object" && value !== null ? [reason, value] : [reason]
+}
+
+/** A cause goes from fiber to fiber; the first that fails with it is where it comes from. */
+const noteOrigin = (fiber: object, exit: Exit.Exit<unknown, unknown>) => {
+  const site = steps.get(fiber)
+  if (site === undefined || Exit.isSuccess(exit)) return
+  for (const reason of exit.cause.reasons) {
+    for (const key of keysOf(reason)) if (!origins.has(key)) origins.set(key, site)
+  }
+}
+
 function watchedNext(this: SingleShotGen<unknown, unknown>, value: unknown) {
   const fiber = Fiber.getCurrent()
   if (fiber !== undefined) {
     const site = callSite()
     const name = site?.getFileName()
-    if (site !== undefined && name != null && isScript(name.replace("file://", ""))) steps.set(fiber, site)
+    if (site !== undefined && name != null && isScript(name.replace("file://", ""))) {
+      if (!steps.has(fiber)) fiber.addObserver((exit) => noteOrigin(fiber, exit))
+      steps.set(fiber, site)
+    }
   }
   return plainNext.call(this, value)
 }
@@ -81,10 +103,7 @@ export const watch = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A,
       })
   )
 
-/** The last step of a script that this fiber took, in the script's own source. */
-export const lastStep = (fiber: object): Location | undefined => {
-  const site = steps.get(fiber)
-  if (site === undefined) return undefined
+const locate = (site: NodeJS.CallSite): Location => {
   const name = site.getFileName() ?? ""
   const line = site.getLineNumber() ?? 1
   const column = site.getColumnNumber() ?? 1
@@ -97,4 +116,16 @@ export const lastStep = (fiber: object): Location | undefined => {
     }
   }
   return { file: pathOf(site), line, column }
+}
+
+/** The last step of a script that this fiber took, in the script's own source. */
+export const lastStep = (fiber: object): Location | undefined => {
+  const site = steps.get(fiber)
+  return site === undefined ? undefined : locate(site)
+}
+
+/** The step of a script on which a cause came up, in whatever fiber that was. */
+export const originOf = (reason: Cause.Reason<unknown>): Location | undefined => {
+  const site = keysOf(reason).flatMap((key) => origins.get(key) ?? [])[0]
+  return site === undefined ? undefined : locate(site)
 }
