@@ -76,6 +76,15 @@ export const orUncaught = <E, R>(
         say(`uncaught error${whose}, in a callback or a promise\n${describeThrown(thrown)}`)
         resume(Effect.succeed(codeOfPhase()))
       }
+      // Whoever reads the output may leave early (head); that is no error of the script, and its result still counts.
+      const onOutputError = (error: NodeJS.ErrnoException) => {
+        if (error.code === "EPIPE" || !first) return
+        first = false
+        say(`the output cannot be written: ${error.message}`)
+        resume(Effect.succeed(ExitCode.failed))
+      }
+      process.stdout.on("error", onOutputError)
+      process.stderr.on("error", onOutputError)
       // Never taken away: one that comes during the clean-up must not cut it short.
       process.on("uncaughtException", onUncaught)
       process.on("unhandledRejection", onUncaught)

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process"
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
+import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -21,16 +21,17 @@ const leftovers = () =>
     .filter((entry) => !entry.isDirectory() && !entry.parentPath.includes("node-compile-cache"))
     .map((entry) => join(entry.parentPath, entry.name))
 
-const vmtest = (text: string) => {
+const vmtest = (text: string, stdout: "ignore" | "closed" | number = "ignore") => {
   writeFileSync(join(place, "script.ts"), text)
   const child = spawn(process.execPath, [launcher, "run", "script.ts"], {
     cwd: place,
     env: { ...process.env, TMPDIR: join(place, "tmp"), XDG_RUNTIME_DIR: join(place, "run"), NO_COLOR: "1" },
-    stdio: ["ignore", "ignore", "pipe"],
+    stdio: ["ignore", stdout === "closed" ? "pipe" : stdout, "pipe"],
     timeout: 60_000
   })
+  child.stdout?.destroy()
   let stderr = ""
-  child.stderr.on("data", (chunk) => {
+  child.stderr?.on("data", (chunk) => {
     stderr += chunk
   })
   return new Promise<{ readonly status: number | null; readonly stderr: string }>((resolve) =>
@@ -59,4 +60,24 @@ describe("a script that ends the process, or tries to, while it is imported", ()
       assert.deepStrictEqual(leftovers(), [])
     })
   }
+})
+
+describe("output that nobody takes", () => {
+  const talkative = `for (let line = 0; line < 1000; line++) console.log("x".repeat(100))
+await new Promise((resolve) => setTimeout(resolve, 500))`
+
+  it("is no error of the script when its reader left", { timeout: 60_000 }, async () => {
+    const { status, stderr } = await vmtest(talkative, "closed")
+    assert.strictEqual(status, 2)
+    assert.include(stderr, "no default export")
+    assert.notInclude(stderr, "EPIPE")
+  })
+
+  it("is one of the run when there is no room for it", { timeout: 60_000 }, async () => {
+    const full = openSync("/dev/full", "w")
+    const { status, stderr } = await vmtest(talkative, full)
+    closeSync(full)
+    assert.strictEqual(status, 1)
+    assert.include(stderr, "the output cannot be written: ENOSPC")
+  })
 })
