@@ -151,6 +151,13 @@ describe("a script that cannot be used", () => {
     })
   )
 
+  it.effect("throws on the line that import.meta is prepared on: the column is the script's own", () =>
+    Effect.gen(function* () {
+      const error = yield* failure(`const url = import.meta.url; throw new Error("here")`)
+      assert.match(error.message, /script\.ts:1:36/)
+    })
+  )
+
   it.effect("imports a file with a syntax error: that file's line is shown", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(
@@ -271,7 +278,10 @@ const n = yield* Effect.succeed(readFileSync("/etc/hostname").length)\nreturn n`
     Effect.gen(function* () {
       for (const [text, place] of [
         [`(() => { throw new Error("here") })()`, /eval:1:16\)?$/m],
-        [`import "node:fs"\nconst a = 1\n  throw new Error("here")`, /eval:3:9\)?$/m]
+        [`import "node:fs"\nconst a = 1\n  throw new Error("here")`, /eval:3:9\)?$/m],
+        [`(() => { throw new Error(import.meta.url) })()`, /eval:1:16\)?$/m],
+        [`import "node:fs"; throw new Error(import.meta.filename)`, /eval:1:25\)?$/m],
+        [`export default Effect.suspend(() => { throw new Error(import.meta.url) })`, /eval:1:45\)?$/m]
       ] as const) {
         const test = yield* ScriptLoader.loadExpression(text).pipe(Effect.provide(NodeServices.layer))
         const driver = {} as DriverService

@@ -10,6 +10,7 @@ import * as NodePath from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import * as Effect from "effect/Effect"
 import * as esbuild from "esbuild"
+import { insert } from "./insert.ts"
 
 const here = fileURLToPath(import.meta.url)
 
@@ -69,13 +70,23 @@ const loaders: Record<string, esbuild.Loader> = {
 
 const metaNames = { url: "__vmtest_url", filename: "__vmtest_filename", dirname: "__vmtest_dirname" }
 
-/** Puts each file's own `import.meta` values into its first line, so that no line moves. */
-export const withMeta = (path: string, source: string): string => {
+/** Declares a file's own `import.meta` values, if its text uses any, on no line of its own. */
+export const metaOf = (path: string, source: string): string => {
+  if (!source.includes("import.meta")) return ""
   const values = { url: pathToFileURL(path).href, filename: path, dirname: NodePath.dirname(path) }
   const declarations = Object.entries(values).map(
     ([key, value]) => `${metaNames[key as keyof typeof values]}=${JSON.stringify(value)}`
   )
-  return source.includes("import.meta") ? `const ${declarations.join(",")};${source}` : source
+  return `const ${declarations.join(",")};`
+}
+
+/** A file with its own `import.meta` values, every place in it its own. */
+export const withMeta = (path: string, source: string): string => {
+  const declarations = metaOf(path, source)
+  if (declarations === "") return source
+  // A file that was made from another one has places of that one already.
+  if (source.includes("//# sourceMappingURL=")) return declarations + source
+  return insert(source, 0, declarations, "", path)
 }
 
 /** `import.meta` of a bundled file is the bundle's; a script means its own file when it reads a fixture beside it. */
@@ -111,7 +122,7 @@ const entry = (source: Source): esbuild.BuildOptions =>
     : {
         inject: [...source.inject],
         stdin: {
-          contents: withMeta(source.path, source.text),
+          contents: source.text,
           sourcefile: source.path,
           resolveDir: source.folder,
           loader: loaders[NodePath.extname(source.path)] ?? "ts"

@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Bundle from "./bundle.ts"
+import { insert } from "./insert.ts"
 
 const readings = [
   { before: "return yield* vmtestRun((", after: "\n))" },
@@ -32,39 +33,11 @@ export const splitImports = (text: string): readonly [imports: string, program: 
   return [text.slice(0, end), text.slice(end)]
 }
 
-/** A source map (revision 3) of a text into which `inserted` characters came at `offset`: a segment for each character. */
-const sourceMap = (text: string, offset: number, inserted: number, name: string): string => {
-  // Base64 VLQ: A is 0, C is 1; a segment is column, source, source line, source column, each less the segment's before.
-  const vlq = (value: number): string => {
-    let left = value < 0 ? (-value << 1) | 1 : value << 1
-    let digits = ""
-    do {
-      const digit = left & 31
-      left >>>= 5
-      digits += "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[left > 0 ? digit | 32 : digit]
-    } while (left > 0)
-    return digits
-  }
-  let at = 0
-  let previousColumn = 0
-  const mappings = text.split("\n").map((line, number) => {
-    const segments = Array.from({ length: line.length + 1 }, (_, column) => {
-      const shift = at + column === offset ? inserted : 0
-      return column > 0 ? `${vlq(1 + shift)}AAC` : `${vlq(shift)}A${vlq(number === 0 ? 0 : 1)}${vlq(-previousColumn)}`
-    })
-    at += line.length + 1
-    previousColumn = line.length
-    return segments.join(",")
-  })
-  return JSON.stringify({ version: 3, sources: [name], names: [], mappings: mappings.join(";") })
-}
-
 const wrap = (imports: string, program: string, reading: (typeof readings)[number], path: string): string => {
   const text = imports + program
   const separator = imports === "" || imports.endsWith(";") ? "" : ";"
-  const before = separator + reading.before
-  const map = Buffer.from(sourceMap(text, imports.length, before.length, path)).toString("base64")
-  return `${imports}${before}${program}${reading.after}\n//# sourceMappingURL=data:application/json;base64,${map}`
+  const before = separator + Bundle.metaOf(path, text) + reading.before
+  return insert(text, imports.length, before, reading.after, path)
 }
 
 /** Imports and then an expression, or else the body of a generator, or else a module of its own. */
@@ -76,5 +49,5 @@ export const toModule = Effect.fnUntraced(function* (text: string, path: string)
     return wrap(imports, expression, asExpression, path)
   }
   const isModule = /^\s*(import|export)\b/m.test(program) && !(yield* Bundle.parses(asBody.check(program)))
-  return isModule ? text : wrap(imports, program, asBody, path)
+  return isModule ? Bundle.withMeta(path, text) : wrap(imports, program, asBody, path)
 })

@@ -1,0 +1,40 @@
+/** Text that comes into a script without moving what is there: a source map takes it away again. */
+
+const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+/** Base64 VLQ as source maps (revision 3) use it: A is 0, C is 1. */
+const vlq = (value: number): string => {
+  let left = value < 0 ? (-value << 1) | 1 : value << 1
+  let text = ""
+  do {
+    const digit = left & 31
+    left >>>= 5
+    text += digits[left > 0 ? digit | 32 : digit]
+  } while (left > 0)
+  return text
+}
+
+/**
+ * A source map of a text into which `inserted` characters came at `offset`. Each character has a segment of its own (column, source,
+ * source line, source column, each less the segment's before): esbuild does not reckon between two.
+ */
+const sourceMap = (text: string, offset: number, inserted: number, name: string): string => {
+  let at = 0
+  let previousColumn = 0
+  const mappings = text.split("\n").map((line, number) => {
+    const segments = Array.from({ length: line.length + 1 }, (_, column) => {
+      const shift = at + column === offset ? inserted : 0
+      return column > 0 ? `${vlq(1 + shift)}AAC` : `${vlq(shift)}A${vlq(number === 0 ? 0 : 1)}${vlq(-previousColumn)}`
+    })
+    at += line.length + 1
+    previousColumn = line.length
+    return segments.join(",")
+  })
+  return JSON.stringify({ version: 3, sources: [name], names: [], mappings: mappings.join(";") })
+}
+
+/** The text of the file `name` with `before` at an offset and `after` at its end, neither of which moves a place in it. */
+export const insert = (text: string, offset: number, before: string, after: string, name: string): string => {
+  const map = Buffer.from(sourceMap(text, offset, before.length, name)).toString("base64")
+  return `${text.slice(0, offset)}${before}${text.slice(offset)}${after}\n//# sourceMappingURL=data:application/json;base64,${map}`
+}
