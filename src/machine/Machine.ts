@@ -12,6 +12,7 @@ import * as Control from "./Control.ts"
 import * as Copy from "./Copy.ts"
 import * as File from "./File.ts"
 import type { Guest } from "./internal/Guest.ts"
+import * as Journal from "./Journal.ts"
 import * as Keyboard from "./Keyboard.ts"
 import type { LifeMethods } from "./Life.ts"
 import * as Link from "./Link.ts"
@@ -39,6 +40,7 @@ export interface Machine
     Command.CommandMethods,
     Spawn.SpawnMethods,
     Unit.UnitMethods,
+    Journal.JournalMethods,
     File.FileMethods,
     Copy.CopyMethods,
     Port.PortMethods,
@@ -59,6 +61,7 @@ export const make = (guest: Guest, life: LifeMethods, spec: MachineSpec): Machin
   ...Command.make(guest),
   ...Spawn.make(guest),
   ...Unit.make(guest),
+  ...Journal.make(guest),
   ...File.make(guest),
   ...Copy.make(guest),
   ...Port.make(guest),

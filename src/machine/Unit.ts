@@ -3,9 +3,13 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import type { CommandResult } from "../transport/Shell.ts"
+import { CommandRejected, ShellLost } from "../transport/ShellError.ts"
 import { CommandFailed } from "./Command.ts"
 import {
   type CommandError,
@@ -14,8 +18,10 @@ import {
   quote,
   type WaitError,
   type WaitOptions,
-  waitInGuest
+  wait
 } from "./internal/Guest.ts"
+import * as UnitStates from "./internal/unitStates.ts"
+import * as Journal from "./Journal.ts"
 import { InvalidArgument, section } from "./MachineError.ts"
 
 /**
@@ -41,9 +47,16 @@ export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
   }
 }
 
+export {
+  /** The guest has no systemd that runs, so it has no units. */
+  NoSystemd
+} from "./internal/unitStates.ts"
+
+type UnitState = UnitStates.UnitState
+
 /** Whose systemd is asked. */
 export interface UnitOptions {
-  /** The user whose own manager it is; the system's if absent. */
+  /** The user whose own manager it is; the system's if absent. An unknown one is a `CommandRejected`. */
   readonly user?: string
 }
 
@@ -52,15 +65,16 @@ export interface UnitMethods {
   /** Runs `systemctl` with these arguments, given as one string to the shell. */
   readonly systemctl: (query: string, options?: UnitOptions) => Effect.Effect<CommandResult, CommandError>
   /**
-   * Waits until a unit is active.
+   * Waits until a unit is active. Heard from systemd itself, not asked again and again.
    *
-   * Fails at once with `UnitFailed` when it is failed, or inactive with no job pending.
+   * Fails at once with `UnitFailed` when it is failed, or inactive with no job pending in the manager. The manager of a user that does not run
+   * yet is waited for. A name without a suffix is a service.
    */
   readonly waitForUnit: (
     unit: string,
     options?: UnitOptions & WaitOptions
-  ) => Effect.Effect<void, WaitError | UnitFailed | InvalidArgument>
-  /** All properties that `systemctl show` knows of a unit. */
+  ) => Effect.Effect<void, WaitError | UnitFailed | UnitStates.NoSystemd | InvalidArgument>
+  /** All properties that `systemctl show` knows of a unit; one with several values has them on several lines. */
   readonly getUnitInfo: (
     unit: string,
     options?: UnitOptions
@@ -95,49 +109,54 @@ const manager = (options: UnitOptions | undefined) =>
     ? { prelude: "", flag: "", execute: {} }
     : { prelude: 'export XDG_RUNTIME_DIR="/run/user/$(id -u)"\n', flag: "--user ", execute: { user: options.user } }
 
-/**
- * Decided in the guest. Inactive counts only when the manager has no job at all: another unit's job may be about to start this one; and
- * it is looked at once more after that, because the job may have ended in between.
- */
-const waitLoop = (unit: string, flag: string) => `set +eu
-look() { s=$(systemctl ${flag}show -p LoadState -p ActiveState -p SubState -p Result -- ${unit} 2>&1); c=$?; }
-while :; do
-  look
-  [ "$c" = 127 ] && { printf '%s\\n' "$s"; exit 127; }
-  case "$s" in
-    *ActiveState=active*) exit 0 ;;
-    *ActiveState=failed*) printf '%s\\n' "$s"; exit 1 ;;
-    *ActiveState=inactive*)
-      if [ "$(systemctl ${flag}show -p NJobs 2>/dev/null)" = NJobs=0 ]; then
-        look
-        case "$s" in *ActiveState=inactive*|*ActiveState=failed*) printf '%s\\n' "$s"; exit 1 ;; esac
-      fi ;;
-  esac
-  sleep 0.02
-done`
+/** What is wrong with a name that no unit can have, or one that `systemctl` would take for a pattern. */
+const problemOf = (unit: string): string | undefined => {
+  if (!/^[A-Za-z0-9:_.\\@-]{1,255}$/.test(unit)) {
+    return "is not a unit name: letters, digits and :_.\\@- (systemd-escape makes one of anything)"
+  }
+  return /@(\.[a-z]+)?$/.test(unit)
+    ? "is a template: a unit made of it has something between the @ and the suffix"
+    : undefined
+}
 
+/** What a unit's state says to somebody who waits for it to be active: nothing yet, or what it is. */
+const isSettled = ({ activeState, idle, pending }: UnitState): boolean => {
+  switch (activeState) {
+    case "active":
+      return true
+    case "failed":
+      return !pending
+    case "inactive":
+      // Another unit's job may be about to start this one.
+      return idle
+    default:
+      return false
+  }
+}
+
+/** `systemctl show` prints a property that has several values on several lines. */
 const parse = (text: string): Record<string, string> => {
   const properties: Record<string, string> = {}
   for (const line of text.split("\n")) {
     const at = line.indexOf("=")
-    if (at > 0) properties[line.slice(0, at)] = line.slice(at + 1)
+    if (at <= 0) continue
+    const name = line.slice(0, at)
+    const before = properties[name]
+    properties[name] = (before === undefined ? "" : `${before}\n`) + line.slice(at + 1)
   }
   return properties
 }
 
 /** The unit methods of a guest. */
 export const make = (guest: Guest): UnitMethods => {
-  const named = (unit: string): Effect.Effect<string, InvalidArgument> =>
-    /^[A-Za-z0-9:_.\\@-]{1,255}$/.test(unit)
+  const states = UnitStates.make(guest.shell)
+
+  const named = (unit: string): Effect.Effect<string, InvalidArgument> => {
+    const reason = problemOf(unit)
+    return reason === undefined
       ? Effect.succeed(quote(unit))
-      : Effect.fail(
-          new InvalidArgument({
-            machine: guest.name,
-            argument: "unit",
-            value: unit,
-            reason: "is not a unit name: letters, digits and :_.\\@- (systemd-escape makes one of anything)"
-          })
-        )
+      : Effect.fail(new InvalidArgument({ machine: guest.name, argument: "unit", value: unit, reason }))
+  }
 
   const systemctl = (query: string, options?: UnitOptions) => {
     const { execute: as, flag, prelude } = manager(options)
@@ -155,28 +174,78 @@ export const make = (guest: Guest): UnitMethods => {
     })
   })
 
+  /** The unit's last lines. What cannot be had is no reason to hide what they would explain. */
+  const lastLines = (unit: string, user: string | undefined) =>
+    execute(
+      guest,
+      `journalctl --sync 2>/dev/null || true\n${Journal.command({ unit, user, lines: 20, output: "cat" })}`,
+      { timeout: "10 seconds" }
+    ).pipe(
+      Effect.map(({ stderr, stdout }) => stdout || stderr),
+      Effect.catchTag(["CommandTimeout", "CommandRejected"], (error) => Effect.succeed(error.message))
+    )
+
   const failure = Effect.fnUntraced(function* (
     unit: string,
     wanted: string,
-    properties: Readonly<Record<string, string>>,
+    seen: Pick<UnitState, "activeState" | "subState">,
     options: UnitOptions | undefined
   ) {
     const { execute: as, flag, prelude } = manager(options)
-    const journal = yield* execute(
-      guest,
-      `${prelude}journalctl ${flag}-u ${quote(unit)} -n 20 -q --no-pager -o cat`,
-      as
-    )
+    const shown = yield* execute(guest, `${prelude}systemctl ${flag}show -p Result -p LoadState -- ${quote(unit)}`, as)
+    const { LoadState = "", Result = "" } = parse(shown.stdout)
     return yield* new UnitFailed({
       machine: guest.name,
       unit,
       wanted,
-      state: properties.ActiveState ?? "unknown",
-      subState: properties.SubState ?? "unknown",
-      result: properties.Result ?? "",
-      loadState: properties.LoadState ?? "",
-      journal: journal.stdout
+      state: seen.activeState,
+      subState: seen.subState,
+      result: Result,
+      loadState: LoadState,
+      journal: yield* lastLines(unit, options?.user)
     })
+  })
+
+  const waitForUnit = Effect.fnUntraced(function* (unit: string, options: (UnitOptions & WaitOptions) | undefined) {
+    yield* named(unit)
+    const waiting = `waitForUnit ${unit}`
+    let seen: { readonly state: UnitState; readonly since: number } | undefined
+    const note = (state: UnitState) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        const before = seen?.state
+        if (before?.activeState === state.activeState && before.subState === state.subState) return
+        seen = { state, since: now }
+      })
+    const lastSeen = Effect.gen(function* () {
+      if (seen === undefined) {
+        return options?.user === undefined
+          ? "systemd has not answered"
+          : `the service manager of ${options.user} does not run: it does while the user is logged in, or lingers (loginctl enable-linger)`
+      }
+      const { activeState, subState } = seen.state
+      const so = Duration.format(Duration.millis((yield* Clock.currentTimeMillis) - seen.since))
+      const journal = yield* lastLines(unit, options?.user)
+      return `${activeState} (${subState}), so for ${so}\n${journal}`
+    })
+    const { state } = yield* wait(guest, {
+      awaited: `${unit} to be active`,
+      options,
+      until: states.of(unit, options?.user).pipe(
+        Stream.tap(note),
+        Stream.filter(isSettled),
+        Stream.runHead,
+        Effect.flatMap((state) => (state._tag === "Some" ? Effect.succeed({ state: state.value }) : Effect.never))
+      ),
+      lastSeen
+    }).pipe(
+      Effect.catchTag("BusRefused", ({ reason }) =>
+        Effect.fail(new InvalidArgument({ machine: guest.name, argument: "unit", value: unit, reason }))
+      ),
+      // What was run in the guest says nothing to who waited for a unit.
+      Effect.catchTag("ShellLost", (error) => Effect.fail(new ShellLost({ ...error, command: waiting, stdout: "" }))),
+      Effect.catchTag("CommandRejected", (error) => Effect.fail(new CommandRejected({ ...error, command: waiting })))
+    )
+    if (state.activeState !== "active") return yield* failure(unit, "active", state, options)
   })
 
   const getUnitInfo = Effect.fnUntraced(function* (unit: string, options?: UnitOptions) {
@@ -186,19 +255,7 @@ export const make = (guest: Guest): UnitMethods => {
 
   return {
     systemctl,
-    waitForUnit: Effect.fnUntraced(function* (unit, options) {
-      const name = yield* named(unit)
-      const { flag, prelude } = manager(options)
-      const user = options?.user === undefined ? {} : { user: options.user }
-      const result = yield* waitInGuest(guest, {
-        awaited: `${unit} to be active`,
-        options,
-        loop: prelude + waitLoop(name, flag),
-        look: `${prelude}systemctl ${flag}--no-pager -n 5 status -- ${name} || true`,
-        ...user
-      })
-      if (result.exitCode !== 0) return yield* failure(unit, "active", parse(result.stdout), options)
-    }),
+    waitForUnit: (unit, options) => waitForUnit(unit, options),
     getUnitInfo,
     getUnitProperty: Effect.fnUntraced(function* (unit, property, options) {
       const name = yield* named(unit)
@@ -212,8 +269,9 @@ export const make = (guest: Guest): UnitMethods => {
       })
     }),
     requireUnitState: Effect.fnUntraced(function* (unit, state = "active", options) {
-      const properties = yield* getUnitInfo(unit, options)
-      if (properties.ActiveState !== state) return yield* failure(unit, state, properties, options)
+      const { ActiveState = "unknown", SubState = "unknown" } = yield* getUnitInfo(unit, options)
+      if (ActiveState === state) return
+      return yield* failure(unit, state, { activeState: ActiveState, subState: SubState }, options)
     }),
     startJob: Effect.fnUntraced(function* (unit, options) {
       yield* checked(`start -- ${yield* named(unit)}`, options)

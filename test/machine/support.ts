@@ -31,7 +31,16 @@ export const shellOf = (execute: Execute): ShellService => ({
         Stream.make({ _tag: "Stdout", bytes: bytes(stdout) } as const, { _tag: "Exit", exitCode } as const)
       )
     ),
-  spawn: () => Effect.die("not in this shell"),
+  spawn: (command, options) =>
+    Effect.map(Effect.cached(execute(command, options)), (result) => ({
+      command,
+      stdout: Stream.fromEffect(Effect.map(result, ({ stdout }) => bytes(stdout))),
+      stderr: Stream.fromEffect(Effect.map(result, ({ stderr }) => bytes(stderr))),
+      write: () => Effect.void,
+      end: Effect.void,
+      signal: () => Effect.void,
+      wait: Effect.map(result, ({ exitCode }) => exitCode)
+    })),
   reset: () => Effect.void
 })
 

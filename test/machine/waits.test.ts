@@ -197,7 +197,7 @@ describe("arguments that cannot be meant", () => {
       const { guest } = yield* guestOn(never)
       const port = yield* Effect.flip(Port.make(guest).waitForOpenPort(70_000))
       assert.include(port.message, '"70000" is not a port')
-      for (const unit of ["two words", "*.service", "", "a/b", "a".repeat(256)]) {
+      for (const unit of ["two words", "*.service", "", "a/b", "a".repeat(256), "getty@.service", "getty@", "x;y"]) {
         const error = yield* Effect.flip(Unit.make(guest).waitForUnit(unit))
         assert.strictEqual(error._tag, "InvalidArgument")
       }
@@ -205,12 +205,21 @@ describe("arguments that cannot be meant", () => {
   )
 })
 
-describe("a unit that will not become active", () => {
-  it.effect("is reported with its state and its journal", () =>
+describe("a unit in a guest without a way to systemd but systemctl", () => {
+  /** The bridge is missing; then come the states that `systemctl` tells, and what is asked about a failure. */
+  const noBridge = [90, "", ""] as const
+
+  it.effect("is reported with its state and its journal when it failed", () =>
     Effect.gen(function* () {
       const { guest } = yield* guestOn(
         answering(
-          [1, "LoadState=loaded\nActiveState=failed\nSubState=failed\nResult=exit-code\n", ""],
+          noBridge,
+          [
+            0,
+            "NJobs=1 LoadState=loaded ActiveState=activating SubState=start Job=7\nNJobs=0 LoadState=loaded ActiveState=failed SubState=failed\n",
+            ""
+          ],
+          [0, "LoadState=loaded\nResult=exit-code\n", ""],
           [0, "cannot bind to port 80\n", ""]
         )
       )
@@ -219,6 +228,33 @@ describe("a unit that will not become active", () => {
       assert.deepInclude(error, { state: "failed", result: "exit-code", journal: "cannot bind to port 80\n" })
       assert.include(error.message, "web.service is failed (failed), result exit-code")
       assert.include(error.message, "cannot bind to port 80")
+    })
+  )
+
+  it.effect("is waited for while a job is pending, and reported when it is inactive with none", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(
+        answering(
+          noBridge,
+          [
+            0,
+            "NJobs=3 LoadState=loaded ActiveState=inactive SubState=dead\nNJobs=0 LoadState=loaded ActiveState=failed SubState=failed Job=9\nNJobs=0 LoadState=loaded ActiveState=inactive SubState=dead\n",
+            ""
+          ],
+          [0, "LoadState=loaded\nResult=success\n", ""],
+          [0, "", ""]
+        )
+      )
+      const error = yield* Effect.flip(Unit.make(guest).waitForUnit("web"))
+      assert.include(error.message, "web is inactive (dead), and no job is pending; wanted active")
+    })
+  )
+
+  it.effect("is a typed error where systemd does not run", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(answering([91, "", ""], [127, "", "there is no systemctl\n"]))
+      const error = yield* Effect.flip(Unit.make(guest).waitForUnit("web"))
+      assert.strictEqual(error._tag, "NoSystemd")
     })
   )
 })
