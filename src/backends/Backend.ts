@@ -108,8 +108,12 @@ export interface MachineExit {
 
 /** The guest's serial console. */
 export interface Console {
-  /** Everything so far; UTF-8, bad bytes replaced. */
+  /**
+   * Everything so far; UTF-8, bad bytes replaced. Of a machine that went on from a saved one it begins with what that one
+   * had printed, of which `inherited` says how many lines (the last of them may be unfinished).
+   */
   readonly log: Effect.Effect<string>
+  readonly inherited?: number | undefined
   /** The last `lines` lines. */
   readonly tail: (lines: number) => Effect.Effect<string>
   /** Everything from the first byte on, then what comes, until the hypervisor ends. Each reader has its own. */

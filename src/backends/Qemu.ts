@@ -12,7 +12,7 @@ import type * as Scope from "effect/Scope"
 import type { HostProcessError } from "../host/HostProcess.ts"
 import type { Findings, InvalidAccelerator } from "./Accelerator.ts"
 import * as Accelerator from "./Accelerator.ts"
-import type { BackendService, Capability, Hypervisor, MachineShape } from "./Backend.ts"
+import type { BackendService, Capability, Hypervisor, MachineShape, SavedMachine } from "./Backend.ts"
 import { Backend } from "./Backend.ts"
 import type { BackendError, UnsuitableHypervisor } from "./BackendError.ts"
 import { fingerprint } from "./internal/qemuFingerprint.ts"
@@ -32,7 +32,8 @@ export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
   "reboot",
   "links",
   "forwards",
-  "hotplug"
+  "hotplug",
+  "snapshots"
 ])
 
 /** How to find and run QEMU. */
@@ -53,7 +54,7 @@ export const make = ({ extraArguments = [], findings, host = thisHost() }: QemuO
     capabilities,
     timeScale,
     fingerprint: fingerprint(findings, extraArguments),
-    start: (shape) => start(shape, { findings, host, extraArguments, timeScale })
+    start: (shape, { from } = {}) => start(shape, { findings, host, extraArguments, timeScale }, from)
   }
 }
 
@@ -64,17 +65,17 @@ interface Settings {
   readonly timeScale: number
 }
 
-const start: (shape: MachineShape, settings: Settings) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> =
-  Effect.fnUntraced(function* (shape, settings) {
-    const invalid = findInvalid(shape, settings.host)
-    if (invalid !== undefined) return yield* invalid
-    return yield* machine.start(shape, {
-      program: settings.findings.qemu.path,
-      accelerator: settings.findings.accelerator.name,
-      extraArguments: settings.extraArguments,
-      timeScale: settings.timeScale
-    })
-  })
+const start: (
+  shape: MachineShape,
+  settings: Settings,
+  from: SavedMachine | undefined
+) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
+  const invalid = findInvalid(shape, settings.host)
+  if (invalid !== undefined) return yield* invalid
+  const { extraArguments, findings, timeScale } = settings
+  const accelerator = findings.accelerator.name
+  return yield* machine.start(shape, { program: findings.qemu.path, accelerator, extraArguments, timeScale }, from)
+})
 
 /** What keeps the backend as a whole from being there. */
 export type QemuError = HostProcessError | UnsuitableHypervisor | InvalidAccelerator

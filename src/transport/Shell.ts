@@ -12,6 +12,7 @@ import type * as Stream from "effect/Stream"
 import type { GuestChannel } from "./GuestChannel.ts"
 import * as Commands from "./internal/commands.ts"
 import * as Pool from "./internal/pool.ts"
+import type { Preopened } from "./Preopened.ts"
 import type { ShellError, ShellNotReady, TransportError } from "./ShellError.ts"
 import type { TransportService } from "./Transport.ts"
 import * as VirtConsole from "./VirtConsole.ts"
@@ -103,6 +104,11 @@ export interface ShellOptions {
   readonly consoleTail?: Effect.Effect<string> | undefined
   /** How often a shell with a command under way is asked whether it lives, and how long it may take to answer. */
   readonly heartbeat?: { readonly interval: Duration.Input; readonly timeout: Duration.Input } | undefined
+  /**
+   * For a guest that goes on from a saved one, over virtio ports: the connections that one had open. Its agent and its
+   * worker shells are there already and are used as they are; a command that ran in the saved guest is ended.
+   */
+  readonly attached?: Preopened | undefined
 }
 
 /** How a boot goes. */
@@ -161,7 +167,7 @@ export const make = Effect.fnUntraced(function* (
   const { channel, machine } = options
   switch (channel._tag) {
     case "VirtioPorts":
-      return yield* fromTransport(VirtioPort.make({ machine, channel }), options)
+      return yield* fromTransport(VirtioPort.make({ machine, channel, attached: options.attached }), options)
     case "Vsock":
       return yield* fromTransport(Vsock.make({ machine, channel }), options)
     case "VirtConsole":

@@ -37,6 +37,11 @@ export interface TransportService {
    * that starts there says that it is ready with the nonce.
    */
   readonly lane: (lane: number, nonce: string, bootstrap: Bootstrap) => Effect.Effect<Lane, TransportError, Scope.Scope>
+  /**
+   * The lanes whose workers are in the guest already, since it goes on from a saved one; `lane` opens each of them as it is,
+   * once, and has the worker say the nonce if it waits for a command.
+   */
+  readonly attached?: (() => ReadonlyArray<number>) | undefined
 }
 
 /** What a lane needs of the bootstrap shell. */

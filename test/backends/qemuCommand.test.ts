@@ -34,6 +34,7 @@ const plan = (change: Partial<MachineShape> = {}, more: Partial<qemuCommand.Plan
   accelerator: "tcg",
   sockets: qemuCommand.socketsIn("/run/web"),
   memory: { _tag: "Anonymous" },
+  incoming: false,
   extra: [],
   ...more
 })
@@ -91,7 +92,10 @@ describe("QEMU's command line", () => {
     const command = words({ image })
     assert.notInclude(command, "-kernel")
     assert.notInclude(command, "-append")
-    assert.include(values(command, "-drive")[0] ?? "", "snapshot=on")
+    const [overlay = ""] = values(command, "-blockdev")
+    assert.include(overlay, "file.filename=/run/web/disk.qcow2")
+    assert.include(overlay, "backing.driver=qcow2,backing.read-only=on")
+    assert.include(overlay, "backing.file.filename=/d.qcow2")
   })
 
   it("has a port for the bootstrap shell and one for each stream of commands", () => {

@@ -11,9 +11,12 @@ export type Memory =
   | { readonly _tag: "Anonymous" }
   | { readonly _tag: "File"; readonly path: string; readonly share: boolean }
 
-/** The unix sockets of a machine; QEMU listens on each. */
+/** The unix sockets of a machine; QEMU listens on each but `save`, where it is listened to. */
 export interface Sockets {
   readonly qmp: string
+  /** Where its state goes when it is saved, and where that of a saved machine comes from. */
+  readonly save: string
+  readonly load: string
   /** `ports[i]` is the virtio-serial port named `vmtest.<i>`. */
   readonly ports: ReadonlyArray<string>
 }
@@ -23,6 +26,8 @@ export interface Plan {
   readonly accelerator: AcceleratorName
   readonly sockets: Sockets
   readonly memory: Memory
+  /** It waits for the state of a saved machine, and starts when it is told to. */
+  readonly incoming: boolean
   /** More words for the end of the command line. */
   readonly extra: ReadonlyArray<string>
 }
@@ -52,8 +57,13 @@ export const roundMemory = (bytes: number): number => Math.ceil(bytes / mebibyte
 
 export const socketsIn = (directory: string): Sockets => ({
   qmp: `${directory}/qmp`,
+  save: `${directory}/save`,
+  load: `${directory}/load`,
   ports: Array.from({ length: portCount }, (_, index) => `${directory}/p${index}`)
 })
+
+/** What a machine changes of its image's disk: a qcow2 image in the machine's folder, made anew for each start. */
+export const overlayIn = (directory: string): string => `${directory}/disk.qcow2`
 
 /** In QEMU's option strings a comma ends a value; two stand for one. */
 const escape = (value: string): string => value.replaceAll(",", ",,")
@@ -76,6 +86,7 @@ export const command = (plan: Plan): ReadonlyArray<string> => [
   ...userNetwork(plan.shape),
   ...networks(plan.shape),
   ...screen,
+  ...(plan.incoming ? ["-incoming", `unix:${plan.sockets.load}`] : []),
   ...plan.extra
 ]
 
@@ -129,12 +140,21 @@ const console: ReadonlyArray<string> = [
   ...["-device", "isa-serial,chardev=console"]
 ]
 
-/** /dev/vda: the image's root, which nobody writes, or a disk, whose changes go to a file that has no name any more. */
-const disk = ({ image }: MachineShape): ReadonlyArray<string> => {
+/**
+ * /dev/vda: the image's root, which nobody writes, or a disk, whose changes go to an overlay. That one needs no flush: it is
+ * gone with the machine.
+ */
+const disk = ({ directory, image }: MachineShape): ReadonlyArray<string> => {
   const device = ["-device", "virtio-blk-pci,drive=disk"]
   if (image.disk !== undefined) {
     const { format, path } = image.disk
-    return ["-drive", `if=none,id=disk,file=${escape(path)},format=${format},snapshot=on`, ...device]
+    const overlay = [
+      "driver=qcow2,node-name=disk,discard=unmap,cache.no-flush=on",
+      `file.driver=file,file.filename=${escape(overlayIn(directory))}`,
+      `backing.driver=${format},backing.read-only=on`,
+      `backing.file.driver=file,backing.file.filename=${escape(path)}`
+    ]
+    return ["-blockdev", overlay.join(","), ...device]
   }
   return image.root === undefined
     ? []

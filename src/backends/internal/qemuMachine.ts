@@ -8,20 +8,25 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { HostProcess as Process } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
+import type { Preopened } from "../../transport/Preopened.ts"
 import { QmpError, type QmpService } from "../../transport/Qmp.ts"
 import * as Shell from "../../transport/Shell.ts"
 import { ShellNotReady } from "../../transport/ShellError.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
-import type { Console, EndCause, Hypervisor, MachineExit, MachineShape } from "../Backend.ts"
+import type { Console, EndCause, Hypervisor, MachineExit, MachineShape, SavedMachine } from "../Backend.ts"
 import type { BackendError } from "../BackendError.ts"
-import { StartFailed, unsupported } from "../BackendError.ts"
+import { LoadFailed, StartFailed } from "../BackendError.ts"
 import type { ConsoleLog } from "./consoleLog.ts"
 import * as consoleLog from "./consoleLog.ts"
 import { make as connectControl } from "./control.ts"
 import { cardId, command, type Sockets, socketsIn } from "./qemuCommand.ts"
+import { load, prepareDisks } from "./qemuLoad.ts"
+import { save } from "./qemuSave.ts"
+import * as saved from "./qemuSaved.ts"
 
 export interface Settings {
   readonly program: string
@@ -36,59 +41,85 @@ const bootTimeout = Duration.minutes(5)
 /** How many lines of the console go into errors: as many as a kernel's panic with its registers and call trace. */
 const evidence = 80
 
-export const start: (shape: MachineShape, settings: Settings) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> =
-  Effect.fnUntraced(function* (shape, settings) {
-    const sockets = yield* Effect.acquireRelease(
-      Effect.sync(() => socketsIn(shape.directory)),
-      removeSockets
-    )
-    const stderrFile = Path.join(shape.directory, "qemu.log")
-    const process = yield* HostProcess.spawn({
-      name: `${shape.name}'s QEMU`,
-      command: settings.program,
-      args: command({
-        shape,
-        sockets,
-        accelerator: settings.accelerator,
-        memory: { _tag: "Anonymous" },
-        extra: settings.extraArguments
-      }),
-      cwd: shape.directory,
-      stdin: "pipe",
-      stdout: "pipe",
-      stderr: { file: stderrFile },
-      // There is nothing in a machine that a slower end would save.
-      grace: 0
-    })
-    const failed = (reason: string) =>
-      new StartFailed({ machine: shape.name, backend: "qemu", reason, output: endOf(stderrFile) })
-    const stdout = process.streams.stdout
-    if (stdout === null) return yield* failed("it has no console")
-    const log = yield* consoleLog
-      .make(stdout, Path.join(shape.directory, "console.log"))
-      .pipe(Effect.mapError((reason) => failed(`the console's log cannot be written: ${reason}`)))
-    let cause: EndCause | undefined
-    const exited = yield* watchExit(process, log, stderrFile, () => cause)
-    const control = yield* connectControl(
-      {
-        machine: shape.name,
-        socket: sockets.qmp,
-        retry: Schedule.spaced("5 millis"),
-        connectTimeout: Duration.times(controlTimeout, settings.timeScale)
-      },
-      Deferred.await(exited)
-    ).pipe(
-      // Where QEMU did not take its words, its end is the news; the broken connection only comes a moment earlier.
-      Effect.catch((error) => Effect.andThen(Effect.sleep("1 second"), Effect.fail(failed(error.message)))),
-      Effect.raceFirst(
-        Effect.flatMap(Deferred.await(exited), (exit) => Effect.fail(failed(`it ended with ${describe(exit)}`)))
-      )
-    )
-    yield* noteCause(control, (said) => {
-      cause = said
-    })
-    return hypervisor({ shape, settings, sockets, process, log, exited, control })
+export const start: (
+  shape: MachineShape,
+  settings: Settings,
+  from: SavedMachine | undefined
+) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
+  const description = from === undefined ? undefined : yield* saved.read(shape, from)
+  const stderrFile = Path.join(shape.directory, "qemu.log")
+  const failed = (reason: string) =>
+    from === undefined
+      ? new StartFailed({ machine: shape.name, backend: "qemu", reason, output: endOf(stderrFile) })
+      : new LoadFailed({ machine: shape.name, directory: from.directory, reason, output: endOf(stderrFile) })
+  yield* Effect.mapError(prepareDisks(shape, from), failed)
+  const sockets = yield* Effect.acquireRelease(
+    Effect.sync(() => socketsIn(shape.directory)),
+    removeSockets
+  )
+  const process = yield* HostProcess.spawn({
+    name: `${shape.name}'s QEMU`,
+    command: settings.program,
+    args: command({
+      shape,
+      sockets,
+      accelerator: settings.accelerator,
+      // Never shared: what a guest writes is its own, and the file that it may have come from stays as it is.
+      memory:
+        from === undefined
+          ? { _tag: "Anonymous" }
+          : { _tag: "File", path: Path.join(from.directory, saved.fileNames.memory), share: false },
+      incoming: from !== undefined,
+      extra: settings.extraArguments
+    }),
+    cwd: shape.directory,
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: { file: stderrFile },
+    // There is nothing in a machine that a slower end would save.
+    grace: 0
   })
+  const stdout = process.streams.stdout
+  if (stdout === null) return yield* failed("it has no console")
+  const before = from === undefined ? undefined : saved.consoleOf(from)
+  const log = yield* consoleLog
+    .make(stdout, Path.join(shape.directory, "console.log"), before)
+    .pipe(Effect.mapError((reason) => failed(`the console's log cannot be written: ${reason}`)))
+  let cause: EndCause | undefined
+  const exited = yield* watchExit(process, log, stderrFile, () => cause)
+  const connected = connectControl(
+    {
+      machine: shape.name,
+      socket: sockets.qmp,
+      retry: Schedule.spaced("5 millis"),
+      connectTimeout: Duration.times(controlTimeout, settings.timeScale)
+    },
+    Deferred.await(exited)
+  )
+  const running = Effect.gen(function* () {
+    const control = yield* connected
+    if (from === undefined || description === undefined) return { control, attached: undefined }
+    const attached = yield* load({ shape, sockets, control, from, description, timeScale: settings.timeScale })
+    return { control, attached }
+  })
+  const { attached, control } = yield* running.pipe(
+    // Where QEMU did not take its words or its state, its end is the news; the broken connection only comes a moment earlier.
+    Effect.catch((error) =>
+      error._tag === "LoadFailed"
+        ? Effect.fail(failed(error.reason))
+        : Effect.andThen(Effect.sleep("1 second"), Effect.fail(failed(error.message)))
+    ),
+    Effect.raceFirst(
+      Effect.flatMap(Deferred.await(exited), (exit) => Effect.fail(failed(`it ended with ${describe(exit)}`)))
+    )
+  )
+  yield* noteCause(control, (said) => {
+    cause = said
+  })
+  const inherited = before?.toString("utf8").split("\n").length
+  const saving = yield* Semaphore.make(1)
+  return hypervisor({ shape, settings, sockets, process, log, exited, control, attached, inherited, saving })
+})
 
 const describe = ({ exitCode, signal }: MachineExit): string =>
   signal === undefined ? `exit code ${exitCode}` : `signal ${signal}`
@@ -119,9 +150,9 @@ const noteCause = Effect.fnUntraced(function* (control: QmpService, note: (cause
 })
 
 /** QEMU removes its own only when it ends in peace. */
-const removeSockets = ({ ports, qmp }: Sockets) =>
+const removeSockets = ({ load, ports, qmp, save }: Sockets) =>
   Effect.sync(() => {
-    for (const path of [qmp, ...ports]) Fs.rmSync(path, { force: true })
+    for (const path of [qmp, save, load, ...ports]) Fs.rmSync(path, { force: true })
   })
 
 const endOf = (file: string): string => {
@@ -160,13 +191,19 @@ interface Parts {
   readonly log: ConsoleLog
   readonly exited: Deferred.Deferred<MachineExit>
   readonly control: QmpService
+  /** The ports that are open, of a machine that went on from a saved one. */
+  readonly attached: Preopened | undefined
+  readonly inherited: number | undefined
+  readonly saving: Semaphore.Semaphore
 }
 
-const hypervisor = ({ control, exited, log, process, settings, shape, sockets }: Parts): Hypervisor => {
+const hypervisor = (parts: Parts): Hypervisor => {
+  const { attached, control, exited, inherited, log, process, saving, settings, shape, sockets } = parts
   const [bootstrap = "", ...ports] = sockets.ports
   const run = (name: string, args?: Readonly<Record<string, unknown>>) => Effect.asVoid(control.execute(name, args))
   const console: Console = {
     log: log.log,
+    inherited,
     tail: log.tail,
     stream: log.stream,
     write: (text) =>
@@ -185,6 +222,7 @@ const hypervisor = ({ control, exited, log, process, settings, shape, sockets }:
     shell: Shell.make({
       machine: shape.name,
       channel: { _tag: "VirtioPorts", bootstrap, ports },
+      attached,
       bootTimeout: Duration.times(bootTimeout, settings.timeScale),
       consoleTail: log.tail(evidence)
     }).pipe(
@@ -210,6 +248,7 @@ const hypervisor = ({ control, exited, log, process, settings, shape, sockets }:
     pause: run("stop"),
     resume: run("cont"),
     setLink: (vlan, up) => run("set_link", { name: cardId(vlan), up }),
-    save: () => Effect.fail(unsupported("qemu", "snapshots"))
+    save: (directory) =>
+      saving.withPermit(save({ shape, sockets, control, console: log.log, timeScale: settings.timeScale }, directory))
   }
 }

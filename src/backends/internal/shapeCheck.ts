@@ -49,7 +49,9 @@ const rules: ReadonlyArray<(shape: MachineShape, host: Host) => Finding | undefi
       : ["forwards", `has ${wrong.hostPort} → ${wrong.guestPort}; ports are 1 to 65535`]
   },
   ({ directory }) => {
-    const longest = Math.max(...socketsIn(directory).ports.map((path) => Buffer.byteLength(path)))
+    const longest = Math.max(
+      ...[socketsIn(directory)].flatMap(({ load, ports }) => [load, ...ports]).map((path) => Buffer.byteLength(path))
+    )
     return longest <= longestSocketPath
       ? undefined
       : ["directory", `makes socket paths of ${longest} bytes; the kernel takes ${longestSocketPath}: ${directory}`]
