@@ -42,6 +42,8 @@ export interface PollingConditions {
     check: Effect.Effect<unknown, E, R>,
     options?: PollingConditionOptions
   ) => Effect.Effect<void, never, R | Scope.Scope>
+  /** Nothing can be waited for any more: whatever is, and whatever will be, fails at once. */
+  readonly giveUp: (condition: string, reason: string) => Effect.Effect<void>
 }
 
 /** A check uses machines as well; what it waits for is not guarded by the conditions again. */
@@ -53,9 +55,11 @@ const InsideCheck = Context.Reference<boolean>("vmtest/machine/PollingCondition/
 export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
   const guarded = new Set<Deferred.Deferred<never, PollingConditionFailed>>()
   let wake: Deferred.Deferred<void> = Deferred.makeUnsafe()
+  let given: PollingConditionFailed | undefined
 
   const guard = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | PollingConditionFailed, R> =>
-    Effect.flatMap(InsideCheck, (inside) => {
+    Effect.flatMap(InsideCheck, (inside): Effect.Effect<A, E | PollingConditionFailed, R> => {
+      if (given !== undefined) return Effect.fail(given)
       if (inside) return effect
       const broken = Deferred.makeUnsafe<never, PollingConditionFailed>()
       return Effect.acquireUseRelease(
@@ -73,7 +77,10 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
     })
 
   const breakAll = (condition: string, reason: string) => {
-    const error = new PollingConditionFailed({ condition, reason })
+    failAll(new PollingConditionFailed({ condition, reason }))
+  }
+
+  const failAll = (error: PollingConditionFailed) => {
     for (const broken of guarded) Deferred.doneUnsafe(broken, Exit.fail(error))
   }
 
@@ -95,7 +102,13 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
     )
   }
 
-  return { guard, add }
+  const giveUp = (condition: string, reason: string) =>
+    Effect.sync(() => {
+      given ??= new PollingConditionFailed({ condition, reason })
+      failAll(given)
+    })
+
+  return { guard, add, giveUp }
 })
 
 const messageOf = (cause: Cause.Cause<unknown>): string => Cause.prettyErrors(cause)[0]?.message ?? Cause.pretty(cause)

@@ -3,7 +3,10 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as DriverTree from "../../src/driver/internal/driverTree.ts"
+import * as Image from "../../src/images/Image.ts"
+import { driverOf } from "./support.ts"
 
 const before = process.env.PATH
 let base = ""
@@ -13,7 +16,7 @@ beforeEach(() => {
   base = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-"))
   const fake = `#!/bin/sh
 mkdir "$2"; : > "$2/ctl"; echo "out of ports"
-while ! [ -e end ]; do sleep 0.02; done
+while ! [ -e ${base}/end ]; do sleep 0.02; done
 exit 3
 `
   Fs.writeFileSync(Path.join(base, "vde_switch"), fake, { mode: 0o755 })
@@ -44,6 +47,23 @@ describe("a switch that ends unasked", () => {
       assert.include(error.message, "its switch ended with")
       assert.include(error.output, "out of ports")
       assert.isTrue(cleaned)
+    })
+  )
+
+  it.live("fails whatever uses a machine, then and later, though there is no script that could fail", () =>
+    Effect.gen(function* () {
+      const { machines } = yield* driverOf(
+        { a: { image: Image.tiny(), vlans: [1] } },
+        { guests: { a: { commands: [["hang", { delay: "1 hour" }]] } } }
+      )
+      yield* machines.a!.start()
+      const waiting = yield* Effect.forkChild(Effect.flip(machines.a!.succeed("hang")), { startImmediately: true })
+      Fs.writeFileSync(Path.join(base, "end"), "")
+      for (const error of [yield* Fiber.join(waiting), yield* Effect.flip(machines.a!.waitForFile("/x"))]) {
+        assert.strictEqual(error._tag, "PollingConditionFailed")
+        assert.include(error.message, '"VLAN 1 is up" no longer holds: VLAN 1: its switch ended with exit code 3')
+        assert.include(error.message, "out of ports")
+      }
     })
   )
 

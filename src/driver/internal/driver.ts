@@ -61,7 +61,9 @@ export const make = Effect.fnUntraced(function* (options: Options) {
   const emit = yield* Reporter
   const conditions = yield* PollingCondition.make
   const folders = yield* RunDirectory
-  const tree = yield* DriverTree.make(yield* Effect.orDie(folders.folder(`${options.prefix}-net`)))
+  const tree = yield* DriverTree.make(yield* Effect.orDie(folders.folder(`${options.prefix}-net`)), (error) =>
+    conditions.giveUp(`VLAN ${error.vlan} is up`, error.message)
+  )
   const handles = new Map<string, MachineTree.Handle>()
   const machines: Record<string, Machine> = {}
   yield* Effect.addFinalizer(() => Effect.forEach(handles.values(), ({ retire }) => retire, { discard: true }))

@@ -38,8 +38,14 @@ const outputOf = (directory: string, vlan: number): string => {
   return Result.isSuccess(log) ? log.success.slice(-1000).trim() : ""
 }
 
-/** A tree that is shut down, script first, when the scope closes. `directory` is for the switches. */
-export const make = Effect.fnUntraced(function* (directory: string) {
+/**
+ * A tree that is shut down, script first, when the scope closes. `directory` is for the switches, `onLost` is told of one that ends: there
+ * may be no script that could fail.
+ */
+export const make = Effect.fnUntraced(function* (
+  directory: string,
+  onLost: (error: Vlan.VlanFailed) => Effect.Effect<void> = () => Effect.void
+) {
   const empty = { strategy: "oneForOne", children: [] } as const
   const driver = yield* Effect.orDie(
     Supervisor.scoped(
@@ -74,7 +80,9 @@ export const make = Effect.fnUntraced(function* (directory: string) {
         // A switch that ends because it should is interrupted here.
         const reason = `its switch ended with ${describeStatus(yield* started.exited)} while the test ran`
         const output = outputOf(directory, number)
-        yield* Deferred.fail(lost, new Vlan.VlanFailed({ vlan: number, reason, output }))
+        const error = new Vlan.VlanFailed({ vlan: number, reason, output })
+        yield* Deferred.fail(lost, error)
+        yield* onLost(error)
       })
       yield* Effect.orDie(
         Supervisor.startChild(network, Supervisor.child(`VLAN ${number}`, body, { restart: "temporary" }))
