@@ -21,6 +21,7 @@
  *     mode b   one more line: the input, as `printf %b` takes it
  *     mode s   the input follows in frames of `size count LF data`, `0 0 LF` the last
  *     mode r   nothing runs; the worker says again that it is ready
+ *     mode p   the same, without a new process; only from a worker that waits for a command
  */
 
 /** What workers, supervisors and the bootstrap shell run; in the guest it is the file `agent`. */
@@ -52,9 +53,22 @@ _vt_last() {
   read -r _vt_a _vt_a _vt_a _vt_a _vt_b </proc/loadavg
 }
 
+# Whether the lane has not been stopped: then the process that asks must go, since it holds the lane's port.
+_vt_mine() {
+  IFS=' ' read -r _vt_x <$_vt_k.lane && [ "$_vt_x" = $_vt_boss ]
+}
+
 # pid: what a process that was made beforehand does. A command with no input it becomes; the rest it leaves to the worker.
+# It says that it is there before it looks whether it should: so _vt_stop finds it, or it finds that the lane was stopped.
 _vt_await() {
-  until IFS=' ' read -r _vt_n _vt_m _vt_l _vt_s <&3; do sleep 0.2 || sleep 1; done
+  echo "$1 $_vt_p" >$_vt_k/fork
+  _vt_mine || exit 0
+  while :; do
+    until IFS=' ' read -r _vt_n _vt_m _vt_l _vt_s <&3; do sleep 0.2 || sleep 1; done
+    [ "$_vt_m" = p ] || break
+    printf '\036%s R\n' $_vt_n
+    printf '\036%s R\n' $_vt_n >&2
+  done
   [ $_vt_m$_vt_s = n0 ] || {
     echo "$1 $_vt_n $_vt_p $_vt_m $_vt_l $_vt_s" >$_vt_k/pid
     exit 0
@@ -93,7 +107,6 @@ if [ -n "$BASH_VERSION" ]; then
       set -euo pipefail
       eval "$_vt_c"
     ) </dev/null >&4 2>&5 4>&- 5>&- &
-    echo "$! $_vt_p" >$_vt_k/fork
     $_vt_wait $!
   }
   _vt_run() {
@@ -115,8 +128,9 @@ else
   (set -o pipefail) 2>/dev/null && _vt_set='set -euo pipefail'
   _vt_fork() {
     # Not in the background, where a shell without job control ignores SIGINT.
-    setsid sh -c 'echo "$$ $3" >$2/fork; _vt_d=$1 _vt_k=$2 _vt_p=$3; set --; . $_vt_d/agent
-      _vt_await $$; eval "$_vt_set"; eval "$_vt_c"' sh $_vt_d $_vt_k $_vt_p </dev/null >&4 2>&5 4>&- 5>&-
+    setsid sh -c '_vt_d=$1 _vt_k=$2 _vt_p=$3 _vt_boss=$4; set --; . $_vt_d/agent
+      _vt_await $$; eval "$_vt_set"; eval "$_vt_c"' \
+      sh $_vt_d $_vt_k $_vt_p $_vt_boss </dev/null >&4 2>&5 4>&- 5>&-
   }
   _vt_run() {
     setsid sh -c 'echo "$$ $1 $2" >$3; _vt_c=$5; eval "set --; $4"; eval "$_vt_c"' \
@@ -136,7 +150,7 @@ _vt_ready() {
 
 # pipe nonce [status]: with a status, the worker before this one was killed by the command it ran.
 _vt_work() {
-  _vt_p=$1 _vt_n=$2 BASH_ARGV0=bash
+  _vt_p=$1 _vt_n=$2 _vt_boss=$PPID BASH_ARGV0=bash
   echo $$ >$_vt_k/work
   cd "$HOME" || cd /
   _vt_open
@@ -148,11 +162,16 @@ _vt_work() {
     _vt_e=$?
     read -r _vt_g _vt_n _vt_x _vt_m _vt_l _vt_s <$_vt_k/pid && read -r _vt_x _vt_a <$_vt_k/fork
     # A process that was killed before it was given a command.
-    [ "$_vt_g" = "$_vt_x" ] || continue
+    [ "$_vt_g" = "$_vt_x" ] || {
+      _vt_mine || exit 0
+      continue
+    }
     case $_vt_m in
     -) _vt_end $_vt_e $_vt_l ;;
     r) _vt_ready; continue ;;
     *)
+      # What passes the input on belongs to the lane, not to the command.
+      set +m
       _vt_lines
       [ $_vt_s = 0 ] || _vt_spool $_vt_s >$_vt_k/cmd
       _vt_clean=
@@ -181,6 +200,7 @@ _vt_pump() {
 # nonce: fd 3, 6 and 7 are the lane's input, output and errors.
 _vt_supervise() {
   cd $_vt_k
+  echo $$ >$_vt_k.lane
   _vt_pump o >&6 3<&- 6>&- 7>&- &
   _vt_pump e >&7 3<&- 6>&- 7>&- &
   _vt_n=$1 _vt_p=a _vt_s=
@@ -274,6 +294,12 @@ _vt_give() {
 # lane: leaves alone what its last command left behind, and gives it somewhere to write
 _vt_stop() {
   _vt_k=$_vt_d/$1
+  # Who makes processes goes first, and all of it, even of a lane that is just starting: see _vt_mine.
+  if read -r _vt_a <$_vt_k.lane; then
+    : >$_vt_k.lane
+    kill -KILL $_vt_a
+    kill -KILL -- -$_vt_a
+  fi
   if read -r _vt_g _vt_p <$_vt_k/fork; then
     kill -0 $_vt_g && kill -KILL -- -$_vt_g
     for _vt_x in o e; do
@@ -286,14 +312,28 @@ _vt_stop() {
   fi
   # A command that still runs ends; what one that has ended left behind lives on.
   read -r _vt_g _vt_x <$_vt_k/pid && kill -0 $_vt_g && kill -KILL -- -$_vt_g
-  # All of a lane is one process group, so none is left over that holds a port, even of one that is just starting.
-  read -r _vt_a <$_vt_k.lane && { kill -KILL $_vt_a; kill -KILL -- -$_vt_a; }
   rm -f $_vt_k.lane $_vt_k/pid $_vt_k/work $_vt_k/fork
 } 2>/dev/null
 
 # lane nonce signal: to the process group of the command with that nonce
 _vt_kill() {
   read -r _vt_g _vt_n _vt_x <$_vt_d/$1/pid && [ $_vt_n = $2 ] && kill -$3 -- -$_vt_g
+} 2>/dev/null
+
+# lanes: which of these wait for a command. The others are stopped, and so is every one that is not among them.
+_vt_attach() {
+  _vt_m=
+  for _vt_y in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    [ -e $_vt_d/$_vt_y.lane ] || continue
+    _vt_g= _vt_n=
+    read -r _vt_g _vt_x <$_vt_d/$_vt_y/fork
+    read -r _vt_n _vt_x <$_vt_d/$_vt_y/pid
+    case " $* " in
+    *" $_vt_y "*) [ "$_vt_g" != "$_vt_n" ] && kill -0 $_vt_g && _vt_m="$_vt_m $_vt_y" && continue ;;
+    esac
+    _vt_stop $_vt_y
+  done
+  _vt_answer="$_vt_guest;$_vt_m;"
 } 2>/dev/null
 
 # The state of the workers of some lanes, as in /proc/pid/stat; 0 is a worker that is gone.
