@@ -9,11 +9,15 @@
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { Unsupported } from "../backends/BackendError.ts"
 import type { ToolMissing } from "../host/HostProcess.ts"
 import type { Machine, Unavailable, WaitError } from "../machine/Machine.ts"
 import type { InvalidMachine, MachineOptions } from "../machine/MachineSpec.ts"
 import type { PollingConditionOptions } from "../machine/PollingCondition.ts"
 import type { AddressesExhausted } from "../network/Addresses.ts"
+import type { VlanFailed } from "../network/Vlan.ts"
+import type { ForkFailed } from "./ForkFailed.ts"
 import type { ImageUnavailable } from "./ImageUnavailable.ts"
 
 /** How a subtest counts. */
@@ -25,8 +29,11 @@ export interface SubtestOptions {
 /** Why a machine cannot be made while the test runs: its declaration, its image, no address left, or no `vde_switch` for its VLANs. */
 export type DeclareError = InvalidMachine | ImageUnavailable | AddressesExhausted | ToolMissing
 
-/** What a test can ask of its driver. */
-export interface DriverService {
+/** Why an effect cannot be run on forks: the backend has no snapshots, a machine cannot be saved, a fork or its network does not come up. */
+export type ForkError = Unsupported | ForkFailed | Unavailable | VlanFailed
+
+/** What a test can ask of its driver. `Names` are those of the machines that the test declares. */
+export interface DriverService<Names extends string = string> {
   /** The machines by name, those made by `machine` included. */
   readonly machines: Readonly<Record<string, Machine>>
   /**
@@ -68,6 +75,16 @@ export interface DriverService {
     machines: Iterable<Machine>,
     wait: (machine: Machine) => Effect.Effect<A, E, R>
   ) => Effect.Effect<Array<A>, E, R>
+  /**
+   * Runs an effect on forks of all the machines as they are now, with networks of their own, gives its result, and throws the forks away.
+   *
+   * All machines that run are saved at one point in time, and stand still for about a second meanwhile; those that boot are waited for, those
+   * that do not run do not run in the fork either. The forks have the names and addresses of their originals, whose networks they cannot reach.
+   * Several forks may run at once. What happens in a fork happens nowhere else: subtests on forks cannot spoil each other.
+   */
+  readonly fork: <A, E, R>(
+    body: (machines: Readonly<Record<Names, Machine>>, driver: DriverService) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | ForkError, Exclude<R, Driver | Scope.Scope>>
   /** Writes a line to the report. */
   readonly log: (line: string) => Effect.Effect<void>
 }

@@ -20,7 +20,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { Backend } from "../backends/Backend.ts"
+import { Backend } from "../backends/Backend.ts"
 import type { QemuError } from "../backends/Qemu.ts"
 import * as Qemu from "../backends/Qemu.ts"
 import * as Cache from "../host/Cache.ts"
@@ -31,6 +31,8 @@ import type { MachineOptions } from "../machine/MachineSpec.ts"
 import { type DeclareError, Driver } from "./Driver.ts"
 import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
+import * as WarmStart from "./internal/warmStart.ts"
+import type { StoreOptions } from "./SnapshotStore.ts"
 
 /** How a driver outside a runner is set up. */
 export interface DriverOptions {
@@ -38,6 +40,11 @@ export interface DriverOptions {
   readonly name?: string
   /** The folder for screenshots and files copied from guests. Default `vmtest-output` in the working folder. */
   readonly output?: string
+  /**
+   * Whether machines start from snapshots of machines like them, and what boots is kept for that; or where. Default true: in the cache folder.
+   * `VMTEST_SNAPSHOTS=off` in the environment says false.
+   */
+  readonly snapshots?: boolean | StoreOptions
 }
 
 let drivers = 0
@@ -50,6 +57,8 @@ export const make = (
     Driver,
     Effect.gen(function* () {
       const images = yield* Images.make
+      const warm = yield* WarmStart.make(yield* Backend, options.snapshots)
+      yield* Effect.addFinalizer(() => warm.finished)
       drivers += 1
       // There are no machines yet, so there is no image that could be missing.
       const { service } = yield* Effect.orDie(
@@ -59,6 +68,7 @@ export const make = (
           prefix: `d${drivers}`,
           output: NodePath.resolve(options.output ?? "vmtest-output"),
           resolve: images.resolve,
+          warm,
           onSubtest: () => undefined
         })
       )

@@ -14,7 +14,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type { Backend } from "../backends/Backend.ts"
+import { Backend } from "../backends/Backend.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
 import type { Image } from "../images/Image.ts"
@@ -30,7 +30,9 @@ import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
 import { keepLogs } from "./internal/keepLogs.ts"
 import { lastStep, watch } from "./internal/scriptLocation.ts"
+import * as WarmStart from "./internal/warmStart.ts"
 import { Reporter } from "./RunEvent.ts"
+import type { StoreOptions } from "./SnapshotStore.ts"
 import type { TestCase } from "./TestCase.ts"
 import type { TestResult } from "./TestResult.ts"
 
@@ -65,6 +67,15 @@ export interface RunnerOptions {
   readonly keepLogs?: boolean
   /** How many tests run at once. Default 1. */
   readonly concurrency?: number
+  /**
+   * Whether machines start from snapshots of machines like them, and what boots is kept for that; or where. Default true: in the cache folder.
+   * `VMTEST_SNAPSHOTS=off` in the environment says false.
+   */
+  readonly snapshots?: boolean | StoreOptions
+  /**
+   * Whether the machines of a test that failed are saved to `<output>/<test>/`, so that `SavedTest` can open them. Default false.
+   */
+  readonly snapshotOnFailure?: boolean
 }
 
 /** Why nothing was started. */
@@ -99,7 +110,8 @@ const runTest = Effect.fnUntraced(function* (
   { specs, test, timeout }: Checked,
   number: number,
   options: RunnerOptions,
-  images: Images.Images
+  images: Images.Images,
+  warm: WarmStart.WarmStart
 ) {
   const emit = yield* Reporter
   const startedAt = yield* Clock.currentTimeMillis
@@ -118,6 +130,8 @@ const runTest = Effect.fnUntraced(function* (
       output: options.output,
       resolve: (image) => deadline.excluding(images.resolve(image)),
       declaredAt: test.declaredAt,
+      script: test.script,
+      warm,
       onSubtest: (result, softFail) => {
         subtests.push(result)
         // The script has the others: it fails with them, or has dealt with them.
@@ -176,9 +190,12 @@ export const run = (
   Effect.gen(function* () {
     const checked = yield* Effect.forEach(tests, check)
     const images = yield* Images.make
+    const warm = yield* WarmStart.make(yield* Backend, options.snapshots)
     const needed = new Set(checked.flatMap(({ specs }) => specs.map(({ image }): Image => image)))
     yield* Effect.forEach(needed, images.resolve, { discard: true })
-    return yield* Effect.forEach(checked, (test, index) => runTest(test, index + 1, options, images), {
+    const results = yield* Effect.forEach(checked, (test, index) => runTest(test, index + 1, options, images, warm), {
       concurrency: options.concurrency ?? 1
     })
+    yield* warm.finished
+    return results
   }).pipe(Effect.scoped, watch)

@@ -31,6 +31,8 @@ export interface TestCase {
     machines: Readonly<Record<string, Machine>>,
     driver: DriverService
   ) => Effect.Effect<unknown, unknown, TestServices>
+  /** The digest of the script that declares it, where a command has bundled one: what is kept of warm-ups goes by it. */
+  readonly script?: string | undefined
   /** Where the script declares it, if that can be told. */
   readonly declaredAt: () => Location | undefined
 }
@@ -60,7 +62,7 @@ export const test = <
   options: TestOptions<Machines>,
   body: (
     machines: { readonly [Name in keyof Machines]: Machine },
-    driver: DriverService
+    driver: DriverService<Extract<keyof Machines, string>>
   ) => Effect.Effect<unknown, unknown, TestServices>
 ): TestCase => {
   const { stack = "" } = new Error()
@@ -70,7 +72,11 @@ export const test = <
     machines: options.machines ?? {},
     timeout: options.timeout,
     // The runner hands over exactly the machines that are declared, so the record has the keys that the body's type names.
-    body: (machines, driver) => body(machines as { readonly [Name in keyof Machines]: Machine }, driver),
+    body: (machines, driver) =>
+      body(
+        machines as { readonly [Name in keyof Machines]: Machine },
+        driver as DriverService<Extract<keyof Machines, string>>
+      ),
     declaredAt: () => scriptFrame(stack)
   }
 }

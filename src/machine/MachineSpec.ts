@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type { Image } from "../images/Image.ts"
+import type { Machine } from "./Machine.ts"
 
 /**
  * A port of the host that leads to a port of the guest.
@@ -22,6 +23,13 @@ export interface Forward {
   readonly hostPort: number
   readonly guestPort: number
   readonly protocol?: "tcp" | "udp"
+}
+
+/** What is to be done to a machine once, and what its result depends on. */
+export interface WarmUp {
+  readonly run: (machine: Machine) => Effect.Effect<unknown, unknown>
+  /** To be changed whenever `run` does something else. Default: the digest of the script. */
+  readonly key?: string | undefined
 }
 
 /** The declaration of one machine; only `image` is required. */
@@ -42,6 +50,19 @@ export interface MachineOptions {
   readonly vlans?: ReadonlyArray<number>
   /** Whether it is started before the test's body. Default true. */
   readonly autoStart?: boolean
+  /**
+   * Done once on a machine that is ready, before the test can use it: what follows, in this run and in later ones, starts from its result.
+   *
+   * It may use no machine but its own, and must leave it running. Its result is kept for as long as the script stays the same (all of it, with
+   * what it imports by relative paths), or for as long as the `key`; it is that of a machine of this name and address. Outside of scripts that
+   * `vmtest` runs it needs a `key` to be kept. Its failure is a failure to boot.
+   */
+  readonly warmUp?: WarmUp["run"] | WarmUp
+  /**
+   * Whether the machine may start from the snapshot of one like it that has booted, instead of booting itself. Default true. A service that must
+   * find the machine's name or addresses when it starts wants false: a snapshot is taken before they are known.
+   */
+  readonly snapshot?: boolean
   /** Whether a reboot of the guest keeps the machine; without it a reboot ends the machine. Default false. */
   readonly allowReboot?: boolean
   /** Whether the guest may reach the networks of the host through eth0. Default false. */
@@ -59,6 +80,8 @@ export interface MachineSpec {
   readonly disks: ReadonlyArray<number>
   readonly vlans: ReadonlyArray<number>
   readonly autoStart: boolean
+  readonly warmUp: WarmUp | undefined
+  readonly snapshot: boolean
   readonly allowReboot: boolean
   readonly internet: boolean
   readonly forwards: ReadonlyArray<Required<Forward>>
@@ -174,6 +197,8 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
     disks,
     vlans,
     autoStart: options.autoStart ?? true,
+    warmUp: typeof options.warmUp === "function" ? { run: options.warmUp } : options.warmUp,
+    snapshot: options.snapshot ?? true,
     allowReboot: options.allowReboot ?? false,
     internet: options.internet ?? false,
     forwards

@@ -16,7 +16,7 @@ import type * as FileSystem from "effect/FileSystem"
 import * as Scope from "effect/Scope"
 import * as Process from "../actors/Process.ts"
 import * as Supervisor from "../actors/Supervisor.ts"
-import type { BackendService, MachineShape } from "../backends/Backend.ts"
+import type { BackendService, Hypervisor, MachineShape } from "../backends/Backend.ts"
 import type { AddressedNode } from "../network/Addresses.ts"
 import type { Boot } from "./internal/boot.ts"
 import * as life from "./internal/life.ts"
@@ -51,6 +51,8 @@ export interface Handle {
   readonly machine: Machine
   readonly spec: MachineSpec
   readonly self: AddressedNode
+  /** What it runs on now; undefined while it does not run, or is not ready. */
+  readonly hypervisor: Effect.Effect<Hypervisor | undefined>
   /** Tells a running guest the names of machines that came later. */
   readonly refreshNames: Effect.Effect<void>
   /** The test is over: whatever ends from now on was meant to. */

@@ -37,7 +37,7 @@ const run = (tests: ReadonlyArray<TestCase>, options: Mock.MockOptions = {}, bui
       prune: () => unused,
       verify: unused
     })
-    return yield* Runner.run(tests, { output: join(base, "output") }).pipe(
+    return yield* Runner.run(tests, { output: join(base, "output"), snapshots: false }).pipe(
       Effect.provideService(Backend, mock.backend),
       Effect.provideService(RunDirectory.RunDirectory, folders),
       Effect.provideService(ImageStore, store),

@@ -42,7 +42,7 @@ const outputOf = (keepLogs: boolean) =>
         ),
         test("passes", { machines }, (_, driver) => Effect.andThen(driver.machine("late", offline()), logging("2")))
       ],
-      { output, keepLogs }
+      { output, keepLogs, snapshots: false }
     ).pipe(
       Effect.provideService(Backend, mock.backend),
       Effect.provideService(RunDirectory.RunDirectory, folders),

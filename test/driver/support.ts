@@ -7,7 +7,9 @@ import * as Effect from "effect/Effect"
 import { Backend } from "../../src/backends/Backend.ts"
 import * as Mock from "../../src/backends/Mock.ts"
 import * as internal from "../../src/driver/internal/driver.ts"
+import * as WarmStart from "../../src/driver/internal/warmStart.ts"
 import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
+import type { StoreOptions } from "../../src/driver/SnapshotStore.ts"
 import type { SubtestResult } from "../../src/driver/TestResult.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import type { BootImage } from "../../src/images/BootImage.ts"
@@ -34,7 +36,9 @@ export const offline = (options: Partial<MachineSpec.MachineOptions> = {}): Mach
 /** A driver with these machines, the mock behind it, and what was reported. */
 export const driverOf = (
   machines: Readonly<Record<string, MachineSpec.MachineOptions>>,
-  options: Mock.MockOptions = {}
+  options: Mock.MockOptions = {},
+  /** Where snapshots are kept; a path below the test's own folder would do. Default: none are. */
+  snapshots: boolean | StoreOptions = false
 ) =>
   Effect.gen(function* () {
     const base = mkdtempSync(join(tmpdir(), "vmtest-"))
@@ -50,6 +54,7 @@ export const driverOf = (
         prefix: "1",
         output: join(base, "output"),
         resolve: () => Effect.succeed(bootImage),
+        warm: yield* WarmStart.make(mock.backend, snapshots),
         onSubtest: (result) => subtests.push(result)
       })
       .pipe(

@@ -32,6 +32,8 @@ describe("a machine's declaration", () => {
         disks: [],
         vlans: [1],
         autoStart: true,
+        warmUp: undefined,
+        snapshot: true,
         allowReboot: false,
         internet: false,
         forwards: []

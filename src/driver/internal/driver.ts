@@ -17,15 +17,20 @@ import type { Machine } from "../../machine/Machine.ts"
 import { MachineEvents } from "../../machine/MachineEvent.ts"
 import * as MachineSpec from "../../machine/MachineSpec.ts"
 import * as MachineTree from "../../machine/MachineTree.ts"
+import type { Origins } from "../../machine/Origin.ts"
+import * as Origin from "../../machine/Origin.ts"
 import * as PollingCondition from "../../machine/PollingCondition.ts"
 import * as Addresses from "../../network/Addresses.ts"
-import type { DriverService, SubtestOptions } from "../Driver.ts"
+import { Driver, type DriverService, type ForkError, type SubtestOptions } from "../Driver.ts"
 import * as Failure from "../Failure.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
-import { Reporter } from "../RunEvent.ts"
+import { Reporter, type RunEvent } from "../RunEvent.ts"
 import type { SubtestResult } from "../TestResult.ts"
 import * as DriverTree from "./driverTree.ts"
+import * as Forks from "./forks.ts"
+import type { Saved } from "./saveAll.ts"
 import { type Location, lastStep } from "./scriptLocation.ts"
+import type { WarmStart } from "./warmStart.ts"
 
 export interface Options {
   readonly test: string
@@ -38,6 +43,11 @@ export interface Options {
   /** The place of failures that have none in the script. */
   readonly declaredAt?: () => Location | undefined
   readonly resolve: (image: Image) => Effect.Effect<BootImage, ImageUnavailable>
+  readonly warm: WarmStart
+  /** The digest of the script that declares the machines, if there is one. */
+  readonly script?: string | undefined
+  /** Machines that go on from where they were saved, under the numbers that they had; all others start as they were declared. */
+  readonly saved?: { readonly machines: Saved; readonly nodes: ReadonlyArray<Addresses.AddressedNode> } | undefined
 }
 
 export interface Running {
@@ -48,146 +58,208 @@ export interface Running {
   readonly begin: Effect.Effect<void, Effect.Error<ReturnType<DriverService["startAll"]>>>
   /** Runs the test's program as a process of the tree. */
   readonly script: DriverTree.DriverTree["script"]
+  /** The machines as they are declared and numbered now, those of `DriverService.machine` included. */
+  readonly handles: () => ReadonlyArray<MachineTree.Handle>
 }
+
+type Services = Backend | FileSystem.FileSystem | RunDirectory | Scope.Scope
 
 /** A failure can be survived; the end of the test cannot. */
 const survive = (cause: Cause.Cause<unknown>) =>
   Cause.hasInterrupts(cause) ? Effect.interrupt : Effect.succeed(undefined)
 
-export const make = Effect.fnUntraced(function* (options: Options) {
-  const backend = yield* Backend
-  const fs = yield* FileSystem.FileSystem
-  const scope = yield* Effect.scope
-  const emit = yield* Reporter
-  const conditions = yield* PollingCondition.make
-  const folders = yield* RunDirectory
-  const tree = yield* DriverTree.make(yield* Effect.orDie(folders.folder(`${options.prefix}-net`)), (error) =>
-    conditions.giveUp(`VLAN ${error.vlan} is up`, error.message)
-  )
-  const handles = new Map<string, MachineTree.Handle>()
-  const machines: Record<string, Machine> = {}
-  yield* Effect.addFinalizer(() => Effect.forEach(handles.values(), ({ retire }) => retire, { discard: true }))
-
-  /** A sparse file. */
-  const emptyDisk = (path: string, size: number) =>
-    fs
-      .writeFile(path, new Uint8Array(), { mode: 0o600 })
-      .pipe(Effect.andThen(fs.truncate(path, size)), Effect.as({ path }))
-
-  const add = Effect.fnUntraced(function* (spec: MachineSpec.MachineSpec, self: Addresses.AddressedNode) {
-    const image = yield* options.resolve(spec.image)
-    const directory = yield* Effect.orDie(folders.folder(`${options.prefix}-${spec.name}`))
-    const networks = yield* Effect.forEach(self.interfaces, ({ mac, vlan }) =>
-      Effect.map(Effect.orDie(tree.vlan(vlan)), (socket) => ({ vlan, socket, mac }))
+export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable, Services> = Effect.fnUntraced(
+  function* (options: Options) {
+    const context = yield* Effect.context<Exclude<Services, Scope.Scope>>()
+    const backend = yield* Backend
+    const fs = yield* FileSystem.FileSystem
+    const scope = yield* Effect.scope
+    const emit = yield* Reporter
+    const conditions = yield* PollingCondition.make
+    const folders = yield* RunDirectory
+    const tree = yield* DriverTree.make(yield* Effect.orDie(folders.folder(`${options.prefix}-net`)), (error) =>
+      conditions.giveUp(`VLAN ${error.vlan} is up`, error.message)
     )
-    const disks = yield* Effect.forEach(spec.disks, (size, index) =>
-      Effect.orDie(emptyDisk(`${directory}/disk${index + 1}`, size))
-    )
-    const shape: MachineShape = {
-      name: spec.name,
-      image,
-      memory: spec.memory,
-      cpus: spec.cpus,
-      disks,
-      networks,
-      internet: spec.internet,
-      forwards: spec.forwards,
-      allowReboot: spec.allowReboot,
-      directory
+    const handles = new Map<string, MachineTree.Handle>()
+    const machines: Record<string, Machine> = {}
+    yield* Effect.addFinalizer(() => Effect.forEach(handles.values(), ({ retire }) => retire, { discard: true }))
+
+    /** A sparse file. */
+    const emptyDisk = (path: string, size: number) =>
+      fs
+        .writeFile(path, new Uint8Array(), { mode: 0o600 })
+        .pipe(Effect.andThen(fs.truncate(path, size)), Effect.as({ path }))
+
+    const originsOf = (spec: MachineSpec.MachineSpec, shape: MachineShape, self: Addresses.AddressedNode): Origins => {
+      const warm = options.warm.originsOf({
+        spec,
+        shape,
+        self,
+        script: options.script,
+        onWait: (detail) =>
+          emit({
+            _tag: "MachineEvent",
+            test: options.test,
+            event: { _tag: "StillBooting", machine: spec.name, detail }
+          })
+      })
+      const from = options.saved?.machines.get(spec.name)
+      return (start) => (start === 1 && from !== undefined ? Effect.succeed(Origin.goOnFrom(from)) : warm(start))
     }
-    const handle = yield* MachineTree.make({
-      spec,
-      self,
-      all: Effect.sync(() => [...handles.values()].map(({ self }) => self)),
-      shape,
-      backend,
-      conditions,
-      fs,
-      output: options.output,
-      scope,
-      supervisor: tree.machines
-    }).pipe(Effect.provideService(MachineEvents, (event) => emit({ _tag: "MachineEvent", test: options.test, event })))
-    handles.set(spec.name, handle)
-    machines[spec.name] = handle.machine
-    return handle
-  })
 
-  for (const node of Addresses.assign(options.machines)) {
-    yield* add(options.machines.find(({ name }) => name === node.name)!, node)
-  }
-
-  const starting = (names: Iterable<MachineTree.Handle>) =>
-    Effect.forEach(names, ({ machine }) => machine.start(), { concurrency: "unbounded", discard: true })
-
-  const subtest = <A, E, R>(
-    name: string,
-    effect: Effect.Effect<A, E, R>,
-    { softFail = false }: SubtestOptions = {}
-  ): Effect.Effect<A | undefined, E, R> =>
-    Effect.gen(function* () {
-      const started = yield* Clock.currentTimeMillis
-      yield* emit({ _tag: "SubtestStarted", test: options.test, subtest: name })
-      const fiber = Fiber.getCurrent()
-      return yield* Effect.onExit(effect, (exit) =>
-        Effect.gen(function* () {
-          const millis = (yield* Clock.currentTimeMillis) - started
-          const failure = Exit.isSuccess(exit)
-            ? undefined
-            : Failure.fromCause(
-                exit.cause,
-                (fiber === undefined ? undefined : lastStep(fiber)) ?? options.declaredAt?.()
-              )
-          const result: SubtestResult = { name, status: Exit.isSuccess(exit) ? "passed" : "failed", millis, failure }
-          options.onSubtest(result, softFail && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)))
-          yield* emit({ _tag: "SubtestEnded", test: options.test, result })
-        })
-      ).pipe((run) => (softFail ? Effect.catchCause(run, survive) : run))
+    const add = Effect.fnUntraced(function* (spec: MachineSpec.MachineSpec, self: Addresses.AddressedNode) {
+      const image = yield* options.resolve(spec.image)
+      const directory = yield* Effect.orDie(folders.folder(`${options.prefix}-${spec.name}`))
+      const networks = yield* Effect.forEach(self.interfaces, ({ mac, vlan }) =>
+        Effect.map(Effect.orDie(tree.vlan(vlan)), (socket) => ({ vlan, socket, mac }))
+      )
+      const disks = yield* Effect.forEach(spec.disks, (size, index) =>
+        Effect.orDie(emptyDisk(`${directory}/disk${index + 1}`, size))
+      )
+      const shape: MachineShape = {
+        name: spec.name,
+        image,
+        memory: spec.memory,
+        cpus: spec.cpus,
+        disks,
+        networks,
+        internet: spec.internet,
+        forwards: spec.forwards,
+        allowReboot: spec.allowReboot,
+        directory
+      }
+      const handle = yield* MachineTree.make({
+        spec,
+        self,
+        all: Effect.sync(() => [...handles.values()].map(({ self }) => self)),
+        shape,
+        backend,
+        conditions,
+        fs,
+        output: options.output,
+        scope,
+        origins: originsOf(spec, shape, self),
+        supervisor: tree.machines
+      }).pipe(
+        Effect.provideService(MachineEvents, (event) => emit({ _tag: "MachineEvent", test: options.test, event }))
+      )
+      handles.set(spec.name, handle)
+      machines[spec.name] = handle.machine
+      return handle
     })
 
-  const declaring = yield* Semaphore.make(1)
-  const declare = Effect.fnUntraced(function* (name: string, declared: MachineSpec.MachineOptions) {
-    const spec = yield* MachineSpec.check(name, declared)
-    const twin = [...handles.keys()].find((other) => other.toLowerCase() === name.toLowerCase())
-    if (twin !== undefined) {
-      const reason = twin === name ? "is taken" : `differs from ${JSON.stringify(twin)} only in case`
-      return yield* new MachineSpec.InvalidMachine({ machine: name, option: "name", reason })
+    for (const node of options.saved?.nodes ?? Addresses.assign(options.machines)) {
+      yield* add(options.machines.find(({ name }) => name === node.name)!, node)
     }
-    const others = [...handles.values()]
-    const exhausted = Addresses.check([...others.map((other) => other.spec), spec])
-    if (exhausted !== undefined) return yield* exhausted
-    if (spec.vlans.length > 0) yield* HostProcess.locate("vde_switch")
-    const handle = yield* add(spec, Addresses.number(spec, handles.size + 1))
-    yield* Effect.forkIn(
-      Effect.forEach(others, ({ refreshNames }) => refreshNames, { concurrency: "unbounded", discard: true }),
-      scope
-    )
-    // Whoever uses it first meets the failure of its start.
-    if (spec.autoStart) yield* Effect.forkIn(Effect.ignore(handle.machine.start()), scope, { startImmediately: true })
-    return handle.machine
-  })
 
-  const service: DriverService = {
-    machines,
-    machine: (name, declared) => declaring.withPermits(1)(declare(name, declared)),
-    startAll: () => Effect.suspend(() => starting(handles.values())),
-    joinAll: (wait) =>
-      Effect.suspend(() =>
-        Effect.forEach(handles.values(), ({ machine }) => machine.waitForShutdown(wait), {
-          concurrency: "unbounded",
-          discard: true
+    const starting = (names: Iterable<MachineTree.Handle>) =>
+      Effect.forEach(names, ({ machine }) => machine.start(), { concurrency: "unbounded", discard: true })
+
+    const subtest = <A, E, R>(
+      name: string,
+      effect: Effect.Effect<A, E, R>,
+      { softFail = false }: SubtestOptions = {}
+    ): Effect.Effect<A | undefined, E, R> =>
+      Effect.gen(function* () {
+        const started = yield* Clock.currentTimeMillis
+        yield* emit({ _tag: "SubtestStarted", test: options.test, subtest: name })
+        const fiber = Fiber.getCurrent()
+        return yield* Effect.onExit(effect, (exit) =>
+          Effect.gen(function* () {
+            const millis = (yield* Clock.currentTimeMillis) - started
+            const failure = Exit.isSuccess(exit)
+              ? undefined
+              : Failure.fromCause(
+                  exit.cause,
+                  (fiber === undefined ? undefined : lastStep(fiber)) ?? options.declaredAt?.()
+                )
+            const result: SubtestResult = { name, status: Exit.isSuccess(exit) ? "passed" : "failed", millis, failure }
+            options.onSubtest(result, softFail && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)))
+            yield* emit({ _tag: "SubtestEnded", test: options.test, result })
+          })
+        ).pipe((run) => (softFail ? Effect.catchCause(run, survive) : run))
+      })
+
+    const declaring = yield* Semaphore.make(1)
+    const declare = Effect.fnUntraced(function* (name: string, declared: MachineSpec.MachineOptions) {
+      const spec = yield* MachineSpec.check(name, declared)
+      const twin = [...handles.keys()].find((other) => other.toLowerCase() === name.toLowerCase())
+      if (twin !== undefined) {
+        const reason = twin === name ? "is taken" : `differs from ${JSON.stringify(twin)} only in case`
+        return yield* new MachineSpec.InvalidMachine({ machine: name, option: "name", reason })
+      }
+      const others = [...handles.values()]
+      const exhausted = Addresses.check([...others.map((other) => other.spec), spec])
+      if (exhausted !== undefined) return yield* exhausted
+      if (spec.vlans.length > 0) yield* HostProcess.locate("vde_switch")
+      const handle = yield* add(spec, Addresses.number(spec, handles.size + 1))
+      yield* Effect.forkIn(
+        Effect.forEach(others, ({ refreshNames }) => refreshNames, { concurrency: "unbounded", discard: true }),
+        scope
+      )
+      // Whoever uses it first meets the failure of its start.
+      if (spec.autoStart) yield* Effect.forkIn(Effect.ignore(handle.machine.start()), scope, { startImmediately: true })
+      return handle.machine
+    })
+
+    const forks = yield* Forks.make({ backend, store: options.warm.store, handles: () => handles.values() })
+    let forked = 0
+    const fork = <A, E, R>(
+      body: (machines: Readonly<Record<string, Machine>>, driver: DriverService) => Effect.Effect<A, E, R>
+    ): Effect.Effect<A, E | ForkError, Exclude<R, Driver | Scope.Scope>> =>
+      Effect.gen(function* () {
+        forked += 1
+        const number = forked
+        const saved = yield* forks.saved
+        const within = (event: RunEvent): RunEvent =>
+          event._tag === "MachineEvent"
+            ? { ...event, event: { ...event.event, machine: `${event.event.machine} (fork ${number})` } }
+            : event
+        const running = yield* make({
+          ...options,
+          machines: [...handles.values()].map(({ spec }) => spec),
+          prefix: `${options.prefix}f${number}`,
+          saved: { machines: saved, nodes: [...handles.values()].map(({ self }) => self) }
+        }).pipe(
+          Effect.provide(context),
+          Effect.provideService(Reporter, (event) => emit(within(event))),
+          // Every image is there: the machines that are forked were started with them.
+          Effect.orDie
+        )
+        const those = [...saved.keys()].flatMap((name) => running.machines[name] ?? [])
+        const program = Effect.gen(function* () {
+          yield* Effect.forEach(those, (machine) => machine.start(), { concurrency: "unbounded", discard: true })
+          return yield* Effect.scoped(body(running.machines, running.service))
         })
-      ),
-    subtest: subtest as DriverService["subtest"],
-    pollingCondition: (condition, check, settings) => Scope.provide(conditions.add(condition, check, settings), scope),
-    waitAll: (those, wait) => Effect.forEach(those, wait, { concurrency: "unbounded" }),
-    log: (line) => emit({ _tag: "Log", test: options.test, line })
-  }
+        return yield* running.script(Effect.provideService(program, Driver, running.service))
+      }).pipe(Effect.scoped) as Effect.Effect<A, E | ForkError, Exclude<R, Driver | Scope.Scope>>
 
-  const running: Running = {
-    service,
-    machines: { ...machines },
-    begin: Effect.suspend(() => starting([...handles.values()].filter(({ spec }) => spec.autoStart))),
-    script: tree.script
+    const service: DriverService = {
+      machines,
+      fork,
+      machine: (name, declared) => declaring.withPermits(1)(declare(name, declared)),
+      startAll: () => Effect.suspend(() => starting(handles.values())),
+      joinAll: (wait) =>
+        Effect.suspend(() =>
+          Effect.forEach(handles.values(), ({ machine }) => machine.waitForShutdown(wait), {
+            concurrency: "unbounded",
+            discard: true
+          })
+        ),
+      subtest: subtest as DriverService["subtest"],
+      pollingCondition: (condition, check, settings) =>
+        Scope.provide(conditions.add(condition, check, settings), scope),
+      waitAll: (those, wait) => Effect.forEach(those, wait, { concurrency: "unbounded" }),
+      log: (line) => emit({ _tag: "Log", test: options.test, line })
+    }
+
+    const running: Running = {
+      service,
+      machines: { ...machines },
+      begin: Effect.suspend(() => starting([...handles.values()].filter(({ spec }) => spec.autoStart))),
+      script: tree.script,
+      handles: () => [...handles.values()]
+    }
+    return running
   }
-  return running
-})
+)

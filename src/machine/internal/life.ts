@@ -85,7 +85,8 @@ export const make = Effect.fnUntraced(function* (
     Machine.make(
       { ...guest, shell: on.shell.get, hypervisor: on.hypervisor.get },
       { ...life, start: () => Effect.void },
-      spec
+      spec,
+      environment.self.interfaces
     )
 
   const untilEnded = (awaited: string, on: Boot, options: WaitOptions | undefined) =>
@@ -176,9 +177,14 @@ fi`
   }
 
   const handle: Handle = {
-    machine: Machine.make(guest, life, spec),
+    machine: Machine.make(guest, life, spec, environment.self.interfaces),
     spec,
     self: environment.self,
+    hypervisor: Effect.suspend(() => {
+      const on = running()
+      if (on === undefined) return Effect.succeed(undefined)
+      return Effect.orElseSucceed(Effect.andThen(on.ready.get, on.hypervisor.get), () => undefined)
+    }),
     refreshNames: Effect.suspend(() =>
       running() === undefined
         ? Effect.void

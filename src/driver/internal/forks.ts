@@ -1,0 +1,81 @@
+/** Effects on forks of all the machines of a test. */
+import * as Path from "node:path"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import type { BackendService } from "../../backends/Backend.ts"
+import { type Unsupported, unsupported } from "../../backends/BackendError.ts"
+import type { Handle } from "../../machine/MachineTree.ts"
+import { ForkFailed } from "../ForkFailed.ts"
+import type { SnapshotStore } from "../SnapshotStore.ts"
+import { type Saved, saveAll } from "./saveAll.ts"
+
+/** Machines that were saved for one or several forks, which count themselves: the last one to leave has them removed. */
+interface Batch {
+  readonly scope: Scope.Closeable
+  readonly saved: Deferred.Deferred<Saved, ForkFailed>
+  users: number
+}
+
+export interface Forks {
+  /**
+   * Gives the machines as they are at some point after this was asked for; they stay until the scope closes. What is asked for while others are
+   * being saved is saved once for all who asked.
+   */
+  readonly saved: Effect.Effect<Saved, ForkFailed | Unsupported, Scope.Scope>
+}
+
+export const make = Effect.fnUntraced(function* (options: {
+  readonly backend: BackendService
+  readonly store: SnapshotStore
+  readonly handles: () => Iterable<Handle>
+}) {
+  const { backend, handles, store } = options
+  const scope = yield* Effect.scope
+  const one = yield* Semaphore.make(1)
+  let next: Batch | undefined
+
+  const fill = (batch: Batch) =>
+    Effect.gen(function* () {
+      // From here on it is too late for others.
+      next = undefined
+      const folder = yield* Effect.mapError(
+        Scope.provide(store.temporary, batch.scope),
+        ({ message }) => new ForkFailed({ machine: "", reason: message })
+      )
+      return yield* saveAll(handles(), (machine) => Path.join(folder, machine))
+    }).pipe(
+      one.withPermits(1),
+      Effect.onExit((exit) => Deferred.done(batch.saved, exit))
+    )
+
+  const join = Effect.gen(function* () {
+    if (next !== undefined) {
+      next.users += 1
+      return next
+    }
+    const batch: Batch = { scope: yield* Scope.fork(scope), saved: Deferred.makeUnsafe(), users: 1 }
+    next = batch
+    yield* Effect.forkIn(Effect.exit(fill(batch)), batch.scope, { startImmediately: true })
+    return batch
+  })
+
+  const leave = (batch: Batch) =>
+    Effect.suspend(() => {
+      batch.users -= 1
+      if (batch.users > 0) return Effect.void
+      if (next === batch) next = undefined
+      return Scope.close(batch.scope, Exit.void)
+    })
+
+  const forks: Forks = {
+    saved: Effect.gen(function* () {
+      if (!backend.capabilities.has("snapshots")) return yield* unsupported(backend.name, "snapshots")
+      const { saved } = yield* Effect.acquireRelease(join, leave)
+      return yield* Deferred.await(saved)
+    })
+  }
+  return forks
+})

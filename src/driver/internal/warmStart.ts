@@ -1,0 +1,222 @@
+/**
+ * Where the machines of a run come from: the first of a shape boots and is saved, all others go on from there.
+ *
+ * Of several that start at once, one boots and the others wait for it. Booting side by side would be no faster for them, for each boot
+ * keeps a processor busy to its end, and going on takes a fraction of a second.
+ */
+import * as Fs from "node:fs"
+import * as ByteSize from "effect/ByteSize"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import type { BackendService, Hypervisor, MachineShape } from "../../backends/Backend.ts"
+import * as Image from "../../images/Image.ts"
+import type { Machine } from "../../machine/Machine.ts"
+import type { MachineSpec } from "../../machine/MachineSpec.ts"
+import * as Origin from "../../machine/Origin.ts"
+import type { AddressedNode } from "../../network/Addresses.ts"
+import * as SnapshotStore from "../SnapshotStore.ts"
+
+/** A machine that is to start. */
+export interface Subject {
+  readonly spec: MachineSpec
+  readonly shape: MachineShape
+  readonly self: AddressedNode
+  /** The digest of the script that declares it; undefined where nobody can tell what its functions do. */
+  readonly script: string | undefined
+  /** Told once when it waits for another to be saved. */
+  readonly onWait: (detail: string) => Effect.Effect<void>
+}
+
+export interface WarmStart {
+  /** Where each start of the machine comes from. */
+  readonly originsOf: (subject: Subject) => Origin.Origins
+  /** Waits until all that was saved is in the store. */
+  readonly finished: Effect.Effect<void>
+  readonly store: SnapshotStore.SnapshotStore
+}
+
+/** What may say that nothing is to be kept or used: `VMTEST_SNAPSHOTS=off`. */
+const switchedOff: Effect.Effect<boolean> = Effect.orDie(
+  Config.String("VMTEST_SNAPSHOTS").pipe(Config.withDefault("on"))
+).pipe(Effect.map((value) => ["off", "0", "no", "false"].includes(value.toLowerCase())))
+
+const version: string = JSON.parse(Fs.readFileSync(new URL("../../../package.json", import.meta.url), "utf8")).version
+
+const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(Math.floor(bytes)))
+
+/** Runs a warm-up, if there is one. */
+const warmUpOf = ({ warmUp }: MachineSpec) =>
+  warmUp === undefined ? undefined : (machine: Machine) => Effect.asVoid(warmUp.run(machine))
+
+/** A boot with its warm-up. What is on disks outlives a boot, and so does what the warm-up made there. */
+const plainBoot =
+  ({ spec }: Subject): Origin.Origins =>
+  (start) =>
+    Effect.succeed(start > 1 && spec.disks.length > 0 ? Origin.boot : { from: undefined, warmUp: warmUpOf(spec) })
+
+const baseKey = ({ shape, spec }: Subject, host: SnapshotStore.SnapshotKey["host"]): SnapshotStore.SnapshotKey => ({
+  name: `${Image.describe(spec.image)}, ${size(shape.memory)}${shape.cpus === 1 ? "" : `, ${shape.cpus} processors`}`,
+  subject: {
+    image: shape.image.digest,
+    memory: `${shape.memory}`,
+    processors: `${shape.cpus}`,
+    cards: `${shape.networks.length}`,
+    disks: spec.disks.join(" "),
+    internet: `${shape.internet}`,
+    reboot: `${shape.allowReboot}`
+  },
+  host
+})
+
+/** A warm-up may write the machine's name and addresses anywhere, so its result is that of a machine with these. */
+const warmKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): SnapshotStore.SnapshotKey | undefined => {
+  const { script, self, spec } = subject
+  const base = baseKey(subject, host)
+  const named = spec.warmUp?.key === undefined ? undefined : `key ${spec.warmUp.key}`
+  const given = named ?? (script === undefined ? undefined : `script ${script}`)
+  if (spec.warmUp === undefined || given === undefined) return undefined
+  const addresses = self.interfaces.map(({ ipv4, vlan }) => `${vlan}:${ipv4}`).join(" ")
+  return {
+    ...base,
+    name: `${spec.name} after its warm-up (${base.name})`,
+    subject: { ...base.subject, machine: spec.name, addresses, "warm-up": given }
+  }
+}
+
+/** Nothing is kept or used where the backend cannot, or the user said so; then every start is a boot. */
+export const make = Effect.fnUntraced(function* (
+  backend: BackendService,
+  options: boolean | SnapshotStore.StoreOptions = true
+) {
+  const scope = yield* Effect.scope
+  const store = yield* SnapshotStore.make(typeof options === "object" ? options : {})
+  const off = options === false || !backend.capabilities.has("snapshots") || (yield* switchedOff)
+  const publishing = new Set<Fiber.Fiber<unknown, unknown>>()
+  /** What could not be saved, or not be used after it was: not tried again in this run. */
+  const given = new Map<string, number>()
+  const keyText = (key: SnapshotStore.SnapshotKey) => JSON.stringify([key.subject, key.host])
+  const giveUp = (key: SnapshotStore.SnapshotKey) => given.set(keyText(key), 2)
+  const told = new Set<string>()
+  const tellOnce = (line: string) =>
+    Effect.suspend(() => {
+      if (told.has(line)) return Effect.void
+      told.add(line)
+      return Effect.logWarning(line)
+    })
+
+  const claim = Effect.fnUntraced(function* (key: SnapshotStore.SnapshotKey, subject: Subject) {
+    if ((given.get(keyText(key)) ?? 0) > 1) return undefined
+    const claimScope = yield* Scope.fork(scope)
+    let publishes = false
+    // A machine that ends before it was saved leaves the task to the next.
+    yield* Effect.addFinalizer(() => (publishes ? Effect.void : Scope.close(claimScope, Exit.void)))
+    const claimed = yield* store
+      .claim(key, (holder) => subject.onWait(`waiting for ${holder}, which saves a machine like this one`))
+      .pipe(
+        Scope.provide(claimScope),
+        Effect.catch((error) => {
+          giveUp(key)
+          return Effect.as(tellOnce(`machines boot without snapshots: ${error.message}`), undefined)
+        })
+      )
+    if (claimed?._tag !== "Vacant") return claimed
+    const { folder, publish } = claimed
+    const save = Effect.fnUntraced(
+      function* (hypervisor: Hypervisor) {
+        const { bavail, bsize } = yield* Effect.try(() => Fs.statfsSync(folder))
+        const needed = subject.shape.memory + subject.spec.disks.reduce((sum, bytes) => sum + bytes, 0)
+        if (bavail * bsize < needed) return yield* Effect.fail(new Error(`only ${size(bavail * bsize)} are free`))
+        yield* hypervisor.save(folder)
+        publishes = true
+        const fiber = yield* publish.pipe(
+          Effect.catch(({ message }) => notSaved(message)),
+          Effect.ensuring(Scope.close(claimScope, Exit.void)),
+          Effect.forkIn(scope, { startImmediately: true })
+        )
+        publishing.add(fiber)
+      },
+      Effect.catch((error) => Effect.andThen(notSaved(error.message), Scope.close(claimScope, Exit.void)))
+    )
+    const notSaved = (reason: string) => {
+      giveUp(key)
+      return tellOnce(`there is no snapshot of ${key.name}, so machines like it boot: ${reason}`)
+    }
+    return { _tag: "Vacant", save } as const
+  })
+
+  /** A machine that goes on from what is stored; where that does not work it is dropped, and the machine starts as if it had not been there. */
+  const goOn = (
+    key: SnapshotStore.SnapshotKey,
+    snapshot: SnapshotStore.StoredSnapshot,
+    again: Effect.Effect<Origin.Origin, never, Scope.Scope>
+  ): Origin.Origin => ({
+    from: { directory: snapshot.directory },
+    otherwise: (reason) =>
+      Effect.suspend(() => {
+        given.set(keyText(key), (given.get(keyText(key)) ?? 0) + 1)
+        return Effect.andThen(store.drop(snapshot, reason), again)
+      })
+  })
+
+  const settledOrigin = (
+    subject: Subject,
+    key: SnapshotStore.SnapshotKey
+  ): Effect.Effect<Origin.Origin, never, Scope.Scope> =>
+    Effect.map(claim(key, subject), (claimed) => {
+      if (claimed === undefined) return Origin.boot
+      if (claimed._tag === "Vacant") return { from: undefined, onSettled: claimed.save }
+      return goOn(key, claimed.snapshot, settledOrigin(subject, key))
+    })
+
+  const warmOrigin = (
+    subject: Subject,
+    host: SnapshotStore.SnapshotKey["host"]
+  ): Effect.Effect<Origin.Origin, never, Scope.Scope> =>
+    Effect.gen(function* () {
+      const key = warmKey(subject, host)
+      const run = warmUpOf(subject.spec)
+      if (run !== undefined && key === undefined) {
+        yield* tellOnce(
+          `the warm-up of ${subject.spec.name} runs each time: outside of scripts it needs a key that changes with it`
+        )
+      }
+      const claimed = key === undefined ? undefined : yield* claim(key, subject)
+      if (key !== undefined && claimed?._tag === "Stored") {
+        return goOn(
+          key,
+          claimed.snapshot,
+          Effect.suspend(() => warmOrigin(subject, host))
+        )
+      }
+      const withWarmUp = (origin: Origin.Origin): Origin.Origin => ({
+        ...origin,
+        otherwise:
+          origin.otherwise === undefined ? undefined : (reason) => Effect.map(origin.otherwise!(reason), withWarmUp),
+        warmUp:
+          run === undefined
+            ? undefined
+            : (machine, hypervisor) =>
+                Effect.andThen(run(machine), claimed?._tag === "Vacant" ? claimed.save(hypervisor) : Effect.void)
+      })
+      return withWarmUp(yield* settledOrigin(subject, baseKey(subject, host)))
+    })
+
+  const warm: WarmStart = {
+    originsOf: (subject) => {
+      if (off || !subject.spec.snapshot) return plainBoot(subject)
+      return (start) =>
+        // Disks keep what was written to them; a saved machine would not know of it.
+        start > 1 && subject.spec.disks.length > 0
+          ? Effect.succeed(Origin.boot)
+          : Effect.flatMap(backend.fingerprint, (facts) =>
+              warmOrigin(subject, { vmtest: version, backend: backend.name, ...facts })
+            )
+    },
+    finished: Effect.suspend(() => Effect.asVoid(Fiber.awaitAll([...publishing]))),
+    store
+  }
+  return warm
+})
