@@ -42,7 +42,7 @@ export const lanes = (
     }
     // The agent keeps the device of the port vmtest.<i> in _vt_port_<i>.
     const devices = [1, 2, 3].map((end) => `$_vt_port_${first + end}`).join(" ")
-    yield* tell(`_vt_start ${number} ${nonce} ${devices}`)
+    yield* tell(`_vt_start ${number} ${nonce} ${devices} 2>/dev/null`)
     return lane
   })
 })

@@ -123,7 +123,7 @@ export const make = (options: { readonly machine: string; readonly channel: Vsoc
       const first = port + 1 + (number - 1) * 3
       const end = (offset: number) => listen({ machine, socket, port: first + offset })
       const [input, output, errors] = yield* Effect.all([end(0), end(1), end(2)])
-      yield* tell(`_vt_dial ${number} ${nonce} ${first}`)
+      yield* tell(`_vt_dial ${number} ${nonce} ${first} 2>/dev/null`)
       return yield* Effect.all(
         { input: input.accept, output: output.accept, errors: errors.accept },
         { concurrency: 3 }

@@ -126,7 +126,7 @@ describe("a shell", () => {
       const pending = new Map<string, () => void>()
       const { shell } = yield* open({
         typed: (line) => {
-          const [, , nonce = "", signal = ""] = /^_vt_kill (\d+) (\w+) (\w+)$/.exec(line) ?? []
+          const [, , nonce = "", signal = ""] = /^_vt_kill (\d+) (\w+) (\w+)/.exec(line) ?? []
           if (signal === "") return false
           killed.push(signal)
           if (signal === "KILL") pending.get(nonce)?.()

@@ -268,7 +268,7 @@ _vt_file() {
 _vt_sizes() {
   _vt_x=0
   read -r _vt_x <$_vt_d/$1/took
-  _vt_answer="$(wc -c <$_vt_d/$1/out) $(wc -c <$_vt_d/$1/err) $_vt_x"
+  _vt_answer="$(cd $_vt_d/$1 && wc -c out err) $_vt_x"
 } 2>/dev/null
 
 # lane out|err skip count: blocks of 1024 bytes; answers the MD5 sum and the bytes

@@ -60,7 +60,7 @@ export const consoleLane = (machine: string, socket: string): TransportService["
     const fetch = Effect.fnUntraced(function* (state: ReturnType<typeof end>["state"]) {
       const skip = Math.floor(state.offset / 1024)
       for (let i = 0; i < tries; i++) {
-        const answer = yield* ask(`_vt_fetch ${number} ${state.name} ${skip} ${blocks}`, pieceTimeout)
+        const answer = yield* ask(`_vt_fetch ${number} ${state.name} ${skip} ${blocks} 2>/dev/null`, pieceTimeout)
         const [sum, , text] = answer?.split(/ +/) ?? []
         const bytes = Buffer.from(text ?? "", "base64")
         if (sum !== checksum(bytes)) continue
@@ -79,8 +79,8 @@ export const consoleLane = (machine: string, socket: string): TransportService["
     const wake = Latch.makeUnsafe(false)
     const poll = Effect.gen(function* () {
       for (;;) {
-        const answer = yield* ask(`_vt_sizes ${number}`, pieceTimeout)
-        const [, out, err, took] = /^(\d+) +(\d+) +(\w+)$/.exec(answer ?? "") ?? []
+        const answer = yield* ask(`_vt_sizes ${number} 2>/dev/null`, pieceTimeout)
+        const [, out, err, took] = /^(\d+) out (\d+) err \d+ total (\w+)$/.exec(answer ?? "") ?? []
         taken = took ?? taken
         let found = false
         for (const [{ state }, size] of [
@@ -105,7 +105,7 @@ export const consoleLane = (machine: string, socket: string): TransportService["
       for (let i = 0; i < tries; i++) {
         active = 0
         wake.openUnsafe()
-        const answer = yield* ask(`_vt_give ${number} ${id} ${sum} ${bytes.toString("base64")}`, pieceTimeout)
+        const answer = yield* ask(`_vt_give ${number} ${id} ${sum} ${bytes.toString("base64")} 2>/dev/null`, pieceTimeout)
         if (answer !== sum) continue
         // The worker may not read for long; that is its command's business.
         yield* Effect.repeat(Effect.sleep("20 millis"), {
@@ -117,7 +117,7 @@ export const consoleLane = (machine: string, socket: string): TransportService["
     })
     const one = yield* Semaphore.make(1)
 
-    yield* tell(`_vt_file ${number} ${nonce}`)
+    yield* tell(`_vt_file ${number} ${nonce} 2>/dev/null`)
     yield* poll.pipe(
       Effect.catch((error) => Deferred.succeed(broken, error.reason)),
       Effect.forkScoped

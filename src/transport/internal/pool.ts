@@ -154,7 +154,14 @@ export const make = Effect.fnUntraced(function* (
     }).pipe(
       Effect.scoped,
       Effect.catch((error) => hopeless(error.reason)),
-      Effect.andThen(Effect.asVoid(admin.ask(`_vt_stop ${number}`, adminTimeout))),
+      // A guest that has rebooted has nothing to stop, and a shell that does not know how.
+      Effect.andThen(
+        Effect.suspend(() =>
+          session?.admin === admin
+            ? Effect.asVoid(admin.ask(`_vt_stop ${number} 2>/dev/null`, adminTimeout))
+            : Effect.never
+        )
+      ),
       // A guest that cannot be reached is the session's to notice.
       Effect.catch(() => Effect.sleep("500 millis"))
     )
@@ -246,7 +253,7 @@ export const make = Effect.fnUntraced(function* (
         if (busy.length === 0) continue
         const heard = new Map(busy.map((lane) => [lane, lane.heard]))
         const states = yield* current.admin
-          .ask(`_vt_answer=$(_vt_states ${busy.map((lane) => lane.number).join(" ")})`, heartbeat.timeout)
+          .ask(`_vt_answer=$(_vt_states ${busy.map((lane) => lane.number).join(" ")} 2>/dev/null)`, heartbeat.timeout)
           .pipe(Effect.catch((error) => Effect.succeed({ reason: error.reason })))
         const silent = (lane: LaneEnd) => lane.state === "busy" && lane.heard === heard.get(lane)
         if (typeof states !== "string") {
@@ -358,8 +365,9 @@ export const make = Effect.fnUntraced(function* (
     signal: (lane, token, signal) =>
       session === undefined
         ? Effect.void
-        : session.admin.ask(`_vt_kill ${lane.number} ${token} ${signal}`, "2 seconds").pipe(Effect.ignore),
+        : session.admin.ask(`_vt_kill ${lane.number} ${token} ${signal} 2>/dev/null`, "2 seconds").pipe(Effect.ignore),
     reset: (reason) => {
+      session = undefined
       loseAll(reason)
       Deferred.doneUnsafe(restart, Effect.succeed(reason))
     }
