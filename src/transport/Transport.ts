@@ -34,13 +34,16 @@ export interface TransportService {
   readonly lanes: number
   /**
    * Opens the lane with this number, from 1 on, with the help of the bootstrap shell, which has the agent. The worker
-   * that starts there says that it is ready with the nonce.
+   * that starts there says that it is ready with the nonce. `waiting` says that it is one of `attached` that waits for a
+   * command: it only has to say so.
    */
-  readonly lane: (lane: number, nonce: string, bootstrap: Bootstrap) => Effect.Effect<Lane, TransportError, Scope.Scope>
-  /**
-   * The lanes whose workers are in the guest already, since it goes on from a saved one; `lane` opens each of them as it is,
-   * once, and has the worker say the nonce if it waits for a command.
-   */
+  readonly lane: (
+    lane: number,
+    nonce: string,
+    bootstrap: Bootstrap,
+    waiting?: boolean
+  ) => Effect.Effect<Lane, TransportError, Scope.Scope>
+  /** The lanes whose connections are open already, since the guest goes on from a saved one; none once they were opened. */
   readonly attached?: (() => ReadonlyArray<number>) | undefined
 }
 

@@ -29,14 +29,11 @@ export const lanes = (
       ports.slice((number - 1) * portsPerLane, number * portsPerLane).every((port) => sockets.has(port))
     )
   },
-  lane: Effect.fnUntraced(function* (number, nonce, { tell }) {
+  lane: Effect.fnUntraced(function* (number, nonce, { tell }, waiting) {
     const first = (number - 1) * portsPerLane
-    const sockets = [0, 1, 2].map((end) => ports[first + end] ?? `no port ${first + end}`)
-    const isThere = sockets.every((socket) => attached.sockets().has(socket))
-    const open = (end: number) => attached.connect({ machine, socket: sockets[end] ?? "" })
+    const open = (end: number) => attached.connect({ machine, socket: ports[first + end] ?? `no port ${first + end}` })
     const lane: Lane = yield* Effect.all({ input: open(0), output: open(1), errors: open(2) }, { concurrency: 3 })
-    if (isThere) {
-      // Its worker waits for a command, and says that it does. Half a command may have been on its way when it was saved.
+    if (waiting === true) {
       yield* lane.input.write(`${nonce} p 0 0\n`)
       return lane
     }

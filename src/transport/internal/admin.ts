@@ -99,6 +99,16 @@ export const make = (connection: Connection, onReady: () => void): Admin => {
 /** What the guest says of itself, twice, since all that follows depends on it. */
 const described = /^((?:\/run|\/dev\/shm|\/tmp)\/vmtest) (bash|sh)( pipefail)? = \1 \2(\3)$/
 
+const readGuest = (said: string): Guest | undefined => {
+  const [, folder, shell, pipefail] = described.exec(said) ?? []
+  if (folder === undefined) return undefined
+  return {
+    folder,
+    shell: shell === "bash" ? "bash" : "sh",
+    pipefail: shell === "bash" || pipefail !== undefined
+  }
+}
+
 /** How often the guest is asked again when what it said did not arrive whole. */
 const installTries = 3
 
@@ -111,13 +121,8 @@ export const install = Effect.fnUntraced(function* (admin: Admin, session: strin
   let said = ""
   for (let i = 0; i < installTries; i++) {
     said = yield* admin.ask(setup(session), "60 seconds")
-    const [, folder, shell, pipefail] = described.exec(said) ?? []
-    if (folder === undefined) continue
-    return {
-      folder,
-      shell: shell === "bash" ? "bash" : "sh",
-      pipefail: shell === "bash" || pipefail !== undefined
-    } satisfies Guest
+    const guest = readGuest(said)
+    if (guest !== undefined) return guest
   }
   return yield* Effect.fail<NoAnswer>({
     _tag: "NoAnswer",
@@ -138,7 +143,24 @@ for _vt_y in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do if [ -e $_vt
 _vt_ports
 _vt_answer="$_vt_d $_vt_shell pipefail"
 (set -o pipefail) 2>/dev/null || _vt_answer="$_vt_d $_vt_shell"
-_vt_answer="$_vt_answer = $_vt_answer"`
+_vt_answer="$_vt_answer = $_vt_answer" _vt_guest=$_vt_answer`
+
+/**
+ * Takes over the agent of a guest that goes on from a saved one: gives those of its `lanes` that wait for a command, and ends
+ * the others with whatever ran in them. Undefined when the guest has no agent, or says nothing that makes sense.
+ */
+export const attach = Effect.fnUntraced(function* (admin: Admin, session: string, lanes: ReadonlyArray<number>) {
+  const said = yield* admin.ask(
+    `_vt_answer=
+if [ -n "$_vt_guest" ] && echo ${session} >$_vt_d/session; then _vt_attach ${lanes.join(" ")}; fi`,
+    "30 seconds"
+  )
+  const [description = "", waiting] = said.split(";")
+  const guest = readGuest(description)
+  if (guest === undefined || waiting === undefined) return undefined
+  const found = waiting.trim().split(" ").map(Number)
+  return { guest, waiting: lanes.filter((lane) => found.includes(lane)) }
+})
 
 /** Whether the guest still is the one that was given this session, or has rebooted since. */
 export const sameSession = (admin: Admin, session: string, guest: Guest) =>

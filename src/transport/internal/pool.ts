@@ -54,6 +54,9 @@ const goneAfter = Duration.seconds(10)
 /** How long a lane may take to start. */
 const laneTimeout = "60 seconds"
 
+/** How long a lane that waits for a command may take to say so. */
+const answerTimeout = "5 seconds"
+
 /** How long the bootstrap shell may take to do as it is told. */
 const adminTimeout = "60 seconds"
 
@@ -92,8 +95,10 @@ export const make = Effect.fnUntraced(function* (
 
   const failWaiters = (error: ShellNotReady) =>
     Effect.sync(() => {
-      for (const waiter of waiters) Deferred.doneUnsafe(waiter, Effect.fail(error))
+      // Who hears of it may ask again at once, which is another wait.
+      const failed = [...waiters]
       waiters.clear()
+      for (const waiter of failed) Deferred.doneUnsafe(waiter, Effect.fail(error))
     })
 
   const loseAll = (reason: string) => {
@@ -118,15 +123,16 @@ export const make = Effect.fnUntraced(function* (
         : Effect.flatMap(notReady(reason, Duration.fromInputUnsafe(laneTimeout)), failWaiters)
     )
 
-  /** One life of a lane: from its sockets to whatever ends it. */
-  const life = (number: number, { admin }: Session) =>
+  /** One life of a lane: from its sockets to whatever ends it. With `waiting`, its worker is there already. */
+  const life = (number: number, { admin }: Session, waiting = false) =>
     Effect.gen(function* () {
       const token = yield* nonce
-      const ends = yield* transport.lane(number, token, {
+      const bootstrap = {
         tell: admin.tell,
-        ask: (text, timeout) =>
+        ask: (text: string, timeout: Duration.Input) =>
           admin.ask(text, timeout).pipe(Effect.catchTag("NoAnswer", () => Effect.succeed(undefined)))
-      })
+      }
+      const ends = yield* transport.lane(number, token, bootstrap, waiting)
       const lane = new LaneEnd(number, ends, token, onIdle)
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
@@ -143,14 +149,14 @@ export const make = Effect.fnUntraced(function* (
           Effect.raceAllFirst([ends.input.closed, ends.output.closed, ends.errors.closed]),
           (why) => `the guest's connection closed: ${why}`
         ),
-        Effect.sleep(laneTimeout).pipe(
+        Effect.sleep(waiting ? answerTimeout : laneTimeout).pipe(
           Effect.andThen(Effect.suspend(() => (lane.state === "starting" ? Effect.void : Effect.never))),
           Effect.as("a worker shell did not start")
         )
       ])
       const started = lane.state !== "starting"
       lane.lose(reason)
-      if (!started) yield* hopeless(reason)
+      if (!started && !waiting) yield* hopeless(reason)
     }).pipe(
       Effect.scoped,
       Effect.catch((error) => hopeless(error.reason)),
@@ -173,6 +179,22 @@ export const make = Effect.fnUntraced(function* (
     current.started++
     return Effect.asVoid(Effect.forkIn(Effect.forever(life(current.started, current)), current.scope))
   })
+
+  /** Opens the lanes of a guest that goes on from a saved one: those that wait for a command as they are, the rest anew. */
+  const resume = (current: Session, waiting: ReadonlyArray<number>) =>
+    Effect.suspend(() => {
+      current.started = Math.max(0, ...waiting)
+      const numbers = Array.from({ length: current.started }, (_, index) => index + 1)
+      return Effect.forEach(
+        numbers,
+        (number) => {
+          const again = Effect.forever(life(number, current))
+          const lives = waiting.includes(number) ? Effect.andThen(life(number, current, true), again) : again
+          return Effect.forkIn(lives, current.scope)
+        },
+        { discard: true }
+      )
+    })
 
   /** Runs while the bootstrap shell is awaited: tells how the boot goes, and gives up in the end. */
   const awaiting = <A, E, R>(self: Effect.Effect<A, E, R>) =>
@@ -250,7 +272,8 @@ export const make = Effect.fnUntraced(function* (
       for (;;) {
         yield* Effect.sleep(heartbeat.interval)
         const busy = [...lanes].filter((lane) => lane.state === "busy")
-        if (busy.length === 0) continue
+        // A guest that nobody waits for may stand still.
+        if (busy.length === 0 && waiters.size === 0) continue
         const heard = new Map(busy.map((lane) => [lane, lane.heard]))
         const states = yield* current.admin
           .ask(`_vt_answer=$(_vt_states ${busy.map((lane) => lane.number).join(" ")} 2>/dev/null)`, heartbeat.timeout)
@@ -284,10 +307,13 @@ export const make = Effect.fnUntraced(function* (
       link.ready = Deferred.makeUnsafe<void>()
       restart = Deferred.makeUnsafe<string>()
       const id = yield* nonce
-      guest = yield* Admin.install(admin, id)
+      const attached = transport.attached?.() ?? []
+      const found = attached.length === 0 ? undefined : yield* Admin.attach(admin, id, attached)
+      guest = found?.guest ?? (yield* Admin.install(admin, id))
       const current: Session = { admin, scope: yield* Effect.scope, started: 0 }
       session = current
-      yield* grow
+      yield* resume(current, found?.waiting ?? [])
+      if (current.started === 0) yield* grow
       yield* Effect.forkScoped(watch(current))
       yield* Deferred.succeed(first, undefined)
       for (;;) {
@@ -306,8 +332,13 @@ export const make = Effect.fnUntraced(function* (
         return yield* awaiting(admin.awake)
       }
     }).pipe(Effect.scoped)
-    const why = yield* Effect.raceFirst(Effect.forever(oneSession), connection.closed)
-    return `the guest's connection closed: ${why}`
+    const ended = Effect.map(connection.closed, (why) => {
+      const reason = `the guest's connection closed: ${why}`
+      session = undefined
+      loseAll(reason)
+      return reason
+    })
+    return yield* Effect.raceFirst(Effect.forever(oneSession), ended)
   }, Effect.scoped)
 
   const first = yield* Deferred.make<void, ShellNotReady>()
