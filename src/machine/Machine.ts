@@ -11,6 +11,7 @@ import * as Console from "./Console.ts"
 import * as Control from "./Control.ts"
 import * as Copy from "./Copy.ts"
 import * as File from "./File.ts"
+import * as Interact from "./Interact.ts"
 import type { Guest } from "./internal/Guest.ts"
 import * as Journal from "./Journal.ts"
 import * as Keyboard from "./Keyboard.ts"
@@ -49,7 +50,8 @@ export interface Machine
     Screen.ScreenMethods,
     Keyboard.KeyboardMethods,
     Control.ControlMethods,
-    Link.LinkMethods {
+    Link.LinkMethods,
+    Interact.InteractMethods {
   /** Its name in the test, which is also the guest's host name. */
   readonly name: string
 }
@@ -70,5 +72,6 @@ export const make = (guest: Guest, life: LifeMethods, spec: MachineSpec): Machin
   ...Screen.make(guest),
   ...Keyboard.make(guest),
   ...Control.make(guest),
-  ...Link.make(guest, spec.vlans)
+  ...Link.make(guest, spec.vlans),
+  ...Interact.make(guest)
 })

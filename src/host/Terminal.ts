@@ -1,0 +1,97 @@
+/**
+ * The user's terminal, for as long as something on it wants every key.
+ *
+ * @since 0.1.0
+ */
+import type { ReadStream, WriteStream } from "node:tty"
+import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+
+/** There is no terminal to use, or something uses it already. */
+export class TerminalUnavailable extends Schema.TaggedError<TerminalUnavailable>()("TerminalUnavailable", {
+  reason: Schema.String
+}) {
+  override get message() {
+    return this.reason
+  }
+}
+
+/** Characters across and down. */
+export interface Size {
+  readonly columns: number
+  readonly rows: number
+}
+
+/** What happens at the terminal. */
+export type TerminalEvent =
+  | { readonly _tag: "Input"; readonly bytes: Uint8Array }
+  | { readonly _tag: "Resized"; readonly size: Size }
+
+/** A terminal in raw mode: each key arrives at once and as it is, Ctrl-C included, and nothing is echoed. */
+export interface Terminal {
+  /** What `TERM` calls it. */
+  readonly kind: string
+  readonly size: Size
+  /** Keys and changes of size, until nobody is at the terminal any more. To be read once. */
+  readonly events: Stream.Stream<TerminalEvent>
+  /** Shows bytes; a line end also returns to the first column. */
+  readonly write: (bytes: Uint8Array | string) => Effect.Effect<void>
+}
+
+/** Opens a terminal; it is what it was before once the scope closes, whatever happened. */
+export type Open = Effect.Effect<Terminal, TerminalUnavailable, Scope.Scope>
+
+let inUse = false
+
+const unavailable = (reason: string) => Effect.fail(new TerminalUnavailable({ reason }))
+
+/** Takes a terminal's keys. `input` must be a terminal; `output` is where it shows things. */
+export const of = (input: ReadStream, output: WriteStream): Open =>
+  Effect.gen(function* () {
+    if (!input.isTTY) return yield* unavailable("standard input is no terminal")
+    if (!output.isTTY) return yield* unavailable("standard output is no terminal")
+    if (inUse) return yield* unavailable("the terminal is in use already")
+    const queue = yield* Queue.unbounded<TerminalEvent, Cause.Done>()
+    const size = (): Size => ({ columns: output.columns, rows: output.rows })
+    const onData = (bytes: Buffer) => void Queue.offerUnsafe(queue, { _tag: "Input", bytes })
+    const onResize = () => void Queue.offerUnsafe(queue, { _tag: "Resized", size: size() })
+    const onEnd = () => void Queue.endUnsafe(queue)
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        inUse = true
+        const wasRaw = input.isRaw
+        input.setRawMode(true)
+        input.on("data", onData)
+        input.once("end", onEnd)
+        input.resume()
+        output.on("resize", onResize)
+        return wasRaw
+      }),
+      (wasRaw) =>
+        Effect.sync(() => {
+          inUse = false
+          input.off("data", onData)
+          input.off("end", onEnd)
+          output.off("resize", onResize)
+          input.pause()
+          // A terminal that is gone has no mode.
+          if (!input.destroyed) input.setRawMode(wasRaw)
+        })
+    )
+    return {
+      kind: process.env.TERM ?? "dumb",
+      size: size(),
+      events: Stream.fromQueue(queue),
+      write: (bytes) => Effect.callback<void>((resume) => void output.write(bytes, () => resume(Effect.void)))
+    } satisfies Terminal
+  })
+
+/** The terminal that is used; this process's own unless provided. */
+export const UserTerminal = Context.Reference<Open>("vmtest/host/Terminal/UserTerminal", {
+  defaultValue: () => Effect.suspend(() => of(process.stdin, process.stdout))
+})
