@@ -121,7 +121,8 @@ const userNetwork = { device: "eth0", address: "10.0.2.15/24", gateway: "10.0.2.
  * **Details**
  *
  * `internet` also sets the default route over eth0. Addresses are replaced rather than added, so that saying it twice is
- * no error; IPv6 addresses skip duplicate detection (`nodad`), which would keep them unusable for a second.
+ * no error; a line of a batch takes no options before its object (`-6`), and needs none. IPv6 addresses skip duplicate
+ * detection (`nodad`), which would keep them unusable for a second.
  */
 export const ipBatch = (node: AddressedNode, options: { readonly internet: boolean }): string =>
   [
@@ -132,7 +133,7 @@ export const ipBatch = (node: AddressedNode, options: { readonly internet: boole
     ...node.interfaces.flatMap(({ device, ipv4, ipv6 }) => [
       `link set dev ${device} up`,
       `address replace ${ipv4}/24 dev ${device}`,
-      `-6 address replace ${ipv6}/64 dev ${device} nodad`
+      `address replace ${ipv6}/64 dev ${device} nodad`
     ])
   ].join("\n") + "\n"
 

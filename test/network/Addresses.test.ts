@@ -91,7 +91,7 @@ link set dev eth0 up
 address replace 10.0.2.15/24 dev eth0
 link set dev eth1 up
 address replace 192.168.2.2/24 dev eth1
--6 address replace 2001:db8:2::2/64 dev eth1 nodad
+address replace 2001:db8:2::2/64 dev eth1 nodad
 `
     )
   })

@@ -209,7 +209,8 @@ const userMac = "52:54:00:12:00:01"
 const userNetwork = (shape: MachineShape): ReadonlyArray<string> => [
   "-netdev",
   [
-    `user,id=user,restrict=${shape.internet ? "off" : "on"}`,
+    // Where there is no way out, an IPv6 router that says otherwise makes unreachable addresses time out instead of fail.
+    `user,id=user${shape.internet ? "" : ",ipv6=off"},restrict=${shape.internet ? "off" : "on"}`,
     ...shape.forwards.map(
       ({ guestPort, hostPort, protocol }) => `hostfwd=${protocol}:127.0.0.1:${hostPort}-:${guestPort}`
     )

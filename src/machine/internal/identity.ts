@@ -23,6 +23,7 @@ export const identityScript = (options: {
   const { all, internet, self } = options
   const devices = self.interfaces.map(({ device }) => device).join(" ")
   const addresses = self.interfaces.map(({ ipv4 }) => ipv4).join(" ")
+  const addresses6 = self.interfaces.map(({ ipv6 }) => ipv6).join(" ")
   return `set +eu
 echo ${quote(self.name)} > /proc/sys/kernel/hostname
 ${writeFile("/etc/hostname", `${self.name}\n`)}
@@ -43,7 +44,9 @@ else
   } 2>&1)
 fi
 here=$(ip addr show)
-for address in ${addresses}; do
+addresses=${quote(addresses)}
+[ ! -e /proc/net/if_inet6 ] || addresses="$addresses ${addresses6}"
+for address in $addresses; do
   case "$here" in
     *" $address/"*) ;;
     *) printf '%s\\n' "the address $address could not be set" "$said" >&2; exit 1 ;;
