@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import type { Interface } from "../network/Addresses.ts"
 import * as Command from "./Command.ts"
 import * as Console from "./Console.ts"
 import * as Control from "./Control.ts"
@@ -54,11 +55,19 @@ export interface Machine
     Interact.InteractMethods {
   /** Its name in the test, which is also the guest's host name. */
   readonly name: string
+  /** Its cards on VLANs, in the order of its declaration, with their devices in the guest and their addresses. */
+  readonly interfaces: ReadonlyArray<Interface>
 }
 
 /** Gives a guest all its methods. */
-export const make = (guest: Guest, life: LifeMethods, spec: MachineSpec): Machine => ({
+export const make = (
+  guest: Guest,
+  life: LifeMethods,
+  spec: MachineSpec,
+  interfaces: ReadonlyArray<Interface>
+): Machine => ({
   name: spec.name,
+  interfaces,
   ...life,
   ...Command.make(guest),
   ...Spawn.make(guest),
