@@ -315,9 +315,10 @@ _vt_stop() {
   rm -f $_vt_k.lane $_vt_k/pid $_vt_k/work $_vt_k/fork
 } 2>/dev/null
 
-# lane nonce signal: to the process group of the command with that nonce
+# lane nonce signal: to the process group of the command with that nonce, if it is there yet
 _vt_kill() {
-  read -r _vt_g _vt_n _vt_x <$_vt_d/$1/pid && [ $_vt_n = $2 ] && kill -$3 -- -$_vt_g
+  _vt_answer=
+  read -r _vt_g _vt_n _vt_x <$_vt_d/$1/pid && [ $_vt_n = $2 ] && kill -$3 -- -$_vt_g && _vt_answer=sent
 } 2>/dev/null
 
 # lanes: which of these wait for a command. The others are stopped, and so is every one that is not among them.

@@ -6,6 +6,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { BytesResult, CommandEvent, ExecuteOptions, GuestProcess, ShellService, Signal } from "../Shell.ts"
@@ -20,6 +21,9 @@ import { Said } from "./said.ts"
 
 /** The most that a collected command may say: strings of V8 end at 512 MiB. */
 const mostCollected = 256 * 1024 * 1024
+
+/** How often a signal is sent to a command that the guest has not started yet. */
+const retrySignal = Schedule.spaced("50 millis")
 
 /** Builds the commands of a machine. */
 export const make = Effect.fnUntraced(function* (options: {
@@ -279,7 +283,13 @@ export const make = Effect.fnUntraced(function* (options: {
             ),
       end: input === undefined ? Effect.void : Effect.asVoid(Queue.end(input)),
       signal: (signal: Signal) =>
-        Effect.suspend(() => (Deferred.isDoneUnsafe(job.exit) ? Effect.void : pool.signal(lane, job.nonce, signal))),
+        Effect.suspend(() =>
+          Deferred.isDoneUnsafe(job.exit) ? Effect.succeed(true) : pool.signal(lane, job.nonce, signal)
+        ).pipe(
+          // A guest that is busy may not have started the command yet.
+          Effect.repeat({ until: (sent) => sent, schedule: retrySignal }),
+          Effect.asVoid
+        ),
       wait: Effect.raceFirst(Deferred.await(job.exit), Deferred.await(failure))
     }
   })

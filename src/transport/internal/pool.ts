@@ -36,8 +36,8 @@ export interface Pool {
   readonly most: number
   /** Whether the guest's shell is awaited, lanes are starting, or all there can be are in use. */
   readonly state: () => "awaited" | "starting" | "full"
-  /** Sends a signal to the process group of the command with this nonce. */
-  readonly signal: (lane: LaneEnd, nonce: string, signal: string) => Effect.Effect<void>
+  /** Sends a signal to the process group of the command with this nonce. False says that the guest has not started it yet. */
+  readonly signal: (lane: LaneEnd, nonce: string, signal: string) => Effect.Effect<boolean>
   /** Everything under way is lost; the bootstrap shell is asked again. */
   readonly reset: (reason: string) => void
 }
@@ -395,8 +395,11 @@ export const make = Effect.fnUntraced(function* (
     },
     signal: (lane, token, signal) =>
       session === undefined
-        ? Effect.void
-        : session.admin.ask(`_vt_kill ${lane.number} ${token} ${signal} 2>/dev/null`, "2 seconds").pipe(Effect.ignore),
+        ? Effect.succeed(true)
+        : session.admin.ask(`_vt_kill ${lane.number} ${token} ${signal} 2>/dev/null`, "2 seconds").pipe(
+            Effect.map((answer) => answer !== ""),
+            Effect.catch(() => Effect.succeed(true))
+          ),
     reset: (reason) => {
       session = undefined
       loseAll(reason)
