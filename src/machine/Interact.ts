@@ -103,7 +103,8 @@ const onLines = (terminal: Terminal, process: GuestProcess): Session<ShellError>
             case "Send":
               return process.write(act.text)
             case "Interrupt":
-              return process.signal("INT")
+              // To its whole group: an interactive shell takes no notice, and what it runs may have been made to ignore SIGINT.
+              return process.signal("TERM")
             case "End":
               return process.end
           }
