@@ -112,5 +112,21 @@ export class TransportError extends Schema.TaggedError<TransportError>()("Transp
 /** Everything a command in a guest can fail with. */
 export type ShellError = CommandTimeout | ShellLost | ShellNotReady | CommandRejected | TransportError
 
+/** The error of a step that was taken for the sake of another command, as that one's. */
+export const named = (error: ShellError, command: string): ShellError => {
+  switch (error._tag) {
+    case "CommandTimeout":
+      return new CommandTimeout({ ...error, command })
+    case "ShellLost":
+      return new ShellLost({ ...error, command })
+    case "ShellNotReady":
+      return new ShellNotReady({ ...error, command })
+    case "CommandRejected":
+      return new CommandRejected({ ...error, command })
+    case "TransportError":
+      return error
+  }
+}
+
 /** The schema of {@link ShellError}. */
 export const ShellError = Schema.Union([CommandTimeout, ShellLost, ShellNotReady, CommandRejected, TransportError])

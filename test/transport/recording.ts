@@ -4,6 +4,8 @@
  * Nonces differ from session to session. A recording has `{n}` for the n-th one that the host named, and a replay puts in
  * those that the host names this time.
  */
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import type { Connection } from "../../src/transport/Connection.ts"
 import type { Lane, TransportService } from "../../src/transport/Transport.ts"
@@ -23,6 +25,12 @@ export interface Recording {
   readonly outcomes: ReadonlyArray<unknown>
 }
 
+/** The recordings there are; `recorded/record.ts` makes them. */
+export const recordings = (): ReadonlyArray<Recording> =>
+  ["shell-busybox", "shell-bash", "qmp"].map((name) =>
+    JSON.parse(readFileSync(join(import.meta.dirname, "recorded", `${name}.json`), "utf8"))
+  )
+
 const token = /[0-9a-f]{32}/g
 
 /** Text of the host that only fills a recording is cut down to this. */
@@ -37,6 +45,8 @@ export const recorder = () => {
       if (by === "host" && !names.includes(name)) names.push(name)
       return names.includes(name) ? `{${names.indexOf(name)}}` : name
     })
+    // A bootstrap shell is asked again until it answers: once is enough to know.
+    if (by === "host" && said.findLast((one) => one.by === "host" && one.on === on)?.text === text) return
     const previous = said.at(-1)
     if (by === "guest" && previous?.by === "guest" && previous.on === on) {
       said[said.length - 1] = { on, by, text: previous.text + text }
@@ -81,16 +91,33 @@ export const recorder = () => {
   }
 }
 
-/** What a peer does instead of what was recorded. */
-export interface Fault {
-  /** changes what the guest says; called with the number of what is said in the recording */
-  readonly change?: (bytes: Buffer, index: number) => ReadonlyArray<Buffer>
-  /** called before the guest says what has this number; true ends its part here */
-  readonly before?: (index: number, peers: ReadonlyMap<string, Peer>) => boolean
+/** Where in what the guest says of a recording an entry begins, as it is with nonces filled in. */
+export const layout = (recording: Recording) => {
+  let total = 0
+  const entries = recording.said.flatMap(({ by, on, text }, index) => {
+    if (by === "host") return []
+    const base = total
+    total += text.replaceAll(/\{\d+\}/g, "0".repeat(32)).length
+    return [{ index, on, base, end: total }]
+  })
+  return { total, entries }
 }
 
+/** What a peer does with a part of the recording. */
+export interface Change {
+  /** what it says, in pieces of their own */
+  readonly pieces: ReadonlyArray<Buffer>
+  /** whether it says nothing more after it, and which connections close then */
+  readonly end?: { readonly close: "all" | "none" | ReadonlyArray<string> } | undefined
+  /** connections that close after it, while all goes on */
+  readonly close?: ReadonlyArray<string> | undefined
+}
+
+/** Says what a peer does instead of an entry of the recording. */
+export type Fault = (bytes: Buffer, index: number) => Change
+
 /** A guest that says what was recorded, as soon as the host has said what it had said before. */
-export const replay = (recording: Recording, fault: Fault = {}) => {
+export const replay = (recording: Recording, fault: Fault = (bytes) => ({ pieces: [bytes] })) => {
   const { said } = recording
   const peers = new Map<string, Peer>()
   const names: Array<string> = []
@@ -121,15 +148,15 @@ export const replay = (recording: Recording, fault: Fault = {}) => {
       const peer = peers.get(one.on)
       if (peer === undefined) return
       const index = at++
-      if (fault.before?.(index, peers) === true) {
-        over = true
-        return
-      }
-      const bytes = Buffer.from(fill(one.text), "latin1")
-      for (const piece of fault.change?.(bytes, index) ?? [bytes]) {
+      const { close, end, pieces } = fault(Buffer.from(fill(one.text), "latin1"), index)
+      for (const piece of pieces) {
         sent.push({ on: one.on, index, bytes: piece })
         if (piece.length > 0) peer.say(piece)
       }
+      const closing =
+        end?.close === "all" ? [...peers.keys()] : end?.close === "none" ? [] : (end?.close ?? close ?? [])
+      for (const name of closing) peers.get(name)?.close("the peer closed the connection")
+      over = end !== undefined
     }
   }
   let scheduled = false

@@ -1,4 +1,5 @@
 /** The programs that are recorded and run against recordings, and how what comes of them is written down. */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
@@ -16,6 +17,12 @@ export type Outcome =
   | { readonly answer: unknown }
   | { readonly error: string; readonly machine: string; readonly command: string; readonly reason: string }
 
+/** An outcome, and the milliseconds to it. */
+export interface Timed {
+  readonly outcome: Outcome
+  readonly took: number
+}
+
 const latin1 = (bytes: Uint8Array) => Buffer.from(bytes).toString("latin1")
 
 const failed = (error: ShellError | Qmp.QmpFailure): Outcome => ({
@@ -25,8 +32,11 @@ const failed = (error: ShellError | Qmp.QmpFailure): Outcome => ({
   reason: "reason" in error ? error.reason : "class" in error ? error.class : ""
 })
 
-const outcome = <A>(step: Effect.Effect<A, ShellError | Qmp.QmpFailure>): Effect.Effect<Outcome> =>
-  Effect.match(step, { onFailure: failed, onSuccess: (answer): Outcome => ({ answer }) })
+const timed = <A>(step: Effect.Effect<A, ShellError | Qmp.QmpFailure>): Effect.Effect<Timed> =>
+  Effect.match(step, { onFailure: failed, onSuccess: (answer): Outcome => ({ answer }) }).pipe(
+    Effect.timed,
+    Effect.map(([took, outcome]) => ({ outcome, took: Duration.toMillis(took) }))
+  )
 
 /** How long each command of the session may run. */
 export const commandTimeout = "5 seconds"
@@ -45,6 +55,8 @@ const execute = (command: string, options: Shell.ExecuteOptions = {}): Step => (
       ({ exitCode, stderr, stdout }) => ({ exitCode, stdout: latin1(stdout), stderr: latin1(stderr) })
     )
 })
+
+const errorOf = (one: Timed | undefined) => (one !== undefined && "error" in one.outcome ? one.outcome.error : "")
 
 /** One of everything that a shell can be asked for. */
 export const shellSteps: ReadonlyArray<Step> = [
@@ -93,17 +105,23 @@ export const shellSteps: ReadonlyArray<Step> = [
   execute("true")
 ]
 
-/** Runs the shell session; every step has an outcome, whatever became of those before it. */
-export const shellSession = (transport: TransportService): Effect.Effect<ReadonlyArray<Outcome>> =>
+/** Runs the shell session; every step has an outcome, until the guest is gone. */
+export const shellSession = (transport: TransportService): Effect.Effect<ReadonlyArray<Timed>> =>
   Effect.gen(function* () {
     const shell = yield* Shell.fromTransport(transport, {
-      bootTimeout: "5 minutes",
+      bootTimeout: "10 seconds",
       consoleTail: Effect.succeed("last words")
     })
-    return yield* Effect.forEach(shellSteps, ({ run }) => outcome(run(shell)))
+    const outcomes: Array<Timed> = []
+    for (const { run } of shellSteps) {
+      outcomes.push(yield* timed(run(shell)))
+      // A guest that is gone stays gone.
+      if (errorOf(outcomes.at(-1)) === "ShellNotReady") break
+    }
+    return outcomes
   }).pipe(
     Effect.scoped,
-    Effect.catch((error) => Effect.succeed([failed(error)])),
+    Effect.catch((error) => Effect.succeed([{ outcome: failed(error), took: 0 }])),
     Effect.provideService(Shell.BootProgressListener, () => Effect.void)
   )
 
@@ -112,10 +130,10 @@ const Stopped = Schema.Struct({ event: Schema.Literal("STOP") })
 /** Runs the QMP session. */
 export const qmpSession = (
   connect: Effect.Effect<Connection, never, Scope.Scope>
-): Effect.Effect<ReadonlyArray<Outcome>> =>
+): Effect.Effect<ReadonlyArray<Timed>> =>
   Effect.gen(function* () {
     const qmp = yield* Qmp.fromConnection(yield* connect, { machine: "vm" })
-    const stopped = yield* Effect.forkChild(outcome(qmp.waitForEvent(Stopped)), { startImmediately: true })
+    const stopped = yield* Effect.forkChild(timed(qmp.waitForEvent(Stopped)), { startImmediately: true })
     const steps: ReadonlyArray<Effect.Effect<unknown, Qmp.QmpFailure>> = [
       Effect.succeed(qmp.version),
       QmpCommands.queryStatus(qmp),
@@ -128,9 +146,9 @@ export const qmpSession = (
       qmp.execute("query-name", undefined, Schema.Struct({ name: Schema.Int })),
       qmp.execute("query-kvm", undefined, Schema.Struct({ present: Schema.Boolean, enabled: Schema.Boolean }))
     ]
-    const outcomes = yield* Effect.forEach(steps, outcome)
+    const outcomes = yield* Effect.forEach(steps, timed)
     return [...outcomes, yield* Fiber.join(stopped)]
   }).pipe(
     Effect.scoped,
-    Effect.catch((error) => Effect.succeed([failed(error)]))
+    Effect.catch((error) => Effect.succeed([{ outcome: failed(error), took: 0 }]))
   )

@@ -10,7 +10,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { BytesResult, CommandEvent, ExecuteOptions, GuestProcess, ShellService, Signal } from "../Shell.ts"
-import { CommandRejected, CommandTimeout, type ShellError, ShellLost, ShellNotReady } from "../ShellError.ts"
+import { CommandRejected, CommandTimeout, named, type ShellError, ShellLost, ShellNotReady } from "../ShellError.ts"
 import { Flow } from "./flow.ts"
 import type { Job, LaneEnd } from "./lane.ts"
 import { nonce } from "./nonce.ts"
@@ -39,22 +39,36 @@ export const make = Effect.fnUntraced(function* (options: {
     })
   )
 
-  /** Whether the guest changes users with setpriv, which becomes the command, or with su. */
-  const changeUser: Effect.Effect<"setpriv" | "su"> = yield* Effect.cached(
-    Effect.suspend(() =>
-      collect("setpriv --reuid root --regid root --init-groups -- true", { timeout: "1 minute" }, 1024 * 1024).pipe(
-        Effect.map((result) => (result.exitCode === 0 ? ("setpriv" as const) : ("su" as const))),
-        Effect.catch(() => Effect.succeed("su" as const))
+  /** Whether the guest changes users with setpriv, which becomes the command, or with su; asked until it has answered. */
+  let change: "setpriv" | "su" | undefined
+  const changeUser = (command: string): Effect.Effect<"setpriv" | "su", ShellError> =>
+    Effect.suspend(() => {
+      if (change !== undefined) return Effect.succeed(change)
+      const probe = "setpriv --reuid root --regid root --init-groups -- true"
+      return collect(probe, { timeout: "1 minute" }, 1024 * 1024).pipe(
+        Effect.map(({ exitCode }) => {
+          change = exitCode === 0 ? "setpriv" : "su"
+          return change
+        }),
+        // It failed for the sake of the command.
+        Effect.mapError((error) => named(error, command))
       )
-    )
-  )
+    })
 
   const prepare = Effect.fnUntraced(function* (command: string, execute: ExecuteOptions, open: boolean) {
     if (closed) {
       return yield* new CommandRejected({ machine, command, reason: "Closed", detail: "the shell is closed" })
     }
     const fault = yield* nonce
-    return yield* Request.make({ machine, guest: pool.guest(), command, execute, fault, open, changeUser })
+    return yield* Request.make({
+      machine,
+      guest: pool.guest(),
+      command,
+      execute,
+      fault,
+      open,
+      changeUser: changeUser(command)
+    })
   })
 
   /** A job of a request, and the errors that can come of it. `said` is what errors tell of its output. */

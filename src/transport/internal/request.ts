@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
 import type { ExecuteOptions } from "../Shell.ts"
-import { CommandRejected } from "../ShellError.ts"
+import { CommandRejected, type ShellError } from "../ShellError.ts"
 import { dedent, escape, quote } from "./quote.ts"
 
 /** What is known of the guest's shell. */
@@ -66,8 +66,8 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly fault: string
   readonly open: boolean
   /** the program that changes to another user; asked only where there is one */
-  readonly changeUser: Effect.Effect<"setpriv" | "su">
-}): Effect.fn.Return<Request, CommandRejected> {
+  readonly changeUser: Effect.Effect<"setpriv" | "su", ShellError>
+}): Effect.fn.Return<Request, ShellError> {
   const { command, execute, fault, guest, machine } = options
   const reject = (reason: CommandRejected["reason"], detail: string) =>
     new CommandRejected({ machine, command, reason, detail })

@@ -9,6 +9,7 @@ import { boot } from "../../../integration-tests/transport/guest.ts"
 import * as Image from "../../../src/images/Image.ts"
 import { ImageStore } from "../../../src/images/ImageStore.ts"
 import * as Connection from "../../../src/transport/Connection.ts"
+import * as Shell from "../../../src/transport/Shell.ts"
 import * as VirtioPort from "../../../src/transport/VirtioPort.ts"
 import { recorder } from "../recording.ts"
 import { qmpSession, shellSession } from "../sessions.ts"
@@ -18,15 +19,19 @@ const write = (name: string, content: unknown) =>
 
 const record = Effect.fnUntraced(function* (name: string, peer: string, image: Image.Image, qmp: boolean) {
   const guest = yield* boot({ image: yield* (yield* ImageStore).resolve(image), ports: 4 })
+  const transport = VirtioPort.make({ machine: "vm", channel: guest.channel })
+  // The guest boots first: how often it was asked meanwhile is no part of the session.
+  yield* Effect.scoped(Shell.fromTransport(transport))
   const shell = recorder()
-  const outcomes = yield* shellSession(shell.transport(VirtioPort.make({ machine: "vm", channel: guest.channel })))
-  write(name, { peer, said: shell.said(), outcomes })
+  const outcomes = yield* shellSession(shell.transport(transport))
+  write(name, { peer, said: shell.said(), outcomes: outcomes.map(({ outcome }) => outcome) })
   if (!qmp) return
   const control = recorder()
   const connect = Effect.map(Effect.orDie(Connection.connect({ machine: "vm", socket: guest.qmp })), (connection) =>
     control.tap("qmp", connection)
   )
-  write("qmp", { peer: "QEMU", outcomes: yield* qmpSession(connect), said: control.said() })
+  const answered = yield* qmpSession(connect)
+  write("qmp", { peer: "QEMU", said: control.said(), outcomes: answered.map(({ outcome }) => outcome) })
 }, Effect.scoped)
 
 await Effect.runPromise(
