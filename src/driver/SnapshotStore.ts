@@ -122,8 +122,8 @@ export interface SnapshotStore {
     key: SnapshotKey,
     build: (folder: string) => Effect.Effect<unknown, E, R>
   ) => Effect.Effect<StoredSnapshot, E | SnapshotStoreError, R>
-  /** Drops an entry that turned out not to work, with a warning that says why. */
-  readonly drop: (snapshot: StoredSnapshot, problem: string) => Effect.Effect<void>
+  /** Drops an entry that turned out not to work, with a warning that says why; false where it has gone already. */
+  readonly drop: (snapshot: StoredSnapshot, problem: string) => Effect.Effect<boolean>
   /** Everything stored, the most recently used first. */
   readonly list: Effect.Effect<ReadonlyArray<SnapshotSummary>, SnapshotStoreError>
   /** Also removes what killed runs left. What is in use stays. */
@@ -286,7 +286,8 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
           return same
         }).pipe(Lock.withLock(Folders.buildLock(at, snapshot.id), { deadline: "10 seconds" }))
         if (dropped) yield* warn(snapshot.name, problem)
-      }).pipe(Effect.ignore)
+        return dropped
+      }).pipe(Effect.orElseSucceed(() => false))
 
     const list: SnapshotStore["list"] = Effect.map(place, (at) =>
       Entries.ids(at)

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
-import { Backend } from "../../src/backends/Backend.ts"
+import { Backend, type BackendService, type MachineShape, type SavedMachine } from "../../src/backends/Backend.ts"
+import { LoadFailed } from "../../src/backends/BackendError.ts"
 import * as Mock from "../../src/backends/Mock.ts"
 import * as internal from "../../src/driver/internal/driver.ts"
 import * as WarmStart from "../../src/driver/internal/warmStart.ts"
@@ -33,12 +34,17 @@ export const offline = (options: Partial<MachineSpec.MachineOptions> = {}): Mach
   ...options
 })
 
+const outOfSorts = ({ name }: MachineShape) =>
+  Effect.fail(new LoadFailed({ machine: name, directory: "there", reason: "it is out of sorts", output: "" }))
+
 /** A driver with these machines, the mock behind it, and what was reported. */
 export const driverOf = (
   machines: Readonly<Record<string, MachineSpec.MachineOptions>>,
   options: Mock.MockOptions = {},
   /** Where snapshots are kept; a path below the test's own folder would do. Default: none are. */
-  snapshots: boolean | StoreOptions = false
+  snapshots: boolean | StoreOptions = false,
+  /** The digest of the script, and what of that which was saved does not load. */
+  { breaks = () => false, script }: { readonly script?: string; readonly breaks?: (from: SavedMachine) => boolean } = {}
 ) =>
   Effect.gen(function* () {
     const base = mkdtempSync(join(tmpdir(), "vmtest-"))
@@ -47,6 +53,20 @@ export const driverOf = (
     const events: Array<RunEvent> = []
     const subtests: Array<SubtestResult> = []
     const folders = yield* RunDirectory.make({ base })
+    let live = 0
+    const backend: BackendService = {
+      ...mock.backend,
+      start: (shape, start) =>
+        Effect.acquireRelease(
+          Effect.sync(() => void live++),
+          () => Effect.sync(() => void live--)
+        ).pipe(
+          Effect.andThen(
+            start?.from !== undefined && breaks(start.from) ? outOfSorts(shape) : mock.backend.start(shape, start)
+          )
+        )
+    }
+    const warm = yield* WarmStart.make(backend, snapshots)
     const running = yield* internal
       .make({
         test: "a test",
@@ -54,11 +74,12 @@ export const driverOf = (
         prefix: "1",
         output: join(base, "output"),
         resolve: () => Effect.succeed(bootImage),
-        warm: yield* WarmStart.make(mock.backend, snapshots),
+        warm,
+        script,
         onSubtest: (result) => subtests.push(result)
       })
       .pipe(
-        Effect.provideService(Backend, mock.backend),
+        Effect.provideService(Backend, backend),
         Effect.provideService(RunDirectory.RunDirectory, folders),
         Effect.provideService(Reporter, (event) => Effect.sync(() => void events.push(event)))
       )
@@ -68,5 +89,5 @@ export const driverOf = (
           ? [event.event.state]
           : []
       )
-    return { ...running, mock, events, subtests, states }
+    return { ...running, finished: warm.finished, live: () => live, mock, events, subtests, states }
   }).pipe(Effect.provide(NodeServices.layer))

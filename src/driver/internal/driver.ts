@@ -70,7 +70,6 @@ const survive = (cause: Cause.Cause<unknown>) =>
 
 export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable, Services> = Effect.fnUntraced(
   function* (options: Options) {
-    const context = yield* Effect.context<Exclude<Services, Scope.Scope>>()
     const backend = yield* Backend
     const fs = yield* FileSystem.FileSystem
     const scope = yield* Effect.scope
@@ -221,8 +220,10 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
           prefix: `${options.prefix}f${number}`,
           saved: { machines: saved, nodes: [...handles.values()].map(({ self }) => self) }
         }).pipe(
-          Effect.provide(context),
           Effect.provideService(Reporter, (event) => emit(within(event))),
+          Effect.provideService(Backend, backend),
+          Effect.provideService(FileSystem.FileSystem, fs),
+          Effect.provideService(RunDirectory, folders),
           // Every image is there: the machines that are forked were started with them.
           Effect.orDie
         )

@@ -6,7 +6,6 @@
  */
 import * as Fs from "node:fs"
 import * as ByteSize from "effect/ByteSize"
-import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -39,9 +38,9 @@ export interface WarmStart {
 }
 
 /** What may say that nothing is to be kept or used: `VMTEST_SNAPSHOTS=off`. */
-const switchedOff: Effect.Effect<boolean> = Effect.orDie(
-  Config.String("VMTEST_SNAPSHOTS").pipe(Config.withDefault("on"))
-).pipe(Effect.map((value) => ["off", "0", "no", "false"].includes(value.toLowerCase())))
+const switchedOff: Effect.Effect<boolean> = Effect.sync(() =>
+  ["off", "0", "no", "false"].includes((process.env.VMTEST_SNAPSHOTS ?? "on").toLowerCase())
+)
 
 const version: string = JSON.parse(Fs.readFileSync(new URL("../../../package.json", import.meta.url), "utf8")).version
 
@@ -95,20 +94,21 @@ export const make = Effect.fnUntraced(function* (
   const store = yield* SnapshotStore.make(typeof options === "object" ? options : {})
   const off = options === false || !backend.capabilities.has("snapshots") || (yield* switchedOff)
   const publishing = new Set<Fiber.Fiber<unknown, unknown>>()
-  /** What could not be saved, or not be used after it was: not tried again in this run. */
-  const given = new Map<string, number>()
   const keyText = (key: SnapshotStore.SnapshotKey) => JSON.stringify([key.subject, key.host])
-  const giveUp = (key: SnapshotStore.SnapshotKey) => given.set(keyText(key), 2)
+  /** How often what was saved did not load in this run; what was made anew is given a second chance, and no third. */
+  const failures = new Map<string, number>()
+  const failuresOf = (key: SnapshotStore.SnapshotKey) => failures.get(keyText(key)) ?? 0
+  const giveUp = (key: SnapshotStore.SnapshotKey) => failures.set(keyText(key), Infinity)
   const told = new Set<string>()
-  const tellOnce = (line: string) =>
+  const tellOnce = (about: string, line: string) =>
     Effect.suspend(() => {
-      if (told.has(line)) return Effect.void
-      told.add(line)
+      if (told.has(about)) return Effect.void
+      told.add(about)
       return Effect.logWarning(line)
     })
 
   const claim = Effect.fnUntraced(function* (key: SnapshotStore.SnapshotKey, subject: Subject) {
-    if ((given.get(keyText(key)) ?? 0) > 1) return undefined
+    if (failuresOf(key) > 1) return undefined
     const claimScope = yield* Scope.fork(scope)
     let publishes = false
     // A machine that ends before it was saved leaves the task to the next.
@@ -119,10 +119,12 @@ export const make = Effect.fnUntraced(function* (
         Scope.provide(claimScope),
         Effect.catch((error) => {
           giveUp(key)
-          return Effect.as(tellOnce(`machines boot without snapshots: ${error.message}`), undefined)
+          return Effect.as(tellOnce("store", `machines boot without snapshots: ${error.message}`), undefined)
         })
       )
     if (claimed?._tag !== "Vacant") return claimed
+    // Others have tried while this one waited.
+    if (failuresOf(key) > 1) return yield* Effect.as(Scope.close(claimScope, Exit.void), undefined)
     const { folder, publish } = claimed
     const save = Effect.fnUntraced(
       function* (hypervisor: Hypervisor) {
@@ -142,7 +144,7 @@ export const make = Effect.fnUntraced(function* (
     )
     const notSaved = (reason: string) => {
       giveUp(key)
-      return tellOnce(`there is no snapshot of ${key.name}, so machines like it boot: ${reason}`)
+      return tellOnce(keyText(key), `there is no snapshot of ${key.name}, so machines like it boot: ${reason}`)
     }
     return { _tag: "Vacant", save } as const
   })
@@ -155,9 +157,9 @@ export const make = Effect.fnUntraced(function* (
   ): Origin.Origin => ({
     from: { directory: snapshot.directory },
     otherwise: (reason) =>
-      Effect.suspend(() => {
-        given.set(keyText(key), (given.get(keyText(key)) ?? 0) + 1)
-        return Effect.andThen(store.drop(snapshot, reason), again)
+      Effect.gen(function* () {
+        if (yield* store.drop(snapshot, reason)) failures.set(keyText(key), failuresOf(key) + 1)
+        return yield* again
       })
   })
 
@@ -180,6 +182,7 @@ export const make = Effect.fnUntraced(function* (
       const run = warmUpOf(subject.spec)
       if (run !== undefined && key === undefined) {
         yield* tellOnce(
+          `warm-up of ${subject.spec.name}`,
           `the warm-up of ${subject.spec.name} runs each time: outside of scripts it needs a key that changes with it`
         )
       }

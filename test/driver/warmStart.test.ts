@@ -1,0 +1,392 @@
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import type { SavedMachine } from "../../src/backends/Backend.ts"
+import { SaveFailed } from "../../src/backends/BackendError.ts"
+import type * as Mock from "../../src/backends/Mock.ts"
+import type { RunEvent } from "../../src/driver/RunEvent.ts"
+import type { Machine } from "../../src/machine/Machine.ts"
+import type { MachineOptions } from "../../src/machine/MachineSpec.ts"
+import { collecting, temporaryFolder } from "./storeSupport.ts"
+import { driverOf, offline } from "./support.ts"
+
+/** How each machine became ready, in the order of the events. */
+const readiness = (events: ReadonlyArray<RunEvent>) =>
+  events.flatMap((event) =>
+    event._tag === "MachineEvent" && event.event._tag === "MachineState" && event.event.state === "ready"
+      ? [`${event.event.machine} ${event.event.detail === "" ? "booted" : event.event.detail}`]
+      : []
+  )
+
+const slow = { bootTime: "50 millis" } as const
+
+/** A run with these machines started, as `body` leaves it. */
+const inRun = <A, E>(
+  folder: string,
+  machines: Readonly<Record<string, MachineOptions>>,
+  body: (driver: Effect.Success<ReturnType<typeof driverOf>>) => Effect.Effect<A, E>,
+  options: Mock.MockOptions & { readonly script?: string; readonly breaks?: (from: SavedMachine) => boolean } = {}
+) => {
+  const { layer, lines } = collecting()
+  return Effect.gen(function* () {
+    const driver = yield* driverOf(machines, { guests: () => slow, ...options }, { folder }, options)
+    const exit = yield* Effect.exit(Effect.andThen(driver.begin, body(driver)))
+    yield* driver.finished
+    return { result: yield* exit, lines, ready: readiness(driver.events) }
+  }).pipe(Effect.scoped, Effect.provide(layer))
+}
+
+const nothing = () => Effect.void
+
+describe("machines that start from a snapshot", () => {
+  it.live("are all but the first of a shape, in this run and the next", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const first = yield* inRun(folder, { a: offline() }, ({ service }) =>
+        Effect.gen(function* () {
+          const b = yield* service.machine("b", offline())
+          yield* b.start()
+          const other = yield* service.machine("other", offline({ memory: "96 MiB" }))
+          yield* other.start()
+        })
+      )
+      assert.deepStrictEqual(first.ready, ["a booted", "b forked", "other booted"])
+      const second = yield* inRun(folder, { c: offline(), d: offline({ memory: "96 MiB" }) }, nothing)
+      assert.sameMembers([...second.ready], ["c forked", "d forked"])
+      assert.deepStrictEqual([...first.lines, ...second.lines], [])
+    })
+  )
+
+  it.live("wait for the first when all start at once", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const { ready } = yield* inRun(folder, { a: offline(), b: offline(), c: offline() }, nothing)
+      assert.deepStrictEqual(
+        ready.map((line) => line.split(" ")[1]),
+        ["booted", "forked", "forked"]
+      )
+    })
+  )
+
+  it.live("are saved before they have their name, and once the guest has settled", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* inRun(folder, { a: offline() }, ({ mock }) =>
+        Effect.gen(function* () {
+          const commands = yield* (yield* mock.machine("a")).commands
+          const settled = commands.findIndex((command) => command.includes("is-system-running --wait"))
+          const named = commands.findIndex((command) => command.includes("/proc/sys/kernel/hostname"))
+          assert.isAtLeast(settled, 0)
+          assert.isAbove(named, settled)
+        })
+      )
+      yield* inRun(folder, { a: offline() }, ({ mock }) =>
+        Effect.gen(function* () {
+          const commands = yield* (yield* mock.machine("a")).commands
+          assert.isFalse(commands.some((command) => command.includes("is-system-running")))
+          assert.isTrue(commands.some((command) => command.includes("/proc/sys/kernel/hostname")))
+        })
+      )
+    })
+  )
+
+  it.live("are saved all the same when a guest does not settle in time", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const guests = () => ({ commands: [[/is-system-running/, { delay: "1 hour" }]] as const })
+      const first = yield* inRun(folder, { a: offline() }, nothing, { guests, timeScale: 0.01 })
+      assert.deepStrictEqual(first.ready, ["a booted"])
+      assert.deepStrictEqual((yield* inRun(folder, { a: offline() }, nothing)).ready, ["a forked"])
+    })
+  )
+
+  it.live("boot when asked to, when the test says so, and where the backend cannot, without a word", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* inRun(folder, { a: offline() }, nothing)
+      const asked = yield* inRun(folder, { a: offline({ snapshot: false }) }, nothing)
+      const unable = yield* inRun(folder, { a: offline() }, nothing, { capabilities: ["pause"] })
+      process.env.VMTEST_SNAPSHOTS = "off"
+      const off = yield* inRun(folder, { a: offline() }, nothing)
+      delete process.env.VMTEST_SNAPSHOTS
+      for (const { lines, ready } of [asked, unable, off]) {
+        assert.deepStrictEqual(ready, ["a booted"])
+        assert.deepStrictEqual(lines, [])
+      }
+    })
+  )
+
+  it.live("boot again when they have disks that were written to, and start as new when they have none", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const again = ({ machines }: Effect.Success<ReturnType<typeof driverOf>>) =>
+        Effect.forEach(Object.values(machines), (machine) => Effect.andThen(machine.crash(), machine.start()))
+      const with1 = offline({ disks: ["1 MiB"] })
+      assert.deepStrictEqual((yield* inRun(folder, { a: with1 }, again)).ready, ["a booted", "a booted"])
+      assert.deepStrictEqual((yield* inRun(folder, { a: with1 }, again)).ready, ["a forked", "a booted"])
+      assert.deepStrictEqual((yield* inRun(folder, { a: offline() }, again)).ready, ["a booted", "a forked"])
+    })
+  )
+})
+
+describe("a snapshot that is of no use", () => {
+  it.live("is dropped with one warning when it does not load, and the machine boots", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* inRun(folder, { a: offline() }, nothing)
+      const manifestOf = ({ directory }: SavedMachine) =>
+        Fs.readFileSync(Path.join(directory, "..", "manifest.json"), "utf8")
+      const id = Fs.readdirSync(Path.join(folder, "entries"))[0]!
+      const old = manifestOf({ directory: Path.join(folder, "entries", id, "machine") })
+      const broken = yield* inRun(folder, { a: offline(), b: offline(), c: offline() }, nothing, {
+        breaks: (from) => !Fs.existsSync(from.directory) || manifestOf(from) === old
+      })
+      assert.deepStrictEqual(broken.ready.map((line) => line.split(" ")[1]).sort(), ["booted", "forked", "forked"])
+      assert.lengthOf(broken.lines, 1)
+      assert.match(broken.lines[0]!, /is of no use \(.*out of sorts\): it is dropped, and the machine boots/)
+      // What was made instead loads again.
+      assert.deepStrictEqual((yield* inRun(folder, { a: offline() }, nothing)).ready, ["a forked"])
+    })
+  )
+
+  it.live("is dropped with one warning when it is damaged", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* inRun(folder, { a: offline() }, nothing)
+      const entry = Path.join(folder, "entries", Fs.readdirSync(Path.join(folder, "entries"))[0]!, "machine")
+      const file = Path.join(entry, Fs.readdirSync(entry)[0]!)
+      Fs.chmodSync(file, 0o600)
+      Fs.writeFileSync(file, Fs.readFileSync(file, "utf8").replace("mock", "mick"))
+      const damaged = yield* inRun(folder, { a: offline(), b: offline() }, nothing)
+      assert.deepStrictEqual(damaged.ready.map((line) => line.split(" ")[1]).sort(), ["booted", "forked"])
+      assert.lengthOf(damaged.lines, 1)
+    })
+  )
+
+  it.live("is not even made: one warning, and all machines boot", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const guests = (shape: { readonly name: string }) => ({
+        saveError: new SaveFailed({ machine: shape.name, directory: "there", reason: "no space left" })
+      })
+      const { lines, ready } = yield* inRun(folder, { a: offline(), b: offline(), c: offline() }, nothing, { guests })
+      assert.deepStrictEqual([...ready].sort(), ["a booted", "b booted", "c booted"])
+      assert.lengthOf(lines, 1)
+      assert.include(lines[0]!, "no space left")
+      assert.deepStrictEqual(Fs.readdirSync(Path.join(folder, "entries")), [])
+      assert.deepStrictEqual(Fs.readdirSync(Path.join(folder, "tmp")), [])
+    })
+  )
+
+  it.live("has nowhere to be: one warning, and all machines boot", () =>
+    Effect.gen(function* () {
+      const { lines, ready } = yield* inRun("/proc/nowhere", { a: offline(), b: offline() }, nothing)
+      assert.deepStrictEqual([...ready].sort(), ["a booted", "b booted"])
+      assert.lengthOf(lines, 1)
+    })
+  )
+})
+
+describe("a warm-up", () => {
+  const counting = () => {
+    const runs: Array<string> = []
+    const warmUp = (machine: Machine) =>
+      Effect.andThen(
+        machine.succeed("prepare"),
+        Effect.sync(() => void runs.push(machine.name))
+      )
+    return { runs, warmUp }
+  }
+
+  it.live("is run once for a script, and again when that changes", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const { runs, warmUp } = counting()
+      const machines = { a: offline({ warmUp }) }
+      const first = yield* inRun(folder, machines, nothing, { script: "1" })
+      const second = yield* inRun(folder, machines, nothing, { script: "1" })
+      assert.deepStrictEqual([first.ready, second.ready, runs], [["a booted"], ["a forked"], ["a"]])
+      // The machine as it was before its warm-up is there already.
+      const third = yield* inRun(folder, machines, nothing, { script: "2" })
+      assert.deepStrictEqual([third.ready, runs], [["a forked"], ["a", "a"]])
+    })
+  )
+
+  it.live("goes by its key, if it has one, and runs each time where neither is known", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const { runs, warmUp } = counting()
+      for (const script of ["1", "2"]) {
+        yield* inRun(folder, { a: offline({ warmUp: { run: warmUp, key: "x" } }) }, nothing, { script })
+      }
+      assert.lengthOf(runs, 1)
+      yield* inRun(folder, { a: offline({ warmUp: { run: warmUp, key: "y" } }) }, nothing, { script: "1" })
+      assert.lengthOf(runs, 2)
+      const { lines } = yield* inRun(folder, { a: offline({ warmUp }) }, nothing)
+      yield* inRun(folder, { a: offline({ warmUp }) }, nothing)
+      assert.lengthOf(runs, 4)
+      assert.include(lines.join(), "needs a key")
+    })
+  )
+
+  it.live("is run for each machine of a name, for it may write the name anywhere", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const { runs, warmUp } = counting()
+      const machines = { a: offline({ warmUp }), b: offline({ warmUp }) }
+      yield* inRun(folder, machines, nothing, { script: "1" })
+      assert.sameMembers(runs, ["a", "b"])
+      const second = yield* inRun(folder, machines, nothing, { script: "1" })
+      assert.sameMembers([...second.ready], ["a forked", "b forked"])
+      assert.lengthOf(runs, 2)
+    })
+  )
+
+  it.live("is done before anybody else can use the machine, also without snapshots", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      for (const capabilities of [undefined, ["pause"]] as const) {
+        yield* inRun(
+          folder,
+          {
+            a: offline({ warmUp: (machine) => Effect.andThen(Effect.sleep("100 millis"), machine.succeed("prepare")) })
+          },
+          ({ machines, mock }) =>
+            Effect.gen(function* () {
+              yield* machines.a!.succeed("use")
+              const commands = yield* (yield* mock.machine("a")).commands
+              assert.isBelow(commands.indexOf("prepare"), commands.indexOf("use"))
+              assert.isAtLeast(commands.indexOf("prepare"), 0)
+            }),
+          { script: "1", ...(capabilities === undefined ? {} : { capabilities }) }
+        )
+        Fs.rmSync(folder, { recursive: true, force: true })
+      }
+    })
+  )
+
+  it.live("that fails is a failure to boot, and nothing of it is kept", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const failing = offline({ warmUp: (machine) => machine.succeed("false") })
+      const guests = () => ({ commands: [["false", { exitCode: 1, stderr: "no" }]] as const })
+      const error = yield* Effect.flip(inRun(folder, { a: failing }, nothing, { guests, script: "1" }))
+      assert.strictEqual(error._tag, "BootFailed")
+      assert.match(error.message, /its warm-up failed: /)
+      assert.lengthOf(Fs.readdirSync(Path.join(folder, "entries")), 1)
+      assert.deepStrictEqual(Fs.readdirSync(Path.join(folder, "tmp")), [])
+    })
+  )
+})
+
+describe("driver.fork", () => {
+  it.live("runs an effect on forks of all machines, gives its result, and throws them away", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* inRun(folder, { a: offline(), b: offline(), off: offline({ autoStart: false }) }, (driver) =>
+        Effect.gen(function* () {
+          const { mock, service } = driver
+          const original = yield* mock.machine("a")
+          const result = yield* service.fork((machines, inside) =>
+            Effect.gen(function* () {
+              assert.deepStrictEqual(Object.keys(machines).sort(), ["a", "b", "off"])
+              assert.isFalse(yield* machines.off!.isUp())
+              assert.notStrictEqual(yield* mock.machine("a"), original)
+              yield* machines.a!.succeed("only in the fork")
+              return yield* inside.fork(({ b }) => Effect.as(b!.succeed("deeper"), 42))
+            })
+          )
+          assert.strictEqual(result, 42)
+          assert.notInclude(yield* original.commands, "only in the fork")
+          // Thrown away at once, not at the end of the test.
+          assert.strictEqual(driver.live(), 2)
+          yield* service.machines.a!.succeed("true")
+          assert.deepStrictEqual(Fs.readdirSync(Path.join(folder, "tmp")), [])
+          const forked = readiness(driver.events).filter((line) => line.includes("fork "))
+          assert.includeMembers(forked, ["a (fork 1) forked", "b (fork 1) forked"])
+        })
+      )
+    })
+  )
+
+  it.live("fails as the effect does, and with the machine that cannot be saved", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* inRun(folder, { a: offline() }, ({ service }) =>
+        Effect.gen(function* () {
+          assert.strictEqual(yield* Effect.flip(service.fork(() => Effect.fail("no"))), "no")
+          yield* service.fork(({ a }) => a!.crash())
+          assert.isTrue(yield* service.machines.a!.isUp())
+        })
+      )
+      const guests = (shape: { readonly name: string }) => ({
+        saveError: new SaveFailed({ machine: shape.name, directory: "there", reason: "no space left" })
+      })
+      yield* inRun(
+        yield* temporaryFolder,
+        { a: offline({ snapshot: false }) },
+        ({ service }) =>
+          Effect.gen(function* () {
+            const error = yield* Effect.flip(service.fork(() => Effect.void))
+            assert.strictEqual(error._tag, "ForkFailed")
+            assert.match(error.message, /cannot be forked: a: .*no space left/)
+          }),
+        { guests }
+      )
+      yield* inRun(
+        folder,
+        { a: offline() },
+        ({ service }) =>
+          Effect.map(Effect.flip(service.fork(() => Effect.void)), ({ _tag }) =>
+            assert.strictEqual(_tag, "Unsupported")
+          ),
+        { capabilities: ["pause"] }
+      )
+    })
+  )
+
+  it.live("runs several at once, saved together where they ask together", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* inRun(folder, { a: offline(), b: offline() }, ({ service }) =>
+        Effect.gen(function* () {
+          let most = 0
+          const results = yield* Effect.forEach(
+            [1, 2, 3, 4, 5],
+            (number) =>
+              service.fork(({ a }) =>
+                Effect.gen(function* () {
+                  most = Math.max(most, Fs.readdirSync(Path.join(folder, "tmp")).length)
+                  yield* a!.succeed("true")
+                  return number * 2
+                })
+              ),
+            { concurrency: "unbounded" }
+          )
+          assert.deepStrictEqual(results, [2, 4, 6, 8, 10])
+          assert.isAtMost(most, 2)
+          assert.deepStrictEqual(Fs.readdirSync(Path.join(folder, "tmp")), [])
+        })
+      )
+    })
+  )
+
+  it.live("leaves a machine paused that the test has paused, and lets the others go on", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* inRun(folder, { a: offline(), b: offline() }, ({ service }) =>
+        Effect.gen(function* () {
+          const { a, b } = service.machines
+          yield* a!.pause()
+          yield* service.fork(({ b }) => b!.succeed("true"))
+          yield* b!.succeed("true")
+          const waits = yield* Effect.exit(Effect.timeout(a!.succeed("true"), "100 millis"))
+          assert.strictEqual(waits._tag, "Failure")
+          yield* a!.resume()
+          yield* a!.succeed("true")
+        })
+      )
+    })
+  )
+})
