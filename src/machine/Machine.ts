@@ -13,17 +13,25 @@ import * as Control from "./Control.ts"
 import * as Copy from "./Copy.ts"
 import * as File from "./File.ts"
 import * as Interact from "./Interact.ts"
+import type { Display } from "./internal/display.ts"
+import { displayOf } from "./internal/displayOf.ts"
 import type { Guest } from "./internal/Guest.ts"
+import * as X11Display from "./internal/x11Display.ts"
 import * as Journal from "./Journal.ts"
 import * as Keyboard from "./Keyboard.ts"
 import type { LifeMethods } from "./Life.ts"
 import * as Link from "./Link.ts"
 import type { MachineSpec } from "./MachineSpec.ts"
+import * as Mouse from "./Mouse.ts"
 import * as Port from "./Port.ts"
+import * as Recording from "./Recording.ts"
 import * as Screen from "./Screen.ts"
+import * as ScreenImage from "./ScreenImage.ts"
 import * as Socket from "./Socket.ts"
 import * as Spawn from "./Spawn.ts"
+import * as Terminal from "./Terminal.ts"
 import * as Unit from "./Unit.ts"
+import * as X11 from "./X11.ts"
 
 export type {
   /** What any command on a machine can fail with, apart from what it was run for. */
@@ -48,8 +56,9 @@ export interface Machine
     Port.PortMethods,
     Socket.SocketMethods,
     Console.ConsoleMethods,
-    Screen.ScreenMethods,
-    Keyboard.KeyboardMethods,
+    X11.DisplayMethods,
+    X11.X11Methods,
+    Terminal.TerminalMethods,
     Control.ControlMethods,
     Link.LinkMethods,
     Interact.InteractMethods {
@@ -57,6 +66,18 @@ export interface Machine
   readonly name: string
   /** Its cards on VLANs, in the order of its declaration, with their devices in the guest and their addresses. */
   readonly interfaces: ReadonlyArray<Interface>
+}
+
+/** What can be seen and done on one display of a guest. */
+const displayMethods = (guest: Guest, display: Display): X11.DisplayMethods => {
+  const reader = Screen.makeReader()
+  return {
+    ...Screen.make(guest, display, reader),
+    ...ScreenImage.make(guest, display),
+    ...Recording.make(guest, display),
+    ...Keyboard.make(guest, display),
+    ...Mouse.make(guest, display, reader)
+  }
 }
 
 /** Gives a guest all its methods. */
@@ -78,8 +99,9 @@ export const make = (
   ...Port.make(guest),
   ...Socket.make(guest),
   ...Console.make(guest),
-  ...Screen.make(guest),
-  ...Keyboard.make(guest),
+  ...displayMethods(guest, displayOf(guest)),
+  ...X11.make(guest, (display) => displayMethods(guest, X11Display.make(guest, display))),
+  ...Terminal.make(guest),
   ...Control.make(guest),
   ...Link.make(guest, spec.vlans),
   ...Interact.make(guest)

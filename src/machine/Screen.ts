@@ -1,36 +1,243 @@
 /**
- * The guest's display.
+ * What the guest's display shows, and the text on it.
+ *
+ * A text screen (80x25, as after a boot without graphics) is read exactly, by comparing its cells with the VGA's font, in milliseconds.
+ * Anything else is read by tesseract, in a second or two, and with its errors. A picture is never read twice: waits look at the
+ * display ten times a second, and read what they have not seen.
  *
  * @since 0.1.0
  */
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
-import type { ControlMethods } from "./Control.ts"
-import { onControl } from "./Control.ts"
+import * as Semaphore from "effect/Semaphore"
+import type { ToolMissing } from "../host/HostProcess.ts"
 import { HostFileError } from "./Copy.ts"
-import type { Guest } from "./internal/Guest.ts"
+import type { Display, DisplayError } from "./internal/display.ts"
+import { type Box, type Frame, hashOf, toPng } from "./internal/frame.ts"
+import { type Guest, guard, type WaitOptions, wait } from "./internal/Guest.ts"
+import * as Ocr from "./internal/ocr.ts"
+import * as TextMode from "./internal/textMode.ts"
+import { lastLines, type WaitTimeout } from "./MachineError.ts"
+
+export type { Box } from "./internal/frame.ts"
+export { OcrFailed } from "./internal/ocr.ts"
+
+/** What reading a display can fail with; `ToolMissing` when it shows graphics and tesseract is not installed. */
+export type ReadError = DisplayError | ToolMissing | Ocr.OcrFailed
+
+/** How a display is read. */
+export interface ReadOptions {
+  /** `auto`: exactly where it is a text screen, else by tesseract. Default `auto`. */
+  readonly reader?: "auto" | "tesseract"
+}
+
+/** A text that was found on a display. */
+export interface FoundText {
+  readonly text: string
+  /** Where it is; of a text on several lines, all of them. */
+  readonly box: Box
+}
 
 /** The display of a machine. */
 export interface ScreenMethods {
   /** Takes a picture of the display into the output folder, as `<name>.png`, and gives its path. Default name: the machine's. */
-  readonly screenshot: (
-    name?: string
-  ) => Effect.Effect<string, Effect.Error<ReturnType<ControlMethods["sendMonitorCommand"]>> | HostFileError>
+  readonly screenshot: (name?: string) => Effect.Effect<string, DisplayError>
+  /** The text on the display. Spaces at the ends of lines, and empty lines at the end, are not in it. */
+  readonly getScreenText: (options?: ReadOptions) => Effect.Effect<string, ReadError>
+  /**
+   * The text on the display as different ways of reading see it, the likeliest first: one for a text screen, three by tesseract (by layout;
+   * with dark and light exchanged; words wherever they are).
+   */
+  readonly getScreenTextVariants: (options?: ReadOptions) => Effect.Effect<ReadonlyArray<string>, ReadError>
+  /**
+   * Waits until a pattern is somewhere in the text on the display, and gives what it matched.
+   *
+   * The pattern sees all lines at once; `^` and `$` match at line ends if it has the flag `m`. A string is taken literally. On graphics
+   * all variants count.
+   */
+  readonly waitForText: (
+    pattern: RegExp | string,
+    options?: WaitOptions & ReadOptions
+  ) => Effect.Effect<string, ReadError | WaitTimeout>
+  /** Where a pattern is on the display, from the top left; empty when it is nowhere. */
+  readonly findText: (
+    pattern: RegExp | string,
+    options?: ReadOptions
+  ) => Effect.Effect<ReadonlyArray<FoundText>, ReadError>
 }
 
-/** The display methods of a guest. */
-export const make = (guest: Guest): ScreenMethods => ({
-  screenshot: Effect.fnUntraced(function* (name = guest.name) {
-    const output = Path.resolve(guest.output)
-    const file = Path.resolve(output, `${name}.png`)
-    const hostError = (reason: string) => new HostFileError({ machine: guest.name, path: file, reason })
-    if (!file.startsWith(output + Path.sep)) return yield* hostError(`is outside the output folder ${output}`)
-    yield* Effect.mapError(guest.fs.makeDirectory(Path.dirname(file), { recursive: true }), (error) =>
-      hostError(`cannot be written: ${error.message}`)
-    )
-    yield* onControl(guest, "taking a screenshot", (control) =>
-      control.execute("screendump", { filename: file, format: "png" })
-    )
-    return file
+type Way = "exact" | "layout" | "exchanged" | "sparse"
+const ways: ReadonlyArray<Way> = ["layout", "exchanged", "sparse"]
+
+/** Between two looks. A look takes some 20 ms. */
+const interval = "100 millis"
+
+/** More than one picture: a cursor that blinks makes two. */
+const remembered = 32
+
+/** All places of a pattern in a reading. */
+export const findIn = (pattern: RegExp | string, { boxes, text }: TextMode.Reading): ReadonlyArray<FoundText> => {
+  const source =
+    typeof pattern === "string"
+      ? new RegExp(pattern.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "g")
+      : new RegExp(pattern.source, `${pattern.flags.replace(/[gy]/g, "")}g`)
+  return [...text.matchAll(source)].flatMap((match): ReadonlyArray<FoundText> => {
+    const places = boxes.slice(match.index, match.index + match[0].length).filter((box) => box !== undefined)
+    if (places.length === 0) return []
+    const x = Math.min(...places.map((box) => box.x))
+    const y = Math.min(...places.map((box) => box.y))
+    const right = Math.max(...places.map((box) => box.x + box.width))
+    const bottom = Math.max(...places.map((box) => box.y + box.height))
+    return [{ text: match[0], box: { x, y, width: right - x, height: bottom - y } }]
   })
+}
+
+/** A matching that does not depend on where the last one ended. */
+const matchIn = (pattern: RegExp | string, text: string): string | undefined => {
+  if (typeof pattern === "string") return text.includes(pattern) ? pattern : undefined
+  return new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "")).exec(text)?.[0]
+}
+
+/** Reads frames, each only once; what it said is kept for some more frames. */
+export interface Reader {
+  readonly ways: (frame: Frame, options: ReadOptions | undefined) => ReadonlyArray<Way>
+  readonly read: (frame: Frame, way: Way) => Effect.Effect<TextMode.Reading, ToolMissing | Ocr.OcrFailed>
+}
+
+/** A memory of readings, for all methods of a guest. */
+export const makeReader = (): Reader => {
+  const known = new Map<string, TextMode.Reading>()
+  const one = Semaphore.makeUnsafe(1)
+  const keep = (key: string, reading: TextMode.Reading) => {
+    known.set(key, reading)
+    for (const old of known.keys()) {
+      if (known.size <= remembered) break
+      known.delete(old)
+    }
+    return reading
+  }
+  const exact = (frame: Frame, hash: string): TextMode.Reading | undefined => {
+    const found = known.get(`${hash} exact`) ?? TextMode.read(frame)
+    return found === undefined ? undefined : keep(`${hash} exact`, found)
+  }
+  return {
+    ways: (frame, options) =>
+      options?.reader !== "tesseract" && exact(frame, hashOf(frame)) !== undefined ? ["exact"] : ways,
+    // One at a time: who asks for the same picture meanwhile gets the answer.
+    read: (frame, way) =>
+      one.withPermits(1)(
+        Effect.suspend(() => {
+          const hash = hashOf(frame)
+          const key = `${hash} ${way}`
+          const found = way === "exact" ? exact(frame, hash) : known.get(key)
+          if (found !== undefined) return Effect.succeed(found)
+          const most = Ocr.polarityOf(frame)
+          const other = most === "dark-on-light" ? "light-on-dark" : "dark-on-light"
+          return Effect.map(
+            Ocr.read(frame, {
+              layout: way === "sparse" ? "sparse" : "page",
+              polarity: way === "exchanged" ? other : most
+            }),
+            (reading) => keep(key, reading)
+          )
+        })
+      )
+  }
+}
+
+/** Waits until a pattern is on a display: what it matched, and where, as far as that is known. */
+export const waitForMatch = <A>(
+  guest: Guest,
+  display: Display,
+  reader: Reader,
+  pattern: RegExp | string,
+  options: (WaitOptions & ReadOptions) | undefined,
+  pick: (reading: TextMode.Reading) => A | undefined
+): Effect.Effect<A, ReadError | WaitTimeout> => {
+  let seen = ""
+  const until = Effect.gen(function* () {
+    const done = new Set<string>()
+    while (true) {
+      const frame = yield* display.capture
+      const hash = hashOf(frame)
+      // The likeliest way of a new picture comes before the others of one that is already known.
+      const way = reader.ways(frame, options).find((name) => !done.has(`${hash} ${name}`))
+      if (way === undefined) {
+        yield* Effect.sleep(interval)
+        continue
+      }
+      const reading = yield* reader.read(frame, way)
+      done.add(`${hash} ${way}`)
+      if (way === "exact" || way === "layout") seen = reading.text
+      const picked = pick(reading)
+      if (picked !== undefined) return picked
+      if (way === "exact") yield* Effect.sleep(interval)
+    }
+  })
+  return wait(guest, {
+    awaited: `${String(pattern)} on ${display.name}`,
+    options,
+    until,
+    lastSeen: Effect.sync(() => (seen === "" ? "no text" : lastLines(seen, 25)))
+  })
+}
+
+/** Where a picture of the output folder goes; a name that leads out of it is refused, and folders on the way are made. */
+export const outputFile = Effect.fnUntraced(function* (guest: Guest, name: string) {
+  const output = Path.resolve(guest.output)
+  const file = Path.resolve(output, name)
+  const hostError = (reason: string) => new HostFileError({ machine: guest.name, path: file, reason })
+  if (!file.startsWith(output + Path.sep)) return yield* hostError(`is outside the output folder ${output}`)
+  yield* Effect.mapError(guest.fs.makeDirectory(Path.dirname(file), { recursive: true }), (error) =>
+    hostError(`cannot be written: ${error.message}`)
+  )
+  return file
+})
+
+/** Writes a picture. */
+export const writePicture = (guest: Guest, file: string, frame: Frame): Effect.Effect<void, HostFileError> =>
+  Effect.mapError(
+    guest.fs.writeFile(file, toPng(frame)),
+    (error) => new HostFileError({ machine: guest.name, path: file, reason: `cannot be written: ${error.message}` })
+  )
+
+/** The display methods of a guest. */
+export const make = (guest: Guest, display: Display, reader: Reader): ScreenMethods => ({
+  screenshot: Effect.fnUntraced(function* (name = guest.name) {
+    const file = yield* outputFile(guest, `${name}.png`)
+    const frame = yield* guard(guest, "taking a screenshot", display.capture)
+    yield* writePicture(guest, file, frame)
+    return file
+  }),
+  getScreenText: (options) =>
+    guard(
+      guest,
+      `reading ${display.name}`,
+      Effect.gen(function* () {
+        const frame = yield* display.capture
+        return (yield* reader.read(frame, reader.ways(frame, options)[0] ?? "layout")).text
+      })
+    ),
+  getScreenTextVariants: (options) =>
+    guard(
+      guest,
+      `reading ${display.name}`,
+      Effect.gen(function* () {
+        const frame = yield* display.capture
+        return yield* Effect.forEach(reader.ways(frame, options), (way) =>
+          Effect.map(reader.read(frame, way), ({ text }) => text)
+        )
+      })
+    ),
+  waitForText: (pattern, options) =>
+    waitForMatch(guest, display, reader, pattern, options, ({ text }) => matchIn(pattern, text)),
+  findText: (pattern, options) =>
+    guard(
+      guest,
+      `looking for ${String(pattern)} on ${display.name}`,
+      Effect.gen(function* () {
+        const frame = yield* display.capture
+        return findIn(pattern, yield* reader.read(frame, reader.ways(frame, options)[0] ?? "layout"))
+      })
+    )
 })

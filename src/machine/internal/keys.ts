@@ -6,7 +6,7 @@ const digits = "0123456789"
 export const keyNames: ReadonlySet<string> = new Set([
   ...letters,
   ...digits,
-  ...Array.from({ length: 24 }, (_, index) => `f${index + 1}`),
+  ...Array.from({ length: 12 }, (_, index) => `f${index + 1}`),
   ...Array.from({ length: 10 }, (_, index) => `kp_${index}`),
   ..."shift shift_r alt alt_r ctrl ctrl_r meta_l meta_r menu compose caps_lock num_lock scroll_lock".split(" "),
   ..."esc minus equal backspace tab bracket_left bracket_right ret semicolon apostrophe grave_accent".split(" "),
@@ -55,3 +55,44 @@ export const keysOfCharacter: ReadonlyMap<string, ReadonlyArray<string>> = new M
   ...Object.entries(plain).map(([character, key]): [string, Array<string>] => [character, [key]]),
   ...Object.entries(shifted).map(([character, key]): [string, Array<string>] => [character, ["shift", key]])
 ])
+
+/** How many letters have to be put in, taken out or replaced to make one word of another (Levenshtein). */
+const distance = (a: string, b: string): number => {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, replaced))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
+
+/** What other people call keys. */
+const aliases: Readonly<Record<string, string>> = {
+  enter: "ret",
+  return: "ret",
+  space: "spc",
+  escape: "esc",
+  control: "ctrl",
+  super: "meta_l",
+  win: "meta_l",
+  meta: "meta_l",
+  cmd: "meta_l",
+  del: "delete",
+  ins: "insert",
+  pageup: "pgup",
+  page_up: "pgup",
+  pagedown: "pgdn",
+  page_down: "pgdn"
+}
+
+/** The three keys whose names are nearest to a name, the nearest first. */
+export const nearestKeys = (name: string): ReadonlyArray<string> => {
+  const lower = name.toLowerCase()
+  const alias = aliases[lower]
+  const near = [...keyNames].sort((a, b) => distance(lower, a) - distance(lower, b))
+  return [...new Set([...(alias === undefined ? [] : [alias]), ...near])].slice(0, 3)
+}

@@ -105,7 +105,10 @@ export const consoleLane = (machine: string, socket: string): TransportService["
       for (let i = 0; i < tries; i++) {
         active = 0
         wake.openUnsafe()
-        const answer = yield* ask(`_vt_give ${number} ${id} ${sum} ${bytes.toString("base64")} 2>/dev/null`, pieceTimeout)
+        const answer = yield* ask(
+          `_vt_give ${number} ${id} ${sum} ${bytes.toString("base64")} 2>/dev/null`,
+          pieceTimeout
+        )
         if (answer !== sum) continue
         // The worker may not read for long; that is its command's business.
         yield* Effect.repeat(Effect.sleep("20 millis"), {

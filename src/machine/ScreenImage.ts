@@ -1,0 +1,215 @@
+/**
+ * Comparing the guest's display with reference pictures.
+ *
+ * A reference is a PNG file of the project; a relative path is one from the working folder. `vmtest run --update-snapshots` (or
+ * `VMTEST_UPDATE_SNAPSHOTS=1` in a suite) writes references instead of comparing with them.
+ *
+ * @since 0.1.0
+ */
+import * as Path from "node:path"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { HostFileError } from "./Copy.ts"
+import type { Display, DisplayError } from "./internal/display.ts"
+import { type Box, type Frame, fromPng, hashOf } from "./internal/frame.ts"
+import { type Guest, guard, type WaitOptions, wait } from "./internal/Guest.ts"
+import { compare, locate, masked } from "./internal/pictureDiff.ts"
+import { InvalidArgument, type WaitTimeout } from "./MachineError.ts"
+import { outputFile, writePicture } from "./Screen.ts"
+
+/** Whether references are written instead of compared with. Default: what `VMTEST_UPDATE_SNAPSHOTS` says. */
+export const UpdateReferences = Context.Reference<boolean>("vmtest/machine/UpdateReferences", {
+  defaultValue: () => (process.env.VMTEST_UPDATE_SNAPSHOTS ?? "") !== ""
+})
+
+/** There is no reference picture at that path. */
+export class ReferenceMissing extends Schema.TaggedError<ReferenceMissing>()("ReferenceMissing", {
+  machine: Schema.String,
+  reference: Schema.String
+}) {
+  override get message() {
+    return `${this.machine}: there is no reference picture ${this.reference}; vmtest run --update-snapshots writes it`
+  }
+}
+
+/**
+ * The screen is not what the reference shows. `pixels` of all differ, and `allowed` might have; where the sizes differ it is `-1`.
+ * `actual` and `diff` are pictures in the output folder, `diff` empty where the sizes differ.
+ */
+export class ScreenDiffers extends Schema.TaggedError<ScreenDiffers>()("ScreenDiffers", {
+  machine: Schema.String,
+  reference: Schema.String,
+  expectedSize: Schema.String,
+  actualSize: Schema.String,
+  pixels: Schema.Number,
+  allowed: Schema.Number,
+  waited: Schema.Duration,
+  actual: Schema.String,
+  diff: Schema.String
+}) {
+  override get message() {
+    const what =
+      this.pixels < 0
+        ? `it has ${this.actualSize} pixels, and the reference ${this.expectedSize}`
+        : `${this.pixels} of its ${this.actualSize} pixels differ, and ${this.allowed} may`
+    const files = this.diff === "" ? this.actual : `${this.actual}, ${this.diff}`
+    return `${this.machine}: the screen is not ${this.reference} after ${Duration.format(this.waited)}: ${what}\nsee ${files}`
+  }
+}
+
+/** How exactly pictures have to agree. */
+export interface CompareOptions {
+  /** How much a pixel's colour may differ, from 0 (not at all) to 1 (black for white). Default 0.1. */
+  readonly threshold?: number
+  /** How much of the picture may differ, from 0 to 1 of its pixels. Default 0. */
+  readonly tolerance?: number
+}
+
+/** Options of `expectScreenshot`. */
+export interface ExpectScreenshotOptions extends CompareOptions {
+  /** Parts of the screen that do not count: a clock, a cursor. */
+  readonly masks?: ReadonlyArray<Box>
+  /** How long the screen may take to look like that. Default 10 seconds. */
+  readonly timeout?: Duration.Input
+}
+
+type ImageError = DisplayError | HostFileError | InvalidArgument | ReferenceMissing
+
+/** Comparing pictures, for a machine. */
+export interface ScreenImageMethods {
+  /**
+   * Waits until the whole screen looks like a reference picture. If it does not, the error names pictures in the output folder: what the
+   * screen showed, and that with the pixels that differ in red.
+   */
+  readonly expectScreenshot: (
+    reference: string,
+    options?: ExpectScreenshotOptions
+  ) => Effect.Effect<void, ImageError | ScreenDiffers>
+  /** Waits until a reference picture, for example of a button, is somewhere on the screen, and gives its first place. */
+  readonly waitForImage: (
+    reference: string,
+    options?: WaitOptions & CompareOptions
+  ) => Effect.Effect<Box, ImageError | WaitTimeout>
+}
+
+/** Between two looks. */
+const interval = "100 millis"
+const defaultTimeout = Duration.seconds(10)
+
+const sizeOf = ({ height, width }: Frame) => `${width}x${height}`
+
+/** The picture methods of a guest. */
+export const make = (guest: Guest, display: Display): ScreenImageMethods => {
+  const hostError = (path: string, reason: string) => new HostFileError({ machine: guest.name, path, reason })
+
+  const checked = Effect.fnUntraced(function* (options: CompareOptions | undefined) {
+    const { threshold = 0.1, tolerance = 0 } = options ?? {}
+    for (const [argument, value] of Object.entries({ threshold, tolerance })) {
+      if (!(value >= 0 && value <= 1)) {
+        const reason = "is not a number from 0 to 1"
+        return yield* new InvalidArgument({ machine: guest.name, argument, value: String(value), reason })
+      }
+    }
+    return { threshold, tolerance }
+  })
+
+  const load = Effect.fnUntraced(function* (reference: string) {
+    const path = Path.resolve(reference)
+    const there = yield* Effect.mapError(guest.fs.exists(path), (error) => hostError(path, error.message))
+    if (!there) return yield* new ReferenceMissing({ machine: guest.name, reference: path })
+    const bytes = yield* Effect.mapError(guest.fs.readFile(path), (error) =>
+      hostError(path, `cannot be read: ${error.message}`)
+    )
+    return yield* Effect.try({ try: () => fromPng(bytes), catch: (cause) => hostError(path, `is no PNG: ${cause}`) })
+  })
+
+  const update = Effect.fnUntraced(function* (reference: string) {
+    const path = Path.resolve(reference)
+    const frame = yield* guard(guest, `writing the reference ${reference}`, display.capture)
+    yield* Effect.mapError(guest.fs.makeDirectory(Path.dirname(path), { recursive: true }), (error) =>
+      hostError(path, `cannot be written: ${error.message}`)
+    )
+    yield* writePicture(guest, path, frame)
+  })
+
+  /** Pictures that show the difference, in the output folder. */
+  const evidence = Effect.fnUntraced(function* (reference: string, actual: Frame, difference: Frame | undefined) {
+    const name = Path.basename(reference, ".png")
+    const actualFile = yield* outputFile(guest, `${name}-actual.png`)
+    yield* writePicture(guest, actualFile, actual)
+    if (difference === undefined) return { actual: actualFile, diff: "" }
+    const diff = yield* outputFile(guest, `${name}-diff.png`)
+    yield* writePicture(guest, diff, difference)
+    return { actual: actualFile, diff }
+  })
+
+  return {
+    expectScreenshot: Effect.fnUntraced(function* (reference, options) {
+      const { threshold, tolerance } = yield* checked(options)
+      const timeout = Duration.fromInputUnsafe(options?.timeout ?? defaultTimeout)
+      if (yield* UpdateReferences) return yield* update(reference)
+      const masks = options?.masks ?? []
+      const expected = masked(yield* load(reference), masks)
+      const allowed = Math.floor(expected.width * expected.height * tolerance)
+      const started = yield* Clock.currentTimeMillis
+      const look = Effect.gen(function* () {
+        let hash = ""
+        while (true) {
+          const actual = yield* display.capture
+          const now = hashOf(actual)
+          const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
+          const late = Duration.isGreaterThanOrEqualTo(waited, timeout)
+          if (now !== hash || late) {
+            hash = now
+            const sameSize = actual.width === expected.width && actual.height === expected.height
+            const difference = sameSize ? compare(masked(actual, masks), expected, threshold) : undefined
+            if (difference !== undefined && difference.pixels <= allowed) return
+            if (late) {
+              return yield* new ScreenDiffers({
+                machine: guest.name,
+                reference: Path.resolve(reference),
+                expectedSize: sizeOf(expected),
+                actualSize: sizeOf(actual),
+                pixels: difference?.pixels ?? -1,
+                allowed,
+                waited,
+                ...(yield* evidence(reference, actual, difference?.picture))
+              })
+            }
+          }
+          yield* Effect.sleep(interval)
+        }
+      })
+      yield* guard(guest, `comparing ${display.name} with ${reference}`, look)
+    }),
+    waitForImage: Effect.fnUntraced(function* (reference, options) {
+      const { threshold, tolerance } = yield* checked(options)
+      const wanted = yield* load(reference)
+      const allowed = Math.floor(wanted.width * wanted.height * tolerance)
+      let seen = "nothing"
+      const until = Effect.gen(function* () {
+        let hash = ""
+        while (true) {
+          const screen = yield* display.capture
+          const now = hashOf(screen)
+          if (now !== hash) {
+            hash = now
+            seen = `a screen of ${sizeOf(screen)}, where the picture of ${sizeOf(wanted)} is nowhere`
+            const place = locate(screen, wanted, threshold, allowed)
+            if (place !== undefined) return place
+          }
+          yield* Effect.sleep(interval)
+        }
+      })
+      return yield* wait(guest, {
+        awaited: `the picture ${reference} on ${display.name}`,
+        options,
+        until,
+        lastSeen: Effect.sync(() => seen)
+      })
+    })
+  }
+}

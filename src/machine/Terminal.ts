@@ -1,0 +1,163 @@
+/**
+ * The guest's virtual terminals (tty1 and so on), as text.
+ *
+ * The kernel keeps what each of them shows in `/dev/vcs<tty>`; it is read in the guest, so the terminal need not be the one on the
+ * screen, and the machine needs none.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import { CommandFailed } from "./Command.ts"
+import { HostFileError } from "./Copy.ts"
+import {
+  type CommandError,
+  executeBytes,
+  type Guest,
+  type WaitError,
+  type WaitOptions,
+  wait
+} from "./internal/Guest.ts"
+import { codePage } from "./internal/vgaFont.ts"
+import { InvalidArgument } from "./MachineError.ts"
+import { outputFile } from "./Screen.ts"
+
+/** What reading a terminal can fail with; `CommandFailed` when the guest has no such terminal. */
+export type TerminalError = CommandError | CommandFailed | InvalidArgument
+
+/** The virtual terminals of a machine; `tty` is a number from 1 to 63. */
+export interface TerminalMethods {
+  /** What a terminal shows: a line a row, without spaces at the ends of lines and empty lines at the end. */
+  readonly getTtyText: (tty: number) => Effect.Effect<string, TerminalError>
+  /** Waits until a pattern is in what a terminal shows, and gives what it matched; the pattern sees all lines at once. */
+  readonly waitUntilTtyMatches: (
+    tty: number,
+    pattern: RegExp | string,
+    options?: WaitOptions
+  ) => Effect.Effect<string, WaitError | CommandFailed | InvalidArgument>
+  /** Writes what a terminal shows into the output folder, as `<name>.txt`, and gives the path. Default name: `<machine>-tty<tty>`. */
+  readonly dumpTtyContents: (tty: number, name?: string) => Effect.Effect<string, TerminalError | HostFileError>
+}
+
+/** Rows, columns, the cursor's column and row; then each cell's character and colours (vcs(4)). */
+const textOf = (screen: Uint8Array): string => {
+  const [rows = 0, columns = 0] = screen
+  const lines = Array.from({ length: rows }, (_, row) =>
+    Array.from({ length: columns }, (_, column) => {
+      const code = screen[4 + (row * columns + column) * 2] ?? 0x20
+      return code === 0 ? " " : (codePage[code] ?? " ")
+    })
+      .join("")
+      .trimEnd()
+  )
+  return lines.join("\n").trimEnd()
+}
+
+/**
+ * Writes out the characters of a terminal whenever they have changed: first the size as `columns`, then a screen a line. Reading is done
+ * by the shell itself, so a look costs no process; a terminal has no line ends in it.
+ */
+const follow = (tty: number) => `set +eu
+export LC_ALL=C
+[ -r /dev/vcs${tty} ] || { echo "the guest has no terminal tty${tty}" >&2; exit 1; }
+last=
+while :; do
+  IFS= read -r screen </dev/vcs${tty}
+  if [ "$screen" != "$last" ]; then printf '%s\\n' "$screen"; last=$screen; fi
+  sleep 0.02
+done`
+
+/** The terminal methods of a guest. */
+export const make = (guest: Guest): TerminalMethods => {
+  const check = (tty: number) =>
+    Number.isInteger(tty) && tty >= 1 && tty <= 63
+      ? Effect.void
+      : Effect.fail(
+          new InvalidArgument({
+            machine: guest.name,
+            argument: "tty",
+            value: String(tty),
+            reason: "is not a terminal; terminals are 1 to 63"
+          })
+        )
+  const failed = (command: string, stderr: string, exitCode: number) =>
+    new CommandFailed({ machine: guest.name, command, wanted: "success", exitCode, stdout: "", stderr })
+
+  const getTtyText: TerminalMethods["getTtyText"] = Effect.fnUntraced(function* (tty) {
+    yield* check(tty)
+    const command = `cat /dev/vcsa${tty}`
+    const { exitCode, stderr, stdout } = yield* executeBytes(guest, command)
+    if (exitCode !== 0) return yield* failed(command, new TextDecoder().decode(stderr), exitCode)
+    return textOf(stdout)
+  })
+
+  return {
+    getTtyText,
+    waitUntilTtyMatches: Effect.fnUntraced(function* (tty, pattern, options) {
+      yield* check(tty)
+      const find = (text: string) =>
+        typeof pattern === "string"
+          ? text.includes(pattern)
+            ? pattern
+            : undefined
+          : new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "")).exec(text)?.[0]
+      let seen = ""
+      const until = Effect.gen(function* () {
+        const shell = yield* guest.shell
+        const first = yield* shell.executeBytes(`cat /dev/vcsa${tty}`)
+        if (first.exitCode !== 0) {
+          return yield* failed(`cat /dev/vcsa${tty}`, new TextDecoder().decode(first.stderr), first.exitCode)
+        }
+        const columns = first.stdout[1] || 80
+        let pending = ""
+        let stderr = ""
+        const matched = yield* shell.executeStream(follow(tty), { timeout: Duration.infinity }).pipe(
+          Stream.mapEffect((event) => {
+            if (event._tag === "Exit") return Effect.fail(failed(`reading /dev/vcs${tty}`, stderr, event.exitCode))
+            if (event._tag === "Stderr") {
+              stderr += new TextDecoder().decode(event.bytes)
+              return Effect.succeed(undefined)
+            }
+            pending += Buffer.from(event.bytes).toString("latin1")
+            const screens = pending.split("\n")
+            pending = screens.pop() ?? ""
+            for (const screen of screens) {
+              const lines = screen.match(new RegExp(`.{1,${columns}}`, "gs")) ?? []
+              seen = lines
+                .map((line) =>
+                  [...line]
+                    .map((cell) => codePage[cell.charCodeAt(0)] ?? " ")
+                    .join("")
+                    .trimEnd()
+                )
+                .join("\n")
+                .trimEnd()
+              const match = find(seen)
+              if (match !== undefined) return Effect.succeed({ match })
+            }
+            return Effect.succeed(undefined)
+          }),
+          Stream.filter((found) => found !== undefined),
+          Stream.runHead
+        )
+        return matched._tag === "Some" ? matched.value.match : yield* failed(`reading /dev/vcs${tty}`, stderr, 1)
+      })
+      return yield* wait(guest, {
+        awaited: `${String(pattern)} on tty${tty}`,
+        options,
+        until,
+        lastSeen: Effect.sync(() => seen)
+      })
+    }),
+    dumpTtyContents: Effect.fnUntraced(function* (tty, name = `${guest.name}-tty${tty}`) {
+      const file = yield* outputFile(guest, `${name}.txt`)
+      const text = yield* getTtyText(tty)
+      yield* Effect.mapError(
+        guest.fs.writeFileString(file, `${text}\n`),
+        (error) => new HostFileError({ machine: guest.name, path: file, reason: `cannot be written: ${error.message}` })
+      )
+      return file
+    })
+  }
+}

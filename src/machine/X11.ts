@@ -1,0 +1,123 @@
+/**
+ * The guest's X server: whether it is there, its windows, and its display as it looks from inside the guest.
+ *
+ * The guest needs `x11-utils` for its windows; `xdotool` and `x11-apps` for `xDisplay`.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type { DisplayError } from "./internal/display.ts"
+import { DisplayUnavailable } from "./internal/display.ts"
+import { execute, type Guest, type WaitError, type WaitOptions, wait, waitInGuest } from "./internal/Guest.ts"
+import { environment } from "./internal/x11Display.ts"
+import type { KeyboardMethods } from "./Keyboard.ts"
+import { InvalidArgument } from "./MachineError.ts"
+import type { MouseMethods } from "./Mouse.ts"
+import type { RecordingMethods } from "./Recording.ts"
+import type { ScreenMethods } from "./Screen.ts"
+import type { ScreenImageMethods } from "./ScreenImage.ts"
+
+/** What looking at a display, or touching it, can fail with. */
+export type { DisplayError } from "./internal/display.ts"
+export { DisplayUnavailable } from "./internal/display.ts"
+
+/** Which X display of the guest. */
+export interface XOptions {
+  /** Default `:0`. */
+  readonly display?: string
+}
+
+/** Everything that can be seen and done on one display. */
+export interface DisplayMethods
+  extends ScreenMethods,
+    ScreenImageMethods,
+    RecordingMethods,
+    KeyboardMethods,
+    MouseMethods {}
+
+/** The X server of a machine. */
+export interface X11Methods {
+  /** Waits until an X server answers. */
+  readonly waitForX: (options?: WaitOptions & XOptions) => Effect.Effect<void, WaitError | InvalidArgument>
+  /** The titles of all windows that have one, in xwininfo's order. */
+  readonly getWindowNames: (options?: XOptions) => Effect.Effect<ReadonlyArray<string>, DisplayError | InvalidArgument>
+  /** Waits until a window has a title that the pattern matches (a string: that has it in it), and gives the title. */
+  readonly waitForWindow: (
+    title: RegExp | string,
+    options?: WaitOptions & XOptions
+  ) => Effect.Effect<string, DisplayError | WaitError | InvalidArgument>
+  /**
+   * An X display with the methods that a machine has for its screen, through programs in the guest: for an X server that draws on no
+   * screen, such as Xvfb. A machine whose backend has no screen uses `:0` for its own methods.
+   */
+  readonly xDisplay: (display?: string) => DisplayMethods
+}
+
+const list = (display: string) => `${environment(display)}
+need xwininfo x11-utils
+xwininfo -root -tree`
+
+/** Lines of `xwininfo -root -tree` with a title: `0x1200007 "xterm": ("xterm" "XTerm")  …`. */
+const titles = (tree: string): ReadonlyArray<string> =>
+  [...tree.matchAll(/^\s*0x[0-9a-f]+ "(.*?)": \(/gm)].map((match) => match[1] ?? "")
+
+/** Between two questions for the windows: an xwininfo takes some 50 ms itself under emulation. */
+const interval = "100 millis"
+
+/** The X methods of a guest. */
+export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethods): X11Methods => {
+  const displayOf = (options: XOptions | undefined) => {
+    const display = options?.display ?? ":0"
+    const reason = "is not a display of the guest, such as :0"
+    return /^:\d+(\.\d+)?$/.test(display)
+      ? Effect.succeed(display)
+      : Effect.fail(new InvalidArgument({ machine: guest.name, argument: "display", value: display, reason }))
+  }
+  const windows = (display: string) =>
+    Effect.flatMap(execute(guest, list(display)), ({ exitCode, stderr, stdout }) =>
+      exitCode === 0
+        ? Effect.succeed(titles(stdout))
+        : Effect.fail(new DisplayUnavailable({ machine: guest.name, reason: stderr.trim() }))
+    )
+  return {
+    waitForX: Effect.fnUntraced(function* (options) {
+      const display = yield* displayOf(options)
+      const socket = `/tmp/.X11-unix/X${/\d+/.exec(display)?.[0]}`
+      // xset and xwininfo are in different packages; where there is neither, the socket has to do.
+      const answers = `if command -v xwininfo; then xwininfo -root; elif command -v xdpyinfo; then xdpyinfo; fi`
+      yield* waitInGuest(guest, {
+        awaited: `the X server ${display}`,
+        options,
+        loop: `${environment(display)}\nuntil [ -S ${socket} ] && { ${answers}; } >/dev/null 2>&1; do sleep 0.05; done`,
+        look: `${environment(display)}\nls -la /tmp/.X11-unix 2>&1; xwininfo -root 2>&1 | head -n 5; true`
+      })
+    }),
+    getWindowNames: (options) => Effect.flatMap(displayOf(options), windows),
+    waitForWindow: Effect.fnUntraced(function* (title, options) {
+      const display = yield* displayOf(options)
+      let seen: ReadonlyArray<string> = []
+      const fits = (name: string) =>
+        typeof title === "string"
+          ? name.includes(title)
+          : new RegExp(title.source, title.flags.replace(/[gy]/g, "")).test(name)
+      return yield* wait(guest, {
+        awaited: `a window ${String(title)} on ${display}`,
+        options,
+        until: Effect.gen(function* () {
+          const shell = yield* guest.shell
+          while (true) {
+            const { exitCode, stderr, stdout } = yield* shell.execute(list(display))
+            // An X server that is not there yet may come; a program that is not there will not.
+            if (exitCode === 127) return yield* new DisplayUnavailable({ machine: guest.name, reason: stderr.trim() })
+            seen = exitCode === 0 ? titles(stdout) : [stderr.trim()]
+            const found = seen.find(fits)
+            if (exitCode === 0 && found !== undefined) return found
+            yield* Effect.sleep(interval)
+          }
+        }),
+        lastSeen: Effect.sync(() => seen.join("\n"))
+      })
+    }),
+    xDisplay: (display = ":0") => methodsOf(display)
+  }
+}

@@ -1,0 +1,58 @@
+/** What a test sees and touches of a guest: a picture to look at, keys to press, a pointer to move. */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { ControlError } from "../../backends/BackendError.ts"
+import type { HostFileError } from "../Copy.ts"
+import type { Frame } from "./frame.ts"
+import type { CommandError } from "./Guest.ts"
+
+/** There is no display to look at, or nothing to look at it with; `reason` says what is missing, and what would bring it. */
+export class DisplayUnavailable extends Schema.TaggedError<DisplayUnavailable>()("DisplayUnavailable", {
+  machine: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `${this.machine}: ${this.reason}`
+  }
+}
+
+/** What looking at a display, or touching it, can fail with. */
+export type DisplayError = CommandError | ControlError | HostFileError | DisplayUnavailable
+
+/** A place on the screen, in pixels from the top left. */
+export interface Point {
+  readonly x: number
+  readonly y: number
+}
+
+export type Button = "left" | "middle" | "right"
+
+/** One thing that a hand does with a pointer. */
+export type Touch =
+  | { readonly _tag: "Move"; readonly to: Point; readonly screen: { readonly width: number; readonly height: number } }
+  | { readonly _tag: "Press" | "Release"; readonly button: Button }
+
+/** Keys pressed together, by QEMU's names, in the order in which they go down. */
+export type Combination = ReadonlyArray<string>
+
+export interface Display {
+  /** For messages: "the screen", "the X display :1". */
+  readonly name: string
+  readonly capture: Effect.Effect<Frame, DisplayError>
+  /** Presses combinations one after the other, `delay` between two. */
+  readonly press: (
+    combinations: ReadonlyArray<Combination>,
+    delay: Duration.Input | undefined
+  ) => Effect.Effect<void, DisplayError>
+  /** Moves, presses and releases; each is seen by the guest before the next. */
+  readonly touch: (touches: ReadonlyArray<Touch>) => Effect.Effect<void, DisplayError>
+}
+
+/** Uses whichever display there is at that time. */
+export const deferred = (name: string, display: Effect.Effect<Display, DisplayError>): Display => ({
+  name,
+  capture: Effect.flatMap(display, ({ capture }) => capture),
+  press: (combinations, delay) => Effect.flatMap(display, ({ press }) => press(combinations, delay)),
+  touch: (touches) => Effect.flatMap(display, ({ touch }) => touch(touches))
+})

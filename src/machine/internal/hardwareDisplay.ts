@@ -1,0 +1,60 @@
+/** The display, keyboard and pointer that the hypervisor gives a guest, driven by QMP. */
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import { unsupported } from "../../backends/BackendError.ts"
+import type { QmpService } from "../../transport/Qmp.ts"
+import { HostFileError } from "../Copy.ts"
+import { type Display, type DisplayError, DisplayUnavailable, type Touch } from "./display.ts"
+import { fromPpm } from "./frame.ts"
+import type { Guest } from "./Guest.ts"
+import { type } from "./ps2.ts"
+
+/** QEMU's axes go from 0 to this, whatever the display's size (INPUT_EVENT_ABS_MAX). */
+const axisEnd = 0x7fff
+
+const axis = (name: "x" | "y", pixel: number, size: number) => ({
+  type: "abs",
+  data: { axis: name, value: Math.round((pixel / Math.max(1, size - 1)) * axisEnd) }
+})
+
+const eventsOf = (touch: Touch): ReadonlyArray<unknown> =>
+  touch._tag === "Move"
+    ? [axis("x", touch.to.x, touch.screen.width), axis("y", touch.to.y, touch.screen.height)]
+    : [{ type: "btn", data: { down: touch._tag === "Press", button: touch.button } }]
+
+/** A hand is no faster; and what a guest polls for, it does not miss. */
+const touchDelay = "20 millis"
+
+export const make = (guest: Guest): Display => {
+  const onControl = <A, E>(use: (control: QmpService) => Effect.Effect<A, E>): Effect.Effect<A, E | DisplayError> =>
+    Effect.flatMap(
+      guest.hypervisor,
+      ({ control }): Effect.Effect<A, E | DisplayError> =>
+        control === undefined ? Effect.fail(unsupported(guest.backend.name, "qmp")) : use(control)
+    )
+  const hostError = (error: { readonly message: string }) =>
+    new HostFileError({ machine: guest.name, path: "temporary folder", reason: `cannot be used: ${error.message}` })
+  return {
+    name: "the screen",
+    capture: Effect.scoped(
+      Effect.gen(function* () {
+        const folder = yield* Effect.mapError(guest.fs.makeTempDirectoryScoped({ prefix: "vmtest-screen-" }), hostError)
+        const filename = Path.join(folder, "frame.ppm")
+        yield* onControl((control) => control.execute("screendump", { filename }))
+        const frame = fromPpm(yield* Effect.mapError(guest.fs.readFile(filename), hostError))
+        if (frame !== undefined) return frame
+        return yield* new DisplayUnavailable({ machine: guest.name, reason: "its display shows no picture yet" })
+      })
+    ),
+    press: (combinations, delay) => onControl((control) => type(guest, control, combinations, delay)),
+    touch: (touches) =>
+      onControl((control) =>
+        Effect.forEach(
+          touches,
+          (touch) =>
+            Effect.andThen(control.execute("input-send-event", { events: eventsOf(touch) }), Effect.sleep(touchDelay)),
+          { discard: true }
+        )
+      )
+  }
+}

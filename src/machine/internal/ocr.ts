@@ -1,0 +1,135 @@
+/**
+ * Reads a picture of text with tesseract.
+ *
+ * Tesseract was trained on dark print on white paper, with letters some 30 pixels high. So the picture is turned into that first:
+ * doubled smoothly, and each pixel as dark as the colour that differs most from the background. More than one thread makes it slower
+ * on pictures as small as a screen.
+ */
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { ToolMissing } from "../../host/HostProcess.ts"
+import * as HostProcess from "../../host/HostProcess.ts"
+import type { Frame } from "./frame.ts"
+import type { Reading } from "./textMode.ts"
+
+/** The program that reads text off pictures failed; `reason` is what it said. */
+export class OcrFailed extends Schema.TaggedError<OcrFailed>()("OcrFailed", { reason: Schema.String }) {
+  override get message() {
+    return `tesseract could not read the screen: ${this.reason}`
+  }
+}
+
+/** How tesseract looks for text: as one block, by the page's own layout, or anywhere. Its `--psm`. */
+export type Layout = "block" | "page" | "sparse"
+const layouts: Readonly<Record<Layout, string>> = { block: "6", page: "3", sparse: "11" }
+
+/** Which way a picture is made dark on light: by what most of it is, or the other way round. */
+export type Polarity = "dark-on-light" | "light-on-dark"
+
+/** What most of a picture is. */
+export const polarityOf = ({ data }: Frame): Polarity => {
+  let dark = 0
+  // A prime step, so that no pattern of the picture's width is met at the same places.
+  const step = 4 * 97
+  for (let at = 0; at + 2 < data.length; at += step) {
+    if ((data[at] ?? 0) + (data[at + 1] ?? 0) + (data[at + 2] ?? 0) < 384) dark++
+  }
+  return dark * step * 2 > data.length ? "light-on-dark" : "dark-on-light"
+}
+
+/** One byte a pixel, 0 for ink. */
+const ink = ({ data }: Frame, polarity: Polarity): Uint8Array => {
+  const out = new Uint8Array(data.length / 4)
+  for (let index = 0; index < out.length; index++) {
+    const at = index * 4
+    const red = data[at] ?? 0
+    const green = data[at + 1] ?? 0
+    const blue = data[at + 2] ?? 0
+    out[index] = polarity === "light-on-dark" ? 255 - Math.max(red, green, blue) : Math.min(red, green, blue)
+  }
+  return out
+}
+
+/** Twice as large, between four pixels weighted 9:3:3:1; as a binary PGM. */
+const doubled = (pixels: Uint8Array, width: number, height: number): Buffer => {
+  const head = Buffer.from(`P5\n${width * 2} ${height * 2}\n255\n`)
+  const out = Buffer.alloc(head.length + width * height * 4)
+  head.copy(out)
+  let to = head.length
+  for (let y = 0; y < height * 2; y++) {
+    const near = (y >> 1) * width
+    const far = Math.min(height - 1, Math.max(0, (y >> 1) + (y & 1 ? 1 : -1))) * width
+    for (let x = 0; x < width * 2; x++) {
+      const column = x >> 1
+      const other = Math.min(width - 1, Math.max(0, column + (x & 1 ? 1 : -1)))
+      out[to++] =
+        (9 * (pixels[near + column] ?? 0) +
+          3 * (pixels[near + other] ?? 0) +
+          3 * (pixels[far + column] ?? 0) +
+          (pixels[far + other] ?? 0)) >>
+        4
+    }
+  }
+  return out
+}
+
+/** Tesseract's table: a row a word (level 5), with its block, paragraph and line, and its box in pixels of the doubled picture. */
+export const fromTable = (table: string): Reading => {
+  let text = ""
+  const boxes: Array<Reading["boxes"][number]> = []
+  let last = ""
+  for (const row of table.split("\n").slice(1)) {
+    const cells = row.split("\t")
+    const [level, , block, paragraph, line, , left, top, width, height] = cells.map(Number)
+    const word = cells.slice(11).join("\t").trim()
+    if (level !== 5 || word === "") continue
+    const place = `${block} ${paragraph} ${line}`
+    if (last !== "") {
+      text += place === last ? " " : "\n"
+      boxes.push(undefined)
+    }
+    last = place
+    text += word
+    const each = (width ?? 0) / 2 / word.length
+    for (let index = 0; index < word.length; index++) {
+      boxes.push({ x: (left ?? 0) / 2 + index * each, y: (top ?? 0) / 2, width: each, height: (height ?? 0) / 2 })
+    }
+  }
+  return { text, boxes }
+}
+
+/** Reads a picture. Fails with `ToolMissing`, which says how to install tesseract, before anything else is done. */
+export const read: (
+  frame: Frame,
+  options: { readonly layout: Layout; readonly polarity: Polarity }
+) => Effect.Effect<Reading, ToolMissing | OcrFailed> = Effect.fnUntraced(function* (frame, { layout, polarity }) {
+  const command = yield* HostProcess.locate("tesseract")
+  const failed = (error: Error) => new OcrFailed({ reason: error.message })
+  return yield* Effect.gen(function* () {
+    const tesseract = yield* Effect.mapError(
+      HostProcess.spawn({
+        command,
+        args: ["stdin", "stdout", "--psm", layouts[layout], "-l", "eng", "-c", "preserve_interword_spaces=1", "tsv"],
+        env: { OMP_THREAD_LIMIT: "1" },
+        stdin: "pipe",
+        stdout: "pipe",
+        stderr: "pipe",
+        grace: 0
+      }),
+      failed
+    )
+    const stderr = yield* Effect.forkScoped(Stream.mkString(Stream.decodeText(tesseract.stderr)))
+    const stdout = yield* Effect.forkScoped(Stream.mkString(Stream.decodeText(tesseract.stdout)))
+    yield* Effect.mapError(tesseract.write(doubled(ink(frame, polarity), frame.width, frame.height)), failed)
+    yield* tesseract.endInput
+    const table = yield* Effect.mapError(Fiber.join(stdout), failed)
+    const said = yield* Effect.mapError(Fiber.join(stderr), failed)
+    const status = yield* tesseract.exited
+    if (status.exitCode !== 0) {
+      return yield* new OcrFailed({ reason: `${HostProcess.describeStatus(status)}: ${said.trim().slice(-500)}` })
+    }
+    return fromTable(table)
+  }).pipe(Effect.scoped)
+})
