@@ -13,6 +13,12 @@ export interface Origin {
   /** What it goes on from; undefined for a boot. */
   readonly from: SavedMachine | undefined
   /**
+   * Who a machine that goes on is. `declared` (unless told): what the test declares it to be, with a machine-id, a clock and
+   * entropy of its own. `kept`: still the one that was saved, with the time of now and entropy of its own. `new`: as
+   * declared, and with new SSH host keys.
+   */
+  readonly identity?: "declared" | "kept" | "new" | undefined
+  /**
    * What to do instead when it cannot go on from there, for the reason given. Where this is undefined, the start fails with the reason.
    */
   readonly otherwise?: ((reason: string) => Effect.Effect<Origin, never, Scope.Scope>) | undefined

@@ -61,6 +61,8 @@ export class Boot {
   isOver = false
   /** Asked when the hypervisor is to be started. */
   readonly comesFrom: Effect.Effect<Origin.Origin, never, Scope.Scope>
+  /** A guest that went on from a saved one has its own time, entropy and identity. */
+  renewed = false
   /** Where it really came from; known when the hypervisor is. */
   origin: Origin.Origin = Origin.boot
   /** The machine as only what makes it ready may use it: commands do not wait until it is. */

@@ -1,6 +1,9 @@
-/** What makes a booted guest the machine that the test declared: its name, its addresses, and the names of the others. */
+/** What makes a guest the machine that the test declared: its name, its addresses, and the names of the others. */
+import { createHash } from "node:crypto"
+import * as Effect from "effect/Effect"
 import * as Addresses from "../../network/Addresses.ts"
 import { quote } from "./Guest.ts"
+import * as renew from "./renew.ts"
 
 /** A file at once: a here-document would end at a line of the content. */
 const writeFile = (path: string, content: string) => `printf '%s' ${quote(content)} > ${path}`
@@ -9,26 +12,47 @@ const writeFile = (path: string, content: string) => `printf '%s' ${quote(conten
 export const hostsScript = (self: Addresses.AddressedNode, all: ReadonlyArray<Addresses.AddressedNode>): string =>
   writeFile("/etc/hosts", Addresses.hosts(all, self))
 
+interface Identity {
+  readonly self: Addresses.AddressedNode
+  readonly all: ReadonlyArray<Addresses.AddressedNode>
+  readonly internet: boolean
+}
+
+/** Where a guest keeps which identity it was given last; gone when it boots. */
+const mark = "/run/vmtest-identity"
+
+const digest = ({ internet, self }: Identity): string =>
+  createHash("sha256")
+    .update(JSON.stringify([self, internet]))
+    .digest("hex")
+    .slice(0, 32)
+
 /**
  * One script for the whole identity; running it again changes nothing.
  *
  * The interfaces come up a moment after the guest's shell does. What `ip` cannot do is no failure yet: what counts is that the addresses
  * are there at the end.
+ *
+ * A guest that goes on from a saved one may have another's addresses and cards with another's MAC. One that was given this identity before
+ * is left with the network that it has.
  */
-export const identityScript = (options: {
-  readonly self: Addresses.AddressedNode
-  readonly all: ReadonlyArray<Addresses.AddressedNode>
-  readonly internet: boolean
-}): string => {
-  const { all, internet, self } = options
+export const identityScript = (identity: Identity): string => {
+  const { all, internet, self } = identity
   const devices = self.interfaces.map(({ device }) => device).join(" ")
   const addresses = self.interfaces.map(({ ipv4 }) => ipv4).join(" ")
   const addresses6 = self.interfaces.map(({ ipv6 }) => ipv6).join(" ")
+  const cards = self.interfaces.map(
+    ({ device, mac }) => `read -r vm_mac </sys/class/net/${device}/address
+[ "$vm_mac" = ${mac} ] || vm_first="\${vm_first}link set dev ${device} address ${mac}$vm_nl"`
+  )
   return `set +eu
 echo ${quote(self.name)} > /proc/sys/kernel/hostname
 ${writeFile("/etc/hostname", `${self.name}\n`)}
 ${hostsScript(self, all)}
 ${writeFile("/etc/resolv.conf", Addresses.resolvConf({ internet }))} 2>/dev/null
+vm_was=
+[ ! -e ${mark} ] || read -r vm_was <${mark}
+[ "$vm_was" != ${digest(identity)} ] || exit 0
 for device in eth0 ${devices}; do
   tries=0
   until [ -e /sys/class/net/$device ]; do
@@ -37,20 +61,76 @@ for device in eth0 ${devices}; do
     sleep 0.05
   done
 done
-if [ -n "\${BASH_VERSION:-}" ]; then
-  said=$(printf '%s' ${quote(Addresses.ipBatch(self, { internet }))} | ip -force -batch - 2>&1)
-else
-  said=$( { ${Addresses.ipCommands(self, { internet }).trim()}
-  } 2>&1)
+vm_nl='
+' vm_first=
+if [ -n "$vm_was" ]; then
+  for device in ${devices}; do
+    vm_first="\${vm_first}link set dev $device down\${vm_nl}address flush dev $device$vm_nl"
+  done
 fi
-here=$(ip addr show)
-addresses=${quote(addresses)}
-[ ! -e /proc/net/if_inet6 ] || addresses="$addresses ${addresses6}"
-for address in $addresses; do
-  case "$here" in
-    *" $address/"*) ;;
-    *) printf '%s\\n' "the address $address could not be set" "$said" >&2; exit 1 ;;
-  esac
-done
+${cards.join("\n")}
+if [ -n "\${BASH_VERSION:-}" ]; then
+  printf '%s%s' "$vm_first" ${quote(Addresses.ipBatch(self, { internet }))} >${mark}.batch
+  said=$(ip -force -batch ${mark}.batch 2>&1)
+else
+  said=$( {
+    IFS=$vm_nl
+    for line in $vm_first; do IFS=' '; ip $line; done
+    IFS=' '
+    ${Addresses.ipCommands(self, { internet }).trim()}
+  } 2>&1)
+fi && [ -n "\${BASH_VERSION:-}" ] || {
+  here=$(ip addr show)
+  addresses=${quote(addresses)}
+  [ ! -e /proc/net/if_inet6 ] || addresses="$addresses ${addresses6}"
+  for address in $addresses; do
+    case "$here" in
+      *" $address/"*) ;;
+      *) printf '%s\\n' "the address $address could not be set" "$said" >&2; exit 1 ;;
+    esac
+  done
+}
+echo ${digest(identity)} >${mark}
 exit 0`
 }
+
+/** New keys for the SSH server, which takes them up at once. */
+const newHostKeys = `if command -v ssh-keygen >/dev/null 2>&1; then
+  rm -f /etc/ssh/ssh_host_*
+  said=$(ssh-keygen -A 2>&1) || { printf '%s\\n' "new SSH host keys could not be made: $said" >&2; exit 1; }
+  systemctl try-restart ssh.service sshd.service >/dev/null 2>&1
+fi
+`
+
+/** A new machine-id. The journal stays where journald and journalctl look for it: under the new name, with a link from the old one. */
+const newMachineId = (id: string) => `vm_old= vm_names=
+[ ! -s /etc/machine-id ] || read -r vm_old </etc/machine-id
+case $vm_old in
+'' | *[!0-9a-f]*) ;;
+*)
+  echo ${id} >/etc/machine-id
+  [ -h /var/lib/dbus/machine-id ] || [ ! -e /var/lib/dbus/machine-id ] || echo ${id} >/var/lib/dbus/machine-id
+  for vm_d in /run/log/journal /var/log/journal; do
+    [ ! -d $vm_d/$vm_old ] || vm_names="$vm_names $vm_d/$vm_old $vm_d/${id}"
+  done ;;
+esac
+`
+
+/** For a guest that goes on from another: a machine-id, time and entropy of its own, then the identity. */
+export const forkScript = Effect.fnUntraced(function* (identity: Identity, options: { readonly newHostKeys: boolean }) {
+  const id = yield* renew.machineId
+  const renewing = yield* renew.script("$vm_names")
+  return `set +eu
+${newMachineId(id)}${renewing}${options.newHostKeys ? newHostKeys : ""}${identityScript(identity)}`
+})
+
+/** For a guest that is put back to where it was: time and entropy, and nothing else, so that its connections live on. */
+export const restoreScript: Effect.Effect<string> = Effect.map(
+  Effect.suspend(() => renew.script()),
+  (renewing) => `set +eu
+${renewing}exit 0`
+)
+
+/** Run in a guest before it is saved. */
+export const beforeSaving = `set +eu
+${renew.install}exit 0`

@@ -11,7 +11,7 @@ import { Deadlines } from "../Deadlines.ts"
 import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Boot } from "./boot.ts"
-import { identityScript } from "./identity.ts"
+import { forkScript, identityScript, restoreScript } from "./identity.ts"
 import { settle } from "./settle.ts"
 import { start } from "./start.ts"
 
@@ -32,6 +32,8 @@ export const hypervisor = (boot: Boot, environment: Environment) =>
     boot.hypervisor.give(started)
     yield* started.console.stream.pipe(
       Stream.splitLines,
+      // What the saved machine had printed was told when that one ran. Its last line may go on.
+      Stream.drop((started.console.inherited ?? 1) - 1),
       Stream.runForEach((line) => emit({ _tag: "ConsoleLine", machine: environment.spec.name, line })),
       Effect.forkScoped
     )
@@ -92,9 +94,16 @@ export const shells = (boot: Boot, environment: Environment) =>
   }).pipe(Effect.catch(() => stop))
 
 /** The message of what went wrong first. */
-const said = (cause: Cause.Cause<unknown>): string => {
+const messageOf = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)
   return error instanceof Error ? error.message : String(error)
+}
+
+/** A guest that goes on from a saved one is made itself once; when it reboots it is one that has booted. */
+const scriptFor = (boot: Boot, identity: Parameters<typeof identityScript>[0]): Effect.Effect<string> => {
+  const { from, identity: who } = boot.origin
+  if (from === undefined || boot.renewed) return Effect.succeed(identityScript(identity))
+  return who === "kept" ? restoreScript : forkScript(identity, { newHostKeys: who === "new" })
 }
 
 /** Makes the guest what the test declared, and again after each of its reboots. */
@@ -111,23 +120,26 @@ export const machine = (boot: Boot, environment: Environment) =>
           : Effect.andThen(settle(shell, environment.backend.timeScale), origin.onSettled(running))
       )
       const all = yield* environment.all
-      const script = identityScript({ self: environment.self, all, internet: environment.spec.internet })
+      const script = yield* scriptFor(boot, { self: environment.self, all, internet: environment.spec.internet })
       const result = yield* shell.execute(script, { timeout: "2 minutes" })
       if (result.exitCode !== 0) {
-        yield* boot.fail(`its network could not be set up: ${result.stderr.trim()}`, "")
+        const said = result.stderr.trim()
+        yield* boot.fail(said.startsWith("its ") ? said : `its network could not be set up: ${said}`, "")
         return yield* stop
       }
+      boot.renewed = true
       yield* boot.once("warm", ({ warmUp }, running) =>
         (warmUp?.(boot.inside(), running) ?? Effect.void).pipe(
           Effect.catchCause((cause) =>
             Cause.hasInterrupts(cause)
               ? Effect.failCause(cause as Cause.Cause<never>)
-              : Effect.andThen(boot.fail(`its warm-up failed: ${said(cause)}`, ""), stop)
+              : Effect.andThen(boot.fail(`its warm-up failed: ${messageOf(cause)}`, ""), stop)
           )
         )
       )
-      boot.ready.give()
+      // Told first: a test may be over before whoever waits for it has had a turn.
       yield* boot.state("ready", boot.origin.from === undefined ? "" : "forked")
+      boot.ready.give()
     })
     yield* identify
     while (true) {

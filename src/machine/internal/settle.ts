@@ -2,6 +2,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { ShellService } from "../../transport/Shell.ts"
+import * as renew from "./renew.ts"
 
 /**
  * How long a boot may take to settle once its shell answers. One that takes longer, because a unit waits for something that only a test
@@ -10,7 +11,8 @@ import type { ShellService } from "../../transport/Shell.ts"
 const within = Duration.seconds(30)
 
 /** Returns when systemd has started all that it starts at a boot, or failed to. */
-const script = `if [ -d /run/systemd/system ]; then systemctl is-system-running --wait >/dev/null 2>&1; fi
+const script = `set +eu
+${renew.install}if [ -d /run/systemd/system ]; then systemctl is-system-running --wait >/dev/null 2>&1; fi
 exit 0`
 
 /** Waits until a guest has settled, or for as long as that may take. */

@@ -1,0 +1,98 @@
+/**
+ * What a guest must be given when it goes on from a saved one: the time, and entropy of its own. Until then all guests of one
+ * saved machine draw the same numbers from the same generator.
+ *
+ * Only a program can do it: the kernel mixes what is written to /dev/urandom into its pool, but draws from the pool again
+ * only a minute later. `RNDADDENTROPY` and `RNDRESEEDCRNG` make it do so at once. So the guest is given a program of 331 bytes
+ * (`renew.s`), which also sets the clock; it starts in a tenth of the time of a perl, and a guest needs nothing for it.
+ */
+import { randomBytes } from "node:crypto"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+
+/** What `renew.s` is assembled to. */
+const code =
+  "SInjSIPsYEmJ5EUx7TH/TInmulgAAAAxwA8Fg/hYdAlBgM0B6ZQAAAC44wAAADH/TInmDwWFwHQEQYDNArgCAAAASI09fgAAAL4CAAAAMdIPBYnFice4" +
+  "EAAAAL4DUghASY1UJBAPBYXAdARBgM0Eie+4EAAAAL4HUgAAMdIPBYXAdARBgM0ISIt7EEiF/3QtSItzGEiF9nQkuFIAAAAPBYXAdARBgM0QSIt7GEiL" +
+  "cxC4WAAAAA8FSIPDEOvKRInvuDwAAAAPBS9kZXYvcmFuZG9tAA=="
+
+const headers = 64 + 56
+const address = 0x400000n
+
+/** The program as an ELF file: one header, one segment. */
+export const program: Buffer = (() => {
+  const text = Buffer.from(code, "base64")
+  const elf = Buffer.alloc(headers)
+  // 64 bits, little-endian, version 1; an executable for x86-64.
+  elf.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1])
+  elf.writeUInt16LE(2, 16)
+  elf.writeUInt16LE(62, 18)
+  elf.writeUInt32LE(1, 20)
+  elf.writeBigUInt64LE(address + BigInt(headers), 24)
+  elf.writeBigUInt64LE(64n, 32)
+  elf.writeUInt16LE(64, 52)
+  elf.writeUInt16LE(56, 54)
+  elf.writeUInt16LE(1, 56)
+  // PT_LOAD, to be read and executed: the whole file.
+  elf.writeUInt32LE(1, 64)
+  elf.writeUInt32LE(5, 68)
+  elf.writeBigUInt64LE(address, 80)
+  elf.writeBigUInt64LE(address, 88)
+  const size = BigInt(headers + text.length)
+  elf.writeBigUInt64LE(size, 96)
+  elf.writeBigUInt64LE(size, 104)
+  elf.writeBigUInt64LE(4096n, 112)
+  return Buffer.concat([elf, text])
+})()
+
+/** Bytes as every shell's `printf %b` takes them. */
+const octal = (bytes: Uint8Array): string =>
+  [...bytes].map((byte) => `\\0${byte.toString(8).padStart(3, "0")}`).join("")
+
+/**
+ * Puts the program into a folder of the guest's memory from which programs can be run, and leaves its path in `vm_renew`. Where it
+ * is already, that takes no process: so a machine that is going to be saved is given it before.
+ */
+export const install = `vm_renew=
+for vm_d in /run /dev/shm /tmp; do
+  if [ -x $vm_d/vmtest-renew ]; then vm_renew=$vm_d/vmtest-renew; break; fi
+done
+if [ -z "$vm_renew" ]; then
+  for vm_d in /run /dev/shm /tmp; do
+    vm_renew=$vm_d/vmtest-renew
+    printf %b '${octal(program)}' >$vm_renew && chmod 700 $vm_renew || continue
+    $vm_renew </dev/null && vm_e=0 || vm_e=$?
+    [ $vm_e != 1 ] || break
+    rm -f $vm_renew
+  done 2>/dev/null
+fi
+`
+
+const timespec = 16
+const entropyBytes = 64
+
+/** What the program reads. */
+const block = (nanos: bigint, entropy: Uint8Array): Buffer => {
+  const bytes = Buffer.alloc(timespec + 8)
+  bytes.writeBigInt64LE(nanos / 1_000_000_000n, 0)
+  bytes.writeBigInt64LE(nanos % 1_000_000_000n, 8)
+  // How many bits, and how many bytes they are in.
+  bytes.writeInt32LE(entropyBytes * 8, timespec)
+  bytes.writeInt32LE(entropyBytes, timespec + 4)
+  return Buffer.concat([bytes, entropy])
+}
+
+/** Shell text that renews the clock and the entropy, and fails where that cannot be done. `names` is words: `$old $new…`. */
+export const script = (names = ""): Effect.Effect<string> =>
+  Effect.map(Clock.currentTimeNanos, (nanos) => {
+    const input = octal(block(nanos, randomBytes(entropyBytes)))
+    return `${install}printf %b '${input}' >$vm_renew.block
+vm_e=0
+$vm_renew ${names} <$vm_renew.block || vm_e=$?
+: >$vm_renew.block
+[ $((vm_e & 15)) = 0 ] || { echo "its clock and its entropy could not be renewed ($vm_e)" >&2; exit 1; }
+`
+  })
+
+/** A new machine-id. */
+export const machineId: Effect.Effect<string> = Effect.sync(() => randomBytes(16).toString("hex"))
