@@ -24,15 +24,26 @@ export { ConsoleEnded } from "./machine/Console.ts"
 export { HostFileError } from "./machine/Copy.ts"
 export { type DeadlineSettings, Deadlines } from "./machine/Deadlines.ts"
 export { NoTerminal } from "./machine/Interact.ts"
-export { RebootNotAllowed } from "./machine/Life.ts"
+export { NotInInitrd, RebootNotAllowed } from "./machine/Life.ts"
 export type { CommandError, Machine, Unavailable, WaitError, WaitOptions } from "./machine/Machine.ts"
 export { BootFailed, InvalidArgument, MachineDied, MachineNotRunning, WaitTimeout } from "./machine/MachineError.ts"
 export type { MachineEvent, MachineState } from "./machine/MachineEvent.ts"
 export { HostLimits, InvalidMachine, type MachineOptions } from "./machine/MachineSpec.ts"
+export type { Button, ClickOptions, Point } from "./machine/Mouse.ts"
 export { PollingConditionFailed } from "./machine/PollingCondition.ts"
+export { type Recording, RecordingFailed, type RecordOptions } from "./machine/Recording.ts"
+export { type Box, type FoundText, OcrFailed, type ReadOptions } from "./machine/Screen.ts"
+export {
+  type CompareOptions,
+  type ExpectScreenshotOptions,
+  ReferenceMissing,
+  ScreenDiffers,
+  UpdateReferences
+} from "./machine/ScreenImage.ts"
 export type { SocketOptions, SocketType } from "./machine/Socket.ts"
 export type { SpawnedCommand, SpawnOptions } from "./machine/Spawn.ts"
 export { UnitFailed } from "./machine/Unit.ts"
+export { type DisplayMethods, DisplayUnavailable, type XOptions } from "./machine/X11.ts"
 export { AddressesExhausted, type Interface } from "./network/Addresses.ts"
 export { VlanFailed } from "./network/Vlan.ts"
 export * as TerminalReport from "./report/TerminalReport.ts"

@@ -7,6 +7,7 @@ import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import type { BackendError, ControlError } from "../backends/BackendError.ts"
+import type { CommandFailed } from "./Command.ts"
 import type { Unavailable, WaitError, WaitOptions } from "./internal/Guest.ts"
 import type { MachineState } from "./MachineEvent.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
@@ -17,6 +18,13 @@ export class RebootNotAllowed extends Schema.TaggedError<RebootNotAllowed>()("Re
 }) {
   override get message() {
     return `${this.machine} cannot reboot: declare it with allowReboot: true`
+  }
+}
+
+/** The guest is not in a systemd initrd, so there is no other root to go to. */
+export class NotInInitrd extends Schema.TaggedError<NotInInitrd>()("NotInInitrd", { machine: Schema.String }) {
+  override get message() {
+    return `${this.machine} is not in an initrd that runs systemd: there is no /etc/initrd-release`
   }
 }
 
@@ -36,6 +44,12 @@ export interface LifeMethods {
   readonly crash: () => Effect.Effect<void>
   /** Reboots the guest and waits until it is ready again. The machine must be declared with `allowReboot`. */
   readonly reboot: (options?: WaitOptions) => Effect.Effect<void, WaitError | RebootNotAllowed>
+  /**
+   * Goes from the initrd to the real root, and waits until the guest is ready there.
+   *
+   * For guests whose initrd runs systemd and a shell for the driver. What ran in the initrd ends.
+   */
+  readonly switchRoot: (options?: WaitOptions) => Effect.Effect<void, WaitError | CommandFailed | NotInInitrd>
   /** Waits until the machine has ended, in whatever way. */
   readonly waitForShutdown: (options?: WaitOptions) => Effect.Effect<void, WaitError>
   /** Whether the machine runs, ready or not. */

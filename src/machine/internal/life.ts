@@ -4,8 +4,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
+import { CommandFailed } from "../Command.ts"
 import { Deadlines } from "../Deadlines.ts"
-import { type LifeMethods, RebootNotAllowed } from "../Life.ts"
+import { type LifeMethods, NotInInitrd, RebootNotAllowed } from "../Life.ts"
 import * as Machine from "../Machine.ts"
 import { MachineNotRunning, WaitTimeout } from "../MachineError.ts"
 import type { MachineState } from "../MachineEvent.ts"
@@ -15,6 +16,7 @@ import * as Origin from "../Origin.ts"
 import { Boot } from "./boot.ts"
 import { type Guest, guard, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
 import { hostsScript } from "./identity.ts"
+import * as SwitchRoot from "./switchRoot.ts"
 
 /** A machine that was not started yet; `launch` starts the processes of a boot. */
 export const make = Effect.fnUntraced(function* (
@@ -153,6 +155,44 @@ fi`
           lastSeen: guest.consoleTail
         })
       }),
+    switchRoot: (options) =>
+      Effect.gen(function* () {
+        const on = yield* current
+        const shell = yield* guest.shell
+        const ask = (command: string) => shell.execute(command, { timeout: Duration.infinity })
+        let moved = false
+        const go = Effect.gen(function* () {
+          if ((yield* ask(SwitchRoot.untilReady)).exitCode === 3) return yield* new NotInInitrd({ machine: spec.name })
+          const before = yield* ask(SwitchRoot.whoAnswers)
+          on.ready.takeBack()
+          yield* on.state("booting")
+          const begun = yield* ask(SwitchRoot.begin)
+          if (begun.exitCode !== 0) {
+            const command = SwitchRoot.begin
+            return yield* new CommandFailed({ machine: spec.name, command, wanted: "success", ...begun })
+          }
+          yield* SwitchRoot.untilAnother(on.shell.get, before.stdout)
+          moved = true
+          yield* on.rebooted
+          yield* on.ready.get
+        })
+        yield* wait(guest, {
+          awaited: "the guest to be in its real root",
+          options,
+          until: go,
+          lastSeen: guest.consoleTail
+        }).pipe(
+          // It is where it was: what waits for it may go on.
+          Effect.onError(() =>
+            moved || on.isOver
+              ? Effect.void
+              : Effect.andThen(
+                  Effect.sync(() => on.ready.give()),
+                  on.state("ready")
+                )
+          )
+        )
+      }),
     waitForShutdown: (options) =>
       Effect.suspend(() => {
         const on = running()
@@ -180,6 +220,7 @@ fi`
     machine: Machine.make(guest, life, spec, environment.self.interfaces),
     spec,
     self: environment.self,
+    shape: environment.shape,
     hypervisor: Effect.suspend(() => {
       const on = running()
       if (on === undefined) return Effect.succeed(undefined)
