@@ -19,6 +19,7 @@ import * as HostProcess from "../host/HostProcess.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
 import type { Image } from "../images/Image.ts"
 import type { ImageStore } from "../images/ImageStore.ts"
+import { Deadlines } from "../machine/Deadlines.ts"
 import type { InvalidMachine, MachineSpec } from "../machine/MachineSpec.ts"
 import * as MachineSpecs from "../machine/MachineSpec.ts"
 import * as Addresses from "../network/Addresses.ts"
@@ -90,24 +91,28 @@ interface Checked {
   readonly test: TestCase
   readonly specs: ReadonlyArray<MachineSpec>
   readonly timeout: Duration.Duration
+  readonly wait: Duration.Duration
 }
 
 const check = Effect.fnUntraced(function* (test: TestCase) {
   const specs = yield* MachineSpecs.checkAll(test.machines)
-  const asked = test.timeout === undefined ? Option.some(defaultTimeout) : Duration.fromInput(test.timeout)
-  if (Option.isNone(asked) || !Duration.isPositive(asked.value)) {
-    const reason = `its timeout ${JSON.stringify(String(test.timeout))} is not a time such as "5 minutes"`
-    return yield* new InvalidTest({ test: test.name, reason })
+  const time = (option: "timeout" | "waitTimeout", otherwise: Duration.Duration) => {
+    const asked = test[option] === undefined ? Option.some(otherwise) : Duration.fromInput(test[option])
+    if (Option.isSome(asked) && Duration.isPositive(asked.value)) return Effect.succeed(asked.value)
+    const reason = `its ${option} ${JSON.stringify(String(test[option]))} is not a time such as "5 minutes"`
+    return Effect.fail(new InvalidTest({ test: test.name, reason }))
   }
+  const timeout = yield* time("timeout", defaultTimeout)
+  const wait = yield* time("waitTimeout", (yield* Deadlines).wait)
   const exhausted = Addresses.check(specs)
   if (exhausted !== undefined) return yield* new InvalidTest({ test: test.name, reason: exhausted.message })
   if (specs.some(({ vlans }) => vlans.length > 0)) yield* HostProcess.locate("vde_switch")
-  return { test, specs, timeout: asked.value } satisfies Checked
+  return { test, specs, timeout, wait } satisfies Checked
 })
 
 /** Runs one test that was checked, on images that are there. Never fails: what went wrong is in the result. */
 const runTest = Effect.fnUntraced(function* (
-  { specs, test, timeout }: Checked,
+  { specs, test, timeout, wait }: Checked,
   number: number,
   options: RunnerOptions,
   images: Images.Images,
@@ -121,6 +126,7 @@ const runTest = Effect.fnUntraced(function* (
   const subtests: Array<TestResult["subtests"][number]> = []
   const soft: Array<{ readonly name: string; readonly failure: Failure.Failure }> = []
   const deadline = Deadline.make(timeout)
+  const deadlines = yield* Deadlines
 
   const exit = yield* Effect.gen(function* () {
     const running = yield* internal.make({
@@ -149,7 +155,7 @@ const runTest = Effect.fnUntraced(function* (
       .pipe(
         Effect.raceFirst(Effect.andThen(deadline.passed, Effect.fail(new TestTimeout({ test: test.name, timeout }))))
       )
-  }).pipe(Effect.scoped, Effect.exit)
+  }).pipe(Effect.scoped, Effect.provideService(Deadlines, { ...deadlines, wait }), Effect.exit)
 
   const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()
   const hard = Exit.isFailure(exit)

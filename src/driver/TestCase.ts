@@ -27,6 +27,8 @@ export interface TestCase {
   readonly machines: Readonly<Record<string, MachineOptions>>
   /** From the start of the machines to the end of the body; the building of images does not count. */
   readonly timeout: Duration.Input | undefined
+  /** What its waits may take that do not say; the run's, or the default of `Deadlines`, if undefined. */
+  readonly waitTimeout?: Duration.Input | undefined
   readonly body: (
     machines: Readonly<Record<string, Machine>>,
     driver: DriverService
@@ -43,6 +45,8 @@ export interface TestOptions<Machines extends Readonly<Record<string, MachineOpt
   readonly machines?: Machines
   /** How long the test may take, image builds apart. Default 30 minutes. */
   readonly timeout?: Duration.Input
+  /** How long each wait on a machine may take that does not say so itself, three times that under emulation. Default 5 minutes. */
+  readonly waitTimeout?: Duration.Input
 }
 
 /**
@@ -71,6 +75,7 @@ export const test = <
     name,
     machines: options.machines ?? {},
     timeout: options.timeout,
+    waitTimeout: options.waitTimeout,
     // The runner hands over exactly the machines that are declared, so the record has the keys that the body's type names.
     body: (machines, driver) =>
       body(

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
@@ -16,6 +16,7 @@ import { fromEffect, fromExport, type TestCase, test } from "../../src/driver/Te
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import { BadImage } from "../../src/images/ImageError.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
+import { Deadlines } from "../../src/machine/Deadlines.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 import { bootImage, offline } from "./support.ts"
 
@@ -46,6 +47,41 @@ const run = (tests: ReadonlyArray<TestCase>, options: Mock.MockOptions = {}, bui
   }).pipe(Effect.provide(NodeServices.layer))
 
 describe("a run", () => {
+  it.effect("gives waits that do not say the time that the test says, stretched on a slow backend", () =>
+    Effect.gen(function* () {
+      const never = { commands: [[/never/, { delay: "1 day" }]] } as const
+      const machines = { a: offline() }
+      const body: Parameters<typeof test<typeof machines>>[2] = ({ a }) => a.waitForFile("/never")
+      const running = yield* Effect.forkChild(
+        run(
+          [
+            test("its own", { machines, waitTimeout: "10 seconds" }, body),
+            test("none", { machines }, body),
+            test("a call's", { machines, waitTimeout: "10 seconds" }, ({ a }) =>
+              a.waitForFile("/never", { timeout: "1 second" })
+            )
+          ],
+          { guests: { a: never }, timeScale: 3 }
+        ).pipe(Effect.provideService(Deadlines, { ...(yield* Deadlines), wait: Duration.seconds(20) }))
+      )
+      yield* TestClock.adjust("3 minutes")
+      const results = yield* Fiber.join(running)
+      assert.deepStrictEqual(
+        results.map(({ failure }) => /waited (\S+)/.exec(failure?.message ?? "")?.[1]),
+        ["30s", "1m", "1s"]
+      )
+    })
+  )
+
+  it.effect("refuses a time for waits that is none", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(
+        run([test("soon", { waitTimeout: "soon" as Duration.Input }, () => Effect.void)])
+      )
+      assert.include(error.message, 'its waitTimeout "soon" is not a time')
+    })
+  )
+
   it.effect("gives a result for each test, in order, and goes on after a failure", () =>
     Effect.gen(function* () {
       const results = yield* run([
