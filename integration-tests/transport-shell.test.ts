@@ -230,9 +230,15 @@ for (const [name, image, bash] of [
           ["InvalidCommand", "", {}],
           ["InvalidCommand", "a\0b", {}]
         ] as const) {
-          const error = yield* Effect.flip(shell.execute(command, options))
-          assert(error._tag === "CommandRejected", error._tag)
-          assert.deepInclude(error, { machine: "vm", command, reason })
+          const errors = [
+            yield* Effect.flip(shell.execute(command, options)),
+            yield* Effect.flip(Stream.runDrain(shell.executeStream(command, options))),
+            yield* Effect.flip(Effect.scoped(Effect.flatMap(shell.spawn(command, options), ({ wait }) => wait)))
+          ]
+          for (const error of errors) {
+            assert(error._tag === "CommandRejected", error._tag)
+            assert.deepInclude(error, { machine: "vm", command, reason })
+          }
         }
       })
     )

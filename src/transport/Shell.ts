@@ -23,7 +23,11 @@ export type { ShellError } from "./ShellError.ts"
 
 /** What a command can be given besides its text. */
 export interface ExecuteOptions {
-  /** How long the command may run before its process group is killed; 15 minutes unless told, `Infinity` for ever. */
+  /**
+   * How long the command may run before its process group is killed; 15 minutes unless told, `Infinity` for ever. As long
+   * it waits for a lane when all are in use, and fails with `CommandRejected` (`Busy`) then; a `spawn` runs for ever unless
+   * told, and waits for 15 minutes at most.
+   */
   readonly timeout?: Duration.Input | undefined
   /** The guest user to run as; root unless told. */
   readonly user?: string | undefined
@@ -66,7 +70,10 @@ export interface GuestProcess {
   /** What it writes, once: a second reader would steal from the first. A reader that pauses slows the command down. */
   readonly stdout: Stream.Stream<Uint8Array, ShellError>
   readonly stderr: Stream.Stream<Uint8Array, ShellError>
-  /** Writes to its standard input, waiting while the command does not read. */
+  /**
+   * Writes to its standard input, waiting while the command does not read. What is written after the command ended is
+   * dropped; after `end`, or beside a `stdin` that was given, fails with `CommandRejected`.
+   */
   readonly write: (data: string | Uint8Array) => Effect.Effect<void, ShellError>
   /** Ends its standard input. */
   readonly end: Effect.Effect<void, ShellError>

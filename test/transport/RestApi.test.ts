@@ -3,9 +3,10 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as RestApi from "../../src/transport/RestApi.ts"
-import { folder } from "./peer.ts"
+import { folder, serve } from "./peer.ts"
 
 type Handler = (request: Http.IncomingMessage, body: string, response: Http.ServerResponse) => void
 
@@ -116,5 +117,50 @@ describe("a REST control channel", () => {
       assert.deepInclude(yield* Effect.flip(gone.request({ method: "PUT", path: "/" })), { _tag: "TransportError" })
       assert.strictEqual(requests, 2)
     })
+  )
+
+  it.live("cut off at any byte of an answer, gives it whole or a typed error", () =>
+    Effect.gen(function* () {
+      const State = Schema.Struct({ state: Schema.Literals(["Running", "Paused"]) })
+      const body = JSON.stringify({ state: "Running" })
+      // As Firecracker says it.
+      const said = `HTTP/1.1 200 \r\nServer: Firecracker API\r\nConnection: keep-alive\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+      for (let cut = 0; cut <= said.length; cut++) {
+        const socket = join(yield* folder, "api")
+        yield* serve(socket, (peer) => {
+          peer.once("data", () => peer.end(said.slice(0, cut)))
+        })
+        const rest = yield* RestApi.make({ machine: "vm", socket })
+        const result = yield* Effect.timeout(
+          Effect.result(rest.request({ method: "GET", path: "/", response: State })),
+          "5 seconds"
+        )
+        if (cut === said.length) assert.deepStrictEqual(result, Result.succeed({ state: "Running" }))
+        else {
+          assert(result._tag === "Failure", `${cut}`)
+          assert.strictEqual(result.failure.machine, "vm")
+        }
+      }
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("fails on garbage instead of HTTP", () =>
+    Effect.gen(function* () {
+      for (const garbage of [
+        "",
+        "\n\n",
+        "HTTP/9.9 what\r\n\r\n",
+        "\x1e\xff\0",
+        "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"
+      ]) {
+        const socket = join(yield* folder, "api")
+        yield* serve(socket, (peer) => {
+          peer.once("data", () => peer.end(garbage))
+        })
+        const rest = yield* RestApi.make({ machine: "vm", socket })
+        const error = yield* Effect.timeout(Effect.flip(rest.request({ method: "GET", path: "/" })), "5 seconds")
+        assert.deepInclude(error, { _tag: "TransportError", machine: "vm" })
+      }
+    }).pipe(Effect.scoped)
   )
 })

@@ -287,14 +287,19 @@ export const make = Effect.fnUntraced(function* (options: {
       stdout: flows.stdout.stream,
       stderr: flows.stderr.stream,
       write: (data) =>
-        input === undefined
-          ? Effect.void
-          : Effect.asVoid(
-              Effect.raceFirst(
-                Queue.offer(input, typeof data === "string" ? Buffer.from(data) : data),
-                Effect.ignore(Deferred.await(job.exit))
-              )
-            ),
+        (input === undefined
+          ? Effect.succeed(false)
+          : Effect.raceFirst(
+              Queue.offer(input, typeof data === "string" ? Buffer.from(data) : data),
+              Effect.as(Effect.exit(Deferred.await(job.exit)), true)
+            )
+        ).pipe(
+          Effect.flatMap((taken) =>
+            taken || Deferred.isDoneUnsafe(job.exit)
+              ? Effect.void
+              : Effect.fail(new CommandRejected({ machine, command, reason: "Closed", detail: "its input has ended" }))
+          )
+        ),
       end: input === undefined ? Effect.void : Effect.asVoid(Queue.end(input)),
       signal: (signal: Signal) =>
         Effect.suspend(() =>
