@@ -48,6 +48,8 @@ export type Invocation =
       readonly names: ReadonlyArray<string>
       /** Replaces the timeout of every test, in milliseconds. */
       readonly timeout: number | undefined
+      /** What the waits of tests that do not say may take, in milliseconds. */
+      readonly waitTimeout: number | undefined
       readonly options: RunOptions
     }
   | { readonly _tag: "Eval"; readonly expression: string; readonly options: RunOptions }
@@ -135,9 +137,15 @@ const run = Command.make(
     timeout: undefinedOr(
       durationFlag("timeout").pipe(Flag.withDescription("Replaces the timeout of every test, for example '10 minutes'"))
     ),
+    waitTimeout: undefinedOr(
+      durationFlag("wait-timeout").pipe(
+        Flag.withDescription("How long a wait may take where neither it nor its test says; stretched under emulation")
+      )
+    ),
     ...runFlags
   },
-  ({ jobs, names, scripts, timeout, ...options }) => choose({ _tag: "Run", scripts, jobs, names, timeout, options })
+  ({ jobs, names, scripts, timeout, waitTimeout, ...options }) =>
+    choose({ _tag: "Run", scripts, jobs, names, timeout, waitTimeout, options })
 ).pipe(
   Command.withDescription("Run the tests of one or several scripts"),
   Command.withExamples([

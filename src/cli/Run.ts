@@ -37,10 +37,11 @@ export const run = Effect.fnUntraced(function* (
 ): Effect.fn.Return<ExitCode.ExitCode, never, Effect.Services<Work>> {
   const all = yield* loadAll(invocation.scripts)
   if (all === undefined) return ExitCode.unusable
-  const { names, timeout } = invocation
+  const { names, timeout, waitTimeout } = invocation
   const tests = all
     .filter((test) => names.length === 0 || names.some((name) => test.name.includes(name)))
     .map((test) => (timeout === undefined ? test : { ...test, timeout }))
+    .map((test) => ({ ...test, waitTimeout: test.waitTimeout ?? waitTimeout }))
   if (tests.length === 0) {
     yield* complain(`no test has a name with ${names.map((name) => JSON.stringify(name)).join(" or ")} in it`)
     return ExitCode.unusable

@@ -21,6 +21,7 @@ describe("the command line", () => {
         jobs: 1,
         names: [],
         timeout: undefined,
+        waitTimeout: undefined,
         options: plain
       })
       const all = [
@@ -32,6 +33,8 @@ describe("the command line", () => {
         "y",
         "--timeout",
         "2 minutes",
+        "--wait-timeout",
+        "30 seconds",
         "--keep-state",
         "--verbose",
         "-q",
@@ -45,6 +48,7 @@ describe("the command line", () => {
         jobs: 3,
         names: ["x", "y"],
         timeout: 120_000,
+        waitTimeout: 30_000,
         options: { keepState: true, output: "out", verbose: true, quiet: true }
       })
     })
