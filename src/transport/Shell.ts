@@ -39,6 +39,12 @@ export interface ExecuteOptions {
   readonly stdin?: string | Uint8Array | Stream.Stream<Uint8Array> | undefined
 }
 
+/** What a collected command can be given besides. */
+export interface CollectOptions extends ExecuteOptions {
+  /** Told what the command says, while it runs; one piece after the other, and the command waits for it. */
+  readonly stream?: ((output: CommandOutput) => Effect.Effect<void>) | undefined
+}
+
 /** What came of a command, as strings of UTF-8 with replacement characters. */
 export interface CommandResult {
   /** 0 to 255; 128 + n after death by signal n */
@@ -55,11 +61,11 @@ export interface BytesResult {
   readonly stderr: Uint8Array
 }
 
+/** Some bytes that a running command says. */
+export type CommandOutput = { readonly _tag: "Stdout" | "Stderr"; readonly bytes: Uint8Array }
+
 /** What a running command says: some bytes, and at last its exit code. */
-export type CommandEvent =
-  | { readonly _tag: "Stdout"; readonly bytes: Uint8Array }
-  | { readonly _tag: "Stderr"; readonly bytes: Uint8Array }
-  | { readonly _tag: "Exit"; readonly exitCode: number }
+export type CommandEvent = CommandOutput | { readonly _tag: "Exit"; readonly exitCode: number }
 
 /** The signals that can be sent to a command's process group. */
 export type Signal = "HUP" | "INT" | "QUIT" | "KILL" | "USR1" | "USR2" | "TERM" | "CONT" | "STOP"
@@ -87,9 +93,9 @@ export interface GuestProcess {
 export interface ShellService {
   readonly machine: string
   /** Runs a command to its end. A non-zero exit is a result, not an error. */
-  readonly execute: (command: string, options?: ExecuteOptions) => Effect.Effect<CommandResult, ShellError>
+  readonly execute: (command: string, options?: CollectOptions) => Effect.Effect<CommandResult, ShellError>
   /** As {@link ShellService.execute}, with the bytes as they came. */
-  readonly executeBytes: (command: string, options?: ExecuteOptions) => Effect.Effect<BytesResult, ShellError>
+  readonly executeBytes: (command: string, options?: CollectOptions) => Effect.Effect<BytesResult, ShellError>
   /** What a command says while it runs, its exit code last. A consumer that stops early kills the command. */
   readonly executeStream: (command: string, options?: ExecuteOptions) => Stream.Stream<CommandEvent, ShellError>
   /** Starts a command and gives a handle on it. `stdin` may be left out and written through the handle. */

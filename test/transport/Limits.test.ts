@@ -221,6 +221,29 @@ describe("a shell", () => {
     })
   )
 
+  it.live("tells what a command says while it collects it, and lets the command wait meanwhile", () =>
+    Effect.gen(function* () {
+      const shell = yield* open({
+        command: (worker, nonce) => {
+          worker.out.write("one ")
+          setTimeout(() => worker.err.write("oops"), 50)
+          setTimeout(() => {
+            worker.out.write("two")
+            worker.end(nonce, 3)
+            worker.ready(nonce)
+          }, 100)
+        }
+      })
+      const told: Array<string> = []
+      const stream = ({ _tag, bytes }: Shell.CommandOutput) =>
+        Effect.sync(() => {
+          told.push(`${_tag} ${Buffer.from(bytes)}`)
+        })
+      assert.deepStrictEqual(yield* shell.execute("a", { stream }), { exitCode: 3, stdout: "one two", stderr: "oops" })
+      assert.deepStrictEqual(told, ["Stdout one ", "Stderr oops", "Stdout two"])
+    })
+  )
+
   it.live("dies of an input that dies, which is not the end of it", () =>
     Effect.gen(function* () {
       const shell = yield* open(endless())

@@ -9,7 +9,15 @@ import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { BytesResult, CommandEvent, ExecuteOptions, GuestProcess, ShellService, Signal } from "../Shell.ts"
+import type {
+  BytesResult,
+  CollectOptions,
+  CommandEvent,
+  ExecuteOptions,
+  GuestProcess,
+  ShellService,
+  Signal
+} from "../Shell.ts"
 import { CommandRejected, CommandTimeout, named, type ShellError, ShellLost, ShellNotReady } from "../ShellError.ts"
 import { Flow } from "./flow.ts"
 import type { Job, LaneEnd } from "./lane.ts"
@@ -147,9 +155,7 @@ export const make = Effect.fnUntraced(function* (options: {
     const tooMuch = Deferred.makeUnsafe<never, CommandRejected>()
     const take = (stream: "stdout" | "stderr") => (bytes: Buffer) => {
       if (said.add(stream, bytes)) return
-      const detail = `it said more than ${most / 1024 / 1024} MiB, which only executeStream can take`
-      const error = new CommandRejected({ machine, command, reason: "OutputTooLarge", detail })
-      Deferred.doneUnsafe(tooMuch, Effect.fail(error))
+      Deferred.doneUnsafe(tooMuch, Effect.fail(tooLarge(command, most)))
     }
     const running = begin(
       request,
@@ -167,7 +173,32 @@ export const make = Effect.fnUntraced(function* (options: {
     return { exitCode, stdout: said.bytes("stdout"), stderr: said.bytes("stderr") }
   })
 
-  const executeBytes = (command: string, execute: ExecuteOptions = {}) => collect(command, execute, mostCollected)
+  const tooLarge = (command: string, most: number) => {
+    const detail = `it said more than ${most / 1024 / 1024} MiB, which only executeStream can take`
+    return new CommandRejected({ machine, command, reason: "OutputTooLarge", detail })
+  }
+
+  /** As `collect`, and tells what comes while it comes. */
+  const collectAloud = Effect.fnUntraced(function* (
+    command: string,
+    execute: ExecuteOptions,
+    tell: NonNullable<CollectOptions["stream"]>
+  ): Effect.fn.Return<BytesResult, ShellError> {
+    const said = new Said(mostCollected)
+    let exitCode = 0
+    yield* Stream.runForEach(executeStream(command, execute), (event): Effect.Effect<void, ShellError> => {
+      if (event._tag === "Exit") {
+        exitCode = event.exitCode
+        return Effect.void
+      }
+      const fits = said.add(event._tag === "Stdout" ? "stdout" : "stderr", Buffer.from(event.bytes))
+      return fits ? tell(event) : Effect.fail(tooLarge(command, mostCollected))
+    })
+    return { exitCode, stdout: said.bytes("stdout"), stderr: said.bytes("stderr") }
+  })
+
+  const executeBytes = (command: string, { stream, ...execute }: CollectOptions = {}) =>
+    stream === undefined ? collect(command, execute, mostCollected) : collectAloud(command, execute, stream)
 
   /**
    * Starts a command whose output goes to a reader. `watch` tells how it ended: an exit code as soon as one stream has
