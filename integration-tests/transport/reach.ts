@@ -1,0 +1,84 @@
+/** The three ways to a guest, each opened on a real one. */
+import { accessSync, constants } from "node:fs"
+import { delimiter, join } from "node:path"
+import * as Effect from "effect/Effect"
+import * as HostProcess from "../../src/host/HostProcess.ts"
+import * as Image from "../../src/images/Image.ts"
+import { ImageStore } from "../../src/images/ImageStore.ts"
+import { virtConsole, vsock } from "../../src/transport/GuestChannel.ts"
+import { quote } from "../../src/transport/internal/quote.ts"
+import * as Shell from "../../src/transport/Shell.ts"
+import * as Vsock from "../../src/transport/Vsock.ts"
+import { boot } from "./guest.ts"
+
+const debian = Effect.flatMap(ImageStore, (store) => store.resolve(Image.debian()))
+
+/** The program that plays the host's side of vsock without a kernel module. */
+export const vsockDevice = "vhost-device-vsock"
+
+/** Whether a program is on the PATH. */
+export const has = (program: string): boolean =>
+  (process.env.PATH ?? "").split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+
+/** A shell over virtio ports. */
+export const overPorts = Effect.gen(function* () {
+  const guest = yield* boot({ image: yield* debian })
+  return yield* Shell.make({ machine: "ports", channel: guest.channel, consoleTail: guest.consoleTail })
+})
+
+/** A guest whose preparation runs over virtio ports, which are then given back. */
+const prepared = Effect.fnUntraced(function* (guest: Effect.Success<ReturnType<typeof boot>>, command: string) {
+  yield* Effect.scoped(
+    Effect.gen(function* () {
+      const shell = yield* Shell.make({ machine: "vm", channel: guest.channel, consoleTail: guest.consoleTail })
+      yield* shell.execute(command)
+    })
+  )
+})
+
+/** A shell over vsock; needs {@link vsockDevice}. */
+export const overVsock = Effect.gen(function* () {
+  const image = yield* debian
+  const folder = yield* Effect.map(HostProcess.run({ command: "mktemp", args: ["-d"] }), ({ stdout }) => stdout.trim())
+  yield* Effect.addFinalizer(() => Effect.ignore(HostProcess.run({ command: "rm", args: ["-rf", folder] })))
+  const socket = join(folder, "vsock")
+  yield* HostProcess.spawn({
+    command: vsockDevice,
+    args: ["--guest-cid", "3", "--socket", join(folder, "vhost"), "--uds-path", socket]
+  })
+  yield* Effect.sleep("500 millis")
+  const guest = yield* boot({ image, vsock: join(folder, "vhost") })
+  yield* prepared(
+    guest,
+    `modprobe vmw_vsock_virtio_transport; setsid sh -c ${quote(Vsock.bootstrap(5000))} >/dev/null 2>&1 &`
+  )
+  return yield* Shell.make({
+    machine: "vsock",
+    channel: vsock({ socket, port: 5000 }),
+    consoleTail: guest.consoleTail
+  })
+})
+
+/** The commands of the stock NixOS backdoor, on the console. */
+const backdoor =
+  "setsid bash -c 'stty -F /dev/hvc0 raw -echo; echo Spawning backdoor root shell...; PS1= exec bash --norc /dev/hvc0'" +
+  " </dev/hvc0 >/dev/hvc0 2>/dev/null &"
+
+/** A shell over a virtconsole, with lanes on virtio ports or on the console itself. */
+export const overConsole = (lanes: "ports" | "console") =>
+  Effect.gen(function* () {
+    const guest = yield* boot({ image: yield* debian, console: true })
+    yield* prepared(guest, backdoor)
+    return yield* Shell.make({
+      machine: "console",
+      channel: virtConsole({ socket: guest.hvc0, ports: lanes === "ports" ? guest.channel.ports : [] }),
+      consoleTail: guest.consoleTail
+    })
+  })
