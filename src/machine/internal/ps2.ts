@@ -5,8 +5,11 @@
  * no delay between keys is long enough for every host. So, where the guest has a shell, keys go in small groups and the next group
  * waits until the guest's interrupt counter says that the last one was taken. Without a shell there is only the delay.
  */
+import type * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import * as Stream from "effect/Stream"
 import type { QmpService } from "../../transport/Qmp.ts"
 import type { ShellService } from "../../transport/Shell.ts"
 import { type Combination, DisplayUnavailable } from "./display.ts"
@@ -52,11 +55,11 @@ const eventsOf = (keys: Combination) => [
 ]
 
 /**
- * Prints how many interrupts the keyboard has made, once it is at least so many; after some thousand looks, whatever it is. With 0 it
- * prints at once; nothing when there is no such keyboard.
+ * Prints how many interrupts the keyboard has made, whenever that has changed; ends when there is no such keyboard. Reading is done by
+ * the shell itself: a process for each look would take longer than the keys.
  */
-const counter = (target: number) => `set +eu
-look=0
+const counter = `set +eu
+last=
 while :; do
   sum=
   while read -r irq counts; do
@@ -69,11 +72,9 @@ while :; do
       break
     fi
   done </proc/interrupts
-  [ -n "$sum" ] || break
-  look=$((look + 1))
-  if [ "$sum" -ge ${target} ] || [ $look -gt 3000 ]; then break; fi
-done
-echo "$sum"`
+  [ -n "$sum" ] || exit 1
+  [ "$sum" = "$last" ] || { echo "$sum"; last=$sum; }
+done`
 
 /** How long a guest may take for twelve keys before they count as lost. */
 const patience = "30 seconds"
@@ -87,12 +88,42 @@ const readyShell = (guest: Guest): Effect.Effect<ShellService | undefined> =>
     Effect.catch(() => Effect.succeed(undefined))
   )
 
-/** How many interrupts there were; undefined when that cannot be known. */
-const interrupts = (shell: ShellService, target: number): Effect.Effect<number | undefined> =>
-  shell.execute(counter(target), { timeout: patience }).pipe(
-    Effect.map(({ stdout }) => (/^\d+\s*$/.test(stdout) ? Number(stdout) : undefined)),
-    Effect.catch(() => Effect.succeed(undefined))
+interface Counts {
+  /** The next count that is at least so many; undefined when the guest does not say one in time. */
+  readonly reach: (target: number) => Effect.Effect<number | undefined>
+}
+
+/** Follows the keyboard's interrupts until the scope closes. */
+const follow = Effect.fnUntraced(function* (shell: ShellService) {
+  const said = yield* Queue.unbounded<number, Cause.Done>()
+  let pending = ""
+  yield* shell.executeStream(counter, { timeout: Duration.infinity }).pipe(
+    Stream.runForEach((event) =>
+      Effect.sync(() => {
+        if (event._tag !== "Stdout") return
+        pending += new TextDecoder().decode(event.bytes)
+        const lines = pending.split("\n")
+        pending = lines.pop() ?? ""
+        for (const line of lines) Queue.offerUnsafe(said, Number(line))
+      })
+    ),
+    Effect.ignore,
+    Effect.andThen(Queue.end(said)),
+    Effect.forkScoped({ startImmediately: true })
   )
+  const reach = (target: number) =>
+    Effect.gen(function* () {
+      while (true) {
+        const count = yield* Queue.take(said)
+        if (count >= target) return count
+      }
+    }).pipe(
+      Effect.timeoutOption(patience),
+      Effect.map((count) => (count._tag === "Some" ? count.value : undefined)),
+      Effect.catch(() => Effect.succeed(undefined))
+    )
+  return { reach } satisfies Counts as Counts
+})
 
 const plain = Effect.fnUntraced(function* (
   control: QmpService,
@@ -105,6 +136,30 @@ const plain = Effect.fnUntraced(function* (
   }
 })
 
+/** Types in groups, each after the guest has taken the one before. */
+const paced = Effect.fnUntraced(function* (
+  guest: Guest,
+  control: QmpService,
+  counts: Counts,
+  before: number,
+  combinations: ReadonlyArray<Combination>
+) {
+  let taken = before
+  for (const { bytes, keys } of groupsOf(combinations)) {
+    for (const combination of keys) {
+      yield* control.execute("input-send-event", { events: eventsOf(combination) })
+    }
+    const countable = keys.every((combination) => bytesOf(combination) !== undefined)
+    if (!countable) yield* Effect.sleep(defaultDelay)
+    const now = yield* counts.reach(countable ? taken + bytes : taken + 1)
+    if (now === undefined) {
+      const reason = "keys were lost: its keyboard sent them, and the guest did not take them within 30 s"
+      return yield* new DisplayUnavailable({ machine: guest.name, reason })
+    }
+    taken = now
+  }
+})
+
 /** Types combinations; with a `delay` of the caller's own, just at that pace. */
 export const type = Effect.fnUntraced(function* (
   guest: Guest,
@@ -114,27 +169,9 @@ export const type = Effect.fnUntraced(function* (
 ) {
   // One combination always fits; and ctrl-alt-delete leaves nobody to ask.
   const shell = delay !== undefined || combinations.length < 2 ? undefined : yield* readyShell(guest)
-  const before = shell === undefined ? undefined : yield* interrupts(shell, 0)
-  if (shell === undefined || before === undefined) {
-    return yield* plain(control, combinations, delay ?? defaultDelay)
-  }
-  let taken = before
-  for (const { bytes, keys } of groupsOf(combinations)) {
-    const wanted = taken + bytes
-    const countable = keys.every((combination) => bytesOf(combination) !== undefined)
-    for (const combination of keys) {
-      yield* control.execute("input-send-event", { events: eventsOf(combination) })
-    }
-    if (!countable) yield* Effect.sleep(defaultDelay)
-    const now = yield* interrupts(shell, countable ? wanted : 0)
-    if (now === undefined) {
-      yield* Effect.sleep(Duration.millis(500))
-    } else if (countable && now < wanted) {
-      return yield* new DisplayUnavailable({
-        machine: guest.name,
-        reason: `keys were lost: its keyboard sent ${bytes} bytes, and the guest took ${now - taken}`
-      })
-    }
-    taken = now ?? wanted
-  }
-})
+  if (shell === undefined) return yield* plain(control, combinations, delay ?? defaultDelay)
+  const counts = yield* follow(shell)
+  const before = yield* counts.reach(0)
+  if (before === undefined) return yield* plain(control, combinations, defaultDelay)
+  yield* paced(guest, control, counts, before, combinations)
+}, Effect.scoped)
