@@ -34,14 +34,13 @@ const few = [
 ]
 
 describe("commands reach a guest", () => {
-  it.live.skipIf(!has(vsockDevice))(
-    `over vsock${has(vsockDevice) ? "" : ` (skipped: ${vsockDevice} is not on the PATH; cargo install ${vsockDevice})`}`,
-    () =>
-      overVsock.pipe(
-        Effect.flatMap((shell) => carries(shell, some, fast)),
-        Effect.provide(ImageStore.layer)
-      )
-  )
+  it.live("over vsock", ({ skip }) => {
+    skip(!has(vsockDevice), `${vsockDevice} is not on the PATH: cargo install ${vsockDevice}`)
+    return overVsock.pipe(
+      Effect.flatMap((shell) => carries(shell, some, fast)),
+      Effect.provide(ImageStore.layer)
+    )
+  })
 
   it.live("over the stock backdoor of a NixOS guest, with lanes on virtio ports", () =>
     overConsole("ports").pipe(
