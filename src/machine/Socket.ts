@@ -43,7 +43,7 @@ const patterns: Readonly<Record<SocketType, string>> = {
 
 /**
  * The kernel prints the path that the server gave to `bind`. That is another one for the same file where there are symbolic links
- * (`/var/run`), and one without its folders where the server changed to that of the socket.
+ * (`/var/run`, `/dev/log`), and one without its folders where the server changed to that of the socket.
  */
 const openLoop = (address: string, type: SocketType) => {
   const name = address.slice(address.lastIndexOf("/") + 1)
@@ -52,7 +52,7 @@ const openLoop = (address: string, type: SocketType) => {
     : `[ -S ${quote(address)} ] || return 1
         case "$path" in
           ${quote(address)} | ${quote(name)} | ./${quote(name)}) return 0 ;;
-          */${quote(name)}) [ "$path" -ef ${quote(address)} ] && return 0 ;;
+          /*) [ "$path" -ef ${quote(address)} ] && return 0 ;;
         esac`
   return `open() {
   while read -r _ _ _ flags type _ _ path; do

@@ -1,0 +1,350 @@
+import * as Fs from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { assert } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { Driver } from "../src/driver/Driver.ts"
+import * as Image from "../src/images/Image.ts"
+import { Machine, machines } from "../src/vitest.ts"
+
+class Box extends Machine<Box>()("box", { image: Image.tiny(), memory: "256 MiB" }) {}
+
+/** A guest that tests may end. */
+class Victim extends Machine<Victim>()("victim", {
+  image: Image.tiny(),
+  memory: "256 MiB",
+  vlans: [],
+  autoStart: false
+}) {}
+
+const place = Effect.acquireRelease(
+  Effect.sync(() => Fs.mkdtempSync(join(tmpdir(), "vmtest-rest-"))),
+  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
+)
+
+const text = <E>(stream: Stream.Stream<Uint8Array, E>) => Stream.mkString(Stream.decodeText(stream))
+
+machines(Box)("commands in a busybox guest", (it) => {
+  it.effect("end with a timeout, an unknown user or folder as typed errors, and the guest goes on", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const late = yield* Effect.flip(box.execute("echo so far; sleep 60", { timeout: "2 seconds" }))
+      assert.strictEqual(late._tag, "CommandTimeout")
+      assert.include(late.message, "so far")
+      const user = yield* Effect.flip(box.succeed("true", { user: "nosuch" }))
+      assert.include(user.message, "box: there is no user nosuch")
+      const folder = yield* Effect.flip(box.succeed("true", { cwd: "/nosuch" }))
+      assert.include(folder.message, "/nosuch")
+      assert.strictEqual(
+        yield* box.succeed("pwd; echo $WHAT; cat", { cwd: "/tmp", env: { WHAT: "it's" }, stdin: "in" }),
+        "/tmp\nit's\nin"
+      )
+    })
+  )
+
+  it.effect("are run one after the other, up to the first that goes wrong", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      assert.strictEqual(yield* box.succeed("echo a", "printf b", { timeout: "1 minute" }), "a\nb")
+      const error = yield* Effect.flip(box.succeed("echo a", "exit 3", "touch /tmp/not-reached"))
+      assert.strictEqual(error._tag, "CommandFailed")
+      assert.include(error.message, "box: `exit 3` failed with exit code 3")
+      yield* box.fail("test -e /tmp/not-reached", "false", "echo x | grep y")
+      const wrong = yield* Effect.flip(box.fail("false", "echo well"))
+      assert.include(wrong.message, "`echo well` succeeded, and was expected to fail")
+      const unset = yield* Effect.flip(box.succeed("echo $nowhere_set"))
+      assert.strictEqual(unset._tag, "CommandFailed")
+    })
+  )
+
+  it.effect("are tried until they succeed or fail, and the last try is told", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const never = yield* Effect.flip(box.waitUntilSucceeds("echo nope >&2; exit 5", { timeout: "2 seconds" }))
+      assert.strictEqual(never._tag, "WaitTimeout")
+      assert.include(never.message, "exit code 5\n  nope")
+      const always = yield* Effect.flip(box.waitUntilFails("echo fine", { timeout: "2 seconds" }))
+      assert.include(always.message, "exit code 0\n  fine")
+      const hanging = yield* Effect.flip(box.waitUntilSucceeds("sleep 60", { timeout: "2 seconds" }))
+      assert.include(hanging.message, "the command has not ended yet")
+    })
+  )
+
+  it.effect("run beside the test: output as it comes, input, signals, their end", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const echo = yield* box.spawn("echo err >&2; while read -r line; do echo got:$line; done; exit 7")
+      const lines = yield* Effect.forkChild(
+        echo.stdout.pipe(Stream.decodeText(), Stream.splitLines, Stream.take(1), Stream.runCollect)
+      )
+      yield* echo.write("one\n")
+      assert.deepStrictEqual(yield* Fiber.join(lines), ["got:one"])
+      yield* echo.end
+      assert.strictEqual(yield* echo.wait(), 7)
+      assert.strictEqual(yield* text(echo.stderr), "err\n")
+
+      const sleeper = yield* box.spawn("trap 'echo usr1; exit 4' USR1; echo ready; while :; do sleep 0.1; done")
+      yield* Stream.runHead(sleeper.stdout)
+      const early = yield* Effect.flip(sleeper.wait({ timeout: "300 millis" }))
+      assert.include(early.message, "to end")
+      yield* sleeper.signal("USR1")
+      assert.strictEqual(yield* sleeper.wait({ timeout: "1 minute" }), 4)
+      const killed = yield* box.spawn("sleep 600")
+      yield* killed.signal()
+      assert.strictEqual(yield* killed.wait({ timeout: "1 minute" }), 143)
+    })
+  )
+
+  it.effect("run beside the test as long as their scope, or detached as long as the test", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const scope = yield* Scope.make()
+      yield* Scope.provide(box.spawn("echo $$ > /tmp/scoped; sleep 600"), scope)
+      yield* box.waitForFile("/tmp/scoped")
+      yield* Scope.close(scope, Exit.void)
+      yield* box.waitUntilFails("kill -0 $(cat /tmp/scoped)", { timeout: "1 minute" })
+      const detached = yield* Effect.scoped(box.spawn("echo $$ > /tmp/detached; cat", { detached: true }))
+      yield* box.waitForFile("/tmp/detached")
+      yield* box.succeed("kill -0 $(cat /tmp/detached)")
+      yield* detached.end
+      assert.strictEqual(yield* detached.wait({ timeout: "1 minute" }), 0)
+    })
+  )
+
+  it.effect("sleep in the guest's time, which a pause stops", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const sleeping = yield* Effect.forkChild(box.sleep("1 second"), { startImmediately: true })
+      yield* box.pause()
+      yield* Effect.sleep("2 seconds")
+      assert.isUndefined(sleeping.pollUnsafe())
+      yield* box.resume()
+      yield* Fiber.join(sleeping)
+    })
+  )
+})
+
+machines(Box)("files and sockets of a busybox guest", (it) => {
+  it.effect("are copied both ways: modes, links, empty folders, odd names, many bytes", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const base = yield* place
+      const tree = join(base, "a tree")
+      Fs.mkdirSync(join(tree, "empty"), { recursive: true })
+      Fs.writeFileSync(join(tree, "-x 'ü'"), "odd", { mode: 0o640 })
+      Fs.writeFileSync(join(tree, "big"), Buffer.alloc(20_000_000, "0123456789"))
+      Fs.symlinkSync("big", join(tree, "link"))
+      Fs.symlinkSync(tree, join(base, "door"))
+      yield* box.copyFromHost(join(base, "door"), "/tmp/made/tree")
+      assert.strictEqual(
+        yield* box.succeed("cd /tmp/made/tree; ls -A | wc -l; stat -c %a \"./-x 'ü'\"; readlink link"),
+        "4\n640\nbig\n"
+      )
+      yield* box.copyFromHost(join(tree, "-x 'ü'"), "/tmp/made")
+      assert.strictEqual(yield* box.succeed("cat \"/tmp/made/-x 'ü'\""), "odd")
+      yield* box.succeed("ln -s /tmp/made/tree /tmp/door; chmod 0555 /tmp/made/tree/empty")
+      const back = yield* box.copyFromMachine("/tmp/door", "test-machine-commands/back")
+      yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(join(back, "../.."), { recursive: true })))
+      assert.isTrue(back.endsWith("/test-machine-commands/back/door"))
+      assert.deepStrictEqual(Fs.readdirSync(back).sort(), ["-x 'ü'", "big", "empty", "link"])
+      assert.strictEqual(Fs.readlinkSync(join(back, "link")), "big")
+      assert.isTrue(Fs.readFileSync(join(back, "big")).equals(Fs.readFileSync(join(tree, "big"))))
+      assert.strictEqual(Fs.statSync(join(back, "empty")).mode & 0o777, 0o555)
+      const absent = yield* Effect.flip(box.copyFromMachine("/tmp/absent"))
+      assert.strictEqual(absent._tag, "CommandFailed")
+      assert.include(absent.message, "/tmp/absent: No such file or directory")
+    })
+  )
+
+  it.effect("stay inside the output folder, whatever the guest's tar sends", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      // An archive with a link to elsewhere, and then a file behind that link.
+      yield* box.succeed(
+        "mkdir -p /tmp/h/door /tmp/bin && cd /tmp/h && echo evil > door/evil && tar -cf /tmp/2.tar door/evil && rm -r door",
+        "cd /tmp/h && ln -s /tmp/vmtest-outside door && tar -cf /tmp/1.tar door",
+        "{ head -c 512 /tmp/1.tar; cat /tmp/2.tar; } > /tmp/evil.tar",
+        "printf '#!/bin/sh\\ncat /tmp/evil.tar\\n' > /usr/local/sbin/tar || { mkdir -p /usr/local/sbin; printf '#!/bin/sh\\ncat /tmp/evil.tar\\n' > /usr/local/sbin/tar; }",
+        "chmod +x /usr/local/sbin/tar"
+      )
+      Fs.mkdirSync("/tmp/vmtest-outside", { recursive: true })
+      yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync("/tmp/vmtest-outside", { recursive: true })))
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => Fs.rmSync("vmtest-output/test-machine-hostile", { recursive: true }))
+      )
+      yield* box.copyFromMachine("/etc/hosts", "test-machine-hostile")
+      assert.deepStrictEqual(Fs.readdirSync("/tmp/vmtest-outside"), [])
+      assert.deepStrictEqual(Fs.readdirSync("vmtest-output/test-machine-hostile"), ["hosts"])
+      yield* box.succeed(
+        "ln -sf /tmp/vmtest-outside /tmp/h/door; tar -C /tmp/h -cf /tmp/evil.tar ./door || /bin/busybox tar -C /tmp/h -cf /tmp/evil.tar ./door"
+      )
+      const error = yield* Effect.flip(box.copyFromMachine("/etc/hosts", "test-machine-hostile"))
+      assert.include(error.message, "the guest sent a symbolic link")
+      yield* box.succeed("rm /usr/local/sbin/tar")
+    })
+  )
+
+  it.effect("ports elsewhere are tried by connecting, until one opens and until it closes", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const opening = yield* Effect.forkChild(box.waitForOpenPort(8000, "192.168.1.1", { timeout: "1 minute" }))
+      yield* box.succeed("busybox httpd -f -p 8000 >/dev/null 2>&1 & echo $! > /tmp/httpd.pid")
+      yield* Fiber.join(opening)
+      yield* box.waitForOpenPort(8000, "box", { timeout: "1 minute" })
+      const closing = yield* Effect.forkChild(box.waitForClosedPort(8000, "192.168.1.1", { timeout: "1 minute" }))
+      yield* box.succeed("kill $(cat /tmp/httpd.pid)")
+      yield* Fiber.join(closing)
+      const nobody = yield* Effect.flip(box.waitForOpenPort(8000, "192.168.1.99", { timeout: "3 seconds" }))
+      assert.include(nobody.message, "connecting fails")
+    })
+  )
+
+  it.effect("ports and addresses that cannot be are refused", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      for (const port of [70_000, 0, -1, 1.5, Number.NaN]) {
+        for (const wait of [box.waitForOpenPort(port), box.waitForClosedPort(port)]) {
+          const error = yield* Effect.flip(wait)
+          assert.strictEqual(error._tag, "InvalidArgument")
+          assert.include(error.message, `box: port "${port}" is not a port; ports are 1 to 65535`)
+        }
+      }
+      assert.strictEqual((yield* Effect.flip(box.waitForOpenPort(80, "a b")))._tag, "InvalidArgument")
+    })
+  )
+
+  it.effect("Unix sockets are open when somebody is bound to them", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const waiting = yield* Effect.forkChild(
+        box.waitForOpenUnixSocket("/dev/log", { type: "datagram", timeout: "1 minute" })
+      )
+      yield* box.succeed("syslogd -O /tmp/log")
+      yield* Fiber.join(waiting)
+      const stream = yield* Effect.flip(box.waitForOpenUnixSocket("/dev/log", { timeout: "1 second" }))
+      assert.strictEqual(stream._tag, "WaitTimeout")
+      assert.include(stream.message, "datagram: /dev/log")
+      yield* box.succeed("killall syslogd")
+      const stale = yield* Effect.flip(box.waitForOpenUnixSocket("/dev/log", { type: "datagram", timeout: "1 second" }))
+      assert.strictEqual(stale._tag, "WaitTimeout")
+      const relative = yield* Effect.flip(box.waitForOpenUnixSocket("log"))
+      assert.include(relative.message, "is not an absolute path")
+    })
+  )
+})
+
+machines(Box)("the console and the cables of a busybox guest", (it) => {
+  it.effect("the console is matched as a whole, over several lines, by patterns with any flags", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const pattern = /first (\d)\nsecond \1/g
+      for (let time = 0; time < 2; time++) {
+        const waiting = yield* Effect.forkChild(box.waitForConsoleText(pattern, { timeout: "1 minute" }))
+        yield* box.succeed("echo first 1 > /dev/console; echo second 1 > /dev/console")
+        assert.strictEqual(yield* Fiber.join(waiting), "first 1\nsecond 1")
+      }
+      const seen = yield* Effect.forkChild(
+        box.console.pipe(
+          Stream.splitLines,
+          Stream.filter((line) => line.startsWith("third")),
+          Stream.runHead
+        )
+      )
+      yield* box.succeed("echo third > /dev/console")
+      assert.strictEqual((yield* Fiber.join(seen))._tag, "Some")
+      assert.match(yield* box.getConsoleLog(), /second 1\r?\n/)
+    })
+  )
+
+  it.effect("the console can be typed into", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      yield* box.succeed("head -n 1 < /dev/console > /tmp/typed 2>/dev/null &")
+      yield* box.sendConsole("hello, guest\n")
+      assert.strictEqual(
+        yield* box.waitUntilSucceeds("grep hello /tmp/typed", { timeout: "1 minute" }),
+        "hello, guest\n"
+      )
+    })
+  )
+
+  it.effect("cables are pulled and plugged, all or one, and only those that are there", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const carrier = (wanted: number) =>
+        box.waitUntilSucceeds(`[ $(cat /sys/class/net/eth1/carrier) = ${wanted} ]`, { timeout: "1 minute" })
+      yield* box.block()
+      yield* carrier(0)
+      yield* box.unblock()
+      yield* carrier(1)
+      yield* box.block(1)
+      yield* carrier(0)
+      yield* box.unblock(1)
+      yield* carrier(1)
+      assert.strictEqual((yield* Effect.flip(box.block(2)))._tag, "InvalidArgument")
+    })
+  )
+
+  it.effect("ports are forwarded while it runs, each to the host's port that is told", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      yield* box.succeed("mkdir -p /tmp/www && echo page > /tmp/www/index.html && busybox httpd -p 8090 -h /tmp/www")
+      yield* box.waitForOpenPort(8090)
+      const [one, two] = yield* Effect.all([box.forwardPort(8090), box.forwardPort(8090)], { concurrency: 2 })
+      assert.notStrictEqual(one, two)
+      for (const port of [one, two]) {
+        const page = yield* Effect.promise(() => fetch(`http://127.0.0.1:${port}/`).then((answer) => answer.text()))
+        assert.strictEqual(page, "page\n")
+      }
+      const taken = yield* Effect.flip(box.forwardPort(8090, one))
+      assert.strictEqual(taken._tag, "QmpError")
+      assert.include(taken.message, "box")
+      for (const refused of [box.forwardPort(0), box.forwardPort(80, 70_000), box.forwardPort(1.5)]) {
+        assert.strictEqual((yield* Effect.flip(refused))._tag, "InvalidArgument")
+      }
+    })
+  )
+
+  it.effect("several machines are waited for at once, and a condition ends any wait", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const driver = yield* Driver
+      const names = yield* driver.waitAll([box], (machine) => machine.succeed("hostname"))
+      assert.deepStrictEqual(names, ["box\n"])
+      yield* driver.log("now a condition that breaks")
+      yield* box.succeed("touch /tmp/alive")
+      yield* driver.pollingCondition("the guest is alive", box.succeed("test -e /tmp/alive"), {
+        interval: "200 millis"
+      })
+      const waiting = yield* Effect.forkChild(Effect.flip(box.waitForConsoleText("never", { timeout: "1 minute" })))
+      yield* box.succeed("sleep 1")
+      yield* Effect.ignore(box.succeed("rm /tmp/alive"))
+      const error = yield* Fiber.join(waiting)
+      assert.strictEqual(error._tag, "PollingConditionFailed")
+      assert.include(error.message, '"the guest is alive" no longer holds')
+    })
+  )
+})
+
+machines(Victim)("a machine that ends under a command beside the test", (it) => {
+  it.effect("fails its streams and its wait, and its console's log stays", () =>
+    Effect.gen(function* () {
+      const victim = yield* Victim
+      yield* victim.start()
+      const running = yield* victim.spawn("echo started; sleep 600")
+      const reading = yield* Effect.forkChild(Effect.flip(Stream.runDrain(running.stdout)), { startImmediately: true })
+      const waiting = yield* Effect.forkChild(Effect.flip(running.wait()), { startImmediately: true })
+      yield* Effect.forkChild(victim.execute("echo famous last words > /dev/console; sleep 0.3; poweroff -f"))
+      yield* victim.waitForShutdown({ timeout: "1 minute" })
+      for (const error of [yield* Fiber.join(reading), yield* Fiber.join(waiting)]) {
+        assert.strictEqual(error._tag, "MachineDied")
+      }
+      assert.include(yield* victim.getConsoleLog(), "famous last words")
+      assert.include(yield* Stream.mkString(victim.console), "famous last words")
+    })
+  )
+})

@@ -1,0 +1,144 @@
+import * as Fs from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { assert } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import * as Image from "../src/images/Image.ts"
+import { Machine, machines } from "../src/vitest.ts"
+
+class Deb extends Machine<Deb>()("deb", { image: Image.debian(), memory: "512 MiB" }) {}
+
+const soon = { timeout: "1 minute" } as const
+
+machines(Deb)("a Debian guest", (it) => {
+  it.effect("loses nc, timeout and base64, which none of the tests below needs", () =>
+    Effect.gen(function* () {
+      const deb = yield* Deb
+      yield* deb.succeed("for tool in nc timeout base64; do rm -f $(type -aP $tool); done")
+      for (const tool of ["nc", "timeout", "base64"]) {
+        assert.strictEqual((yield* deb.execute(tool)).exitCode, 127, tool)
+      }
+    })
+  )
+
+  it.effect("ports are waited for, here and by connecting, until they open and until they close", () =>
+    Effect.gen(function* () {
+      const deb = yield* Deb
+      for (const address of [undefined, "localhost", "192.168.1.1", "deb", "2001:db8:1::1"]) {
+        const opening = yield* Effect.forkChild(deb.waitForOpenPort(8000, address, soon))
+        yield* deb.succeed("systemd-run -q -u listener systemd-socket-activate -l 8000 cat")
+        yield* Fiber.join(opening)
+        const closing = yield* Effect.forkChild(deb.waitForClosedPort(8000, address, soon))
+        yield* deb.succeed("systemctl stop listener; systemctl reset-failed listener 2>/dev/null || true")
+        yield* Fiber.join(closing)
+      }
+    })
+  )
+
+  it.effect(
+    "Unix sockets are waited for: stream, datagram, sequenced packets, abstract, through links, bound by a relative name",
+    () =>
+      Effect.gen(function* () {
+        const deb = yield* Deb
+        yield* deb.waitForOpenUnixSocket("/run/dbus/system_bus_socket", soon)
+        yield* deb.waitForOpenUnixSocket("/var/run/dbus/system_bus_socket", soon)
+        yield* deb.waitForOpenUnixSocket("/dev/log", { ...soon, type: "datagram" })
+        yield* deb.waitForOpenUnixSocket("/run/udev/control", { ...soon, type: "seqpacket" })
+        for (const [address, bind, type] of [
+          ["/tmp/s p/a 'sock", "chdir '/tmp/s p'; $a = \"a 'sock\"", "stream"],
+          ["@hidden", '$a = "\\0hidden"', "stream"],
+          ["/tmp/d", '$a = "/tmp/d"', "datagram"]
+        ] as const) {
+          const opening = yield* Effect.forkChild(deb.waitForOpenUnixSocket(address, { ...soon, type }))
+          yield* deb.writeFile(
+            "/tmp/listen.pl",
+            `use Socket; ${bind}; socket(S, AF_UNIX, ${type === "stream" ? "SOCK_STREAM" : "SOCK_DGRAM"}, 0) or die;
+bind(S, pack_sockaddr_un($a)) or die $!; ${type === "stream" ? "listen(S, 1) or die;" : ""} sleep 600`
+          )
+          yield* deb.succeed("mkdir -p '/tmp/s p'")
+          const listener = yield* deb.spawn("perl /tmp/listen.pl")
+          yield* Fiber.join(opening)
+          yield* listener.signal("KILL")
+          yield* listener.wait(soon)
+          const gone = yield* Effect.flip(deb.waitForOpenUnixSocket(address, { type, timeout: "1 second" }))
+          assert.strictEqual(gone._tag, "WaitTimeout")
+        }
+      })
+  )
+
+  it.effect("trees are copied both ways, and files that are written and read hold any bytes", () =>
+    Effect.gen(function* () {
+      const deb = yield* Deb
+      const base = Fs.mkdtempSync(join(tmpdir(), "vmtest-deb-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(base, { recursive: true })))
+      Fs.mkdirSync(join(base, "tree", "empty"), { recursive: true })
+      Fs.writeFileSync(join(base, "tree", "run"), "#!/bin/sh\necho ran\n", { mode: 0o750 })
+      Fs.symlinkSync("run", join(base, "tree", "link"))
+      yield* deb.copyFromHost(join(base, "tree"), "/srv/tree")
+      assert.strictEqual(yield* deb.succeed("/srv/tree/link; stat -c '%a %U' /srv/tree/run"), "ran\n750 root\n")
+      // Modes that only root could give to the host, and a log that grows while it is copied.
+      yield* deb.succeed(
+        "chmod 4755 /srv/tree/run; mkdir -p /srv/tree/sub; touch /srv/tree/sub/f; chmod 0500 /srv/tree/sub"
+      )
+      const back = yield* deb.copyFromMachine("/srv/tree", "test-machine-debian")
+      yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(join(back, ".."), { recursive: true })))
+      assert.strictEqual(Fs.statSync(join(back, "run")).mode & 0o7777, 0o755)
+      assert.strictEqual(Fs.statSync(join(back, "sub")).mode & 0o777, 0o500)
+      assert.isTrue(Fs.lstatSync(join(back, "link")).isSymbolicLink())
+      const release = yield* deb.copyFromMachine("/etc/os-release", "test-machine-debian")
+      assert.include(Fs.readFileSync(release, "utf8"), "Debian")
+      const device = yield* Effect.flip(deb.copyFromMachine("/dev/null", "test-machine-debian"))
+      assert.strictEqual(device._tag, "HostFileError")
+      const bytes = Uint8Array.from({ length: 100_000 }, (_, index) => (index * 31) % 256)
+      yield* deb.writeFile("/srv/new/bytes", bytes, { mode: "0600" })
+      assert.deepStrictEqual(yield* deb.readFileBytes("/srv/new/bytes"), bytes)
+      assert.strictEqual(yield* deb.succeed("stat -c %a /srv/new/bytes"), "600\n")
+      const full = yield* Effect.flip(deb.writeFile("/dev/full", "x"))
+      assert.include(full.message, "No space left")
+    })
+  )
+
+  it.effect("a command beside the test is ended by signals, its children too", () =>
+    Effect.gen(function* () {
+      const deb = yield* Deb
+      for (const [signal, code] of [
+        ["HUP", 129],
+        ["TERM", 143],
+        ["KILL", 137]
+      ] as const) {
+        const sleeper = yield* deb.spawn("echo ready; sleep 600 | cat")
+        yield* Stream.runHead(sleeper.stdout)
+        yield* sleeper.signal(signal)
+        assert.strictEqual(yield* sleeper.wait(soon), code)
+      }
+      yield* deb.waitUntilFails("pidof sleep", soon)
+    })
+  )
+
+  it.effect("goes from its initrd to the real root, and is ready there under the same name", () =>
+    Effect.gen(function* () {
+      const deb = yield* Deb
+      assert.strictEqual((yield* Effect.flip(deb.switchRoot()))._tag, "NotInInitrd")
+      // The running system becomes what an initrd is to systemd: a root that says so, and another root under /sysroot.
+      yield* deb.succeed(
+        "touch /etc/initrd-release",
+        "mkdir -p /sysroot /run/next/upper /run/next/work",
+        "mount -t overlay overlay -o lowerdir=/,upperdir=/run/next/upper,workdir=/run/next/work /sysroot",
+        "rm /sysroot/etc/initrd-release; echo second stage > /sysroot/etc/stage",
+        "systemctl mask --runtime initrd-cleanup.service initrd-parse-etc.service initrd-udevadm-cleanup-db.service",
+        "systemctl daemon-reexec",
+        "systemctl start initrd.target"
+      )
+      yield* deb.fail("test -e /etc/stage")
+      const waiting = yield* Effect.forkChild(Effect.flip(deb.succeed("sleep 600")))
+      yield* deb.switchRoot()
+      assert.strictEqual(yield* deb.succeed("cat /etc/stage; hostname"), "second stage\ndeb\n")
+      yield* deb.fail("test -e /etc/initrd-release")
+      yield* Fiber.join(waiting)
+      yield* deb.waitForUnit("multi-user.target")
+      yield* deb.shutdown()
+    })
+  )
+})
