@@ -2,7 +2,7 @@
  * Lanes over virtio-serial ports.
  *
  * QEMU throttles a `virtserialport` whose socket is full, so nothing is dropped however slowly the host reads. Three ports
- * make a lane: with the port `vmtest.0` for the bootstrap shell, the 30 ports of one virtio-serial device make nine.
+ * make a lane: 30 ports beside `vmtest.0`, which has the bootstrap shell, make ten.
  *
  * @since 0.1.0
  */
