@@ -149,7 +149,7 @@ const parse = (text: string): Record<string, string> => {
 
 /** The unit methods of a guest. */
 export const make = (guest: Guest): UnitMethods => {
-  const states = UnitStates.make(guest.shell)
+  const states = UnitStates.make(guest.shell, guest.scope)
 
   const named = (unit: string): Effect.Effect<string, InvalidArgument> => {
     const reason = problemOf(unit)

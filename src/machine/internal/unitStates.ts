@@ -183,8 +183,8 @@ export interface UnitStates {
   readonly of: (unit: string, user: string | undefined) => Stream.Stream<UnitState, UnitStateError>
 }
 
-/** Makes the states of units of a guest. Waits share one connection to a manager, which is made by the first. */
-export const make = (shell: Effect.Effect<ShellService, Unavailable>): UnitStates => {
+/** Makes the states of units of a guest. Waits share one connection to a manager, which is made by the first and ends with the scope. */
+export const make = (shell: Effect.Effect<ShellService, Unavailable>, scope: Scope.Scope): UnitStates => {
   type Buses = RcMap.RcMap<string, SystemdBus.SystemdBus, SystemdBus.NoBridge | ShellError | Unavailable>
   let made: Buses | undefined
   const open = (
@@ -201,8 +201,7 @@ export const make = (shell: Effect.Effect<ShellService, Unavailable>): UnitState
   const buses: Effect.Effect<Buses> = Effect.suspend(() => {
     if (made !== undefined) return Effect.succeed(made)
     return RcMap.make({ lookup: open, idleTimeToLive: keptFor }).pipe(
-      // Connections end by themselves, with the guest at the latest.
-      Effect.provideService(Scope.Scope, Scope.makeUnsafe()),
+      Effect.provideService(Scope.Scope, scope),
       Effect.tap((map) => Effect.sync(() => (made = map)))
     )
   })
