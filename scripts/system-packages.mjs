@@ -5,11 +5,17 @@ import { hasFile, hasProgram, root } from "./lib.mjs"
 
 const withCheck = (item) => ({ ...item, present: () => (item.file ? hasFile(item.file) : hasProgram(item.program)) })
 
-/** To run vmtest; `vmtest doctor` reads the same list. */
-export const runtime = JSON.parse(readFileSync(join(root, "src", "cli", "requirements.json"), "utf8")).map(withCheck)
+/** What vmtest uses; `vmtest doctor` reads the same list. */
+const requirements = JSON.parse(readFileSync(join(root, "src", "cli", "requirements.json"), "utf8")).map(withCheck)
+
+/** To run vmtest. */
+export const runtime = requirements.filter((item) => !item.optional)
 
 /** To run the tests as well. */
 export const testing = [
-  { package: "erlang-base", program: "erl", why: "the actors are compared with Erlang/OTP itself" },
-  { package: "cpio", program: "cpio", why: "our archives are read back by it" }
-].map(withCheck)
+  ...requirements.filter((item) => item.optional),
+  ...[
+    { package: "erlang-base", program: "erl", why: "the actors are compared with Erlang/OTP itself" },
+    { package: "cpio", program: "cpio", why: "our archives are read back by it" }
+  ].map(withCheck)
+]

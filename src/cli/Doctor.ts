@@ -76,8 +76,8 @@ const tools: Effect.Effect<ReadonlyArray<Finding>> = Effect.forEach(requirements
           onSuccess: (path): Finding => ({ what: item.program, state: "ok", detail: path }),
           onFailure: (): Finding => ({
             what: item.program,
-            state: "missing",
-            detail: `needed for ${item.why}`,
+            state: item.optional === true ? "limited" : "missing",
+            detail: `${item.optional === true ? "not there: only needed" : "needed"} for ${item.why}`,
             package: item.package
           })
         })
