@@ -34,6 +34,8 @@ export interface RunOptions {
   readonly verbose: boolean
   /** Only failures and the summary. Default: false. */
   readonly quiet: boolean
+  /** Whether machines start from snapshots, and are kept as such. Default: true. */
+  readonly snapshot: boolean
 }
 
 /** What the user asked for, as plain data; paths are as they were written. */
@@ -50,6 +52,8 @@ export type Invocation =
       readonly timeout: number | undefined
       /** What the waits of tests that do not say may take, in milliseconds. */
       readonly waitTimeout: number | undefined
+      /** Save the machines of tests that fail below the output folder. */
+      readonly snapshotOnFailure: boolean
       readonly options: RunOptions
     }
   | { readonly _tag: "Eval"; readonly expression: string; readonly options: RunOptions }
@@ -65,6 +69,16 @@ export type Invocation =
       /** Bytes the cache may keep; the images not used for longest go first. */
       readonly maxSize: number | undefined
     }
+  | { readonly _tag: "SnapshotList"; readonly json: boolean }
+  | {
+      readonly _tag: "SnapshotPrune"
+      readonly all: boolean
+      /** Milliseconds; snapshots not used for longer go. */
+      readonly olderThan: number | undefined
+      /** Bytes the store may keep; the snapshots not used for longest go first. */
+      readonly maxSize: number | undefined
+    }
+  | { readonly _tag: "Resume"; readonly folder: string; readonly options: RunOptions }
 
 class Chosen extends Context.Service<Chosen, Ref.Ref<Option.Option<Invocation>>>()("vmtest/cli/CommandLine/Chosen") {}
 
@@ -104,7 +118,10 @@ const runFlags = {
     )
   ),
   verbose: booleanFlag("verbose", "Also tell every command and every line of the consoles"),
-  quiet: booleanFlag("quiet", "Tell only failures and the summary").pipe(Flag.withAlias("q"))
+  quiet: booleanFlag("quiet", "Tell only failures and the summary").pipe(Flag.withAlias("q")),
+  snapshot: booleanFlag("no-snapshot", "Boot every machine, and keep no snapshot of what booted").pipe(
+    Flag.map((cold) => !cold)
+  )
 }
 
 const scriptsArgument = Argument.String("SCRIPT").pipe(
@@ -142,10 +159,14 @@ const run = Command.make(
         Flag.withDescription("How long a wait may take where neither it nor its test says; stretched under emulation")
       )
     ),
+    snapshotOnFailure: booleanFlag(
+      "snapshot-on-failure",
+      "Save the machines of a test that fails, for 'vmtest resume FOLDER/TEST'"
+    ),
     ...runFlags
   },
-  ({ jobs, names, scripts, timeout, waitTimeout, ...options }) =>
-    choose({ _tag: "Run", scripts, jobs, names, timeout, waitTimeout, options })
+  ({ jobs, names, scripts, snapshotOnFailure, timeout, waitTimeout, ...options }) =>
+    choose({ _tag: "Run", scripts, jobs, names, timeout, waitTimeout, snapshotOnFailure, options })
 ).pipe(
   Command.withDescription("Run the tests of one or several scripts"),
   Command.withExamples([
@@ -222,11 +243,51 @@ const image = Command.make("image").pipe(
   ])
 )
 
+const snapshot = Command.make("snapshot").pipe(
+  Command.withDescription("The store of machines that have booted, which others start from"),
+  Command.withSubcommands([
+    Command.make("list", { json }, ({ json }) => choose({ _tag: "SnapshotList", json })).pipe(
+      Command.withDescription("List the stored machines: size, age, last use")
+    ),
+    Command.make(
+      "prune",
+      {
+        all: booleanFlag("all", "Remove every snapshot"),
+        olderThan: undefinedOr(
+          durationFlag("older-than").pipe(Flag.withDescription("Remove snapshots that were not used for so long"))
+        ),
+        maxSize: undefinedOr(
+          sizeFlag("max-size").pipe(
+            Flag.withDescription("Remove snapshots, the longest unused first, until the store is this small")
+          )
+        )
+      },
+      ({ all, maxSize, olderThan }) => choose({ _tag: "SnapshotPrune", all, olderThan, maxSize })
+    ).pipe(Command.withDescription("Remove snapshots by age and size, damaged ones, and what killed runs left"))
+  ])
+)
+
+const resume = Command.make(
+  "resume",
+  {
+    folder: Argument.String("FOLDER").pipe(
+      Argument.withDescription("What 'vmtest run --snapshot-on-failure' left of a test: FOLDER/TEST")
+    ),
+    ...runFlags
+  },
+  ({ folder, ...options }) => choose({ _tag: "Resume", folder, options })
+).pipe(
+  Command.withDescription("Open the machines of a failed test as they were, and a prompt to look around in them"),
+  Command.withExamples([
+    { command: "vmtest resume vmtest-output/'a page is served'", description: "Look at what a test left" }
+  ])
+)
+
 const vmtest = Command.make("vmtest").pipe(
   Command.withDescription(
     "Integration tests on real virtual machines. Exit codes: 0 passed, 1 a test failed, 2 wrong usage or an unusable script, 130 interrupted."
   ),
-  Command.withSubcommands([run, evaluate, evaluateFile, doctor, image])
+  Command.withSubcommands([run, evaluate, evaluateFile, resume, doctor, image, snapshot])
 )
 
 /** The version of the package this module is part of. */

@@ -39,7 +39,8 @@ const findingsFolder = Cache.folder("host")
 export const findings = (options: { readonly refresh: boolean }) =>
   Effect.flatMap(findingsFolder, (folder) => Accelerator.detect({ folder, ...options }))
 
-const backend = Layer.unwrap(Effect.map(findingsFolder, (folder) => Qemu.layer({ folder }))).pipe(
+/** QEMU as it is found on this host. */
+export const backend = Layer.unwrap(Effect.map(findingsFolder, (folder) => Qemu.layer({ folder }))).pipe(
   Layer.provide(logToStderr)
 )
 
@@ -63,25 +64,39 @@ const writable = Effect.fnUntraced(
   (effect, folder) => Effect.mapError(effect, (error) => new OutputUnwritable({ folder, reason: error.reason._tag }))
 )
 
+/** Runs an effect with a state folder for what it starts, and an output folder that can be written to if one was named. */
+export const withState =
+  (options: RunOptions) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.gen(function* () {
+      yield* Ending.enter("running")
+      if (options.output !== undefined) yield* writable(options.output)
+      const state = yield* RunDirectory.make({ keep: options.keepState })
+      yield* options.keepState
+        ? Effect.addFinalizer(() => complain(`the state folder of this run is kept: ${state.path}`))
+        : Ending.removeOnExit(state.path)
+      return yield* Effect.provideService(effect, RunDirectory.RunDirectory, state)
+    }).pipe(Effect.scoped)
+
 /**
  * Runs tests on this host. Whatever can be wrong before a machine starts is an error; what comes of the tests is not.
  */
-export const runTests = Effect.fnUntraced(function* (
+export const runTests = (
   tests: ReadonlyArray<TestCase>,
-  { jobs, options }: { readonly jobs: number; readonly options: RunOptions }
-) {
-  yield* Ending.enter("running")
-  if (options.output !== undefined) yield* writable(options.output)
-  const state = yield* RunDirectory.make({ keep: options.keepState })
-  yield* options.keepState
-    ? Effect.addFinalizer(() => complain(`the state folder of this run is kept: ${state.path}`))
-    : Ending.removeOnExit(state.path)
-  return yield* Runner.run(tests, {
+  {
+    jobs,
+    options,
+    snapshotOnFailure = false
+  }: { readonly jobs: number; readonly options: RunOptions; readonly snapshotOnFailure?: boolean }
+) =>
+  Runner.run(tests, {
     output: NodePath.resolve(options.output ?? defaultOutput),
     concurrency: jobs,
-    keepLogs: options.output !== undefined
+    keepLogs: options.output !== undefined,
+    snapshots: options.snapshot,
+    snapshotOnFailure
   }).pipe(
-    Effect.provideService(RunDirectory.RunDirectory, state),
-    Effect.provide(Layer.merge(backend, ImageStore.ImageStore.layer))
+    Effect.provide(logToStderr),
+    Effect.provide(Layer.merge(backend, ImageStore.ImageStore.layer)),
+    withState(options)
   )
-}, Effect.scoped)

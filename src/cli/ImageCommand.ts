@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Image from "../images/Image.ts"
@@ -11,35 +10,9 @@ import * as ImageStore from "../images/ImageStore.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
+import { age, size, table } from "./internal/listing.ts"
 import * as Run from "./Run.ts"
 import { complain, print, type Work } from "./Subcommand.ts"
-
-const size = (bytes: number): string => ByteSize.format(ByteSize.fromInputUnsafe(Math.floor(bytes)))
-
-const ages = [
-  [86_400_000, "d"],
-  [3_600_000, "h"],
-  [60_000, "min"]
-] as const
-
-/** One unit is enough to decide whether an image is old: `"3 d"`, `"5 h"`, `"0 min"`. */
-const age = (millis: number): string => {
-  const [unit, name] = ages.find(([limit]) => millis >= limit) ?? ([60_000, "min"] as const)
-  return `${Math.max(0, Math.floor(millis / unit))} ${name}`
-}
-
-/** Columns as wide as their widest cell. */
-const table = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)))
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join("  ")
-        .trimEnd()
-    )
-    .join("\n")
-}
 
 const total = (images: ReadonlyArray<ImageStore.StoredImage>): string =>
   size(images.reduce((sum, { bytes }) => sum + bytes, 0))

@@ -14,7 +14,9 @@ import * as Ending from "./Ending.ts"
 import * as Eval from "./Eval.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as ImageCommand from "./ImageCommand.ts"
+import * as Resume from "./Resume.ts"
 import * as Run from "./Run.ts"
+import * as SnapshotCommand from "./SnapshotCommand.ts"
 import type * as Subcommand from "./Subcommand.ts"
 
 type Subcommands = {
@@ -28,7 +30,10 @@ const subcommands: Subcommands = {
   Doctor: Doctor.doctor,
   ImageList: ImageCommand.list,
   ImageBuild: ImageCommand.build,
-  ImagePrune: ImageCommand.prune
+  ImagePrune: ImageCommand.prune,
+  SnapshotList: SnapshotCommand.list,
+  SnapshotPrune: SnapshotCommand.prune,
+  Resume: Resume.resume
 }
 
 const work = (invocation: Invocation): Subcommand.Work => {

@@ -46,7 +46,8 @@ export const run = Effect.fnUntraced(function* (
     yield* complain(`no test has a name with ${names.map((name) => JSON.stringify(name)).join(" or ")} in it`)
     return ExitCode.unusable
   }
-  return yield* Host.runTests(tests, { jobs: invocation.jobs, options: invocation.options }).pipe(
+  const { jobs, options, snapshotOnFailure } = invocation
+  return yield* Host.runTests(tests, { jobs, options, snapshotOnFailure }).pipe(
     Effect.tap((results) => print(TerminalReport.summary(results))),
     Effect.map((results) => (results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed)),
     Effect.provide(TerminalReport.layer(invocation.options)),

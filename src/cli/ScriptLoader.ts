@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import { createHash } from "node:crypto"
 import { pathToFileURL } from "node:url"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -73,8 +74,22 @@ const importDefault = Effect.fnUntraced(function* (script: string, text: string,
     })
   )
   if (!("default" in module)) return yield* new ScriptError.NoDefaultExport({ script })
-  return module.default
+  return { exported: module.default, digest: yield* digestOf(outfile) }
 }, Effect.scoped)
+
+/** Of the program alone: where its lines come from does not change what it does. Empty for a bundle that cannot be read. */
+const digestOf = Effect.fnUntraced(function* (bundle: string) {
+  const fs = yield* FileSystem.FileSystem
+  const text = yield* Effect.orElseSucceed(fs.readFileString(bundle), () => "")
+  const end = text.lastIndexOf("\n//# sourceMappingURL=")
+  return createHash("sha256")
+    .update(end === -1 ? text : text.slice(0, end))
+    .digest("hex")
+})
+
+const withDigest =
+  (script: string) =>
+  (test: TestCase.TestCase): TestCase.TestCase => ({ ...test, script })
 
 const reasons: Partial<Record<PlatformError.SystemErrorTag, string>> = {
   NotFound: "no such script",
@@ -106,9 +121,11 @@ const readable = Effect.fnUntraced(
 export const load = Effect.fnUntraced(function* (script: string) {
   const path = yield* Path.Path
   const { file, text } = yield* readable(script)
-  const exported = yield* importDefault(script, text, { _tag: "File", path: file })
+  const { digest, exported } = yield* importDefault(script, text, { _tag: "File", path: file })
   const tests = TestCase.fromExport(path.basename(script), exported) ?? []
-  return tests.length > 0 ? tests : yield* new ScriptError.NoTests({ script, found: describeExport(exported) })
+  return tests.length > 0
+    ? tests.map(withDigest(digest))
+    : yield* new ScriptError.NoTests({ script, found: describeExport(exported) })
 })
 
 const describeExport = (exported: unknown): string =>
@@ -134,7 +151,7 @@ const loadProgram = Effect.fnUntraced(function* (script: string, text: string, f
   yield* fs
     .writeFileString(scope, `export { ${scopeNames} } from "vmtest:eval-scope"\n`)
     .pipe(Effect.mapError(({ reason }) => new ScriptError.TemporaryFolderUnwritable({ folder, reason: reason._tag })))
-  const exported = yield* importDefault(script, text, {
+  const { digest, exported } = yield* importDefault(script, text, {
     _tag: "Text",
     text: yield* Program.toModule(text, file),
     path: file,
@@ -145,7 +162,7 @@ const loadProgram = Effect.fnUntraced(function* (script: string, text: string, f
   if (test === undefined || others.length > 0) {
     return yield* new ScriptError.NoTests({ script, found: describeExport(exported) })
   }
-  return test
+  return withDigest(digest)(test)
 }, Effect.scoped)
 
 /** What errors and stack traces call the text of `vmtest eval`: it is in no file. */

@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import * as NodePath from "node:path"
 import type * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -29,10 +30,11 @@ import type { ImageUnavailable } from "./ImageUnavailable.ts"
 import * as Deadline from "./internal/deadline.ts"
 import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
-import { keepLogs } from "./internal/keepLogs.ts"
+import { folderName, keepLogs } from "./internal/keepLogs.ts"
 import { lastStep, watch } from "./internal/scriptLocation.ts"
 import * as WarmStart from "./internal/warmStart.ts"
 import { Reporter } from "./RunEvent.ts"
+import * as SavedTest from "./SavedTest.ts"
 import type { StoreOptions } from "./SnapshotStore.ts"
 import type { TestCase } from "./TestCase.ts"
 import type { TestResult } from "./TestResult.ts"
@@ -128,6 +130,18 @@ const runTest = Effect.fnUntraced(function* (
   const deadline = Deadline.make(timeout)
   const deadlines = yield* Deadlines
 
+  /** Why they were not kept is told, and no failure of the test. */
+  const keepMachines = Effect.fnUntraced(
+    function* ({ handles }: internal.Running) {
+      const folder = NodePath.join(options.output, folderName(test.name))
+      yield* SavedTest.save({ folder, test: test.name, handles: handles(), now: yield* Clock.currentTimeMillis })
+      return `the machines are saved: vmtest resume ${JSON.stringify(NodePath.relative("", folder))}`
+    },
+    Effect.timeoutOrElse({ duration: "2 minutes", orElse: () => Effect.fail({ message: "it took too long" }) }),
+    Effect.catch(({ message }) => Effect.succeed(`the machines were not saved: ${message}`)),
+    Effect.flatMap((line) => emit({ _tag: "Log", test: test.name, line }))
+  )
+
   const exit = yield* Effect.gen(function* () {
     const running = yield* internal.make({
       test: test.name,
@@ -150,11 +164,12 @@ const runTest = Effect.fnUntraced(function* (
       yield* running.begin
       return yield* test.body(running.machines, running.service)
     })
-    return yield* running
-      .script(Effect.provideService(Effect.scoped(body), Driver, running.service))
-      .pipe(
-        Effect.raceFirst(Effect.andThen(deadline.passed, Effect.fail(new TestTimeout({ test: test.name, timeout }))))
+    return yield* running.script(Effect.provideService(Effect.scoped(body), Driver, running.service)).pipe(
+      Effect.raceFirst(Effect.andThen(deadline.passed, Effect.fail(new TestTimeout({ test: test.name, timeout })))),
+      Effect.tapCause((cause) =>
+        options.snapshotOnFailure === true && !Cause.hasInterruptsOnly(cause) ? keepMachines(running) : Effect.void
       )
+    )
   }).pipe(Effect.scoped, Effect.provideService(Deadlines, { ...deadlines, wait }), Effect.exit)
 
   const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()

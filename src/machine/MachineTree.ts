@@ -51,6 +51,7 @@ export interface Handle {
   readonly machine: Machine
   readonly spec: MachineSpec
   readonly self: AddressedNode
+  readonly shape: MachineShape
   /** What it runs on now; undefined while it does not run, or is not ready. */
   readonly hypervisor: Effect.Effect<Hypervisor | undefined>
   /** Tells a running guest the names of machines that came later. */

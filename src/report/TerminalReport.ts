@@ -58,10 +58,12 @@ const make = (options: TerminalOptions) => {
       case "MachineState": {
         if (event.state === "booting") bootedAt.set(event.machine, now)
         const since = bootedAt.get(event.machine)
-        const took = event.state === "ready" && since !== undefined ? ` after ${duration(now - since)}` : ""
+        const took = event.state === "ready" && since !== undefined ? duration(now - since) : undefined
         if (event.state === "ready") bootedAt.delete(event.machine)
+        if (took !== undefined)
+          return `  ${prefix} ${event.detail === "forked" ? `forked in ${took}` : `ready after ${took}`}`
         const detail = event.detail === "" ? "" : `: ${event.detail}`
-        return `  ${prefix} ${event.state === "crashed" ? err("red", "crashed") : event.state}${took}${detail}`
+        return `  ${prefix} ${event.state === "crashed" ? err("red", "crashed") : event.state}${detail}`
       }
       case "ConsoleLine":
         return options.verbose === true ? `  ${prefix} ${err("dim", printable(event.line))}` : undefined

@@ -10,7 +10,7 @@ const parse = (...args: Array<string>) =>
     return { parsed, out: (yield* TestConsole.logLines).join("\n"), err: (yield* TestConsole.errorLines).join("\n") }
   }).pipe(Effect.provide(NodeServices.layer))
 
-const plain = { keepState: false, output: undefined, verbose: false, quiet: false }
+const plain = { keepState: false, output: undefined, verbose: false, quiet: false, snapshot: true }
 
 describe("the command line", () => {
   it.effect("run takes scripts and options", () =>
@@ -22,6 +22,7 @@ describe("the command line", () => {
         names: [],
         timeout: undefined,
         waitTimeout: undefined,
+        snapshotOnFailure: false,
         options: plain
       })
       const all = [
@@ -36,6 +37,8 @@ describe("the command line", () => {
         "--wait-timeout",
         "30 seconds",
         "--keep-state",
+        "--snapshot-on-failure",
+        "--no-snapshot",
         "--verbose",
         "-q",
         "-o",
@@ -49,7 +52,8 @@ describe("the command line", () => {
         names: ["x", "y"],
         timeout: 120_000,
         waitTimeout: 30_000,
-        options: { keepState: true, output: "out", verbose: true, quiet: true }
+        snapshotOnFailure: true,
+        options: { keepState: true, output: "out", verbose: true, quiet: true, snapshot: false }
       })
     })
   )
@@ -65,6 +69,26 @@ describe("the command line", () => {
         _tag: "EvalFile",
         file: "p.ts",
         options: plain
+      })
+    })
+  )
+
+  it.effect("resume and snapshot take a folder, ages and sizes", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual<unknown>((yield* parse("resume", "out/a test")).parsed, {
+        _tag: "Resume",
+        folder: "out/a test",
+        options: plain
+      })
+      assert.deepStrictEqual<unknown>((yield* parse("snapshot", "list", "--json")).parsed, {
+        _tag: "SnapshotList",
+        json: true
+      })
+      assert.deepStrictEqual<unknown>((yield* parse("snapshot", "prune", "--max-size", "2 GiB")).parsed, {
+        _tag: "SnapshotPrune",
+        all: false,
+        olderThan: undefined,
+        maxSize: 2 * 1024 ** 3
       })
     })
   )

@@ -63,6 +63,16 @@ describe("the terminal's report", () => {
     })
   )
 
+  it.effect("tells a machine that was forked from one that booted", () =>
+    Effect.gen(function* () {
+      const { err } = yield* told([
+        machine({ _tag: "MachineState", machine: "web", state: "booting", detail: "" }),
+        machine({ _tag: "MachineState", machine: "web", state: "ready", detail: "forked" })
+      ])
+      assert.deepStrictEqual(err, ["  web: booting", "  web: forked in 1.5 s"])
+    })
+  )
+
   it.effect("shows consoles when asked, without what would move the cursor", () =>
     Effect.gen(function* () {
       const event = machine({ _tag: "ConsoleLine", machine: "web", line: "\u001b[2J\u001b[32mok\u001b[0m\r" })

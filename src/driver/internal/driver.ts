@@ -47,7 +47,7 @@ export interface Options {
   /** The digest of the script that declares the machines, if there is one. */
   readonly script?: string | undefined
   /** Machines that go on from where they were saved, under the numbers that they had; all others start as they were declared. */
-  readonly saved?: { readonly machines: Saved; readonly nodes: ReadonlyArray<Addresses.AddressedNode> } | undefined
+  readonly saved?: SavedMachines | undefined
 }
 
 export interface Running {
@@ -60,6 +60,13 @@ export interface Running {
   readonly script: DriverTree.DriverTree["script"]
   /** The machines as they are declared and numbered now, those of `DriverService.machine` included. */
   readonly handles: () => ReadonlyArray<MachineTree.Handle>
+}
+
+interface SavedMachines {
+  readonly machines: Saved
+  readonly nodes: ReadonlyArray<Addresses.AddressedNode>
+  /** Who they are when they go on. Default: what they are declared to be. */
+  readonly identity?: Origin.Origin["identity"]
 }
 
 type Services = Backend | FileSystem.FileSystem | RunDirectory | Scope.Scope
@@ -103,7 +110,8 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
           })
       })
       const from = options.saved?.machines.get(spec.name)
-      return (start) => (start === 1 && from !== undefined ? Effect.succeed(Origin.goOnFrom(from)) : warm(start))
+      const origin = from === undefined ? undefined : { from, identity: options.saved?.identity }
+      return (start) => (start === 1 && origin !== undefined ? Effect.succeed(origin) : warm(start))
     }
 
     const add = Effect.fnUntraced(function* (spec: MachineSpec.MachineSpec, self: Addresses.AddressedNode) {

@@ -7,7 +7,7 @@ import { RunDirectory } from "../../host/RunDirectory.ts"
 const logs = ["console.log", "qemu.log"] as const
 
 /** A test's name as that of a folder: no separators, nothing hidden, and no longer than file systems take. */
-const folderName = (test: string) =>
+export const folderName = (test: string) =>
   test
     .replace(/[^\p{L}\p{N}._ -]/gu, "_")
     .replace(/^[. ]+/, "_")

@@ -18,6 +18,12 @@ export const storeFormat = 1
 const Facts = Schema.Record(Schema.String, Schema.String)
 type Facts = typeof Facts.Type
 
+/** What a file must be. */
+export const FileRecord = Schema.Struct({ size: Schema.Number, digest: Schema.String })
+/** The files of a saved machine by name. */
+export const FileRecords = Schema.Record(Schema.String, FileRecord)
+type FileRecords = typeof FileRecords.Type
+
 const Manifest = Schema.Struct({
   format: Schema.Number,
   /** Tells what is stored now from what was stored under the same name before. */
@@ -29,7 +35,7 @@ const Manifest = Schema.Struct({
   origin: Schema.String,
   /** Milliseconds since the epoch. */
   createdAt: Schema.Number,
-  files: Schema.Record(Schema.String, Schema.Struct({ size: Schema.Number, digest: Schema.String }))
+  files: FileRecords
 })
 export type Manifest = typeof Manifest.Type
 
@@ -106,7 +112,7 @@ export const ids = (place: Place): ReadonlyArray<string> => names(place.entries)
 export const temporaries = (place: Place): ReadonlyArray<string> => names(place.temporary)
 
 /** What of the facts differs, in a few words. */
-const difference = (was: Facts, is: Facts): string | undefined => {
+export const difference = (was: Facts, is: Facts): string | undefined => {
   const key = [...Object.keys(is), ...Object.keys(was)].find((one) => was[one] !== is[one])
   return key === undefined ? undefined : `its ${key} is ${was[key] ?? "not known"}, not ${is[key] ?? "known"}`
 }
@@ -115,26 +121,46 @@ const difference = (was: Facts, is: Facts): string | undefined => {
 export const mismatch = (entry: Entry, subject: Facts, host: Facts): string | undefined => {
   const { manifest } = entry
   if (manifest.format !== storeFormat) return `it is of format ${manifest.format}, not ${storeFormat}`
-  return difference(manifest.host, host) ?? difference(manifest.subject, subject) ?? sizeProblem(entry)
+  return (
+    difference(manifest.host, host) ??
+    difference(manifest.subject, subject) ??
+    sizeProblem(machineOf(entry.folder), manifest.files)
+  )
 }
 
-const sizeProblem = ({ folder, manifest }: Entry): string | undefined => {
-  for (const [name, { size }] of Object.entries(manifest.files)) {
-    const stat = Fs.statSync(Path.join(machineOf(folder), name), { throwIfNoEntry: false })
+/** Why a saved machine is not as large as it was; takes well under a millisecond. */
+export const sizeProblem = (folder: string, files: FileRecords): string | undefined => {
+  for (const [name, { size }] of Object.entries(files)) {
+    const stat = Fs.statSync(Path.join(folder, name), { throwIfNoEntry: false })
     if (stat?.isFile() !== true) return `${name} is missing`
     if (stat.size !== size) return `${name} has ${stat.size} bytes instead of ${size}`
   }
   return undefined
 }
 
-/** Why the content is not what was stored; reads it all. */
-export const damage = Effect.fnUntraced(function* ({ folder, manifest }: Entry) {
-  for (const [name, { digest }] of Object.entries(manifest.files)) {
-    const found = yield* Effect.orElseSucceed(sparseDigest(Path.join(machineOf(folder), name)), () => "unreadable")
+/** Why the content of a saved machine is not what was saved; reads it all. */
+export const contentProblem = Effect.fnUntraced(function* (folder: string, files: FileRecords) {
+  for (const [name, { digest }] of Object.entries(files)) {
+    const found = yield* Effect.orElseSucceed(sparseDigest(Path.join(folder, name)), () => "unreadable")
     if (found !== digest) return `${name} is not what was saved`
   }
   return undefined
 })
+
+/** Why the content is not what was stored. */
+export const damage = ({ folder, manifest }: Entry) => contentProblem(machineOf(folder), manifest.files)
+
+/** What the files of a saved machine are now, written to the disk and made read-only. */
+export const recordFiles = Effect.fnUntraced(function* (folder: string) {
+  const files: Record<string, typeof FileRecord.Type> = {}
+  for (const name of [...Fs.readdirSync(folder)].sort()) {
+    const path = Path.join(folder, name)
+    Fs.chmodSync(path, 0o400)
+    yield* sync(path)
+    files[name] = { size: Fs.statSync(path).size, digest: yield* sparseDigest(path) }
+  }
+  return files satisfies FileRecords as FileRecords
+}, attempting)
 
 /**
  * Makes an entry of a folder whose `machine/` is complete, and renames it into place. What is in that place must have gone before. Fails
@@ -146,13 +172,7 @@ export const publish = Effect.fnUntraced(function* (
   id: string,
   what: Pick<Manifest, "name" | "subject" | "host" | "createdAt">
 ) {
-  const files: Record<string, Manifest["files"][string]> = {}
-  for (const name of [...Fs.readdirSync(machineOf(folder))].sort()) {
-    const path = Path.join(machineOf(folder), name)
-    Fs.chmodSync(path, 0o400)
-    yield* sync(path)
-    files[name] = { size: Fs.statSync(path).size, digest: yield* sparseDigest(path) }
-  }
+  const files = yield* recordFiles(machineOf(folder))
   const manifest: Manifest = {
     format: storeFormat,
     instance: randomUUID(),

@@ -1,0 +1,55 @@
+/**
+ * `vmtest resume FOLDER`: the machines of a failed test as they were, and a prompt to look around in them.
+ *
+ * @since 0.1.0
+ */
+import * as NodePath from "node:path"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { Driver } from "../driver/Driver.ts"
+import * as SavedTest from "../driver/SavedTest.ts"
+import * as Cache from "../host/Cache.ts"
+import * as Image from "../images/Image.ts"
+import * as TerminalReport from "../report/TerminalReport.ts"
+import type { Invocation } from "./CommandLine.ts"
+import * as ExitCode from "./ExitCode.ts"
+import * as Host from "./Host.ts"
+import { prompt } from "./internal/repl.ts"
+import { complain, logToStderr, type Work } from "./Subcommand.ts"
+
+const isName = (name: string) => /^[A-Za-z_$][\w$]*$/.test(name)
+
+/** Lines are remembered from one time to the next, where the cache can be written to. */
+const historyFile = Cache.folder("host").pipe(
+  Effect.map((folder) => NodePath.join(folder, "resume-history")),
+  Effect.orElseSucceed(() => "/dev/null")
+)
+
+/** Exit code 1 when a line that came through a pipe failed; 2 for a folder that cannot be opened. */
+export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag: "Resume" }>): Work =>
+  Effect.gen(function* () {
+    const opened = yield* SavedTest.open(folder)
+    const output = NodePath.resolve(options.output ?? Host.defaultOutput)
+    const driver = yield* SavedTest.resume(opened, { output })
+    const context = Context.add(yield* Effect.context<Scope.Scope>(), Driver, driver)
+    const machines = { ...driver.machines }
+    const names = opened.running.map((name) => (isName(name) ? name : `machines[${JSON.stringify(name)}]`))
+    const when = new Date(opened.savedAt).toISOString().replace("T", " ").slice(0, 16)
+    yield* complain(
+      `${JSON.stringify(opened.test)} as it was at ${when} UTC: ${names.join(", ")}. Effects are run; .exit ends it.`
+    )
+    const failures = yield* prompt<Driver | Scope.Scope>({
+      scope: { ...machines, machines, driver, Effect, Image },
+      history: yield* historyFile,
+      run: (effect) => Effect.provideContext(effect, context)
+    })
+    return process.stdin.isTTY === true || failures === 0 ? ExitCode.passed : ExitCode.failed
+  }).pipe(
+    Host.withState(options),
+    Effect.provide(Host.backend),
+    Effect.provide(TerminalReport.layer(options)),
+    Effect.provide(logToStderr),
+    Effect.scoped,
+    Effect.catch((error) => Effect.as(complain(error.message), ExitCode.unusable))
+  )

@@ -1,0 +1,204 @@
+/**
+ * The machines of a test, saved to a folder so that people can look at them later.
+ *
+ * The folder has `resume.json`, which says what the machines are, and `<machine>/saved/` for each that ran. The image's files stay where they
+ * are: a folder can be opened on the host that saved it, for as long as the image is in the cache.
+ *
+ * @since 0.1.0
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { Backend } from "../backends/Backend.ts"
+import type { RunDirectory } from "../host/RunDirectory.ts"
+import * as Image from "../images/Image.ts"
+import type { Unavailable } from "../machine/Machine.ts"
+import type { MachineSpec } from "../machine/MachineSpec.ts"
+import type { Handle } from "../machine/MachineTree.ts"
+import * as Addresses from "../network/Addresses.ts"
+import type { DriverService } from "./Driver.ts"
+import * as internal from "./internal/driver.ts"
+import { saveAll } from "./internal/saveAll.ts"
+import * as Entries from "./internal/snapshotEntries.ts"
+import * as WarmStart from "./internal/warmStart.ts"
+
+/** What is in the folder cannot be opened; `reason` says what is wrong with it. */
+export class CannotResume extends Schema.TaggedError<CannotResume>()("CannotResume", {
+  folder: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `cannot resume ${this.folder}: ${this.reason}`
+  }
+}
+
+const Facts = Schema.Record(Schema.String, Schema.String)
+
+const Saved = Schema.Struct({
+  format: Schema.Literal(1),
+  test: Schema.String,
+  /** Milliseconds since the epoch. */
+  savedAt: Schema.Number,
+  host: Facts,
+  machines: Schema.Array(
+    Schema.Struct({
+      name: Schema.String,
+      number: Schema.Number,
+      memory: Schema.Number,
+      cpus: Schema.Number,
+      disks: Schema.Array(Schema.Number),
+      vlans: Schema.Array(Schema.Number),
+      internet: Schema.Boolean,
+      allowReboot: Schema.Boolean,
+      description: Schema.String,
+      image: Schema.Struct({
+        digest: Schema.String,
+        kernel: Schema.String,
+        initrd: Schema.String,
+        cmdline: Schema.String,
+        root: Schema.optionalKey(Schema.String),
+        disk: Schema.optionalKey(Schema.Struct({ path: Schema.String, format: Schema.Literals(["raw", "qcow2"]) })),
+        guest: Schema.Literals(["tiny", "debian", "disk"]),
+        builtAt: Schema.Number
+      }),
+      /** Of the machine that ran: what its files must be. */
+      files: Schema.optionalKey(Entries.FileRecords)
+    })
+  )
+})
+type Saved = typeof Saved.Type
+
+const fileName = "resume.json"
+const savedFolder = (folder: string, machine: string) => Path.join(folder, machine, "saved")
+const text = Schema.fromJsonString(Saved)
+
+const failed = (folder: string) => (error: unknown) =>
+  new CannotResume({ folder, reason: error instanceof Error ? error.message : String(error) })
+
+/** Saves the machines of a test that runs, as they are at one point in time, to a folder that has nothing saved in it yet. */
+export const save = Effect.fnUntraced(function* (options: {
+  readonly folder: string
+  readonly test: string
+  readonly handles: ReadonlyArray<Handle>
+  readonly now: number
+}) {
+  const { folder, handles, now, test } = options
+  const { fingerprint } = yield* Backend
+  yield* Effect.try({
+    try: () => {
+      for (const { spec } of handles) Fs.rmSync(savedFolder(folder, spec.name), { recursive: true, force: true })
+    },
+    catch: failed(folder)
+  })
+  const saved = yield* saveAll(handles, (machine) => savedFolder(folder, machine))
+  const machines = yield* Effect.forEach(
+    handles,
+    Effect.fnUntraced(function* ({ self, shape, spec }) {
+      const directory = saved.get(spec.name)?.directory
+      const files = directory === undefined ? undefined : yield* Entries.recordFiles(directory)
+      const { allowReboot, cpus, disks, internet, memory, name, vlans } = spec
+      const { disk, root, ...image } = shape.image
+      return {
+        ...{ name, number: self.number, memory, cpus, disks, vlans, internet, allowReboot },
+        description: Image.describe(spec.image),
+        image: { ...image, ...(root === undefined ? {} : { root }), ...(disk === undefined ? {} : { disk }) },
+        ...(files === undefined ? {} : { files })
+      }
+    })
+  ).pipe(Effect.mapError(failed(folder)))
+  const content: Saved = { format: 1, test, savedAt: now, host: yield* fingerprint, machines }
+  yield* Effect.try({
+    try: () => Fs.writeFileSync(Path.join(folder, fileName), `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 }),
+    catch: failed(folder)
+  })
+})
+
+/** What {@link open} has checked. */
+export interface Opened {
+  readonly folder: string
+  /** The test's name. */
+  readonly test: string
+  /** Milliseconds since the epoch. */
+  readonly savedAt: number
+  /** The names of the machines that ran. */
+  readonly running: ReadonlyArray<string>
+  readonly saved: Saved
+}
+
+/** Reads a folder that {@link save} made, and makes sure that its machines can go on here: this host, the image, every byte. */
+export const open: (folder: string) => Effect.Effect<Opened, CannotResume, Backend> = Effect.fnUntraced(function* (
+  folder: string
+) {
+  const refuse = (reason: string) => Effect.fail(new CannotResume({ folder, reason }))
+  const { fingerprint } = yield* Backend
+  const path = Path.join(folder, fileName)
+  if (!Fs.existsSync(path)) {
+    return yield* refuse(`there is no ${fileName}; it is the folder of a test that failed with --snapshot-on-failure`)
+  }
+  const content = yield* Effect.try({ try: () => Fs.readFileSync(path, "utf8"), catch: failed(folder) })
+  const saved = yield* Schema.decodeUnknownEffect(text)(content).pipe(
+    Effect.catch(() => refuse(`${fileName} is damaged, or of another version of vmtest`))
+  )
+  const other = Entries.difference(saved.host, yield* fingerprint)
+  if (other !== undefined) return yield* refuse(`it was saved on another host, or before an upgrade: ${other}`)
+  for (const { description, files, image, name } of saved.machines) {
+    const missing = [image.root ?? "", image.disk?.path ?? ""].find((file) => file !== "" && !Fs.existsSync(file))
+    if (missing !== undefined)
+      return yield* refuse(`the image of ${name} (${description}) is not in the cache any more`)
+    if (files === undefined) continue
+    const directory = savedFolder(folder, name)
+    const problem = Entries.sizeProblem(directory, files) ?? (yield* Entries.contentProblem(directory, files))
+    if (problem !== undefined) return yield* refuse(`${name} is damaged: ${problem}`)
+  }
+  const running = saved.machines.filter(({ files }) => files !== undefined).map(({ name }) => name)
+  return { folder, test: saved.test, savedAt: saved.savedAt, running, saved }
+})
+
+/** Why opened machines do not run. */
+export type ResumeError = CannotResume | Unavailable
+
+/**
+ * Lets the machines go on where they were saved, with networks of their own, until the scope closes. They still are who they were, and their
+ * connections to each other live on; only their clocks and their entropy are those of now. Those that did not run do not run.
+ */
+export const resume: (
+  opened: Opened,
+  options: { readonly output: string }
+) => Effect.Effect<DriverService, ResumeError, Backend | FileSystem.FileSystem | RunDirectory | Scope.Scope> =
+  Effect.fnUntraced(function* ({ folder, running, saved, test }, { output }) {
+    const specs = saved.machines.map((machine): MachineSpec => {
+      const { allowReboot, cpus, description, disks, internet, memory, name, vlans } = machine
+      return {
+        ...{ name, image: Image.disk({ path: description }), memory, cpus, disks, vlans, internet, allowReboot },
+        ...{ autoStart: false, warmUp: undefined, snapshot: false, forwards: [] }
+      }
+    })
+    const images = new Map(specs.map(({ image }, index) => [image as Image.Image, saved.machines[index]!.image]))
+    const driver = yield* internal
+      .make({
+        test,
+        machines: specs,
+        prefix: "r",
+        output,
+        resolve: (image) => {
+          const found = images.get(image)!
+          return Effect.succeed({ ...found, root: found.root, disk: found.disk })
+        },
+        warm: yield* WarmStart.make(yield* Backend),
+        saved: {
+          identity: "kept",
+          machines: new Map(running.map((name) => [name, { directory: Path.resolve(savedFolder(folder, name)) }])),
+          nodes: saved.machines.map(({ number, ...node }) => Addresses.number(node, number))
+        },
+        onSubtest: () => undefined
+      })
+      .pipe(Effect.mapError(failed(folder)))
+    yield* Effect.forEach(running, (name) => driver.machines[name]?.start() ?? Effect.void, {
+      concurrency: "unbounded",
+      discard: true
+    })
+    return driver.service
+  })
