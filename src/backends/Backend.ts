@@ -52,8 +52,8 @@ export interface NetworkShape {
   readonly vlan: number
   /** For example `52:54:00:12:01:02`. */
   readonly mac: string
-  /** Where the VLAN's switch listens (`Vlan.socket`). */
-  readonly socket: string
+  /** Where the VLAN's switch listens (`Vlan.socket`). Undefined for a network with nobody else on it. */
+  readonly socket: string | undefined
 }
 
 /** A port of the host that leads to a port of the guest, over eth0. */

@@ -27,6 +27,7 @@ import * as Port from "./Port.ts"
 import * as Recording from "./Recording.ts"
 import * as Screen from "./Screen.ts"
 import * as ScreenImage from "./ScreenImage.ts"
+import type * as Snapshot from "./Snapshot.ts"
 import * as Socket from "./Socket.ts"
 import * as Spawn from "./Spawn.ts"
 import * as Terminal from "./Terminal.ts"
@@ -61,6 +62,7 @@ export interface Machine
     Terminal.TerminalMethods,
     Control.ControlMethods,
     Link.LinkMethods,
+    Snapshot.SnapshotMethods,
     Interact.InteractMethods {
   /** Its name in the test, which is also the guest's host name. */
   readonly name: string
@@ -85,7 +87,8 @@ export const make = (
   guest: Guest,
   life: LifeMethods,
   spec: MachineSpec,
-  interfaces: ReadonlyArray<Interface>
+  interfaces: ReadonlyArray<Interface>,
+  snapshots: Snapshot.SnapshotMethods
 ): Machine => ({
   name: spec.name,
   interfaces,
@@ -104,5 +107,6 @@ export const make = (
   ...Terminal.make(guest),
   ...Control.make(guest),
   ...Link.make(guest, spec.vlans),
+  ...snapshots,
   ...Interact.make(guest)
 })

@@ -25,6 +25,7 @@ import type { Machine } from "./Machine.ts"
 import type { MachineSpec } from "./MachineSpec.ts"
 import type { Origins } from "./Origin.ts"
 import type { PollingConditions } from "./PollingCondition.ts"
+import type { ForkRequest, Hooks } from "./Snapshot.ts"
 
 /** What a machine is made of. */
 export interface Environment {
@@ -42,6 +43,10 @@ export interface Environment {
   readonly scope: Scope.Scope
   /** Where each start comes from. Default: every start is a boot. */
   readonly origins?: Origins | undefined
+  /** A new folder for snapshots, there until the scope closes. */
+  readonly snapshots: Effect.Effect<string, { readonly message: string }, Scope.Scope>
+  /** Makes a machine of the same test that goes on from a saved one of this machine's shape. */
+  readonly fork: (request: ForkRequest) => ReturnType<Hooks["fork"]>
   /** The supervisor that boots are children of. */
   readonly supervisor: Supervisor.SupervisorPid
 }

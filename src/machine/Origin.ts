@@ -37,5 +37,11 @@ export type Origins = (start: number) => Effect.Effect<Origin, never, Scope.Scop
 /** Every start is a boot. */
 export const boots: Origins = () => Effect.succeed(boot)
 
+/** The first start of all comes from there, where that is given; the others as they would. */
+export const first =
+  (origin: Origin | undefined, origins: Origins): Origins =>
+  (start) =>
+    start === 1 && origin !== undefined ? Effect.succeed(origin) : origins(start)
+
 /** Goes on from a saved machine, or fails. */
 export const goOnFrom = (from: SavedMachine): Origin => ({ from })

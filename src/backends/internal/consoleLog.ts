@@ -34,39 +34,42 @@ export const make: (
   source: Readable,
   file: string,
   before?: Buffer | undefined
-) => Effect.Effect<ConsoleLog, string, Scope.Scope> =
-  Effect.fnUntraced(function* (source: Readable, file: string, before?: Buffer) {
-    const fd = yield* Effect.acquireRelease(
-      Effect.try({
-        try: () => Fs.openSync(file, "a+", 0o600),
-        catch: (error) => (error instanceof Error ? error.message : String(error))
-      }),
-      (fd) => Effect.sync(() => Fs.closeSync(fd))
-    )
-    const state = new State(fd, file, Fs.fstatSync(fd).size)
-    if (before !== undefined && before.length > 0) state.append(before)
-    const onData = (bytes: Buffer) => state.append(bytes)
-    const onEnd = () => state.end()
-    yield* Effect.acquireRelease(
+) => Effect.Effect<ConsoleLog, string, Scope.Scope> = Effect.fnUntraced(function* (
+  source: Readable,
+  file: string,
+  before?: Buffer
+) {
+  const fd = yield* Effect.acquireRelease(
+    Effect.try({
+      try: () => Fs.openSync(file, "a+", 0o600),
+      catch: (error) => (error instanceof Error ? error.message : String(error))
+    }),
+    (fd) => Effect.sync(() => Fs.closeSync(fd))
+  )
+  const state = new State(fd, file, Fs.fstatSync(fd).size)
+  if (before !== undefined && before.length > 0) state.append(before)
+  const onData = (bytes: Buffer) => state.append(bytes)
+  const onEnd = () => state.end()
+  yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      source.on("data", onData)
+      source.once("close", onEnd)
+      if (source.closed) onEnd()
+    }),
+    () =>
       Effect.sync(() => {
-        source.on("data", onData)
-        source.once("close", onEnd)
-        if (source.closed) onEnd()
-      }),
-      () =>
-        Effect.sync(() => {
-          source.off("data", onData)
-          source.off("close", onEnd)
-          state.close()
-        })
-    )
-    return {
-      log: Effect.sync(() => state.all().toString("utf8")),
-      tail: (lines) => Effect.sync(() => lastLines(state.tail().toString("utf8"), lines)),
-      stream: streamOf(state),
-      ended: Deferred.await(state.ended)
-    }
-  })
+        source.off("data", onData)
+        source.off("close", onEnd)
+        state.close()
+      })
+  )
+  return {
+    log: Effect.sync(() => state.all().toString("utf8")),
+    tail: (lines) => Effect.sync(() => lastLines(state.tail().toString("utf8"), lines)),
+    stream: streamOf(state),
+    ended: Deferred.await(state.ended)
+  }
+})
 
 class State {
   /** Where in the file this console's bytes begin: an earlier boot may have left its own. */

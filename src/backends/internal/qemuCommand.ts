@@ -223,6 +223,10 @@ export const cardId = (vlan: number): string => `card-vlan${vlan}`
 
 const networks = (shape: MachineShape): ReadonlyArray<string> =>
   shape.networks.flatMap(({ mac, socket, vlan }) => [
-    ...["-netdev", `vde,id=vlan${vlan},sock=${escape(socket)}`],
+    // A hub with this one port is a network with nobody else on it.
+    ...[
+      "-netdev",
+      socket === undefined ? `hubport,id=vlan${vlan},hubid=${vlan}` : `vde,id=vlan${vlan},sock=${escape(socket)}`
+    ],
     ...card(`vlan${vlan}`, mac)
   ])

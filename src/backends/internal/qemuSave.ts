@@ -111,15 +111,17 @@ const steps = Effect.fnUntraced(function* (saving: Saving, directory: string) {
   return { directory }
 })
 
-/** Runs an effect while the guest stands still. A guest that stood still before runs for a moment at the end: QEMU then has its disks again. */
+/**
+ * Runs an effect while the guest stands still. One that stood still before stays so; QEMU has given up its disks then, and takes
+ * them again when the guest goes on, or for a moment when it is saved once more.
+ */
 const standingStill = <A, E>(control: QmpService, use: Effect.Effect<A, E>) =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
-      const { running } = yield* QmpCommands.queryStatus(control)
+      const { running, status } = yield* QmpCommands.queryStatus(control)
+      if (status === "postmigrate") yield* QmpCommands.cont(control)
       yield* QmpCommands.stop(control)
-      const goOn = running
-        ? QmpCommands.cont(control)
-        : Effect.andThen(QmpCommands.cont(control), QmpCommands.stop(control))
+      const goOn = running ? QmpCommands.cont(control) : Effect.void
       const exit = yield* Effect.exit(restore(use))
       // A machine that ended meanwhile has better news than that it does not go on.
       if (exit._tag === "Failure") yield* apart(Effect.ignore(goOn))

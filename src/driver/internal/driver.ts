@@ -20,6 +20,7 @@ import * as MachineTree from "../../machine/MachineTree.ts"
 import type { Origins } from "../../machine/Origin.ts"
 import * as Origin from "../../machine/Origin.ts"
 import * as PollingCondition from "../../machine/PollingCondition.ts"
+import type * as Snapshot from "../../machine/Snapshot.ts"
 import * as Addresses from "../../network/Addresses.ts"
 import { Driver, type DriverService, type ForkError, type SubtestOptions } from "../Driver.ts"
 import * as Failure from "../Failure.ts"
@@ -114,11 +115,23 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
       return (start) => (start === 1 && origin !== undefined ? Effect.succeed(origin) : warm(start))
     }
 
-    const add = Effect.fnUntraced(function* (spec: MachineSpec.MachineSpec, self: Addresses.AddressedNode) {
+    /** Machines that share the test's networks. */
+    const neighbours = () => [...handles.values()].filter(({ spec, self }) => spec.name === self.name)
+
+    const add: (
+      spec: MachineSpec.MachineSpec,
+      self: Addresses.AddressedNode,
+      first?: Origin.Origin
+    ) => Effect.Effect<MachineTree.Handle, ImageUnavailable> = Effect.fnUntraced(function* (spec, self, first) {
       const image = yield* options.resolve(spec.image)
       const directory = yield* Effect.orDie(folders.folder(`${options.prefix}-${spec.name}`))
       const networks = yield* Effect.forEach(self.interfaces, ({ mac, vlan }) =>
-        Effect.map(Effect.orDie(tree.vlan(vlan)), (socket) => ({ vlan, socket, mac }))
+        // A fork that is called otherwise than its guest keeps to itself: there is another with its addresses.
+        Effect.map(spec.name === self.name ? Effect.orDie(tree.vlan(vlan)) : Effect.succeed(undefined), (socket) => ({
+          vlan,
+          socket,
+          mac
+        }))
       )
       const disks = yield* Effect.forEach(spec.disks, (size, index) =>
         Effect.orDie(emptyDisk(`${directory}/disk${index + 1}`, size))
@@ -138,14 +151,16 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
       const handle = yield* MachineTree.make({
         spec,
         self,
-        all: Effect.sync(() => [...handles.values()].map(({ self }) => self)),
+        all: Effect.sync(() => neighbours().map(({ self }) => self)),
         shape,
         backend,
         conditions,
         fs,
         output: options.output,
         scope,
-        origins: originsOf(spec, shape, self),
+        origins: Origin.first(first, originsOf(spec, shape, self)),
+        snapshots: options.warm.store.temporary,
+        fork: (request) => forkOne(spec, self, request),
         supervisor: tree.machines
       }).pipe(
         Effect.provideService(MachineEvents, (event) => emit({ _tag: "MachineEvent", test: options.test, event }))
@@ -188,28 +203,57 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
       })
 
     const declaring = yield* Semaphore.make(1)
+    const checkName = Effect.fnUntraced(function* (name: string) {
+      const twin = [...handles.keys()].find((other) => other.toLowerCase() === name.toLowerCase())
+      if (twin === undefined) return
+      const reason = twin === name ? "is taken" : `differs from ${JSON.stringify(twin)} only in case`
+      return yield* new MachineSpec.InvalidMachine({ machine: name, option: "name", reason })
+    })
+    const refreshNames = (others: Iterable<MachineTree.Handle>) =>
+      Effect.forkIn(
+        Effect.forEach(others, ({ refreshNames }) => refreshNames, { concurrency: "unbounded", discard: true }),
+        scope
+      )
+
+    /** A machine that goes on from a saved one of a machine's shape; see `ForkOptions`. */
+    const forkOne = Effect.fnUntraced(
+      function* (
+        { warmUp, ...source }: MachineSpec.MachineSpec,
+        self: Addresses.AddressedNode,
+        request: Snapshot.ForkRequest
+      ) {
+        const free = Array.from({ length: handles.size + 1 }, (_, index) => `${source.name}-fork${index + 1}`)
+        const name = request.name ?? free.find((candidate) => !handles.has(candidate)) ?? source.name
+        const spec = { ...(yield* MachineSpec.check(name, { ...source, autoStart: false, forwards: [] })), warmUp }
+        yield* checkName(name)
+        const others = [...handles.values()]
+        const exhausted = Addresses.check([...others.map((other) => other.spec), spec])
+        if (exhausted !== undefined) return yield* exhausted
+        const { identity, from } = request
+        const who = identity === undefined || identity.sshHostKeys === false ? "declared" : "new"
+        const node = identity === undefined ? self : Addresses.number(spec, handles.size + 1)
+        const handle = yield* Effect.orDie(add(spec, node, { from, identity: who }))
+        if (identity !== undefined) yield* refreshNames(others)
+        return handle.machine
+      },
+      (made) => Effect.tap(declaring.withPermits(1)(made), (machine) => machine.start())
+    )
+
     const declare = Effect.fnUntraced(function* (name: string, declared: MachineSpec.MachineOptions) {
       const spec = yield* MachineSpec.check(name, declared)
-      const twin = [...handles.keys()].find((other) => other.toLowerCase() === name.toLowerCase())
-      if (twin !== undefined) {
-        const reason = twin === name ? "is taken" : `differs from ${JSON.stringify(twin)} only in case`
-        return yield* new MachineSpec.InvalidMachine({ machine: name, option: "name", reason })
-      }
+      yield* checkName(name)
       const others = [...handles.values()]
       const exhausted = Addresses.check([...others.map((other) => other.spec), spec])
       if (exhausted !== undefined) return yield* exhausted
       if (spec.vlans.length > 0) yield* HostProcess.locate("vde_switch")
       const handle = yield* add(spec, Addresses.number(spec, handles.size + 1))
-      yield* Effect.forkIn(
-        Effect.forEach(others, ({ refreshNames }) => refreshNames, { concurrency: "unbounded", discard: true }),
-        scope
-      )
+      yield* refreshNames(others)
       // Whoever uses it first meets the failure of its start.
       if (spec.autoStart) yield* Effect.forkIn(Effect.ignore(handle.machine.start()), scope, { startImmediately: true })
       return handle.machine
     })
 
-    const forks = yield* Forks.make({ backend, store: options.warm.store, handles: () => handles.values() })
+    const forks = yield* Forks.make({ backend, store: options.warm.store, handles: neighbours })
     let forked = 0
     const fork = <A, E, R>(
       body: (machines: Readonly<Record<string, Machine>>, driver: DriverService) => Effect.Effect<A, E, R>
@@ -224,9 +268,9 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
             : event
         const running = yield* make({
           ...options,
-          machines: [...handles.values()].map(({ spec }) => spec),
+          machines: neighbours().map(({ spec }) => spec),
           prefix: `${options.prefix}f${number}`,
-          saved: { machines: saved, nodes: [...handles.values()].map(({ self }) => self) }
+          saved: { machines: saved, nodes: neighbours().map(({ self }) => self) }
         }).pipe(
           Effect.provideService(Reporter, (event) => emit(within(event))),
           Effect.provideService(Backend, backend),

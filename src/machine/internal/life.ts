@@ -2,6 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { CommandFailed } from "../Command.ts"
@@ -13,6 +14,7 @@ import type { MachineState } from "../MachineEvent.ts"
 import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment, Handle } from "../MachineTree.ts"
 import * as Origin from "../Origin.ts"
+import * as Snapshot from "../Snapshot.ts"
 import { Boot } from "./boot.ts"
 import { type Guest, guard, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
 import { hostsScript } from "./identity.ts"
@@ -27,6 +29,8 @@ export const make = Effect.fnUntraced(function* (
   const emit = yield* MachineEvents
   const state = yield* SubscriptionRef.make<MachineState>("stopped")
   let boot: Boot | undefined
+  /** What it was when it was paused, and will be when it goes on. */
+  let paused: MachineState = "ready"
   let retired = false
   let starts = 0
 
@@ -39,11 +43,16 @@ export const make = Effect.fnUntraced(function* (
 
   const running = (): Boot | undefined => (boot?.isOver === false ? boot : undefined)
 
+  const launchFrom = (origin: Effect.Effect<Origin.Origin, never, Scope.Scope>) =>
+    Effect.suspend(() => {
+      const next = new Boot({ machine: spec.name, onState }, origin, inside)
+      boot = next
+      return Effect.andThen(next.state("booting"), Effect.as(launchBoot(next), next))
+    })
+
   const launch = Effect.suspend(() => {
     starts += 1
-    const next = new Boot({ machine: spec.name, onState }, (environment.origins ?? Origin.boots)(starts), inside)
-    boot = next
-    return Effect.andThen(next.state("booting"), Effect.as(launchBoot(next), next))
+    return launchFrom((environment.origins ?? Origin.boots)(starts))
   })
 
   /** The boot that is on; a machine that was never started is started, one that ended says how. */
@@ -88,7 +97,8 @@ export const make = Effect.fnUntraced(function* (
       { ...guest, shell: on.shell.get, hypervisor: on.hypervisor.get },
       { ...life, start: () => Effect.void },
       spec,
-      environment.self.interfaces
+      environment.self.interfaces,
+      snapshots
     )
 
   const untilEnded = (awaited: string, on: Boot, options: WaitOptions | undefined) =>
@@ -201,23 +211,43 @@ fi`
     isUp: () => Effect.sync(() => running() !== undefined),
     pause: () =>
       Effect.gen(function* () {
+        if (boot === undefined) {
+          return yield* new MachineNotRunning({ machine: spec.name, state: "stopped", action: "pause it" })
+        }
         const on = yield* current
         const hypervisor = yield* on.hypervisor.get
         yield* guard(guest, "pausing", hypervisor.pause)
+        const before = yield* SubscriptionRef.get(state)
+        if (before !== "paused") paused = before
         yield* on.state("paused")
       }),
     resume: () =>
       Effect.gen(function* () {
+        if (boot === undefined) {
+          return yield* new MachineNotRunning({ machine: spec.name, state: "stopped", action: "resume it" })
+        }
         const on = yield* current
         const hypervisor = yield* on.hypervisor.get
         yield* guard(guest, "resuming", hypervisor.resume)
-        yield* on.state("ready")
+        if ((yield* SubscriptionRef.get(state)) === "paused") yield* on.state(paused)
       }),
     state: Stream.changes(SubscriptionRef.changes(state))
   }
 
+  const snapshots = Snapshot.make(guest, {
+    isPaused: Effect.map(SubscriptionRef.get(state), (now) => now === "paused"),
+    folder: environment.snapshots,
+    restart: (from) =>
+      Effect.gen(function* () {
+        yield* life.crash()
+        const on = yield* launchFrom(Effect.succeed({ from, identity: "kept" }))
+        yield* on.ready.get
+      }),
+    fork: environment.fork
+  })
+
   const handle: Handle = {
-    machine: Machine.make(guest, life, spec, environment.self.interfaces),
+    machine: Machine.make(guest, life, spec, environment.self.interfaces, snapshots),
     spec,
     self: environment.self,
     shape: environment.shape,

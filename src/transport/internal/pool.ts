@@ -84,7 +84,11 @@ export const make = Effect.fnUntraced(function* (
   const notReady = (reason: string, waited: Duration.Duration) =>
     Effect.map(consoleTail, (console) => new ShellNotReady({ machine, reason, waited, console }))
 
+  /** Lanes of a guest that goes on, whose workers were asked whether they are there. */
+  const resuming = new Set<number>()
+
   const onIdle = (lane: LaneEnd) => {
+    resuming.delete(lane.number)
     for (const waiter of waiters) {
       waiters.delete(waiter)
       Deferred.doneUnsafe(waiter, Effect.succeed(lane))
@@ -156,6 +160,7 @@ export const make = Effect.fnUntraced(function* (
       ])
       const started = lane.state !== "starting"
       lane.lose(reason)
+      resuming.delete(number)
       if (!started && !waiting) yield* hopeless(reason)
     }).pipe(
       Effect.scoped,
@@ -184,6 +189,8 @@ export const make = Effect.fnUntraced(function* (
   const resume = (current: Session, waiting: ReadonlyArray<number>) =>
     Effect.suspend(() => {
       current.started = Math.max(0, ...waiting)
+      resuming.clear()
+      for (const number of waiting) resuming.add(number)
       const numbers = Array.from({ length: current.started }, (_, index) => index + 1)
       return Effect.forEach(
         numbers,
@@ -366,7 +373,7 @@ export const make = Effect.fnUntraced(function* (
   const acquire = Effect.suspend((): Effect.Effect<LaneEnd, ShellNotReady> => {
     const lane = idle.shift()
     // One more lane starts as soon as none is left, so that the next command need not wait for its start.
-    const more = idle.length === 0 ? grow : Effect.void
+    const more = idle.length === 0 && resuming.size <= waiters.size ? grow : Effect.void
     if (lane !== undefined) return Effect.as(more, lane)
     const never = closed ? "the shell was closed" : gone
     if (never !== undefined) return Effect.flatMap(notReady(never, Duration.zero), Effect.fail)

@@ -1,0 +1,206 @@
+/**
+ * Points in a machine's life to go back to, and machines that go on from there.
+ *
+ * A snapshot is all of a machine at one moment: its memory, its processors, what is on its disks, and the connections of its
+ * processes. Any number of machines can go on from it, each with memory and disks of its own.
+ *
+ * @since 0.1.0
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import type { SavedMachine } from "../backends/Backend.ts"
+import { type SaveFailed, type Unsupported, unsupported } from "../backends/BackendError.ts"
+import type { AddressesExhausted } from "../network/Addresses.ts"
+import { type Guest, guard, type Unavailable } from "./internal/Guest.ts"
+import { beforeSaving } from "./internal/identity.ts"
+import type { Machine } from "./Machine.ts"
+import { InvalidArgument } from "./MachineError.ts"
+import type { InvalidMachine } from "./MachineSpec.ts"
+import type { PollingConditionFailed } from "./PollingCondition.ts"
+
+/** A snapshot of a machine; it is there as long as the test. */
+export interface Snapshot {
+  /** Its name among those of its machine. */
+  readonly name: string
+  /** The machine that it was taken of. */
+  readonly machine: string
+  /** Where it is, for a `Backend`. */
+  readonly saved: SavedMachine
+}
+
+/** The machine has no snapshot of that name; `known` are the names that there are. */
+export class NoSuchSnapshot extends Schema.TaggedError<NoSuchSnapshot>()("NoSuchSnapshot", {
+  machine: Schema.String,
+  name: Schema.String,
+  known: Schema.Array(Schema.String)
+}) {
+  override get message() {
+    const there = this.known.length === 0 ? "it has none" : `it has ${this.known.join(", ")}`
+    return `${this.machine} has no snapshot ${JSON.stringify(this.name)}; ${there}`
+  }
+}
+
+/** There is nowhere to put a snapshot. */
+export class SnapshotFailed extends Schema.TaggedError<SnapshotFailed>()("SnapshotFailed", {
+  machine: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `no snapshot of ${this.machine}: ${this.reason}`
+  }
+}
+
+/** What taking a snapshot can fail with. */
+export type SnapshotError = Unavailable | Unsupported | SaveFailed | SnapshotFailed | PollingConditionFailed
+
+/** What going back to a snapshot can fail with; a machine that cannot go on from it is a `BootFailed`. */
+export type RestoreError = Unavailable | Unsupported | NoSuchSnapshot | InvalidArgument
+
+/** What a fork can fail with. */
+export type ForkError = SnapshotError | NoSuchSnapshot | InvalidMachine | AddressesExhausted
+
+/** Who a fork is. */
+export interface ForkIdentity {
+  /** Whether it gets SSH host keys of its own, where the guest has any. Default true. */
+  readonly sshHostKeys?: boolean
+}
+
+/** How a machine is forked. */
+export interface ForkOptions {
+  /** What the test calls the fork. Default: the machine's name with `-fork1`, `-fork2`, … */
+  readonly name?: string
+  /** The snapshot to go on from, by its value or its name. Default: as the machine is now. */
+  readonly from?: Snapshot | string
+  /**
+   * `false`, the default: the guest keeps host name, MAC and addresses, and its networks are its own, with nobody else on
+   * them. `true`, or an object: it is a machine of the test's networks, with a host name (that of `name`), MAC, addresses
+   * and SSH host keys of its own.
+   *
+   * A machine-id, the time of now, and entropy of its own it has either way.
+   */
+  readonly identity?: boolean | ForkIdentity
+}
+
+/** The snapshots of a machine. */
+export interface SnapshotMethods {
+  /**
+   * Takes a snapshot; the machine stands still for it and goes on. A name that is taken is given to the new one. Default
+   * `snapshot 1`, `snapshot 2`, …
+   */
+  readonly snapshot: (name?: string) => Effect.Effect<Snapshot, SnapshotError>
+  /**
+   * Puts the machine back to where it was, whatever state it is in, and waits until it is ready. It keeps its identity and its
+   * connections; its clock shows the time of now. Commands under way end with the machine that they ran on.
+   */
+  readonly restore: (snapshot: Snapshot | string) => Effect.Effect<void, RestoreError>
+  /**
+   * Makes a machine that goes on from where this one is, or was, and waits until it is ready. This one goes on as well. The
+   * fork has no ports of the host (`forwards`), for each can lead to one machine only.
+   */
+  readonly fork: (options?: ForkOptions) => Effect.Effect<Machine, ForkError>
+}
+
+/** A fork that its driver is to make. */
+export interface ForkRequest {
+  readonly name: string | undefined
+  readonly from: SavedMachine
+  readonly identity: ForkIdentity | undefined
+}
+
+/** What the snapshots of a machine need of it. */
+export interface Hooks {
+  readonly isPaused: Effect.Effect<boolean>
+  /** A new folder for one snapshot, there until the scope closes. */
+  readonly folder: Effect.Effect<string, { readonly message: string }, Scope.Scope>
+  /** Ends what runs, and starts the machine from there as it was. */
+  readonly restart: (from: SavedMachine) => Effect.Effect<void, Unavailable>
+  readonly fork: (request: ForkRequest) => Effect.Effect<Machine, Unavailable | InvalidMachine | AddressesExhausted>
+}
+
+/** The snapshot methods of a guest. */
+export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
+  const named = new Map<string, { readonly snapshot: Snapshot; readonly scope: Scope.Closeable }>()
+  let count = 0
+
+  const able = Effect.suspend(() =>
+    guest.backend.capabilities.has("snapshots") ? Effect.void : unsupported(guest.backend.name, "snapshots")
+  )
+
+  const take = Effect.fnUntraced(function* (name: string) {
+    const failed = (reason: string) => new SnapshotFailed({ machine: guest.name, reason })
+    const hypervisor = yield* guest.hypervisor
+    if (!(yield* hooks.isPaused)) {
+      const shell = yield* guest.shell
+      // What every fork needs is better there before; a guest that cannot take it yet is given it later.
+      yield* Effect.ignore(shell.execute(beforeSaving, { timeout: "1 minute" }))
+    }
+    const parent = yield* Effect.mapError(hooks.folder, ({ message }) => failed(message))
+    const directory = Path.join(parent, `${guest.name}-${count++}`)
+    yield* Effect.try({
+      try: () => Fs.mkdirSync(directory, { recursive: true, mode: 0o700 }),
+      catch: (error) => failed(error instanceof Error ? error.message : String(error))
+    })
+    const saved = yield* guard(guest, `taking the snapshot ${JSON.stringify(name)}`, hypervisor.save(directory))
+    return { name, machine: guest.name, saved } satisfies Snapshot
+  })
+
+  /** In a scope of its own, as long as the test at most. */
+  const held = Effect.fnUntraced(function* (name: string) {
+    const scope = yield* Scope.fork(guest.scope)
+    const snapshot = yield* take(name).pipe(
+      Scope.provide(scope),
+      Effect.onError(() => Scope.close(scope, Exit.void))
+    )
+    return { snapshot, scope }
+  })
+
+  const find = (which: Snapshot | string): Effect.Effect<Snapshot, NoSuchSnapshot> =>
+    Effect.suspend(() => {
+      if (typeof which !== "string") return Effect.succeed(which)
+      const known = named.get(which)
+      return known === undefined
+        ? new NoSuchSnapshot({ machine: guest.name, name: which, known: [...named.keys()] })
+        : Effect.succeed(known.snapshot)
+    })
+
+  let unnamed = 0
+  return {
+    snapshot: (wanted) =>
+      Effect.gen(function* () {
+        yield* able
+        const name = wanted ?? `snapshot ${++unnamed}`
+        const taken = yield* held(name)
+        const before = named.get(name)
+        named.set(name, taken)
+        if (before !== undefined) yield* Scope.close(before.scope, Exit.void)
+        return taken.snapshot
+      }),
+    restore: (which) =>
+      Effect.gen(function* () {
+        yield* able
+        const { machine, name, saved } = yield* find(which)
+        if (machine !== guest.name) {
+          const reason = `is one of ${machine}; fork({ from }) makes a machine from it`
+          return yield* new InvalidArgument({ machine: guest.name, argument: "snapshot", value: name, reason })
+        }
+        yield* hooks.restart(saved)
+      }),
+    fork: ({ from, identity = false, name } = {}) =>
+      Effect.gen(function* () {
+        yield* able
+        const wanted = identity === false ? undefined : identity === true ? {} : identity
+        const source =
+          from === undefined ? yield* held("for a fork") : { snapshot: yield* find(from), scope: undefined }
+        const request = { name, from: source.snapshot.saved, identity: wanted }
+        // Once it runs it has all that it needs of the files.
+        return yield* Effect.ensuring(
+          hooks.fork(request),
+          source.scope === undefined ? Effect.void : Scope.close(source.scope, Exit.void)
+        )
+      })
+  }
+}
