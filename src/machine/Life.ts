@@ -54,9 +54,14 @@ export interface LifeMethods {
   readonly waitForShutdown: (options?: WaitOptions) => Effect.Effect<void, WaitError>
   /** Whether the machine runs, ready or not. */
   readonly isUp: () => Effect.Effect<boolean>
-  /** Stops the guest's processors and its time. */
+  /**
+   * Stops the guest's processors and its time.
+   *
+   * A command or a wait under way fails with `ShellLost` when the guest has not answered for half a minute. A machine that was never started is
+   * not started by this, but a failure.
+   */
   readonly pause: () => Effect.Effect<void, PauseError>
-  /** Lets a paused guest go on. */
+  /** Lets a paused guest go on; nothing happens to one that runs. */
   readonly resume: () => Effect.Effect<void, PauseError>
   /** The state now, and each that follows. */
   readonly state: Stream.Stream<MachineState>

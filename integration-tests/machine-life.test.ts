@@ -1,0 +1,162 @@
+import { assert } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import * as Image from "../src/images/Image.ts"
+import type { Machine as MachineOf } from "../src/machine/Machine.ts"
+import type { MachineState } from "../src/machine/MachineEvent.ts"
+import { Machine, machines } from "../src/vitest.ts"
+
+const image = Image.tiny()
+
+class Box extends Machine<Box>()("box", { image, memory: "256 MiB", autoStart: false, allowReboot: true }) {}
+
+class Mortal extends Machine<Mortal>()("mortal", { image, memory: "256 MiB", autoStart: false }) {}
+
+/** A guest whose kernel has nothing to run. */
+class Broken extends Machine<Broken>()("broken", {
+  image: Image.tiny({ kernelParameters: "rdinit=/nonexistent panic=1" }),
+  memory: "256 MiB",
+  autoStart: false
+}) {}
+
+/** The states from now on, up to and with one of them. */
+const statesUntil = (machine: MachineOf, last: MachineState) =>
+  machine.state.pipe(
+    Stream.takeUntil((state) => state === last),
+    Stream.runCollect,
+    Effect.forkChild({ startImmediately: true })
+  )
+
+machines(
+  Box,
+  Mortal,
+  Broken
+)("the life of a machine", (it) => {
+  it.effect("has no use for pausing what was never started", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      for (const action of [box.pause(), box.resume()]) {
+        assert.strictEqual((yield* Effect.flip(action))._tag, "MachineNotRunning")
+      }
+      yield* box.shutdown()
+      yield* box.crash()
+      yield* box.waitForShutdown({ timeout: "1 second" })
+      assert.isFalse(yield* box.isUp())
+    })
+  )
+
+  it.effect("starts once, pauses and goes on, and tells each state", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const states = yield* statesUntil(box, "paused")
+      yield* Effect.all([box.start(), box.start(), box.succeed("true")], { concurrency: "unbounded" })
+      assert.isTrue(yield* box.isUp())
+      yield* box.start()
+      const uptime = Effect.map(box.succeed("read up rest < /proc/uptime; echo $up"), Number)
+      const before = yield* uptime
+      const began = performance.now()
+      yield* box.pause()
+      yield* box.pause()
+      assert.deepStrictEqual(yield* Fiber.join(states), ["stopped", "booting", "ready", "paused"])
+      const stuck = yield* Effect.flip(box.waitForFile("/etc/passwd", { timeout: "500 millis" }))
+      assert.strictEqual(stuck._tag, "WaitTimeout")
+      yield* Effect.sleep("2 seconds")
+      const again = yield* statesUntil(box, "ready")
+      yield* box.resume()
+      yield* box.resume()
+      assert.deepStrictEqual(yield* Fiber.join(again), ["paused", "ready"])
+      const passed = (yield* uptime) - before
+      assert.isBelow(passed, (performance.now() - began) / 1000 - 1.5)
+    })
+  )
+
+  it.effect("reboots when it is asked to, and when the guest does it itself", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const id = box.succeed("cat /proc/sys/kernel/random/boot_id")
+      const first = yield* id
+      const states = yield* statesUntil(box, "booting")
+      yield* box.reboot()
+      assert.deepStrictEqual(yield* Fiber.join(states), ["ready", "booting"])
+      const second = yield* id
+      assert.notStrictEqual(second, first)
+      const booting = yield* statesUntil(box, "booting")
+      const lost = yield* Effect.flip(box.execute("reboot -f; sleep 600"))
+      assert.strictEqual(lost._tag, "ShellLost")
+      yield* Fiber.join(booting)
+      yield* box.waitUntilSucceeds(`[ "$(cat /proc/sys/kernel/random/boot_id)" != ${second.trim()} ]`, {
+        timeout: "2 minutes"
+      })
+      assert.strictEqual(yield* box.succeed("hostname"), "box\n")
+    })
+  )
+
+  it.effect("is not rebooted where that is not declared; a guest that does it ends", () =>
+    Effect.gen(function* () {
+      const mortal = yield* Mortal
+      yield* mortal.start()
+      const refused = yield* Effect.flip(mortal.reboot())
+      assert.strictEqual(refused._tag, "RebootNotAllowed")
+      assert.include(refused.message, "allowReboot")
+      assert.isTrue(yield* mortal.isUp())
+      const states = yield* statesUntil(mortal, "crashed")
+      const died = yield* Effect.flip(mortal.execute("reboot -f; sleep 600"))
+      assert.strictEqual(died._tag, "MachineDied")
+      assert.include(died.message, "a reboot without allowReboot")
+      assert.deepStrictEqual(yield* Fiber.join(states), ["ready", "crashed"])
+      for (const use of [mortal.execute("true"), mortal.pause(), mortal.reboot()]) {
+        const tag = (yield* Effect.flip(use as Effect.Effect<unknown, { readonly _tag: string }>))._tag
+        assert.include(["MachineDied", "RebootNotAllowed"], tag)
+      }
+    })
+  )
+
+  it.effect("is waited for to its end, which the test or the guest brings about", () =>
+    Effect.gen(function* () {
+      const mortal = yield* Mortal
+      yield* mortal.start()
+      const late = yield* Effect.flip(mortal.waitForShutdown({ timeout: "1 second" }))
+      assert.strictEqual(late._tag, "WaitTimeout")
+      assert.include(late.message, "waited 1s")
+      const waiting = yield* Effect.forkChild(mortal.waitForShutdown({ timeout: "1 minute" }))
+      const states = yield* statesUntil(mortal, "stopped")
+      yield* mortal.shutdown({ timeout: "1 minute" })
+      yield* Fiber.join(waiting)
+      assert.deepStrictEqual(yield* Fiber.join(states), ["ready", "stopped"])
+      const error = yield* Effect.flip(mortal.execute("true"))
+      assert.strictEqual(error._tag, "MachineNotRunning")
+      assert.include(error.message, "start() it first")
+
+      yield* mortal.start()
+      yield* mortal.succeed("{ sleep 0.5; poweroff -f; } >/dev/null 2>&1 &")
+      yield* mortal.waitForShutdown({ timeout: "1 minute" })
+      assert.isFalse(yield* mortal.isUp())
+    })
+  )
+
+  it.effect("may be ended by a crash of the test's own, and begin again", () =>
+    Effect.gen(function* () {
+      const mortal = yield* Mortal
+      yield* mortal.start()
+      const running = yield* Effect.forkChild(Effect.flip(mortal.succeed("sleep 600")))
+      yield* Effect.sleep("300 millis")
+      const states = yield* statesUntil(mortal, "stopped")
+      yield* mortal.crash()
+      assert.deepStrictEqual(yield* Fiber.join(states), ["ready", "stopped"])
+      assert.strictEqual((yield* Fiber.join(running))._tag, "MachineDied")
+      yield* mortal.start()
+      yield* mortal.succeed("true")
+    })
+  )
+
+  it.effect("does not begin for a guest that has nothing to run, and says so with its console", () =>
+    Effect.gen(function* () {
+      const broken = yield* Broken
+      const error = yield* Effect.flip(broken.start())
+      assert.include(["BootFailed", "MachineDied"], error._tag)
+      assert.include(error.message, "Kernel panic")
+      assert.isFalse(yield* broken.isUp())
+    })
+  )
+})
