@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { PNG } from "pngjs"
 import * as Image from "../src/images/Image.ts"
+import { keyNames } from "../src/machine/internal/keys.ts"
 import type { Machine as MachineOf } from "../src/machine/Machine.ts"
 import { UpdateReferences } from "../src/machine/ScreenImage.ts"
 import { Machine, machines } from "../src/vitest.ts"
@@ -97,6 +98,12 @@ machines(Box)("a machine's screen", (it) => {
       assert.include((yield* Effect.flip(box.sendKey("ctrl-alt-delet"))).message, "the nearest are delete")
       assert.include((yield* Effect.flip(box.sendKey("Return"))).message, "the nearest are ret")
       assert.include((yield* Effect.flip(box.sendChars("né"))).message, "is not on a US keyboard")
+      const schema = JSON.stringify(yield* box.qmp("query-qmp-schema"))
+      const codes = /"values":\[([^\]]*"grave_accent"[^\]]*)\]/.exec(schema)?.[1] ?? ""
+      assert.deepStrictEqual(
+        [...keyNames].filter((key) => !codes.includes(`"${key}"`)),
+        []
+      )
     })
   )
 

@@ -14,7 +14,7 @@ export interface Reading {
 }
 
 const rows = 16
-/** The hardware cursor covers the two rows above the last; a cell that has it is told by the rows above. */
+/** The hardware cursor covers the two rows above the last; a cell that has it is told by what is above: most often a blank. */
 const cursorRows = 3
 
 const place = (code: number): string => codePage[code] ?? " "
@@ -33,7 +33,11 @@ const tableOf = (count: number): ReadonlyMap<string, number> =>
   new Map(order.map((code) => [keyOf(glyphs, code * rows, count), code]))
 
 const whole = tableOf(rows)
-const upper = tableOf(rows - cursorRows)
+const upper = new Map([...tableOf(rows - cursorRows), [keyOf(glyphs, 0x20 * rows, rows - cursorRows), 0x20]])
+
+/** What a cell under the cursor shows. */
+const underCursor = (cell: Uint8Array): number | undefined =>
+  cell[rows - 2] === 0xff && cell[rows - 3] === 0xff ? upper.get(keyOf(cell, 0, rows - cursorRows)) : undefined
 
 const colourAt = ({ data }: Frame, pixel: number): number => {
   const at = pixel * 4
@@ -62,10 +66,7 @@ const readCell = (frame: Frame, x: number, y: number): number | undefined => {
   // One colour is a blank of that colour.
   if (second === -1) return 0x20
   return (
-    whole.get(keyOf(bits, 0, rows)) ??
-    whole.get(keyOf(inverse, 0, rows)) ??
-    upper.get(keyOf(bits, 0, rows - cursorRows)) ??
-    upper.get(keyOf(inverse, 0, rows - cursorRows))
+    whole.get(keyOf(bits, 0, rows)) ?? whole.get(keyOf(inverse, 0, rows)) ?? underCursor(bits) ?? underCursor(inverse)
   )
 }
 

@@ -1,0 +1,80 @@
+import { readFileSync } from "node:fs"
+import { assert } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { PNG } from "pngjs"
+import * as Image from "../src/images/Image.ts"
+import { Machine, machines } from "../src/vitest.ts"
+
+class Desk extends Machine<Desk>()("desk", {
+  image: Image.debian({
+    packages: ["xvfb", "xauth", "xdotool", "x11-utils", "x11-apps", "xterm", "fonts-dejavu-core"]
+  }),
+  memory: "1 GiB"
+}) {}
+
+machines(Desk)("an X display of a guest", (it) => {
+  it.effect("is waited for until its server answers, and has windows with names", () =>
+    Effect.gen(function* () {
+      const desk = yield* Desk
+      const none = yield* Effect.flip(desk.waitForX({ timeout: "1 second" }))
+      assert.strictEqual(none._tag, "WaitTimeout")
+      const waiting = yield* Effect.forkChild(
+        Effect.andThen(
+          desk.waitForX({ display: ":1", timeout: "2 minutes" }),
+          desk.waitForWindow(/^first/, { display: ":1", timeout: "2 minutes" })
+        )
+      )
+      yield* desk.succeed(
+        "systemd-run --unit=screen --quiet Xvfb :1 -screen 0 800x480x24",
+        "until [ -S /tmp/.X11-unix/X1 ]; do sleep 0.1; done",
+        "systemd-run --unit=term --quiet --setenv=DISPLAY=:1 --setenv=LC_ALL=C.UTF-8 " +
+          "xterm -T 'first window' -fa DejaVuSansMono -fs 14 -geometry 70x20+0+0 -e bash --norc"
+      )
+      assert.strictEqual(yield* Fiber.join(waiting), "first window")
+      assert.include(yield* desk.getWindowNames({ display: ":1" }), "first window")
+      const other = yield* Effect.flip(desk.waitForWindow("second", { display: ":1", timeout: "1 second" }))
+      assert.include(other.message, "first window")
+      const wrong = yield* Effect.flip(desk.waitForX({ display: "somewhere" }))
+      assert.strictEqual(wrong._tag, "InvalidArgument")
+    })
+  )
+
+  it.effect("is seen, typed at, read and pointed at from inside the guest", () =>
+    Effect.gen(function* () {
+      const desk = yield* Desk
+      const screen = desk.xDisplay(":1")
+      const picture = PNG.sync.read(readFileSync(yield* screen.screenshot("x")))
+      assert.deepStrictEqual([picture.width, picture.height], [800, 480])
+      yield* screen.mouseMove({ x: 300, y: 200 })
+      assert.include(yield* desk.succeed("DISPLAY=:1 xdotool getmouselocation"), "x:300 y:200")
+      const printable = Array.from({ length: 95 }, (_, index) => String.fromCharCode(32 + index)).join("")
+      yield* screen.sendChars("cat > /tmp/typed\n")
+      yield* screen.sendChars(`${printable}\n`)
+      yield* screen.sendKey("ctrl-d")
+      yield* screen.sendChars("clear; echo Hello from the terminal; echo; echo Second line\n")
+      assert.strictEqual(
+        yield* screen.waitForText(/Hello from the terminal/, { timeout: "1 minute" }),
+        "Hello from the terminal"
+      )
+      assert.strictEqual(yield* desk.readFile("/tmp/typed"), `${printable}\n`)
+      const [found] = yield* screen.findText("Second")
+      assert.isBelow(found?.box.x ?? 800, 30)
+      yield* screen.clickText("Second", { count: 2, timeout: "1 minute" })
+      const outside = yield* Effect.flip(screen.mouseClick({ x: 800, y: 0 }))
+      assert.include(outside.message, "800x480")
+    })
+  )
+
+  it.effect("says what is missing", () =>
+    Effect.gen(function* () {
+      const desk = yield* Desk
+      const nobody = yield* Effect.flip(desk.xDisplay(":7").screenshot())
+      assert.strictEqual(nobody._tag, "DisplayUnavailable")
+      assert.include(nobody.message, ":7")
+      yield* desk.succeed("mv /usr/bin/xdotool /usr/bin/xdotool.away")
+      const tool = yield* Effect.flip(desk.xDisplay(":1").sendKey("a"))
+      assert.include(tool.message, "the guest has no xdotool: put the package xdotool into its image")
+    })
+  )
+})

@@ -1,0 +1,208 @@
+import { assert, describe, it } from "@effect/vitest"
+import { PNG } from "pngjs"
+import { encode } from "../../src/machine/internal/apng.ts"
+import { type Frame, fromPng, fromPpm, hashOf, toPng } from "../../src/machine/internal/frame.ts"
+import { keyNames, keysOfCharacter, nearestKeys } from "../../src/machine/internal/keys.ts"
+import { fromTable, polarityOf } from "../../src/machine/internal/ocr.ts"
+import { compare, locate, masked } from "../../src/machine/internal/pictureDiff.ts"
+import * as TextMode from "../../src/machine/internal/textMode.ts"
+import { codePage, glyphs } from "../../src/machine/internal/vgaFont.ts"
+import { fromXwd } from "../../src/machine/internal/xwd.ts"
+import { findIn } from "../../src/machine/Screen.ts"
+
+type Colour = readonly [number, number, number]
+
+const plain = (width: number, height: number, [red, green, blue]: Colour): Frame => {
+  const data = new Uint8Array(width * height * 4)
+  for (let at = 0; at < data.length; at += 4) data.set([red, green, blue, 255], at)
+  return { width, height, data }
+}
+
+const put = (frame: Frame, x: number, y: number, [red, green, blue]: Colour) =>
+  frame.data.set([red, green, blue, 255], (y * frame.width + x) * 4)
+
+interface Cell {
+  readonly character: string
+  readonly ink?: Colour
+  readonly paper?: Colour
+  readonly cursor?: boolean
+}
+
+const grey: Colour = [170, 170, 170]
+const black: Colour = [0, 0, 0]
+
+/** A text screen as a VGA draws it: cells 9 pixels wide, the ninth column paper save for lines of boxes. */
+const draw = (columns: number, lines: ReadonlyArray<ReadonlyArray<Cell>>, cellWidth = 9): Frame => {
+  const frame = plain(columns * cellWidth, lines.length * 16, black)
+  for (const [row, line] of lines.entries()) {
+    for (const [column, { character, cursor = false, ink = grey, paper = black }] of line.entries()) {
+      const code = codePage.indexOf(character, character === " " ? 32 : 0)
+      for (let y = 0; y < 16; y++) {
+        const bits = glyphs[code * 16 + y] ?? 0
+        for (let x = 0; x < cellWidth; x++) {
+          const lit = x < 8 ? (bits >> (7 - x)) & 1 : code >= 0xc0 && code < 0xe0 && bits & 1
+          const colour = lit || (cursor && (y === 13 || y === 14)) ? ink : paper
+          put(frame, column * cellWidth + x, row * 16 + y, colour)
+        }
+      }
+    }
+  }
+  return frame
+}
+
+const line = (text: string, style: Omit<Cell, "character"> = {}): ReadonlyArray<Cell> =>
+  [...text].map((character) => ({ character, ...style }))
+
+describe("a text screen", () => {
+  const printable = Array.from({ length: 95 }, (_, index) => String.fromCharCode(32 + index)).join("")
+
+  it("is read exactly: every printable character, in both cell sizes", () => {
+    for (const width of [9, 8]) {
+      const frame = draw(96, [line(`${printable.slice(1)}`)], width)
+      assert.strictEqual(TextMode.read(frame)?.text, printable.slice(1).trimEnd())
+    }
+  })
+
+  it("is read in any colours, reversed, and under the cursor", () => {
+    const frame = draw(20, [
+      line("red", { ink: [170, 0, 0] }),
+      line("reversed", { ink: black, paper: grey }),
+      line("on blue", { ink: [255, 255, 85], paper: [0, 0, 170] }),
+      [...line("ag"), { character: "x", cursor: true }, ...line("b"), { character: " ", cursor: true }]
+    ])
+    assert.strictEqual(TextMode.read(frame)?.text, "red\nreversed\non blue\nagxb")
+  })
+
+  it("has boxes and umlauts, and blank lines only where they separate something", () => {
+    const frame = draw(10, [line("┌──┐"), line(""), line("Übel"), line(" "), line("")])
+    assert.strictEqual(TextMode.read(frame)?.text, "┌──┐\n\nÜbel")
+  })
+
+  it("is not seen in graphics, and is seen empty", () => {
+    const noise = plain(720, 400, black)
+    for (let at = 0; at < noise.data.length; at++) noise.data[at] = (at * 2654435761) >>> 24
+    assert.isUndefined(TextMode.read(noise))
+    assert.strictEqual(TextMode.read(plain(720, 400, black))?.text, "")
+  })
+
+  it("says where its texts are, a match over several lines included", () => {
+    const reading = TextMode.read(draw(20, [line("  yes no"), line("no")])) ?? { text: "", boxes: [] }
+    assert.deepStrictEqual(findIn("no", reading), [
+      { text: "no", box: { x: 54, y: 0, width: 18, height: 16 } },
+      { text: "no", box: { x: 0, y: 16, width: 18, height: 16 } }
+    ])
+    assert.deepStrictEqual(findIn(/yes.*$/gs, reading)[0]?.box, { x: 0, y: 0, width: 72, height: 32 })
+    assert.deepStrictEqual(findIn("n.", reading), [])
+    assert.deepStrictEqual(findIn(/x*/, reading), [])
+  })
+})
+
+describe("what tesseract says", () => {
+  const head = "level\tpage_num\tblock_num\tpar_num\tline_num\tword_num\tleft\ttop\twidth\theight\tconf\ttext"
+  it("becomes lines of words, with a box for each character in pixels of the screen", () => {
+    const table = [
+      head,
+      "4\t1\t1\t1\t1\t0\t0\t0\t200\t20\t-1\t",
+      "5\t1\t1\t1\t1\t1\t20\t40\t40\t20\t96.1\tab",
+      "5\t1\t1\t1\t1\t2\t80\t40\t60\t20\t91.0\tc\td",
+      "5\t1\t1\t1\t2\t1\t20\t80\t20\t20\t91.0\tx",
+      "5\t1\t1\t1\t2\t2\t20\t80\t20\t20\t95\t "
+    ].join("\n")
+    const reading = fromTable(table)
+    assert.strictEqual(reading.text, "ab c\td\nx")
+    assert.strictEqual(reading.boxes.length, reading.text.length)
+    assert.deepStrictEqual(findIn("b", reading)[0]?.box, { x: 20, y: 20, width: 10, height: 10 })
+    assert.strictEqual(fromTable(head).text, "")
+  })
+
+  it("is asked of dark letters on light, whichever way the screen is", () => {
+    assert.strictEqual(polarityOf(plain(100, 100, [250, 250, 240])), "dark-on-light")
+    assert.strictEqual(polarityOf(plain(100, 100, [20, 0, 30])), "light-on-dark")
+  })
+})
+
+describe("a picture", () => {
+  const frame = plain(5, 4, [1, 2, 3])
+  put(frame, 2, 1, [200, 100, 50])
+
+  it("comes from a PPM, with its comments, and not from half of one", () => {
+    const pixels = Buffer.alloc(5 * 4 * 3)
+    for (let pixel = 0; pixel < 20; pixel++)
+      frame.data.subarray(pixel * 4, pixel * 4 + 3).forEach((value, part) => {
+        pixels[pixel * 3 + part] = value
+      })
+    const bytes = Buffer.concat([Buffer.from("P6\n# QEMU\n5 4\n255\n"), pixels])
+    assert.deepStrictEqual(fromPpm(bytes), frame)
+    assert.isUndefined(fromPpm(bytes.subarray(0, -1)))
+    assert.isUndefined(fromPpm(Buffer.from("P5\n5 4\n255\n")))
+    assert.isUndefined(fromPpm(Buffer.alloc(0)))
+  })
+
+  it("goes to PNG and back unchanged", () => {
+    const again = fromPng(toPng(frame))
+    assert.strictEqual(hashOf({ ...again, data: Uint8Array.from(again.data) }), hashOf(frame))
+  })
+
+  it("differs from another in so many pixels, unless those are masked", () => {
+    const other = { ...frame, data: Uint8Array.from(frame.data) }
+    put(other, 4, 3, [255, 255, 255])
+    assert.strictEqual(compare(frame, other, 0.1).pixels, 1)
+    assert.strictEqual(compare(frame, frame, 0).pixels, 0)
+    const masks = [{ x: 3.5, y: 3, width: 100, height: 100 }]
+    assert.strictEqual(compare(masked(frame, masks), masked(other, masks), 0).pixels, 0)
+  })
+
+  it("is found in another, within a tolerance", () => {
+    const screen = plain(50, 40, [1, 2, 3])
+    put(screen, 32, 21, [200, 100, 50])
+    assert.deepStrictEqual(locate(screen, frame, 0, 0), { x: 30, y: 20, width: 5, height: 4 })
+    put(screen, 33, 21, [255, 255, 255])
+    assert.isUndefined(locate(screen, frame, 0.1, 0))
+    // One pixel may differ, and that is all the picture has: it is found where nothing is.
+    assert.deepStrictEqual(locate(screen, frame, 0.1, 1)?.x, 0)
+    assert.isUndefined(locate(frame, screen, 1, 0))
+  })
+
+  it("becomes a film that other programs can read", () => {
+    const film = encode([
+      { frame: plain(6, 4, grey), millis: 200 },
+      { frame, millis: 100_000 }
+    ])
+    const acTL = film.indexOf("acTL")
+    assert.strictEqual(film.readUInt32BE(acTL + 4), 3)
+    const first = PNG.sync.read(film)
+    assert.deepStrictEqual([first.width, first.height], [6, 4])
+  })
+
+  it("comes from X, whatever order its bytes are in", () => {
+    for (const little of [true, false]) {
+      const header = Buffer.alloc(104)
+      const words = [104, 7, 2, 24, 2, 1, 0, little ? 0 : 1, 32, 0, 32, 32, 8, 4, 0xff0000, 0xff00, 0xff, 8, 0, 0]
+      for (const [index, word] of words.entries()) header.writeUInt32BE(word, index * 4)
+      const bytes = little ? [0x30, 0x20, 0x10, 0] : [0, 0x10, 0x20, 0x30]
+      const picture = Buffer.concat([header, Buffer.from([...bytes, ...bytes])])
+      assert.deepStrictEqual(fromXwd(picture)?.data, Uint8Array.from([16, 32, 48, 255, 16, 32, 48, 255]))
+      assert.isUndefined(fromXwd(picture.subarray(0, -1)))
+    }
+    assert.isUndefined(fromXwd(Buffer.from("no picture")))
+  })
+})
+
+describe("keys", () => {
+  it("make every printable character, and each exists", () => {
+    for (let code = 32; code < 127; code++) {
+      const keys = keysOfCharacter.get(String.fromCharCode(code)) ?? []
+      assert.isAbove(keys.length, 0, String.fromCharCode(code))
+      for (const key of keys) assert.isTrue(keyNames.has(key), key)
+    }
+    const all = [...keysOfCharacter.values()].map(String)
+    assert.strictEqual(new Set(all).size, all.length)
+  })
+
+  it("that do not exist have neighbours", () => {
+    assert.strictEqual(nearestKeys("delet")[0], "delete")
+    assert.strictEqual(nearestKeys("Enter")[0], "ret")
+    assert.strictEqual(nearestKeys("CTRL")[0], "ctrl")
+    assert.strictEqual(nearestKeys("f13").length, 3)
+  })
+})
