@@ -7,7 +7,16 @@
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { closeAfter, closings, cutAt, type Fault, Mutation, mutate, under } from "../../test/transport/faults.ts"
+import {
+  closeAfter,
+  closings,
+  cutAt,
+  digits,
+  type Fault,
+  Mutation,
+  mutate,
+  under
+} from "../../test/transport/faults.ts"
 import { layout, recordings } from "../../test/transport/recording.ts"
 
 const quick = process.argv.includes("--quick")
@@ -61,6 +70,7 @@ for (const recording of recordings()) {
     "closes each connection at every step",
     closings(recording).map(([index, name]) => closeAfter(index, name))
   )
+  await each("says each digit wrong", digits(recording))
   const counted = counter()
   const result = await Effect.runPromise(
     Arbitrary.checkEffect(

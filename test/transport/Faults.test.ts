@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { closeAfter, closings, cutAt, Mutation, mutate, under } from "./faults.ts"
+import { closeAfter, closings, cutAt, digits, Mutation, mutate, under } from "./faults.ts"
 import { layout, recordings } from "./recording.ts"
 
 /** Of the bytes at which a session can be cut, the tests take one in so many; the proof takes all. */
@@ -46,6 +46,12 @@ for (const recording of recordings()) {
         Effect.forEach(closings(recording), ([index, name]) => under(recording, closeAfter(index, name)), {
           discard: true
         }),
+      120_000
+    )
+
+    it.live(
+      "ends in answers and typed errors whichever digit is another",
+      () => Effect.forEach(digits(recording), (fault) => under(recording, fault), { discard: true }),
       120_000
     )
 

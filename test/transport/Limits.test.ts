@@ -244,6 +244,22 @@ describe("a shell", () => {
     })
   )
 
+  it.live("waits for both outputs before it says of a spawned command that it was run and exited with 125", () =>
+    Effect.gen(function* () {
+      const shell = yield* open({
+        command: (worker, nonce, command) => {
+          worker.out.write(mark(nonce, 125))
+          const fault = command.includes("cd --") ? `\x1e${/%s\\n' (\w+) cwd/.exec(command)?.[1]} cwd\n` : ""
+          setTimeout(() => worker.err.write(`${fault}${mark(nonce, 125)}`), 50)
+        }
+      })
+      const refused = yield* shell.spawn("pwd", { cwd: "/nowhere" })
+      assert.deepInclude(yield* failing(refused.wait), { _tag: "CommandRejected", reason: "MissingDirectory" })
+      const ran = yield* shell.spawn("exit 125")
+      assert.strictEqual(yield* Effect.timeout(ran.wait, "5 seconds"), 125)
+    }).pipe(Effect.scoped)
+  )
+
   it.live("dies of an input that dies, which is not the end of it", () =>
     Effect.gen(function* () {
       const shell = yield* open(endless())

@@ -254,6 +254,22 @@ export const closings = (recording: Recording): ReadonlyArray<readonly [number: 
   return layout(recording).entries.flatMap(({ index }) => connections.map((name) => [index, name] as const))
 }
 
+/** Every digit that the peer says, nonces apart, as another digit: exit codes, ids, numbers of an answer. */
+export const digits = (recording: Recording): ReadonlyArray<Fault> =>
+  layout(recording).entries.flatMap(({ index }) => {
+    // Filled in, a nonce is longer than its place in the recording; it has none of these digits' neighbours.
+    const text = (recording.said[index]?.text ?? "").replaceAll(/\{\d+\}/g, "x".repeat(32))
+    return [...text.matchAll(/\d/g)].map(
+      ({ 0: digit, index: at }): Fault =>
+        (said, number) => {
+          if (number !== index) return { pieces: [said] }
+          const damaged = Buffer.from(said)
+          damaged[at] = 0x30 + ((Number(digit) + 1) % 10)
+          return { pieces: [damaged] }
+        }
+    )
+  })
+
 /** Runs a recorded session of either kind against a peer with a fault. */
 export const under = (recording: Recording, fault?: Fault): Effect.Effect<ReadonlyArray<Timed>, Wrong> =>
   (recording.peer === "QEMU" ? qmpUnder : shellUnder)(recording, fault)

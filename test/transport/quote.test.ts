@@ -37,6 +37,6 @@ describe("shell text", () => {
       const { status, stderr } = spawnSync(program, ["-n"], { input: agent })
       assert.strictEqual(status, 0, stderr.toString())
     }
-    assert.isBelow(agent.length, 10_240)
+    assert.isBelow(agent.length, 12_288)
   })
 })

@@ -33,6 +33,9 @@ const mostCollected = 256 * 1024 * 1024
 /** How often a signal is sent to a command that the guest has not started yet. */
 const retrySignal = Schedule.spaced("50 millis")
 
+/** The exit code of a command whose user or folder the guest does not have. */
+const notRun = 125
+
 /** Builds the commands of a machine. */
 export const make = Effect.fnUntraced(function* (options: {
   readonly machine: string
@@ -104,7 +107,7 @@ export const make = Effect.fnUntraced(function* (options: {
   /** What the guest found wrong before the command ran. */
   const rejected = (request: Request.Request, exitCode: number, stderr: string, execute: ExecuteOptions) => {
     const { command, fault } = request
-    if (exitCode !== 125) return undefined
+    if (exitCode !== notRun) return undefined
     const what = new RegExp(`\\x1e${fault} (\\w+)`).exec(stderr)?.[1]
     if (what === "user") {
       return new CommandRejected({
@@ -166,7 +169,7 @@ export const make = Effect.fnUntraced(function* (options: {
       Run.complete(running, request.timeout, timedOut(command, request.timeout, said)),
       Deferred.await(tooMuch)
     )
-    if (exitCode === 125) {
+    if (exitCode === notRun) {
       const error = rejected(request, exitCode, said.text().stderr, execute)
       if (error !== undefined) return yield* error
     }
@@ -302,15 +305,11 @@ export const make = Effect.fnUntraced(function* (options: {
       })
     )
     const { job, lane } = running
-    const failure = Deferred.makeUnsafe<never, ShellError>()
+    const finished = Deferred.makeUnsafe<number, ShellError>()
     yield* ended.pipe(
-      Effect.catch((error) =>
-        Effect.gen(function* () {
-          yield* Deferred.fail(failure, error)
-          yield* flows.stdout.fail(error)
-          yield* flows.stderr.fail(error)
-        })
-      ),
+      Effect.tapError((error) => Effect.andThen(flows.stdout.fail(error), flows.stderr.fail(error))),
+      Effect.onExit((exit) => Effect.sync(() => Deferred.doneUnsafe(finished, exit))),
+      Effect.ignore,
       Effect.forkScoped
     )
     return {
@@ -340,7 +339,13 @@ export const make = Effect.fnUntraced(function* (options: {
           Effect.repeat({ until: (sent) => sent, schedule: retrySignal }),
           Effect.asVoid
         ),
-      wait: Effect.raceFirst(Deferred.await(job.exit), Deferred.await(failure))
+      // The code of a command that was not run says so only together with what is on the other stream.
+      wait: Effect.raceFirst(
+        Effect.flatMap(Deferred.await(job.exit), (code) =>
+          code === notRun ? Deferred.await(finished) : Effect.succeed(code)
+        ),
+        Deferred.await(finished)
+      )
     }
   })
 
