@@ -17,6 +17,24 @@ const whole: Image.DebianOptions = {
   setup: ["true"]
 }
 
+describe("an image that mounts disks", () => {
+  const early = (options: Image.DebianOptions) =>
+    Effect.map(Plan.debian(Image.debian(options)), ({ files }) =>
+      files.filter(({ path }) => path.includes("systemd-udev")).map(({ data, path }) => `${path}: ${data.length} bytes`)
+    )
+  const empty = ["systemd-udevd", "systemd-udev-trigger"].map(
+    (unit) => `/etc/systemd/system/${unit}.service.d/vmtest.conf: 0 bytes`
+  )
+
+  it.effect("finds its devices before the driver's shell starts, for whose files the mounts are waited for", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* early({ files: { "/etc/fstab": "/dev/vdb /data ext4" } }), empty)
+      assert.deepStrictEqual(yield* early({ units: { "data.mount": "[Mount]\nWhat=/dev/vdb\nWhere=/data\n" } }), empty)
+      assert.deepStrictEqual(yield* early(whole), [])
+    })
+  )
+})
+
 describe("the key of an image", () => {
   it.effect("is the same however the same description is written", () =>
     Effect.gen(function* () {

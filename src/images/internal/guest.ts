@@ -211,6 +211,11 @@ OOMPolicy=continue
 /** Started after the driver's shell, which so comes two seconds earlier under emulation. */
 const late = ["systemd-udevd", "systemd-udev-trigger", "systemd-logind", "systemd-user-sessions", "getty@"]
 
+const lateFile = (unit: string) => `/etc/systemd/system/${unit}.service.d/vmtest.conf`
+
+/** The files that make the finding of devices late. */
+export const lateDevices: ReadonlyArray<string> = ["systemd-udevd", "systemd-udev-trigger"].map(lateFile)
+
 const afterShell = "[Unit]\nAfter=vmtest-shell.service\n"
 
 /**
@@ -229,7 +234,7 @@ export const debianFiles: Readonly<Record<string, string>> = {
   "/usr/lib/vmtest/shell": debianShell,
   "/usr/lib/systemd/system/vmtest-shell.service": shellUnit,
   "/etc/systemd/system/systemd-udev-trigger.service.d/vmtest-subsystems.conf": trigger,
-  ...Object.fromEntries(late.map((unit) => [`/etc/systemd/system/${unit}.service.d/vmtest.conf`, afterShell])),
+  ...Object.fromEntries(late.map((unit) => [lateFile(unit), afterShell])),
   "/etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
   // No name server: a name that is not in /etc/hosts fails at once and not after a timeout.
   "/etc/resolv.conf": ""

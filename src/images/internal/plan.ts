@@ -8,7 +8,7 @@ import { BadImage } from "../ImageError.ts"
 import { canonical, sha256 } from "./digest.ts"
 import type { GuestFile } from "./files.ts"
 import { identity, readFiles } from "./files.ts"
-import { baseModules, commandLine, debianModules, guestSources, tinyModules } from "./guest.ts"
+import { baseModules, commandLine, debianModules, guestSources, lateDevices, tinyModules } from "./guest.ts"
 
 /** Goes up with every change of what builders make of a description that `guestSources` does not show. */
 export const builderVersion = 5
@@ -132,6 +132,16 @@ const unitName = /^[A-Za-z0-9:_.\\@-]+\.(service|socket|target|timer|path|mount|
 const userName = /^[a-z_][a-z0-9_-]{0,31}$/
 const hostName = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
 
+/**
+ * Where a disk is mounted at boot, devices are looked for as early as elsewhere in Debian: the driver's shell waits for the files
+ * of the guest, those for the mount, and the mount for its device. Empty files over those that make udev late.
+ */
+const earlyDevices = (files: ReadonlyArray<GuestFile>, units: ReadonlyArray<UnitPlan>): ReadonlyArray<GuestFile> => {
+  const mounts =
+    files.some(({ path }) => path === "/etc/fstab") || units.some(({ name }) => /\.(mount|swap)$/.test(name))
+  return mounts ? lateDevices.map((path) => ({ path, mode: 0o644, owner: undefined, data: new Uint8Array() })) : []
+}
+
 /** The plan of a debian image; `BadImage` for what makes no sense in it. */
 export const debian = Effect.fnUntraced(function* (image: DebianImage) {
   const base = yield* common(image)
@@ -155,6 +165,7 @@ export const debian = Effect.fnUntraced(function* (image: DebianImage) {
   if (!hostName.test(hostname)) return yield* bad("hostname", `cannot be ${JSON.stringify(hostname)}`)
   return keyed<DebianPlan>({
     ...base,
+    files: [...earlyDevices(base.files, units), ...base.files],
     kind: "debian",
     modules: [...baseModules, ...debianModules],
     packages,
