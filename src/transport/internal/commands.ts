@@ -30,8 +30,8 @@ import { Said } from "./said.ts"
 /** The most that a collected command may say: strings of V8 end at 512 MiB. */
 const mostCollected = 256 * 1024 * 1024
 
-/** How often a signal is sent to a command that the guest has not started yet. */
-const retrySignal = Schedule.spaced("50 millis")
+/** How often, and how long, a signal is sent to a command that the guest has not started yet. */
+const retrySignal = Schedule.upTo(Schedule.spaced("50 millis"), { duration: "10 seconds" })
 
 /** The exit code of a command whose user or folder the guest does not have. */
 const notRun = 125
