@@ -18,7 +18,7 @@ export interface Amount {
 export interface Passage {
   readonly what: string
   readonly bytes: number
-  /** SHA-256 at the host's end and at the guest's */
+  /** SHA-256 at the host's end and at the guest's; more than one where they differ from turn to turn */
   readonly host: string
   readonly guest: string
 }
@@ -32,48 +32,59 @@ const succeed = Effect.fnUntraced(function* (shell: ShellService, command: strin
   return stdout
 })
 
-/** Eight commands at once say `amount.out` bytes, each its own; the host stops reading for 2 s in the middle of each. */
+/**
+ * Eight commands at once say `amount.out` bytes, each its own file again and again, so that a piece of one in another shows;
+ * the host stops reading for 2 s in the middle of each. SHA-256 is compared for every turn of the file.
+ */
 export const outward = Effect.fnUntraced(function* (
   shell: ShellService,
   amount: Amount,
   onBytes: (count: number) => void = () => {}
 ) {
-  const each = Math.floor(amount.out / 8)
-  const file = Math.min(each, 8 * MiB)
-  // Their own bytes, so that a piece of one in another would show; the same file again and again, so that it fits the guest.
-  for (let i = 0; i < 8; i++) yield* succeed(shell, `head -c ${file} /dev/urandom >/tmp/bytes.${i}`)
-  const source = (i: number) => `while :; do cat /tmp/bytes.${i}; done 2>/dev/null | head -c ${each}`
+  const file = Math.min(Math.floor(amount.out / 8), 8 * MiB)
+  const turns = Math.floor(amount.out / 8 / file)
+  const wanted = yield* Effect.forEach([0, 1, 2, 3, 4, 5, 6, 7], (i) =>
+    succeed(shell, `head -c ${file} /dev/urandom >/tmp/bytes.${i}; sha256sum </tmp/bytes.${i}`)
+  )
+  const source = (i: number) => `cat${` /tmp/bytes.${i}`.repeat(turns)}`
   const ways = [
-    ["as cat writes", (i: number) => `set +o pipefail; ${source(i)}`],
-    ["writes of 1 MiB", (i: number) => `set +o pipefail; ${source(i)} | dd bs=1M iflag=fullblock 2>/dev/null`],
+    ["as cat writes", source],
+    ["writes of 1 MiB", (i: number) => `${source(i)} | dd bs=1M iflag=fullblock 2>/dev/null`],
     [
       `${amount.single} writes of one byte first`,
-      (i: number) => `set +o pipefail; ${source(i)} | { dd bs=1 count=${amount.single} 2>/dev/null; cat; }`
+      (i: number) => `${source(i)} | { dd bs=1 count=${amount.single} 2>/dev/null; cat; }`
     ],
-    ["on stderr", (i: number) => `set +o pipefail; ${source(i)} >&2`]
+    ["on stderr", (i: number) => `${source(i)} >&2`]
   ] as const
   return yield* Effect.forEach(
-    [0, 1, 2, 3, 4, 5, 6, 7],
-    Effect.fnUntraced(function* (i): Effect.fn.Return<Passage, unknown> {
+    wanted,
+    Effect.fnUntraced(function* (sum, i): Effect.fn.Return<Passage, unknown> {
       const [name, command] = ways[i % ways.length]!
       const stream = i % ways.length === 3 ? "Stderr" : "Stdout"
-      const hash = createHash("sha256")
+      const seen = new Set<string>()
+      let hash = createHash("sha256")
       let bytes = 0
       let paused = false
       yield* shell.executeStream(command(i), options).pipe(
         Stream.runForEach((event) => {
           if (event._tag !== stream) return Effect.void
-          hash.update(event.bytes)
-          bytes += event.bytes.length
+          for (let at = 0; at < event.bytes.length; ) {
+            const piece = event.bytes.subarray(at, at + file - (bytes % file))
+            hash.update(piece)
+            at += piece.length
+            bytes += piece.length
+            if (bytes % file !== 0) continue
+            seen.add(hash.digest("hex"))
+            hash = createHash("sha256")
+          }
           onBytes(event.bytes.length)
-          if (paused || bytes < each / 2) return Effect.void
+          if (paused || bytes < (file * turns) / 2) return Effect.void
           paused = true
           return Effect.sleep("2 seconds")
         })
       )
-      const said = yield* succeed(shell, `set +o pipefail; ${source(i)} | sha256sum`)
-      const host = bytes === each ? hash.digest("hex") : `${bytes} bytes instead of ${each}`
-      return { what: `out ${i}, ${name}`, bytes, host, guest: said.slice(0, 64) }
+      const host = bytes === file * turns ? [...seen].join(" and ") : `${bytes} bytes instead of ${file * turns}`
+      return { what: `out ${i}, ${name}`, bytes, host, guest: sum.slice(0, 64) }
     }),
     { concurrency: "unbounded" }
   )

@@ -52,7 +52,7 @@ const judge = (passages: ReadonlyArray<Passage>, ms: number): void => {
     )
   }
   const bytes = passages.reduce((sum, passage) => sum + passage.bytes, 0)
-  console.log(`     ${(bytes / MiB).toFixed(1)} MiB in ${(ms / 1000).toFixed(1)} s, the guest's own SHA-256 included`)
+  console.log(`     ${(bytes / MiB).toFixed(1)} MiB in ${(ms / 1000).toFixed(1)} s`)
 }
 
 const prove = Effect.fnUntraced(function* (name: string, shell: ShellService, amount: Amount) {
