@@ -155,6 +155,12 @@ export const waitForMatch = <A>(
   pick: (reading: TextMode.Reading) => A | undefined
 ): Effect.Effect<A, ReadError | WaitTimeout> => {
   let seen = ""
+  /** A new picture is worth more than another way of reading an old one. */
+  const changed = (hash: string): Effect.Effect<void, DisplayError> =>
+    Effect.sleep(interval).pipe(
+      Effect.andThen(display.capture),
+      Effect.flatMap((frame) => (hashOf(frame) === hash ? changed(hash) : Effect.void))
+    )
   const until = Effect.gen(function* () {
     const done = new Set<string>()
     while (true) {
@@ -166,7 +172,10 @@ export const waitForMatch = <A>(
         yield* Effect.sleep(interval)
         continue
       }
-      const reading = yield* reader.read(frame, way)
+      const reading = yield* way === "exact" || way === "layout"
+        ? reader.read(frame, way)
+        : Effect.raceFirst(reader.read(frame, way), Effect.as(changed(hash), undefined))
+      if (reading === undefined) continue
       done.add(`${hash} ${way}`)
       if (way === "exact" || way === "layout") seen = reading.text
       const picked = pick(reading)

@@ -1,0 +1,199 @@
+import { mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import type { Display, Touch } from "../../src/machine/internal/display.ts"
+import type { Frame } from "../../src/machine/internal/frame.ts"
+import type { Reading } from "../../src/machine/internal/textMode.ts"
+import * as Mouse from "../../src/machine/Mouse.ts"
+import * as Recording from "../../src/machine/Recording.ts"
+import * as Screen from "../../src/machine/Screen.ts"
+import * as Terminal from "../../src/machine/Terminal.ts"
+import { guestOn, shellOf } from "./support.ts"
+
+const never = shellOf(() => Effect.never)
+
+/** A display of one pixel, whose colour is the number of the picture. */
+const showing = (initial: number) => {
+  let now = initial
+  const touched: Array<Touch> = []
+  const display: Display = {
+    name: "the screen",
+    capture: Effect.sync(() => ({ width: 1, height: 1, data: Uint8Array.from([now, 0, 0, 255]) })),
+    press: () => Effect.void,
+    touch: (touches) => Effect.sync(() => touched.push(...touches))
+  }
+  return {
+    display,
+    touched,
+    show: (picture: number) =>
+      Effect.sync(() => {
+        now = picture
+      })
+  }
+}
+
+const pictureOf = (frame: Frame) => frame.data[0] ?? 0
+const reading = (text: string): Reading => ({ text, boxes: [...text].map(() => ({ x: 0, y: 0, width: 1, height: 1 })) })
+
+/** A reader that is asked in three ways, and counts. */
+const counting = (texts: Readonly<Record<string, string>>, slow: Effect.Effect<void> = Effect.void) => {
+  const asked: Array<string> = []
+  const reader: Screen.Reader = {
+    ways: () => ["layout", "exchanged", "sparse"],
+    read: (frame, way) => {
+      const key = `${pictureOf(frame)} ${way}`
+      asked.push(key)
+      return Effect.as(way === "layout" ? Effect.void : slow, reading(texts[key] ?? ""))
+    }
+  }
+  return { asked, reader }
+}
+
+describe("waiting for a text", () => {
+  it.effect("reads each picture in each way once, the likeliest of a new one first", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(never)
+      const { display, show } = showing(1)
+      const { asked, reader } = counting({ "2 sparse": "here: it is" })
+      const waiting = yield* Effect.forkChild(Screen.make(guest, display, reader).waitForText(/it i\w/g))
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(asked, ["1 layout", "1 exchanged", "1 sparse"])
+      yield* show(2)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(waiting), "it is")
+      assert.deepStrictEqual(asked.slice(3), ["2 layout", "2 exchanged", "2 sparse"])
+    })
+  )
+
+  it.effect("leaves an old picture for a new one", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(never)
+      const { display, show } = showing(1)
+      const { asked, reader } = counting({ "2 layout": "new" }, Effect.never)
+      const waiting = yield* Effect.forkChild(Screen.make(guest, display, reader).waitForText("new"))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(asked, ["1 layout", "1 exchanged"])
+      yield* show(2)
+      yield* TestClock.adjust("200 millis")
+      assert.strictEqual(yield* Fiber.join(waiting), "new")
+    })
+  )
+
+  it.effect("says at the deadline what was read last, and loses against the machine's death", () =>
+    Effect.gen(function* () {
+      const { die, guest } = yield* guestOn(never)
+      const { display } = showing(1)
+      const { reader } = counting({ "1 layout": "login:" })
+      const screen = Screen.make(guest, display, reader)
+      const late = yield* Effect.forkChild(Effect.flip(screen.waitForText("never", { timeout: "3 seconds" })))
+      yield* TestClock.adjust("4 seconds")
+      const error = yield* Fiber.join(late)
+      assert.strictEqual(error._tag, "WaitTimeout")
+      assert.include(error.message, "never on the screen")
+      assert.include(error.message, "login:")
+      const dying = yield* Effect.forkChild(Effect.flip(screen.waitForText("never")))
+      yield* TestClock.adjust("1 second")
+      yield* die
+      assert.strictEqual((yield* Fiber.join(dying))._tag, "MachineDied")
+    })
+  )
+
+  it.effect("ends when a picture cannot be read", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(never)
+      const { display } = showing(1)
+      const reader: Screen.Reader = {
+        ways: () => ["layout"],
+        read: () => Effect.fail(new Screen.OcrFailed({ reason: "no language" }))
+      }
+      const error = yield* Effect.flip(Screen.make(guest, display, reader).waitForText("x"))
+      assert.include(error.message, "no language")
+    })
+  )
+})
+
+describe("a reader", () => {
+  it.effect("reads a picture once, however many ask for it", () =>
+    Effect.gen(function* () {
+      const reader = Screen.makeReader()
+      const frame: Frame = { width: 720, height: 400, data: new Uint8Array(720 * 400 * 4) }
+      assert.deepStrictEqual(reader.ways(frame, undefined), ["exact"])
+      assert.deepStrictEqual(reader.ways(frame, { reader: "tesseract" }), ["layout", "exchanged", "sparse"])
+      const [first, second] = yield* Effect.all([reader.read(frame, "exact"), reader.read({ ...frame }, "exact")], {
+        concurrency: 2
+      })
+      assert.strictEqual(first, second)
+    })
+  )
+})
+
+describe("a pointer", () => {
+  it.effect("presses where a text is, as often as asked", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(never)
+      const { display, touched } = showing(1)
+      const { reader } = counting({ "1 layout": "OK" })
+      const found = yield* Mouse.make(guest, display, reader).clickText("OK", { button: "right", count: 2 })
+      assert.strictEqual(found.text, "OK")
+      assert.deepStrictEqual(
+        touched.map(({ _tag }) => _tag),
+        ["Move", "Press", "Release", "Press", "Release"]
+      )
+      const outside = yield* Effect.flip(Mouse.make(guest, display, reader).mouseMove({ x: Number.NaN, y: 0 }))
+      assert.strictEqual(outside._tag, "InvalidArgument")
+    })
+  )
+})
+
+describe("a recording", () => {
+  it.effect("keeps what differs, with its time, and is written once", () =>
+    Effect.gen(function* () {
+      const output = mkdtempSync(join(tmpdir(), "vmtest-recording-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(output, { recursive: true })))
+      const { guest } = yield* guestOn(never, { output })
+      const { display, show } = showing(1)
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const recording = yield* Recording.make(guest, display).recordVideo("film", { format: "apng" })
+          yield* TestClock.adjust("1 second")
+          yield* show(2)
+          yield* TestClock.adjust("1 second")
+          const stopping = yield* Effect.forkChild(Effect.all([recording.stop, recording.stop], { concurrency: 2 }))
+          yield* TestClock.adjust("3 seconds")
+          assert.deepStrictEqual(yield* Fiber.join(stopping), [join(output, "film.png"), join(output, "film.png")])
+        })
+      )
+      assert.deepStrictEqual(readdirSync(output), ["film.png"])
+      const wrong = yield* Effect.flip(
+        Effect.scoped(Recording.make(guest, display).recordVideo("x", { framesPerSecond: 0 }))
+      )
+      assert.strictEqual(wrong._tag, "InvalidArgument")
+      const away = yield* Effect.flip(Effect.scoped(Recording.make(guest, display).recordVideo("../x")))
+      assert.strictEqual(away._tag, "HostFileError")
+    })
+  )
+})
+
+describe("a terminal", () => {
+  it.effect("is lines as wide as it is, and says when the guest has none", () =>
+    Effect.gen(function* () {
+      const cells = (text: string) => [...text].map((character) => `${character}\u0007`).join("")
+      const screen = `\u0002\u0005\u0000\u0000${cells("ab   cde  ")}`
+      const { guest } = yield* guestOn(shellOf(() => Effect.succeed({ exitCode: 0, stdout: screen, stderr: "" })))
+      assert.strictEqual(yield* Terminal.make(guest).getTtyText(1), "ab\ncde")
+      const answered = yield* Deferred.make<void>()
+      const none = yield* guestOn(
+        shellOf(() =>
+          Effect.as(Deferred.succeed(answered, undefined), { exitCode: 1, stdout: "", stderr: "no such file" })
+        )
+      )
+      const error = yield* Effect.flip(Terminal.make(none.guest).waitUntilTtyMatches(9, "x"))
+      assert.strictEqual(error._tag, "CommandFailed")
+    })
+  )
+})
