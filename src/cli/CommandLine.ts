@@ -54,6 +54,8 @@ export type Invocation =
       readonly waitTimeout: number | undefined
       /** Save the machines of tests that fail below the output folder. */
       readonly snapshotOnFailure: boolean
+      /** Write the reference pictures of screens instead of comparing with them. */
+      readonly updateSnapshots: boolean
       readonly options: RunOptions
     }
   | { readonly _tag: "Eval"; readonly expression: string; readonly options: RunOptions }
@@ -163,10 +165,18 @@ const run = Command.make(
       "snapshot-on-failure",
       "Save the machines of a test that fails, for 'vmtest resume FOLDER/TEST'"
     ),
+    updateSnapshots: booleanFlag(
+      "update-snapshots",
+      "Write the reference pictures of 'expectScreenshot' instead of comparing with them"
+    ),
     ...runFlags
   },
-  ({ jobs, names, scripts, snapshotOnFailure, timeout, waitTimeout, ...options }) =>
-    choose({ _tag: "Run", scripts, jobs, names, timeout, waitTimeout, snapshotOnFailure, options })
+  ({ jobs, names, scripts, snapshotOnFailure, timeout, updateSnapshots, waitTimeout, ...options }) =>
+    choose({
+      _tag: "Run",
+      ...{ scripts, jobs, names, timeout, waitTimeout, snapshotOnFailure, updateSnapshots },
+      options
+    })
 ).pipe(
   Command.withDescription("Run the tests of one or several scripts"),
   Command.withExamples([

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
 import type { TestCase } from "../driver/TestCase.ts"
+import { UpdateReferences } from "../machine/ScreenImage.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
@@ -47,7 +48,9 @@ export const run = Effect.fnUntraced(function* (
     return ExitCode.unusable
   }
   const { jobs, options, snapshotOnFailure } = invocation
+  const update = invocation.updateSnapshots || (yield* UpdateReferences)
   return yield* Host.runTests(tests, { jobs, options, snapshotOnFailure }).pipe(
+    Effect.provideService(UpdateReferences, update),
     Effect.tap((results) => print(TerminalReport.summary(results))),
     Effect.map((results) => (results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed)),
     Effect.provide(TerminalReport.layer(invocation.options)),

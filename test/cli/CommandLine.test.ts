@@ -23,6 +23,7 @@ describe("the command line", () => {
         timeout: undefined,
         waitTimeout: undefined,
         snapshotOnFailure: false,
+        updateSnapshots: false,
         options: plain
       })
       const all = [
@@ -38,6 +39,7 @@ describe("the command line", () => {
         "30 seconds",
         "--keep-state",
         "--snapshot-on-failure",
+        "--update-snapshots",
         "--no-snapshot",
         "--verbose",
         "-q",
@@ -53,6 +55,7 @@ describe("the command line", () => {
         timeout: 120_000,
         waitTimeout: 30_000,
         snapshotOnFailure: true,
+        updateSnapshots: true,
         options: { keepState: true, output: "out", verbose: true, quiet: true, snapshot: false }
       })
     })
