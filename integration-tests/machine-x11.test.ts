@@ -33,7 +33,7 @@ machines(Desk)("an X display of a guest", (it) => {
       )
       assert.strictEqual(yield* Fiber.join(waiting), "first window")
       assert.include(yield* desk.getWindowNames({ display: ":1" }), "first window")
-      const other = yield* Effect.flip(desk.waitForWindow("second", { display: ":1", timeout: "1 second" }))
+      const other = yield* Effect.flip(desk.waitForWindow("second", { display: ":1", timeout: "10 seconds" }))
       assert.include(other.message, "first window")
       const wrong = yield* Effect.flip(desk.waitForX({ display: "somewhere" }))
       assert.strictEqual(wrong._tag, "InvalidArgument")

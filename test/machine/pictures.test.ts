@@ -3,7 +3,7 @@ import { PNG } from "pngjs"
 import { encode } from "../../src/machine/internal/apng.ts"
 import { type Frame, fromPng, fromPpm, hashOf, toPng } from "../../src/machine/internal/frame.ts"
 import { keyNames, keysOfCharacter, nearestKeys } from "../../src/machine/internal/keys.ts"
-import { fromTable, polarityOf } from "../../src/machine/internal/ocr.ts"
+import { bandsOf, fromTable, joined, polarityOf } from "../../src/machine/internal/ocr.ts"
 import { compare, locate, masked } from "../../src/machine/internal/pictureDiff.ts"
 import * as TextMode from "../../src/machine/internal/textMode.ts"
 import { codePage, glyphs } from "../../src/machine/internal/vgaFont.ts"
@@ -113,6 +113,32 @@ describe("what tesseract says", () => {
     assert.strictEqual(reading.boxes.length, reading.text.length)
     assert.deepStrictEqual(findIn("b", reading)[0]?.box, { x: 20, y: 20, width: 10, height: 10 })
     assert.strictEqual(fromTable(head).text, "")
+  })
+
+  it("is asked of two halves, parted where no text is cut, and put together", () => {
+    const frame = draw(10, [line("one"), line("two"), line("three"), line("four")])
+    const parts = bandsOf(frame)
+    assert.deepStrictEqual(
+      parts.map(({ frame: { height }, top }) => [top, height]),
+      [
+        [0, 32],
+        [32, 32]
+      ]
+    )
+    assert.deepStrictEqual(
+      parts.map(({ frame: band }) => TextMode.read(band)?.text),
+      ["one\ntwo", "three\nfour"]
+    )
+    const bars = plain(20, 40, black)
+    for (let y = 0; y < 40; y++) put(bars, 7, y, grey)
+    assert.strictEqual(bandsOf(bars).length, 1)
+    const at = (y: number) => ({ x: 1, y, width: 1, height: 1 })
+    const reading = joined([
+      { top: 0, reading: { text: "", boxes: [] } },
+      { top: 10, reading: { text: "a", boxes: [at(0)] } },
+      { top: 20, reading: { text: "b", boxes: [at(1)] } }
+    ])
+    assert.deepStrictEqual(reading, { text: "a\nb", boxes: [at(10), undefined, at(21)] })
   })
 
   it("is asked of dark letters on light, whichever way the screen is", () => {

@@ -3,7 +3,7 @@
  *
  * Tesseract was trained on dark print on white paper, with letters some 30 pixels high. So the picture is turned into that first:
  * doubled smoothly, and each pixel as dark as the colour that differs most from the background. More than one thread makes it slower
- * on pictures as small as a screen.
+ * on pictures as small as a screen; two halves of the picture, read side by side, take half the time.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -100,18 +100,63 @@ export const fromTable = (table: string): Reading => {
   return { text, boxes }
 }
 
-/** Reads a picture. Fails with `ToolMissing`, which says how to install tesseract, before anything else is done. */
-export const read: (
-  frame: Frame,
-  options: { readonly layout: Layout; readonly polarity: Polarity }
-) => Effect.Effect<Reading, ToolMissing | OcrFailed> = Effect.fnUntraced(function* (frame, { layout, polarity }) {
-  const command = yield* HostProcess.locate("tesseract")
-  const failed = (error: Error) => new OcrFailed({ reason: error.message })
-  return yield* Effect.gen(function* () {
+/** A part of a picture: all of its width, from a row on. */
+interface Band {
+  readonly top: number
+  readonly frame: Frame
+}
+
+const bandOf = ({ data, width }: Frame, top: number, bottom: number): Band => ({
+  top,
+  frame: { width, height: bottom - top, data: data.subarray(top * width * 4, bottom * width * 4) }
+})
+
+const isBlank = ({ data, width }: Frame, row: number): boolean => {
+  const start = row * width * 4
+  for (let at = start + 4; at < start + width * 4; at++) if (data[at] !== data[at - 4]) return false
+  return true
+}
+
+/** Two halves where there is a row of one colour to part them near the middle, so that no line of text is cut; else the whole. */
+export const bandsOf = (frame: Frame): ReadonlyArray<Band> => {
+  const middle = frame.height >> 1
+  for (let distance = 0; distance < frame.height / 8; distance++) {
+    for (const row of [middle - distance, middle + distance]) {
+      if (isBlank(frame, row)) return [bandOf(frame, 0, row), bandOf(frame, row, frame.height)]
+    }
+  }
+  return [bandOf(frame, 0, frame.height)]
+}
+
+/** The readings of a picture's bands as one. */
+export const joined = (parts: ReadonlyArray<{ readonly top: number; readonly reading: Reading }>): Reading => {
+  let text = ""
+  const boxes: Array<Reading["boxes"][number]> = []
+  for (const { reading, top } of parts) {
+    if (reading.text === "") continue
+    if (text !== "") {
+      text += "\n"
+      boxes.push(undefined)
+    }
+    text += reading.text
+    for (const box of reading.boxes) boxes.push(box === undefined ? undefined : { ...box, y: box.y + top })
+  }
+  return { text, boxes }
+}
+
+interface ReadOptions {
+  readonly layout: Layout
+  readonly polarity: Polarity
+}
+
+const failed = (error: Error) => new OcrFailed({ reason: error.message })
+
+const readBand = (command: string, frame: Frame, { layout, polarity }: ReadOptions) =>
+  Effect.gen(function* () {
     const tesseract = yield* Effect.mapError(
       HostProcess.spawn({
         command,
-        args: ["stdin", "stdout", "--psm", layouts[layout], "-l", "eng", "-c", "preserve_interword_spaces=1", "tsv"],
+        args: ["stdin", "stdout", "--psm", layouts[layout], "-l", "eng", "tsv"],
         env: { OMP_THREAD_LIMIT: "1" },
         stdin: "pipe",
         stdout: "pipe",
@@ -132,4 +177,15 @@ export const read: (
     }
     return fromTable(table)
   }).pipe(Effect.scoped)
-})
+
+/** Reads a picture. Fails with `ToolMissing`, which says how to install tesseract, before anything else is done. */
+export const read: (frame: Frame, options: ReadOptions) => Effect.Effect<Reading, ToolMissing | OcrFailed> =
+  Effect.fnUntraced(function* (frame, options) {
+    const command = yield* HostProcess.locate("tesseract")
+    const parts = yield* Effect.forEach(
+      bandsOf(frame),
+      ({ frame: band, top }) => Effect.map(readBand(command, band, options), (reading) => ({ top, reading })),
+      { concurrency: "unbounded" }
+    )
+    return joined(parts)
+  })
