@@ -335,8 +335,9 @@ export const make = Effect.fnUntraced(function* (options: {
         Effect.suspend(() =>
           Deferred.isDoneUnsafe(job.exit) ? Effect.succeed(true) : pool.signal(lane, job.nonce, signal)
         ).pipe(
-          // A guest that is busy may not have started the command yet.
-          Effect.repeat({ until: (sent) => sent, schedule: retrySignal }),
+          // A guest that is busy may not have started the command yet. One that has ended may be unable to say so to a reader
+          // that pauses, so not for ever.
+          Effect.repeat({ until: (sent) => sent, schedule: retrySignal, times: 100 }),
           Effect.asVoid
         ),
       // The code of a command that was not run says so only together with what is on the other stream.
