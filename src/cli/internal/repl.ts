@@ -3,6 +3,7 @@
  *
  * From a terminal Ctrl-C interrupts what runs. From a pipe the lines are run to their end, whatever they give, and the prompt is silent.
  */
+import * as Readline from "node:readline"
 import * as Repl from "node:repl"
 import { PassThrough } from "node:stream"
 import { inspect } from "node:util"
@@ -20,16 +21,42 @@ export interface PromptOptions<R> {
   readonly run: (effect: Effect.Effect<unknown, unknown, R>) => Effect.Effect<unknown, unknown>
 }
 
-/** A word that nobody types: the line that ends the input of a pipe. */
-const lastLine = "vmtest:last-line"
+/** What the REPL obeys without evaluating it. */
+const command = /^\s*\.(break|clear|editor|exit|help|load|save)\b/
 
-/** Input that does not end before its last line has run: what is still running would write to a prompt that is closed. */
-const heldInput = (): PassThrough => {
+/**
+ * The lines of a pipe, each given when the one before it has been answered: whether a line starts a statement or goes on with one, the prompt
+ * knows only then. `onEnd` is called when all have been answered.
+ */
+const lineByLine = (onEnd: (open: boolean) => void) => {
   const input = new PassThrough()
-  process.stdin.pipe(input, { end: false })
-  // A statement that is still open is given up.
-  process.stdin.once("end", () => input.write(`\n.break\n"${lastLine}"\n`))
-  return input
+  const lines = Readline.createInterface({ input: process.stdin, crlfDelay: Infinity })
+  const waiting: Array<string> = []
+  let idle = true
+  let ended = false
+  let open = false
+  const feed = () => {
+    const line = waiting.shift()
+    idle = line === undefined
+    if (line !== undefined) {
+      input.write(`${line}\n`)
+      // Nobody will answer these.
+      if (command.test(line) || (!open && /^\s*\.[^.\d]/.test(line))) setImmediate(feed)
+    } else if (ended) onEnd(open)
+  }
+  lines.on("line", (line) => {
+    waiting.push(line)
+    if (idle) feed()
+  })
+  lines.on("close", () => {
+    ended = true
+    if (idle) feed()
+  })
+  const answered = (goesOn: boolean) => {
+    open = goesOn
+    setImmediate(feed)
+  }
+  return { input, answered }
 }
 
 type Answer = (error: Error | null, value?: unknown) => void
@@ -38,10 +65,15 @@ type Answer = (error: Error | null, value?: unknown) => void
 export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number> =>
   Effect.callback<number>((resume) => {
     const terminal = process.stdin.isTTY === true && process.stdout.isTTY === true
-    const input = terminal ? process.stdin : heldInput()
+    const pipe = terminal
+      ? undefined
+      : lineByLine((open) => {
+          if (open) failures += 1
+          server.close()
+        })
     const server = Repl.start({
       prompt: terminal ? "vmtest> " : "",
-      input,
+      input: pipe?.input ?? process.stdin,
       output: process.stdout,
       terminal,
       ignoreUndefined: true,
@@ -65,8 +97,10 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number> =>
     const evaluate = (code: string, context: Parameters<typeof plain>[1], file: string, answer: Answer) => {
       const done: Answer = (error, value) => {
         // A statement that goes on in the next line is no failure.
-        if (error !== null && !(error instanceof Repl.Recoverable)) failures += 1
+        const goesOn = error instanceof Repl.Recoverable
+        if (error !== null && !goesOn) failures += 1
         answer(error, value)
+        pipe?.answered(goesOn)
         if (!closed) next()
       }
       plain.call(server, code, context, file, (error, value) => {
@@ -87,9 +121,7 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number> =>
       })
     }
     const queued: typeof plain = (code, context, file, answer) => {
-      if (code.trim() === `"${lastLine}"`) {
-        queue.push(() => server.close())
-      } else queue.push(() => evaluate(code, context, file, answer))
+      queue.push(() => evaluate(code, context, file, answer))
       if (!busy) next()
     }
     Object.assign(server, { eval: queued })
