@@ -24,6 +24,17 @@ export const section = (title: string, text: string, count = 10): string => {
   return lines === "" ? "" : `\n${title}:\n${indented(lines)}`
 }
 
+/** What a kernel says when it gives up; the trace that follows is long and says less. */
+const lastWords = /Kernel panic - not syncing|Out of memory: Killed process/
+
+/** The end of a console, from which the line that explains it is not cut off. */
+const consoleSection = (console: string): string => {
+  const lines = lastLines(console, Number.MAX_SAFE_INTEGER).split("\n")
+  const at = lines.findLastIndex((line) => lastWords.test(line))
+  const text = at === -1 || at >= lines.length - 10 ? console : [lines[at], "…", ...lines.slice(-8)].join("\n")
+  return section("console", text)
+}
+
 /**
  * The machine ended, and the test had not asked for it: the hypervisor's process is gone, or the guest powered off.
  *
@@ -51,7 +62,7 @@ export class MachineDied extends Schema.TaggedError<MachineDied>()("MachineDied"
   override get message() {
     const doing = this.doing === "" ? "" : ` while the test was ${this.doing}`
     const said = this.exitCode === 0 ? "" : section("hypervisor", this.hypervisor, 5)
-    return `${this.machine} died${doing}: ${this.summary}${said}${section("console", this.console)}`
+    return `${this.machine} died${doing}: ${this.summary}${said}${consoleSection(this.console)}`
   }
 }
 
@@ -73,7 +84,7 @@ export class BootFailed extends Schema.TaggedError<BootFailed>()("BootFailed", {
   console: Schema.String
 }) {
   override get message() {
-    return `${this.machine} did not boot: ${this.reason}${section("console", this.console)}`
+    return `${this.machine} did not boot: ${this.reason}${consoleSection(this.console)}`
   }
 }
 

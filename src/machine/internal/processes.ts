@@ -68,7 +68,7 @@ export const shells = (boot: Boot, environment: Environment) =>
     const limit = Duration.times(deadlines.boot, environment.backend.timeScale)
     const giveUp = (reason: string) =>
       Effect.gen(function* () {
-        yield* boot.fail(reason, yield* running.console.tail(20))
+        yield* boot.fail(reason, yield* running.console.tail(80))
         return yield* stop
       })
     const emit = yield* MachineEvents
