@@ -146,6 +146,8 @@ export interface Hypervisor {
   readonly name: string
   /** The process of the host, where there is one. */
   readonly pid: number | undefined
+  /** The machine's own folder (`MachineShape.directory`): what is put there is gone with the machine. */
+  readonly directory: string
   /**
    * Opens the channel to the guest and waits until its shell answers. To be opened again when a shell was lost; one at a
    * time.

@@ -85,6 +85,7 @@ export const start: (
   const hypervisor: Hypervisor = {
     name: shape.name,
     pid: undefined,
+    directory: shape.directory,
     shell,
     control: able.has("qmp") ? guest.control : undefined,
     console: {

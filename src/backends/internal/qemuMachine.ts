@@ -219,6 +219,7 @@ const hypervisor = (parts: Parts): Hypervisor => {
   return {
     name: shape.name,
     pid: process.pid,
+    directory: shape.directory,
     shell: Shell.make({
       machine: shape.name,
       channel: { _tag: "VirtioPorts", bootstrap, ports },

@@ -26,26 +26,31 @@ const eventsOf = (touch: Touch): ReadonlyArray<unknown> =>
 const touchDelay = "20 millis"
 
 export const make = (guest: Guest): Display => {
-  const onControl = <A, E>(use: (control: QmpService) => Effect.Effect<A, E>): Effect.Effect<A, E | DisplayError> =>
+  let captures = 0
+  const onControl = <A, E>(
+    use: (control: QmpService, directory: string) => Effect.Effect<A, E>
+  ): Effect.Effect<A, E | DisplayError> =>
     Effect.flatMap(
       guest.hypervisor,
-      ({ control }): Effect.Effect<A, E | DisplayError> =>
-        control === undefined ? Effect.fail(unsupported(guest.backend.name, "qmp")) : use(control)
+      ({ control, directory }): Effect.Effect<A, E | DisplayError> =>
+        control === undefined ? Effect.fail(unsupported(guest.backend.name, "qmp")) : use(control, directory)
     )
-  const hostError = (error: { readonly message: string }) =>
-    new HostFileError({ machine: guest.name, path: "temporary folder", reason: `cannot be used: ${error.message}` })
   return {
     name: "the screen",
-    capture: Effect.scoped(
-      Effect.gen(function* () {
-        const folder = yield* Effect.mapError(guest.fs.makeTempDirectoryScoped({ prefix: "vmtest-screen-" }), hostError)
-        const filename = Path.join(folder, "frame.ppm")
-        yield* onControl((control) => control.execute("screendump", { filename }))
-        const frame = fromPpm(yield* Effect.mapError(guest.fs.readFile(filename), hostError))
+    capture: onControl((control, directory) => {
+      const filename = Path.join(directory, `screen-${captures++}.ppm`)
+      return Effect.gen(function* () {
+        yield* control.execute("screendump", { filename })
+        const bytes = yield* Effect.mapError(
+          guest.fs.readFile(filename),
+          ({ message }) =>
+            new HostFileError({ machine: guest.name, path: filename, reason: `is not there: ${message}` })
+        )
+        const frame = fromPpm(bytes)
         if (frame !== undefined) return frame
         return yield* new DisplayUnavailable({ machine: guest.name, reason: "its display shows no picture yet" })
-      })
-    ),
+      }).pipe(Effect.ensuring(Effect.ignore(guest.fs.remove(filename, { force: true }))))
+    }),
     press: (combinations, delay) => onControl((control) => type(guest, control, combinations, delay)),
     touch: (touches) =>
       onControl((control) =>
