@@ -6,6 +6,7 @@
  */
 import { createHash } from "node:crypto"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
@@ -17,16 +18,26 @@ import type { Bootstrap, Lane, TransportService } from "../Transport.ts"
 const blocks = 112
 /** Bytes of input in one piece; each is typed, and read by the guest's shell one by one. */
 const pieceIn = 16 * 1024
-/** How long one piece may take before it is asked for again, and how often that is done. */
-const pieceTimeout = "5 seconds"
-const tries = 12
+/**
+ * How long the guest may take to answer before it is asked again, and how often that is done. Each time it may take twice as
+ * long: a guest that is only slow must not be given more to do.
+ */
+const firstTimeout = Duration.seconds(5)
+const longestTimeout = Duration.minutes(1)
+const tries = 8
+const timeoutOf = (attempt: number) => Duration.min(Duration.times(firstTimeout, 2 ** attempt), longestTimeout)
 
 /** MD5 finds what a console drops, and every guest has `md5sum`; not every busybox has `cksum`. */
 const checksum = (bytes: Buffer): string => createHash("md5").update(bytes).digest("hex")
 
 /** Opens lanes over the dialogue with the bootstrap shell. */
-export const consoleLane = (machine: string, socket: string): TransportService["lane"] =>
-  Effect.fnUntraced(function* (number, nonce, { ask, tell }: Bootstrap) {
+export const consoleLane = (machine: string, socket: string): TransportService["lane"] => {
+  // The lanes take turns with the one shell: the time of a question is not spent on waiting for the answer to another.
+  const turn = Semaphore.makeUnsafe(1)
+  return Effect.fnUntraced(function* (number, nonce, bootstrap: Bootstrap) {
+    const { tell } = bootstrap
+    const ask = (text: string, attempt: number) =>
+      Semaphore.withPermit(turn, bootstrap.ask(`${text} 2>/dev/null`, timeoutOf(attempt)))
     const broken = Deferred.makeUnsafe<string>()
     const failed = (reason: string) => new TransportError({ machine, socket, reason })
     const end = (name: string) => {
@@ -60,7 +71,7 @@ export const consoleLane = (machine: string, socket: string): TransportService["
     const fetch = Effect.fnUntraced(function* (state: ReturnType<typeof end>["state"]) {
       const skip = Math.floor(state.offset / 1024)
       for (let i = 0; i < tries; i++) {
-        const answer = yield* ask(`_vt_fetch ${number} ${state.name} ${skip} ${blocks} 2>/dev/null`, pieceTimeout)
+        const answer = yield* ask(`_vt_fetch ${number} ${state.name} ${skip} ${blocks}`, i)
         const [sum, , text] = answer?.split(/ +/) ?? []
         const bytes = Buffer.from(text ?? "", "base64")
         if (sum !== checksum(bytes)) continue
@@ -78,8 +89,10 @@ export const consoleLane = (machine: string, socket: string): TransportService["
     let active = 0
     const wake = Latch.makeUnsafe(false)
     const poll = Effect.gen(function* () {
+      let silent = 0
       for (;;) {
-        const answer = yield* ask(`_vt_sizes ${number} 2>/dev/null`, pieceTimeout)
+        const answer = yield* ask(`_vt_sizes ${number}`, silent)
+        silent = answer === undefined ? silent + 1 : 0
         const [, out, err, took] = /^(\d+) out (\d+) err \d+ total (\w+)$/.exec(answer ?? "") ?? []
         taken = took ?? taken
         let found = false
@@ -105,10 +118,7 @@ export const consoleLane = (machine: string, socket: string): TransportService["
       for (let i = 0; i < tries; i++) {
         active = 0
         wake.openUnsafe()
-        const answer = yield* ask(
-          `_vt_give ${number} ${id} ${sum} ${bytes.toString("base64")} 2>/dev/null`,
-          pieceTimeout
-        )
+        const answer = yield* ask(`_vt_give ${number} ${id} ${sum} ${bytes.toString("base64")}`, i)
         if (answer !== sum) continue
         // The worker may not read for long; that is its command's business.
         yield* Effect.repeat(Effect.sleep("20 millis"), {
@@ -143,3 +153,4 @@ export const consoleLane = (machine: string, socket: string): TransportService["
     }
     return lane
   })
+}
