@@ -54,7 +54,7 @@ const nixos = Effect.fnUntraced(function* (shell: Shell.ShellService, socket: st
       const out = yield* line(`timeout 900 bash -c 'set -euo pipefail; ${command}' | (base64 -w 0; echo)\n`)
       const status = yield* line("echo ${PIPESTATUS[0]}\n")
       return { bytes: Buffer.from(out, "base64").length, exitCode: Number(status) }
-    }).pipe(Effect.timeout("2 minutes"))
+    }).pipe(Effect.timeout("10 minutes"))
 })
 
 const main = Effect.gen(function* () {
@@ -87,6 +87,7 @@ const main = Effect.gen(function* () {
     unit: "ms",
     goal: { of: "ratio", atMost: 0.1 }
   })
+  progress(`  ${median(latency.ours).toFixed(1)} ms, the baseline ${median(latency.theirs).toFixed(1)} ms`)
   const inRow: Array<number> = []
   for (let i = 0; i < rounds; i++) inRow.push(yield* took(shell.execute("true")))
   cases.push({ case: "the same, without a pause between", value: median(inRow), unit: "ms" })
@@ -117,6 +118,7 @@ const main = Effect.gen(function* () {
     )
     out.lost += 20e6 - arrived
     out.theirs.push((arrived / 1e6) * (1000 / theirs))
+    progress(`  ${out.ours.at(-1)?.toFixed(1)} MB/s, the baseline ${out.theirs.at(-1)?.toFixed(1)} MB/s`)
   }
   cases.push(
     {
