@@ -288,7 +288,7 @@ machines(Box)("a machine's screen", (it) => {
       assert.strictEqual(yield* Fiber.join(waiting), "job x1 done")
       assert.strictEqual(yield* box.getTtyText(4), "┌ first\n\njob x1 done")
       assert.strictEqual(readFileSync(yield* box.dumpTtyContents(4), "utf8"), "┌ first\n\njob x1 done\n")
-      const late = yield* Effect.flip(box.waitUntilTtyMatches(4, "job x2", { timeout: "1 second" }))
+      const late = yield* Effect.flip(box.waitUntilTtyMatches(4, "job x2", { timeout: "2 seconds" }))
       assert.strictEqual(late._tag, "WaitTimeout")
       assert.include(late.message, "job x1 done")
       const none = yield* Effect.flip(box.getTtyText(64))

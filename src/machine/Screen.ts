@@ -145,6 +145,12 @@ export const makeReader = (): Reader => {
   }
 }
 
+/** The text on a display in the likeliest way of reading it. */
+const readNow = Effect.fnUntraced(function* (display: Display, reader: Reader, options: ReadOptions | undefined) {
+  const frame = yield* display.capture
+  return (yield* reader.read(frame, reader.ways(frame, options)[0] ?? "layout")).text
+})
+
 /** Waits until a pattern is on a display: what it matched, and where, as far as that is known. */
 export const waitForMatch = <A>(
   guest: Guest,
@@ -154,7 +160,7 @@ export const waitForMatch = <A>(
   options: (WaitOptions & ReadOptions) | undefined,
   pick: (reading: TextMode.Reading) => A | undefined
 ): Effect.Effect<A, ReadError | WaitTimeout> => {
-  let seen = ""
+  let seen: string | undefined
   /** A new picture is worth more than another way of reading an old one. */
   const changed = (hash: string): Effect.Effect<void, DisplayError> =>
     Effect.sleep(interval).pipe(
@@ -187,7 +193,10 @@ export const waitForMatch = <A>(
     awaited: `${String(pattern)} on ${display.name}`,
     options,
     until,
-    lastSeen: Effect.sync(() => (seen === "" ? "no text" : lastLines(seen, 25)))
+    lastSeen: Effect.map(
+      Effect.suspend(() => (seen === undefined ? readNow(display, reader, options) : Effect.succeed(seen))),
+      (text) => (text === "" ? "no text" : lastLines(text, 25))
+    )
   })
 }
 
@@ -218,15 +227,7 @@ export const make = (guest: Guest, display: Display, reader: Reader): ScreenMeth
     yield* writePicture(guest, file, frame)
     return file
   }),
-  getScreenText: (options) =>
-    guard(
-      guest,
-      `reading ${display.name}`,
-      Effect.gen(function* () {
-        const frame = yield* display.capture
-        return (yield* reader.read(frame, reader.ways(frame, options)[0] ?? "layout")).text
-      })
-    ),
+  getScreenText: (options) => guard(guest, `reading ${display.name}`, readNow(display, reader, options)),
   getScreenTextVariants: (options) =>
     guard(
       guest,

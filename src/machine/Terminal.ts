@@ -147,7 +147,7 @@ export const make = (guest: Guest): TerminalMethods => {
         awaited: `${String(pattern)} on tty${tty}`,
         options,
         until,
-        lastSeen: Effect.sync(() => seen)
+        lastSeen: Effect.suspend(() => (seen === "" ? getTtyText(tty) : Effect.succeed(seen)))
       })
     }),
     dumpTtyContents: Effect.fnUntraced(function* (tty, name = `${guest.name}-tty${tty}`) {

@@ -95,7 +95,7 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
     getWindowNames: (options) => Effect.flatMap(displayOf(options), windows),
     waitForWindow: Effect.fnUntraced(function* (title, options) {
       const display = yield* displayOf(options)
-      let seen: ReadonlyArray<string> = []
+      let seen: ReadonlyArray<string> | undefined
       const fits = (name: string) =>
         typeof title === "string"
           ? name.includes(title)
@@ -115,7 +115,10 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
             yield* Effect.sleep(interval)
           }
         }),
-        lastSeen: Effect.sync(() => seen.join("\n"))
+        lastSeen: Effect.map(
+          Effect.suspend(() => (seen === undefined ? windows(display) : Effect.succeed(seen))),
+          (names) => names.join("\n")
+        )
       })
     }),
     xDisplay: (display = ":0") => methodsOf(display)
