@@ -19,6 +19,7 @@ import {
   type WaitOptions,
   wait
 } from "./internal/Guest.ts"
+import { InvalidArgument } from "./MachineError.ts"
 
 /** How a command is started. */
 export interface SpawnOptions extends ExecuteOptions {
@@ -41,7 +42,7 @@ export interface SpawnedCommand {
   /** Ends its standard input. */
   readonly end: Effect.Effect<void, CommandError>
   /** Sends a signal to its process group; nothing happens when it has ended. Default `"TERM"`. */
-  readonly signal: (signal?: Signal) => Effect.Effect<void, CommandError>
+  readonly signal: (signal?: Signal) => Effect.Effect<void, CommandError | InvalidArgument>
   /** Waits for its end and gives its exit code: 0 to 255, 128 + n after death by signal n. */
   readonly wait: (options?: WaitOptions) => Effect.Effect<number, WaitError>
 }
@@ -54,6 +55,8 @@ export interface SpawnMethods {
     (command: string, options?: SpawnOptions): Effect.Effect<SpawnedCommand, CommandError, Scope.Scope>
   }
 }
+
+const signals: ReadonlyArray<Signal> = ["HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP"]
 
 /** The handle of the shell, with the errors of a machine. */
 const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
@@ -70,7 +73,17 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
     stderr: output(process.stderr),
     write: (data) => orLoss(guest, doing("writing to"), process.write(data)),
     end: orLoss(guest, doing("writing to"), process.end),
-    signal: (signal = "TERM") => orLoss(guest, doing(`sending ${signal} to`), process.signal(signal)),
+    signal: (signal = "TERM") =>
+      signals.includes(signal)
+        ? orLoss(guest, doing(`sending ${signal} to`), process.signal(signal))
+        : Effect.fail(
+            new InvalidArgument({
+              machine: guest.name,
+              argument: "signal",
+              value: signal,
+              reason: `is not one of ${signals.join(", ")}`
+            })
+          ),
     wait: (options) =>
       wait(guest, {
         awaited: `${JSON.stringify(short(process.command))} to end`,
