@@ -15,6 +15,7 @@ import {
   type WaitOptions,
   waitInGuest
 } from "./internal/Guest.ts"
+import { nap } from "./internal/nap.ts"
 
 /** How a file is written. */
 export interface WriteOptions {
@@ -62,7 +63,7 @@ export const make = (guest: Guest): FileMethods => {
       waitInGuest(guest, {
         awaited: `the file ${name} to ${wanted}`,
         options,
-        loop: `set +eu\n${wanted === "exist" ? "until" : "while"} { ${there}; }; do sleep 0.02; done`,
+        loop: `set +eu\n${nap}\n${wanted === "exist" ? "until" : "while"} { ${there}; }; do nap; done`,
         look: `set +eu\nls -ld -- ${path(name)} 2>&1; d=${path(name)}; d=\${d%/*}; ls -la -- "\${d:-/}" 2>&1 | head -n 20; true`
       })
     )

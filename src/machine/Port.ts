@@ -8,6 +8,7 @@
  */
 import * as Effect from "effect/Effect"
 import { type Guest, quote, type WaitError, type WaitOptions, waitInGuest } from "./internal/Guest.ts"
+import { nap } from "./internal/nap.ts"
 import { InvalidArgument } from "./MachineError.ts"
 
 /** The ports of a machine, and those it can reach. */
@@ -120,7 +121,7 @@ export const make = (guest: Guest): PortMethods => {
       yield* waitInGuest(guest, {
         awaited: `port ${port}${address === undefined ? "" : ` of ${address}`} to be ${wanted}`,
         options,
-        loop: `set +eu\n${open}\n${wanted === "open" ? "until" : "while"} open; do sleep 0.02; done`,
+        loop: `set +eu\n${nap}\n${open}\n${wanted === "open" ? "until" : "while"} open; do nap; done`,
         look: here === undefined ? `set +eu\n${open}\nopen && echo "it is open" || echo "connecting fails"` : look
       })
     })

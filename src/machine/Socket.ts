@@ -7,6 +7,7 @@
  */
 import * as Effect from "effect/Effect"
 import { type Guest, quote, type WaitError, type WaitOptions, waitInGuest } from "./internal/Guest.ts"
+import { nap } from "./internal/nap.ts"
 import { InvalidArgument } from "./MachineError.ts"
 
 /** The kinds of Unix-domain sockets. */
@@ -92,7 +93,7 @@ export const make = (guest: Guest): SocketMethods => ({
     yield* waitInGuest(guest, {
       awaited: `the ${type} socket ${address} to be open`,
       options,
-      loop: `set +eu\n${openLoop(address, type)}\nuntil open; do sleep 0.02; done`,
+      loop: `set +eu\n${nap}\n${openLoop(address, type)}\nuntil open; do nap; done`,
       look: `set +eu\n${look(address)}`
     })
   })
