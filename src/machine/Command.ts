@@ -10,11 +10,13 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { BytesResult, CommandResult, ExecuteOptions } from "../transport/Shell.ts"
+import type * as Stream from "effect/Stream"
+import type { BytesResult, CollectOptions, CommandEvent, CommandResult, ExecuteOptions } from "../transport/Shell.ts"
 import {
   type CommandError,
   execute,
   executeBytes,
+  executeStream,
   type Guest,
   short,
   type WaitError,
@@ -40,7 +42,7 @@ export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandF
 }
 
 /** One or several commands, then options if there are any. */
-export type Commands = readonly [string, ...Array<string>] | readonly [string, ...Array<string>, ExecuteOptions]
+export type Commands = readonly [string, ...Array<string>] | readonly [string, ...Array<string>, CollectOptions]
 
 /** Options of waits that try a command again and again. */
 export interface RetryOptions extends WaitOptions, Omit<ExecuteOptions, "timeout"> {
@@ -51,9 +53,11 @@ export interface RetryOptions extends WaitOptions, Omit<ExecuteOptions, "timeout
 /** The commands of a machine. */
 export interface CommandMethods {
   /** Runs a command and gives its exit code and what it wrote (UTF-8, bad bytes replaced). A command that fails is no failure here. */
-  readonly execute: (command: string, options?: ExecuteOptions) => Effect.Effect<CommandResult, CommandError>
+  readonly execute: (command: string, options?: CollectOptions) => Effect.Effect<CommandResult, CommandError>
   /** As `execute`, with what it wrote as bytes. */
-  readonly executeBytes: (command: string, options?: ExecuteOptions) => Effect.Effect<BytesResult, CommandError>
+  readonly executeBytes: (command: string, options?: CollectOptions) => Effect.Effect<BytesResult, CommandError>
+  /** What a command writes while it runs, its exit code last. A consumer that stops early ends the command; one that pauses slows it down. */
+  readonly executeStream: (command: string, options?: ExecuteOptions) => Stream.Stream<CommandEvent, CommandError>
   /** Runs commands one after the other and gives their standard outputs joined, untrimmed. The first that fails is a `CommandFailed`. */
   readonly succeed: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed>
   /** Runs commands that must fail, and gives their standard outputs joined. The first that succeeds is a `CommandFailed`. */
@@ -66,9 +70,9 @@ export interface CommandMethods {
   readonly sleep: (duration: Duration.Input) => Effect.Effect<void, CommandError>
 }
 
-const split = (args: Commands): { readonly commands: Array<string>; readonly options: ExecuteOptions } => {
+const split = (args: Commands): { readonly commands: Array<string>; readonly options: CollectOptions } => {
   const commands: Array<string> = []
-  let options: ExecuteOptions = {}
+  let options: CollectOptions = {}
   for (const arg of args) {
     if (typeof arg === "string") commands.push(arg)
     else options = arg
@@ -123,6 +127,7 @@ export const make = (guest: Guest): CommandMethods => {
   return {
     execute: (command, options) => execute(guest, command, options),
     executeBytes: (command, options) => executeBytes(guest, command, options),
+    executeStream: (command, options) => executeStream(guest, command, options),
     succeed: expecting("success"),
     fail: expecting("failure"),
     waitUntilSucceeds: retrying("succeed"),

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { Deadlines } from "../../src/machine/Deadlines.ts"
 import type { Machine, WaitOptions } from "../../src/machine/Machine.ts"
@@ -25,6 +26,7 @@ const waits: Readonly<Record<string, (machine: Machine, options?: WaitOptions) =
 /** Commands that may take long, too, but have a deadline of their own. */
 const commands: Readonly<Record<string, (machine: Machine) => Failing>> = {
   execute: (machine) => machine.execute("hang"),
+  executeStream: (machine) => Stream.runDrain(machine.executeStream("hang")),
   succeed: (machine) => machine.succeed("hang"),
   startJob: (machine) => machine.startJob("slow.service"),
   readFile: (machine) => machine.readFile("/dev/tty"),

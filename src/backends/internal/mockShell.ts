@@ -4,7 +4,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
-import type { BytesResult, CommandEvent, ExecuteOptions, GuestProcess, ShellService } from "../../transport/Shell.ts"
+import type {
+  BytesResult,
+  CollectOptions,
+  CommandEvent,
+  ExecuteOptions,
+  GuestProcess,
+  ShellService
+} from "../../transport/Shell.ts"
 import type { ShellError } from "../../transport/ShellError.ts"
 import { CommandTimeout, ShellLost } from "../../transport/ShellError.ts"
 import type { Answer, Guest, MockMachine, Reply } from "../Mock.ts"
@@ -52,6 +59,7 @@ interface Parts {
 
 const defaultTimeout = Duration.minutes(15)
 const encoder = new TextEncoder()
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
 export const shellOf = (parts: Parts): ShellService => {
   const { answer, commands, ended, exit, lost, machine, reset, running } = parts
@@ -81,20 +89,30 @@ export const shellOf = (parts: Parts): ShellService => {
       })
     )
 
-  const bytes = (command: string, options?: ExecuteOptions) =>
-    Effect.map(
-      run(command, options),
-      ({ exitCode = 0, stderr = "", stdout = "" }): BytesResult => ({
-        exitCode,
-        stdout: encoder.encode(stdout),
-        stderr: encoder.encode(stderr)
-      })
+  const bytes = (command: string, { stream, ...options }: CollectOptions = {}) =>
+    run(command, options).pipe(
+      Effect.map(
+        ({ exitCode = 0, stderr = "", stdout = "" }): BytesResult => ({
+          exitCode,
+          stdout: encoder.encode(stdout),
+          stderr: encoder.encode(stderr)
+        })
+      ),
+      Effect.tap((result) =>
+        Effect.forEach(events(result), (event) =>
+          event._tag === "Exit" ? Effect.void : (stream?.(event) ?? Effect.void)
+        )
+      )
     )
 
   return {
     machine,
     execute: (command, options) =>
-      Effect.map(run(command, options), ({ exitCode = 0, stderr = "", stdout = "" }) => ({ exitCode, stdout, stderr })),
+      Effect.map(bytes(command, options), ({ exitCode, stderr, stdout }) => ({
+        exitCode,
+        stdout: decoder.decode(stdout),
+        stderr: decoder.decode(stderr)
+      })),
     executeBytes: bytes,
     executeStream: (command, options) =>
       Stream.unwrap(Effect.map(bytes(command, options), (result) => Stream.fromIterable(events(result)))),

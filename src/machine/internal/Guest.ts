@@ -7,8 +7,16 @@ import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import type { BackendService, Console, Hypervisor } from "../../backends/Backend.ts"
-import type { BytesResult, CommandResult, ExecuteOptions, ShellService } from "../../transport/Shell.ts"
+import type {
+  BytesResult,
+  CollectOptions,
+  CommandEvent,
+  CommandResult,
+  ExecuteOptions,
+  ShellService
+} from "../../transport/Shell.ts"
 import type { ShellError } from "../../transport/ShellError.ts"
 import { Deadlines } from "../Deadlines.ts"
 import { type BootFailed, MachineDied, type MachineNotRunning, WaitTimeout } from "../MachineError.ts"
@@ -59,23 +67,25 @@ const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
   return Predicate.hasProperty(value, "exitCode") ? `exit code ${value.exitCode}` : ""
 }
 
+/** Tells that an action starts; gives what tells how it ended. */
+const tell = Effect.fnUntraced(function* (guest: Guest, action: string) {
+  const started = yield* Clock.currentTimeMillis
+  yield* guest.emit({ _tag: "ActionStarted", machine: guest.name, action })
+  return (exit: Exit.Exit<unknown, unknown>) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) =>
+      guest.emit({
+        _tag: "ActionEnded",
+        machine: guest.name,
+        action,
+        millis: now - started,
+        outcome: outcomeOf(exit)
+      })
+    )
+})
+
 /** Tells when an action starts and how it ends. */
 const told = <A, E, R>(guest: Guest, action: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.gen(function* () {
-    const started = yield* Clock.currentTimeMillis
-    yield* guest.emit({ _tag: "ActionStarted", machine: guest.name, action })
-    return yield* Effect.onExit(effect, (exit) =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        guest.emit({
-          _tag: "ActionEnded",
-          machine: guest.name,
-          action,
-          millis: now - started,
-          outcome: outcomeOf(exit)
-        })
-      )
-    )
-  })
+  Effect.flatMap(tell(guest, action), (ended) => Effect.onExit(effect, ended))
 
 /** Lets an effect lose against the machine's death; `doing` completes "while the test was …". */
 export const orLoss = <A, E, R>(
@@ -103,37 +113,80 @@ export const guard = <A, E, R>(
 ): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed, R> =>
   told(guest, doing, guest.conditions.guard(orLoss(guest, doing, effect)))
 
+/** Lets a stream lose against the machine's death. */
+export const streamOrLoss = <A, E>(
+  guest: Guest,
+  doing: string,
+  stream: Stream.Stream<A, E>
+): Stream.Stream<A, E | MachineDied | BootFailed> =>
+  stream.pipe(
+    // Of a hypervisor that died, its sockets are heard first.
+    Stream.catch((error) => Stream.fromEffect(orLoss(guest, doing, Effect.fail(error)))),
+    Stream.interruptWhen(orLoss(guest, doing, Effect.never))
+  )
+
 const losses = new Set(["ShellLost", "TransportError", "ShellNotReady", "QmpError"])
 const isLoss = (error: unknown): boolean =>
   typeof error === "object" && error !== null && "_tag" in error && losses.has(String(error._tag))
 
 /** Uses the shell of a ready guest for one command, under `guard`. */
-export const onShell = <A, E>(
+const onShell = <A, E>(
   guest: Guest,
   command: string,
-  use: (shell: ShellService, defaults: { readonly timeout: Duration.Duration }) => Effect.Effect<A, E>
+  options: CollectOptions | undefined,
+  use: (shell: ShellService, options: CollectOptions) => Effect.Effect<A, E>
 ): Effect.Effect<A, E | Unavailable | PollingConditionFailed> =>
   Effect.gen(function* () {
     const shell = yield* guest.shell
-    const { command: timeout } = yield* Deadlines
-    return yield* guard(guest, `running ${JSON.stringify(short(command))}`, use(shell, { timeout }))
+    return yield* guard(guest, running(command), use(shell, yield* withTimeout(options)))
   })
+
+const running = (command: string): string => `running ${JSON.stringify(short(command))}`
+
+/** A command's options with the timeout in force, unless it has one. */
+const withTimeout = <O extends ExecuteOptions>(options: O | undefined) =>
+  Effect.map(Deadlines, ({ command }) => ({ ...options, timeout: options?.timeout ?? command }))
 
 /** Runs a command on the guest's shell. */
 export const execute = (
   guest: Guest,
   command: string,
-  options?: ExecuteOptions
+  options?: CollectOptions
 ): Effect.Effect<CommandResult, CommandError> =>
-  onShell(guest, command, (shell, defaults) => shell.execute(command, { ...defaults, ...options }))
+  onShell(guest, command, options, (shell, all) => shell.execute(command, all))
 
 /** As `execute`, in bytes. */
 export const executeBytes = (
   guest: Guest,
   command: string,
-  options?: ExecuteOptions
+  options?: CollectOptions
 ): Effect.Effect<BytesResult, CommandError> =>
-  onShell(guest, command, (shell, defaults) => shell.executeBytes(command, { ...defaults, ...options }))
+  onShell(guest, command, options, (shell, all) => shell.executeBytes(command, all))
+
+/** Runs a command and gives what it says while it says it, under the same rules as `guard`. */
+export const executeStream = (
+  guest: Guest,
+  command: string,
+  options?: ExecuteOptions
+): Stream.Stream<CommandEvent, CommandError> =>
+  Stream.unwrap(
+    Effect.gen(function* () {
+      const shell = yield* guest.shell
+      const ended = yield* tell(guest, running(command))
+      let last: CommandEvent | undefined
+      const events = shell.executeStream(command, yield* withTimeout(options)).pipe(
+        Stream.tap((event) =>
+          Effect.sync(() => {
+            last = event
+          })
+        )
+      )
+      return streamOrLoss(guest, running(command), events).pipe(
+        Stream.interruptWhen(guest.conditions.guard(Effect.never)),
+        Stream.onExit((exit) => ended(Exit.map(exit, () => last)))
+      )
+    })
+  )
 
 /** A command on one line, short enough for a message. */
 export const short = (command: string): string => {

@@ -1,0 +1,81 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import { Deadlines } from "../../src/machine/Deadlines.ts"
+import type { Machine } from "../../src/machine/Machine.ts"
+import type { CommandOutput } from "../../src/transport/Shell.ts"
+import { driverOf, offline } from "../driver/support.ts"
+
+const started = Effect.gen(function* () {
+  const driver = yield* driverOf(
+    { box: offline() },
+    {
+      guests: {
+        box: {
+          commands: [
+            ["speak", { stdout: "said", stderr: "moaned", exitCode: 3 }],
+            ["hang", { delay: "30 days" }]
+          ]
+        }
+      }
+    }
+  )
+  const box = driver.machines.box as Machine
+  yield* box.start()
+  return { ...driver, box }
+})
+
+const words = ({ _tag, bytes }: CommandOutput) => `${_tag} ${Buffer.from(bytes)}`
+
+describe("a command of a machine", () => {
+  it.effect("is told of while it runs, whatever runs it", () =>
+    Effect.gen(function* () {
+      const { box } = yield* started
+      const told: Array<string> = []
+      const stream = (output: CommandOutput) => Effect.sync(() => void told.push(words(output)))
+      yield* box.execute("speak", { stream })
+      yield* box.executeBytes("speak", { stream })
+      yield* box.fail("speak", { stream })
+      assert.deepStrictEqual(told, Array.from({ length: 3 }, () => ["Stdout said", "Stderr moaned"]).flat())
+    })
+  )
+
+  it.effect("is a stream of what it says, its exit code last, and is reported as any other", () =>
+    Effect.gen(function* () {
+      const { box, events } = yield* started
+      const said = yield* Stream.runCollect(box.executeStream("speak"))
+      assert.deepStrictEqual(
+        said.map((event) => (event._tag === "Exit" ? event.exitCode : words(event))),
+        ["Stdout said", "Stderr moaned", 3]
+      )
+      const actions = events.flatMap((event) =>
+        event._tag === "MachineEvent" && event.event._tag.startsWith("Action") ? [event.event] : []
+      )
+      assert.deepInclude(actions.at(-2), { _tag: "ActionStarted", machine: "box", action: 'running "speak"' })
+      assert.deepInclude(actions.at(-1), { _tag: "ActionEnded", action: 'running "speak"', outcome: "exit code 3" })
+    })
+  )
+
+  it.effect("has the deadline of the test when its own is undefined", () =>
+    Effect.gen(function* () {
+      const { box } = yield* started
+      const settings = yield* Deadlines
+      const options = { timeout: undefined }
+      for (const command of [
+        box.execute("hang", options),
+        box.executeBytes("hang", options),
+        Stream.runDrain(box.executeStream("hang", options))
+      ]) {
+        const running = yield* Effect.forkChild(
+          Effect.flip(Effect.provideService(command, Deadlines, { ...settings, command: Duration.seconds(10) })),
+          { startImmediately: true }
+        )
+        yield* TestClock.adjust("11 seconds")
+        assert.strictEqual((yield* Fiber.join(running))._tag, "CommandTimeout")
+      }
+    })
+  )
+})
