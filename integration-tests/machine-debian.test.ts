@@ -26,7 +26,7 @@ machines(Deb)("a Debian guest", (it) => {
   it.effect("ports are waited for, here and by connecting, until they open and until they close", () =>
     Effect.gen(function* () {
       const deb = yield* Deb
-      for (const address of [undefined, "localhost", "192.168.1.1", "deb", "2001:db8:1::1"]) {
+      for (const address of [undefined, "deb", "2001:db8:1::1"]) {
         const opening = yield* Effect.forkChild(deb.waitForOpenPort(8000, address, soon))
         const listener = yield* deb.spawn(
           "perl -MSocket -e 'socket(S, AF_INET6, SOCK_STREAM, 0); setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1); bind(S, pack_sockaddr_in6(8000, Socket::IN6ADDR_ANY)) or die $!; listen(S, 5); sleep 600'"
