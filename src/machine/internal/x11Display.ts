@@ -6,8 +6,10 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type { BytesResult } from "../../transport/Shell.ts"
+import { Deadlines } from "../Deadlines.ts"
 import { type Button, type Combination, type Display, DisplayUnavailable, type Touch } from "./display.ts"
-import { execute, executeBytes, type Guest, quote } from "./Guest.ts"
+import { type Guest, quote } from "./Guest.ts"
 import { fromXwd } from "./xwd.ts"
 
 /** Sets what X programs need; the server's own key file is that of its `-auth`. */
@@ -25,8 +27,7 @@ fi
 need() { command -v "$1" >/dev/null || { echo "the guest has no $1: put the package $2 into its image" >&2; exit 127; }; }
 `
 
-const capture = (display: string): string => `${environment(display)}
-if command -v xwd >/dev/null; then
+const capture = (display: string): string => `if command -v xwd >/dev/null; then
   exec xwd -root -silent
 fi
 for pid in $(pidof Xvfb 2>/dev/null); do
@@ -112,20 +113,26 @@ const wordsOf = (touch: Touch): string =>
 export const make = (guest: Guest, display: string): Display => {
   const unavailable = (reason: string) =>
     new DisplayUnavailable({ machine: guest.name, reason: `the X display ${display} cannot be used: ${reason}` })
+  /** What is seen and touched is told of by who does it, not as commands. */
+  const run = (command: string) =>
+    Effect.flatMap(guest.shell, (shell) =>
+      Effect.flatMap(Deadlines, ({ command: timeout }) =>
+        shell.executeBytes(`${environment(display)}\n${command}`, { timeout })
+      )
+    )
+  const reasonOf = ({ exitCode, stderr }: BytesResult) =>
+    new TextDecoder().decode(stderr).trim() || `exit code ${exitCode}`
   const xdotool = (words: string) =>
-    Effect.flatMap(execute(guest, `${environment(display)}\nneed xdotool xdotool\nxdotool ${words}`), (result) =>
-      result.exitCode === 0
-        ? Effect.void
-        : Effect.fail(unavailable(result.stderr.trim() || `exit code ${result.exitCode}`))
+    Effect.flatMap(run(`need xdotool xdotool\nxdotool ${words}`), (result) =>
+      result.exitCode === 0 ? Effect.void : Effect.fail(unavailable(reasonOf(result)))
     )
   return {
     name: `the X display ${display}`,
     capture: Effect.gen(function* () {
-      const { exitCode, stderr, stdout } = yield* executeBytes(guest, capture(display))
-      const frame = exitCode === 0 ? fromXwd(stdout) : undefined
-      if (frame !== undefined) return frame
-      const said = new TextDecoder().decode(stderr).trim()
-      return yield* unavailable(said === "" ? "its picture cannot be read" : said)
+      const result = yield* run(capture(display))
+      if (result.exitCode !== 0) return yield* unavailable(reasonOf(result))
+      const frame = fromXwd(result.stdout)
+      return frame ?? (yield* unavailable("its picture is none that can be read"))
     }),
     press: (combinations: ReadonlyArray<Combination>, delay) => {
       const millis = Math.round(Duration.toMillis(Duration.fromInputUnsafe(delay ?? "12 millis")))

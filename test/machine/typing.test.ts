@@ -1,0 +1,106 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Queue from "effect/Queue"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import type { Combination } from "../../src/machine/internal/display.ts"
+import { keysOfCharacter } from "../../src/machine/internal/keys.ts"
+import { type } from "../../src/machine/internal/ps2.ts"
+import type { QmpService } from "../../src/transport/Qmp.ts"
+import type { ShellService } from "../../src/transport/Shell.ts"
+import { guestOn, shellOf } from "./support.ts"
+
+interface KeyEvent {
+  readonly data: { readonly down: boolean; readonly key: { readonly data: string } }
+}
+
+/** A PS/2 keyboard of 16 bytes, which the guest empties when the test says so, and counts. */
+const keyboard = Effect.gen(function* () {
+  const counts = yield* Queue.unbounded<number>()
+  let taken = 100
+  let waiting: Array<string> = []
+  const got: Array<string> = []
+  const lost: Array<string> = []
+  const slow: Array<Combination> = []
+  let most = 0
+  const control = {
+    execute: (command: string, args: { readonly events?: ReadonlyArray<KeyEvent>; readonly keys?: unknown }) =>
+      Effect.sync(() => {
+        if (command === "send-key") slow.push(args.keys as Combination)
+        for (const { data } of args.events ?? []) {
+          const code = `${data.key.data} ${data.down ? "down" : "up"}`
+          if (waiting.length < 16) waiting.push(code)
+          else lost.push(code)
+          most = Math.max(most, waiting.length)
+        }
+      })
+  } as unknown as QmpService
+  const shell: ShellService = {
+    ...shellOf(() => Effect.never),
+    executeStream: () =>
+      Stream.fromQueue(counts).pipe(
+        Stream.map((count) => ({ _tag: "Stdout", bytes: new TextEncoder().encode(`${count}\n`) }) as const)
+      )
+  }
+  const empty = Effect.suspend(() => {
+    got.push(...waiting)
+    taken += waiting.length
+    waiting = []
+    return Queue.offer(counts, taken)
+  })
+  return { control, shell, empty, got, lost, slow, most: () => most }
+})
+
+const combinations = (text: string) => [...text].map((character) => keysOfCharacter.get(character) ?? [])
+
+describe("typing", () => {
+  it.effect("never puts more into the keyboard than it remembers, and waits until the guest has taken it", () =>
+    Effect.gen(function* () {
+      const { control, empty, got, lost, most, shell } = yield* keyboard
+      const { guest } = yield* guestOn(shell)
+      const typing = yield* Effect.forkChild(type(guest, control, combinations("Hello, World!\n"), undefined))
+      for (let round = 0; round < 40; round++) {
+        yield* TestClock.adjust("1 second")
+        yield* empty
+      }
+      yield* Fiber.join(typing)
+      assert.deepStrictEqual(lost, [])
+      assert.isAtMost(most(), 12)
+      assert.deepStrictEqual(got.slice(0, 6), ["shift down", "h down", "h up", "shift up", "e down", "e up"])
+      assert.strictEqual(got.filter((code) => code.endsWith("down")).length, "hello, world!\n".length + 3)
+    })
+  )
+
+  it.effect("says when the guest stops taking keys", () =>
+    Effect.gen(function* () {
+      const { control, empty, shell } = yield* keyboard
+      const { guest } = yield* guestOn(shell)
+      const typing = yield* Effect.forkChild(Effect.flip(type(guest, control, combinations("a long text"), undefined)))
+      yield* TestClock.adjust("1 second")
+      yield* empty
+      yield* TestClock.adjust("31 seconds")
+      const error = yield* Fiber.join(typing)
+      assert.strictEqual(error._tag, "DisplayUnavailable")
+      assert.include(error.message, "keys were lost")
+    })
+  )
+
+  it.effect("goes at a fixed pace where the guest has no shell, or the caller says so", () =>
+    Effect.gen(function* () {
+      const { control, shell, slow } = yield* keyboard
+      const booting = yield* guestOn(shell, { shell: Effect.never })
+      const typing = yield* Effect.forkChild(type(booting.guest, control, combinations("abc"), undefined))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(typing)
+      assert.strictEqual(slow.length, 3)
+      const { guest } = yield* guestOn(shell)
+      const paced = yield* Effect.forkChild(type(guest, control, combinations("abc"), "2 seconds"))
+      yield* TestClock.adjust("5 seconds")
+      assert.isUndefined(paced.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(paced)
+      assert.strictEqual(slow.length, 6)
+    })
+  )
+})
