@@ -254,6 +254,9 @@ for (const [name, image, bash] of [
           stdin: "in\n"
         })
         assert.deepStrictEqual(got, { exitCode: 0, stdout: "1234\n1234\n/tmp tester it's\n/tmp\nin\n", stderr: "e\n" })
+        // Root's home is closed to others: a relative folder is below their own.
+        const below = yield* shell.execute("pwd", { user: "tester", cwd: "." })
+        assert.deepStrictEqual(below, { exitCode: 0, stdout: "/tmp\n", stderr: "" })
         const long = yield* shell.execute(`x='${"y".repeat(300_000)}'; echo \${#x}; id -u`, { user: "tester" })
         assert.strictEqual(long.stdout, "300000\n1234\n")
         const error = yield* Effect.flip(shell.execute("echo $$; sleep 100", { user: "tester", timeout: "2 seconds" }))

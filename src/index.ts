@@ -48,4 +48,14 @@ export { type DisplayMethods, DisplayUnavailable, type XOptions } from "./machin
 export { AddressesExhausted, type Interface } from "./network/Addresses.ts"
 export { VlanFailed } from "./network/Vlan.ts"
 export * as TerminalReport from "./report/TerminalReport.ts"
+export { QmpError } from "./transport/Qmp.ts"
+export type {
+  BytesResult,
+  CollectOptions,
+  CommandEvent,
+  CommandOutput,
+  CommandResult,
+  ExecuteOptions,
+  Signal
+} from "./transport/Shell.ts"
 export { CommandRejected, CommandTimeout, ShellLost, ShellNotReady, TransportError } from "./transport/ShellError.ts"

@@ -6,7 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import type { ExecuteOptions, GuestProcess, Signal } from "../transport/Shell.ts"
 import type { ShellError } from "../transport/ShellError.ts"
 import {
@@ -15,6 +15,7 @@ import {
   guard,
   orLoss,
   short,
+  streamOrLoss,
   type WaitError,
   type WaitOptions,
   wait
@@ -37,7 +38,10 @@ export interface SpawnedCommand {
   readonly stdout: Stream.Stream<Uint8Array, CommandError>
   /** As `stdout`. */
   readonly stderr: Stream.Stream<Uint8Array, CommandError>
-  /** Writes to its standard input, waiting while the command does not read. Does nothing where `stdin` was given. */
+  /**
+   * Writes to its standard input, waiting while the command does not read. What is written after the command ended is dropped; after
+   * `end`, or beside a `stdin` that was given, fails with `CommandRejected`.
+   */
   readonly write: (data: string | Uint8Array) => Effect.Effect<void, CommandError>
   /** Ends its standard input. */
   readonly end: Effect.Effect<void, CommandError>
@@ -62,11 +66,7 @@ const signals: ReadonlyArray<Signal> = ["HUP", "INT", "QUIT", "KILL", "USR1", "U
 const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
   const doing = (what: string) => `${what} ${JSON.stringify(short(process.command))}`
   const output = (stream: Stream.Stream<Uint8Array, ShellError>): Stream.Stream<Uint8Array, CommandError> =>
-    stream.pipe(
-      // Of a hypervisor that died, its sockets are heard first.
-      Stream.catch((error) => Stream.fromEffect(orLoss(guest, doing("reading"), Effect.fail(error)))),
-      Stream.interruptWhen(orLoss(guest, doing("reading"), Effect.never))
-    )
+    streamOrLoss(guest, doing("reading"), stream)
   return {
     command: process.command,
     stdout: output(process.stdout),

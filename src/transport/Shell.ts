@@ -31,7 +31,7 @@ export interface ExecuteOptions {
   readonly timeout?: Duration.Input | undefined
   /** The guest user to run as; root unless told. */
   readonly user?: string | undefined
-  /** The folder to run in; the home folder of root unless told. */
+  /** The folder to run in; the user's home folder, or `/` where there is none, unless told. A relative one is below that. */
   readonly cwd?: string | undefined
   /** Environment variables on top of the shell's own. */
   readonly env?: Readonly<Record<string, string>> | undefined

@@ -119,8 +119,7 @@ export const make = Effect.fnUntraced(function* (options: {
   const set = guest.pipefail ? "set -euo pipefail" : "set -eu"
   const who =
     // A shell knows the homes of users without a program; an unknown user's stays as it is written.
-    `_vt_h=~${user}; case $_vt_h in '~'*) ${stop("user")} ;; esac\n` +
-    (cwd === undefined ? 'cd -- "$_vt_h" 2>/dev/null || cd /\n' : "")
+    `_vt_h=~${user}; case $_vt_h in '~'*) ${stop("user")} ;; esac\ncd -- "$_vt_h" 2>/dev/null || cd /\n`
   return {
     command,
     timeout: timeout.value,
