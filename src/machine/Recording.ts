@@ -15,9 +15,9 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as HostProcess from "../host/HostProcess.ts"
 import { HostFileError } from "./Copy.ts"
-import { encode, type TimedFrame } from "./internal/apng.ts"
+import { encode, type Picture, pictureOf, type TimedPicture } from "./internal/apng.ts"
 import type { Display, DisplayError } from "./internal/display.ts"
-import { type Frame, hashOf, toPng } from "./internal/frame.ts"
+import { hashOf } from "./internal/frame.ts"
 import { type Guest, guard } from "./internal/Guest.ts"
 import { InvalidArgument } from "./MachineError.ts"
 import { outputFile } from "./Screen.ts"
@@ -65,7 +65,7 @@ export interface RecordingMethods {
 }
 
 /** VP8 as fast as it gets; the size of the first picture is everyone's, made even, as the format wants it. */
-const ffmpegArguments = (list: string, { height, width }: Frame, file: string) => {
+const ffmpegArguments = (list: string, { height, width }: Pick<Picture, "width" | "height">, file: string) => {
   const [w, h] = [width + (width % 2), height + (height % 2)]
   const fit = `scale=${w}:${h}:force_original_aspect_ratio=decrease,pad=${w}:${h}:(ow-iw)/2:(oh-ih)/2`
   return [
@@ -80,7 +80,7 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
   const hostError = (path: string) => (error: { readonly message: string }) =>
     new HostFileError({ machine: guest.name, path, reason: `cannot be written: ${error.message}` })
 
-  const webm = (frames: ReadonlyArray<TimedFrame>, file: string) =>
+  const webm = (pictures: ReadonlyArray<TimedPicture>, file: string) =>
     Effect.scoped(
       Effect.gen(function* () {
         const folder = yield* Effect.mapError(
@@ -88,16 +88,16 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
           hostError(file)
         )
         const lines: Array<string> = []
-        for (const [index, { frame, millis }] of frames.entries()) {
+        for (const [index, { millis, png }] of pictures.entries()) {
           const picture = Path.join(folder, `${index}.png`)
-          yield* Effect.mapError(guest.fs.writeFile(picture, toPng(frame)), hostError(picture))
+          yield* Effect.mapError(guest.fs.writeFile(picture, png), hostError(picture))
           lines.push(`file '${picture}'`, `duration ${(millis / 1000).toFixed(3)}`)
           // ffmpeg takes a duration to be the time until the next file: the last one needs one after it.
-          if (index === frames.length - 1) lines.push(`file '${picture}'`)
+          if (index === pictures.length - 1) lines.push(`file '${picture}'`)
         }
         const list = Path.join(folder, "list")
         yield* Effect.mapError(guest.fs.writeFileString(list, `${lines.join("\n")}\n`), hostError(list))
-        const first = frames[0]?.frame ?? { width: 2, height: 2, data: new Uint8Array(16) }
+        const first = pictures[0] ?? { width: 2, height: 2 }
         yield* HostProcess.check({ command: "ffmpeg", args: ffmpegArguments(list, first, file) }).pipe(
           Effect.catchTag("ProcessFailed", (error) =>
             Effect.fail(new RecordingFailed({ machine: guest.name, path: file, reason: error.stderr.trim() }))
@@ -123,14 +123,14 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
       if (format === "webm") yield* HostProcess.locate("ffmpeg")
       const path = yield* outputFile(guest, format === "webm" ? `${name}.webm` : `${name}.png`)
 
-      const taken: Array<{ readonly frame: Frame; readonly at: number }> = []
+      const taken: Array<Picture & { readonly at: number }> = []
       let hash = ""
       const take = Effect.gen(function* () {
         const frame = yield* display.capture
         const now = hashOf(frame)
         if (now === hash) return
         hash = now
-        taken.push({ frame, at: yield* Clock.currentTimeMillis })
+        taken.push({ ...pictureOf(frame), at: yield* Clock.currentTimeMillis })
       })
       // The first picture is there when this returns, or the error says why there will be none.
       yield* guard(guest, `recording ${display.name}`, take)
@@ -143,12 +143,12 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
       const finish = Effect.gen(function* () {
         yield* Fiber.interrupt(loop).pipe(Effect.timeoutOption("2 seconds"))
         const end = yield* Clock.currentTimeMillis
-        const frames = taken.map(({ at, frame }, index) => ({
-          frame,
-          millis: Math.max(1, (taken[index + 1]?.at ?? end) - at)
+        const pictures = taken.map((picture, index) => ({
+          ...picture,
+          millis: Math.max(1, (taken[index + 1]?.at ?? end) - picture.at)
         }))
-        if (format === "webm") yield* webm(frames, path)
-        else yield* Effect.mapError(guest.fs.writeFile(path, encode(frames)), hostError(path))
+        if (format === "webm") yield* webm(pictures, path)
+        else yield* Effect.mapError(guest.fs.writeFile(path, encode(pictures)), hostError(path))
         return path
       })
       const done = yield* Deferred.make<string, RecordingError>()

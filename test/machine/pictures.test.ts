@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { PNG } from "pngjs"
-import { encode } from "../../src/machine/internal/apng.ts"
+import { encode, pictureOf } from "../../src/machine/internal/apng.ts"
 import { type Frame, fromPng, fromPpm, hashOf, toPng } from "../../src/machine/internal/frame.ts"
 import { keyNames, keysOfCharacter, nearestKeys } from "../../src/machine/internal/keys.ts"
 import { bandsOf, fromTable, joined, polarityOf } from "../../src/machine/internal/ocr.ts"
@@ -191,8 +191,8 @@ describe("a picture", () => {
 
   it("becomes a film that other programs can read", () => {
     const film = encode([
-      { frame: plain(6, 4, grey), millis: 200 },
-      { frame, millis: 100_000 }
+      { ...pictureOf(plain(6, 4, grey)), millis: 200 },
+      { ...pictureOf(frame), millis: 100_000 }
     ])
     const acTL = film.indexOf("acTL")
     assert.strictEqual(film.readUInt32BE(acTL + 4), 3)

@@ -1,13 +1,20 @@
 /** Animated PNG: the pictures' own PNG data, with their times between (PNG specification, third edition, §11.3.6). */
 import * as Zlib from "node:zlib"
-import type { Frame } from "./frame.ts"
-import { toPng } from "./frame.ts"
+import { type Frame, fromPng, toPng } from "./frame.ts"
+
+/** A picture as `toPng` makes it, small enough to keep thousands. */
+export interface Picture {
+  readonly width: number
+  readonly height: number
+  readonly png: Buffer
+}
 
 /** A picture, and for how long it is shown. */
-export interface TimedFrame {
-  readonly frame: Frame
+export interface TimedPicture extends Picture {
   readonly millis: number
 }
+
+export const pictureOf = (frame: Frame): Picture => ({ width: frame.width, height: frame.height, png: toPng(frame) })
 
 const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
 
@@ -43,31 +50,39 @@ const clearAfter = 1
 const replace = 0
 
 /** Played once. Pictures smaller than the largest are in its top left corner. */
-export const encode = (frames: ReadonlyArray<TimedFrame>): Buffer => {
-  const parts = frames.flatMap(({ frame, millis }) =>
-    Array.from({ length: Math.max(1, Math.ceil(millis / longest)) }, (_, index) => ({
-      frame,
-      millis: Math.min(longest, millis - index * longest)
+export const encode = (pictures: ReadonlyArray<TimedPicture>): Buffer => {
+  const parts = pictures.flatMap((picture) =>
+    Array.from({ length: Math.max(1, Math.ceil(picture.millis / longest)) }, (_, index) => ({
+      ...picture,
+      millis: Math.min(longest, picture.millis - index * longest)
     }))
   )
-  const width = Math.max(1, ...parts.map(({ frame }) => frame.width))
-  const height = Math.max(1, ...parts.map(({ frame }) => frame.height))
+  const width = Math.max(1, ...parts.map((part) => part.width))
+  const height = Math.max(1, ...parts.map((part) => part.height))
   // The first picture is also what viewers that know no animation show, and has to fill the canvas.
-  const canvas = (frame: Frame): Frame => {
-    if (frame.width === width && frame.height === height) return frame
+  const fill = (picture: Picture): Buffer => {
+    if (picture.width === width && picture.height === height) return picture.png
+    const frame = fromPng(picture.png)
     const data = new Uint8Array(width * height * 4)
     for (let y = 0; y < frame.height; y++) {
       data.set(frame.data.subarray(y * frame.width * 4, (y + 1) * frame.width * 4), y * width * 4)
     }
-    return { width, height, data }
+    return toPng({ width, height, data })
   }
   let sequence = 0
-  const body = parts.flatMap(({ frame, millis }, index) => {
+  const body = parts.flatMap((part, index) => {
     const control = Buffer.concat([
       words(sequence++, width, height, 0, 0),
-      Buffer.from([Math.round(millis) >> 8, Math.round(millis) & 255, 1000 >> 8, 1000 & 255, clearAfter, replace])
+      Buffer.from([
+        Math.round(part.millis) >> 8,
+        Math.round(part.millis) & 255,
+        1000 >> 8,
+        1000 & 255,
+        clearAfter,
+        replace
+      ])
     ])
-    const data = chunksOf(toPng(canvas(frame)), "IDAT").map((bytes) =>
+    const data = chunksOf(fill(part), "IDAT").map((bytes) =>
       index === 0 ? chunk("IDAT", bytes) : chunk("fdAT", Buffer.concat([words(sequence++), bytes]))
     )
     return [chunk("fcTL", control), ...data]
