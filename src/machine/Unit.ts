@@ -224,7 +224,11 @@ export const make = (guest: Guest): UnitMethods => {
       }
       const { activeState, subState } = seen.state
       const so = Duration.format(Duration.millis((yield* Clock.currentTimeMillis) - seen.since))
-      const journal = yield* lastLines(unit, options?.user)
+      // The state is known; a guest that froze has no more to say.
+      const journal = yield* Effect.timeoutOrElse(lastLines(unit, options?.user), {
+        duration: "4 seconds",
+        orElse: () => Effect.succeed("the guest does not answer")
+      })
       return `${activeState} (${subState}), so for ${so}\n${journal}`
     })
     const { state } = yield* wait(guest, {

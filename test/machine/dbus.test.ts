@@ -316,6 +316,21 @@ describe("waiting for a unit over the manager's own bus", () => {
     })
   )
 
+  it.effect("says so, too, of a guest that froze", () =>
+    Effect.gen(function* () {
+      const systemd = yield* manager
+      const { guest } = yield* guestOn({ ...systemd.shell, execute: () => Effect.never })
+      systemd.set({ active: "activating", sub: "start", job: 1, jobs: 1 })
+      const waiting = yield* Effect.forkChild(
+        Effect.flip(Unit.make(guest).waitForUnit("web", { timeout: "10 seconds" })),
+        { startImmediately: true }
+      )
+      yield* TestClock.adjust("15 seconds")
+      const error = yield* Fiber.join(waiting)
+      assert.include(error.message, "activating (start), so for 10s\n  the guest does not answer")
+    })
+  )
+
   it.effect("says at the deadline what it saw, and for how long", () =>
     Effect.gen(function* () {
       const { systemd, units } = yield* start
