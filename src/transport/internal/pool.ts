@@ -63,7 +63,10 @@ const adminTimeout = "60 seconds"
 interface Session {
   readonly admin: Admin.Admin
   readonly scope: Scope.Scope
+  /** The highest number of a lane so far. */
   started: number
+  /** Lanes below that which were not opened yet. */
+  readonly spare: Array<{ readonly number: number; readonly waiting: boolean }>
 }
 
 /** Opens the pool; returns when the first lane is ready. */
@@ -84,11 +87,7 @@ export const make = Effect.fnUntraced(function* (
   const notReady = (reason: string, waited: Duration.Duration) =>
     Effect.map(consoleTail, (console) => new ShellNotReady({ machine, reason, waited, console }))
 
-  /** Lanes of a guest that goes on, whose workers were asked whether they are there. */
-  const resuming = new Set<number>()
-
   const onIdle = (lane: LaneEnd) => {
-    resuming.delete(lane.number)
     for (const waiter of waiters) {
       waiters.delete(waiter)
       Deferred.doneUnsafe(waiter, Effect.succeed(lane))
@@ -160,7 +159,6 @@ export const make = Effect.fnUntraced(function* (
       ])
       const started = lane.state !== "starting"
       lane.lose(reason)
-      resuming.delete(number)
       if (!started && !waiting) yield* hopeless(reason)
     }).pipe(
       Effect.scoped,
@@ -180,28 +178,24 @@ export const make = Effect.fnUntraced(function* (
   /** Starts one more lane, if there may be one. */
   const grow = Effect.suspend(() => {
     const current = session
-    if (current === undefined || current.started >= transport.lanes) return Effect.void
-    current.started++
-    return Effect.asVoid(Effect.forkIn(Effect.forever(life(current.started, current)), current.scope))
+    if (current === undefined) return Effect.void
+    const spare = current.spare.shift()
+    if (spare === undefined && current.started >= transport.lanes) return Effect.void
+    const number = spare?.number ?? ++current.started
+    const again = Effect.forever(life(number, current))
+    const lives = spare?.waiting === true ? Effect.andThen(life(number, current, true), again) : again
+    return Effect.asVoid(Effect.forkIn(lives, current.scope))
   })
 
-  /** Opens the lanes of a guest that goes on from a saved one: those that wait for a command as they are, the rest anew. */
-  const resume = (current: Session, waiting: ReadonlyArray<number>) =>
-    Effect.suspend(() => {
-      current.started = Math.max(0, ...waiting)
-      resuming.clear()
-      for (const number of waiting) resuming.add(number)
-      const numbers = Array.from({ length: current.started }, (_, index) => index + 1)
-      return Effect.forEach(
-        numbers,
-        (number) => {
-          const again = Effect.forever(life(number, current))
-          const lives = waiting.includes(number) ? Effect.andThen(life(number, current, true), again) : again
-          return Effect.forkIn(lives, current.scope)
-        },
-        { discard: true }
-      )
-    })
+  /** Lets the lanes of a guest that goes on from a saved one be opened as they are wanted: first those that wait for a command. */
+  const resume = (current: Session, waiting: ReadonlyArray<number>) => {
+    current.started = Math.max(0, ...waiting)
+    const stopped = Array.from({ length: current.started }, (_, index) => index + 1).filter(
+      (number) => !waiting.includes(number)
+    )
+    current.spare.push(...waiting.map((number) => ({ number, waiting: true })))
+    current.spare.push(...stopped.map((number) => ({ number, waiting: false })))
+  }
 
   /** Runs while the bootstrap shell is awaited: tells how the boot goes, and gives up in the end. */
   const awaiting = <A, E, R>(self: Effect.Effect<A, E, R>) =>
@@ -317,10 +311,10 @@ export const make = Effect.fnUntraced(function* (
       const attached = transport.attached?.() ?? []
       const found = attached.length === 0 ? undefined : yield* Admin.attach(admin, id, attached)
       guest = found?.guest ?? (yield* Admin.install(admin, id))
-      const current: Session = { admin, scope: yield* Effect.scope, started: 0 }
+      const current: Session = { admin, scope: yield* Effect.scope, started: 0, spare: [] }
       session = current
-      yield* resume(current, found?.waiting ?? [])
-      if (current.started === 0) yield* grow
+      resume(current, found?.waiting ?? [])
+      yield* grow
       yield* Effect.forkScoped(watch(current))
       yield* Deferred.succeed(first, undefined)
       for (;;) {
@@ -373,7 +367,7 @@ export const make = Effect.fnUntraced(function* (
   const acquire = Effect.suspend((): Effect.Effect<LaneEnd, ShellNotReady> => {
     const lane = idle.shift()
     // One more lane starts as soon as none is left, so that the next command need not wait for its start.
-    const more = idle.length === 0 && resuming.size <= waiters.size ? grow : Effect.void
+    const more = idle.length === 0 ? grow : Effect.void
     if (lane !== undefined) return Effect.as(more, lane)
     const never = closed ? "the shell was closed" : gone
     if (never !== undefined) return Effect.flatMap(notReady(never, Duration.zero), Effect.fail)
@@ -397,7 +391,7 @@ export const make = Effect.fnUntraced(function* (
     most: transport.lanes,
     state: () => {
       if (session === undefined) return "awaited"
-      const full = session.started >= transport.lanes && lanes.size >= transport.lanes
+      const full = session.started >= transport.lanes && lanes.size >= transport.lanes && session.spare.length === 0
       return full && [...lanes].every(({ state }) => state !== "starting") ? "full" : "starting"
     },
     signal: (lane, token, signal) =>
