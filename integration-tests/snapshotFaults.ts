@@ -1,0 +1,109 @@
+/** What a snapshot store may meet: bits that flip, files that are cut, runs that are killed at any moment. */
+import { cpSync, existsSync, readdirSync, rmSync } from "node:fs"
+import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
+import * as Effect from "effect/Effect"
+import * as Entries from "../src/driver/internal/snapshotEntries.ts"
+import * as Store from "../src/driver/SnapshotStore.ts"
+import { collecting, spoil } from "../test/driver/storeSupport.ts"
+import { processes, script, start, storeOf, vmtest } from "./snapshotPlace.ts"
+
+/** A test of one tiny machine, which says what it found. */
+export const tinyTest = (place: string): string =>
+  script(
+    place,
+    "tiny.ts",
+    `import { Image, test } from "vmtest"
+export default test("tiny", { machines: { a: { image: Image.tiny(), memory: "128 MiB" } } },
+  ({ a }) => a.succeed("test $(hostname) = a && echo fine > /tmp/x && cat /tmp/x"))`
+  )
+
+const entriesOf = (place: string) => {
+  const folder = join(storeOf(place), "entries")
+  return existsSync(folder) ? readdirSync(folder).map((id) => join(folder, id)) : []
+}
+
+/**
+ * Spoils a copy of the one entry of the place, `times` times, and asks the store for it as a run does. Gives what was used all the same, or
+ * was not warned of once; there must be none.
+ */
+export const flips = async (place: string, times: number, random: () => number): Promise<ReadonlyArray<string>> => {
+  const [entry] = entriesOf(place)
+  if (entry === undefined) return ["there is nothing in the store"]
+  const id = entry.slice(entry.lastIndexOf("/") + 1)
+  const stored = Entries.read(Entries.placeAt(storeOf(place)), id)
+  if (stored === undefined || "problem" in stored) return ["the entry is damaged to begin with"]
+  const { host, name, subject } = stored.manifest
+  const pristine = join(place, "pristine")
+  cpSync(entry, pristine, { recursive: true })
+  const wrong: Array<string> = []
+  for (let round = 0; round < times; round++) {
+    const done = spoil(entry, random)
+    const { layer, lines } = collecting()
+    const claimed = await Effect.runPromise(
+      Effect.flatMap(Store.make({ folder: storeOf(place) }), (store) => store.claim({ host, name, subject })).pipe(
+        Effect.map(({ _tag }) => _tag),
+        Effect.scoped,
+        Effect.provide(layer)
+      )
+    )
+    if (claimed !== "Vacant" || lines.length !== 1) wrong.push(`${done}: ${claimed}, ${lines.length} warnings`)
+    rmSync(entry, { recursive: true, force: true })
+    cpSync(pristine, entry, { recursive: true })
+  }
+  rmSync(pristine, { recursive: true })
+  return wrong
+}
+
+/** Spoils the one entry of the place and runs a test on it: it must pass, on a machine that has booted, with one warning. */
+export const flipToTheEnd = (place: string, random: () => number): string | undefined => {
+  const name = tinyTest(place)
+  const [entry] = entriesOf(place)
+  if (entry === undefined) return "there is nothing in the store"
+  const done = spoil(entry, random)
+  const { all, status, stderr } = vmtest(place, ["run", name])
+  const fine = status === 0 && /a: ready after/.test(stderr) && stderr.match(/is of no use/g)?.length === 1
+  return fine ? undefined : `${done}:\n${all}`
+}
+
+/** Why the store of the place is wrong: something in it that a run would use and should not. */
+export const storeProblem = async (place: string): Promise<string | undefined> => {
+  const at = Entries.placeAt(storeOf(place))
+  for (const id of Entries.ids(at)) {
+    const entry = Entries.read(at, id)
+    if (entry === undefined || "problem" in entry) return `${id}: ${entry?.problem ?? "gone"}`
+    const problem =
+      Entries.sizeProblem(Entries.machineOf(entry.folder), entry.manifest.files) ??
+      (await Effect.runPromise(Entries.damage(entry)))
+    if (problem !== undefined) return `${id}: ${problem}`
+  }
+  return undefined
+}
+
+/**
+ * Kills a run with SIGKILL `after` milliseconds from its start; with `empty` the store has nothing, so that the run is about to make a
+ * snapshot, else it forks one. Gives what is wrong afterwards: something that still runs, or a store that is damaged.
+ */
+export const killedRun = async (place: string, empty: boolean, after: number): Promise<string | undefined> => {
+  const name = tinyTest(place)
+  if (empty) rmSync(join(storeOf(place), "entries"), { recursive: true, force: true })
+  const run = start(place, ["run", name])
+  const ended = new Promise<void>((resolve) => run.once("exit", () => resolve()))
+  await Promise.race([sleep(after), ended])
+  run.kill("SIGKILL")
+  await ended
+  const deadline = Date.now() + 10_000
+  while (processes(place).length > 0 && Date.now() < deadline) await sleep(50)
+  const left = processes(place)
+  if (left.length > 0) return `after ${after} ms: still running: ${left.join("; ")}`
+  const problem = await storeProblem(place)
+  return problem === undefined ? undefined : `after ${after} ms: ${problem}`
+}
+
+/** Runs the test to its end: it must pass, and leave nothing in the store's temporary folder. */
+export const goodRun = (place: string): string | undefined => {
+  const { all, status } = vmtest(place, ["run", tinyTest(place)])
+  if (status !== 0) return all
+  const left = readdirSync(join(storeOf(place), "tmp"))
+  return left.length === 0 ? undefined : `left in the store: ${left.join(", ")}`
+}
