@@ -26,7 +26,7 @@ import { TransportError } from "./ShellError.ts"
 export class QmpError extends Schema.TaggedError<QmpError>()("QmpError", {
   machine: Schema.String,
   command: Schema.String,
-  /** QEMU's error class (`GenericError`, `CommandNotFound`, …), or ours: `Timeout`, `BadReply`, `HumanMonitor` */
+  /** QEMU's error class (`GenericError`, `CommandNotFound`, …), or ours: `Timeout`, `BadRequest`, `BadReply`, `HumanMonitor` */
   class: Schema.String,
   desc: Schema.String
 }) {
@@ -156,13 +156,15 @@ export const fromConnection = Effect.fnUntraced(function* (
     Effect.flatMap(nonce, (id) => {
       const answer = Deferred.makeUnsafe<Wire.Reply>()
       waiting.set(id, answer)
+      const line = Effect.try({
+        try: () => JSON.stringify({ execute: command, ...(args === undefined ? {} : { arguments: args }), id }) + "\n",
+        catch: (error) => new QmpError({ machine, command, class: "BadRequest", desc: String(error) })
+      })
       return within(
         command,
         commandTimeout,
         "no answer",
-        connection
-          .write(JSON.stringify({ execute: command, ...(args === undefined ? {} : { arguments: args }), id }) + "\n")
-          .pipe(Effect.andThen(Deferred.await(answer)))
+        line.pipe(Effect.flatMap(connection.write), Effect.andThen(Deferred.await(answer)))
       ).pipe(
         Effect.flatMap((reply) =>
           reply._tag === "Return"

@@ -53,6 +53,7 @@ const nonsense: ReadonlyArray<
   ["InvalidEnvironment", "true", { env: { Ä: "x" } }],
   ["InvalidEnvironment", "true", { env: { EUID: "0" } }],
   ["InvalidEnvironment", "true", { env: { A: "a\0b" } }],
+  ["InvalidEnvironment", "true", { env: JSON.parse('{"A":1}') }],
   ["InvalidCommand", "", {}],
   ["InvalidCommand", " \n\t\n", {}],
   ["InvalidCommand", "echo a\0b", {}],

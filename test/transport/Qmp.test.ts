@@ -82,6 +82,16 @@ describe("QMP", () => {
     })
   )
 
+  it.live("refuses arguments that JSON cannot hold", () =>
+    Effect.gen(function* () {
+      const socket = yield* qemu(({ id }, say) => say({ return: {}, id }))
+      const qmp = yield* Qmp.make({ machine: "vm", socket })
+      const error = yield* Effect.flip(qmp.execute("a", { size: 1n }))
+      assert.deepInclude(error, { _tag: "QmpError", machine: "vm", command: "a", class: "BadRequest" })
+      assert.deepStrictEqual(yield* qmp.execute("a", { size: 1 }), {})
+    })
+  )
+
   it.live("fails on a reply of another shape, and in time on none", () =>
     Effect.gen(function* () {
       const socket = yield* qemu(({ execute, id }, say) => (execute === "silent" ? undefined : say({ return: 1, id })))

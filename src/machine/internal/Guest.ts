@@ -125,9 +125,11 @@ export const streamOrLoss = <A, E>(
     Stream.interruptWhen(orLoss(guest, doing, Effect.never))
   )
 
-const losses = new Set(["ShellLost", "TransportError", "ShellNotReady", "QmpError"])
+const losses = new Set(["ShellLost", "TransportError", "ShellNotReady"])
+/** Whether this may be the first that is heard of a machine's end. What QEMU answers, it says alive; its console just closes. */
 const isLoss = (error: unknown): boolean =>
-  typeof error === "object" && error !== null && "_tag" in error && losses.has(String(error._tag))
+  Predicate.hasProperty(error, "_tag") &&
+  (losses.has(String(error._tag)) || (Predicate.hasProperty(error, "class") && error.class === "ConsoleClosed"))
 
 /** Uses the shell of a ready guest for one command, under `guard`. */
 const onShell = <A, E>(

@@ -87,6 +87,8 @@ export const make = Effect.fnUntraced(function* (options: {
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || readonlyNames.has(name)) {
       return yield* reject("InvalidEnvironment", `${JSON.stringify(name)} cannot be the name of a variable`)
     }
+    // What comes from JavaScript, `process.env` say, may hold undefined.
+    if (typeof value !== "string") return yield* reject("InvalidEnvironment", `the value of ${name} is not a string`)
     if (value.includes("\0")) return yield* reject("InvalidEnvironment", `the value of ${name} holds a NUL`)
     before.push(`export ${name}=${quote(value)}`)
   }

@@ -1,0 +1,35 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type { Hypervisor } from "../../src/backends/Backend.ts"
+import * as Control from "../../src/machine/Control.ts"
+import { QmpError, type QmpService } from "../../src/transport/Qmp.ts"
+import { guestOn, hostShell } from "./support.ts"
+
+const refusal = new QmpError({ machine: "box", command: "nonsense", class: "CommandNotFound", desc: "no such" })
+
+const control: QmpService = {
+  machine: "box",
+  version: "9.0.0",
+  execute: () => Effect.fail(refusal),
+  events: Stream.empty,
+  waitForEvent: () => Effect.fail(refusal),
+  hmp: () => Effect.fail(refusal),
+  closed: Effect.never
+}
+
+describe("what QEMU refuses", () => {
+  it.live("fails at once, and does not put the shell in doubt", () =>
+    Effect.gen(function* () {
+      let doubts = 0
+      const { guest } = yield* guestOn(hostShell("bash"), {
+        hypervisor: Effect.succeed({ control } as Hypervisor),
+        shellLost: Effect.sync(() => void doubts++)
+      })
+      const methods = Control.make(guest)
+      assert.strictEqual(yield* Effect.flip(methods.qmp("nonsense")), refusal)
+      assert.strictEqual(yield* Effect.flip(methods.sendMonitorCommand("nonsense")), refusal)
+      assert.strictEqual(doubts, 0)
+    })
+  )
+})
