@@ -89,7 +89,14 @@ export const shells = (boot: Boot, environment: Environment) =>
     // A shell mends itself where it can; one that cannot is opened anew by the process that replaces this one.
     while (true) {
       yield* Process.receive()
-      yield* Effect.orDie(shell.execute(":", { timeout: "30 seconds" }))
+      yield* shell.execute(":", { timeout: "30 seconds" }).pipe(
+        // Commands that take their time on all lanes are no reason to lose them.
+        Effect.catchIf(
+          (error) => error._tag === "CommandRejected" && error.reason === "Busy",
+          () => Effect.void
+        ),
+        Effect.orDie
+      )
     }
   }).pipe(Effect.catch(() => stop))
 
