@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -10,9 +12,12 @@ import * as QmpCommands from "../src/transport/QmpCommands.ts"
 import * as Shell from "../src/transport/Shell.ts"
 import { boot, type GuestOptions } from "./transport/guest.ts"
 
-const start = (options: Omit<GuestOptions, "image"> = {}, shellOptions: Partial<Shell.ShellOptions> = {}) =>
+const start = (
+  { image = Image.tiny(), ...options }: Omit<GuestOptions, "image"> & { readonly image?: Image.Image } = {},
+  shellOptions: Partial<Shell.ShellOptions> = {}
+) =>
   Effect.gen(function* () {
-    const guest = yield* boot({ image: yield* (yield* ImageStore).resolve(Image.tiny()), ...options })
+    const guest = yield* boot({ image: yield* (yield* ImageStore).resolve(image), ...options })
     const qmp = yield* Qmp.make({ machine: "vm", socket: guest.qmp })
     const shell = yield* Shell.make({
       machine: "vm",
@@ -48,6 +53,25 @@ describe("a shell survives", () => {
     }).pipe(Effect.provide(ImageStore.layer))
   )
 
+  it.live("a guest that is frozen when a command's time is up", () =>
+    Effect.gen(function* () {
+      const { qmp, shell } = yield* start()
+      const running = yield* Effect.forkChild(
+        Effect.flip(shell.execute("echo said; sleep 100", { timeout: "4 seconds" })),
+        { startImmediately: true }
+      )
+      yield* Effect.sleep("2 seconds")
+      yield* QmpCommands.stop(qmp)
+      const error = yield* Effect.timeout(Fiber.join(running), "20 seconds")
+      assert(error._tag === "CommandTimeout", error._tag)
+      assert.deepInclude(error, { machine: "vm", stdout: "said\n" })
+      yield* QmpCommands.cont(qmp)
+      assert.strictEqual((yield* shell.execute("echo back", { timeout: "60 seconds" })).stdout, "back\n")
+      const left = yield* shell.execute("set +e; grep -l 'sleep.10[0]' /proc/[0-9]*/cmdline 2>/dev/null | grep -v $$")
+      assert.strictEqual(left.stdout, "")
+    }).pipe(Effect.provide(ImageStore.layer))
+  )
+
   it.live("a guest that stands still for less than the heartbeat allows", () =>
     Effect.gen(function* () {
       const { qmp, shell } = yield* start()
@@ -62,17 +86,19 @@ describe("a shell survives", () => {
 
   it.live("a reboot, which it finds by itself", () =>
     Effect.gen(function* () {
-      const { shell } = yield* start({ reboot: true })
+      const { guest, shell } = yield* start({ reboot: true })
       const running = yield* under(shell, "echo said; sleep 100")
       yield* Effect.forkChild(Effect.ignore(shell.execute("reboot -f")), { startImmediately: true })
       yield* lost(running, "60 seconds")
       assert.strictEqual((yield* shell.execute("echo back; cat /proc/uptime")).exitCode, 0)
+      // What was meant for the guest that was is not typed at the shell of the new one, whose errors are on the console.
+      assert.notInclude(readFileSync(join(guest.folder, "console.log"), "utf8"), "not found")
     }).pipe(Effect.provide(ImageStore.layer))
   )
 
   it.live("a reset that it is told of", () =>
     Effect.gen(function* () {
-      const { qmp, shell } = yield* start({ reboot: true })
+      const { guest, qmp, shell } = yield* start({ reboot: true })
       const running = yield* under(shell, "echo said; sleep 100")
       const reset = yield* Effect.forkChild(qmp.waitForEvent(Schema.Struct({ event: Schema.Literal("RESET") })), {
         startImmediately: true
@@ -82,6 +108,7 @@ describe("a shell survives", () => {
       yield* shell.reset("the guest was reset")
       assert.include((yield* lost(running, "1 second")).message, "the guest was reset")
       assert.strictEqual((yield* shell.execute("echo back")).stdout, "back\n")
+      assert.notInclude(readFileSync(join(guest.folder, "console.log"), "utf8"), "not found")
     }).pipe(Effect.provide(ImageStore.layer))
   )
 
@@ -136,6 +163,20 @@ describe("a command fails at once", () => {
       const running = yield* under(shell, "echo said; sleep 100")
       const [took] = yield* Effect.timed(Effect.andThen(guest.process.kill("SIGKILL"), lost(running, "5 seconds")))
       assert.isBelow(Duration.toMillis(took), 1000)
+    }).pipe(Effect.provide(ImageStore.layer))
+  )
+})
+
+describe("a command fails at once when the kernel", () => {
+  it.live("panics", () =>
+    Effect.gen(function* () {
+      const { guest, shell } = yield* start()
+      // The kernels of images reboot at once after a panic, which ends a QEMU that must not reboot.
+      const running = yield* under(shell, "echo said; sleep 100")
+      const exited = yield* Effect.forkChild(guest.process.exited, { startImmediately: true })
+      yield* Effect.forkChild(Effect.ignore(shell.execute("echo c >/proc/sysrq-trigger")), { startImmediately: true })
+      yield* Fiber.join(exited)
+      yield* lost(running, "1 second")
     }).pipe(Effect.provide(ImageStore.layer))
   )
 })
