@@ -14,6 +14,13 @@ describe("the examples", () => {
     assert.match(stdout, /2 passed, 0 failed/)
   })
 
+  it("the lightest of those after NixOS's tests pass", { timeout: 1_800_000 }, () => {
+    const light = ["redis", "keepalived"].map((name) => `examples/nixos/${name}.ts`)
+    const { status, stderr, stdout } = node("bin/vmtest.js", "run", ...light)
+    assert.strictEqual(status, 0, stdout + stderr)
+    assert.match(stdout, /2 passed, 0 failed/)
+  })
+
   it("layer.ts, an application of its own, runs", () => {
     const { status, stderr, stdout } = node("examples/layer.ts")
     assert.strictEqual(status, 0, stdout + stderr)
