@@ -60,7 +60,7 @@ export interface MachineOptions {
   readonly warmUp?: WarmUp["run"] | WarmUp
   /**
    * Whether the machine may start from the snapshot of one like it that has booted, instead of booting itself. Default true. A service that must
-   * find the machine's name or addresses when it starts wants false: a snapshot is taken before they are known.
+   * find the machine's name or addresses when it starts wants false: that one may have had others, or none yet.
    */
   readonly snapshot?: boolean
   /** Whether a reboot of the guest keeps the machine; without it a reboot ends the machine. Default false. */

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto"
 import * as Effect from "effect/Effect"
 import * as Addresses from "../../network/Addresses.ts"
+import type { CommandResult } from "../../transport/Shell.ts"
 import { quote } from "./Guest.ts"
 import * as renew from "./renew.ts"
 
@@ -27,17 +28,27 @@ const digest = ({ internet, self }: Identity): string =>
     .digest("hex")
     .slice(0, 32)
 
-/**
- * One script for the whole identity; running it again changes nothing.
- *
- * The interfaces come up a moment after the guest's shell does. What `ip` cannot do is no failure yet: what counts is that the addresses
- * are there at the end.
- *
- * A guest that goes on from a saved one may have another's addresses and cards with another's MAC. One that was given this identity before
- * is left with the network that it has.
- */
-export const identityScript = (identity: Identity): string => {
+/** The exit code of a script that leaves the network to {@link networkScript}. */
+const withoutNetwork = 98
+
+/** Names; and whether the guest has these addresses already, which one that goes on from a saved one may. */
+const nameScript = (identity: Identity): string => {
   const { all, internet, self } = identity
+  return `echo ${quote(self.name)} > /proc/sys/kernel/hostname
+${writeFile("/etc/hostname", `${self.name}\n`)}
+${hostsScript(self, all)}
+${writeFile("/etc/resolv.conf", Addresses.resolvConf({ internet }))} 2>/dev/null
+vm_was=
+[ ! -e ${mark} ] || read -r vm_was <${mark}
+`
+}
+
+/**
+ * The addresses. The interfaces come up a moment after the guest's shell does. What `ip` cannot do is no failure yet: what counts is that the
+ * addresses are there at the end.
+ */
+const networkScript = (identity: Identity): string => {
+  const { internet, self } = identity
   const devices = self.interfaces.map(({ device }) => device).join(" ")
   const addresses = self.interfaces.map(({ ipv4 }) => ipv4).join(" ")
   const addresses6 = self.interfaces.map(({ ipv6 }) => ipv6).join(" ")
@@ -45,15 +56,7 @@ export const identityScript = (identity: Identity): string => {
     ({ device, mac }) => `read -r vm_mac </sys/class/net/${device}/address
 [ "$vm_mac" = ${mac} ] || vm_first="\${vm_first}link set dev ${device} address ${mac}$vm_nl"`
   )
-  return `set +eu
-echo ${quote(self.name)} > /proc/sys/kernel/hostname
-${writeFile("/etc/hostname", `${self.name}\n`)}
-${hostsScript(self, all)}
-${writeFile("/etc/resolv.conf", Addresses.resolvConf({ internet }))} 2>/dev/null
-vm_was=
-[ ! -e ${mark} ] || read -r vm_was <${mark}
-[ "$vm_was" != ${digest(identity)} ] || exit 0
-for device in eth0 ${devices}; do
+  return `for device in eth0 ${devices}; do
   tries=0
   until [ -e /sys/class/net/$device ]; do
     tries=$((tries + 1))
@@ -94,6 +97,11 @@ echo ${digest(identity)} >${mark}
 exit 0`
 }
 
+/** The whole identity of a guest; running it again changes nothing. */
+export const identityScript = (identity: Identity): string => `set +eu
+${nameScript(identity)}[ "$vm_was" != ${digest(identity)} ] || exit 0
+${networkScript(identity)}`
+
 /** New keys for the SSH server, which takes them up at once. */
 const newHostKeys = `if command -v ssh-keygen >/dev/null 2>&1; then
   rm -f /etc/ssh/ssh_host_*
@@ -116,21 +124,46 @@ case $vm_old in
 esac
 `
 
+/** Runs a script in a guest. */
+type Run<E> = (script: string) => Effect.Effect<CommandResult, E>
+
+const renewing = <E>(run: Run<E>, script: Effect.Effect<string>): Effect.Effect<CommandResult, E> =>
+  Effect.gen(function* () {
+    const result = yield* run(yield* script)
+    if (result.exitCode !== renew.missing) return result
+    const installed = yield* run(beforeSaving)
+    return installed.exitCode === 0 ? yield* run(yield* script) : installed
+  })
+
 /** For a guest that goes on from another: a machine-id, time and entropy of its own, then the identity. */
-export const forkScript = Effect.fnUntraced(function* (identity: Identity, options: { readonly newHostKeys: boolean }) {
-  const id = yield* renew.machineId
-  const renewing = yield* renew.script("$vm_names")
-  return `set +eu
-${newMachineId(id)}${renewing}${options.newHostKeys ? newHostKeys : ""}${identityScript(identity)}`
-})
+export const fork = <E>(
+  run: Run<E>,
+  identity: Identity,
+  options: { readonly newHostKeys: boolean }
+): Effect.Effect<CommandResult, E> =>
+  Effect.gen(function* () {
+    const id = yield* renew.machineId
+    const script = Effect.map(
+      renew.script("$vm_names"),
+      (text) => `set +eu
+${renew.find}${newMachineId(id)}${text}${options.newHostKeys ? newHostKeys : ""}${nameScript(identity)}[ "$vm_was" = ${digest(identity)} ] || exit ${withoutNetwork}
+exit 0`
+    )
+    const result = yield* renewing(run, script)
+    return result.exitCode === withoutNetwork ? yield* run(identityScript(identity)) : result
+  })
 
 /** For a guest that is put back to where it was: time and entropy, and nothing else, so that its connections live on. */
-export const restoreScript: Effect.Effect<string> = Effect.map(
-  Effect.suspend(() => renew.script()),
-  (renewing) => `set +eu
-${renewing}exit 0`
-)
+export const restore = <E>(run: Run<E>): Effect.Effect<CommandResult, E> =>
+  renewing(
+    run,
+    Effect.map(
+      Effect.suspend(() => renew.script()),
+      (text) => `set +eu
+${renew.find}${text}exit 0`
+    )
+  )
 
-/** Run in a guest before it is saved. */
+/** Run in a guest before it is saved: what its forks need is better there already. */
 export const beforeSaving = `set +eu
-${renew.install}exit 0`
+${renew.install}${renew.installed}exit 0`

@@ -6,12 +6,12 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as ExitReason from "../../actors/ExitReason.ts"
 import * as Process from "../../actors/Process.ts"
-import { BootProgressListener, formatProgress } from "../../transport/Shell.ts"
+import { BootProgressListener, formatProgress, type ShellService } from "../../transport/Shell.ts"
 import { Deadlines } from "../Deadlines.ts"
 import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Boot } from "./boot.ts"
-import { forkScript, identityScript, restoreScript } from "./identity.ts"
+import * as Identity from "./identity.ts"
 import { settle } from "./settle.ts"
 import { start } from "./start.ts"
 
@@ -107,10 +107,11 @@ const messageOf = (cause: Cause.Cause<unknown>): string => {
 }
 
 /** A guest that goes on from a saved one is made itself once; when it reboots it is one that has booted. */
-const scriptFor = (boot: Boot, identity: Parameters<typeof identityScript>[0]): Effect.Effect<string> => {
+const tellWho = (boot: Boot, shell: ShellService, identity: Parameters<typeof Identity.identityScript>[0]) => {
+  const run = (script: string) => shell.execute(script, { timeout: "2 minutes" })
   const { from, identity: who } = boot.origin
-  if (from === undefined || boot.renewed) return Effect.succeed(identityScript(identity))
-  return who === "kept" ? restoreScript : forkScript(identity, { newHostKeys: who === "new" })
+  if (from === undefined || boot.renewed) return run(Identity.identityScript(identity))
+  return who === "kept" ? Identity.restore(run) : Identity.fork(run, identity, { newHostKeys: who === "new" })
 }
 
 /** Makes the guest what the test declared, and again after each of its reboots. */
@@ -121,20 +122,19 @@ export const machine = (boot: Boot, environment: Environment) =>
     yield* Effect.addFinalizer(() => Effect.sync(() => (boot.isOver ? undefined : boot.ready.takeBack())))
     const identify = Effect.gen(function* () {
       const shell = yield* boot.shell.get
-      yield* boot.once("settled", (origin, running) =>
-        origin.onSettled === undefined
-          ? Effect.void
-          : Effect.andThen(settle(shell, environment.backend.timeScale), origin.onSettled(running))
-      )
       const all = yield* environment.all
-      const script = yield* scriptFor(boot, { self: environment.self, all, internet: environment.spec.internet })
-      const result = yield* shell.execute(script, { timeout: "2 minutes" })
+      const result = yield* tellWho(boot, shell, { self: environment.self, all, internet: environment.spec.internet })
       if (result.exitCode !== 0) {
         const said = result.stderr.trim()
         yield* boot.fail(said.startsWith("its ") ? said : `its network could not be set up: ${said}`, "")
         return yield* stop
       }
       boot.renewed = true
+      yield* boot.once("settled", (origin, running) =>
+        origin.onSettled === undefined
+          ? Effect.void
+          : Effect.andThen(settle(shell, environment.backend.timeScale), origin.onSettled(running))
+      )
       yield* boot.once("warm", ({ warmUp }, running) =>
         (warmUp?.(boot.inside(), running) ?? Effect.void).pipe(
           Effect.catchCause((cause) =>

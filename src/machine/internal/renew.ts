@@ -6,7 +6,7 @@
  * only a minute later. `RNDADDENTROPY` and `RNDRESEEDCRNG` make it do so at once. So the guest is given a program of 331 bytes
  * (`renew.s`), which also sets the clock; it starts in a tenth of the time of a perl, and a guest needs nothing for it.
  */
-import { randomBytes } from "node:crypto"
+import { createHash, randomBytes } from "node:crypto"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 
@@ -49,50 +49,72 @@ export const program: Buffer = (() => {
 const octal = (bytes: Uint8Array): string =>
   [...bytes].map((byte) => `\\0${byte.toString(8).padStart(3, "0")}`).join("")
 
-/**
- * Puts the program into a folder of the guest's memory from which programs can be run, and leaves its path in `vm_renew`. Where it
- * is already, that takes no process: so a machine that is going to be saved is given it before.
- */
-export const install = `vm_renew=
-for vm_d in /run /dev/shm /tmp; do
-  if [ -x $vm_d/vmtest-renew ]; then vm_renew=$vm_d/vmtest-renew; break; fi
-done
-if [ -z "$vm_renew" ]; then
-  for vm_d in /run /dev/shm /tmp; do
-    vm_renew=$vm_d/vmtest-renew
-    printf %b '${octal(program)}' >$vm_renew && chmod 700 $vm_renew || continue
-    $vm_renew </dev/null && vm_e=0 || vm_e=$?
-    [ $vm_e != 1 ] || break
-    rm -f $vm_renew
-  done 2>/dev/null
-fi
+/** Another program has another name: a saved guest may have an older one. */
+const name = `vmtest-renew-${createHash("sha256").update(program).digest("hex").slice(0, 8)}`
+
+/** Where it may be: folders in the guest's memory. */
+const folders = "/run /dev/shm /tmp"
+
+/** Puts the program into a folder of the guest from which programs can be run; leaves `vm_renew` empty where there is none. */
+export const install = `for vm_d in ${folders}; do
+  vm_renew=$vm_d/${name}
+  [ ! -x $vm_renew ] || break
+  printf %b '${octal(program)}' >$vm_renew && chmod 700 $vm_renew || continue
+  vm_e=0
+  $vm_renew </dev/null || vm_e=$?
+  [ $vm_e != 1 ] || break
+  rm -f $vm_renew
+  vm_renew=
+done 2>/dev/null
+`
+
+/** After {@link install}. */
+export const installed = `[ -n "$vm_renew" ] || {
+  echo "its clock and its entropy cannot be renewed: no program can be run in ${folders}" >&2
+  exit 1
+}
 `
 
 const timespec = 16
 const entropyBytes = 64
 
-/** What the program reads. */
-const block = (nanos: bigint, entropy: Uint8Array): Buffer => {
+/** What the program reads but for the entropy: the time, and how many bits there are in how many bytes. */
+const head = (nanos: bigint): Buffer => {
   const bytes = Buffer.alloc(timespec + 8)
   bytes.writeBigInt64LE(nanos / 1_000_000_000n, 0)
   bytes.writeBigInt64LE(nanos % 1_000_000_000n, 8)
-  // How many bits, and how many bytes they are in.
-  bytes.writeInt32LE(entropyBytes * 8, timespec)
+  bytes.writeInt32LE(entropyBytes * 4, timespec)
   bytes.writeInt32LE(entropyBytes, timespec + 4)
-  return Buffer.concat([bytes, entropy])
+  return bytes
 }
 
-/** Shell text that renews the clock and the entropy, and fails where that cannot be done. `names` is words: `$old $new…`. */
+/** The exit code of {@link find} where the program is not installed. */
+export const missing = 97
+
+/** Shell text that looks for the program, and ends where it is not there. */
+export const find = `for vm_d in ${folders}; do
+  vm_renew=$vm_d/${name}
+  [ ! -x $vm_renew ] || break
+  vm_renew=
+done
+[ -n "$vm_renew" ] || exit ${missing}
+`
+
+/**
+ * Shell text that renews the clock and the entropy, and ends where that cannot be done. `names` is words: `$old $new…`.
+ *
+ * The entropy is 256 bits as 64 letters, which need no escapes: a guest's shell reads its commands letter by letter.
+ */
 export const script = (names = ""): Effect.Effect<string> =>
-  Effect.map(Clock.currentTimeNanos, (nanos) => {
-    const input = octal(block(nanos, randomBytes(entropyBytes)))
-    return `${install}printf %b '${input}' >$vm_renew.block
-vm_e=0
-$vm_renew ${names} <$vm_renew.block || vm_e=$?
-: >$vm_renew.block
+  Effect.map(
+    Clock.currentTimeNanos,
+    (nanos) => `printf %b '${octal(head(nanos))}${randomBytes(entropyBytes / 2).toString("hex")}' >$vm_renew.in
+$vm_renew ${names} <$vm_renew.in
+vm_e=$?
+: >$vm_renew.in
 [ $((vm_e & 15)) = 0 ] || { echo "its clock and its entropy could not be renewed ($vm_e)" >&2; exit 1; }
 `
-  })
+  )
 
 /** A new machine-id. */
 export const machineId: Effect.Effect<string> = Effect.sync(() => randomBytes(16).toString("hex"))
