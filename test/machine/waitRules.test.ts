@@ -158,6 +158,26 @@ describe("waiting", () => {
     })
   )
 
+  it.effect("to shut down or to reboot ends in time, too, when the guest does not even take the command", () =>
+    Effect.gen(function* () {
+      const { box, states } = yield* hanging()
+      for (const [action, awaited] of [
+        [box.shutdown({ timeout: "10 seconds" }), "the machine to shut down"],
+        [box.reboot({ timeout: "10 seconds" }), "the guest to be ready again"]
+      ] as ReadonlyArray<readonly [Failing, string]>) {
+        const waiting = yield* begin(Effect.flip(action))
+        yield* TestClock.adjust("12 seconds")
+        const error = yield* Fiber.join(waiting)
+        assert.include(error.message, `waited 10s for ${awaited}`)
+      }
+      // It did not go down, so it can still be used.
+      assert.strictEqual(states("box").at(-1), "ready")
+      const file = yield* begin(Effect.flip(box.waitForFile("/never", { timeout: "1 second" })))
+      yield* TestClock.adjust("7 seconds")
+      assert.strictEqual((yield* Fiber.join(file))._tag, "WaitTimeout")
+    })
+  )
+
   it.effect("loses against a guest that reboots: what looped in it is gone", () =>
     Effect.gen(function* () {
       for (const [name, wait] of Object.entries(waits)) {

@@ -135,8 +135,12 @@ export class Boot {
   /** Told when a command found the shell gone; set by the process that owns the shell. */
   onShellLost: Effect.Effect<void> = Effect.void
 
+  /** How often the guest was reset. */
+  resets = 0
+
   /** The guest was reset: what ran in it is gone, and it boots again. */
   readonly rebooted: Effect.Effect<void> = Effect.suspend(() => {
+    this.resets += 1
     this.ready.takeBack()
     return Effect.andThen(
       this.state("booting"),

@@ -15,6 +15,7 @@ import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment, Handle } from "../MachineTree.ts"
 import * as Origin from "../Origin.ts"
 import * as Snapshot from "../Snapshot.ts"
+import { abandon } from "./abandon.ts"
 import { Boot } from "./boot.ts"
 import { type Guest, guard, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
 import { hostsScript } from "./identity.ts"
@@ -101,7 +102,13 @@ export const make = Effect.fnUntraced(function* (
       snapshots
     )
 
-  const untilEnded = (awaited: string, on: Boot, options: WaitOptions | undefined) =>
+  /** Waits for the end of a boot; `ask` is what brings it about, if it is not to come by itself. */
+  const untilEnded = (
+    awaited: string,
+    on: Boot,
+    options: WaitOptions | undefined,
+    ask: Effect.Effect<unknown, Unavailable> = Effect.void
+  ) =>
     Effect.gen(function* () {
       const deadlines = yield* Deadlines
       const timeout =
@@ -114,7 +121,8 @@ export const make = Effect.fnUntraced(function* (
         const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
         return yield* new WaitTimeout({ machine: spec.name, awaited, waited, lastSeen: console, console })
       })
-      yield* conditions.guard(Effect.timeoutOrElse(on.ended, { duration: timeout, orElse: () => late }))
+      const asked = Effect.raceFirst(Effect.andThen(abandon(ask), Effect.never), on.ended)
+      yield* conditions.guard(Effect.timeoutOrElse(asked, { duration: timeout, orElse: () => late }))
     })
 
   const powerOff = `if [ -d /run/systemd/system ]; then systemctl --no-block poweroff
@@ -133,11 +141,13 @@ fi`
       Effect.gen(function* () {
         const on = running()
         if (on === undefined) return
-        const shell = yield* guest.shell
-        on.asked = true
-        // The power may be gone before the answer is out.
-        yield* Effect.ignore(Effect.timeoutOption(shell.execute(powerOff, { timeout: "1 minute" }), "1 minute"))
-        yield* untilEnded("the machine to shut down", on, options)
+        const ask = Effect.gen(function* () {
+          const shell = yield* guest.shell
+          on.asked = true
+          // The power may be gone before the answer is out.
+          yield* Effect.ignore(shell.execute(powerOff, { timeout: "1 minute" }))
+        })
+        yield* untilEnded("the machine to shut down", on, options, ask)
       }),
     crash: () =>
       Effect.gen(function* () {
@@ -152,18 +162,31 @@ fi`
         if (!spec.allowReboot) return yield* new RebootNotAllowed({ machine: spec.name })
         const on = yield* current
         const shell = yield* guest.shell
+        const { resets } = on
         on.ready.takeBack()
         yield* on.state("booting")
-        // The guest may be gone before the answer is out. Its machine process sees the reset and makes it ready again.
-        yield* Effect.ignore(shell.execute(rebootNow, { timeout: "1 minute" }))
-        const hypervisor = yield* on.hypervisor.get
-        if (hypervisor.control === undefined) yield* on.rebooted
         yield* wait(guest, {
           awaited: "the guest to be ready again",
           options,
-          until: on.ready.get,
+          until: Effect.gen(function* () {
+            // The guest may be gone before the answer is out. Its machine process sees the reset and makes it ready again.
+            yield* Effect.ignore(shell.execute(rebootNow, { timeout: "1 minute" }))
+            const hypervisor = yield* on.hypervisor.get
+            if (hypervisor.control === undefined) yield* on.rebooted
+            yield* on.ready.get
+          }),
           lastSeen: guest.consoleTail
-        })
+        }).pipe(
+          // One that did not go down is as ready as it was.
+          Effect.onError(() =>
+            on.resets !== resets || on.isOver
+              ? Effect.void
+              : Effect.andThen(
+                  Effect.sync(() => on.ready.give()),
+                  on.state("ready")
+                )
+          )
+        )
       }),
     switchRoot: (options) =>
       Effect.gen(function* () {
