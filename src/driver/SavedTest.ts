@@ -46,6 +46,8 @@ const Saved = Schema.Struct({
   machines: Schema.Array(
     Schema.Struct({
       name: Schema.String,
+      /** The name that its guest knows itself by. */
+      guest: Schema.String,
       number: Schema.Number,
       memory: Schema.Number,
       cpus: Schema.Number,
@@ -102,7 +104,7 @@ export const save = Effect.fnUntraced(function* (options: {
       const { allowReboot, cpus, disks, internet, memory, name, vlans } = spec
       const { disk, root, ...image } = shape.image
       return {
-        ...{ name, number: self.number, memory, cpus, disks, vlans, internet, allowReboot },
+        ...{ name, guest: self.name, number: self.number, memory, cpus, disks, vlans, internet, allowReboot },
         description: Image.describe(spec.image),
         image: { ...image, ...(root === undefined ? {} : { root }), ...(disk === undefined ? {} : { disk }) },
         ...(files === undefined ? {} : { files })
@@ -191,7 +193,7 @@ export const resume: (
         saved: {
           identity: "kept",
           machines: new Map(running.map((name) => [name, { directory: Path.resolve(savedFolder(folder, name)) }])),
-          nodes: saved.machines.map(({ number, ...node }) => Addresses.number(node, number))
+          nodes: saved.machines.map(({ guest, number, vlans }) => Addresses.number({ name: guest, vlans }, number))
         },
         onSubtest: () => undefined
       })

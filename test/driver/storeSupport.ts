@@ -53,7 +53,8 @@ export const filesOf = (entry: string): ReadonlyArray<string> =>
 
 /** Flips one bit somewhere in the entry, or cuts a file somewhere; says what it did. `random` gives numbers from 0 to 1. */
 export const spoil = (entry: string, random: () => number): string => {
-  const files = filesOf(entry)
+  // In an empty file there is nothing to spoil.
+  const files = filesOf(entry).filter((path) => Fs.statSync(path).size > 0)
   const path = files[Math.floor(random() * files.length)]!
   const { size } = Fs.statSync(path)
   Fs.chmodSync(path, 0o600)

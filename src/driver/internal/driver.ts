@@ -65,6 +65,7 @@ export interface Running {
 
 interface SavedMachines {
   readonly machines: Saved
+  /** In the order of the machines that are declared. */
   readonly nodes: ReadonlyArray<Addresses.AddressedNode>
   /** Who they are when they go on. Default: what they are declared to be. */
   readonly identity?: Origin.Origin["identity"]
@@ -170,9 +171,15 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
       return handle
     })
 
-    for (const node of options.saved?.nodes ?? Addresses.assign(options.machines)) {
-      yield* add(options.machines.find(({ name }) => name === node.name)!, node)
-    }
+    // A fork is called otherwise than its guest, so names do not tell which node is whose.
+    const nodes: ReadonlyArray<readonly [MachineSpec.MachineSpec, Addresses.AddressedNode | undefined]> =
+      options.saved === undefined
+        ? Addresses.assign(options.machines).map((node) => [
+            options.machines.find(({ name }) => name === node.name)!,
+            node
+          ])
+        : options.machines.map((spec, index) => [spec, options.saved?.nodes[index]])
+    for (const [spec, node] of nodes) if (node !== undefined) yield* add(spec, node)
 
     const starting = (names: Iterable<MachineTree.Handle>) =>
       Effect.forEach(names, ({ machine }) => machine.start(), { concurrency: "unbounded", discard: true })
