@@ -4,26 +4,19 @@
  * A session begins when the bootstrap shell answers and is given the agent. It ends when the connection closes, the guest
  * reboots, or nothing answers the heartbeat any more; then every lane is lost and the next session is sought.
  */
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Scope from "effect/Scope"
-import type { BootProgress } from "../Shell.ts"
-import { ShellNotReady } from "../ShellError.ts"
-import type { TransportService } from "../Transport.ts"
+import type * as Scope from "effect/Scope"
+import type { ShellNotReady } from "../ShellError.ts"
 import * as Admin from "./admin.ts"
+import * as Bootstrap from "./bootstrap.ts"
 import { LaneEnd } from "./lane.ts"
 import { nonce } from "./nonce.ts"
 import type { Guest } from "./request.ts"
 
 /** What a pool needs. */
-export interface PoolOptions {
-  readonly transport: TransportService
-  readonly bootTimeout: Duration.Duration
-  readonly consoleTail: Effect.Effect<string>
-  readonly onProgress: (progress: BootProgress) => Effect.Effect<void>
+export interface PoolOptions extends Bootstrap.BootstrapOptions {
   readonly heartbeat: { readonly interval: Duration.Duration; readonly timeout: Duration.Duration }
 }
 
@@ -73,8 +66,8 @@ interface Session {
 export const make = Effect.fnUntraced(function* (
   options: PoolOptions
 ): Effect.fn.Return<Pool, ShellNotReady, Scope.Scope> {
-  const { bootTimeout, consoleTail, heartbeat, transport } = options
-  const { machine } = transport
+  const { heartbeat, transport } = options
+  const { awaiting, connect, notReady } = Bootstrap.make(options)
   const lanes = new Set<LaneEnd>()
   const idle: Array<LaneEnd> = []
   const waiters = new Set<Deferred.Deferred<LaneEnd, ShellNotReady>>()
@@ -83,9 +76,6 @@ export const make = Effect.fnUntraced(function* (
   let restart = Deferred.makeUnsafe<string>()
   /** why no session can be had any more */
   let gone: string | undefined
-
-  const notReady = (reason: string, waited: Duration.Duration) =>
-    Effect.map(consoleTail, (console) => new ShellNotReady({ machine, reason, waited, console }))
 
   const onIdle = (lane: LaneEnd) => {
     for (const waiter of waiters) {
@@ -196,64 +186,6 @@ export const make = Effect.fnUntraced(function* (
     current.spare.push(...waiting.map((number) => ({ number, waiting: true })))
     current.spare.push(...stopped.map((number) => ({ number, waiting: false })))
   }
-
-  /** Runs while the bootstrap shell is awaited: tells how the boot goes, and gives up in the end. */
-  const awaiting = <A, E, R>(self: Effect.Effect<A, E, R>) =>
-    Effect.gen(function* () {
-      const begun = yield* Clock.currentTimeMillis
-      const progress = Effect.gen(function* () {
-        let pause = 10_000
-        for (;;) {
-          yield* Effect.sleep(pause)
-          // As long again as has gone by: at 10 s, 20 s, 40 s, …
-          pause = (yield* Clock.currentTimeMillis) - begun
-          yield* options.onProgress({ machine, waited: Duration.millis(pause), console: yield* consoleTail })
-        }
-      })
-      return yield* Effect.raceFirst(self, progress)
-    }).pipe(
-      Effect.timeoutOrElse({
-        duration: bootTimeout,
-        orElse: () => Effect.flatMap(notReady("the bootstrap shell did not answer", bootTimeout), Effect.fail)
-      })
-    )
-
-  /**
-   * Connects to the bootstrap shell until it answers.
-   *
-   * A connection on which nothing at all is heard is made anew each second: with many ports on one bus QEMU can lose the
-   * message that tells the guest that the host is there (its control queue has 32 places, and what does not fit is
-   * dropped), and then the guest waits for ever. A shell that is there says its ready line at once.
-   */
-  const connect = Effect.gen(function* () {
-    for (;;) {
-      const scope = yield* Scope.make()
-      const attempt = Effect.gen(function* () {
-        const connection = yield* Scope.provide(transport.bootstrap, scope)
-        const link = { ready: Deferred.makeUnsafe<void>() }
-        const admin = Admin.make(connection, () => {
-          Deferred.doneUnsafe(link.ready, Effect.void)
-        })
-        const silence = Effect.sleep("1 second").pipe(Effect.repeat({ until: () => !admin.heard() }), Effect.as(false))
-        const answered = yield* Effect.raceAllFirst([
-          Effect.as(admin.awake, true),
-          transport.reconnects ? silence : Effect.never,
-          Effect.as(connection.closed, false)
-        ])
-        return answered ? { connection, admin, link } : undefined
-      })
-      const got = yield* attempt.pipe(
-        Effect.onExit((exit) =>
-          exit._tag === "Success" && exit.value !== undefined ? Effect.void : Scope.close(scope, Exit.void)
-        )
-      )
-      if (got !== undefined) {
-        yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
-        return got
-      }
-      yield* Effect.sleep("50 millis")
-    }
-  })
 
   /** Looks at lanes that settle, and asks whether the workers of busy lanes live. */
   const watch = Effect.fnUntraced(function* (current: Session) {
