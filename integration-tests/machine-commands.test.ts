@@ -160,34 +160,6 @@ machines(Box)("files and sockets of a busybox guest", (it) => {
     })
   )
 
-  it.effect("stay inside the output folder, whatever the guest's tar sends", () =>
-    Effect.gen(function* () {
-      const box = yield* Box
-      // An archive with a link to elsewhere, and then a file behind that link.
-      yield* box.succeed(
-        "mkdir -p /tmp/h/door /tmp/bin && cd /tmp/h && echo evil > door/evil && tar -cf /tmp/2.tar door/evil && rm -r door",
-        "cd /tmp/h && ln -s /tmp/vmtest-outside door && tar -cf /tmp/1.tar door",
-        "{ head -c 512 /tmp/1.tar; cat /tmp/2.tar; } > /tmp/evil.tar",
-        "printf '#!/bin/sh\\ncat /tmp/evil.tar\\n' > /usr/local/sbin/tar || { mkdir -p /usr/local/sbin; printf '#!/bin/sh\\ncat /tmp/evil.tar\\n' > /usr/local/sbin/tar; }",
-        "chmod +x /usr/local/sbin/tar"
-      )
-      Fs.mkdirSync("/tmp/vmtest-outside", { recursive: true })
-      yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync("/tmp/vmtest-outside", { recursive: true })))
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => Fs.rmSync("vmtest-output/test-machine-hostile", { recursive: true }))
-      )
-      yield* box.copyFromMachine("/etc/hosts", "test-machine-hostile")
-      assert.deepStrictEqual(Fs.readdirSync("/tmp/vmtest-outside"), [])
-      assert.deepStrictEqual(Fs.readdirSync("vmtest-output/test-machine-hostile"), ["hosts"])
-      yield* box.succeed(
-        "ln -sf /tmp/vmtest-outside /tmp/h/door; tar -C /tmp/h -cf /tmp/evil.tar ./door || /bin/busybox tar -C /tmp/h -cf /tmp/evil.tar ./door"
-      )
-      const error = yield* Effect.flip(box.copyFromMachine("/etc/hosts", "test-machine-hostile"))
-      assert.include(error.message, "the guest sent a symbolic link")
-      yield* box.succeed("rm /usr/local/sbin/tar")
-    })
-  )
-
   it.effect("ports elsewhere are tried by connecting, until one opens and until it closes", () =>
     Effect.gen(function* () {
       const box = yield* Box

@@ -102,6 +102,33 @@ bind(S, pack_sockaddr_un($a)) or die $!; ${type === "stream" ? "listen(S, 1) or 
     })
   )
 
+  it.effect("copies stay inside the output folder, whatever the guest's tar sends", () =>
+    Effect.gen(function* () {
+      const deb = yield* Deb
+      const outside = Fs.mkdtempSync(join(tmpdir(), "vmtest-outside-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(outside, { recursive: true })))
+      // An archive with a link to elsewhere, and then a file behind that link.
+      yield* deb.succeed(
+        "mkdir -p /tmp/h/door /tmp/bin && cd /tmp/h && echo evil > door/evil && tar -cf /tmp/2.tar door/evil && rm -r door",
+        `cd /tmp/h && ln -s ${outside} door && tar -cf /tmp/1.tar door`,
+        "{ head -c 512 /tmp/1.tar; cat /tmp/2.tar; } > /tmp/evil.tar",
+        "cd /tmp/h && tar -cf /tmp/link.tar ./door",
+        "mkdir -p /usr/local/sbin && printf '#!/bin/sh\\ncat /tmp/evil.tar\\n' > /usr/local/sbin/tar && chmod +x /usr/local/sbin/tar"
+      )
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => Fs.rmSync("vmtest-output/test-machine-hostile", { recursive: true }))
+      )
+      const through = yield* Effect.flip(deb.copyFromMachine("/etc/hosts", "test-machine-hostile"))
+      assert.strictEqual(through._tag, "HostFileError")
+      assert.deepStrictEqual(Fs.readdirSync(outside), [])
+      assert.deepStrictEqual(Fs.readdirSync("vmtest-output/test-machine-hostile"), [])
+      yield* deb.succeed("mv /tmp/link.tar /tmp/evil.tar")
+      const error = yield* Effect.flip(deb.copyFromMachine("/etc/hosts", "test-machine-hostile"))
+      assert.include(error.message, "the guest sent a symbolic link")
+      yield* deb.succeed("rm /usr/local/sbin/tar")
+    })
+  )
+
   it.effect("a command beside the test is ended by signals, its children too", () =>
     Effect.gen(function* () {
       const deb = yield* Deb

@@ -113,7 +113,7 @@ export interface HostProcess {
   readonly status: () => ExitStatus | undefined
   /** Signals the whole group; nothing happens once it has ended. Default SIGTERM. */
   readonly kill: (signal?: NodeJS.Signals) => Effect.Effect<void>
-  /** Its output where `stdout: "pipe"` was asked for, else empty. To be read once; what is not read holds the program up. */
+  /** Its output where `stdout: "pipe"` was asked for, else empty. To be read once, and from the start: what is not read holds the program up, and what was not read when it ended may be lost. */
   readonly stdout: Stream.Stream<Uint8Array, PipeFailed>
   /** As `stdout`, for `stderr: "pipe"`. */
   readonly stderr: Stream.Stream<Uint8Array, PipeFailed>

@@ -6,10 +6,12 @@
  * @since 0.1.0
  */
 import * as Path from "node:path"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as PlatformError from "effect/PlatformError"
 import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as HostProcess from "../host/HostProcess.ts"
 import { CommandFailed } from "./Command.ts"
@@ -124,13 +126,22 @@ export const make = (guest: Guest): CopyMethods => {
         const folder = type === "Directory"
         if (!folder && type !== "File") return yield* hostError(source, "is neither a file nor a folder")
         const name = Path.basename(real)
-        const { complaints, tar } = yield* tarOn(source, {
-          args: [
-            ...["--create", "--file=-", "--owner=0", "--group=0", "--numeric-owner"],
-            ...(folder ? ["--directory", real, "."] : ["--directory", Path.dirname(real), `./${name}`])
-          ],
-          stdout: "pipe"
-        })
+        const args = [
+          ...["--create", "--file=-", "--owner=0", "--group=0", "--numeric-owner"],
+          ...(folder ? ["--directory", real, "."] : ["--directory", Path.dirname(real), `./${name}`])
+        ]
+        const scope = yield* Effect.scope
+        // Started when the guest asks for its first byte: Node throws away what a program said that ended before it was read.
+        const packing = Deferred.makeUnsafe<Effect.Success<ReturnType<typeof tarOn>>, HostFileError>()
+        const stdin = Stream.unwrap(
+          tarOn(source, { args, stdout: "pipe" }).pipe(
+            Scope.provide(scope),
+            Deferred.into(packing),
+            Effect.andThen(Deferred.await(packing)),
+            Effect.map(({ tar }) => Stream.orDie(tar.stdout)),
+            Effect.orElseSucceed(() => Stream.empty)
+          )
+        )
         const command = folder
           ? receiveTree(target)
           : receiveFile({ sent: name, wanted: Path.basename(source) }, target)
@@ -138,14 +149,17 @@ export const make = (guest: Guest): CopyMethods => {
         const result = yield* guard(
           guest,
           `copying ${source} to ${target}`,
-          shell.execute(command, { timeout: Infinity, stdin: Stream.orDie(tar.stdout) })
+          shell.execute(command, { timeout: Infinity, stdin })
         )
-        if (result.exitCode !== 0) {
-          return yield* new CommandFailed({ machine: guest.name, command, wanted: "success", ...result })
-        }
+        const failed = new CommandFailed({ machine: guest.name, command, wanted: "success", ...result })
+        // A command that failed may not have asked for any of it, or not for all.
+        if (!Deferred.isDoneUnsafe(packing)) return yield* failed
+        const { complaints, tar } = yield* Deferred.await(packing)
+        if (result.exitCode !== 0 && tar.status() === undefined) return yield* failed
         const { exitCode } = yield* tar.exited
         const said = yield* complaints
         if (exitCode !== 0 && !inUse(exitCode, said)) return yield* hostError(source, `cannot be read: ${said}`)
+        if (result.exitCode !== 0) return yield* failed
       })
     )
 

@@ -214,6 +214,27 @@ describe("a copy from the host", () => {
     })
   )
 
+  it.live("loses nothing when the guest is slow to take it", () =>
+    Effect.gen(function* () {
+      const base = yield* place
+      writeFileSync(join(base, "file"), "what is in it")
+      let taken = ""
+      const { guest } = yield* guestOn(
+        shellOf((_, options) =>
+          Effect.gen(function* () {
+            yield* Effect.sleep("500 millis")
+            const stdin = options?.stdin as Stream.Stream<Uint8Array>
+            const first = yield* Stream.runHead(Stream.tap(stdin, () => Effect.sleep("200 millis")))
+            if (first._tag === "Some") taken = Buffer.from(first.value).toString("latin1")
+            return { exitCode: 0, stdout: "", stderr: "" }
+          })
+        )
+      )
+      yield* Copy.make(guest).copyFromHost(join(base, "file"), "/x")
+      assert.include(taken, "what is in it")
+    })
+  )
+
   it.live("says what cannot be read, alone and in a tree", () =>
     Effect.gen(function* () {
       const base = yield* place
