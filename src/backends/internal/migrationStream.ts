@@ -27,7 +27,10 @@ export interface PageSink {
 export const pageSize = 4096
 
 const flag = { zero: 0x02, memSize: 0x04, page: 0x08, end: 0x10, sameBlock: 0x20 } as const
-const flags = BigInt(pageSize - 1)
+const flags = pageSize - 1
+
+/** No item of the memory's sections is longer: the word, a name of at most 255 bytes with its length, and a page. */
+const longestItem = 8 + 1 + 255 + pageSize
 
 const section = { start: 1, part: 2, end: 3, full: 4, command: 8, configuration: 7, footer: 0x7e } as const
 
@@ -63,12 +66,26 @@ export class Splitter {
       this.device.push(chunk)
       return
     }
-    this.rest = this.rest.length === 0 ? chunk : Buffer.concat([this.rest, chunk])
+    const left = this.rest.length
+    if (left === 0) {
+      this.read(chunk)
+    } else {
+      // Only what was cut in two is put together; the chunk itself is not copied.
+      this.read(Buffer.concat([this.rest, chunk.subarray(0, longestItem)]))
+      const taken = left + Math.min(chunk.length, longestItem) - this.rest.length
+      if (taken >= left) this.read(chunk.subarray(taken - left))
+      else if (chunk.length > longestItem) this.read(Buffer.concat([this.rest, chunk.subarray(longestItem)]))
+    }
+    // It is short, and the chunk need not stay because of it.
+    this.rest = Buffer.from(this.rest)
+  }
+
+  /** Takes all that is whole, and leaves the rest in `rest`. */
+  private read(bytes: Buffer): void {
+    this.rest = bytes
     this.at = 0
     while (this.problem === undefined && this.step() !== more);
     this.rest = this.rest.subarray(this.at)
-    // What is left of a chunk is short; the chunk itself need not stay because of it.
-    if (this.rest.length < pageSize * 2) this.rest = Buffer.from(this.rest)
   }
 
   /** All but the memory's pages. Undefined, with a {@link problem}, when the stream did not come to its end. */
@@ -180,9 +197,9 @@ export class Splitter {
 
   private page(): typeof more | undefined {
     if (!this.has(8)) return more
-    const word = this.rest.readBigUInt64BE(this.at)
-    const what = Number(word & flags)
-    const offset = Number(word & ~flags)
+    const low = this.rest.readUInt32BE(this.at + 4)
+    const what = low & flags
+    const offset = this.rest.readUInt32BE(this.at) * 2 ** 32 + (low - what)
     if (what === flag.memSize) {
       this.keep(8)
       this.unread = offset
