@@ -19,6 +19,7 @@ import {
   type WaitOptions,
   wait
 } from "./internal/Guest.ts"
+import { nap } from "./internal/nap.ts"
 import { codePage } from "./internal/vgaFont.ts"
 import { InvalidArgument } from "./MachineError.ts"
 import { outputFile } from "./Screen.ts"
@@ -59,13 +60,14 @@ const textOf = (screen: Uint8Array): string => {
  * by the shell itself, so a look costs no process; a terminal has no line ends in it.
  */
 const follow = (tty: number) => `set +eu
+${nap}
 export LC_ALL=C
 [ -r /dev/vcs${tty} ] || { echo "the guest has no terminal tty${tty}" >&2; exit 1; }
 last=
 while :; do
   IFS= read -r screen </dev/vcs${tty}
   if [ "$screen" != "$last" ]; then printf '%s\\n' "$screen"; last=$screen; fi
-  sleep 0.02
+  nap
 done`
 
 /** The terminal methods of a guest. */
