@@ -8,10 +8,12 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { Display, DisplayError } from "./internal/display.ts"
+import type { Display, DisplayError, KeysLost } from "./internal/display.ts"
 import { type Guest, guard, short } from "./internal/Guest.ts"
 import { keyNames, keysOfCharacter, nearestKeys } from "./internal/keys.ts"
 import { InvalidArgument } from "./MachineError.ts"
+
+export { KeysLost } from "./internal/display.ts"
 
 /** How fast keys are pressed. */
 export interface KeyOptions {
@@ -28,9 +30,15 @@ export interface KeyboardMethods {
    * Presses one key or a combination, such as `"ctrl-alt-delete"`, `"ret"` or `"A"`. A key that does not exist is refused with the nearest
    * that do.
    */
-  readonly sendKey: (key: string, options?: KeyOptions) => Effect.Effect<void, DisplayError | InvalidArgument>
+  readonly sendKey: (
+    key: string,
+    options?: KeyOptions
+  ) => Effect.Effect<void, DisplayError | KeysLost | InvalidArgument>
   /** Types a text on a US keyboard: every printable ASCII character, `\n` and `\t`. Keys that got lost are an error. */
-  readonly sendChars: (text: string, options?: KeyOptions) => Effect.Effect<void, DisplayError | InvalidArgument>
+  readonly sendChars: (
+    text: string,
+    options?: KeyOptions
+  ) => Effect.Effect<void, DisplayError | KeysLost | InvalidArgument>
 }
 
 /** The keyboard methods of a guest. */

@@ -17,6 +17,17 @@ export class DisplayUnavailable extends Schema.TaggedError<DisplayUnavailable>()
   }
 }
 
+/** The guest did not take the keys that its keyboard sent, or not all; `typed` of `all` combinations were taken for certain. */
+export class KeysLost extends Schema.TaggedError<KeysLost>()("KeysLost", {
+  machine: Schema.String,
+  typed: Schema.Number,
+  all: Schema.Number
+}) {
+  override get message() {
+    return `${this.machine}: keys were lost: the guest took ${this.typed} of ${this.all}, and no more for 30 s`
+  }
+}
+
 /** What looking at a display, or touching it, can fail with. */
 export type DisplayError = CommandError | ControlError | HostFileError | DisplayUnavailable
 
@@ -44,7 +55,7 @@ export interface Display {
   readonly press: (
     combinations: ReadonlyArray<Combination>,
     delay: Duration.Input | undefined
-  ) => Effect.Effect<void, DisplayError>
+  ) => Effect.Effect<void, DisplayError | KeysLost>
   /** Moves, presses and releases; each is seen by the guest before the next. */
   readonly touch: (touches: ReadonlyArray<Touch>) => Effect.Effect<void, DisplayError>
 }

@@ -12,7 +12,7 @@ import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import type { QmpService } from "../../transport/Qmp.ts"
 import type { ShellService } from "../../transport/Shell.ts"
-import { type Combination, DisplayUnavailable } from "./display.ts"
+import { type Combination, KeysLost } from "./display.ts"
 import type { Guest } from "./Guest.ts"
 
 /** Keys whose codes are two bytes: those that the keyboard of 1984 did not have (QEMU's hw/input/ps2.c). */
@@ -145,6 +145,7 @@ const paced = Effect.fnUntraced(function* (
   combinations: ReadonlyArray<Combination>
 ) {
   let taken = before
+  let typed = 0
   for (const { bytes, keys } of groupsOf(combinations)) {
     for (const combination of keys) {
       yield* control.execute("input-send-event", { events: eventsOf(combination) })
@@ -152,10 +153,8 @@ const paced = Effect.fnUntraced(function* (
     const countable = keys.every((combination) => bytesOf(combination) !== undefined)
     if (!countable) yield* Effect.sleep(defaultDelay)
     const now = yield* counts.reach(countable ? taken + bytes : taken + 1)
-    if (now === undefined) {
-      const reason = "keys were lost: its keyboard sent them, and the guest did not take them within 30 s"
-      return yield* new DisplayUnavailable({ machine: guest.name, reason })
-    }
+    if (now === undefined) return yield* new KeysLost({ machine: guest.name, typed, all: combinations.length })
+    typed += keys.length
     taken = now
   }
 })
