@@ -119,6 +119,8 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
     /** Machines that share the test's networks. */
     const neighbours = () => [...handles.values()].filter(({ spec, self }) => spec.name === self.name)
 
+    const nextNumber = () => Math.max(0, ...neighbours().map(({ self }) => self.number)) + 1
+
     const add: (
       spec: MachineSpec.MachineSpec,
       self: Addresses.AddressedNode,
@@ -238,7 +240,7 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
         if (exhausted !== undefined) return yield* exhausted
         const { identity, from } = request
         const who = identity === undefined || identity.sshHostKeys === false ? "declared" : "new"
-        const node = identity === undefined ? self : Addresses.number(spec, handles.size + 1)
+        const node = identity === undefined ? self : Addresses.number(spec, nextNumber())
         const handle = yield* Effect.orDie(add(spec, node, { from, identity: who }))
         if (identity !== undefined) yield* refreshNames(others)
         return handle.machine
@@ -253,7 +255,7 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
       const exhausted = Addresses.check([...others.map((other) => other.spec), spec])
       if (exhausted !== undefined) return yield* exhausted
       if (spec.vlans.length > 0) yield* HostProcess.locate("vde_switch")
-      const handle = yield* add(spec, Addresses.number(spec, handles.size + 1))
+      const handle = yield* add(spec, Addresses.number(spec, nextNumber()))
       yield* refreshNames(others)
       // Whoever uses it first meets the failure of its start.
       if (spec.autoStart) yield* Effect.forkIn(Effect.ignore(handle.machine.start()), scope, { startImmediately: true })
