@@ -1,6 +1,7 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import { Driver } from "../src/driver/Driver.ts"
 import * as Image from "../src/images/Image.ts"
 import type { Machine as Guest } from "../src/machine/Machine.ts"
 import { Machine, machines } from "../src/vitest.ts"
@@ -143,6 +144,144 @@ machines(Box)("a snapshot of a small guest", (it) => {
       yield* fork.crash()
       yield* box.resume()
       assert.strictEqual(yield* Fiber.join(asked), "awake\n")
+    })
+  )
+})
+
+class Left extends Machine<Left>()("left", { image: Image.debian({}), memory: "512 MiB" }) {}
+class Right extends Machine<Right>()("right", { image: Image.debian({}), memory: "512 MiB" }) {}
+
+/** Writes what it is told over TCP into /tmp/received. */
+const server = `cat >/tmp/server.pl <<'END'
+use IO::Socket::INET; $| = 1;
+my $listening = IO::Socket::INET->new(LocalPort => 7000, Listen => 1, ReuseAddr => 1) or die;
+open my $to, ">", "/tmp/received"; $to->autoflush(1);
+open my $up, ">", "/tmp/up"; close $up;
+my $from = $listening->accept;
+while (<$from>) { print $to $_; print $from "heard $_" }
+END
+perl /tmp/server.pl >/tmp/server.log 2>&1 & until [ -e /tmp/up ]; do sleep 0.1; done`
+
+/** Counts into a connection, ten times a second. */
+const client = `(exec 3<>/dev/tcp/left/7000; i=0; while :; do i=$((i + 1)); echo $i >&3; read -r said <&3; echo "$said" >>/tmp/said; sleep 0.1; done) >/tmp/client.log 2>&1 &`
+
+/** Fails unless every number from 1 on has come once, and waits until there are ten more. */
+const goesOn = Effect.fnUntraced(function* (machine: Guest) {
+  const count = Effect.map(machine.succeed("awk '$1 != NR { exit 1 } END { print NR }' /tmp/received"), Number)
+  const before = yield* count
+  yield* machine.succeed(`until [ $(wc -l </tmp/received) -ge ${before + 10} ]; do sleep 0.2; done`, {
+    timeout: "2 minutes"
+  })
+  return yield* count
+})
+
+machines(Left, Right)("snapshots of machines with systemd on a network", (it) => {
+  it.effect("give each fork a machine-id, a clock and entropy of its own, and a journal that can be read", () =>
+    Effect.gen(function* () {
+      const left = yield* Left
+      yield* left.succeed("logger -t before said before the snapshot; sync")
+      const snapshot = yield* left.snapshot("here")
+      const id = yield* left.succeed("cat /etc/machine-id")
+      const forks = yield* Effect.forEach([1, 2], () => left.fork({ from: snapshot }))
+      const ids = yield* Effect.forEach(forks, (fork) => fork.succeed("cat /etc/machine-id"))
+      assert.strictEqual(new Set([id, ...ids]).size, 3)
+      for (const [index, fork] of forks.entries()) {
+        assert.match(ids[index] ?? "", /^[0-9a-f]{32}\n$/)
+        assert.strictEqual(yield* fork.succeed("hostname"), "left\n")
+        assert.isBelow(yield* clockError(fork), 3)
+        yield* fork.succeed("logger -t after said after the snapshot; journalctl --sync")
+        const journal = yield* fork.succeed(
+          "journalctl --no-pager -q -t before -t after; journalctl -q -u vmtest-shell"
+        )
+        assert.include(journal, "said before the snapshot")
+        assert.include(journal, "said after the snapshot")
+        assert.include(journal, "vmtest-shell.service")
+        // A journal that begins a new file finds its folder.
+        yield* fork.succeed("journalctl --rotate; logger -t after said after the rotation; journalctl --sync")
+        assert.include(yield* fork.succeed("journalctl --no-pager -q -t after"), "said after the rotation")
+        // Nobody else is on its networks.
+        yield* fork.fail("ping -c 1 -W 1 right")
+      }
+      assert.strictEqual(new Set(yield* Effect.forEach([left, ...forks], drawn)).size, 3)
+      yield* left.succeed("ping -c 1 -W 20 right")
+      yield* Effect.forEach(forks, (fork) => fork.crash())
+    })
+  )
+
+  it.effect("make a fork a machine of the network where it is asked for, SSH host keys included", () =>
+    Effect.gen(function* () {
+      const left = yield* Left
+      const right = yield* Right
+      // Instead of OpenSSH: what makes keys.
+      yield* left.succeed(`mkdir -p /etc/ssh; echo old >/etc/ssh/ssh_host_ed25519_key
+printf '#!/bin/sh\\n[ "$1" = -A ] && cat /proc/sys/kernel/random/uuid >/etc/ssh/ssh_host_ed25519_key\\n' >/usr/local/bin/ssh-keygen
+chmod +x /usr/local/bin/ssh-keygen`)
+      const third = yield* left.fork({ name: "third", identity: true })
+      assert.strictEqual(yield* third.succeed("hostname; cat /etc/hostname"), "third\nthird\n")
+      assert.deepStrictEqual(
+        third.interfaces.map(({ ipv4 }) => ipv4),
+        ["192.168.1.3"]
+      )
+      const cards = yield* third.succeed("ip -brief link show eth1; ip -brief address show eth1")
+      assert.include(cards, "52:54:00:12:01:03")
+      assert.include(cards, "192.168.1.3/24")
+      assert.include(cards, "fe80::5054:ff:fe12:103/64")
+      assert.notInclude(cards, "192.168.1.1/")
+      assert.match(yield* third.succeed("cat /etc/ssh/ssh_host_ed25519_key"), /^[0-9a-f-]{36}\n$/)
+      assert.strictEqual(yield* left.succeed("cat /etc/ssh/ssh_host_ed25519_key"), "old\n")
+      yield* third.succeed("ping -c 1 -W 20 right; ping -c 1 -W 20 left")
+      yield* right.succeed("until ping -c 1 -W 5 third; do sleep 0.5; done", { timeout: "1 minute" })
+      const kept = yield* third.fork({ identity: { sshHostKeys: false }, name: "fourth" })
+      assert.strictEqual(
+        yield* kept.succeed("cat /etc/ssh/ssh_host_ed25519_key"),
+        yield* third.succeed("cat /etc/ssh/ssh_host_ed25519_key")
+      )
+      yield* kept.crash()
+      yield* third.crash()
+    })
+  )
+
+  it.effect("leave a TCP connection between two machines as it is, here, in forks of both, and after restore", () =>
+    Effect.gen(function* () {
+      const driver = yield* Driver
+      const left = yield* Left
+      const right = yield* Right
+      yield* left.succeed(server)
+      yield* right.succeed(client)
+      yield* goesOn(left)
+      const inFork = yield* driver.fork((machines) =>
+        Effect.gen(function* () {
+          const there = machines.left
+          if (there === undefined) return assert.fail("there is no left in the fork")
+          return yield* goesOn(there)
+        })
+      )
+      assert.isAbove(yield* goesOn(left), 20)
+      assert.isAbove(inFork, 20)
+      // One after the other, while nothing is on its way.
+      yield* right.pause()
+      yield* Effect.sleep("1 second")
+      yield* left.snapshot("connected")
+      yield* right.snapshot("connected")
+      yield* right.resume()
+      yield* goesOn(left)
+      yield* right.pause()
+      yield* left.restore("connected")
+      yield* right.restore("connected")
+      yield* goesOn(left)
+    })
+  )
+
+  it.effect("let a timer of systemd fire that was set before", () =>
+    Effect.gen(function* () {
+      const left = yield* Left
+      yield* left.succeed(
+        "rm -f /tmp/fired; systemd-run --quiet --on-active=4 --timer-property=AccuracySec=100ms touch /tmp/fired"
+      )
+      yield* left.snapshot("ticking")
+      yield* left.waitForFile("/tmp/fired", { timeout: "2 minutes" })
+      yield* left.restore("ticking")
+      yield* left.waitForFile("/tmp/fired", { timeout: "2 minutes" })
     })
   )
 })
