@@ -169,6 +169,8 @@ export const waitForMatch = <A>(
     )
   const until = Effect.gen(function* () {
     const done = new Set<string>()
+    // What was left for a newer picture; that one is read to its end, or a screen that never rests would never be read.
+    let left = false
     while (true) {
       const frame = yield* display.capture
       const hash = hashOf(frame)
@@ -178,9 +180,11 @@ export const waitForMatch = <A>(
         yield* Effect.sleep(interval)
         continue
       }
-      const reading = yield* way === "exact" || way === "layout"
+      const whole = way === "exact" || (way === "layout" && left)
+      const reading: TextMode.Reading | undefined = yield* whole
         ? reader.read(frame, way)
         : Effect.raceFirst(reader.read(frame, way), Effect.as(changed(hash), undefined))
+      if (way === "layout") left = reading === undefined
       if (reading === undefined) continue
       done.add(`${hash} ${way}`)
       if (way === "exact" || way === "layout") seen = reading.text

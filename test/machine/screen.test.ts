@@ -84,6 +84,34 @@ describe("waiting for a text", () => {
     })
   )
 
+  it.effect("leaves a picture for a newer one once, so that a screen that never rests is read as well", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(never)
+      const { display, show } = showing(1)
+      const asked: Array<number> = []
+      const reader: Screen.Reader = {
+        ways: () => ["layout"],
+        read: (frame) => {
+          asked.push(pictureOf(frame))
+          return Effect.delay(Effect.succeed(reading(pictureOf(frame) === 4 ? "at last" : "")), "2 seconds")
+        }
+      }
+      const waiting = yield* Effect.forkChild(Screen.make(guest, display, reader).waitForText("at last"))
+      yield* TestClock.adjust("500 millis")
+      yield* show(2)
+      yield* TestClock.adjust("200 millis")
+      assert.deepStrictEqual(asked, [1, 2])
+      yield* show(3)
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(asked, [1, 2])
+      yield* TestClock.adjust("1 second")
+      yield* show(4)
+      yield* TestClock.adjust("3 seconds")
+      assert.strictEqual(yield* Fiber.join(waiting), "at last")
+      assert.deepStrictEqual(asked, [1, 2, 3, 4])
+    })
+  )
+
   it.effect("says at the deadline what was read last, and loses against the machine's death", () =>
     Effect.gen(function* () {
       const { die, guest } = yield* guestOn(never)
