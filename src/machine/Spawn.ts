@@ -47,7 +47,10 @@ export interface SpawnedCommand {
   readonly end: Effect.Effect<void, CommandError>
   /** Sends a signal to its process group; nothing happens when it has ended. Default `"TERM"`. */
   readonly signal: (signal?: Signal) => Effect.Effect<void, CommandError | InvalidArgument>
-  /** Waits for its end and gives its exit code: 0 to 255, 128 + n after death by signal n. */
+  /**
+   * Waits for its end and gives its exit code: 0 to 255, 128 + n after death by signal n. A command that writes more than some 1 MiB does
+   * not end before somebody reads `stdout` and `stderr`.
+   */
   readonly wait: (options?: WaitOptions) => Effect.Effect<number, WaitError>
 }
 
