@@ -216,7 +216,7 @@ describe("a unit in a guest without a way to systemd but systemctl", () => {
           noBridge,
           [
             0,
-            "NJobs=1 LoadState=loaded ActiveState=activating SubState=start Job=7\nNJobs=0 LoadState=loaded ActiveState=failed SubState=failed\n",
+            "NJobs=1 LoadState=loaded ActiveState=activating SubState=start Job=7\nNJobs=0 LoadState=loaded ActiveState=failed SubState=failed Job=\n",
             ""
           ],
           [0, "LoadState=loaded\nResult=exit-code\n", ""],

@@ -144,7 +144,8 @@ const parse = (line: string): UnitState | undefined => {
   const values = new Map(line.split(" ").map((word) => word.split("=") as [string, string]))
   const activeState = values.get("ActiveState")
   if (activeState === undefined) return undefined
-  const pending = (values.get("Job") ?? "0") !== "0"
+  // No job is shown as nothing, as an empty value, or as 0, by versions of systemd.
+  const pending = !["", "0"].includes(values.get("Job") ?? "")
   return {
     loadState: values.get("LoadState") ?? "unknown",
     activeState,
