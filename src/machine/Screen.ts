@@ -180,7 +180,7 @@ export const waitForMatch = <A>(
         yield* Effect.sleep(interval)
         continue
       }
-      const whole = way === "exact" || (way === "layout" && left)
+      const whole: boolean = way === "exact" || (way === "layout" && left)
       const reading: TextMode.Reading | undefined = yield* whole
         ? reader.read(frame, way)
         : Effect.raceFirst(reader.read(frame, way), Effect.as(changed(hash), undefined))
