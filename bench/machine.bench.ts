@@ -190,8 +190,10 @@ const copying = Effect.fnUntraced(function* (machine: Machine, folder: string) {
     const before = now()
     yield* machine.copyFromHost(file, "/tmp/copied")
     ours.push(100 / ((now() - before) / 1000))
+    progress(`  ${ours.at(-1)?.toFixed(1)} MiB/s`)
     yield* machine.succeed("rm /tmp/copied")
     theirs.push(yield* overShell(machine, content.subarray(0, mebibyte)))
+    progress(`  over a shell ${theirs.at(-1)?.toFixed(3)} MiB/s`)
   }
   return [
     {

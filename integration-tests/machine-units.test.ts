@@ -2,6 +2,7 @@ import { assert } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
 import * as Image from "../src/images/Image.ts"
 import type { Machine as MachineOf } from "../src/machine/Machine.ts"
 import { Machine, machines } from "../src/vitest.ts"
@@ -14,6 +15,55 @@ const unit = (machine: MachineOf, name: string, service: string) =>
     machine.writeFile(`/etc/systemd/system/${name}`, `[Unit]\nDescription=${name}\n[Service]\n${service}\n`),
     machine.succeed("systemctl daemon-reload")
   )
+
+/** A guest whose users can have a service manager. */
+class Desk extends Machine<Desk>()("desk", {
+  image: Image.debian({ packages: ["logrotate", "libpam-systemd"] }),
+  memory: "512 MiB"
+}) {}
+
+machines(Desk)("the units of a user", (it) => {
+  it.effect("are waited for from before the user's manager runs; their journal is the user's", () =>
+    Effect.gen(function* () {
+      const desk = yield* Desk
+      const user = "alice"
+      yield* desk.succeed(`useradd -m ${user}`)
+      const services = {
+        hello: "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'echo hello from $USER; sleep 3'",
+        broken: "ExecStart=/bin/sh -c 'echo what a pity; exit 3'"
+      }
+      for (const [name, service] of Object.entries(services)) {
+        yield* desk.writeFile(`/etc/systemd/user/${name}.service`, `[Service]\n${service}\n`)
+      }
+      const running = yield* Effect.forkChild(desk.waitForUnit("default.target", { user }))
+      yield* Effect.sleep("1 second")
+      yield* desk.succeed(`loginctl enable-linger ${user}`)
+      yield* Fiber.join(running)
+
+      yield* desk.requireUnitState("hello.service", "inactive", { user })
+      yield* desk.systemctl("start --no-block hello.service", { user })
+      yield* desk.waitForUnit("hello.service", { user })
+      assert.strictEqual(yield* desk.getUnitProperty("hello.service", "SubState", { user }), "exited")
+      assert.strictEqual((yield* desk.getUnitInfo("hello.service", { user })).ActiveState, "active")
+      const system = yield* Effect.flip(desk.waitForUnit("hello.service"))
+      assert.include(system.message, "hello.service is not known to systemd")
+      yield* desk.stopJob("hello.service", { user })
+      yield* desk.requireUnitState("hello.service", "inactive", { user })
+      yield* desk.startJob("hello.service", { user })
+
+      yield* desk.systemctl("start --no-block broken.service", { user })
+      const error = yield* Effect.flip(desk.waitForUnit("broken.service", { user }))
+      assert.strictEqual(error._tag, "UnitFailed")
+      assert.include(error.message, "what a pity")
+      const journal = yield* Stream.runCollect(desk.journal({ user, unit: "hello", follow: false }))
+      assert.include(
+        journal.map(({ message }) => message),
+        "hello from alice"
+      )
+      assert.isTrue(journal.every(({ unit }) => unit === "hello.service"))
+    })
+  )
+})
 
 machines(Web)("systemd units", (it) => {
   it.effect("are waited for until they are active", () =>
@@ -88,10 +138,96 @@ machines(Web)("systemd units", (it) => {
     })
   )
 
-  it.effect("shut the machine down in order", () =>
+  it.effect("are refused under names that are patterns or none, and without a systemd user", () =>
     Effect.gen(function* () {
       const web = yield* Web
+      for (const name of ["nginx*", "two words.service", "getty@.service", "a;b"]) {
+        assert.strictEqual((yield* Effect.flip(web.waitForUnit(name)))._tag, "InvalidArgument")
+        assert.strictEqual((yield* Effect.flip(web.getUnitInfo(name)))._tag, "InvalidArgument")
+      }
+      const property = yield* Effect.flip(web.getUnitProperty("nginx.service", "NoSuchProperty"))
+      assert.strictEqual(property._tag, "InvalidArgument")
+      const states = yield* Effect.flip(web.requireUnitState("nginx.service", "failed"))
+      assert.include(states.message, "nginx.service is active (running); wanted failed")
+      const missing = yield* Effect.flip(web.startJob("nope.service"))
+      assert.include(missing.message, "not found")
+      for (const use of [
+        web.waitForUnit("x.service", { user: "nobody-such" }),
+        web.getUnitInfo("x.service", { user: "nobody-such" }),
+        Stream.runDrain(web.journal({ user: "nobody-such" }))
+      ]) {
+        const error = yield* Effect.flip(
+          use as Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>
+        )
+        assert.strictEqual(error._tag, "CommandRejected")
+        assert.include(error.message, "there is no user nobody-such")
+      }
+      const idle = yield* Effect.flip(web.waitForUnit("x.service", { user: "nobody", timeout: "2 seconds" }))
+      assert.include(idle.message, "the service manager of nobody does not run")
+    })
+  )
+
+  it.effect("are waited for while systemd executes itself anew, without a message bus, and without a bridge", () =>
+    Effect.gen(function* () {
+      const web = yield* Web
+      yield* unit(web, "wait@.service", "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sleep 5")
+      const wait = Effect.fnUntraced(function* (id: string, meanwhile: string) {
+        yield* web.succeed(`systemctl start --no-block wait@${id}.service`)
+        const waiting = yield* Effect.forkChild(web.waitForUnit(`wait@${id}.service`, { timeout: "2 minutes" }))
+        yield* Effect.sleep("1 second")
+        yield* web.succeed(meanwhile)
+        yield* Fiber.join(waiting)
+      })
+      yield* wait("reexec", "systemctl daemon-reexec")
+      yield* wait("reload", "systemctl daemon-reload")
+      yield* wait("dbus", "systemctl stop dbus.socket dbus.service")
+      yield* wait("killed", "kill $(pidof systemd-stdio-bridge)")
+      yield* web.succeed("mv /usr/bin/systemd-stdio-bridge /tmp; kill $(pidof systemd-stdio-bridge) || true")
+      yield* wait("loop", "true")
+      const failed = yield* Effect.flip(web.waitForUnit("broken.service", { timeout: "2 minutes" }))
+      assert.strictEqual(failed._tag, "UnitFailed")
+      yield* web.succeed("mv /tmp/systemd-stdio-bridge /usr/bin; systemctl start dbus.socket")
+    })
+  )
+
+  it.effect("have a journal that can be followed", () =>
+    Effect.gen(function* () {
+      const web = yield* Web
+      const past = yield* Stream.runCollect(web.journal({ unit: "broken", follow: false }))
+      assert.include(
+        past.map(({ message }) => message),
+        "cannot find the configuration"
+      )
+      const entry = past.find(({ message }) => message === "cannot find the configuration")
+      assert.deepInclude(entry, { unit: "broken.service", identifier: "sh", priority: 6 })
+      const next = yield* Effect.forkChild(
+        web.journal({ lines: 0 }).pipe(
+          Stream.filter(({ identifier }) => identifier === "the-test"),
+          Stream.take(2),
+          Stream.runCollect
+        )
+      )
+      yield* Effect.sleep("2 seconds")
+      yield* web.succeed('for i in 1 2; do echo "line $i of ü" | systemd-cat -t the-test -p err; done')
+      assert.deepStrictEqual(
+        (yield* Fiber.join(next)).map(({ message, priority }) => [message, priority]),
+        [
+          ["line 1 of ü", 3],
+          ["line 2 of ü", 3]
+        ]
+      )
+      assert.strictEqual((yield* Effect.flip(Stream.runDrain(web.journal({ unit: "a b" }))))._tag, "InvalidArgument")
+      assert.strictEqual((yield* Effect.flip(Stream.runDrain(web.journal({ lines: -1 }))))._tag, "InvalidArgument")
+    })
+  )
+
+  it.effect("shut the machine down in order, and end its journal", () =>
+    Effect.gen(function* () {
+      const web = yield* Web
+      const journal = yield* Effect.forkChild(Stream.runCount(web.journal({ lines: 0 })))
+      yield* Effect.sleep("1 second")
       yield* web.shutdown()
+      yield* Fiber.join(journal)
       assert.isFalse(yield* web.isUp())
     })
   )
