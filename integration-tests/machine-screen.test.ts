@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { assert } from "@effect/vitest"
+import { afterAll, assert } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -19,6 +19,7 @@ class Victim extends Machine<Victim>()("victim", { image: Image.tiny(), memory: 
 const printable = Array.from({ length: 95 }, (_, index) => String.fromCharCode(32 + index)).join("")
 
 const folder = mkdtempSync(join(tmpdir(), "vmtest-screen-test-"))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const sizeOf = (file: string) => {
   const { height, width } = PNG.sync.read(readFileSync(file))
@@ -55,7 +56,6 @@ machines(Box)("a machine's screen", (it) => {
   it.effect("has a prompt, at which one logs in with keys, and reads what commands say", () =>
     Effect.gen(function* () {
       const box = yield* Box
-      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true, force: true })))
       yield* box.waitForText("login:")
       yield* box.sendChars("root\n")
       yield* box.waitForText(/root@box:.*# *$/m)
