@@ -1,3 +1,5 @@
+import * as Fs from "node:fs"
+import * as Path from "node:path"
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -124,6 +126,32 @@ machines(Box)("a snapshot of a small guest", (it) => {
       yield* box.succeed("[ -e /tmp/worked ]")
       yield* fork.fail("sleep 5; [ -e /tmp/worked ]")
       yield* fork.crash()
+    })
+  )
+
+  it.effect("that is damaged is refused, in QEMU's words or before it starts, and the first machine is as it was", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const { saved } = yield* box.snapshot("damaged")
+      const refused = Effect.fnUntraced(function* (wanted: RegExp) {
+        const error = yield* Effect.flip(box.fork({ from: "damaged" }))
+        assert.strictEqual(error._tag, "BootFailed")
+        assert.match(error.message, wanted)
+      })
+      const state = Path.join(saved.directory, "state")
+      const bytes = Fs.readFileSync(state)
+      Fs.writeFileSync(state, Buffer.from(bytes).fill(0xee, bytes.length - 200_000, bytes.length - 100_000))
+      yield* refused(/cannot go on from .*/)
+      Fs.writeFileSync(state, Buffer.alloc(bytes.length))
+      yield* refused(/cannot go on from .*/)
+      Fs.truncateSync(state, 100)
+      yield* refused(/its state has 100 bytes, not \d+/)
+      Fs.writeFileSync(state, bytes)
+      Fs.truncateSync(Path.join(saved.directory, "memory"), 4096)
+      yield* refused(/its memory has 4096 bytes/)
+      Fs.writeFileSync(Path.join(saved.directory, "machine.json"), "{}")
+      yield* refused(/machine.json is damaged/)
+      assert.strictEqual(yield* box.succeed("echo alive"), "alive\n")
     })
   )
 
