@@ -1,0 +1,227 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { assert } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import * as Image from "../src/images/Image.ts"
+import type { Machine as MachineOf } from "../src/machine/Machine.ts"
+import type { MachineState } from "../src/machine/MachineEvent.ts"
+import { Machine, machines } from "../src/vitest.ts"
+
+const image = Image.debian({ packages: ["nginx-light"] })
+
+/** A guest that lives through its faults. */
+class Box extends Machine<Box>()("box", { image, memory: "512 MiB", allowReboot: true }) {}
+
+/** A guest whose faults end it; tests start it again. */
+class Victim extends Machine<Victim>()("victim", { image, memory: "512 MiB", autoStart: false }) {}
+
+type Failing = Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>
+
+/** A file of the host that is larger than any guest: all of it is a hole. */
+const endless = Effect.acquireRelease(
+  Effect.sync(() => {
+    const folder = mkdtempSync(join(tmpdir(), "vmtest-faults-"))
+    writeFileSync(join(folder, "endless"), "")
+    truncateSync(join(folder, "endless"), 64 * 1024 * 1024 * 1024)
+    return folder
+  }),
+  (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
+)
+
+/** Every kind of wait, on something that does not happen, once all of them are under way. */
+const waiting = Effect.fnUntraced(function* (machine: MachineOf) {
+  const folder = yield* endless
+  const waits: Record<string, Failing> = {
+    unit: machine.waitForUnit("endless.service"),
+    file: machine.waitForFile("/never"),
+    port: machine.waitForOpenPort(9999),
+    "port elsewhere": machine.waitForOpenPort(9999, "192.168.1.250"),
+    "unix socket": machine.waitForOpenUnixSocket("/run/never"),
+    "console text": machine.waitForConsoleText("never said"),
+    command: machine.waitUntilSucceeds("false"),
+    "long command": machine.succeed("sleep 600"),
+    copy: machine.copyFromHost(join(folder, "endless"), "/dev/shm/copy")
+  }
+  yield* machine.writeFile("/etc/systemd/system/endless.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 900\n")
+  yield* machine.succeed("systemctl daemon-reload; systemctl start --no-block endless.service")
+  // What unpacks the copy does not read it.
+  yield* machine.succeed(`cp -n /usr/bin/tar /usr/bin/tar.real; mv -f /usr/bin/tar /usr/bin/tar.old
+    printf '#!/bin/sh\\nexec sleep 900\\n' > /usr/bin/tar; chmod 0755 /usr/bin/tar`)
+  const fibers = yield* Effect.forEach(Object.entries(waits), ([name, wait]) =>
+    Effect.map(Effect.forkChild(Effect.flip(wait)), (fiber) => [name, fiber] as const)
+  )
+  // Commands are given to the guest in their order: when the last one has run, the others are under way.
+  yield* Effect.sleep("500 millis")
+  yield* machine.succeed("sleep 1; mv -f /usr/bin/tar.real /usr/bin/tar")
+  for (const [name, fiber] of fibers) assert.isUndefined(fiber.pollUnsafe(), name)
+  return Object.fromEntries(fibers)
+})
+
+type Waiting = Effect.Success<ReturnType<typeof waiting>>
+
+/** What each wait ended with, and says how long after the event the last one did. */
+const outcomes = Effect.fnUntraced(function* (event: string, fibers: Waiting, since: number) {
+  const errors: Record<string, { readonly _tag: string; readonly message: string }> = {}
+  for (const [name, fiber] of Object.entries(fibers)) {
+    errors[name] = yield* Fiber.join(fiber).pipe(
+      Effect.timeoutOrElse({
+        duration: "1 minute",
+        orElse: () => Effect.die(new Error(`${name} still waits a minute after the event`))
+      })
+    )
+  }
+  const took = (yield* Clock.currentTimeMillis) - since
+  yield* Effect.sync(() => process.stdout.write(`${event}: every wait had its error after ${took} ms\n`))
+  return errors
+})
+
+const reached = (machine: MachineOf, state: MachineState) =>
+  machine.state.pipe(
+    Stream.filter((now) => now === state),
+    Stream.runHead,
+    Effect.andThen(Clock.currentTimeMillis)
+  )
+
+/** The QEMU of a machine of this process. */
+const qemuOf = (name: string): number => {
+  const pids = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid))
+  const parentOf = new Map<number, number>()
+  const found: Array<number> = []
+  for (const pid of pids) {
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, "utf8")
+      parentOf.set(Number(pid), Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]))
+      const args = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")
+      if (args[0]?.includes("qemu-system") && args.some((arg) => arg.includes(name))) found.push(Number(pid))
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  const isOurs = (pid: number | undefined): boolean =>
+    pid !== undefined && pid > 1 && (pid === process.pid || isOurs(parentOf.get(pid)))
+  const [pid] = found.filter(isOurs)
+  assert.isDefined(pid)
+  return pid as number
+}
+
+machines(Victim)("a guest that ends during every kind of wait", (it) => {
+  it.effect("because QEMU is killed", () =>
+    Effect.gen(function* () {
+      const victim = yield* Victim
+      yield* victim.start()
+      const fibers = yield* waiting(victim)
+      const shutdown = yield* Effect.forkChild(victim.waitForShutdown())
+      const crashed = yield* Effect.forkChild(reached(victim, "crashed"))
+      yield* Effect.sleep("100 millis")
+      process.kill(qemuOf("victim"), "SIGKILL")
+      const errors = yield* outcomes("SIGKILL", fibers, yield* Fiber.join(crashed))
+      yield* Fiber.join(shutdown)
+      for (const [name, error] of Object.entries(errors)) {
+        assert.strictEqual(error._tag, "MachineDied", name)
+        assert.include(error.message, "its hypervisor was ended by SIGKILL")
+        assert.include(error.message, "while the test was")
+      }
+    })
+  )
+
+  it.effect("because its kernel panics", () =>
+    Effect.gen(function* () {
+      const victim = yield* Victim
+      yield* victim.start()
+      const fibers = yield* waiting(victim)
+      const crashed = yield* Effect.forkChild(reached(victim, "crashed"))
+      yield* Effect.forkChild(
+        Effect.exit(victim.execute("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger"))
+      )
+      const errors = yield* outcomes("panic", fibers, yield* Fiber.join(crashed))
+      for (const [name, error] of Object.entries(errors)) {
+        assert.strictEqual(error._tag, "MachineDied", name)
+        assert.include(error.message, "a kernel panic", name)
+        assert.include(error.message, "Kernel panic - not syncing", name)
+      }
+    })
+  )
+})
+
+machines(Box)("a guest in trouble during every kind of wait", (it) => {
+  it.effect("whose disk is full can still be waited on, and says so when it is written to", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const folder = yield* endless
+      yield* box.succeed("mkdir -p /mnt/full && mount -t tmpfs -o size=8m tmpfs /mnt/full")
+      // The root itself is memory, and a guest without memory is another matter.
+      yield* box.execute("dd if=/dev/zero of=/mnt/full/fill bs=1M; dd if=/dev/zero of=/mnt/full/fill2 bs=1k")
+      assert.include((yield* box.execute("echo x > /mnt/full/one")).stderr, "No space")
+      const short = { timeout: "4 seconds" } as const
+      const waits: Record<string, Failing> = {
+        unit: box.waitForUnit("systemd-ask-password-console.service", short),
+        file: box.waitForFile("/never", short),
+        port: box.waitForOpenPort(9999, undefined, short),
+        "unix socket": box.waitForOpenUnixSocket("/run/never", short),
+        "console text": box.waitForConsoleText("never said", short),
+        command: box.waitUntilSucceeds("false", short)
+      }
+      for (const [name, wait] of Object.entries(waits)) {
+        const error = yield* Effect.flip(wait)
+        assert.strictEqual(error._tag, name === "unit" ? "UnitFailed" : "WaitTimeout", name)
+      }
+      const copy = yield* Effect.flip(box.copyFromHost(join(folder, "endless"), "/mnt/full/copy"))
+      assert.include(copy.message, "No space left on device")
+      const write = yield* Effect.flip(box.writeFile("/mnt/full/written", "x".repeat(100_000)))
+      assert.include(write.message, "No space left on device")
+      // What is waited for is noticed nevertheless.
+      const text = yield* Effect.forkChild(box.waitForConsoleText("disk full, and alive", { timeout: "1 minute" }))
+      yield* box.succeed("echo disk full, and alive > /dev/console")
+      yield* Fiber.join(text)
+      yield* box.waitForUnit("nginx.service", { timeout: "1 minute" })
+      yield* box.succeed("umount /mnt/full")
+    })
+  )
+
+  it.effect("that freezes loses what runs in it, and goes on when it thaws", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const fibers = yield* waiting(box)
+      const { "console text": text, ...others } = fibers
+      yield* box.qmp("stop")
+      const since = yield* Clock.currentTimeMillis
+      const early = yield* Effect.flip(box.waitForFile("/never", { timeout: "2 seconds" }))
+      assert.strictEqual(early._tag, "WaitTimeout")
+      assert.include(early.message, "the guest does not answer")
+      const errors = yield* outcomes("freeze", others, since)
+      for (const [name, error] of Object.entries(errors)) assert.strictEqual(error._tag, "ShellLost", name)
+      // A console that is silent is no news.
+      assert.isUndefined(text?.pollUnsafe())
+      yield* box.qmp("cont")
+      yield* box.waitForUnit("nginx.service", { timeout: "2 minutes" })
+      yield* box.succeed("true", { timeout: "2 minutes" })
+      yield* box.succeed("systemctl stop endless.service")
+    })
+  )
+
+  it.effect("that reboots loses what ran in it; its console goes on", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const fibers = yield* waiting(box)
+      const { "console text": text, ...others } = fibers
+      const shutdown = yield* Effect.forkChild(box.waitForShutdown())
+      const booting = yield* Effect.forkChild(reached(box, "booting"))
+      yield* Effect.sleep("100 millis")
+      // At once, as a watchdog would, without systemd.
+      yield* Effect.forkChild(Effect.exit(box.execute("echo b > /proc/sysrq-trigger")))
+      const errors = yield* outcomes("reboot", others, yield* Fiber.join(booting))
+      for (const [name, error] of Object.entries(errors)) {
+        assert.strictEqual(error._tag, "ShellLost", `${name}: ${error.message}`)
+        assert.include(error.message, "the guest rebooted", name)
+      }
+      // A new wait is on the guest that comes back.
+      yield* box.waitForUnit("nginx.service", { timeout: "3 minutes" })
+      assert.isUndefined(text?.pollUnsafe())
+      assert.isUndefined(shutdown.pollUnsafe())
+    })
+  )
+})
