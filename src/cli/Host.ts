@@ -18,7 +18,7 @@ import * as RunDirectory from "../host/RunDirectory.ts"
 import * as ImageStore from "../images/ImageStore.ts"
 import type { RunOptions } from "./CommandLine.ts"
 import * as Ending from "./Ending.ts"
-import { complain, logToStderr } from "./Subcommand.ts"
+import { complain, logOfTests, logToStderr } from "./Subcommand.ts"
 
 /** The folder that was asked for with `--output` cannot be written to. */
 export class OutputUnwritable extends Schema.TaggedError<OutputUnwritable>()("OutputUnwritable", {
@@ -96,7 +96,7 @@ export const runTests = (
     snapshots: options.snapshot,
     snapshotOnFailure
   }).pipe(
-    Effect.provide(logToStderr),
+    Effect.provide(logOfTests),
     Effect.provide(Layer.merge(backend, ImageStore.ImageStore.layer)),
     withState(options)
   )

@@ -24,3 +24,13 @@ export const logToStderr = Logger.layer([
     process.stderr.write(`vmtest: ${Array.isArray(message) ? message.join(" ") : String(message)}\n`)
   })
 ])
+
+/** As {@link logToStderr}, for the logs of scripts as well: what they only tell is not said in the command's name. */
+export const logOfTests = Logger.layer([
+  Logger.make(({ logLevel, message }) => {
+    const text = Array.isArray(message) ? message.join(" ") : String(message)
+    process.stderr.write(
+      logLevel === "Warn" || logLevel === "Error" || logLevel === "Fatal" ? `vmtest: ${text}\n` : `${text}\n`
+    )
+  })
+])

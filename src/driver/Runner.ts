@@ -166,9 +166,10 @@ const runTest = Effect.fnUntraced(function* (
     })
     return yield* running.script(Effect.provideService(Effect.scoped(body), Driver, running.service)).pipe(
       Effect.raceFirst(Effect.andThen(deadline.passed, Effect.fail(new TestTimeout({ test: test.name, timeout })))),
-      Effect.tapCause((cause) =>
-        options.snapshotOnFailure === true && !Cause.hasInterruptsOnly(cause) ? keepMachines(running) : Effect.void
-      )
+      Effect.onExit((exit) => {
+        const failed = Exit.isFailure(exit) ? !Cause.hasInterruptsOnly(exit.cause) : soft.length > 0
+        return failed && options.snapshotOnFailure === true ? keepMachines(running) : Effect.void
+      })
     )
   }).pipe(Effect.scoped, Effect.provideService(Deadlines, { ...deadlines, wait }), Effect.exit)
 

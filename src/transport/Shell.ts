@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import { createHash } from "node:crypto"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -10,6 +11,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { GuestChannel } from "./GuestChannel.ts"
+import { agent } from "./internal/agent.ts"
 import * as Commands from "./internal/commands.ts"
 import * as Pool from "./internal/pool.ts"
 import type { Preopened } from "./Preopened.ts"
@@ -133,6 +135,9 @@ export interface BootProgress {
 
 /** The shell of a guest, as a service. */
 export class Shell extends Context.Service<Shell, ShellService>()("vmtest/transport/Shell") {}
+
+/** Of what runs in guests for the shell: a guest that was saved with another cannot be asked by this one. */
+export const agentDigest: string = createHash("sha256").update(agent).digest("hex").slice(0, 16)
 
 /** Told how a boot goes that takes long: after 10 s without a shell, and at each doubling. Logs unless provided. */
 export const BootProgressListener = Context.Reference<(progress: BootProgress) => Effect.Effect<void>>(

@@ -3,8 +3,10 @@ import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Effect from "effect/Effect"
+import { agentDigest } from "../../transport/Shell.ts"
 import type { Findings } from "../Accelerator.ts"
-import { emulatedCpu } from "./qemuCommand.ts"
+import type { MachineShape } from "../Backend.ts"
+import { command, emulatedCpu, socketsIn } from "./qemuCommand.ts"
 
 /** The format of what is saved; another number, and what was saved before is of no use. */
 export const savedFormat = 1
@@ -29,6 +31,35 @@ const program = (path: string) =>
     return `${size} bytes of ${Math.floor(mtimeMs / 1000)}`
   })
 
+/** A machine that has one of everything, so that its words are all that a command line can have. */
+const example: MachineShape = {
+  name: "",
+  image: { digest: "", kernel: "kernel", initrd: "initrd", cmdline: "", root: "root", guest: "debian", builtAt: 0 },
+  memory: 1024 ** 3,
+  cpus: 1,
+  disks: [{ path: "disk" }],
+  networks: [{ vlan: 1, mac: "", socket: "" }],
+  internet: false,
+  forwards: [],
+  allowReboot: false,
+  directory: "/"
+}
+
+/** Machines that are put together otherwise do not load each other's state. */
+const hardware = (accelerator: Findings["accelerator"]["name"]): string => {
+  const words = command({
+    ...{
+      shape: example,
+      accelerator,
+      sockets: socketsIn("/"),
+      memory: { _tag: "Anonymous" },
+      incoming: false,
+      extra: []
+    }
+  })
+  return createHash("sha256").update(JSON.stringify(words)).digest("hex").slice(0, 16)
+}
+
 export const fingerprint = (
   { accelerator, qemu }: Findings,
   extraArguments: ReadonlyArray<string>
@@ -42,6 +73,8 @@ export const fingerprint = (
       cpu: kvm ? yield* hostCpu : emulatedCpu,
       ...(kvm ? { kernel: Os.release() } : {}),
       ...(extraArguments.length === 0 ? {} : { arguments: extraArguments.join(" ") }),
+      hardware: hardware(accelerator.name),
+      guest: agentDigest,
       format: `${savedFormat}`
     }
   })

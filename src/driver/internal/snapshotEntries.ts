@@ -91,7 +91,7 @@ export const read = (place: Place, id: string): Entry | { readonly problem: stri
   const folder = Path.join(place.entries, id)
   const text = readText(Path.join(folder, manifestFile))
   if (text === undefined) return Fs.existsSync(folder) ? { problem: `${manifestFile} cannot be read` } : undefined
-  if (readText(Path.join(folder, sealFile))?.trim() !== sha256(text)) return { problem: `${manifestFile} was changed` }
+  if (readText(Path.join(folder, sealFile)) !== `${sha256(text)}\n`) return { problem: `${manifestFile} was changed` }
   const decoded = Schema.decodeUnknownOption(manifestText)(text)
   if (decoded._tag === "None") return { problem: `${manifestFile} makes no sense` }
   return { id, folder, manifest: decoded.value }

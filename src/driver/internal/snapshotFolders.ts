@@ -29,6 +29,7 @@ const removeTree = (path: string): Effect.Effect<void> =>
 
 /** Names of what is being made start with the lock that its maker holds; what is going has this name, and is anybody's to remove. */
 const going = "going."
+const ofRun = ".run"
 
 /** A folder with an empty `machine/` in it, for the holder of the build lock; gone with the scope unless it was renamed into place. */
 export const forBuild = (place: Place, id: string) => {
@@ -45,7 +46,7 @@ export const forBuild = (place: Place, id: string) => {
 
 /** A folder that nobody else removes while the scope is open. `name` must never have been used before. */
 export const forRun = Effect.fnUntraced(function* (place: Place, name: string) {
-  const folder = Path.join(place.temporary, `${name}.run`)
+  const folder = Path.join(place.temporary, `${name}${ofRun}`)
   const lock = buildLock(place, name)
   yield* Lock.acquire(lock)
   yield* Effect.addFinalizer(() =>
@@ -88,7 +89,10 @@ export const sweep = (place: Place, mine?: string): Effect.Effect<void> =>
       const path = Path.join(place.temporary, name)
       const owner = name.slice(0, name.lastIndexOf("."))
       if (name.startsWith(going) || owner === mine) return removeTree(path)
-      return Effect.ignore(Lock.withLock(buildLock(place, owner), { deadline: 0 })(removeTree(path)))
+      const lock = buildLock(place, owner)
+      // The name of a run's folder never comes again, so its lock may go.
+      const end = Effect.sync(() => (name.endsWith(ofRun) ? Fs.rmSync(lock, { force: true }) : undefined))
+      return removeTree(path).pipe(Lock.withLock(lock, { deadline: 0 }), Effect.andThen(end), Effect.ignore)
     },
     { discard: true }
   )
