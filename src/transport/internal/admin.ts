@@ -150,10 +150,15 @@ _vt_answer="$_vt_answer = $_vt_answer" _vt_guest=$_vt_answer`
  * the others with whatever ran in them. Undefined when the guest has no agent, or says nothing that makes sense.
  */
 export const attach = Effect.fnUntraced(function* (admin: Admin, session: string, lanes: ReadonlyArray<number>) {
-  const said = yield* admin.ask(
-    `_vt_answer=
+  const ask = (timeout: Duration.Input) =>
+    admin.ask(
+      `
+_vt_answer=
 if [ -n "$_vt_guest" ] && echo ${session} >$_vt_d/session; then _vt_attach ${lanes.join(" ")}; fi`,
-    "30 seconds"
+      timeout
+    )
+  const said = yield* Effect.catchTag(ask("5 seconds"), "NoAnswer", () =>
+    Effect.andThen(admin.awake, ask("30 seconds"))
   )
   const [description = "", waiting] = said.split(";")
   const guest = readGuest(description)

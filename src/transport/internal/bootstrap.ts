@@ -49,6 +49,9 @@ export const make = ({ bootTimeout, consoleTail, onProgress, transport }: Bootst
       })
     )
 
+  /** Whether the connection is one that a saved guest had, and was not used yet. */
+  let attached = (transport.attached?.() ?? []).length > 0
+
   /**
    * Connects to the bootstrap shell until it answers.
    *
@@ -66,11 +69,16 @@ export const make = ({ bootTimeout, consoleTail, onProgress, transport }: Bootst
           Deferred.doneUnsafe(link.ready, Effect.void)
         })
         const silence = Effect.sleep("1 second").pipe(Effect.repeat({ until: () => !admin.heard() }), Effect.as(false))
-        const answered = yield* Effect.raceAllFirst([
-          Effect.as(admin.awake, true),
-          transport.reconnects ? silence : Effect.never,
-          Effect.as(connection.closed, false)
-        ])
+        // A guest that goes on has its shell, which is asked for its agent first of all. Made anew, the connection would end it.
+        const goesOn = attached
+        attached = false
+        const answered =
+          goesOn ||
+          (yield* Effect.raceAllFirst([
+            Effect.as(admin.awake, true),
+            transport.reconnects ? silence : Effect.never,
+            Effect.as(connection.closed, false)
+          ]))
         return answered ? { connection, admin, link } : undefined
       })
       const got = yield* attempt.pipe(
