@@ -52,14 +52,16 @@ const make = (options: TerminalOptions) => {
   const err = paint(process.stderr)
   const bootedAt = new Map<string, number>()
 
-  const machineLine = (event: MachineEvent, now: number): string | undefined => {
+  const machineLine = (test: string, event: MachineEvent, now: number): string | undefined => {
+    // Tests that run at once may call their machines alike.
+    const key = `${test}\n${event.machine}`
     const prefix = err("cyan", `${event.machine}:`)
     switch (event._tag) {
       case "MachineState": {
-        if (event.state === "booting") bootedAt.set(event.machine, now)
-        const since = bootedAt.get(event.machine)
+        if (event.state === "booting") bootedAt.set(key, now)
+        const since = bootedAt.get(key)
         const took = event.state === "ready" && since !== undefined ? duration(now - since) : undefined
-        if (event.state === "ready") bootedAt.delete(event.machine)
+        if (event.state === "ready") bootedAt.delete(key)
         if (took !== undefined)
           return `  ${prefix} ${event.detail === "forked" ? `forked in ${took}` : `ready after ${took}`}`
         const detail = event.detail === "" ? "" : `: ${event.detail}`
@@ -90,7 +92,7 @@ const make = (options: TerminalOptions) => {
         return `${err("bold", event.test)}${machines}`
       }
       case "MachineEvent":
-        return machineLine(event.event, now)
+        return machineLine(event.test, event.event, now)
       case "SubtestStarted":
         return `  ${err("dim", "subtest:")} ${event.subtest}`
       case "SubtestEnded": {

@@ -73,6 +73,23 @@ describe("the terminal's report", () => {
     })
   )
 
+  it.effect("does not mix up machines of one name in tests that run at once", () =>
+    Effect.gen(function* () {
+      const web = (test: string, state: "booting" | "ready"): RunEvent => ({
+        _tag: "MachineEvent",
+        test,
+        event: { _tag: "MachineState", machine: "web", state, detail: "" }
+      })
+      const { err } = yield* told([
+        web("one", "booting"),
+        web("two", "booting"),
+        web("one", "ready"),
+        web("two", "ready")
+      ])
+      assert.deepStrictEqual(err.slice(2), ["  web: ready after 3.0 s", "  web: ready after 3.0 s"])
+    })
+  )
+
   it.effect("shows consoles when asked, without what would move the cursor", () =>
     Effect.gen(function* () {
       const event = machine({ _tag: "ConsoleLine", machine: "web", line: "\u001b[2J\u001b[32mok\u001b[0m\r" })
