@@ -175,6 +175,10 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
     }
     disks.push(Math.ceil(bytes / smallestDisk) * smallestDisk)
   }
+  const warmUp = typeof options.warmUp === "function" ? { run: options.warmUp } : options.warmUp
+  if (warmUp !== undefined && typeof warmUp.run !== "function") {
+    return yield* invalid("warmUp", "is neither a function nor { run, key } with a function")
+  }
   const vlans = options.vlans ?? [1]
   const wrongVlan = vlans.find((vlan) => !Number.isInteger(vlan) || vlan < 1 || vlan > largestVlan)
   if (wrongVlan !== undefined) return yield* invalid("vlans", `has ${wrongVlan}, not a number from 1 to ${largestVlan}`)
@@ -197,7 +201,7 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
     disks,
     vlans,
     autoStart: options.autoStart ?? true,
-    warmUp: typeof options.warmUp === "function" ? { run: options.warmUp } : options.warmUp,
+    warmUp,
     snapshot: options.snapshot ?? true,
     allowReboot: options.allowReboot ?? false,
     internet: options.internet ?? false,

@@ -103,6 +103,12 @@ describe("a machine's declaration", () => {
     })
   )
 
+  it.effect("refuses a warm-up that is none", () =>
+    Effect.forEach(["prepare", { key: "1" }], (warmUp) =>
+      refused("a", { warmUp: warmUp as never }, "warmUp", "neither a function nor")
+    )
+  )
+
   it.effect("refuses what should be an array and is none", () =>
     Effect.gen(function* () {
       yield* refused("a", { vlans: 1 as unknown as [] }, "vlans", "is 1, not an array")
