@@ -150,7 +150,8 @@ while [ ! -b /dev/vda ]; do
   busybox sleep 0.02
 done
 busybox mount -t erofs -o ro /dev/vda /ro || fail "cannot mount the root image"
-busybox mount -t tmpfs -o mode=0755,size=90% tmpfs /rw
+# Half of the memory, as is usual for a tmpfs: one that could take it all would end in a panic before it is full.
+busybox mount -t tmpfs -o mode=0755,size=50% tmpfs /rw
 busybox mkdir /rw/upper /rw/work
 busybox mount -t overlay -o lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work overlay /new || fail "cannot mount the overlay"
 # Each boot is a machine of its own.
