@@ -127,7 +127,8 @@ export const make = (guest: Guest): CopyMethods => {
         if (!folder && type !== "File") return yield* hostError(source, "is neither a file nor a folder")
         const name = Path.basename(real)
         const args = [
-          ...["--create", "--file=-", "--owner=0", "--group=0", "--numeric-owner"],
+          // In pieces as large as a pipe, of 128 blocks of 512 bytes: tar's own 10 KiB cost six times as many turns of this process.
+          ...["--create", "--file=-", "--owner=0", "--group=0", "--numeric-owner", "--blocking-factor=128"],
           ...(folder ? ["--directory", real, "."] : ["--directory", Path.dirname(real), `./${name}`])
         ]
         const scope = yield* Effect.scope

@@ -16,6 +16,12 @@ import { defaultTimeout, type Request } from "./request.ts"
 const block = 65536
 const blocksPerFrame = 64
 
+/**
+ * How many pieces of a source are read ahead while those before them are sent. What has come meanwhile goes as one frame: a
+ * frame costs the guest one or two processes, 20 to 40 ms each under emulation, however little is in it.
+ */
+const ahead = 64
+
 /** Sends bytes as frames, until all are sent or the command has ended. */
 const feedBytes = Effect.fnUntraced(function* (lane: LaneEnd, job: Job, bytes: Uint8Array) {
   for (let at = 0; at < bytes.length && !Deferred.isDoneUnsafe(job.exit); ) {
@@ -31,7 +37,7 @@ const feedBytes = Effect.fnUntraced(function* (lane: LaneEnd, job: Job, bytes: U
 
 /** Sends all input and its end. The worker reads frames to the last one, whether the command reads them or not. */
 const feed = (lane: LaneEnd, job: Job, source: Stream.Stream<Uint8Array>): Effect.Effect<void> =>
-  Stream.runForEachArray(source, (chunks) =>
+  Stream.runForEachArray(Stream.buffer(source, { capacity: ahead }), (chunks) =>
     feedBytes(lane, job, chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))
   ).pipe(
     Effect.raceFirst(Effect.ignore(Deferred.await(job.exit))),
