@@ -12,26 +12,26 @@ import { Deadlines } from "./Deadlines.ts"
 import { type Guest, guard, type Unavailable } from "./internal/Guest.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
 
-type QmpFailure = Unavailable | ControlError | PollingConditionFailed
+type ControlFailure = Unavailable | ControlError | PollingConditionFailed
 
 /** What can be asked of the hypervisor. */
 export interface ControlMethods {
   /** Runs a QMP command and gives its reply, decoded if there is a schema. */
   readonly qmp: {
-    (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure>
+    (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, ControlFailure>
     <A>(
       command: string,
       args: Readonly<Record<string, unknown>> | undefined,
       schema: Schema.Decoder<A>
-    ): Effect.Effect<A, QmpFailure>
+    ): Effect.Effect<A, ControlFailure>
   }
   /** Waits for the first QMP event that the schema decodes (of `{ event, data, timestamp }`), from the call on. */
   readonly waitForQmpEvent: <A>(
     schema: Schema.Decoder<A>,
     options?: { readonly timeout?: Duration.Input }
-  ) => Effect.Effect<A, QmpFailure>
+  ) => Effect.Effect<A, ControlFailure>
   /** Runs a line of QEMU's human monitor and gives what it printed. */
-  readonly sendMonitorCommand: (line: string) => Effect.Effect<string, QmpFailure>
+  readonly sendMonitorCommand: (line: string) => Effect.Effect<string, ControlFailure>
 }
 
 /** Uses the control channel of a running machine; `Unsupported` where the backend has none. */
@@ -39,7 +39,7 @@ export const onControl = <A, E>(
   guest: Guest,
   doing: string,
   use: (control: QmpService) => Effect.Effect<A, E>
-): Effect.Effect<A, E | QmpFailure> =>
+): Effect.Effect<A, E | ControlFailure> =>
   Effect.gen(function* () {
     const { control } = yield* guest.hypervisor
     if (control === undefined) return yield* unsupported(guest.backend.name, "qmp")
@@ -48,17 +48,17 @@ export const onControl = <A, E>(
 
 /** The control methods of a guest. */
 export const make = (guest: Guest): ControlMethods => {
-  function qmp(command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure>
+  function qmp(command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, ControlFailure>
   function qmp<A>(
     command: string,
     args: Readonly<Record<string, unknown>> | undefined,
     schema: Schema.Decoder<A>
-  ): Effect.Effect<A, QmpFailure>
+  ): Effect.Effect<A, ControlFailure>
   function qmp<A>(
     command: string,
     args?: Readonly<Record<string, unknown>>,
     schema?: Schema.Decoder<A>
-  ): Effect.Effect<unknown, QmpFailure> {
+  ): Effect.Effect<unknown, ControlFailure> {
     return onControl(guest, `running QMP ${command}`, (control) =>
       schema === undefined ? control.execute(command, args) : control.execute(command, args, schema)
     )

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { CommandRejected } from "../transport/ShellError.ts"
-import { type CommandError, type Guest, quote } from "./internal/Guest.ts"
+import { type CommandError, type Guest, quote, streamOrLoss } from "./internal/Guest.ts"
 import { InvalidArgument } from "./MachineError.ts"
 
 /** One entry. What a field does not have is `""`. */
@@ -41,7 +41,7 @@ export interface JournalOptions {
 /** The journal of a machine. */
 export interface JournalMethods {
   /**
-   * The entries of the journal since the guest booted, then those that come, until the machine ends.
+   * The entries of the journal since the guest booted, then those that come. It fails with `MachineDied` when the machine ends unasked.
    *
    * A guest that reboots meanwhile is a `ShellLost`; a guest without a journal gives none.
    */
@@ -124,9 +124,7 @@ export const make = (guest: Guest): JournalMethods => ({
       Stream.splitLines,
       Stream.map(entryOf),
       Stream.filter((entry) => entry !== undefined),
-      // When a machine ends its sockets break first.
-      Stream.catch((error) => Stream.fromEffect(Effect.delay(Effect.fail(error), "500 millis"))),
-      Stream.interruptWhen(Effect.catch(guest.died, () => Effect.void))
+      (all) => streamOrLoss(guest, "reading the journal", all)
     )
   }
 })
