@@ -54,17 +54,35 @@ const listeners = (address: string | undefined): ReadonlyArray<string> | undefin
   }
 }
 
-/** `open` succeeds when something listens. State 0A is LISTEN. */
+/**
+ * `open` succeeds when something listens. State 0A is LISTEN, and a listener has no remote address.
+ *
+ * For every read the kernel walks all its connections, of which it has thousands of empty lists, and a shell that reads line by line reads
+ * again for every line: bash takes the whole file at once.
+ */
 const openHere = (port: number, addresses: ReadonlyArray<string>) => {
   const hex = port.toString(16).toUpperCase().padStart(4, "0")
   const patterns = addresses.map((address) => `"0A "${address}:${hex}`).join("|")
+  const whole = addresses
+    .map((address) => `${address === "*" ? "" : ` ${address}`}:${hex} `)
+    .flatMap((local) => [`*"${local}${anyV4}:0000 0A "*`, `*"${local}${anyV6}:0000 0A "*`])
+    .join("|")
+  // Other shells may not even read what is written in bash.
   return `open() {
   for f in /proc/net/tcp /proc/net/tcp6; do
     [ -r $f ] || continue
     while read -r _ local _ st _; do case "$st $local" in ${patterns}) return 0 ;; esac; done < $f
   done
   return 1
-}`
+}
+[ -z "\${BASH_VERSION:-}" ] || eval 'open() {
+  for f in /proc/net/tcp /proc/net/tcp6; do
+    [ -r $f ] || continue
+    mapfile -t lines < $f
+    case "\${lines[*]}" in ${whole}) return 0 ;; esac
+  done
+  return 1
+}'`
 }
 
 /**
