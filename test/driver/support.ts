@@ -35,7 +35,9 @@ export const offline = (options: Partial<MachineSpec.MachineOptions> = {}): Mach
 })
 
 const outOfSorts = ({ name }: MachineShape) =>
-  Effect.fail(new LoadFailed({ machine: name, directory: "there", reason: "it is out of sorts", output: "" }))
+  Effect.fail(
+    new LoadFailed({ machine: name, directory: "there", reason: "it is out of sorts", output: "hm\nno such card\n" })
+  )
 
 /** A driver with these machines, the mock behind it, and what was reported. */
 export const driverOf = (

@@ -142,7 +142,10 @@ describe("a snapshot that is of no use", () => {
       })
       assert.deepStrictEqual(broken.ready.map((line) => line.split(" ")[1]).sort(), ["booted", "forked", "forked"])
       assert.lengthOf(broken.lines, 1)
-      assert.match(broken.lines[0]!, /is of no use \(.*out of sorts\): it is dropped, and the machine boots/)
+      assert.match(
+        broken.lines[0]!,
+        /is of no use \(.*out of sorts: no such card\): it is dropped, and the machine boots/
+      )
       // What was made instead loads again.
       assert.deepStrictEqual((yield* inRun(folder, { a: offline() }, nothing)).ready, ["a forked"])
     })
@@ -303,6 +306,23 @@ describe("driver.fork", () => {
           assert.deepStrictEqual(Fs.readdirSync(Path.join(folder, "tmp")), [])
           const forked = readiness(driver.events).filter((line) => line.includes("fork "))
           assert.includeMembers(forked, ["a (fork 1) forked", "b (fork 1) forked"])
+        })
+      )
+    })
+  )
+
+  it.live("leaves the ports of the host to the originals", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const forwards = [{ hostPort: 8080, guestPort: 80 }]
+      yield* inRun(folder, { a: offline({ forwards }) }, ({ mock, service }) =>
+        Effect.gen(function* () {
+          assert.lengthOf((yield* mock.machine("a")).shape.forwards, 1)
+          yield* service.fork(() =>
+            Effect.gen(function* () {
+              assert.deepStrictEqual((yield* mock.machine("a")).shape.forwards, [])
+            })
+          )
         })
       )
     })

@@ -277,7 +277,8 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
             : event
         const running = yield* make({
           ...options,
-          machines: neighbours().map(({ spec }) => spec),
+          // A port of the host can lead to one machine only, and leads to the original.
+          machines: neighbours().map(({ spec }) => ({ ...spec, forwards: [] })),
           prefix: `${options.prefix}f${number}`,
           saved: { machines: saved, nodes: neighbours().map(({ self }) => self) }
         }).pipe(

@@ -2,8 +2,10 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
 import type { Hypervisor, SavedMachine } from "../../backends/Backend.ts"
+import { lastLines } from "../MachineError.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Origin } from "../Origin.ts"
 
@@ -45,7 +47,11 @@ const goOn = Effect.fnUntraced(function* ({ backend, shape }: Environment, from:
     return { ...hypervisor, shell } satisfies Hypervisor
   }).pipe(
     Effect.onError(() => Scope.close(scope, Exit.void)),
-    Effect.mapError(({ message }): Refusal => ({ reason: message.split("\n")[0] ?? "" }))
+    Effect.mapError((error): Refusal => {
+      // What a hypervisor says last is why it ended; the console of a guest that does not answer is not.
+      const said = Predicate.isTagged(error, "LoadFailed") ? lastLines(error.output, 1) : ""
+      return { reason: `${error.message.split("\n")[0] ?? ""}${said === "" ? "" : `: ${said}`}` }
+    })
   )
 })
 
