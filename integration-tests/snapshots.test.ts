@@ -242,7 +242,7 @@ machines(Left, Right)("snapshots of machines with systemd on a network", (it) =>
       const right = yield* Right
       // Instead of OpenSSH: what makes keys.
       yield* left.succeed(`mkdir -p /etc/ssh; echo old >/etc/ssh/ssh_host_ed25519_key
-printf '#!/bin/sh\\n[ "$1" = -A ] && cat /proc/sys/kernel/random/uuid >/etc/ssh/ssh_host_ed25519_key\\n' >/usr/local/bin/ssh-keygen
+printf '#!/bin/sh\\n[ "$*" = "-q -t ed25519 -N  -f /etc/ssh/ssh_host_ed25519_key" ] && cat /proc/sys/kernel/random/uuid >/etc/ssh/ssh_host_ed25519_key\\n' >/usr/local/bin/ssh-keygen
 chmod +x /usr/local/bin/ssh-keygen`)
       const third = yield* left.fork({ name: "third", identity: true })
       assert.strictEqual(yield* third.succeed("hostname; cat /etc/hostname"), "third\nthird\n")

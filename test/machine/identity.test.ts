@@ -1,6 +1,10 @@
 import { execFileSync } from "node:child_process"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { identityScript } from "../../src/machine/internal/identity.ts"
+import * as Effect from "effect/Effect"
+import { fork, identityScript } from "../../src/machine/internal/identity.ts"
 import * as Addresses from "../../src/network/Addresses.ts"
 
 const nodes = Addresses.assign([
@@ -25,5 +29,45 @@ describe("the script that gives a guest its identity", () => {
     assert.include(script, "192.168.1.2 web")
     assert.include(script, "addresses='192.168.1.2 192.168.2.2'")
     assert.include(script, 'addresses="$addresses 2001:db8:1::2 2001:db8:2::2"')
+  })
+})
+
+describe("the script that makes a fork a machine of its own", () => {
+  const scriptOf = (newHostKeys: boolean) => {
+    const scripts: Array<string> = []
+    const run = (script: string) =>
+      Effect.sync(() => {
+        scripts.push(script)
+        return { exitCode: 0, stdout: "", stderr: "" }
+      })
+    Effect.runSync(fork(run, { self: nodes[0]!, all: nodes, internet: false }, { newHostKeys }))
+    return scripts.join("\n")
+  }
+
+  for (const shell of ["sh", "bash"]) {
+    it(`is valid for ${shell}`, () => {
+      execFileSync(shell, ["-n"], { input: scriptOf(true) })
+    })
+
+    it(`makes SSH host keys of the kinds that there are, under its own name (${shell})`, () => {
+      const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-keys-"))
+      const keys = /for vm_k in[\s\S]*?\ndone\n/.exec(scriptOf(true))![0].replaceAll("/etc/ssh", folder)
+      Fs.writeFileSync(Path.join(folder, "ssh_host_ed25519_key"), "old")
+      Fs.writeFileSync(Path.join(folder, "ssh_host_ed25519_key.pub"), "old")
+      // Instead of OpenSSH: what makes keys.
+      const bin = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-bin-"))
+      Fs.writeFileSync(Path.join(bin, "ssh-keygen"), '#!/bin/sh\necho "$3" >"$7"\n', { mode: 0o755 })
+      execFileSync(shell, ["-s"], { input: keys, env: { ...process.env, PATH: `${bin}:${process.env.PATH}` } })
+      Fs.rmSync(bin, { recursive: true })
+      const made = Fs.readdirSync(folder).map((name) => [name, Fs.readFileSync(Path.join(folder, name), "utf8")])
+      Fs.rmSync(folder, { recursive: true })
+      assert.deepStrictEqual(made, [["ssh_host_ed25519_key", "ed25519\n"]])
+      const script = scriptOf(true)
+      assert.isBelow(script.indexOf("/proc/sys/kernel/hostname"), script.indexOf("ssh-keygen"))
+    })
+  }
+
+  it("leaves the SSH host keys alone unless it is asked to", () => {
+    assert.notInclude(scriptOf(false), "ssh")
   })
 })

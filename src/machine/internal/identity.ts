@@ -102,12 +102,21 @@ export const identityScript = (identity: Identity): string => `set +eu
 ${nameScript(identity)}[ "$vm_was" != ${digest(identity)} ] || exit 0
 ${networkScript(identity)}`
 
-/** New keys for the SSH server, which takes them up at once. */
-const newHostKeys = `if command -v ssh-keygen >/dev/null 2>&1; then
-  rm -f /etc/ssh/ssh_host_*
-  said=$(ssh-keygen -A 2>&1) || { printf '%s\\n' "new SSH host keys could not be made: $said" >&2; exit 1; }
-  systemctl try-restart ssh.service sshd.service >/dev/null 2>&1
-fi
+/**
+ * New keys for the SSH server, of the kinds that it has, which takes them up at once. The long ones take their time: an emulated guest works for
+ * half a minute on RSA's.
+ */
+const newHostKeys = `for vm_k in /etc/ssh/ssh_host_*_key; do
+  [ -e "$vm_k" ] && command -v ssh-keygen >/dev/null 2>&1 || continue
+  vm_t=\${vm_k#/etc/ssh/ssh_host_}
+  rm -f "$vm_k" "$vm_k.pub" "$vm_k-cert.pub"
+  said=$(ssh-keygen -q -t "\${vm_t%_key}" -N '' -f "$vm_k" </dev/null 2>&1) || {
+    printf '%s\\n' "its SSH host keys could not be made anew: $said" >&2
+    exit 1
+  }
+  vm_new=1
+done
+[ -z "\${vm_new:-}" ] || systemctl try-restart ssh.service sshd.service >/dev/null 2>&1
 `
 
 /** A new machine-id. The journal stays where journald and journalctl look for it: under the new name, with a link from the old one. */
@@ -146,7 +155,7 @@ export const fork = <E>(
     const script = Effect.map(
       renew.script("$vm_names"),
       (text) => `set +eu
-${renew.find}${newMachineId(id)}${text}${options.newHostKeys ? newHostKeys : ""}${nameScript(identity)}[ "$vm_was" = ${digest(identity)} ] || exit ${withoutNetwork}
+${renew.find}${newMachineId(id)}${text}${nameScript(identity)}${options.newHostKeys ? newHostKeys : ""}[ "$vm_was" = ${digest(identity)} ] || exit ${withoutNetwork}
 exit 0`
     )
     const result = yield* renewing(run, script)

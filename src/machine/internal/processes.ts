@@ -108,8 +108,9 @@ const messageOf = (cause: Cause.Cause<unknown>): string => {
 
 /** A guest that goes on from a saved one is made itself once; when it reboots it is one that has booted. */
 const tellWho = (boot: Boot, shell: ShellService, identity: Parameters<typeof Identity.identityScript>[0]) => {
-  const run = (script: string) => shell.execute(script, { timeout: "2 minutes" })
   const { from, identity: who } = boot.origin
+  // Long keys take an emulated guest on a busy host minutes.
+  const run = (script: string) => shell.execute(script, { timeout: who === "new" ? "10 minutes" : "2 minutes" })
   if (from === undefined || boot.renewed) return run(Identity.identityScript(identity))
   return who === "kept" ? Identity.restore(run) : Identity.fork(run, identity, { newHostKeys: who === "new" })
 }
