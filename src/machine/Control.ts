@@ -8,8 +8,9 @@ import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import { type ControlError, unsupported } from "../backends/BackendError.ts"
 import type { QmpService } from "../transport/Qmp.ts"
-import { Deadlines } from "./Deadlines.ts"
-import { type Guest, guard, type Unavailable } from "./internal/Guest.ts"
+import type { CommandRejected } from "../transport/ShellError.ts"
+import { type Guest, guard, type Unavailable, wait } from "./internal/Guest.ts"
+import type { WaitTimeout } from "./MachineError.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
 
 type ControlFailure = Unavailable | ControlError | PollingConditionFailed
@@ -29,7 +30,7 @@ export interface ControlMethods {
   readonly waitForQmpEvent: <A>(
     schema: Schema.Decoder<A>,
     options?: { readonly timeout?: Duration.Input }
-  ) => Effect.Effect<A, ControlFailure>
+  ) => Effect.Effect<A, ControlFailure | WaitTimeout | CommandRejected>
   /** Runs a line of QEMU's human monitor and gives what it printed. */
   readonly sendMonitorCommand: (line: string) => Effect.Effect<string, ControlFailure>
 }
@@ -66,9 +67,15 @@ export const make = (guest: Guest): ControlMethods => {
   return {
     qmp,
     waitForQmpEvent: (schema, options) =>
-      Effect.flatMap(Deadlines, (deadlines) => {
-        const timeout = options?.timeout ?? Duration.times(deadlines.wait, guest.backend.timeScale)
-        return onControl(guest, "waiting for a QMP event", (control) => control.waitForEvent(schema, { timeout }))
+      Effect.gen(function* () {
+        const { control } = yield* guest.hypervisor
+        if (control === undefined) return yield* unsupported(guest.backend.name, "qmp")
+        return yield* wait(guest, {
+          awaited: "a QMP event",
+          options,
+          until: control.waitForEvent(schema, { timeout: Duration.infinity }),
+          lastSeen: Effect.succeed("no such event")
+        })
       }),
     sendMonitorCommand: (line) => onControl(guest, `running monitor command ${line}`, (control) => control.hmp(line))
   }

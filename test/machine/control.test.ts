@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Hypervisor } from "../../src/backends/Backend.ts"
 import * as Control from "../../src/machine/Control.ts"
@@ -30,6 +31,24 @@ describe("what QEMU refuses", () => {
       assert.strictEqual(yield* Effect.flip(methods.qmp("nonsense")), refusal)
       assert.strictEqual(yield* Effect.flip(methods.sendMonitorCommand("nonsense")), refusal)
       assert.strictEqual(doubts, 0)
+    })
+  )
+})
+
+describe("waiting for a QMP event", () => {
+  it.live("ends in time with what the console said, and refuses a timeout that is none", () =>
+    Effect.gen(function* () {
+      const silent: QmpService = { ...control, waitForEvent: () => Effect.never }
+      const { guest } = yield* guestOn(hostShell("bash"), {
+        hypervisor: Effect.succeed({ control: silent } as Hypervisor)
+      })
+      const { waitForQmpEvent } = Control.make(guest)
+      const late = yield* Effect.flip(waitForQmpEvent(Schema.Unknown, { timeout: "20 millis" }))
+      assert.deepInclude(late, { _tag: "WaitTimeout", machine: "box", console: "the last line of the console" })
+      for (const timeout of ["soon" as "1 second", "-1 seconds" as const, Number.NaN]) {
+        const refused = yield* Effect.flip(waitForQmpEvent(Schema.Unknown, { timeout }))
+        assert.deepInclude(refused, { _tag: "CommandRejected", reason: "InvalidTimeout", machine: "box" })
+      }
     })
   )
 })

@@ -5,6 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -17,7 +18,7 @@ import type {
   ExecuteOptions,
   ShellService
 } from "../../transport/Shell.ts"
-import type { ShellError } from "../../transport/ShellError.ts"
+import { CommandRejected, type ShellError } from "../../transport/ShellError.ts"
 import { Deadlines } from "../Deadlines.ts"
 import { type BootFailed, MachineDied, type MachineNotRunning, WaitTimeout } from "../MachineError.ts"
 import type { MachineEvent } from "../MachineEvent.ts"
@@ -210,13 +211,19 @@ interface Wait<A, E> {
 export const wait = <A, E>(
   guest: Guest,
   { awaited, lastSeen, options, until }: Wait<A, E>
-): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed | WaitTimeout> =>
+): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed | WaitTimeout | CommandRejected> =>
   Effect.gen(function* () {
     const deadlines = yield* Deadlines
-    const timeout =
-      options?.timeout === undefined
-        ? Duration.times(deadlines.wait, guest.backend.timeScale)
-        : Duration.fromInputUnsafe(options.timeout)
+    const given = Duration.fromInput(options?.timeout ?? Duration.times(deadlines.wait, guest.backend.timeScale))
+    if (Option.isNone(given) || !Duration.isGreaterThan(given.value, Duration.zero)) {
+      return yield* new CommandRejected({
+        machine: guest.name,
+        command: `waiting for ${awaited}`,
+        reason: "InvalidTimeout",
+        detail: `a timeout of ${String(options?.timeout)} makes no sense`
+      })
+    }
+    const timeout = given.value
     const started = yield* Clock.currentTimeMillis
     const timedOut = Effect.gen(function* () {
       const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
