@@ -1,6 +1,9 @@
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
 import * as Zlib from "node:zlib"
 import { assert, describe, it } from "@effect/vitest"
-import { dependencies, loadOrder } from "../../src/images/internal/kernelModules.ts"
+import { compressed, dependencies, index, loadOrder } from "../../src/images/internal/kernelModules.ts"
 import { extractVmlinux } from "../../src/images/internal/vmlinux.ts"
 
 const elf = Buffer.concat([Buffer.from("7f454c46", "hex"), Buffer.alloc(5000, "abcabcabd"), Buffer.from("the end")])
@@ -54,6 +57,16 @@ describe("the kernel in a bzImage", () => {
 })
 
 describe("kernel modules", () => {
+  it("are found by name, and those that are packed by path", () => {
+    const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-modules-"))
+    const net = Path.join(folder, "6.1.0", "kernel", "net")
+    Fs.mkdirSync(net, { recursive: true })
+    for (const name of ["virtio-net.ko", "vsock.ko.xz", "modules.dep"]) Fs.writeFileSync(Path.join(net, name), "")
+    assert.deepStrictEqual([...index(folder)], [["virtio_net", Path.join(net, "virtio-net.ko")]])
+    assert.deepStrictEqual(compressed(folder), [Path.join(net, "vsock.ko.xz")])
+    Fs.rmSync(folder, { recursive: true })
+  })
+
   const needs: Readonly<Record<string, ReadonlyArray<string>>> = {
     virtio_pci: ["virtio", "virtio_ring"],
     virtio: ["virtio_ring"],

@@ -22,6 +22,7 @@ const packages: Readonly<Record<string, string>> = {
   "apt-get": "apt",
   "apt-config": "apt",
   "dpkg-deb": "dpkg",
+  xz: "xz-utils",
   tesseract: "tesseract-ocr",
   ffmpeg: "ffmpeg"
 }

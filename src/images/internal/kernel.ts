@@ -6,7 +6,7 @@ import type { Apt, Resolved } from "./apt.ts"
 import { archiveName, candidate, download } from "./apt.ts"
 import { attempt, type Building, failure, must } from "./building.ts"
 import type { Module } from "./guest.ts"
-import { builtinModules, dependencies, index, loadOrder } from "./kernelModules.ts"
+import { builtinModules, compressed, dependencies, index, loadOrder } from "./kernelModules.ts"
 import { withTextScreen } from "./textScreen.ts"
 import { extractVmlinux } from "./vmlinux.ts"
 
@@ -47,15 +47,26 @@ export const unpack = Effect.fnUntraced(function* (building: Building, apt: Apt,
       args: ["--extract", Path.join(apt.archives, archiveName(one)), folder]
     })
   }
+  const usr = Fs.existsSync(Path.join(folder, "usr/lib/modules")) ? "usr/lib/modules" : "lib/modules"
+  const modules = Path.join(folder, usr)
+  const packed = yield* attempt(building, step, work, () => compressed(modules))
+  // Since trixie: unpacked once here, instead of in each guest at each boot.
+  if (packed.length > 0) {
+    yield* must(building, {
+      step,
+      path: work,
+      command: "xz",
+      args: ["--decompress", "--files0"],
+      stdin: { text: packed.map((path) => `${path}\0`).join("") }
+    })
+  }
   return yield* attempt(building, step, work, (): Kernel => {
-    const usr = Fs.existsSync(Path.join(folder, "usr/lib/modules")) ? "usr/lib/modules" : "lib/modules"
-    const modules = Path.join(folder, usr)
     const release = Fs.readdirSync(modules)[0] ?? ""
-    const compressed = Fs.readFileSync(Path.join(folder, "boot", `vmlinuz-${release}`))
+    const bootable = Fs.readFileSync(Path.join(folder, "boot", `vmlinuz-${release}`))
     const busybox = ["bin/busybox", "usr/bin/busybox"].map((path) => Path.join(folder, path)).find(Fs.existsSync)
     return {
       release,
-      image: withTextScreen(extractVmlinux(compressed) ?? compressed),
+      image: withTextScreen(extractVmlinux(bootable) ?? bootable),
       busybox: Fs.readFileSync(busybox ?? Path.join(folder, "bin/busybox")),
       modules
     }

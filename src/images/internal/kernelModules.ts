@@ -13,6 +13,12 @@ export const index = (folder: string): ReadonlyMap<string, string> =>
       .map((file) => [nameOf(file), Path.join(folder, file)])
   )
 
+/** Every module below a folder that is packed with xz, by path. */
+export const compressed = (folder: string): ReadonlyArray<string> =>
+  Fs.readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".ko.xz"))
+    .map((file) => Path.join(folder, file))
+
 /** The names in a `modules.builtin` file: modules that this kernel has in itself. */
 export const builtinModules = (path: string): ReadonlySet<string> =>
   new Set(
