@@ -172,6 +172,77 @@ describe("a shell", () => {
     })
   )
 
+  it.live(
+    "waits for a lane that is only slow to settle, however many commands wait, and starts no other in its place",
+    () =>
+      Effect.gen(function* () {
+        const typed = { stopped: 0, started: 0, asked: 0 }
+        const { shell } = yield* open({
+          typed: (line) => {
+            if (line.startsWith("_vt_stop ")) typed.stopped++
+            if (line.startsWith("_vt_start ")) typed.started++
+            return false
+          },
+          command: (worker, nonce) => {
+            worker.end(nonce, 0)
+            setTimeout(() => worker.ready(nonce), 1500)
+          },
+          held: () => {
+            typed.asked++
+            return false
+          }
+        })
+        const codes = yield* Effect.all(
+          Array.from({ length: 4 }, () => shell.execute("echo")),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(
+          codes.map(({ exitCode }) => exitCode),
+          [0, 0, 0, 0]
+        )
+        assert.isAtLeast(typed.asked, 1)
+        assert.deepInclude(typed, { stopped: 0, started: 2 })
+      })
+  )
+
+  it.live("starts no lanes for short commands that follow each other, and all it can for those that stay", () =>
+    Effect.gen(function* () {
+      let started = 0
+      const running = new Set<string>()
+      const script: Script = {
+        typed: (line) => {
+          if (line.startsWith("_vt_start ")) started++
+          return false
+        },
+        command: (worker, nonce, command) => {
+          running.add(nonce)
+          setTimeout(
+            () => {
+              worker.end(nonce, 0)
+              worker.ready(nonce)
+            },
+            command === "stay" ? 2000 : 2
+          )
+        }
+      }
+      const guest = yield* play(script, 8)
+      const shell = yield* Shell.make({ machine: "vm", channel: guest.channel })
+      const atOnce = (count: number, command: string) =>
+        Effect.all(
+          Array.from({ length: count }, () => shell.execute(command)),
+          { concurrency: "unbounded" }
+        )
+      yield* atOnce(30, "short")
+      const afterShort = started
+      const [took] = yield* Effect.timed(atOnce(8, "stay"))
+      assert.isAtMost(afterShort, 4)
+      assert.strictEqual(started, 8)
+      assert.strictEqual(running.size, 38)
+      // Two at a time would be 8 s.
+      assert.isBelow(Duration.toSeconds(took), 7.9)
+    })
+  )
+
   it.live("finds a guest that froze, fails what was under way, and comes back when the guest does", () =>
     Effect.gen(function* () {
       let frozen = false

@@ -24,6 +24,8 @@ export interface Script {
   readonly typed?: (line: string, socket: Net.Socket) => boolean
   /** a command that a worker was given */
   readonly command?: (worker: Worker, nonce: string, command: string) => void
+  /** whether something else than its worker holds the output of a lane that settles; yes unless told */
+  readonly held?: (lane: number) => boolean
 }
 
 /** Plays a guest with this many lanes until the scope is left. */
@@ -48,10 +50,19 @@ export const play = Effect.fnUntraced(function* (script: Script, laneCount = 2) 
   yield* serve(ports[0] as string, (socket) => {
     sockets.set(0, socket)
     socket.write("vmtest: shell ready\n")
+    let held: string | undefined
     lines(socket, (line) => {
       if (script.typed?.(line, socket) === true) return
+      const [, asked] = /^_vt_answer=; _vt_held ((?:\d+ \w+ )+)/.exec(line) ?? []
+      if (asked !== undefined) {
+        const settling = [...asked.matchAll(/(\d+) \w+ /g)].map((lane) => Number(lane[1]))
+        held = settling.filter((lane) => script.held?.(lane) ?? true).join(" ")
+      }
       const [, token] = /^echo _vt_([0-9a-f]{32})/.exec(line) ?? []
-      if (token !== undefined) socket.write(`_vt_${token} /run/vmtest sh pipefail = /run/vmtest sh pipefail\n`)
+      if (token !== undefined && held !== undefined) {
+        socket.write(`_vt_${token} ${held}\n`)
+        held = undefined
+      } else if (token !== undefined) socket.write(`_vt_${token} /run/vmtest sh pipefail = /run/vmtest sh pipefail\n`)
       const [, lane, nonce] = /^_vt_start (\d+) (\w+)/.exec(line) ?? []
       if (lane !== undefined && nonce !== undefined) workerOf(Number(lane)).ready(nonce)
     })

@@ -321,6 +321,33 @@ _vt_kill() {
   read -r _vt_g _vt_n _vt_x <$_vt_d/$1/pid && [ $_vt_n = $2 ] && kill -$3 -- -$_vt_g && _vt_answer=sent
 } 2>/dev/null
 
+# lane nonce …: in which of these lanes another than the worker can still write into the pipes of the command with that nonce.
+# Flags that end in 1 or 2 are those of somebody who writes; the pumps read.
+_vt_held() {
+  _vt_m= _vt_answer=
+  while [ $# -gt 1 ]; do
+    read -r _vt_g _vt_n _vt_p _vt_x <$_vt_d/$1/pid && [ "$_vt_n" = $2 ] && read -r _vt_a <$_vt_d/$1/work &&
+      eval "_vt_w_$1=/proc/$_vt_a _vt_p_$1=$_vt_p" && _vt_m="$_vt_m $1"
+    shift 2
+  done
+  [ -e /proc/self/fd ] || _vt_answer=$_vt_m
+  for _vt_a in /proc/[0-9]*; do
+    cd $_vt_a/fd || continue
+    for _vt_b in *; do
+      [ -p $_vt_b ] || continue
+      for _vt_x in $_vt_m; do
+        eval "_vt_g=\$_vt_w_$_vt_x _vt_p=\$_vt_p_$_vt_x"
+        [ $_vt_g != $_vt_a ] || continue
+        [ $_vt_b -ef $_vt_d/$_vt_x/o$_vt_p ] || [ $_vt_b -ef $_vt_d/$_vt_x/e$_vt_p ] || continue
+        while read -r _vt_g _vt_n; do
+          case $_vt_g$_vt_n in flags:*[12]) _vt_answer="$_vt_answer $_vt_x" ;; esac
+        done <../fdinfo/$_vt_b
+      done
+    done
+  done
+  cd "$HOME" || cd /
+} 2>/dev/null
+
 # lanes: which of these wait for a command. The others are stopped, and so is every one that is not among them.
 _vt_attach() {
   _vt_m=

@@ -49,8 +49,12 @@ export class LaneEnd {
   job: Job | undefined
   /** counts what was heard, for the heartbeat */
   heard = 0
-  /** counts the janitor's rounds since the lane began to settle */
+  /** counts the janitor's rounds since the lane began to settle, or since it asked the guest about it */
   rounds = 0
+  /** counts how often it asked since the lane began to settle */
+  asked = 0
+  /** the nonce of the command that ran last */
+  last = ""
   /** whether input is still on its way to the worker */
   feeding = false
   private readonly onIdle: (lane: LaneEnd) => void
@@ -105,7 +109,8 @@ export class LaneEnd {
     Deferred.doneUnsafe(job.exit, Effect.succeed(exitCode))
     if (this.said.stdout === "" || this.said.stderr === "") return
     this.state = "settling"
-    this.rounds = 0
+    this.rounds = this.asked = 0
+    this.last = job.nonce
     this.job = undefined
     if (this.said.stdout === this.said.stderr) Deferred.doneUnsafe(job.done, Effect.succeed(exitCode))
     else this.lose("the worker gave two exit codes", job)

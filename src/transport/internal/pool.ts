@@ -4,6 +4,7 @@
  * A session begins when the bootstrap shell answers and is given the agent. It ends when the connection closes, the guest
  * reboots, or nothing answers the heartbeat any more; then every lane is lost and the next session is sought.
  */
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,6 +12,7 @@ import type * as Scope from "effect/Scope"
 import type { ShellNotReady } from "../ShellError.ts"
 import * as Admin from "./admin.ts"
 import * as Bootstrap from "./bootstrap.ts"
+import { janitor } from "./janitor.ts"
 import { LaneEnd } from "./lane.ts"
 import { nonce } from "./nonce.ts"
 import type { Guest } from "./request.ts"
@@ -35,11 +37,16 @@ export interface Pool {
   readonly reset: (reason: string) => void
 }
 
-/** How often lanes that settle are looked at. */
-const round = "250 millis"
+/**
+ * Milliseconds in which no lane becomes free before more are started: half of what the quickest start took, within these.
+ *
+ * To start a lane costs a guest a dozen processes and programs, so while short commands follow each other on the lanes there are,
+ * waiting for the next is quicker; commands that stay are soon known by that.
+ */
+const stall = { least: 20, most: 400, unknown: 100 }
 
-/** Rounds that a lane may take to settle: more when nobody waits for one, since a busy guest may just be slow. */
-const patience = { waitedFor: 2, idle: 8 }
+/** Lanes that start slow the others down: only after so many times as long are more started beside them. */
+const besideStarting = 2
 
 /** A guest whose bootstrap socket could not be opened for this long is gone; `Connection.connect` gives up then. */
 const goneAfter = Duration.seconds(10)
@@ -77,7 +84,13 @@ export const make = Effect.fnUntraced(function* (
   /** why no session can be had any more */
   let gone: string | undefined
 
+  /** counts the lanes that became free */
+  let freed = 0
+  /** how long the quickest start of a lane took, in milliseconds */
+  let quickest = Number.POSITIVE_INFINITY
+
   const onIdle = (lane: LaneEnd) => {
+    freed++
     for (const waiter of waiters) {
       waiters.delete(waiter)
       Deferred.doneUnsafe(waiter, Effect.succeed(lane))
@@ -125,8 +138,13 @@ export const make = Effect.fnUntraced(function* (
         ask: (text: string, timeout: Duration.Input) =>
           admin.ask(text, timeout).pipe(Effect.catchTag("NoAnswer", () => Effect.succeed(undefined)))
       }
+      const begun = yield* Clock.currentTimeMillis
       const ends = yield* transport.lane(number, token, bootstrap, waiting)
-      const lane = new LaneEnd(number, ends, token, onIdle)
+      const clock = yield* Clock.Clock
+      const lane = new LaneEnd(number, ends, token, (free) => {
+        if (!waiting && free.last === "") quickest = Math.min(quickest, clock.currentTimeMillisUnsafe() - begun)
+        onIdle(free)
+      })
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
           lanes.delete(lane)
@@ -177,6 +195,44 @@ export const make = Effect.fnUntraced(function* (
     return Effect.asVoid(Effect.forkIn(lives, current.scope))
   })
 
+  let growing = false
+  /** Starts more lanes for those who wait when none has become free for a while. */
+  const growOnStall = (current: Session) =>
+    Effect.gen(function* () {
+      for (let stalls = 0; idle.length === 0; ) {
+        const before = freed
+        const pause = Number.isFinite(quickest) ? quickest / 2 : stall.unknown
+        yield* Effect.sleep(Math.min(Math.max(pause, stall.least), stall.most))
+        if (freed !== before) {
+          if (waiters.size === 0) return
+          stalls = 0
+          continue
+        }
+        const starting = [...lanes].filter(({ state }) => state === "starting").length
+        if (++stalls < (starting > 0 ? besideStarting : 1)) continue
+        stalls = 0
+        const wanted = Math.min(Math.max(waiters.size, 1) - starting, transport.lanes)
+        for (let i = 0; i < wanted; i++) yield* grow
+        if (current.started >= transport.lanes && current.spare.length === 0) return
+      }
+    }).pipe(
+      Effect.ensuring(
+        Effect.sync(() => {
+          growing = false
+        })
+      )
+    )
+
+  /** Nothing is idle: what wakes at once is woken, what must be started is when it is worth it. */
+  const more = Effect.suspend(() => {
+    const current = session
+    if (current === undefined) return Effect.void
+    if (current.spare[0]?.waiting === true || current.started < 2) return grow
+    if (growing || (current.started >= transport.lanes && current.spare.length === 0)) return Effect.void
+    growing = true
+    return Effect.asVoid(Effect.forkIn(growOnStall(current), current.scope, { startImmediately: true }))
+  })
+
   /** Lets the lanes of a guest that goes on from a saved one be opened as they are wanted: first those that wait for a command. */
   const resume = (current: Session, waiting: ReadonlyArray<number>) => {
     current.started = Math.max(0, ...waiting)
@@ -189,16 +245,11 @@ export const make = Effect.fnUntraced(function* (
 
   /** Looks at lanes that settle, and asks whether the workers of busy lanes live. */
   const watch = Effect.fnUntraced(function* (current: Session) {
-    const janitor = Effect.gen(function* () {
-      for (;;) {
-        yield* Effect.sleep(round)
-        for (const lane of lanes) {
-          const rounds = (waiters.size > 0 ? patience.waitedFor : patience.idle) * transport.slowness
-          if (lane.state === "settling" && !lane.feeding && lane.rounds++ >= rounds) {
-            lane.lose("its last command left processes behind that hold its output open")
-          }
-        }
-      }
+    const settled = janitor({
+      admin: current.admin,
+      lanes,
+      slowness: transport.slowness,
+      waited: () => waiters.size > 0
     })
     const suspects = new Set<LaneEnd>()
     const beat = Effect.gen(function* () {
@@ -229,7 +280,7 @@ export const make = Effect.fnUntraced(function* (
         }
       }
     })
-    yield* Effect.raceFirst(janitor, beat)
+    yield* Effect.raceFirst(settled, beat)
   })
 
   /** Serves sessions on one connection to the bootstrap shell until it closes. */
@@ -247,6 +298,7 @@ export const make = Effect.fnUntraced(function* (
       session = current
       resume(current, found?.waiting ?? [])
       yield* grow
+      if (waiters.size > 0) yield* more
       yield* Effect.forkScoped(watch(current))
       yield* Deferred.succeed(first, undefined)
       for (;;) {
@@ -298,9 +350,7 @@ export const make = Effect.fnUntraced(function* (
 
   const acquire = Effect.suspend((): Effect.Effect<LaneEnd, ShellNotReady> => {
     const lane = idle.shift()
-    // One more lane starts as soon as none is left, so that the next command need not wait for its start.
-    const more = idle.length === 0 ? grow : Effect.void
-    if (lane !== undefined) return Effect.as(more, lane)
+    if (lane !== undefined) return idle.length === 0 ? Effect.as(more, lane) : Effect.succeed(lane)
     const never = closed ? "the shell was closed" : gone
     if (never !== undefined) return Effect.flatMap(notReady(never, Duration.zero), Effect.fail)
     const waiter = Deferred.makeUnsafe<LaneEnd, ShellNotReady>()
