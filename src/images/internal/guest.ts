@@ -200,6 +200,8 @@ Type=exec
 ExecStart=/usr/lib/vmtest/shell
 Restart=always
 RestartSec=0
+# A command whose reader left ends by SIGPIPE, as everywhere else.
+IgnoreSIGPIPE=no
 # What a test started outlives the shell that started it.
 KillMode=process
 StandardOutput=journal
