@@ -9,6 +9,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import type { BytesResult, CollectOptions, CommandEvent, CommandResult, ExecuteOptions } from "../transport/Shell.ts"
@@ -23,7 +24,7 @@ import {
   type WaitOptions,
   wait
 } from "./internal/Guest.ts"
-import { section } from "./MachineError.ts"
+import { InvalidArgument, section } from "./MachineError.ts"
 
 /** A command ended otherwise than it should: `wanted` is `"success"` for `succeed`, `"failure"` for `fail`. */
 export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandFailed", {
@@ -66,8 +67,8 @@ export interface CommandMethods {
   readonly waitUntilSucceeds: (command: string, options?: RetryOptions) => Effect.Effect<string, WaitError>
   /** Tries a command until it fails, and gives its standard output. */
   readonly waitUntilFails: (command: string, options?: RetryOptions) => Effect.Effect<string, WaitError>
-  /** Waits for so much of the guest's own time, which stands still while the guest is paused. */
-  readonly sleep: (duration: Duration.Input) => Effect.Effect<void, CommandError>
+  /** Waits for so much of the guest's own time, which stands still while the guest is paused; not less than none, and not for ever. */
+  readonly sleep: (duration: Duration.Input) => Effect.Effect<void, CommandError | InvalidArgument>
 }
 
 const split = (args: Commands): { readonly commands: Array<string>; readonly options: CollectOptions } => {
@@ -132,11 +133,21 @@ export const make = (guest: Guest): CommandMethods => {
     fail: expecting("failure"),
     waitUntilSucceeds: retrying("succeed"),
     waitUntilFails: retrying("fail"),
-    sleep: (duration) =>
-      Effect.asVoid(
-        execute(guest, `sleep ${Duration.toSeconds(Duration.fromInputUnsafe(duration))}`, {
-          timeout: Duration.infinity
+    sleep: Effect.fnUntraced(function* (duration) {
+      const seconds = Option.match(Duration.fromInput(duration), {
+        onNone: () => Number.NaN,
+        onSome: Duration.toSeconds
+      })
+      if (!(seconds >= 0 && seconds < Number.POSITIVE_INFINITY)) {
+        const reason = "is not a time to sleep"
+        return yield* new InvalidArgument({
+          machine: guest.name,
+          argument: "duration",
+          value: String(duration),
+          reason
         })
-      )
+      }
+      yield* execute(guest, `sleep ${seconds}`, { timeout: Duration.infinity })
+    })
   }
 }

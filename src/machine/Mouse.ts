@@ -23,7 +23,7 @@ export interface ClickOptions {
   readonly count?: number
 }
 
-/** The pointer of a machine; a point outside the screen is an `InvalidArgument`. */
+/** The pointer of a machine; a point outside the screen, a button or a count that there is not, is an `InvalidArgument`. */
 export interface MouseMethods {
   /** Puts the pointer to a point of the screen. */
   readonly mouseMove: (to: Point) => Effect.Effect<void, DisplayError | InvalidArgument>
@@ -44,6 +44,8 @@ export interface MouseMethods {
 
 const steps = 10
 
+const buttons: ReadonlyArray<string> = ["left", "middle", "right"] satisfies ReadonlyArray<Button>
+
 /** The pointer methods of a guest. */
 export const make = (guest: Guest, display: Display, reader: Reader): MouseMethods => {
   const check = Effect.fnUntraced(function* (screen: Frame, points: ReadonlyArray<Point>) {
@@ -53,6 +55,13 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
         return yield* new InvalidArgument({ machine: guest.name, argument: "point", value: `${x}, ${y}`, reason })
       }
     }
+  })
+  /** Before anything is waited for or touched. */
+  const checkClick = Effect.fnUntraced(function* ({ button = "left", count = 1 }: ClickOptions) {
+    const invalid = (argument: string, value: unknown, reason: string) =>
+      new InvalidArgument({ machine: guest.name, argument, value: String(value), reason })
+    if (!buttons.includes(button)) return yield* invalid("button", button, `is not one of ${buttons.join(", ")}`)
+    if (!Number.isInteger(count) || count < 1) return yield* invalid("count", count, "is not a number of clicks")
   })
   const clicks = (button: Button, count: number): ReadonlyArray<Touch> =>
     Array.from(
@@ -80,13 +89,17 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
   const place = ({ x, y }: Point) => `${Math.round(x)}, ${Math.round(y)}`
 
   const mouseClick: MouseMethods["mouseClick"] = (at, { button = "left", count = 1 } = {}) =>
-    hand(`clicking at ${place(at)}`, [at], (move) => [move(at), ...clicks(button, count)])
+    Effect.andThen(
+      checkClick({ button, count }),
+      hand(`clicking at ${place(at)}`, [at], (move) => [move(at), ...clicks(button, count)])
+    )
 
   return {
     mouseMove: (to) => hand(`moving the pointer to ${place(to)}`, [to], (move) => [move(to)]),
     mouseClick,
-    mouseDrag: (from, to, { button = "left" } = {}) =>
-      hand(`dragging from ${place(from)} to ${place(to)}`, [from, to], (move) => [
+    mouseDrag: Effect.fnUntraced(function* (from, to, { button = "left" } = {}) {
+      yield* checkClick({ button })
+      yield* hand(`dragging from ${place(from)} to ${place(to)}`, [from, to], (move) => [
         move(from),
         { _tag: "Press", button },
         ...Array.from({ length: steps }, (_, index) => {
@@ -94,8 +107,10 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
           return move({ x: from.x + (to.x - from.x) * part, y: from.y + (to.y - from.y) * part })
         }),
         { _tag: "Release", button }
-      ]),
+      ])
+    }),
     clickText: Effect.fnUntraced(function* (pattern, options) {
+      yield* checkClick(options ?? {})
       const found = yield* waitForMatch(
         guest,
         display,

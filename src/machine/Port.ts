@@ -11,6 +11,11 @@ import { type Guest, quote, type WaitError, type WaitOptions, waitInGuest } from
 import { nap } from "./internal/nap.ts"
 import { InvalidArgument } from "./MachineError.ts"
 
+/** An address, or none, and then options if there are any. */
+export type AddressAndOptions =
+  | readonly [address?: string | undefined, options?: WaitOptions | undefined]
+  | readonly [options: WaitOptions]
+
 /** The ports of a machine, and those it can reach. */
 export interface PortMethods {
   /**
@@ -21,14 +26,12 @@ export interface PortMethods {
    */
   readonly waitForOpenPort: (
     port: number,
-    address?: string,
-    options?: WaitOptions
+    ...rest: AddressAndOptions
   ) => Effect.Effect<void, WaitError | InvalidArgument>
   /** Waits until nothing listens on a TCP port, or, at another address, until connecting to it fails. */
   readonly waitForClosedPort: (
     port: number,
-    address?: string,
-    options?: WaitOptions
+    ...rest: AddressAndOptions
   ) => Effect.Effect<void, WaitError | InvalidArgument>
 }
 
@@ -105,18 +108,20 @@ open() {
   return $answer
 }`
 
-const look = `for f in /proc/net/tcp /proc/net/tcp6; do
+const look = `listening=
+for f in /proc/net/tcp /proc/net/tcp6; do
   [ -r $f ] || continue
   while read -r _ local _ st _; do
-    [ "$st" = 0A ] && echo "listening: $((0x\${local##*:})) ($f)"
+    [ "$st" = 0A ] && listening=1 && echo "listening: $((0x\${local##*:})) ($f)"
   done < $f
 done
-true`
+[ -n "$listening" ] || echo "nothing listens on any TCP port"`
 
 /** The port methods of a guest. */
 export const make = (guest: Guest): PortMethods => {
   const waitFor = (wanted: "open" | "closed") =>
-    Effect.fnUntraced(function* (port: number, address?: string, options?: WaitOptions) {
+    Effect.fnUntraced(function* (port: number, ...[first, second]: AddressAndOptions) {
+      const [address, options] = typeof first === "object" ? [undefined, first] : [first, second]
       if (!Number.isInteger(port) || port < 1 || port > 65535) {
         return yield* new InvalidArgument({
           machine: guest.name,

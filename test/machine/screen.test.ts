@@ -174,6 +174,18 @@ describe("a pointer", () => {
       )
       const outside = yield* Effect.flip(Mouse.make(guest, display, reader).mouseMove({ x: Number.NaN, y: 0 }))
       assert.strictEqual(outside._tag, "InvalidArgument")
+      // As a script that no compiler checked may have it.
+      const button = JSON.parse('"thumb"')
+      const mouse = Mouse.make(guest, display, reader)
+      for (const wrong of [
+        mouse.mouseClick({ x: 1, y: 1 }, { button }),
+        mouse.mouseDrag({ x: 1, y: 1 }, { x: 2, y: 2 }, { button }),
+        mouse.clickText("never there", { button }),
+        mouse.mouseClick({ x: 1, y: 1 }, { count: 0 })
+      ]) {
+        assert.strictEqual((yield* Effect.flip(wrong))._tag, "InvalidArgument")
+      }
+      assert.strictEqual(touched.length, 5)
     })
   )
 })

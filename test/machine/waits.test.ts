@@ -178,6 +178,8 @@ for (const program of ["bash", "dash"] as const) {
           })
           const { port } = server.address() as { port: number }
           yield* ports.waitForOpenPort(port, address, { timeout: "20 seconds" })
+          // Options come last, with an address before them or without.
+          yield* ports.waitForOpenPort(port, { timeout: "20 seconds" })
           const closed = yield* Effect.forkChild(ports.waitForClosedPort(port, address, { timeout: "20 seconds" }))
           yield* Effect.sleep("200 millis")
           assert.isUndefined(closed.pollUnsafe())
@@ -197,6 +199,10 @@ describe("arguments that cannot be meant", () => {
       const { guest } = yield* guestOn(never)
       const port = yield* Effect.flip(Port.make(guest).waitForOpenPort(70_000))
       assert.include(port.message, '"70000" is not a port')
+      for (const duration of [-1, Number.POSITIVE_INFINITY, JSON.parse('"soon"')]) {
+        const error = yield* Effect.flip(Command.make(guest).sleep(duration))
+        assert.strictEqual(error._tag, "InvalidArgument")
+      }
       for (const unit of ["two words", "*.service", "", "a/b", "a".repeat(256), "getty@.service", "getty@", "x;y"]) {
         const error = yield* Effect.flip(Unit.make(guest).waitForUnit(unit))
         assert.strictEqual(error._tag, "InvalidArgument")
