@@ -10,6 +10,14 @@ const alias = [
   { find: /^vmtest\/vitest$/, replacement: source("./src/vitest.ts") }
 ]
 
+/** Real guests that take minutes to say what a change rarely breaks: run by `npm run proof -- guests`, not by `npm test`. */
+const long = ["machine-faults", "machine-x11", "examples-broken", "transport-ways"].map(
+  (name) => `integration-tests/${name}.test.ts`
+)
+
+/** Real guests under emulation on few cores: one file at a time, and time for a cold boot with a busy host. */
+const guests = { fileParallelism: false, testTimeout: 300_000, hookTimeout: 900_000 }
+
 export default defineConfig({
   test: {
     projects: [
@@ -19,12 +27,11 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["integration-tests/**/*.test.ts", "examples/*.test.ts"],
-          // Real guests under emulation on few cores: one file at a time, and time for a cold boot with a busy host.
-          fileParallelism: false,
-          testTimeout: 300_000,
-          hookTimeout: 900_000
+          exclude: long,
+          ...guests
         }
-      }
+      },
+      { resolve: { alias }, test: { name: "long", include: long, ...guests } }
     ]
   }
 })

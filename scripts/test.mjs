@@ -13,7 +13,9 @@ const runTests = (env) => {
   const file = join(folder, "counts.json")
   try {
     const reporter = join(root, "scripts", "vitest-reporter.mjs")
-    const args = ["run", "--reporter=default", `--reporter=${reporter}`, ...process.argv.slice(2)]
+    const asked = process.argv.slice(2)
+    const projects = asked.some((arg) => arg.startsWith("--project")) ? [] : ["--project=unit", "--project=integration"]
+    const args = ["run", ...projects, "--reporter=default", `--reporter=${reporter}`, ...asked]
     const exitCode = run("vitest", args, { env: { ...env, VMTEST_COUNTS: file } })
     const counts = JSON.parse(readFileSync(file, "utf8"))
     return exitCode !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts
