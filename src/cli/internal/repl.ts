@@ -3,6 +3,7 @@
  *
  * From a terminal Ctrl-C interrupts what runs. From a pipe the lines are run to their end, whatever they give, and the prompt is silent.
  */
+import { EventEmitter } from "node:events"
 import * as Readline from "node:readline"
 import * as Repl from "node:repl"
 import { PassThrough } from "node:stream"
@@ -59,6 +60,12 @@ const lineByLine = (onEnd: (open: boolean) => void) => {
   return { input, answered }
 }
 
+/** Where Node's REPL sends what an expression throws or rejects with, instead of to its answer; it has said it then. */
+const domainOf = (server: Repl.REPLServer): EventEmitter | undefined => {
+  const domain: unknown = Reflect.get(server, "_domain")
+  return domain instanceof EventEmitter ? domain : undefined
+}
+
 type Answer = (error: Error | null, value?: unknown) => void
 
 /** Prompts until the input ends; gives how many lines failed. */
@@ -76,6 +83,8 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number> =>
       input: pipe?.input ?? process.stdin,
       output: process.stdout,
       terminal,
+      // Ctrl-C also ends a loop, and the wait for a promise.
+      breakEvalOnSigint: terminal,
       ignoreUndefined: true,
       writer: (value) => inspect(value, { depth: 6, colors: terminal && process.env.NO_COLOR === undefined })
     })
@@ -94,6 +103,7 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number> =>
     }
 
     const plain = server.eval
+    const domain = domainOf(server)
     const evaluate = (code: string, context: Parameters<typeof plain>[1], file: string, answer: Answer) => {
       const done: Answer = (error, value) => {
         // A statement that goes on in the next line is no failure.
@@ -103,7 +113,14 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number> =>
         pipe?.answered(goesOn)
         if (!closed) next()
       }
+      const thrown = () => {
+        failures += 1
+        pipe?.answered(false)
+        if (!closed) next()
+      }
+      domain?.once("error", thrown)
       plain.call(server, code, context, file, (error, value) => {
+        domain?.off("error", thrown)
         if (error !== null || !Effect.isEffect(value)) return done(error, value)
         const effect = value as Effect.Effect<unknown, unknown, R>
         const fiber = Effect.runFork(options.run(effect))
