@@ -64,7 +64,8 @@ export const make = (guest: Guest): FileMethods => {
         awaited: `the file ${name} to ${wanted}`,
         options,
         loop: `set +eu\n${nap}\n${wanted === "exist" ? "until" : "while"} { ${there}; }; do nap; done`,
-        look: `set +eu\nls -ld -- ${path(name)} 2>&1; d=${path(name)}; d=\${d%/*}; ls -la -- "\${d:-/}" 2>&1 | head -n 20; true`
+        // The file itself last: of what was seen last, the end is shown.
+        look: `set +eu\nd=${path(name)}; d=\${d%/*}; ls -la -- "\${d:-/}" 2>&1 | head -n 9; ls -ld -- ${path(name)} 2>&1; true`
       })
     )
   }

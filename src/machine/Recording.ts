@@ -52,6 +52,8 @@ export interface Recording {
   readonly stop: Effect.Effect<string, RecordingError>
 }
 
+const formats: ReadonlyArray<string> = ["webm", "apng"] satisfies ReadonlyArray<RecordOptions["format"]>
+
 /** Recording, for a machine. */
 export interface RecordingMethods {
   /**
@@ -117,6 +119,10 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
           value: `${rate}`,
           reason
         })
+      }
+      if (options?.format !== undefined && !formats.includes(options.format)) {
+        const reason = `is not one of ${formats.join(", ")}`
+        return yield* new InvalidArgument({ machine: guest.name, argument: "format", value: options.format, reason })
       }
       const encoder = Effect.isSuccess(HostProcess.locate("ffmpeg"))
       const format = options?.format ?? ((yield* encoder) ? "webm" : "apng")
