@@ -198,10 +198,13 @@ const ports = (sockets: Sockets): ReadonlyArray<string> => [
 const placeOf = (index: number): string =>
   `bus=ports${Math.ceil(index / portsPerBus)}.0,nr=${(index === 0 ? 0 : (index - 1) % portsPerBus) + 1}`
 
-/** `romfile=`: no network boot code for the firmware to look at. */
+/**
+ * `romfile=`: no network boot code for the firmware to look at. `guest_announce=off`: once a guest that was loaded has announced itself, QEMU 7.2
+ * frees the timer of that, and dies of it (`timer_del` of nothing, in the card's reset) when the guest reboots.
+ */
 const card = (netdev: string, mac: string): ReadonlyArray<string> => [
   "-device",
-  `virtio-net-pci,id=card-${netdev},netdev=${netdev},mac=${mac},romfile=`
+  `virtio-net-pci,id=card-${netdev},netdev=${netdev},mac=${mac},romfile=,guest_announce=off`
 ]
 
 /** Each user network is its own, so one address does for all. */
