@@ -147,7 +147,8 @@ export const open: (folder: string) => Effect.Effect<Opened, CannotResume, Backe
   const other = Entries.difference(saved.host, yield* fingerprint)
   if (other !== undefined) return yield* refuse(`it was saved on another host, or before an upgrade: ${other}`)
   for (const { description, files, image, name } of saved.machines) {
-    const missing = [image.root ?? "", image.disk?.path ?? ""].find((file) => file !== "" && !Fs.existsSync(file))
+    const needed = [image.kernel, image.initrd, image.root ?? "", image.disk?.path ?? ""]
+    const missing = needed.find((file) => file !== "" && !Fs.existsSync(file))
     if (missing !== undefined)
       return yield* refuse(`the image of ${name} (${description}) is not in the cache any more`)
     if (files === undefined) continue
