@@ -146,7 +146,7 @@ export const machine = (boot: Boot, environment: Environment) =>
         )
       )
       // Told first: a test may be over before whoever waits for it has had a turn.
-      yield* boot.state("ready", boot.origin.from === undefined ? "" : "forked")
+      yield* boot.state("ready", boot.origin.from === undefined || boot.resets > 0 ? "" : "forked")
       boot.ready.give()
     })
     yield* identify
