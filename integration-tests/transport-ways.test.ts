@@ -24,7 +24,7 @@ const fast = { out: 32 * MiB, in: 8 * MiB, single: 10_000 }
 const some = awkward.filter((_, i) => i % 3 === 0)
 
 /** A console carries a command in many steps, each with processes of its own. */
-const slow = { out: MiB / 2, in: MiB / 8, single: 10 }
+const slow = { out: MiB / 4, in: MiB / 16, single: 10 }
 const few = [
   "both streams apart",
   "errexit",

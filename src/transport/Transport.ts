@@ -51,6 +51,11 @@ export interface TransportService {
 export interface Bootstrap {
   /** Types shell text that nobody waits for. */
   readonly tell: (text: string) => Effect.Effect<void, TransportError>
+  /** Hears every line of this token, and with its `end` the base64 since its `begin`; until the scope is left. */
+  readonly listen: (
+    token: string,
+    heard: (said: string, text: string) => void
+  ) => Effect.Effect<void, never, Scope.Scope>
   /** Types shell text; gives what it left in the variable `_vt_answer`, or nothing when that did not come in time. */
   readonly ask: (text: string, timeout: Duration.Input) => Effect.Effect<string | undefined, TransportError>
 }

@@ -3,8 +3,7 @@
  *
  * QEMU silently drops what a console writes while its socket is full. So only short answers cross it; commands run on
  * virtio ports where the guest has them (a stock NixOS guest gets them through `QEMU_OPTS`). Where it has none, their input
- * and output go in checksummed pieces that are asked for one by one, and again when they were damaged: slow, at some 100 ms
- * a command, and what the commands of a lane have said stays in files in the guest's /run until the shell is closed.
+ * and output go in checksummed pieces, and again when they were damaged: slow, at some ten new processes a command.
  *
  * @since 0.1.0
  */

@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process"
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { agent } from "../../src/transport/internal/agent.ts"
+import { agentConsole } from "../../src/transport/internal/agentConsole.ts"
 import { dedent, escape, quote } from "../../src/transport/internal/quote.ts"
 
 const shell = (script: string) => spawnSync("sh", ["-c", script]).stdout
@@ -34,8 +35,10 @@ describe("shell text", () => {
 
   it("the agent is shell text that bash and sh accept, and no long one", () => {
     for (const program of ["sh", "bash"]) {
-      const { status, stderr } = spawnSync(program, ["-n"], { input: agent })
-      assert.strictEqual(status, 0, stderr.toString())
+      for (const input of [agent, agentConsole]) {
+        const { status, stderr } = spawnSync(program, ["-n"], { input })
+        assert.strictEqual(status, 0, stderr.toString())
+      }
     }
     assert.isBelow(agent.length, 12_288)
   })

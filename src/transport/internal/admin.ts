@@ -4,6 +4,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import type { Connection } from "../Connection.ts"
 import type { TransportError } from "../ShellError.ts"
 import { agent } from "./agent.ts"
@@ -28,6 +29,14 @@ export interface Admin {
   readonly awake: Effect.Effect<void, TransportError>
   /** Types shell text; its answer is what the text left in `_vt_answer`. */
   readonly ask: (text: string, timeout: Duration.Input) => Effect.Effect<string, NoAnswer | TransportError>
+  /**
+   * Hears every line of this token, until the scope is left; one that begins with `end` with the base64 since the last `begin`.
+   * What others say in the middle of that is told from it, since base64 has no `_`.
+   */
+  readonly listen: (
+    token: string,
+    heard: (said: string, text: string) => void
+  ) => Effect.Effect<void, never, Scope.Scope>
   /** Types shell text that nobody waits for. */
   readonly tell: (text: string) => Effect.Effect<void, TransportError>
 }
@@ -38,6 +47,8 @@ const longestLine = 1024 * 1024
 /** Opens the dialogue. `onReady` is called whenever the shell says that it started. */
 export const make = (connection: Connection, onReady: () => void): Admin => {
   const waiting = new Map<string, Deferred.Deferred<string>>()
+  const listeners = new Map<string, (said: string, text: string) => void>()
+  let block: string | undefined
   let rest = ""
   let heard = false
   connection.onData((chunk) => {
@@ -46,15 +57,26 @@ export const make = (connection: Connection, onReady: () => void): Admin => {
     for (;;) {
       const end = rest.indexOf("\n")
       if (end === -1) break
-      const line = rest.slice(0, end).trim()
+      let line = rest.slice(0, end).trim()
       rest = rest.slice(end + 1)
       if (readyLines.some((ready) => line.endsWith(ready))) {
         onReady()
         continue
       }
-      const [, token, answer] = /^_vt_([0-9a-f]{32})(?: (.*))?$/.exec(line) ?? []
-      const asked = token === undefined ? undefined : waiting.get(token)
-      if (asked !== undefined) Deferred.doneUnsafe(asked, Effect.succeed(answer ?? ""))
+      if (block !== undefined) {
+        const text = /^[A-Za-z0-9+/=]*/.exec(line)?.[0] ?? ""
+        block = block.length > longestLine ? undefined : block + text
+        line = line.slice(text.length)
+      }
+      const [, token = "", answer = ""] = /^_vt_([0-9a-f]{32})(?: (.*))?$/.exec(line) ?? []
+      const listener = listeners.get(token)
+      if (listener !== undefined && answer === "begin") block = ""
+      else if (listener !== undefined) {
+        listener(answer, block ?? "")
+        if (answer.startsWith("end ")) block = undefined
+      }
+      const asked = waiting.get(token)
+      if (asked !== undefined) Deferred.doneUnsafe(asked, Effect.succeed(answer))
     }
     if (rest.length > longestLine) rest = rest.slice(-longestLine)
   })
@@ -91,6 +113,11 @@ export const make = (connection: Connection, onReady: () => void): Admin => {
               })
           })
         )
+      ),
+    listen: (token, listener) =>
+      Effect.acquireRelease(
+        Effect.sync(() => listeners.set(token, listener)),
+        () => Effect.sync(() => listeners.delete(token))
       ),
     tell: (text) => connection.write(`${text}\n`)
   }
@@ -172,7 +199,7 @@ export const sameSession = (admin: Admin, session: string, guest: Guest) =>
   admin
     .ask(
       `_vt_d=${guest.folder} _vt_answer=
-if read -r _vt_answer <$_vt_d/session; then . $_vt_d/agent; _vt_ports; fi 2>/dev/null`,
+if read -r _vt_answer <$_vt_d/session; then . $_vt_d/agent; [ ! -e $_vt_d/console ] || . $_vt_d/console; _vt_ports; fi 2>/dev/null`,
       "30 seconds"
     )
     .pipe(Effect.map((answer) => answer === session))

@@ -254,43 +254,6 @@ _vt_dial() {
   echo $! >$_vt_d/$1.lane
 }
 
-# lane nonce: for a guest with nothing but a console. Output waits in files until it is fetched.
-_vt_file() {
-  (
-    _vt_pipes $1
-    mkfifo $_vt_k/in
-    exec setsid $_vt_shell $_vt_d/agent $_vt_d $1 lane $2 3<>$_vt_k/in 6>$_vt_k/out 7>$_vt_k/err
-  ) </dev/null >/dev/null 2>&1 &
-  echo $! >$_vt_d/$1.lane
-}
-
-# lane: how much there is on both outputs, and which input has been taken last
-_vt_sizes() {
-  _vt_x=0
-  read -r _vt_x <$_vt_d/$1/took
-  _vt_answer="$(cd $_vt_d/$1 && wc -c out err) $_vt_x"
-} 2>/dev/null
-
-# lane out|err skip count: blocks of 1024 bytes; answers the MD5 sum and the bytes
-_vt_fetch() {
-  dd if=$_vt_d/$1/$2 bs=1024 skip=$3 count=$4 >$_vt_d/$1/chunk 2>/dev/null
-  _vt_answer="$(md5sum <$_vt_d/$1/chunk) $(base64 -w 0 <$_vt_d/$1/chunk)"
-}
-
-# lane id md5 base64: input for the worker, who may take its time. What was given once is not given again.
-_vt_give() {
-  _vt_x=
-  read -r _vt_x <$_vt_d/$1/given
-  if [ "$_vt_x" != $2 ]; then
-    printf %s "$4" | base64 -d >$_vt_d/$1/give
-    _vt_answer=
-    case $(md5sum <$_vt_d/$1/give) in $3*) ;; *) return ;; esac
-    echo $2 >$_vt_d/$1/given
-    (cat $_vt_d/$1/give >$_vt_d/$1/in; echo $2 >$_vt_d/$1/took) </dev/null >/dev/null 2>&1 &
-  fi
-  _vt_answer=$3
-} 2>/dev/null
-
 # lane: leaves alone what its last command left behind, and gives it somewhere to write
 _vt_stop() {
   _vt_k=$_vt_d/$1

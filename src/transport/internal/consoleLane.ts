@@ -1,145 +1,202 @@
 /**
  * A lane for a guest that has nothing but a console, which may drop whatever it likes.
  *
- * The worker's outputs are files in the guest, fetched in pieces with a checksum; its input is given in such pieces. Each
- * piece is asked for until it arrives whole, so nothing is lost, nothing torn, nothing doubled.
+ * The guest says what a stream has in pieces with a number, and goes on when it is told that one arrived. A small piece comes at
+ * once, twice in one line; a large one is announced, and comes with an MD5 sum when it is asked for, one at a time. What does
+ * not arrive whole is asked for again, so nothing is lost, nothing torn, nothing doubled.
  */
 import { createHash } from "node:crypto"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
 import type { Connection } from "../Connection.ts"
 import { TransportError } from "../ShellError.ts"
 import type { Bootstrap, Lane, TransportService } from "../Transport.ts"
+import { agentConsole } from "./agentConsole.ts"
+import { nonce as makeNonce } from "./nonce.ts"
+import { escape, quote } from "./quote.ts"
 
-/** Blocks of 1024 bytes in one piece: as base64 it fits the buffer of a unix socket, so that QEMU has nothing to drop. */
-const blocks = 112
 /** Bytes of input in one piece; each is typed, and read by the guest's shell one by one. */
 const pieceIn = 16 * 1024
-/**
- * How long the guest may take to answer before it is asked again, and how often that is done. Each time it may take twice as
- * long: a guest that is only slow must not be given more to do.
- */
-const firstTimeout = Duration.seconds(5)
-const longestTimeout = Duration.minutes(1)
+/** Input up to this costs the guest no process. */
+const smallIn = 512
+/** How long the guest may take for a piece, at first; each time twice as long. */
+const patience = 5000
+const longest = 60_000
 const tries = 8
-const timeoutOf = (attempt: number) => Duration.min(Duration.times(firstTimeout, 2 ** attempt), longestTimeout)
 
 /** MD5 finds what a console drops, and every guest has `md5sum`; not every busybox has `cksum`. */
 const checksum = (bytes: Buffer): string => createHash("md5").update(bytes).digest("hex")
 
+/** One of the two outputs. */
+const makeStream = (name: "out" | "err") => ({
+  name,
+  /** the last piece that was handed on, that the guest was told of, and that it says there is */
+  received: 0,
+  told: 0,
+  announced: 0,
+  missing: 0,
+  paused: false,
+  early: [] as Array<Buffer>,
+  receive: undefined as ((chunk: Buffer) => void) | undefined,
+  work: Latch.makeUnsafe(false)
+})
+type Output = ReturnType<typeof makeStream>
+
+const deliver = (stream: Output, bytes: Buffer) => {
+  stream.received++
+  if (stream.receive === undefined) stream.early.push(bytes)
+  else stream.receive(bytes)
+  stream.work.openUnsafe()
+}
+
 /** Opens lanes over the dialogue with the bootstrap shell. */
 export const consoleLane = (machine: string, socket: string): TransportService["lane"] => {
-  // The lanes take turns with the one shell: the time of a question is not spent on waiting for the answer to another.
+  // Large pieces come one at a time: two would not fit the buffer of the socket, and QEMU drops what does not fit.
   const turn = Semaphore.makeUnsafe(1)
   return Effect.fnUntraced(function* (number, nonce, bootstrap: Bootstrap) {
-    const { tell } = bootstrap
-    const ask = (text: string, attempt: number) =>
-      Semaphore.withPermit(turn, bootstrap.ask(`${text} 2>/dev/null`, timeoutOf(attempt)))
     const broken = Deferred.makeUnsafe<string>()
     const failed = (reason: string) => new TransportError({ machine, socket, reason })
-    const end = (name: string) => {
-      const state = {
-        name,
-        offset: 0,
-        paused: false,
-        early: [] as Array<Buffer>,
-        receive: undefined as ((chunk: Buffer) => void) | undefined
-      }
-      const connection: Connection = {
-        socket,
-        write: () => Effect.fail(failed("outputs cannot be written to")),
-        onData: (receive) => {
-          state.receive = receive
-          for (const chunk of state.early.splice(0)) receive(chunk)
-        },
-        pause: () => {
-          state.paused = true
-        },
-        resume: () => {
-          state.paused = false
-        },
-        closed: Deferred.await(broken)
-      }
-      return { state, connection }
-    }
-    const outputs = { out: end("out"), err: end("err") }
+    const streams = { out: makeStream("out"), err: makeStream("err") }
+    const fetches = new Map<string, Deferred.Deferred<Buffer | undefined>>()
+    let active = true
+    let taken = 0
+    const took = Latch.makeUnsafe(false)
 
-    /** Fetches what a file has beyond the offset, up to one piece. */
-    const fetch = Effect.fnUntraced(function* (state: ReturnType<typeof end>["state"]) {
-      const skip = Math.floor(state.offset / 1024)
+    yield* bootstrap.listen(nonce, (said, text) => {
+      active = true
+      const [what = "", id = "", first, second] = said.split(/ +/)
+      if (what === "took") {
+        taken = Math.max(taken, Number(id) || 0)
+        took.openUnsafe()
+      } else if (what === "end") {
+        const fetch = fetches.get(id)
+        const bytes = Buffer.from(text, "base64")
+        if (fetch !== undefined)
+          Deferred.doneUnsafe(fetch, Effect.succeed(first === checksum(bytes) ? bytes : undefined))
+      } else if (what === "out" || what === "err") {
+        const stream = streams[what]
+        if (Number(id) !== stream.received + 1) return
+        if (first === undefined) {
+          stream.announced = Number(id)
+          stream.work.openUnsafe()
+        } else if (first === second && first.length % 4 === 0) deliver(stream, Buffer.from(first, "base64"))
+      }
+    })
+    const answer = (stream: Output, text: string) =>
+      bootstrap.tell(`echo ${text} 1<>$_vt_d/${number}/${stream.name}.go`)
+
+    const fetch = Effect.fnUntraced(function* (stream: Output) {
       for (let i = 0; i < tries; i++) {
-        const answer = yield* ask(`_vt_fetch ${number} ${state.name} ${skip} ${blocks}`, i)
-        const [sum, , text] = answer?.split(/ +/) ?? []
-        const bytes = Buffer.from(text ?? "", "base64")
-        if (sum !== checksum(bytes)) continue
-        const fresh = bytes.subarray(state.offset - skip * 1024)
-        state.offset += fresh.length
-        if (state.receive === undefined) state.early.push(fresh)
-        else state.receive(fresh)
-        return
+        const token = yield* makeNonce
+        const got = Deferred.makeUnsafe<Buffer | undefined>()
+        fetches.set(token, got)
+        const bytes = yield* answer(stream, `${stream.announced} ${token}`).pipe(
+          Effect.andThen(Effect.timeoutOption(Deferred.await(got), Math.min(patience * 2 ** i, longest))),
+          Effect.ensuring(Effect.sync(() => fetches.delete(token)))
+        )
+        if (bytes._tag === "Some" && bytes.value !== undefined) return deliver(stream, bytes.value)
       }
       return yield* failed("a piece of output did not arrive whole")
     })
-
-    let taken = ""
-    let given = 0
-    let active = 0
-    const wake = Latch.makeUnsafe(false)
-    const poll = Effect.gen(function* () {
-      let silent = 0
+    const serve = Effect.fnUntraced(function* (stream: Output) {
       for (;;) {
-        const answer = yield* ask(`_vt_sizes ${number}`, silent)
-        silent = answer === undefined ? silent + 1 : 0
-        const [, out, err, took] = /^(\d+) out (\d+) err \d+ total (\w+)$/.exec(answer ?? "") ?? []
-        taken = took ?? taken
-        let found = false
-        for (const [{ state }, size] of [
-          [outputs.out, out],
-          [outputs.err, err]
-        ] as const) {
-          if (size === undefined || Number(size) <= state.offset || state.paused) continue
-          found = true
-          yield* fetch(state)
+        yield* stream.work.await
+        stream.work.closeUnsafe()
+        if (stream.announced > stream.received) yield* Semaphore.withPermit(turn, fetch(stream))
+        if (stream.paused || stream.told === stream.received) continue
+        stream.told = stream.received
+        yield* answer(stream, `${stream.told} ok`)
+      }
+    })
+
+    /** Finds what the console dropped, when nothing has been heard for a while. */
+    const watch = Effect.gen(function* () {
+      let pause = 1000
+      for (;;) {
+        yield* Effect.sleep(pause)
+        pause = active ? 1000 : Math.min(pause * 2, 10_000)
+        if (active) {
+          active = false
+          continue
         }
-        active = found ? 0 : active + 1
-        // Quick after something happened, slower the longer nothing does.
-        if (found) continue
-        yield* Effect.raceFirst(Effect.sleep(Math.min(20 + active * 20, 1000)), wake.await)
-        wake.closeUnsafe()
+        const said = yield* bootstrap.ask(`_vt_at ${number} 2>/dev/null`, longest)
+        const [out, err, input] = said?.split(":") ?? []
+        if (out === "lost" || err === "lost") return yield* failed("the guest could not keep or say its output")
+        if (Number(input) > taken) {
+          taken = Number(input)
+          took.openUnsafe()
+        }
+        for (const [stream, at] of [
+          [streams.out, Number(out)],
+          [streams.err, Number(err)]
+        ] as const) {
+          if (!(at > stream.received) || stream.announced > stream.received) continue
+          // What was said a moment ago may be under way.
+          if (stream.missing === at) yield* answer(stream, `${at} again`)
+          stream.missing = at
+          pause = 1000
+        }
       }
     })
 
+    let given = 0
     const give = Effect.fnUntraced(function* (bytes: Buffer) {
-      const id = `${nonce}${given++}`
-      const sum = checksum(bytes)
-      for (let i = 0; i < tries; i++) {
-        active = 0
-        wake.openUnsafe()
-        const answer = yield* ask(`_vt_give ${number} ${id} ${sum} ${bytes.toString("base64")}`, i)
-        if (answer !== sum) continue
-        // The worker may not read for long; that is its command's business.
-        yield* Effect.repeat(Effect.sleep("20 millis"), {
-          until: () => taken === id || Deferred.isDoneUnsafe(broken)
-        })
-        return
+      const id = ++given
+      active = true
+      const text = bytes.length <= smallIn ? escape(bytes).replace(/^ | $/g, "\\0040") : ""
+      const line =
+        text === ""
+          ? `_vt_give ${number} ${id} ${checksum(bytes)} ${bytes.toString("base64")}`
+          : `_vt_put ${number} ${id} ${text.length} ${quote(text)}`
+      for (let i = 0; ; i++) {
+        if (i === tries) return yield* failed("a piece of input did not arrive whole")
+        const answered = yield* bootstrap.ask(line, Math.min(patience * 2 ** i, longest))
+        if (answered === String(id)) break
       }
-      return yield* failed("a piece of input did not arrive whole")
+      // The worker may not read for long; that is its command's business.
+      while (taken < id && !Deferred.isDoneUnsafe(broken)) {
+        took.closeUnsafe()
+        yield* Effect.raceFirst(took.await, Deferred.await(broken))
+      }
     })
-    const one = yield* Semaphore.make(1)
+    const one = Semaphore.makeUnsafe(1)
 
-    yield* tell(`_vt_file ${number} ${nonce} 2>/dev/null`)
-    yield* poll.pipe(
+    yield* bootstrap.tell(
+      `printf %s ${quote(agentConsole)} >$_vt_d/console
+. $_vt_d/console
+_vt_console ${number} ${nonce} 2>/dev/null`
+    )
+    yield* Effect.all([serve(streams.out), serve(streams.err), watch], {
+      concurrency: "unbounded",
+      discard: true
+    }).pipe(
       Effect.catch((error) => Deferred.succeed(broken, error.reason)),
       Effect.forkScoped
     )
+    const connection = (stream: Output): Connection => ({
+      socket,
+      write: () => Effect.fail(failed("outputs cannot be written to")),
+      onData: (receive) => {
+        stream.receive = receive
+        for (const chunk of stream.early.splice(0)) receive(chunk)
+      },
+      pause: () => {
+        stream.paused = true
+      },
+      resume: () => {
+        stream.paused = false
+        stream.work.openUnsafe()
+      },
+      closed: Deferred.await(broken)
+    })
+    const output = connection(streams.out)
     const lane: Lane = {
-      output: outputs.out.connection,
-      errors: outputs.err.connection,
+      output,
+      errors: connection(streams.err),
       input: {
-        ...outputs.out.connection,
+        ...output,
         onData: () => {},
         write: (data) =>
           Effect.suspend(() => {

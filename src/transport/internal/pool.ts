@@ -135,6 +135,7 @@ export const make = Effect.fnUntraced(function* (
       const token = yield* nonce
       const bootstrap = {
         tell: admin.tell,
+        listen: admin.listen,
         ask: (text: string, timeout: Duration.Input) =>
           admin.ask(text, timeout).pipe(Effect.catchTag("NoAnswer", () => Effect.succeed(undefined)))
       }
