@@ -53,10 +53,12 @@ _vt_move() {
       ok) continue 2 ;;
       again) echo "_vt_$2 $1 $_vt_i $_vt_x $_vt_x" >&8 || break ;;
       *)
+        # Each line at once, since other lanes say theirs at any time.
+        md5sum <$1.c >$1.m
+        read -r _vt_q _vt_r <$1.m
         printf '\n_vt_%s begin\n' $2 >&8
         base64 -w 0 $1.c >&8
-        printf '\n_vt_%s end %s ' $2 $_vt_b >&8
-        md5sum <$1.c >&8 ;;
+        printf '\n_vt_%s end %s %s\n' $2 $_vt_b $_vt_q >&8 ;;
       esac
     done
     break

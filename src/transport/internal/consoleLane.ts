@@ -116,7 +116,7 @@ export const consoleLane = (machine: string, socket: string): TransportService["
       let pause = 1000
       for (;;) {
         yield* Effect.sleep(pause)
-        pause = active ? 1000 : Math.min(pause * 2, 10_000)
+        pause = active ? 1000 : Math.min(pause * 2, 4000)
         if (active) {
           active = false
           continue
