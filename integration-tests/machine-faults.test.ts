@@ -45,7 +45,7 @@ const waiting = Effect.fnUntraced(function* (machine: MachineOf) {
     "console text": machine.waitForConsoleText("never said"),
     command: machine.waitUntilSucceeds("false"),
     "long command": machine.succeed("sleep 600"),
-    copy: machine.copyFromHost(join(folder, "endless"), "/dev/shm/copy")
+    copy: machine.copyFromHost(folder, "/dev/shm/copy")
   }
   yield* machine.writeFile("/etc/systemd/system/endless.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 900\n")
   yield* machine.succeed("systemctl daemon-reload; systemctl start --no-block endless.service")
@@ -171,6 +171,12 @@ machines(Box)("a guest in trouble during every kind of wait", (it) => {
       assert.strictEqual(unit._tag, "UnitFailed")
       const copy = yield* Effect.flip(box.copyFromHost(join(folder, "endless"), "/mnt/full/copy"))
       assert.include(copy.message, "No space left on device")
+      const tree = yield* Effect.flip(box.copyFromHost(folder, "/mnt/full/tree"))
+      assert.include(tree.message, "No space left on device")
+      // Full in the midst of a file is said in other words.
+      yield* box.succeed("truncate -s -100k /mnt/full/fill")
+      const part = yield* Effect.flip(box.copyFromHost(folder, "/mnt/full"))
+      assert.include(part.message, "No space left on device")
       const write = yield* Effect.flip(box.writeFile("/mnt/full/written", "x".repeat(100_000)))
       assert.include(write.message, "No space left on device")
       // What is waited for is noticed nevertheless.

@@ -1,7 +1,8 @@
 /**
  * Files and trees between host and guest, modes kept, of any size.
  *
- * They travel as one tar stream through a command's standard input or output. `tar` is in every Debian guest and in busybox.
+ * A tree travels as one tar stream through a command's standard input or output, a lone file into the guest as it is. `tar` is in every
+ * Debian guest and in busybox.
  *
  * @since 0.1.0
  */
@@ -9,11 +10,13 @@ import * as Path from "node:path"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import type * as PlatformError from "effect/PlatformError"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as HostProcess from "../host/HostProcess.ts"
+import type { CommandOutput, CommandResult, ShellService } from "../transport/Shell.ts"
 import { CommandFailed } from "./Command.ts"
 import { path } from "./File.ts"
 import { type CommandError, type Guest, guard, quote } from "./internal/Guest.ts"
@@ -41,6 +44,9 @@ export interface CopyMethods {
    *
    * `target` is the path of the copy itself; a tree is merged into a folder that is already there, and a file put into it. Folders above it
    * are made; everything belongs to root. Symbolic links in a tree stay links; `source` itself may be one, and is followed.
+   *
+   * It ends at the first byte that the guest cannot keep, as on a full disk, with a `CommandFailed` that says why: nothing is left of a lone
+   * file then, and of a tree what came before.
    */
   readonly copyFromHost: (source: string, target: string) => Effect.Effect<void, CopyError | InvalidArgument>
   /**
@@ -70,16 +76,44 @@ const harmless = /changed as we read it|removed before we read it|socket ignored
 const inUse = (exitCode: number | undefined, complaints: string) =>
   exitCode === 1 && complaints.split("\n").every((line) => harmless.test(line))
 
-/** A lone file arrives beside its target and is moved there, so that nobody sees half of it. */
-const receiveFile = (name: { readonly sent: string; readonly wanted: string }, target: string) => `t=${path(target)}
-[ ! -d "$t" ] || t="\${t%/}/"${quote(name.wanted)}
+/** What a program says whose output nobody reads any more; or it is ended by `SIGPIPE`. */
+const unread = /Broken pipe|Connection reset by peer/
+
+/** What is known of a lone file besides its bytes. */
+interface FileHead {
+  readonly name: string
+  /** Permissions, 0 to 0o7777. */
+  readonly mode: number
+  /** Seconds since 1970. */
+  readonly modified: number
+}
+
+/**
+ * A lone file arrives beside its target and is moved there, so that nobody sees half of it. As bytes: `cat` ends when it cannot write, where
+ * `tar` reads on to the end of the file.
+ */
+const receiveFile = ({ mode, modified, name }: FileHead, target: string) => `t=${path(target)}
+[ ! -d "$t" ] || t="\${t%/}/"${quote(name)}
 case "$t" in */*) d=\${t%/*}/ ;; *) d=./ ;; esac
 mkdir -p -- "$d"
 tmp="$d.vmtest-copy-$$"
-mkdir -- "$tmp"
-if tar -xpf - -C "$tmp" && mv -f -- "$tmp"/${quote(name.sent)} "$t"; then rmdir -- "$tmp"; else rm -rf -- "$tmp"; exit 1; fi`
+mkdir -m 0700 -- "$tmp"
+if cat > "$tmp/file" && chmod ${mode.toString(8).padStart(4, "0")} "$tmp/file" && touch -d @${modified} "$tmp/file" &&
+  mv -f -- "$tmp/file" "$t"; then rmdir -- "$tmp"; else rm -rf -- "$tmp"; exit 1; fi`
 
 const receiveTree = (target: string) => `mkdir -p -- ${path(target)}\ntar -xpf - -C ${path(target)}`
+
+/** What tar says when it cannot keep what it reads; it says so, and reads on. */
+const cannotKeep =
+  /Wrote only|Cannot write|write error|No space left on device|Disk quota exceeded|File too large|Read-only file system|Input\/output error/
+
+/** Says why nothing more can be written to a folder: tar does not, of a piece that it wrote in part. */
+const whyFull = (target: string) => `cd -- ${path(target)}
+trap 'rm -f -- ".vmtest-copy-$$"' EXIT
+head -c 65536 /dev/zero > ".vmtest-copy-$$"`
+
+/** What a command ended by `SIGTERM` gives. */
+const terminated = 128 + 15
 
 /** A tree is sent under the name that it really has; the host knows which one it asked for. */
 const send = (source: string) => `p=${path(source)}
@@ -101,16 +135,39 @@ export const make = (guest: Guest): CopyMethods => {
     <A, R>(effect: Effect.Effect<A, HostFiles.Reason, R>) =>
       Effect.mapError(effect, (reason) => hostError(name, reason))
 
-  /** A `tar` of the host, and what it complains of. */
-  const tarOn = Effect.fnUntraced(function* (name: string, options: Omit<HostProcess.SpawnOptions, "command">) {
-    const tar = yield* HostProcess.spawn({ ...options, command: "tar", stderr: "pipe" }).pipe(
+  /** A program of the host, and what it complains of. */
+  const runOn = Effect.fnUntraced(function* (name: string, options: HostProcess.SpawnOptions) {
+    const program = yield* HostProcess.spawn({ ...options, stderr: "pipe" }).pipe(
       Effect.mapError((error) => hostError(name, error.message))
     )
-    const complaints = yield* Stream.mkString(Stream.decodeText(tar.stderr)).pipe(
+    const complaints = yield* Stream.mkString(Stream.decodeText(program.stderr)).pipe(
       Effect.orElseSucceed(() => ""),
       Effect.forkScoped
     )
-    return { tar, complaints: Effect.map(Fiber.join(complaints), (text) => text.trim()) }
+    return { program, complaints: Effect.map(Fiber.join(complaints), (text) => text.trim()) }
+  })
+
+  /** Unpacks a tree in the guest, and ends that when it cannot be written any more. */
+  const unpack = Effect.fnUntraced(function* (shell: ShellService, target: string, stdin: Stream.Stream<Uint8Array>) {
+    const full = Deferred.makeUnsafe<CommandResult>()
+    const text = new TextDecoder()
+    let said = ""
+    const stream = ({ _tag, bytes }: CommandOutput) =>
+      Effect.sync(() => {
+        if (_tag === "Stdout") return
+        said += text.decode(bytes, { stream: true })
+        // Whole lines only: the reason is at the end of one.
+        if (cannotKeep.test(said.slice(0, said.lastIndexOf("\n") + 1))) {
+          Deferred.doneUnsafe(full, Effect.succeed({ exitCode: terminated, stdout: "", stderr: said }))
+        }
+      })
+    const result = yield* Effect.raceFirst(
+      shell.execute(receiveTree(target), { timeout: Infinity, stdin, stream }),
+      Deferred.await(full)
+    )
+    if (!/Wrote only/.test(result.stderr)) return result
+    const { stderr } = yield* shell.execute(whyFull(target), { timeout: "1 minute" })
+    return { ...result, stderr: result.stderr + stderr }
   })
 
   const copyFromHost = (source: string, target: string): Effect.Effect<void, CopyError | InvalidArgument> =>
@@ -121,44 +178,49 @@ export const make = (guest: Guest): CopyMethods => {
           return yield* new InvalidArgument({ machine: guest.name, argument: "target", value: target, reason })
         }
         const real = yield* onHost(source)(fs.realPath(source))
-        const { type } = yield* onHost(source)(fs.stat(real))
+        const { mode, mtime, type } = yield* onHost(source)(fs.stat(real))
         yield* onHost(source)(fs.access(real, { readable: true }))
         const folder = type === "Directory"
         if (!folder && type !== "File") return yield* hostError(source, "is neither a file nor a folder")
-        const name = Path.basename(real)
-        const args = [
-          // In pieces as large as a pipe, of 128 blocks of 512 bytes: tar's own 10 KiB cost six times as many turns of this process.
-          ...["--create", "--file=-", "--owner=0", "--group=0", "--numeric-owner", "--blocking-factor=128"],
-          ...(folder ? ["--directory", real, "."] : ["--directory", Path.dirname(real), `./${name}`])
-        ]
+        const packer = folder
+          ? {
+              command: "tar",
+              // In pieces as large as a pipe, of 128 blocks of 512 bytes: tar's own 10 KiB cost six times as many turns of this process.
+              args: [
+                ...["--create", "--file=-", "--owner=0", "--group=0", "--numeric-owner", "--blocking-factor=128"],
+                ...["--directory", real, "."]
+              ]
+            }
+          : { command: "cat", args: ["--", real] }
         const scope = yield* Effect.scope
         // Started when the guest asks for its first byte: Node throws away what a program said that ended before it was read.
-        const packing = Deferred.makeUnsafe<Effect.Success<ReturnType<typeof tarOn>>, HostFileError>()
+        const packing = Deferred.makeUnsafe<Effect.Success<ReturnType<typeof runOn>>, HostFileError>()
         const stdin = Stream.unwrap(
-          tarOn(source, { args, stdout: "pipe" }).pipe(
+          runOn(source, { ...packer, stdout: "pipe" }).pipe(
             Scope.provide(scope),
             Deferred.into(packing),
             Effect.andThen(Deferred.await(packing)),
-            Effect.map(({ tar }) => Stream.orDie(tar.stdout)),
+            Effect.map(({ program }) => Stream.orDie(program.stdout)),
             Effect.orElseSucceed(() => Stream.empty)
           )
         )
-        const command = folder
-          ? receiveTree(target)
-          : receiveFile({ sent: name, wanted: Path.basename(source) }, target)
+        const modified = Math.floor(Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() }) / 1000)
+        const head = { name: Path.basename(source), mode: mode & 0o7777, modified }
+        const command = folder ? receiveTree(target) : receiveFile(head, target)
         const shell = yield* guest.shell
         const result = yield* guard(
           guest,
           `copying ${source} to ${target}`,
-          shell.execute(command, { timeout: Infinity, stdin })
+          folder ? unpack(shell, target, stdin) : shell.execute(command, { timeout: Infinity, stdin })
         )
         const failed = new CommandFailed({ machine: guest.name, command, wanted: "success", ...result })
         // A command that failed may not have asked for any of it, or not for all.
         if (!Deferred.isDoneUnsafe(packing)) return yield* failed
-        const { complaints, tar } = yield* Deferred.await(packing)
-        if (result.exitCode !== 0 && tar.status() === undefined) return yield* failed
-        const { exitCode } = yield* tar.exited
+        const { complaints, program } = yield* Deferred.await(packing)
+        if (result.exitCode !== 0 && program.status() === undefined) return yield* failed
+        const { exitCode, signal } = yield* program.exited
         const said = yield* complaints
+        if (result.exitCode !== 0 && (signal !== undefined || unread.test(said))) return yield* failed
         if (exitCode !== 0 && !inUse(exitCode, said)) return yield* hostError(source, `cannot be read: ${said}`)
         if (result.exitCode !== 0) return yield* failed
       })
@@ -176,7 +238,8 @@ export const make = (guest: Guest): CopyMethods => {
         const parent = yield* inOutput(target)(HostFiles.makeParent(output, target))
         // Unpacked aside and moved: a copy that fails half-way leaves nothing, and a hostile archive stays inside.
         const aside = yield* inOutput(target)(HostFiles.aside(parent))
-        const { complaints, tar } = yield* tarOn(target, {
+        const { complaints, program: tar } = yield* runOn(target, {
+          command: "tar",
           args: ["--extract", "--file=-", "--preserve-permissions", "--no-same-owner", "--directory", aside],
           stdin: "pipe"
         })

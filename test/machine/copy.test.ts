@@ -10,6 +10,8 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
+  utimesSync,
   writeFileSync
 } from "node:fs"
 import { tmpdir } from "node:os"
@@ -18,8 +20,9 @@ import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import * as HostProcess from "../../src/host/HostProcess.ts"
 import * as Copy from "../../src/machine/Copy.ts"
-import type { ShellService } from "../../src/transport/Shell.ts"
+import type { CollectOptions, ShellService } from "../../src/transport/Shell.ts"
 import { guestOn, shellOf } from "./support.ts"
 
 /** A guest whose every command says these bytes. */
@@ -36,6 +39,39 @@ const saying = (bytes: Uint8Array, exitCode = 0, stderr = ""): ShellService => (
 const place = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "vmtest-copy-"))),
   (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+)
+
+/** A guest that is a bash of the host, where no file may become larger than 64 KiB: what a full disk is, less its reason. */
+const cramped = Effect.map(
+  guestOn(
+    shellOf((command, options) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const args = ["-c", `trap '' XFSZ; ulimit -f 64; set -euo pipefail\n${command}`]
+          const bash = yield* HostProcess.spawn({
+            command: "bash",
+            args,
+            stdin: "pipe",
+            stdout: "pipe",
+            stderr: "pipe"
+          })
+          const stdin = options?.stdin as Stream.Stream<Uint8Array> | undefined
+          yield* Stream.runForEach(stdin ?? Stream.empty, bash.write).pipe(
+            Effect.andThen(bash.endInput),
+            Effect.ignore,
+            Effect.forkScoped
+          )
+          let stderr = ""
+          yield* Stream.runForEach(bash.stderr, (bytes) => {
+            stderr += Buffer.from(bytes).toString()
+            return (options as CollectOptions | undefined)?.stream?.({ _tag: "Stderr", bytes }) ?? Effect.void
+          })
+          return { exitCode: (yield* bash.exited).exitCode ?? 137, stdout: "", stderr }
+        })
+      ).pipe(Effect.orDie)
+    )
+  ),
+  ({ guest }) => Copy.make(guest)
 )
 
 /** What `tar` of the host makes of these words, in a folder. */
@@ -232,6 +268,46 @@ describe("a copy from the host", () => {
       )
       yield* Copy.make(guest).copyFromHost(join(base, "file"), "/x")
       assert.include(taken, "what is in it")
+    })
+  )
+
+  it.live("keeps a lone file's bytes, mode and time, below a folder and under another name", () =>
+    Effect.gen(function* () {
+      const base = yield* place
+      const source = join(base, "a 'file'")
+      writeFileSync(source, "what is in it")
+      chmodSync(source, 0o4751)
+      utimesSync(source, 1000, 1234)
+      mkdirSync(join(base, "folder"))
+      const copies = yield* cramped
+      yield* copies.copyFromHost(source, join(base, "folder"))
+      yield* copies.copyFromHost(source, join(base, "new", "name"))
+      for (const copy of [join(base, "folder", "a 'file'"), join(base, "new", "name")]) {
+        assert.strictEqual(readFileSync(copy, "utf8"), "what is in it")
+        assert.strictEqual(statSync(copy).mode & 0o7777, 0o4751)
+        assert.strictEqual(statSync(copy).mtimeMs, 1_234_000)
+      }
+      assert.deepStrictEqual(readdirSync(join(base, "new")), ["name"])
+    })
+  )
+
+  it.live("ends at the first byte that cannot be kept, alone and in a tree", () =>
+    Effect.gen(function* () {
+      const base = yield* place
+      mkdirSync(join(base, "tree"))
+      writeFileSync(join(base, "tree", "endless"), "")
+      // Far more than can be sent while the test lasts, and all of it a hole.
+      truncateSync(join(base, "tree", "endless"), 1024 ** 4)
+      mkdirSync(join(base, "guest"))
+      const copies = yield* cramped
+      const alone = yield* Effect.flip(copies.copyFromHost(join(base, "tree", "endless"), join(base, "guest", "file")))
+      assert.strictEqual(alone._tag, "CommandFailed")
+      assert.include(alone.message, "File too large")
+      assert.deepStrictEqual(readdirSync(join(base, "guest")), [])
+      const tree = yield* Effect.flip(copies.copyFromHost(join(base, "tree"), join(base, "guest")))
+      assert.strictEqual(tree._tag, "CommandFailed")
+      assert.match(tree.message, /endless: (Wrote only|Cannot write)/)
+      assert.deepStrictEqual(readdirSync(join(base, "guest")), ["endless"])
     })
   )
 
