@@ -9,7 +9,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { CommandRejected } from "../transport/ShellError.ts"
 import { type CommandError, type Guest, quote, streamOrLoss } from "./internal/Guest.ts"
-import { InvalidArgument } from "./MachineError.ts"
+import { InvalidArgument, MachineDied } from "./MachineError.ts"
 
 /** One entry. What a field does not have is `""`. */
 export interface JournalEntry {
@@ -41,7 +41,8 @@ export interface JournalOptions {
 /** The journal of a machine. */
 export interface JournalMethods {
   /**
-   * The entries of the journal since the guest booted, then those that come. It fails with `MachineDied` when the machine ends unasked.
+   * The entries of the journal since the guest booted, then those that come. It ends with a machine that powers off, and fails with
+   * `MachineDied` when the machine ends otherwise.
    *
    * A guest that reboots meanwhile is a `ShellLost`; a guest without a journal gives none.
    */
@@ -99,6 +100,9 @@ const entryOf = (line: string): JournalEntry | undefined => {
   }
 }
 
+const isPowerOff = (error: unknown): boolean =>
+  error instanceof MachineDied && error.exitCode === 0 && error.ended !== "reset"
+
 /** The journal methods of a guest. */
 export const make = (guest: Guest): JournalMethods => ({
   journal: (options = {}) => {
@@ -124,7 +128,9 @@ export const make = (guest: Guest): JournalMethods => ({
       Stream.splitLines,
       Stream.map(entryOf),
       Stream.filter((entry) => entry !== undefined),
-      (all) => streamOrLoss(guest, "reading the journal", all)
+      (all) => streamOrLoss(guest, "reading the journal", all),
+      // A machine that was shut down in order has no more to say.
+      Stream.catchIf(isPowerOff, () => Stream.empty)
     )
   }
 })
