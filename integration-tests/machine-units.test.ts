@@ -35,7 +35,7 @@ machines(Desk)("the units of a user", (it) => {
       yield* desk.succeed(`useradd -m ${user}`)
       const services = {
         hello: "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'echo hello from $USER; sleep 3'",
-        broken: "ExecStart=/bin/sh -c 'echo what a pity; exit 3'"
+        broken: "ExecStart=/bin/sh -c 'echo what a pity; sleep 1; exit 3'"
       }
       for (const [name, service] of Object.entries(services)) {
         yield* desk.writeFile(`/etc/systemd/user/${name}.service`, `[Service]\n${service}\n`)
