@@ -67,7 +67,7 @@ describe("what a guest that goes on is told", () => {
       assert.strictEqual(exitCode, 0)
       assert.strictEqual(scripts.length, 4)
       assert.strictEqual(scripts[1], Identity.beforeSaving)
-      assert.include(scripts[2], "ssh-keygen -A")
+      assert.include(scripts[2], "ssh-keygen -q -t")
       assert.include(scripts[3], "52:54:00:12:02:02")
       // What is renewed twice is renewed with other entropy.
       assert.notStrictEqual(scripts[0], scripts[2])
