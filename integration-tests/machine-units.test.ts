@@ -9,9 +9,7 @@ import { Machine, machines } from "../src/vitest.ts"
 
 class Web extends Machine<Web>()("web", {
   image: Image.debian({ packages: ["nginx-light"] }),
-  memory: "512 MiB",
-  // In a fork the journal can be read, but following it hears of nothing new; see docs/snapshots.md.
-  snapshot: false
+  memory: "512 MiB"
 }) {}
 
 /** Puts a unit into the running guest. */
@@ -35,7 +33,8 @@ machines(Desk)("the units of a user", (it) => {
       yield* desk.succeed(`useradd -m ${user}`)
       const services = {
         hello: "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'echo hello from $USER; sleep 3'",
-        broken: "ExecStart=/bin/sh -c 'echo what a pity; sleep 1; exit 3'"
+        // A oneshot: a simple service is active until its program ends, which a wait may hear of.
+        broken: "Type=oneshot\nExecStart=/bin/sh -c 'echo what a pity; sleep 1; exit 3'"
       }
       for (const [name, service] of Object.entries(services)) {
         yield* desk.writeFile(`/etc/systemd/user/${name}.service`, `[Service]\n${service}\n`)
@@ -96,7 +95,9 @@ machines(Web)("systemd units", (it) => {
   it.effect("fail the wait at once when they failed, with their journal", () =>
     Effect.gen(function* () {
       const web = yield* Web
-      yield* unit(web, "broken.service", "ExecStart=/bin/sh -c 'echo cannot find the configuration; exit 7'")
+      // A oneshot: a simple service is active until its program ends, which a wait may hear of.
+      const service = "Type=oneshot\nExecStart=/bin/sh -c 'echo cannot find the configuration; exit 7'"
+      yield* unit(web, "broken.service", service)
       yield* web.succeed("systemctl start --no-block broken.service")
       const started = yield* Clock.currentTimeMillis
       const error = yield* Effect.flip(web.waitForUnit("broken.service", { timeout: "2 minutes" }))

@@ -3,6 +3,7 @@ import * as Path from "node:path"
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
 import { Driver } from "../src/driver/Driver.ts"
 import * as Image from "../src/images/Image.ts"
 import type { Machine as Guest } from "../src/machine/Machine.ts"
@@ -203,8 +204,24 @@ const goesOn = Effect.fnUntraced(function* (machine: Guest) {
   return yield* count
 })
 
+/** Whether somebody who follows a guest's journal hears what is written meanwhile. */
+const hearsItsJournal = Effect.fnUntraced(function* (machine: Guest) {
+  const said = `said ${(yield* drawn(machine)).trim()}`
+  const hearing = yield* Effect.forkChild(
+    machine.journal({ lines: 0 }).pipe(
+      Stream.filter(({ message }) => message === said),
+      Stream.runHead,
+      Effect.timeoutOption("1 minute")
+    )
+  )
+  // Said more than once: following begins at a moment that nobody tells.
+  yield* Effect.forkChild(Effect.forever(Effect.andThen(machine.succeed(`logger ${said}`), Effect.sleep("2 seconds"))))
+  const heard = yield* Fiber.join(hearing)
+  return heard._tag === "Some" && heard.value._tag === "Some"
+})
+
 machines(Left, Right)("snapshots of machines with systemd on a network", (it) => {
-  it.effect("give each fork a machine-id, a clock and entropy of its own, and a journal that can be read", () =>
+  it.effect("give each fork a machine-id, a clock and entropy of its own, and a journal that goes on", () =>
     Effect.gen(function* () {
       const left = yield* Left
       yield* left.succeed("logger -t before said before the snapshot; sync")
@@ -227,12 +244,26 @@ machines(Left, Right)("snapshots of machines with systemd on a network", (it) =>
         // A journal that begins a new file finds its folder.
         yield* fork.succeed("journalctl --rotate; logger -t after said after the rotation; journalctl --sync")
         assert.include(yield* fork.succeed("journalctl --no-pager -q -t after"), "said after the rotation")
+        assert.isTrue(yield* hearsItsJournal(fork))
         // Nobody else is on its networks.
         yield* fork.fail("ping -c 1 -W 1 right")
       }
       assert.strictEqual(new Set(yield* Effect.forEach([left, ...forks], drawn)).size, 3)
       yield* left.succeed("ping -c 1 -W 20 right")
       yield* Effect.forEach(forks, (fork) => fork.crash())
+    })
+  )
+
+  it.effect("let forks, and forks of these, follow a journal on a disk", () =>
+    Effect.gen(function* () {
+      const left = yield* Left
+      yield* left.succeed("mkdir -p /var/log/journal; systemctl restart systemd-journald; journalctl --flush")
+      const fork = yield* left.fork()
+      assert.isTrue(yield* hearsItsJournal(fork))
+      const second = yield* fork.fork()
+      yield* fork.crash()
+      assert.isTrue(yield* hearsItsJournal(second))
+      yield* second.crash()
     })
   )
 

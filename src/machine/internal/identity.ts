@@ -119,7 +119,10 @@ done
 [ -z "\${vm_new:-}" ] || systemctl try-restart ssh.service sshd.service >/dev/null 2>&1
 `
 
-/** A new machine-id. The journal stays where journald and journalctl look for it: under the new name, with a link from the old one. */
+/**
+ * A new machine-id. A journal on disk stays where journald and journalctl look for it: under the new name, with a link from the old one. Of one
+ * in memory, journalctl reads every folder, whatever its name; a second name for the same folder would end what it watches.
+ */
 const newMachineId = (id: string) => `vm_old= vm_names=
 [ ! -s /etc/machine-id ] || read -r vm_old </etc/machine-id
 case $vm_old in
@@ -127,9 +130,8 @@ case $vm_old in
 *)
   echo ${id} >/etc/machine-id
   [ -h /var/lib/dbus/machine-id ] || [ ! -e /var/lib/dbus/machine-id ] || echo ${id} >/var/lib/dbus/machine-id
-  for vm_d in /run/log/journal /var/log/journal; do
-    [ ! -d $vm_d/$vm_old ] || vm_names="$vm_names $vm_d/$vm_old $vm_d/${id}"
-  done ;;
+  vm_d=/var/log/journal
+  [ ! -d $vm_d/$vm_old ] || vm_names="$vm_d/$vm_old $vm_d/${id}" ;;
 esac
 `
 
