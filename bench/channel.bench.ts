@@ -23,7 +23,7 @@ const rounds = 40
 const transfers = { least: 2, most: 5, seconds: 40 }
 
 /** The longest that 1 GiB is streamed; what has not come by then is left out. */
-const longestStream = 60
+const longestStream = 300
 
 /** Milliseconds that an effect takes. */
 const took = <A, E, R>(self: Effect.Effect<A, E, R>) =>
