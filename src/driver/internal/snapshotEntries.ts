@@ -13,7 +13,7 @@ import * as Schema from "effect/Schema"
 import { sparseDigest, sync } from "./sparseDigest.ts"
 
 /** The format of a folder of the store; another number, and what is there is of no use. */
-export const storeFormat = 1
+export const storeFormat = 2
 
 const Facts = Schema.Record(Schema.String, Schema.String)
 type Facts = typeof Facts.Type
@@ -150,12 +150,15 @@ export const contentProblem = Effect.fnUntraced(function* (folder: string, files
 /** Why the content is not what was stored. */
 export const damage = ({ folder, manifest }: Entry) => contentProblem(machineOf(folder), manifest.files)
 
-/** What the files of a saved machine are now, written to the disk and made read-only. */
+/**
+ * What the files of a saved machine are now, written to the disk. Their owner may write them: a hypervisor that maps memory for itself alone opens
+ * its file to be written all the same.
+ */
 export const recordFiles = Effect.fnUntraced(function* (folder: string) {
   const files: Record<string, typeof FileRecord.Type> = {}
   for (const name of [...Fs.readdirSync(folder)].sort()) {
     const path = Path.join(folder, name)
-    Fs.chmodSync(path, 0o400)
+    Fs.chmodSync(path, 0o600)
     yield* sync(path)
     files[name] = { size: Fs.statSync(path).size, digest: yield* sparseDigest(path) }
   }
