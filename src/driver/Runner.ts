@@ -91,12 +91,14 @@ const defaultTimeout = Duration.minutes(30)
 
 interface Checked {
   readonly test: TestCase
+  /** Tells tests of one name in one script apart: 1, 2, … */
+  readonly occurrence: number
   readonly specs: ReadonlyArray<MachineSpec>
   readonly timeout: Duration.Duration
   readonly wait: Duration.Duration
 }
 
-const check = Effect.fnUntraced(function* (test: TestCase) {
+const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: ReadonlyArray<TestCase>) {
   const specs = yield* MachineSpecs.checkAll(test.machines)
   const time = (option: "timeout" | "waitTimeout", otherwise: Duration.Duration) => {
     const asked = test[option] === undefined ? Option.some(otherwise) : Duration.fromInput(test[option])
@@ -109,12 +111,15 @@ const check = Effect.fnUntraced(function* (test: TestCase) {
   const exhausted = Addresses.check(specs)
   if (exhausted !== undefined) return yield* new InvalidTest({ test: test.name, reason: exhausted.message })
   if (specs.some(({ vlans }) => vlans.length > 0)) yield* HostProcess.locate("vde_switch")
-  return { test, specs, timeout, wait } satisfies Checked
+  const occurrence = all
+    .slice(0, index + 1)
+    .filter(({ name, script }) => name === test.name && script === test.script).length
+  return { test, occurrence, specs, timeout, wait } satisfies Checked
 })
 
 /** Runs one test that was checked, on images that are there. Never fails: what went wrong is in the result. */
 const runTest = Effect.fnUntraced(function* (
-  { specs, test, timeout, wait }: Checked,
+  { occurrence, specs, test, timeout, wait }: Checked,
   number: number,
   options: RunnerOptions,
   images: Images.Images,
@@ -151,6 +156,7 @@ const runTest = Effect.fnUntraced(function* (
       resolve: (image) => deadline.excluding(images.resolve(image)),
       declaredAt: test.declaredAt,
       script: test.script,
+      occurrence,
       warm,
       onSubtest: (result, softFail) => {
         subtests.push(result)
@@ -210,7 +216,7 @@ export const run = (
   options: RunnerOptions
 ): Effect.Effect<ReadonlyArray<TestResult>, RunnerError, RunnerServices> =>
   Effect.gen(function* () {
-    const checked = yield* Effect.forEach(tests, check)
+    const checked = yield* Effect.forEach(tests, (test, index) => check(test, index, tests))
     const images = yield* Images.make
     const warm = yield* WarmStart.make(yield* Backend, options.snapshots)
     const needed = new Set(checked.flatMap(({ specs }) => specs.map(({ image }): Image => image)))

@@ -10,15 +10,7 @@ import * as Runner from "../../src/driver/Runner.ts"
 import { test } from "../../src/driver/TestCase.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
-import { bootImage, offline } from "./support.ts"
-
-const unused = Effect.die("not in this store")
-const store = ImageStore.of({
-  resolve: () => Effect.succeed(bootImage),
-  list: unused,
-  prune: () => unused,
-  verify: unused
-})
+import { imageStore, offline } from "./support.ts"
 
 /** Runs a test that fails and one that passes, each with two machines and a log of one; gives what the output folder has. */
 const outputOf = (keepLogs: boolean) =>
@@ -46,7 +38,7 @@ const outputOf = (keepLogs: boolean) =>
     ).pipe(
       Effect.provideService(Backend, mock.backend),
       Effect.provideService(RunDirectory.RunDirectory, folders),
-      Effect.provideService(ImageStore, store)
+      Effect.provideService(ImageStore, imageStore)
     )
     if (!Fs.existsSync(output)) return []
     const files = Fs.readdirSync(output, { recursive: true, encoding: "utf8" })

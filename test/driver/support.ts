@@ -15,6 +15,7 @@ import type { SubtestResult } from "../../src/driver/TestResult.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import type { BootImage } from "../../src/images/BootImage.ts"
 import * as Image from "../../src/images/Image.ts"
+import { ImageStore } from "../../src/images/ImageStore.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 
 export const bootImage: BootImage = {
@@ -26,6 +27,16 @@ export const bootImage: BootImage = {
   guest: "tiny",
   builtAt: 0
 }
+
+const unused = Effect.die("not in this store")
+
+/** Has the one image, whatever it is asked for. */
+export const imageStore = ImageStore.of({
+  resolve: () => Effect.succeed(bootImage),
+  list: unused,
+  prune: () => unused,
+  verify: unused
+})
 
 /** The mock's guests do not run the script that sets the network up; machines are on no VLAN unless a test says so. */
 export const offline = (options: Partial<MachineSpec.MachineOptions> = {}): MachineSpec.MachineOptions => ({

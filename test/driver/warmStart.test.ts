@@ -1,15 +1,22 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { SavedMachine } from "../../src/backends/Backend.ts"
+import { Backend } from "../../src/backends/Backend.ts"
 import { SaveFailed } from "../../src/backends/BackendError.ts"
-import type * as Mock from "../../src/backends/Mock.ts"
+import * as Mock from "../../src/backends/Mock.ts"
+import type { DriverService } from "../../src/driver/Driver.ts"
 import type { RunEvent } from "../../src/driver/RunEvent.ts"
+import * as Runner from "../../src/driver/Runner.ts"
+import { type TestCase, test } from "../../src/driver/TestCase.ts"
+import { make as makeRunDirectory, RunDirectory } from "../../src/host/RunDirectory.ts"
+import { ImageStore } from "../../src/images/ImageStore.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
 import type { MachineOptions } from "../../src/machine/MachineSpec.ts"
 import { collecting, temporaryFolder } from "./storeSupport.ts"
-import { driverOf, offline } from "./support.ts"
+import { driverOf, imageStore, offline } from "./support.ts"
 
 /** How each machine became ready, in the order of the events. */
 const readiness = (events: ReadonlyArray<RunEvent>) =>
@@ -38,6 +45,18 @@ const inRun = <A, E>(
 }
 
 const nothing = () => Effect.void
+
+/** Runs tests in one run, and gives what came of each. */
+const runAll = (tests: ReadonlyArray<TestCase>, folder: string) =>
+  Effect.gen(function* () {
+    const mock = yield* Mock.make()
+    const results = yield* Runner.run(tests, { output: Path.join(folder, "output"), snapshots: { folder } }).pipe(
+      Effect.provideService(Backend, mock.backend),
+      Effect.provideServiceEffect(RunDirectory, makeRunDirectory({ base: folder })),
+      Effect.provideService(ImageStore, imageStore)
+    )
+    return results.map(({ failure, status }) => (failure === undefined ? status : `${status}: ${failure.message}`))
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 
 describe("machines that start from a snapshot", () => {
   it.live("are all but the first of a shape, in this run and the next", () =>
@@ -242,6 +261,36 @@ describe("a warm-up", () => {
       assert.sameMembers([...second.ready], ["a forked", "b forked"])
       assert.lengthOf(runs, 2)
     })
+  )
+
+  it.live(
+    "is that of its own test, also where tests of one script have the same name, and of forks that declare machines",
+    () =>
+      Effect.gen(function* () {
+        const folder = yield* temporaryFolder
+        const runs: Array<string> = []
+        const machine = (what: string) =>
+          offline({
+            warmUp: (guest) =>
+              Effect.andThen(
+                guest.succeed(what),
+                Effect.sync(() => void runs.push(what))
+              )
+          })
+        const declares = (what: string) => (driver: DriverService) =>
+          driver.fork((_, inside) => Effect.flatMap(inside.machine("late", machine(what)), (late) => late.start()))
+        const tests = ["same", "same", "other"].map((name, index) => ({
+          ...test(name, { machines: { a: machine(`${index}`) } }, (_, driver) =>
+            Effect.andThen(declares(`${index} first`)(driver), declares(`${index} second`)(driver))
+          ),
+          script: "1"
+        }))
+        const wanted = tests.flatMap((_, index) => [`${index}`, `${index} first`, `${index} second`])
+        assert.deepStrictEqual(yield* runAll(tests, folder), ["passed", "passed", "passed"])
+        assert.deepStrictEqual(runs, wanted)
+        yield* runAll([{ ...tests[0]!, script: "2" }, ...tests], folder)
+        assert.deepStrictEqual(runs, [...wanted, ...wanted.slice(0, 3)])
+      })
   )
 
   it.live("is done before anybody else can use the machine, also without snapshots", () =>

@@ -47,6 +47,10 @@ export interface Options {
   readonly warm: WarmStart
   /** The digest of the script that declares the machines, if there is one. */
   readonly script?: string | undefined
+  /** Which of the script's tests of this name it is, from 1. Default 1. */
+  readonly occurrence?: number | undefined
+  /** What declares its machines, where that is not the test itself. */
+  readonly declaredIn?: { readonly others: string; readonly machines: ReadonlyMap<string, string> } | undefined
   /** Machines that go on from where they were saved, under the numbers that they had; all others start as they were declared. */
   readonly saved?: SavedMachines | undefined
 }
@@ -98,12 +102,16 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
         .writeFile(path, new Uint8Array(), { mode: 0o600 })
         .pipe(Effect.andThen(fs.truncate(path, size)), Effect.as({ path }))
 
+    const here = options.declaredIn?.others ?? `test ${options.occurrence ?? 1} of the name ${options.test}`
+    const declaredIn = ({ name }: MachineSpec.MachineSpec) => options.declaredIn?.machines.get(name) ?? here
+
     const originsOf = (spec: MachineSpec.MachineSpec, shape: MachineShape, self: Addresses.AddressedNode): Origins => {
       const warm = options.warm.originsOf({
         spec,
         shape,
         self,
         script: options.script,
+        declaredIn: declaredIn(spec),
         onWait: (detail) =>
           emit({
             _tag: "MachineEvent",
@@ -280,6 +288,10 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
           // A port of the host can lead to one machine only, and leads to the original.
           machines: neighbours().map(({ spec }) => ({ ...spec, forwards: [] })),
           prefix: `${options.prefix}f${number}`,
+          declaredIn: {
+            others: `fork ${number} of ${here}`,
+            machines: new Map(neighbours().map(({ spec }) => [spec.name, declaredIn(spec)]))
+          },
           saved: { machines: saved, nodes: neighbours().map(({ self }) => self) }
         }).pipe(
           Effect.provideService(Reporter, (event) => emit(within(event))),

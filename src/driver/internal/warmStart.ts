@@ -25,6 +25,8 @@ export interface Subject {
   readonly self: AddressedNode
   /** The digest of the script that declares it; undefined where nobody can tell what its functions do. */
   readonly script: string | undefined
+  /** What of the script declares it: machines of one name in several tests are different machines. */
+  readonly declaredIn: string
   /** Told once when it waits for another to be saved. */
   readonly onWait: (detail: string) => Effect.Effect<void>
 }
@@ -72,10 +74,10 @@ const baseKey = ({ shape, spec }: Subject, host: SnapshotStore.SnapshotKey["host
 
 /** A warm-up may write the machine's name and addresses anywhere, so its result is that of a machine with these. */
 const warmKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): SnapshotStore.SnapshotKey | undefined => {
-  const { script, self, spec } = subject
+  const { declaredIn, script, self, spec } = subject
   const base = baseKey(subject, host)
   const named = spec.warmUp?.key === undefined ? undefined : `key ${spec.warmUp.key}`
-  const given = named ?? (script === undefined ? undefined : `script ${script}`)
+  const given = named ?? (script === undefined ? undefined : `script ${script}, ${declaredIn}`)
   if (spec.warmUp === undefined || given === undefined) return undefined
   const addresses = self.interfaces.map(({ ipv4, vlan }) => `${vlan}:${ipv4}`).join(" ")
   return {
