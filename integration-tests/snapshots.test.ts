@@ -175,6 +175,23 @@ machines(Box)("a snapshot of a small guest", (it) => {
       assert.strictEqual(yield* Fiber.join(asked), "awake\n")
     })
   )
+
+  it.effect("is taken while somebody resumes the machine, or forks it: it goes on", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const driver = yield* Driver
+      yield* box.pause()
+      const taking = yield* Effect.forkChild(box.snapshot("resumed"), { startImmediately: true })
+      yield* Effect.sleep("60 millis")
+      yield* box.resume()
+      yield* Fiber.join(taking)
+      assert.strictEqual(yield* box.succeed("echo on", { timeout: "1 minute" }), "on\n")
+      const fork = driver.fork((machines) => machines.box?.succeed("echo fork") ?? Effect.die("there is no box"))
+      const [said] = yield* Effect.all([fork, box.snapshot("meanwhile")], { concurrency: 2 })
+      assert.strictEqual(said, "fork\n")
+      assert.strictEqual(yield* box.succeed("echo on", { timeout: "1 minute" }), "on\n")
+    })
+  )
 })
 
 class Left extends Machine<Left>()("left", { image: Image.debian({}), memory: "512 MiB" }) {}

@@ -141,6 +141,14 @@ export interface StartOptions {
   readonly from?: SavedMachine | undefined
 }
 
+/** A machine that only one holder pauses, resumes or saves. */
+export interface Held {
+  /** Stops the guest's time until the scope closes; one that stood still before stays so. */
+  readonly standStill: Effect.Effect<void, ControlError, Scope.Scope>
+  /** As `save` of the hypervisor. */
+  readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
+}
+
 /** A started machine. */
 export interface Hypervisor {
   readonly name: string
@@ -164,7 +172,7 @@ export interface Hypervisor {
   readonly powerdown: Effect.Effect<void, ControlError>
   /** Presses the reset button; without `allowReboot` that is the end of the hypervisor. */
   readonly reset: Effect.Effect<void, ControlError>
-  /** Stops the guest's time. */
+  /** Stops the guest's time; while the machine is saved or held by somebody, afterwards. So it is with `resume`. */
   readonly pause: Effect.Effect<void, ControlError>
   readonly resume: Effect.Effect<void, ControlError>
   /** Pulls (`false`) or plugs (`true`) the cable of the card on a VLAN. */
@@ -175,6 +183,8 @@ export interface Hypervisor {
    * paused. A folder whose save failed or was interrupted is rubbish.
    */
   readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
+  /** Keeps all others from pausing, resuming and saving it until the scope closes; they wait. Whoever holds several takes them in one order. */
+  readonly hold: Effect.Effect<Held, never, Scope.Scope>
 }
 
 /** One kind of hypervisor, ready to start machines. */

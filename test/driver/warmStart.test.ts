@@ -3,6 +3,8 @@ import * as Path from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type { SavedMachine } from "../../src/backends/Backend.ts"
 import { Backend } from "../../src/backends/Backend.ts"
 import { SaveFailed } from "../../src/backends/BackendError.ts"
@@ -436,6 +438,35 @@ describe("driver.fork", () => {
           assert.deepStrictEqual(Fs.readdirSync(Path.join(folder, "tmp")), [])
         })
       )
+    })
+  )
+
+  it.live("lets machines go on that are saved by somebody else, paused and resumed meanwhile", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const guests = () => ({ saveTime: "100 millis" as const })
+      const body = ({ machines: { a, b }, service }: Effect.Success<ReturnType<typeof driverOf>>) =>
+        Effect.gen(function* () {
+          const go = Effect.forEach([a!, b!], (machine) => machine.succeed("true")).pipe(Effect.timeout("5 seconds"))
+          const fork = service.fork(({ b }) => b!.succeed("true"))
+          yield* Effect.all([fork, b!.snapshot(), a!.snapshot(), fork, b!.snapshot()], { concurrency: "unbounded" })
+          yield* go
+          yield* a!.pause()
+          const taking = yield* Effect.forkChild(a!.snapshot(), { startImmediately: true })
+          yield* Effect.sleep("30 millis")
+          yield* a!.resume()
+          yield* Fiber.join(taking)
+          yield* go
+          const again = yield* Effect.forkChild(a!.snapshot(), { startImmediately: true })
+          yield* Effect.sleep("30 millis")
+          yield* a!.pause()
+          yield* Fiber.join(again)
+          assert.isTrue(Exit.isFailure(yield* Effect.exit(Effect.timeout(a!.succeed("true"), "100 millis"))))
+          yield* a!.resume()
+          yield* go
+        })
+      const machines = { a: offline({ snapshot: false }), b: offline({ snapshot: false }) }
+      yield* inRun(folder, machines, body, { guests })
     })
   )
 

@@ -7,11 +7,12 @@ import type * as Scope from "effect/Scope"
 import type { ShellService } from "../../transport/Shell.ts"
 import { ShellNotReady } from "../../transport/ShellError.ts"
 import type { Capability, Hypervisor, MachineExit, MachineShape, SavedMachine } from "../Backend.ts"
-import { unsupported } from "../BackendError.ts"
+import { SaveFailed, unsupported } from "../BackendError.ts"
 import type { Guest, MockMachine } from "../Mock.ts"
 import { MemoryConsole } from "./memoryConsole.ts"
 import { answers, type Lost, shellOf } from "./mockShell.ts"
 import * as mockSnapshot from "./mockSnapshot.ts"
+import * as runState from "./runState.ts"
 
 const bootTimeout = Duration.minutes(5)
 
@@ -30,6 +31,7 @@ export const start: (
   if (guest.console !== undefined) console.append(guest.console)
   const exited = Deferred.makeUnsafe<MachineExit>()
   const running = Latch.makeUnsafe(true)
+  let isRunning = true
   const booted = Deferred.makeUnsafe<void>()
   const commands: Array<string> = []
   const unplugged = new Set<number>()
@@ -82,6 +84,23 @@ export const start: (
     })
   })
 
+  const setRunning = (value: boolean) =>
+    Effect.suspend(() => {
+      isRunning = value
+      return value ? running.open : running.close
+    })
+  const state = runState.make({
+    isRunning: Effect.sync(() => isRunning),
+    stop: setRunning(false),
+    goOn: setRunning(true),
+    // As with QEMU, a guest that was saved stands still until it is told to go on.
+    save: (directory) =>
+      Effect.sleep(guest.saveTime ?? 0).pipe(
+        Effect.andThen(guest.saveError === undefined ? mockSnapshot.save(shape, directory) : guest.saveError),
+        Effect.ensuring(running.close)
+      ),
+    notSaved: ({ message }, directory) => new SaveFailed({ machine: shape.name, directory, reason: message })
+  })
   const hypervisor: Hypervisor = {
     name: shape.name,
     pid: undefined,
@@ -104,8 +123,6 @@ export const start: (
     kill: exit({ signal: "SIGKILL" }),
     powerdown: needs("powerdown", exit({ exitCode: 0 })),
     reset: needs("reset", shape.allowReboot ? loseShell("the guest rebooted") : exit({ exitCode: 0 })),
-    pause: needs("pause", Effect.asVoid(running.close)),
-    resume: needs("pause", Effect.asVoid(running.open)),
     setLink: (vlan, up) =>
       needs(
         "links",
@@ -114,17 +131,14 @@ export const start: (
           else unplugged.add(vlan)
         })
       ),
-    save: (directory) =>
-      needs(
-        "snapshots",
-        Effect.gen(function* () {
-          const stopped = yield* running.close
-          return yield* Effect.sleep(guest.saveTime ?? 0).pipe(
-            Effect.andThen(guest.saveError === undefined ? mockSnapshot.save(shape, directory) : guest.saveError),
-            Effect.ensuring(stopped ? running.open : Effect.void)
-          )
-        })
-      )
+    ...state,
+    pause: needs("pause", state.pause),
+    resume: needs("pause", state.resume),
+    save: (directory) => needs("snapshots", state.save(directory)),
+    hold: Effect.map(state.hold, (held) => ({
+      ...held,
+      save: (directory) => needs("snapshots", held.save(directory))
+    }))
   }
   const machine: MockMachine = {
     shape,

@@ -8,18 +8,18 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { HostProcess as Process } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import type { Preopened } from "../../transport/Preopened.ts"
 import { QmpError, type QmpService } from "../../transport/Qmp.ts"
+import * as QmpCommands from "../../transport/QmpCommands.ts"
 import * as Shell from "../../transport/Shell.ts"
 import { ShellNotReady } from "../../transport/ShellError.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
 import type { Console, EndCause, Hypervisor, MachineExit, MachineShape, SavedMachine } from "../Backend.ts"
 import type { BackendError } from "../BackendError.ts"
-import { LoadFailed, StartFailed } from "../BackendError.ts"
+import { LoadFailed, SaveFailed, StartFailed } from "../BackendError.ts"
 import type { ConsoleLog } from "./consoleLog.ts"
 import * as consoleLog from "./consoleLog.ts"
 import { make as connectControl } from "./control.ts"
@@ -27,6 +27,7 @@ import { cardId, command, type Sockets, socketsIn } from "./qemuCommand.ts"
 import { load, prepareDisks } from "./qemuLoad.ts"
 import { save } from "./qemuSave.ts"
 import * as saved from "./qemuSaved.ts"
+import * as runState from "./runState.ts"
 
 export interface Settings {
   readonly program: string
@@ -117,8 +118,7 @@ export const start: (
     cause = said
   })
   const inherited = before?.toString("utf8").split("\n").length
-  const saving = yield* Semaphore.make(1)
-  return hypervisor({ shape, settings, sockets, process, log, exited, control, attached, inherited, saving })
+  return hypervisor({ shape, settings, sockets, process, log, exited, control, attached, inherited })
 })
 
 const describe = ({ exitCode, signal }: MachineExit): string =>
@@ -194,11 +194,10 @@ interface Parts {
   /** The ports that are open, of a machine that went on from a saved one. */
   readonly attached: Preopened | undefined
   readonly inherited: number | undefined
-  readonly saving: Semaphore.Semaphore
 }
 
 const hypervisor = (parts: Parts): Hypervisor => {
-  const { attached, control, exited, inherited, log, process, saving, settings, shape, sockets } = parts
+  const { attached, control, exited, inherited, log, process, settings, shape, sockets } = parts
   const [bootstrap = "", ...ports] = sockets.ports
   const run = (name: string, args?: Readonly<Record<string, unknown>>) => Effect.asVoid(control.execute(name, args))
   const console: Console = {
@@ -246,10 +245,14 @@ const hypervisor = (parts: Parts): Hypervisor => {
     kill: Effect.andThen(process.kill("SIGKILL"), Effect.asVoid(Deferred.await(exited))),
     powerdown: run("system_powerdown"),
     reset: run("system_reset"),
-    pause: run("stop"),
-    resume: run("cont"),
     setLink: (vlan, up) => run("set_link", { name: cardId(vlan), up }),
-    save: (directory) =>
-      saving.withPermit(save({ shape, sockets, control, console: log.log, timeScale: settings.timeScale }, directory))
+    ...runState.make({
+      isRunning: Effect.map(QmpCommands.queryStatus(control), ({ running }) => running),
+      stop: QmpCommands.stop(control),
+      goOn: QmpCommands.cont(control),
+      save: (directory) =>
+        save({ shape, sockets, control, console: log.log, timeScale: settings.timeScale }, directory),
+      notSaved: ({ message }, directory) => new SaveFailed({ machine: shape.name, directory, reason: message })
+    })
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Saving a running QEMU: its whole migration stream comes over a unix socket, while the guest stands still, and is split into
+ * Saving a QEMU: its whole migration stream comes over a unix socket, while the guest stands still, and is split into
  * the memory's file and the devices' state. The same way for a machine that booted and for one that went on from a saved
  * machine, so what is saved depends on nothing else.
  */
@@ -9,7 +9,6 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Connection from "../../transport/Connection.ts"
@@ -22,6 +21,7 @@ import { MemoryFile } from "./memoryFile.ts"
 import { Splitter } from "./migrationStream.ts"
 import { overlayIn, roundMemory, type Sockets } from "./qemuCommand.ts"
 import * as saved from "./qemuSaved.ts"
+import { apart } from "./runState.ts"
 
 /** What is saved, and how. */
 export interface Saving {
@@ -44,7 +44,7 @@ const block = "memory"
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-/** Saves; the guest goes on when the effect ends, however it ends. One at a time. */
+/** Saves a guest that stands still, and may not be able to go on by itself afterwards. One at a time. */
 export const save = Effect.fnUntraced(function* (
   saving: Saving,
   directory: string
@@ -85,18 +85,18 @@ const steps = Effect.fnUntraced(function* (saving: Saving, directory: string) {
   const { accept } = yield* Connection.listen({ machine: shape.name, socket: sockets.save })
   yield* QmpCommands.migrateSetParameters(control, { "max-bandwidth": bandwidth })
 
-  const ports = yield* standingStill(
-    control,
-    Effect.gen(function* () {
-      yield* QmpCommands.migrate(control, `unix:${sockets.save}`)
-      yield* Effect.all([receive(accept, splitter), completed(control)], { concurrency: 2 }).pipe(
-        Effect.mapError((error) => (typeof error === "string" ? failed(error) : error)),
-        Effect.onError(() => apart(Effect.ignore(control.execute("migrate_cancel"))))
-      )
-      yield* copyDisks(shape, directory)
-      return yield* openPorts(control)
-    })
+  // QEMU gave up its disks when it was saved before, and takes them again when the guest goes on.
+  if ((yield* QmpCommands.queryStatus(control)).status === "postmigrate") {
+    yield* QmpCommands.cont(control)
+    yield* QmpCommands.stop(control)
+  }
+  yield* QmpCommands.migrate(control, `unix:${sockets.save}`)
+  yield* Effect.all([receive(accept, splitter), completed(control)], { concurrency: 2 }).pipe(
+    Effect.mapError((error) => (typeof error === "string" ? failed(error) : error)),
+    Effect.onError(() => apart(Effect.ignore(control.execute("migrate_cancel"))))
   )
+  yield* copyDisks(shape, directory)
+  const ports = yield* openPorts(control)
 
   yield* attempt(() => memory.flush())
   const state = splitter.finish()
@@ -110,28 +110,6 @@ const steps = Effect.fnUntraced(function* (saving: Saving, directory: string) {
   })
   return { directory }
 })
-
-/**
- * Runs an effect while the guest stands still. One that stood still before stays so; QEMU has given up its disks then, and takes
- * them again when the guest goes on, or for a moment when it is saved once more.
- */
-const standingStill = <A, E>(control: QmpService, use: Effect.Effect<A, E>) =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.gen(function* () {
-      const { running, status } = yield* QmpCommands.queryStatus(control)
-      if (status === "postmigrate") yield* QmpCommands.cont(control)
-      yield* QmpCommands.stop(control)
-      const goOn = running ? QmpCommands.cont(control) : Effect.void
-      const exit = yield* Effect.exit(restore(use))
-      // A machine that ended meanwhile has better news than that it does not go on.
-      if (exit._tag === "Failure") yield* apart(Effect.ignore(goOn))
-      else yield* goOn
-      return yield* exit
-    })
-  )
-
-/** In a fiber of its own: one that was interrupted cannot wait for an answer any more. */
-const apart = (effect: Effect.Effect<unknown>) => Effect.flatMap(Effect.forkDetach(effect), Fiber.await)
 
 /** Feeds the splitter to the stream's end; fails with what is wrong with it. */
 const receive = (accept: Effect.Effect<Connection.Connection>, splitter: Splitter) =>

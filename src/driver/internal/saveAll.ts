@@ -2,22 +2,22 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import * as Stream from "effect/Stream"
-import type { Hypervisor, SavedMachine } from "../../backends/Backend.ts"
+
+import type * as Backend from "../../backends/Backend.ts"
 import type { Handle } from "../../machine/MachineTree.ts"
 import { ForkFailed } from "../ForkFailed.ts"
 
 /** The machines that ran, by name. */
-export type Saved = ReadonlyMap<string, SavedMachine>
+export type Saved = ReadonlyMap<string, Backend.SavedMachine>
 
 interface Running {
   readonly handle: Handle
-  readonly hypervisor: Hypervisor
+  readonly hypervisor: Backend.Hypervisor
 }
 
-const isPaused = ({ machine }: Handle) =>
-  Effect.map(Stream.runHead(machine.state), (state) => Option.isSome(state) && state.value === "paused")
+interface Held extends Running {
+  readonly held: Backend.Held
+}
 
 /**
  * Saves every machine that runs into a folder of its own in `folder`, `place(name)`: all stand still, all are saved, all go on. A machine
@@ -32,12 +32,8 @@ export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, p
   const running = found.filter((one): one is Running => one.hypervisor !== undefined)
   const failed = ({ handle }: Running, { message }: { readonly message: string }) =>
     new ForkFailed({ machine: handle.spec.name, reason: message })
-  const stop = (one: Running) =>
-    Effect.gen(function* () {
-      if (yield* isPaused(one.handle)) return
-      yield* Effect.acquireRelease(one.hypervisor.pause, () => Effect.ignore(one.hypervisor.resume))
-    }).pipe(Effect.mapError((error) => failed(one, error)))
-  const save = Effect.fnUntraced(function* (one: Running) {
+  const stop = (one: Held) => Effect.mapError(one.held.standStill, (error) => failed(one, error))
+  const save = Effect.fnUntraced(function* (one: Held) {
     const { name } = one.handle.spec
     const directory = place(name)
     yield* Effect.try({
@@ -46,13 +42,15 @@ export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, p
     })
     return [
       name,
-      yield* Effect.mapError(one.hypervisor.save(Path.resolve(directory)), (error) => failed(one, error))
+      yield* Effect.mapError(one.held.save(Path.resolve(directory)), (error) => failed(one, error))
     ] as const
   })
-  return yield* Effect.forEach(running, stop, { concurrency: "unbounded", discard: true }).pipe(
+  return yield* Effect.gen(function* () {
+    // One after the other, all of them before any stands still: two who want them all do not wait for each other, nor the guests for their turn.
+    const held = yield* Effect.forEach(running, (one) => Effect.map(one.hypervisor.hold, (held) => ({ ...one, held })))
+    yield* Effect.forEach(held, stop, { concurrency: "unbounded", discard: true })
     // One after the other: what they wait for is the disk.
-    Effect.andThen(Effect.forEach(running, save)),
-    Effect.map((saved): Saved => new Map(saved)),
-    Effect.scoped
-  )
+    const saved: Saved = new Map(yield* Effect.forEach(held, save))
+    return saved
+  }).pipe(Effect.scoped)
 })

@@ -1,0 +1,54 @@
+/** Who may let a guest stand still and go on: one at a time, so that it does what the last who asked for something wants. */
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Semaphore from "effect/Semaphore"
+import type { Held, Hypervisor, SavedMachine } from "../Backend.ts"
+import type { ControlError, SaveError } from "../BackendError.ts"
+
+/** What a hypervisor can do to its guest; nothing here knows of the other. */
+interface Guest {
+  readonly isRunning: Effect.Effect<boolean, ControlError>
+  readonly stop: Effect.Effect<void, ControlError>
+  readonly goOn: Effect.Effect<void, ControlError>
+  /** Of a guest that stands still. It need not be one that goes on by itself: it is told to if it ran before. */
+  readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
+  /** What an error of the others is to a save. */
+  readonly notSaved: (error: ControlError, directory: string) => SaveError
+}
+
+/** The part of a hypervisor that lets its guest stand still. */
+export type RunState = Pick<Hypervisor, "pause" | "resume" | "hold" | "save">
+
+/** In a fiber of its own: one that was interrupted cannot wait for an answer any more. */
+export const apart = (effect: Effect.Effect<unknown>) => Effect.flatMap(Effect.forkDetach(effect), Fiber.await)
+
+export const make = ({ goOn, isRunning, notSaved, save, stop }: Guest): RunState => {
+  const one = Semaphore.makeUnsafe(1)
+  const still = Effect.tap(isRunning, (running) => (running ? stop : Effect.void))
+  // A machine that ended meanwhile has better news than that it does not go on.
+  const goOnAgain = (ran: boolean) => (ran ? apart(Effect.ignore(goOn)) : Effect.void)
+
+  const saveStill = (directory: string) => {
+    const failed = Effect.mapError((error: ControlError) => notSaved(error, directory))
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        const ran = yield* failed(still)
+        const exit = yield* Effect.exit(restore(save(directory)))
+        if (exit._tag === "Failure") yield* goOnAgain(ran)
+        else if (ran) yield* failed(goOn)
+        return yield* exit
+      })
+    )
+  }
+
+  const held: Held = { standStill: Effect.asVoid(Effect.acquireRelease(still, goOnAgain)), save: saveStill }
+  return {
+    pause: one.withPermit(stop),
+    resume: one.withPermit(goOn),
+    hold: Effect.as(
+      Effect.acquireRelease(one.take(1), () => one.release(1), { interruptible: true }),
+      held
+    ),
+    save: (directory) => one.withPermit(saveStill(directory))
+  }
+}
