@@ -57,7 +57,10 @@ export const driverOf = (
   /** Where snapshots are kept; a path below the test's own folder would do. Default: none are. */
   snapshots: boolean | StoreOptions = false,
   /** The digest of the script, and what of that which was saved does not load. */
-  { breaks = () => false, script }: { readonly script?: string; readonly breaks?: (from: SavedMachine) => boolean } = {}
+  {
+    breaks = () => false,
+    script
+  }: { readonly script?: string; readonly breaks?: (from: SavedMachine, shape: MachineShape) => boolean } = {}
 ) =>
   Effect.gen(function* () {
     const base = mkdtempSync(join(tmpdir(), "vmtest-"))
@@ -75,7 +78,9 @@ export const driverOf = (
           () => Effect.sync(() => void live--)
         ).pipe(
           Effect.andThen(
-            start?.from !== undefined && breaks(start.from) ? outOfSorts(shape) : mock.backend.start(shape, start)
+            start?.from !== undefined && breaks(start.from, shape)
+              ? outOfSorts(shape)
+              : mock.backend.start(shape, start)
           )
         )
     }

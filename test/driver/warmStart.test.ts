@@ -5,7 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import type { SavedMachine } from "../../src/backends/Backend.ts"
+import type { MachineShape, SavedMachine } from "../../src/backends/Backend.ts"
 import { Backend } from "../../src/backends/Backend.ts"
 import { SaveFailed } from "../../src/backends/BackendError.ts"
 import * as Mock from "../../src/backends/Mock.ts"
@@ -35,7 +35,10 @@ const inRun = <A, E>(
   folder: string,
   machines: Readonly<Record<string, MachineOptions>>,
   body: (driver: Effect.Success<ReturnType<typeof driverOf>>) => Effect.Effect<A, E>,
-  options: Mock.MockOptions & { readonly script?: string; readonly breaks?: (from: SavedMachine) => boolean } = {}
+  options: Mock.MockOptions & {
+    readonly script?: string
+    readonly breaks?: (from: SavedMachine, shape: MachineShape) => boolean
+  } = {}
 ) => {
   const { layer, lines } = collecting()
   return Effect.gen(function* () {
@@ -169,6 +172,28 @@ describe("a snapshot that is of no use", () => {
       )
       // What was made instead loads again.
       assert.deepStrictEqual((yield* inRun(folder, { a: offline() }, nothing)).ready, ["a forked"])
+    })
+  )
+
+  it.live("leaves nothing on the disks of the machine that boots instead", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const contents: Array<string> = []
+      const look = ({ mock }: Effect.Success<ReturnType<typeof driverOf>>) =>
+        Effect.map(mock.machine("a"), ({ shape }) => {
+          for (const { path } of shape.disks ?? []) contents.push(Fs.readFileSync(path, "latin1").replaceAll("\0", ""))
+          assert.strictEqual(Fs.statSync(shape.disks![0]!.path).size, 2 ** 20)
+        })
+      const warmUp = (machine: Machine) => machine.succeed("prepare")
+      const machines = { a: offline({ disks: ["1 MiB", "1 MiB"], warmUp }) }
+      yield* inRun(folder, machines, nothing, { script: "1" })
+      // As a hypervisor that has put the disks in their place when it finds that the state does not load.
+      const breaks = (_: SavedMachine, { disks }: MachineShape) => {
+        for (const { path } of disks ?? []) Fs.writeFileSync(path, "of the saved machine")
+        return true
+      }
+      const { ready } = yield* inRun(folder, machines, look, { script: "1", breaks })
+      assert.deepStrictEqual([ready, contents], [["a booted"], ["", ""]])
     })
   )
 

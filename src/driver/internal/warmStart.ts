@@ -48,6 +48,15 @@ const version: string = JSON.parse(Fs.readFileSync(new URL("../../../package.jso
 
 const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(Math.floor(bytes)))
 
+/** Makes the machine's own disks what they were before its first start: sparse files of the declared sizes. */
+const emptyDisks = ({ disks = [] }: MachineShape, spec: MachineSpec): Effect.Effect<void> =>
+  Effect.sync(() => {
+    for (const [index, { path }] of disks.entries()) {
+      Fs.truncateSync(path, 0)
+      Fs.truncateSync(path, spec.disks[index])
+    }
+  })
+
 /** Runs a warm-up, if there is one. */
 const warmUpOf = ({ warmUp }: MachineSpec) =>
   warmUp === undefined ? undefined : (machine: Machine) => Effect.asVoid(warmUp.run(machine))
@@ -153,6 +162,7 @@ export const make = Effect.fnUntraced(function* (
 
   /** A machine that goes on from what is stored; where that does not work it is dropped, and the machine starts as if it had not been there. */
   const goOn = (
+    { shape, spec }: Subject,
     key: SnapshotStore.SnapshotKey,
     snapshot: SnapshotStore.StoredSnapshot,
     again: Effect.Effect<Origin.Origin, never, Scope.Scope>
@@ -160,6 +170,8 @@ export const make = Effect.fnUntraced(function* (
     from: { directory: snapshot.directory },
     otherwise: (reason) =>
       Effect.gen(function* () {
+        // The saved machine's disks were put in their place.
+        yield* emptyDisks(shape, spec)
         if (yield* store.drop(snapshot, reason)) failures.set(keyText(key), failuresOf(key) + 1)
         return yield* again
       })
@@ -172,7 +184,7 @@ export const make = Effect.fnUntraced(function* (
     Effect.map(claim(key, subject), (claimed) => {
       if (claimed === undefined) return Origin.boot
       if (claimed._tag === "Vacant") return { from: undefined, onSettled: claimed.save }
-      return goOn(key, claimed.snapshot, settledOrigin(subject, key))
+      return goOn(subject, key, claimed.snapshot, settledOrigin(subject, key))
     })
 
   const warmOrigin = (
@@ -191,6 +203,7 @@ export const make = Effect.fnUntraced(function* (
       const claimed = key === undefined ? undefined : yield* claim(key, subject)
       if (key !== undefined && claimed?._tag === "Stored") {
         return goOn(
+          subject,
           key,
           claimed.snapshot,
           Effect.suspend(() => warmOrigin(subject, host))
