@@ -6,11 +6,13 @@
 import * as NodePath from "node:path"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { Driver } from "../driver/Driver.ts"
 import * as SavedTest from "../driver/SavedTest.ts"
 import * as Cache from "../host/Cache.ts"
 import * as Image from "../images/Image.ts"
+import { ImageStore } from "../images/ImageStore.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
@@ -47,7 +49,7 @@ export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag:
     return process.stdin.isTTY === true || failures === 0 ? ExitCode.passed : ExitCode.failed
   }).pipe(
     Host.withState(options),
-    Effect.provide(Host.backend),
+    Effect.provide(Layer.merge(Host.backend, ImageStore.layer)),
     Effect.provide(TerminalReport.layer(options)),
     Effect.provide(logToStderr),
     Effect.scoped,

@@ -15,12 +15,14 @@ import type * as Scope from "effect/Scope"
 import { Backend } from "../backends/Backend.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
 import * as Image from "../images/Image.ts"
+import { ImageStore } from "../images/ImageStore.ts"
 import type { Unavailable } from "../machine/Machine.ts"
 import type { MachineSpec } from "../machine/MachineSpec.ts"
 import type { Handle } from "../machine/MachineTree.ts"
 import * as Addresses from "../network/Addresses.ts"
 import type { DriverService } from "./Driver.ts"
 import * as internal from "./internal/driver.ts"
+import * as Images from "./internal/images.ts"
 import { saveAll } from "./internal/saveAll.ts"
 import * as Entries from "./internal/snapshotEntries.ts"
 import * as WarmStart from "./internal/warmStart.ts"
@@ -131,34 +133,41 @@ export interface Opened {
 }
 
 /** Reads a folder that {@link save} made, and makes sure that its machines can go on here: this host, the image, every byte. */
-export const open: (folder: string) => Effect.Effect<Opened, CannotResume, Backend> = Effect.fnUntraced(function* (
-  folder: string
-) {
-  const refuse = (reason: string) => Effect.fail(new CannotResume({ folder, reason }))
-  const { fingerprint } = yield* Backend
-  const path = Path.join(folder, fileName)
-  if (!Fs.existsSync(path)) {
-    return yield* refuse(`there is no ${fileName}; it is the folder of a test that failed with --snapshot-on-failure`)
+export const open: (folder: string) => Effect.Effect<Opened, CannotResume, Backend | ImageStore> = Effect.fnUntraced(
+  function* (folder: string) {
+    const refuse = (reason: string) => Effect.fail(new CannotResume({ folder, reason }))
+    const { fingerprint } = yield* Backend
+    const path = Path.join(folder, fileName)
+    if (!Fs.existsSync(path)) {
+      return yield* refuse(`there is no ${fileName}; it is the folder of a test that failed with --snapshot-on-failure`)
+    }
+    const content = yield* Effect.try({ try: () => Fs.readFileSync(path, "utf8"), catch: failed(folder) })
+    const saved = yield* Schema.decodeUnknownEffect(text)(content).pipe(
+      Effect.catch(() => refuse(`${fileName} is damaged, or of another version of vmtest`))
+    )
+    const other = Entries.difference(saved.host, yield* fingerprint)
+    if (other !== undefined) return yield* refuse(`it was saved on another host, or before an upgrade: ${other}`)
+    const store = yield* ImageStore
+    for (const { description, files, image, name } of saved.machines) {
+      const needed = [image.kernel, image.initrd, image.root ?? "", image.disk?.path ?? ""]
+      const missing = needed.find((file) => file !== "" && !Fs.existsSync(file))
+      if (missing !== undefined)
+        return yield* refuse(`the image of ${name} (${description}) is not in the cache any more`)
+      if (image.guest === "disk" && image.disk !== undefined) {
+        const { cmdline, disk, initrd, kernel } = image
+        const files = { ...(kernel === "" ? {} : { kernel }), ...(initrd === "" ? {} : { initrd }) }
+        const now = yield* Effect.mapError(store.resolve(Image.disk({ ...disk, ...files, cmdline })), failed(folder))
+        if (now.digest !== image.digest) return yield* refuse(`the image of ${name} (${description}) has changed since`)
+      }
+      if (files === undefined) continue
+      const directory = savedFolder(folder, name)
+      const problem = Entries.sizeProblem(directory, files) ?? (yield* Entries.contentProblem(directory, files))
+      if (problem !== undefined) return yield* refuse(`${name} is damaged: ${problem}`)
+    }
+    const running = saved.machines.filter(({ files }) => files !== undefined).map(({ name }) => name)
+    return { folder, test: saved.test, savedAt: saved.savedAt, running, saved }
   }
-  const content = yield* Effect.try({ try: () => Fs.readFileSync(path, "utf8"), catch: failed(folder) })
-  const saved = yield* Schema.decodeUnknownEffect(text)(content).pipe(
-    Effect.catch(() => refuse(`${fileName} is damaged, or of another version of vmtest`))
-  )
-  const other = Entries.difference(saved.host, yield* fingerprint)
-  if (other !== undefined) return yield* refuse(`it was saved on another host, or before an upgrade: ${other}`)
-  for (const { description, files, image, name } of saved.machines) {
-    const needed = [image.kernel, image.initrd, image.root ?? "", image.disk?.path ?? ""]
-    const missing = needed.find((file) => file !== "" && !Fs.existsSync(file))
-    if (missing !== undefined)
-      return yield* refuse(`the image of ${name} (${description}) is not in the cache any more`)
-    if (files === undefined) continue
-    const directory = savedFolder(folder, name)
-    const problem = Entries.sizeProblem(directory, files) ?? (yield* Entries.contentProblem(directory, files))
-    if (problem !== undefined) return yield* refuse(`${name} is damaged: ${problem}`)
-  }
-  const running = saved.machines.filter(({ files }) => files !== undefined).map(({ name }) => name)
-  return { folder, test: saved.test, savedAt: saved.savedAt, running, saved }
-})
+)
 
 /** Why opened machines do not run. */
 export type ResumeError = CannotResume | Unavailable
@@ -170,38 +179,44 @@ export type ResumeError = CannotResume | Unavailable
 export const resume: (
   opened: Opened,
   options: { readonly output: string }
-) => Effect.Effect<DriverService, ResumeError, Backend | FileSystem.FileSystem | RunDirectory | Scope.Scope> =
-  Effect.fnUntraced(function* ({ folder, running, saved, test }, { output }) {
-    const specs = saved.machines.map((machine): MachineSpec => {
-      const { allowReboot, cpus, description, disks, internet, memory, name, vlans } = machine
-      return {
-        ...{ name, image: Image.disk({ path: description }), memory, cpus, disks, vlans, internet, allowReboot },
-        ...{ autoStart: false, warmUp: undefined, snapshot: false, forwards: [] }
-      }
-    })
-    const images = new Map(specs.map(({ image }, index) => [image as Image.Image, saved.machines[index]!.image]))
-    const driver = yield* internal
-      .make({
-        test,
-        machines: specs,
-        prefix: "r",
-        output,
-        resolve: (image) => {
-          const found = images.get(image)!
-          return Effect.succeed({ ...found, root: found.root, disk: found.disk })
-        },
-        warm: yield* WarmStart.make(yield* Backend),
-        saved: {
-          identity: "kept",
-          machines: new Map(running.map((name) => [name, { directory: Path.resolve(savedFolder(folder, name)) }])),
-          nodes: saved.machines.map(({ guest, number, vlans }) => Addresses.number({ name: guest, vlans }, number))
-        },
-        onSubtest: () => undefined
-      })
-      .pipe(Effect.mapError(failed(folder)))
-    yield* Effect.forEach(running, (name) => driver.machines[name]?.start() ?? Effect.void, {
-      concurrency: "unbounded",
-      discard: true
-    })
-    return driver.service
+) => Effect.Effect<
+  DriverService,
+  ResumeError,
+  Backend | FileSystem.FileSystem | ImageStore | RunDirectory | Scope.Scope
+> = Effect.fnUntraced(function* ({ folder, running, saved, test }, { output }) {
+  const specs = saved.machines.map((machine): MachineSpec => {
+    const { allowReboot, cpus, description, disks, internet, memory, name, vlans } = machine
+    return {
+      ...{ name, image: Image.disk({ path: description }), memory, cpus, disks, vlans, internet, allowReboot },
+      ...{ autoStart: false, warmUp: undefined, snapshot: false, forwards: [] }
+    }
   })
+  const others = yield* Images.make
+  const images = new Map(specs.map(({ image }, index) => [image as Image.Image, saved.machines[index]!.image]))
+  const driver = yield* internal
+    .make({
+      test,
+      machines: specs,
+      prefix: "r",
+      output,
+      resolve: (image) => {
+        const found = images.get(image)
+        // One that is declared later is none of those that were saved.
+        if (found === undefined) return others.resolve(image)
+        return Effect.succeed({ ...found, root: found.root, disk: found.disk })
+      },
+      warm: yield* WarmStart.make(yield* Backend),
+      saved: {
+        identity: "kept",
+        machines: new Map(running.map((name) => [name, { directory: Path.resolve(savedFolder(folder, name)) }])),
+        nodes: saved.machines.map(({ guest, number, vlans }) => Addresses.number({ name: guest, vlans }, number))
+      },
+      onSubtest: () => undefined
+    })
+    .pipe(Effect.mapError(failed(folder)))
+  yield* Effect.forEach(running, (name) => driver.machines[name]?.start() ?? Effect.void, {
+    concurrency: "unbounded",
+    discard: true
+  })
+  return driver.service
+})

@@ -1,10 +1,16 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { Backend } from "../../src/backends/Backend.ts"
 import * as Mock from "../../src/backends/Mock.ts"
 import * as SavedTest from "../../src/driver/SavedTest.ts"
+import * as RunDirectory from "../../src/host/RunDirectory.ts"
+import * as Image from "../../src/images/Image.ts"
+import { ImageStore } from "../../src/images/ImageStore.ts"
 import { temporaryFolder } from "./storeSupport.ts"
+import { driverOf, imageStore, offline } from "./support.ts"
 
 describe("the folder of a failed test", () => {
   it.live("is refused when the kernel of its image is not in the cache any more", () =>
@@ -34,10 +40,52 @@ describe("the folder of a failed test", () => {
       }
       const saved = { format: 1, test: "t", savedAt: 0, host: { hypervisor: "mock 1" }, machines: [machine] }
       Fs.writeFileSync(Path.join(folder, "resume.json"), JSON.stringify(saved))
-      const open = Effect.provide(SavedTest.open(folder), Mock.layer())
+      const open = SavedTest.open(folder).pipe(
+        Effect.provide(Mock.layer()),
+        Effect.provideService(ImageStore, imageStore)
+      )
       assert.match((yield* Effect.flip(open)).message, /the image of a \(tiny\) is not in the cache any more/)
       Fs.writeFileSync(image.kernel, "")
       assert.strictEqual((yield* open).test, "t")
+    })
+  )
+
+  it.live("is refused when the disk that a machine boots from has changed, which is not in the cache", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const path = Path.join(folder, "disk.raw")
+      Fs.writeFileSync(path, "one")
+      const store = yield* ImageStore
+      const image = yield* store.resolve(Image.disk({ path, cmdline: "quiet" }))
+      const size = { memory: 2 ** 27, cpus: 1, disks: [], vlans: [], internet: false, allowReboot: false }
+      const machine = { name: "a", guest: "a", number: 1, ...size, description: "disk", image }
+      const saved = { format: 1, test: "t", savedAt: 0, host: { hypervisor: "mock 1" }, machines: [machine] }
+      Fs.writeFileSync(Path.join(folder, "resume.json"), JSON.stringify(saved))
+      const open = Effect.provide(SavedTest.open(folder), Mock.layer())
+      assert.strictEqual((yield* open).test, "t")
+      Fs.writeFileSync(path, "another disk")
+      assert.match((yield* Effect.flip(open)).message, /the image of a \(disk\) has changed/)
+    }).pipe(Effect.provide(ImageStore.layer))
+  )
+
+  it.live("goes on with machines that are declared only now", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const failed = yield* driverOf({ a: offline() })
+      yield* failed.begin
+      const { backend } = yield* Mock.make()
+      const program = Effect.gen(function* () {
+        yield* SavedTest.save({ folder, test: "t", handles: failed.handles(), now: 0 })
+        const driver = yield* SavedTest.resume(yield* SavedTest.open(folder), { output: folder })
+        const late = yield* driver.machine("late", offline({ snapshot: false }))
+        assert.strictEqual(yield* late.succeed("true"), "")
+      })
+      yield* program.pipe(
+        Effect.provideService(Backend, backend),
+        Effect.provideService(ImageStore, imageStore),
+        Effect.provideServiceEffect(RunDirectory.RunDirectory, RunDirectory.make({ base: folder })),
+        Effect.provide(NodeServices.layer)
+      )
     })
   )
 })
