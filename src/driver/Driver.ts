@@ -43,7 +43,7 @@ export interface DriverService<Names extends string = string> {
    * next free ones; the machines that run already learn its name.
    */
   readonly machine: (name: string, options: MachineOptions) => Effect.Effect<Machine, DeclareError>
-  /** Starts all machines together and waits until they are ready. */
+  /** Starts all machines together and waits until they are ready; forks that keep to themselves, which have run from their beginning, are left alone. */
   readonly startAll: () => Effect.Effect<void, Unavailable>
   /** Waits until all machines have ended. */
   readonly joinAll: (options?: { readonly timeout?: Duration.Input }) => Effect.Effect<void, WaitError>

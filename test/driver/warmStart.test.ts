@@ -387,6 +387,31 @@ describe("driver.fork", () => {
     })
   )
 
+  it.live("and fork() take no addresses, and a fork that has ended is not started again with all the others", () =>
+    Effect.gen(function* () {
+      const idle = offline({ autoStart: false, snapshot: false, memory: "64 MiB" })
+      const all = Object.fromEntries(Array.from({ length: 253 }, (_, number) => [`m${number}`, idle]))
+      const machines = { ...all, a: offline({ snapshot: false, memory: "64 MiB" }) }
+      yield* inRun(yield* temporaryFolder, machines, ({ machines: { a }, live, service }) =>
+        Effect.gen(function* () {
+          const snapshot = yield* a!.snapshot()
+          const first = yield* a!.fork({ from: snapshot })
+          const second = yield* a!.fork({ from: snapshot })
+          assert.deepStrictEqual([first.name, second.name], ["a-fork1", "a-fork2"])
+          yield* service.fork(({ a }) => a!.fork())
+          assert.strictEqual(
+            (yield* Effect.flip(a!.fork({ from: snapshot, identity: true })))._tag,
+            "AddressesExhausted"
+          )
+          yield* first.crash()
+          yield* service.startAll()
+          assert.isFalse(yield* first.isUp())
+          assert.strictEqual(live(), 255)
+        })
+      )
+    })
+  )
+
   it.live("leaves the ports of the host to the originals", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder

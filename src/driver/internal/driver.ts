@@ -219,6 +219,12 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
         ).pipe((run) => (softFail ? Effect.catchCause(run, survive) : run))
       })
 
+    /** Whether there is an address for one more machine of the test's networks. */
+    const checkAddresses = (spec: MachineSpec.MachineSpec) =>
+      Effect.suspend(
+        () =>
+          Addresses.check([...neighbours().map((other) => other.spec), spec]) ?? (Effect.void as Effect.Effect<void>)
+      )
     const declaring = yield* Semaphore.make(1)
     const checkName = Effect.fnUntraced(function* (name: string) {
       const twin = [...handles.keys()].find((other) => other.toLowerCase() === name.toLowerCase())
@@ -244,9 +250,9 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
         const spec = { ...(yield* MachineSpec.check(name, { ...source, autoStart: false, forwards: [] })), warmUp }
         yield* checkName(name)
         const others = [...handles.values()]
-        const exhausted = Addresses.check([...others.map((other) => other.spec), spec])
-        if (exhausted !== undefined) return yield* exhausted
         const { identity, from } = request
+        // One that keeps to itself has the addresses of its source.
+        if (identity !== undefined) yield* checkAddresses(spec)
         const who = identity === undefined || identity.sshHostKeys === false ? "declared" : "new"
         const node = identity === undefined ? self : Addresses.number(spec, nextNumber())
         const handle = yield* Effect.orDie(add(spec, node, { from, identity: who }))
@@ -260,8 +266,7 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
       const spec = yield* MachineSpec.check(name, declared)
       yield* checkName(name)
       const others = [...handles.values()]
-      const exhausted = Addresses.check([...others.map((other) => other.spec), spec])
-      if (exhausted !== undefined) return yield* exhausted
+      yield* checkAddresses(spec)
       if (spec.vlans.length > 0) yield* HostProcess.locate("vde_switch")
       const handle = yield* add(spec, Addresses.number(spec, nextNumber()))
       yield* refreshNames(others)
@@ -313,7 +318,8 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
       machines,
       fork,
       machine: (name, declared) => declaring.withPermits(1)(declare(name, declared)),
-      startAll: () => Effect.suspend(() => starting(handles.values())),
+      // A fork that keeps to itself ran from its beginning; one that has ended is not missed by anybody.
+      startAll: () => Effect.suspend(() => starting(neighbours())),
       joinAll: (wait) =>
         Effect.suspend(() =>
           Effect.forEach(handles.values(), ({ machine }) => machine.waitForShutdown(wait), {
