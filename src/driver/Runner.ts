@@ -93,6 +93,8 @@ interface Checked {
   readonly test: TestCase
   /** Tells tests of one name in one script apart: 1, 2, … */
   readonly occurrence: number
+  /** Its folder's name in the output folder. */
+  readonly folder: string
   readonly specs: ReadonlyArray<MachineSpec>
   readonly timeout: Duration.Duration
   readonly wait: Duration.Duration
@@ -111,15 +113,15 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   const exhausted = Addresses.check(specs)
   if (exhausted !== undefined) return yield* new InvalidTest({ test: test.name, reason: exhausted.message })
   if (specs.some(({ vlans }) => vlans.length > 0)) yield* HostProcess.locate("vde_switch")
-  const occurrence = all
-    .slice(0, index + 1)
-    .filter(({ name, script }) => name === test.name && script === test.script).length
-  return { test, occurrence, specs, timeout, wait } satisfies Checked
+  const namesakes = all.slice(0, index + 1).filter(({ name }) => name === test.name)
+  const occurrence = namesakes.filter(({ script }) => script === test.script).length
+  const folder = folderName(test.name, namesakes.length)
+  return { test, occurrence, folder, specs, timeout, wait } satisfies Checked
 })
 
 /** Runs one test that was checked, on images that are there. Never fails: what went wrong is in the result. */
 const runTest = Effect.fnUntraced(function* (
-  { occurrence, specs, test, timeout, wait }: Checked,
+  { folder, occurrence, specs, test, timeout, wait }: Checked,
   number: number,
   options: RunnerOptions,
   images: Images.Images,
@@ -138,9 +140,9 @@ const runTest = Effect.fnUntraced(function* (
   /** Why they were not kept is told, and no failure of the test. */
   const keepMachines = Effect.fnUntraced(
     function* ({ handles }: internal.Running) {
-      const folder = NodePath.join(options.output, folderName(test.name))
-      yield* SavedTest.save({ folder, test: test.name, handles: handles(), now: yield* Clock.currentTimeMillis })
-      return `the machines are saved: vmtest resume ${JSON.stringify(NodePath.relative("", folder))}`
+      const saved = NodePath.join(options.output, folder)
+      yield* SavedTest.save({ folder: saved, test: test.name, handles: handles(), now: yield* Clock.currentTimeMillis })
+      return `the machines are saved: vmtest resume ${JSON.stringify(NodePath.relative("", saved))}`
     },
     Effect.timeoutOrElse({ duration: "2 minutes", orElse: () => Effect.fail({ message: "it took too long" }) }),
     Effect.catch(({ message }) => Effect.succeed(`the machines were not saved: ${message}`)),
@@ -187,7 +189,7 @@ const runTest = Effect.fnUntraced(function* (
   const failure = first === undefined ? undefined : Failure.withParts(first, soft)
   if (failure !== undefined && options.keepLogs === true) {
     const { output } = options
-    const problems = yield* keepLogs({ output, test: test.name, prefix: `${number}`, machines: declared })
+    const problems = yield* keepLogs({ output, folder, prefix: `${number}`, machines: declared })
     yield* Effect.forEach(problems, (line) => emit({ _tag: "Log", test: test.name, line }), { discard: true })
   }
   const timedOut = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout

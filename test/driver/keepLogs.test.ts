@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { Backend } from "../../src/backends/Backend.ts"
 import * as Mock from "../../src/backends/Mock.ts"
+import { folderName } from "../../src/driver/internal/keepLogs.ts"
 import * as Runner from "../../src/driver/Runner.ts"
 import { test } from "../../src/driver/TestCase.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
@@ -48,9 +49,21 @@ const outputOf = (keepLogs: boolean) =>
 describe("the logs of machines", () => {
   it.effect("are kept of a test that failed, when asked for", () =>
     Effect.gen(function* () {
-      assert.deepStrictEqual(yield* outputOf(true), ["a_b fails/late/console.log", "a_b fails/late/qemu.log"])
+      assert.deepStrictEqual(yield* outputOf(true), [
+        "a_b fails-c7a00da6/late/console.log",
+        "a_b fails-c7a00da6/late/qemu.log"
+      ])
     })
   )
+
+  it("are kept in a folder for each test, however alike their names are", () => {
+    const long = "the database keeps every row over a failover of the primary"
+    const names = ["plain", "a/b", "a:b", "a_b", `${long} (asynchronous)`, `${long} (synchronous)`, "", ".", "_"]
+    const folders = [...names.map((name) => folderName(name)), folderName("plain", 2), folderName("plain", 3)]
+    assert.strictEqual(new Set(folders).size, folders.length)
+    assert.deepStrictEqual([folderName("plain"), folderName("a_b")], ["plain", "a_b"])
+    for (const folder of folders) assert.match(folder, /^[^./ ][^/]{0,59}$/)
+  })
 
   it.effect("are not kept when nobody asked", () =>
     Effect.gen(function* () {

@@ -1,4 +1,5 @@
 /** What is left of a failed test's machines once the run's folder is gone. */
+import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -6,17 +7,27 @@ import { RunDirectory } from "../../host/RunDirectory.ts"
 
 const logs = ["console.log", "qemu.log"] as const
 
-/** A test's name as that of a folder: no separators, nothing hidden, and no longer than file systems take. */
-export const folderName = (test: string) =>
-  test
+/**
+ * A test's name as that of a folder: no separators, nothing hidden, and no longer than file systems take. Where that is not the name itself, or the
+ * run has several tests of this name, a digest tells it from the others.
+ */
+export const folderName = (test: string, occurrence = 1) => {
+  const name = test
     .replace(/[^\p{L}\p{N}._ -]/gu, "_")
     .replace(/^[. ]+/, "_")
-    .slice(0, 60) || "_"
+    .slice(0, 60)
+  if (name === test && name !== "" && occurrence === 1) return name
+  const digest = createHash("sha256")
+    .update(JSON.stringify([test, occurrence]))
+    .digest("hex")
+  return `${name.slice(0, 51)}-${digest.slice(0, 8)}`
+}
 
 /** Copies the logs of machines to `<output>/<test>/<machine>/`, and gives a line for each machine of which it could not. */
 export const keepLogs = Effect.fnUntraced(function* (options: {
   readonly output: string
-  readonly test: string
+  /** The test's folder in `output`. */
+  readonly folder: string
   readonly prefix: string
   readonly machines: ReadonlyArray<string>
 }) {
@@ -24,7 +35,7 @@ export const keepLogs = Effect.fnUntraced(function* (options: {
   const folders = yield* RunDirectory
   const copy = Effect.fnUntraced(function* (machine: string) {
     const from = yield* folders.folder(`${options.prefix}-${machine}`)
-    const to = NodePath.join(options.output, folderName(options.test), machine)
+    const to = NodePath.join(options.output, options.folder, machine)
     for (const log of logs) {
       const source = NodePath.join(from, log)
       // A machine that was never started has none.
