@@ -144,6 +144,18 @@ const configuredLimit: Effect.Effect<number> = Effect.gen(function* () {
   return defaultLimit
 })
 
+/** Does it when it is first asked for, and gives all the others the same; what failed is tried again. */
+const once = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<Effect.Effect<A, E>> =>
+  Effect.map(Semaphore.make(1), (one) => {
+    let done: { readonly value: A } | undefined
+    const make = Effect.tap(effect, (value) =>
+      Effect.sync(() => {
+        done = { value }
+      })
+    )
+    return one.withPermit(Effect.suspend(() => (done === undefined ? make : Effect.succeed(done.value))))
+  })
+
 /** A store whose holds end with the scope. Nothing is made on disk before it is used. */
 export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, never, Scope.Scope> = Effect.fnUntraced(
   function* (options: StoreOptions = {}) {
@@ -228,7 +240,9 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
       if (second !== undefined) {
         if (!("problem" in second)) return yield* use(second)
         yield* warn(key.name, second.problem)
-        yield* Folders.remove(at, id)
+        if (!(yield* Folders.remove(at, id))) {
+          return yield* new SnapshotStoreFailed({ path: Entries.folderOf(at, id), reason: "it cannot be removed" })
+        }
       }
       yield* dropOutdated(at, id, key)
       yield* Folders.sweep(at, id)
@@ -282,11 +296,11 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
           const now = Entries.read(at, snapshot.id)
           // Another run may have dropped it and made it anew.
           const same = now !== undefined && ("problem" in now || now.manifest.instance === snapshot.instance)
-          if (same) yield* Folders.remove(at, snapshot.id)
-          return same
+          const stays = same && !(yield* Folders.remove(at, snapshot.id))
+          return { same, stays }
         }).pipe(Lock.withLock(Folders.buildLock(at, snapshot.id), { deadline: "10 seconds" }))
-        if (dropped) yield* warn(snapshot.name, problem)
-        return dropped
+        if (dropped.same) yield* warn(snapshot.name, dropped.stays ? `${problem}; it cannot be removed` : problem)
+        return dropped.same
       }).pipe(Effect.orElseSucceed(() => false))
 
     const list: SnapshotStore["list"] = Effect.map(place, (at) =>
@@ -323,11 +337,12 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
       return { removed, bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) } satisfies Pruned as Pruned
     })
 
-    const temporary: SnapshotStore["temporary"] = Effect.gen(function* () {
+    const foldersOfRun = yield* Effect.gen(function* () {
       const at = yield* place
       yield* Folders.sweep(at)
       return yield* Folders.forRun(at, randomUUID())
-    })
+    }).pipe(Scope.provide(scope), once)
+    const temporary: SnapshotStore["temporary"] = Effect.flatten(foldersOfRun)
 
     return { claim, getOrBuild, drop, list, prune, temporary }
   }

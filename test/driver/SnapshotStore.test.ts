@@ -86,6 +86,32 @@ describe("the snapshot store", () => {
     })
   )
 
+  it.live("gives a run any number of folders under one lock, each gone with its scope and all with the run", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const locks = () => Fs.readdirSync(Path.join(folder, "locks"))
+      yield* run({ folder }, (store) =>
+        Effect.gen(function* () {
+          const use = Effect.tap(store.temporary, (path) =>
+            Effect.sync(() => Fs.writeFileSync(Path.join(path, "file"), ""))
+          )
+          const paths = yield* Effect.all([use, use, use], { concurrency: "unbounded" })
+          assert.strictEqual(new Set(paths).size, 3)
+          assert.lengthOf(locks(), 1)
+          const short = yield* Effect.scoped(use)
+          assert.isFalse(Fs.existsSync(short))
+          assert.isTrue(paths.every((path) => Fs.existsSync(Path.join(path, "file"))))
+        }).pipe(
+          Effect.scoped,
+          Effect.andThen(Effect.sync(() => assert.deepStrictEqual(temporaries(folder), []))),
+          Effect.andThen(Effect.scoped(store.temporary)),
+          Effect.andThen(Effect.sync(() => assert.lengthOf(locks(), 1)))
+        )
+      )
+      assert.deepStrictEqual([temporaries(folder), locks()], [[], []])
+    })
+  )
+
   it.live("keeps entries of other images, shapes and hosts apart", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
@@ -403,7 +429,7 @@ describe("the size of the snapshot store", () => {
         )
       )
       assert.isFalse(Fs.existsSync(path))
-      Fs.mkdirSync(path)
+      Fs.mkdirSync(path, { recursive: true })
       yield* run({ folder }, (store) => store.prune())
       assert.isFalse(Fs.existsSync(path))
     })

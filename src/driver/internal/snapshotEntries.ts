@@ -79,6 +79,8 @@ export const origin: Effect.Effect<string> = Effect.try(() => Fs.readFileSync("/
   Effect.map((id) => sha256(id).slice(0, 16))
 )
 
+export const folderOf = (place: Place, id: string): string => Path.join(place.entries, id)
+
 const machineFolder = "machine"
 const manifestFile = "manifest.json"
 const sealFile = "manifest.sha256"

@@ -27,6 +27,8 @@ const makeFolders = (place: Place): void => {
 const removeTree = (path: string): Effect.Effect<void> =>
   Effect.ignore(Effect.try(() => Fs.rmSync(path, { recursive: true, force: true, maxRetries: 2 })))
 
+const removeLock = (path: string) => Effect.sync(() => Fs.rmSync(path, { force: true }))
+
 /** Names of what is being made start with the lock that its maker holds; what is going has this name, and is anybody's to remove. */
 const going = "going."
 const ofRun = ".run"
@@ -44,22 +46,30 @@ export const forBuild = (place: Place, id: string) => {
   )
 }
 
-/** A folder that nobody else removes while the scope is open. `name` must never have been used before. */
+/**
+ * Makes folders that nobody else removes while the scope is open, under one lock for all; each is gone with its own scope. `name` must never
+ * have been used before.
+ */
 export const forRun = Effect.fnUntraced(function* (place: Place, name: string) {
   const folder = Path.join(place.temporary, `${name}${ofRun}`)
   const lock = buildLock(place, name)
   yield* Lock.acquire(lock)
-  yield* Effect.addFinalizer(() =>
-    Effect.andThen(
-      removeTree(folder),
-      Effect.sync(() => Fs.rmSync(lock, { force: true }))
-    )
+  yield* Effect.addFinalizer(() => Effect.andThen(removeTree(folder), removeLock(lock)))
+  let count = 0
+  /** A parent that is empty takes itself away: what is in the temporary folder is what is being made. */
+  const remove = (path: string) =>
+    Effect.andThen(removeTree(path), Effect.ignore(Effect.try(() => Fs.rmdirSync(folder))))
+  return Effect.acquireRelease(
+    Effect.suspend(() => {
+      const path = Path.join(folder, `${++count}`)
+      return attempt(path, () => {
+        makeFolders(place)
+        Fs.mkdirSync(path, { recursive: true, mode: 0o700 })
+        return path
+      })
+    }),
+    remove
   )
-  yield* attempt(folder, () => {
-    makeFolders(place)
-    Fs.mkdirSync(folder, { mode: 0o700 })
-  })
-  return folder
 })
 
 /**
@@ -91,7 +101,7 @@ export const sweep = (place: Place, mine?: string): Effect.Effect<void> =>
       if (name.startsWith(going) || owner === mine) return removeTree(path)
       const lock = buildLock(place, owner)
       // The name of a run's folder never comes again, so its lock may go.
-      const end = Effect.sync(() => (name.endsWith(ofRun) ? Fs.rmSync(lock, { force: true }) : undefined))
+      const end = name.endsWith(ofRun) ? removeLock(lock) : Effect.void
       return removeTree(path).pipe(Lock.withLock(lock, { deadline: 0 }), Effect.andThen(end), Effect.ignore)
     },
     { discard: true }
