@@ -20,6 +20,7 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Cache from "../host/Cache.ts"
 import * as Lock from "../host/Lock.ts"
+import * as HostInputs from "./internal/hostInputs.ts"
 import * as Entries from "./internal/snapshotEntries.ts"
 import * as Folders from "./internal/snapshotFolders.ts"
 
@@ -31,6 +32,8 @@ export interface SnapshotKey {
   readonly subject: Readonly<Record<string, string>>
   /** What must be equal for it to load: the hypervisor and its version, the accelerator, the processor. */
   readonly host: Readonly<Record<string, string>>
+  /** What of the host went into it, digests by path; filled while it is made, and looked at before it is used. */
+  readonly inputs?: ReadonlyMap<string, string> | undefined
 }
 
 /** A saved machine in the store. */
@@ -195,7 +198,10 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
       if (found === undefined || "problem" in found) return found
       const mismatch = Entries.mismatch(found, key.subject, key.host)
       if (mismatch !== undefined) return { problem: mismatch }
-      const { instance } = found.manifest
+      const { inputs, instance } = found.manifest
+      const changed = yield* HostInputs.changed(inputs)
+      // It is to change when its makers work on it; nobody needs to be told.
+      if (changed !== undefined) return { problem: `${changed} has changed`, foreseen: true }
       if (sound.has(instance)) return found
       const problem = yield* Entries.damage(found)
       if (problem !== undefined) return { problem }
@@ -239,7 +245,7 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
       const second = yield* look(at, id, key)
       if (second !== undefined) {
         if (!("problem" in second)) return yield* use(second)
-        yield* warn(key.name, second.problem)
+        if (!("foreseen" in second)) yield* warn(key.name, second.problem)
         if (!(yield* Folders.remove(at, id))) {
           return yield* new SnapshotStoreFailed({ path: Entries.folderOf(at, id), reason: "it cannot be removed" })
         }
@@ -250,7 +256,8 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
       const publish = Effect.gen(function* () {
         const createdAt = yield* Clock.currentTimeMillis
         const { host, name, subject } = key
-        const entry = yield* Entries.publish(at, folder, id, { name, subject, host, createdAt }).pipe(
+        const inputs = Object.fromEntries(key.inputs ?? [])
+        const entry = yield* Entries.publish(at, folder, id, { name, subject, host, createdAt, inputs }).pipe(
           Effect.mapError((error) => new SnapshotStoreFailed({ path: folder, reason: error.message }))
         )
         // It was read to be stored.

@@ -29,7 +29,7 @@ export interface Forward {
 export interface WarmUp {
   readonly run: (machine: Machine) => Effect.Effect<unknown, unknown>
   /**
-   * To be changed whenever `run` does something else, be it that a file of the host changed that it copies. It counts in the whole cache: two
+   * To be changed whenever `run` does something else, be it that a file of the host changed that it reads. It counts in the whole cache: two
    * machines of one name, shape and address with the same key share one result, whichever scripts and tests they are of. Default: the digest of
    * the script and the test's name.
    */
@@ -58,7 +58,8 @@ export interface MachineOptions {
    * Done once on a machine that is ready, before the test can use it: what follows, in this run and in later ones, starts from its result.
    *
    * It may use no machine but its own, and must leave it running. Its result is kept for as long as the script stays the same (all of it, with
-   * what it imports by relative paths), or for as long as the `key`; it is that of this test's machine of this name and address. Outside of scripts
+   * what it imports by relative paths), or for as long as the `key`, and in either case while the files of the host that it copies with
+   * `copyFromHost` stay the same, but not others that it reads; it is that of this test's machine of this name and address. Outside of scripts
    * that `vmtest` runs it needs a `key` to be kept. Its failure is a failure to boot.
    */
   readonly warmUp?: WarmUp["run"] | WarmUp

@@ -320,6 +320,33 @@ describe("a warm-up", () => {
       })
   )
 
+  it.live("is run again when a file or a folder of the host has changed that it copies, without a warning", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const app = Path.join(folder, "app")
+      Fs.mkdirSync(app)
+      Fs.writeFileSync(Path.join(app, "file"), "1")
+      const runs: Array<string> = []
+      const warmUp = (machine: Machine) =>
+        Effect.andThen(
+          // The mock takes no archive.
+          Effect.ignore(machine.copyFromHost(app, "/srv/app")),
+          Effect.sync(() => void runs.push("warmed"))
+        )
+      const machines = { a: offline({ warmUp: { run: warmUp, key: "k" } }) }
+      const guests = () => ({ commands: [[/./, {}]] as const })
+      const went = Effect.map(inRun(Path.join(folder, "store"), machines, nothing, { guests }), ({ lines }) => {
+        assert.deepStrictEqual(lines, [])
+        return runs.length
+      })
+      assert.deepStrictEqual([yield* went, yield* went], [1, 1])
+      Fs.writeFileSync(Path.join(app, "file"), "2")
+      assert.deepStrictEqual([yield* went, yield* went], [2, 2])
+      Fs.writeFileSync(Path.join(app, "more"), "")
+      assert.deepStrictEqual([yield* went, yield* went], [3, 3])
+    })
+  )
+
   it.live("is done before anybody else can use the machine, also without snapshots", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder

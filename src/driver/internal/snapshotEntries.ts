@@ -35,7 +35,9 @@ const Manifest = Schema.Struct({
   origin: Schema.String,
   /** Milliseconds since the epoch. */
   createdAt: Schema.Number,
-  files: FileRecords
+  files: FileRecords,
+  /** What of the host went into it besides: digests by path. */
+  inputs: Facts
 })
 export type Manifest = typeof Manifest.Type
 
@@ -175,7 +177,7 @@ export const publish = Effect.fnUntraced(function* (
   place: Place,
   folder: string,
   id: string,
-  what: Pick<Manifest, "name" | "subject" | "host" | "createdAt">
+  what: Pick<Manifest, "name" | "subject" | "host" | "createdAt" | "inputs">
 ) {
   const files = yield* recordFiles(machineOf(folder))
   const manifest: Manifest = {

@@ -17,6 +17,7 @@ import type { MachineSpec } from "../../machine/MachineSpec.ts"
 import * as Origin from "../../machine/Origin.ts"
 import type { AddressedNode } from "../../network/Addresses.ts"
 import * as SnapshotStore from "../SnapshotStore.ts"
+import * as HostInputs from "./hostInputs.ts"
 
 /** A machine that is to start. */
 export interface Subject {
@@ -81,8 +82,13 @@ const baseKey = ({ shape, spec }: Subject, host: SnapshotStore.SnapshotKey["host
   host
 })
 
+/** Of what a warm-up makes, with what it copies. */
+interface WarmKey extends SnapshotStore.SnapshotKey {
+  readonly inputs: Map<string, string>
+}
+
 /** A warm-up may write the machine's name and addresses anywhere, so its result is that of a machine with these. */
-const warmKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): SnapshotStore.SnapshotKey | undefined => {
+const warmKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): WarmKey | undefined => {
   const { declaredIn, script, self, spec } = subject
   const base = baseKey(subject, host)
   const named = spec.warmUp?.key === undefined ? undefined : `key ${spec.warmUp.key}`
@@ -91,6 +97,7 @@ const warmKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): Sna
   const addresses = self.interfaces.map(({ ipv4, vlan }) => `${vlan}:${ipv4}`).join(" ")
   return {
     ...base,
+    inputs: new Map(),
     name: `${spec.name} after its warm-up (${base.name})`,
     subject: { ...base.subject, machine: spec.name, addresses, "warm-up": given }
   }
@@ -120,6 +127,10 @@ export const make = Effect.fnUntraced(function* (
 
   const claim = Effect.fnUntraced(function* (key: SnapshotStore.SnapshotKey, subject: Subject) {
     if (failuresOf(key) > 1) return undefined
+    const notSaved = (reason: string) => {
+      giveUp(key)
+      return tellOnce(keyText(key), `there is no snapshot of ${key.name}, so machines like it boot: ${reason}`)
+    }
     const claimScope = yield* Scope.fork(scope)
     let publishes = false
     // A machine that ends before it was saved leaves the task to the next.
@@ -129,6 +140,8 @@ export const make = Effect.fnUntraced(function* (
       .pipe(
         Scope.provide(claimScope),
         Effect.catch((error) => {
+          // One that somebody else is making says nothing of the others.
+          if (error._tag === "LockTimeout") return Effect.as(notSaved(error.message), undefined)
           giveUp(key)
           return Effect.as(tellOnce("store", `machines boot without snapshots: ${error.message}`), undefined)
         })
@@ -153,10 +166,6 @@ export const make = Effect.fnUntraced(function* (
       },
       Effect.catch((error) => Effect.andThen(notSaved(error.message), Scope.close(claimScope, Exit.void)))
     )
-    const notSaved = (reason: string) => {
-      giveUp(key)
-      return tellOnce(keyText(key), `there is no snapshot of ${key.name}, so machines like it boot: ${reason}`)
-    }
     return { _tag: "Vacant", save } as const
   })
 
@@ -217,7 +226,10 @@ export const make = Effect.fnUntraced(function* (
           run === undefined
             ? undefined
             : (machine, hypervisor) =>
-                Effect.andThen(run(machine), claimed?._tag === "Vacant" ? claimed.save(hypervisor) : Effect.void)
+                Effect.andThen(
+                  run(key === undefined ? machine : HostInputs.recording(machine, key.inputs)),
+                  claimed?._tag === "Vacant" ? claimed.save(hypervisor) : Effect.void
+                )
       })
       return withWarmUp(yield* settledOrigin(subject, baseKey(subject, host)))
     })
