@@ -22,7 +22,7 @@ export interface Origin {
    * What to do instead when it cannot go on from there, for the reason given. Where this is undefined, the start fails with the reason.
    */
   readonly otherwise?: ((reason: string) => Effect.Effect<Origin, never, Scope.Scope>) | undefined
-  /** Run when a guest has booted and come to rest, before it is told its name and addresses. */
+  /** Run when a guest has booted, was told its name and addresses, and has come to rest; before its warm-up. */
   readonly onSettled?: ((hypervisor: Hypervisor) => Effect.Effect<void>) | undefined
   /** Run when everything else is done, before anybody else can use the machine. Its failure is the start's. */
   readonly warmUp?: ((machine: Machine, hypervisor: Hypervisor) => Effect.Effect<void, unknown>) | undefined

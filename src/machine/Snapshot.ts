@@ -32,13 +32,16 @@ export interface Snapshot {
   readonly saved: SavedMachine
 }
 
-/** The machine has no snapshot of that name; `known` are the names that there are. */
+/** The machine has no snapshot of that name, or no longer the one that was meant; `known` are the names that there are. */
 export class NoSuchSnapshot extends Schema.TaggedError<NoSuchSnapshot>()("NoSuchSnapshot", {
   machine: Schema.String,
   name: Schema.String,
-  known: Schema.Array(Schema.String)
+  known: Schema.Array(Schema.String),
+  /** It was taken, and a later one was given its name. */
+  replaced: Schema.Boolean
 }) {
   override get message() {
+    if (this.replaced) return `the snapshot ${JSON.stringify(this.name)} of ${this.machine} was replaced by a later one`
     const there = this.known.length === 0 ? "it has none" : `it has ${this.known.join(", ")}`
     return `${this.machine} has no snapshot ${JSON.stringify(this.name)}; ${there}`
   }
@@ -124,6 +127,8 @@ export interface Hooks {
 /** The snapshot methods of a guest. */
 export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
   const named = new Map<string, { readonly snapshot: Snapshot; readonly scope: Scope.Closeable }>()
+  /** The folders of those whose names were given to later ones. */
+  const replaced = new Set<string>()
   let count = 0
 
   const able = Effect.suspend(() =>
@@ -160,11 +165,13 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
 
   const find = (which: Snapshot | string): Effect.Effect<Snapshot, NoSuchSnapshot> =>
     Effect.suspend(() => {
-      if (typeof which !== "string") return Effect.succeed(which)
+      const none = (machine: string, name: string, replaced: boolean) =>
+        new NoSuchSnapshot({ machine, name, known: [...named.keys()], replaced })
+      if (typeof which !== "string") {
+        return replaced.has(which.saved.directory) ? none(which.machine, which.name, true) : Effect.succeed(which)
+      }
       const known = named.get(which)
-      return known === undefined
-        ? new NoSuchSnapshot({ machine: guest.name, name: which, known: [...named.keys()] })
-        : Effect.succeed(known.snapshot)
+      return known === undefined ? none(guest.name, which, false) : Effect.succeed(known.snapshot)
     })
 
   let unnamed = 0
@@ -176,7 +183,10 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
         const taken = yield* held(name)
         const before = named.get(name)
         named.set(name, taken)
-        if (before !== undefined) yield* Scope.close(before.scope, Exit.void)
+        if (before !== undefined) {
+          replaced.add(before.snapshot.saved.directory)
+          yield* Scope.close(before.scope, Exit.void)
+        }
         return taken.snapshot
       }),
     restore: (which) =>

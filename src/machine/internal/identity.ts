@@ -129,6 +129,11 @@ case $vm_old in
 '' | *[!0-9a-f]*) ;;
 *)
   echo ${id} >/etc/machine-id
+  read -r vm_now </etc/machine-id
+  [ "$vm_now" = ${id} ] || {
+    echo 'its machine-id could not be written to /etc/machine-id; with "snapshot: false" it boots instead' >&2
+    exit 1
+  }
   [ -h /var/lib/dbus/machine-id ] || [ ! -e /var/lib/dbus/machine-id ] || echo ${id} >/var/lib/dbus/machine-id
   vm_d=/var/log/journal
   [ ! -d $vm_d/$vm_old ] || vm_names="$vm_d/$vm_old $vm_d/${id}" ;;

@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { CommandFailed } from "../Command.ts"
@@ -33,6 +34,8 @@ export const make = Effect.fnUntraced(function* (
   /** What it was when it was paused, and will be when it goes on. */
   let paused: MachineState = "ready"
   let retired = false
+  /** One goes back after the other: each ends what runs, and there must be one machine at its end. */
+  const restarting = Semaphore.makeUnsafe(1)
   let starts = 0
 
   const onState = (next: MachineState, detail: string) =>
@@ -261,11 +264,13 @@ fi`
     isPaused: Effect.map(SubscriptionRef.get(state), (now) => now === "paused"),
     folder: environment.snapshots,
     restart: (from) =>
-      Effect.gen(function* () {
-        yield* life.crash()
-        const on = yield* launchFrom(Effect.succeed({ from, identity: "kept" }))
-        yield* on.ready.get
-      }),
+      restarting.withPermit(
+        Effect.gen(function* () {
+          yield* life.crash()
+          const on = yield* launchFrom(Effect.succeed({ from, identity: "kept" }))
+          yield* on.ready.get
+        })
+      ),
     fork: environment.fork
   })
 
