@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
 import { randomOf, spoil } from "../test/driver/storeSupport.ts"
-import { flipToTheEnd, goodRun, killedRun, tinyTest } from "./snapshotFaults.ts"
+import { diskToTheEnd, flipToTheEnd, goodRun, killedRun, tinyTest } from "./snapshotFaults.ts"
 import { makePlace, processes, script, storeOf, vmtest } from "./snapshotPlace.ts"
 
 let place = ""
@@ -37,6 +37,10 @@ describe("vmtest run", () => {
     assert.match(vmtest(place, ["run", name]).stderr, /a: forked in/)
     assert.match(vmtest(place, ["snapshot", "prune", "--all"]).stdout, /^removed tiny, 128 MiB .*\n1 removed/)
     assert.deepStrictEqual(readdirSync(join(storeOf(place), "entries")), [])
+  })
+
+  it("boots with an empty disk, and warms up again, where what is stored does not load", async () => {
+    assert.isUndefined(await diskToTheEnd(place, true, Math.random))
   })
 
   it("is right again after runs that were killed, whenever that was, and leaves nothing running", async () => {

@@ -1,5 +1,5 @@
 /** What a snapshot store may meet: bits that flip, files that are cut, runs that are killed at any moment. */
-import { cpSync, existsSync, readdirSync, rmSync } from "node:fs"
+import { cpSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import * as Effect from "effect/Effect"
@@ -16,6 +16,17 @@ export const tinyTest = (place: string): string =>
     `import { Image, test } from "vmtest"
 export default test("tiny", { machines: { a: { image: Image.tiny(), memory: "128 MiB" } } },
   ({ a }) => a.succeed("test $(hostname) = a && echo fine > /tmp/x && cat /tmp/x"))`
+  )
+
+/** A test of one tiny machine whose disk must be as its warm-up made it, which must have found it empty. */
+const diskTest = (place: string): string =>
+  script(
+    place,
+    "disk.ts",
+    `import { Image, test } from "vmtest"
+const machine = { image: Image.tiny(), memory: "128 MiB", disks: ["8 MiB"], warmUp: (a) => a.succeed(
+  "! head -c 6 /dev/vda | grep -q warmed && echo warmed | dd of=/dev/vda bs=512 conv=sync,fsync") }
+export default test("disk", { machines: { a: machine } }, ({ a }) => a.succeed("test $(head -c 6 /dev/vda) = warmed"))`
   )
 
 const entriesOf = (place: string) => {
@@ -64,6 +75,43 @@ export const flipToTheEnd = (place: string, random: () => number): string | unde
   const { all, status, stderr } = vmtest(place, ["run", name])
   const fine = status === 0 && /a: ready after/.test(stderr) && stderr.match(/is of no use/g)?.length === 1
   return fine ? undefined : `${done}:\n${all}`
+}
+
+/** Makes an entry that is whole, but whose devices no hypervisor loads. */
+const unloadable = async (place: string, id: string): Promise<void> => {
+  const at = Entries.placeAt(storeOf(place))
+  const stored = Entries.read(at, id)
+  if (stored === undefined || "problem" in stored) throw new Error(`${id} is damaged to begin with`)
+  const { createdAt, host, inputs, name, subject } = stored.manifest
+  const state = join(Entries.machineOf(stored.folder), "state")
+  writeFileSync(state, Buffer.alloc(statSync(state).size))
+  const moved = join(at.temporary, id)
+  renameSync(stored.folder, moved)
+  await Effect.runPromise(Entries.publish(at, moved, id, { createdAt, host, inputs, name, subject }))
+}
+
+/**
+ * Makes what is stored of a machine with a disk, before its warm-up and after it, damaged or `whole` but of no use, and runs its test: it must
+ * pass, on a machine that has booted with an empty disk, with a warning for each.
+ */
+export const diskToTheEnd = async (
+  place: string,
+  whole: boolean,
+  random: () => number
+): Promise<string | undefined> => {
+  rmSync(join(storeOf(place), "entries"), { recursive: true, force: true })
+  const name = diskTest(place)
+  const first = vmtest(place, ["run", name])
+  const entries = entriesOf(place)
+  if (first.status !== 0 || entries.length !== 2) return `${entries.length} entries:\n${first.all}`
+  const done: Array<string> = []
+  for (const entry of entries) {
+    if (!whole) done.push(spoil(entry, random))
+    else await unloadable(place, entry.slice(entry.lastIndexOf("/") + 1))
+  }
+  const { all, status, stderr } = vmtest(place, ["run", name])
+  const fine = status === 0 && /a: ready after/.test(stderr) && stderr.match(/is of no use/g)?.length === 2
+  return fine ? undefined : `${done.join(", ")}:\n${all}`
 }
 
 /** Why the store of the place is wrong: something in it that a run would use and should not. */

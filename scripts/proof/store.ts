@@ -4,7 +4,7 @@
  * `--quick` does a tenth of it; `--seed N` repeats a run.
  */
 import { rmSync } from "node:fs"
-import { flips, flipToTheEnd, goodRun, killedRun } from "../../integration-tests/snapshotFaults.ts"
+import { diskToTheEnd, flips, flipToTheEnd, goodRun, killedRun } from "../../integration-tests/snapshotFaults.ts"
 import { makePlace, vmtest } from "../../integration-tests/snapshotPlace.ts"
 import { randomOf } from "../../test/driver/storeSupport.ts"
 
@@ -41,6 +41,18 @@ for (let round = 0; round < 10 / Math.min(scale, 5); round++) {
   spoiled += problem === undefined ? 0 : 1
 }
 say(spoiled === 0, `${10 / Math.min(scale, 5)} to the end: ${spoiled} without a warning, a boot and a pass`)
+
+let wrongDisks = 0
+const disks = 10 / Math.min(scale, 5)
+for (let round = 0; round < disks; round++) {
+  const problem = await diskToTheEnd(place, round % 2 === 0, random)
+  if (problem !== undefined) console.log(problem)
+  wrongDisks += problem === undefined ? 0 : 1
+}
+say(
+  wrongDisks === 0,
+  `${disks} to the end with a disk and a warm-up, half of them whole but of no use: ${wrongDisks} wrong`
+)
 
 let bad = 0
 let snapshots = 0
