@@ -26,9 +26,11 @@ machines(Desk)("an X display of a guest", (it) => {
         )
       )
       yield* desk.succeed(
-        "systemd-run --unit=screen --quiet Xvfb :1 -screen 0 800x480x24",
+        // With a key file of its own, as a display manager starts it.
+        "xauth -f /run/key add :1 . $(mcookie)",
+        "systemd-run --unit=screen --quiet Xvfb :1 -screen 0 800x480x24 -auth /run/key",
         "until [ -S /tmp/.X11-unix/X1 ]; do sleep 0.1; done",
-        "systemd-run --unit=term --quiet --setenv=DISPLAY=:1 --setenv=LC_ALL=C.UTF-8 " +
+        "systemd-run --unit=term --quiet --setenv=DISPLAY=:1 --setenv=XAUTHORITY=/run/key --setenv=LC_ALL=C.UTF-8 " +
           "xterm -T 'first window' -fa DejaVuSansMono -fs 14 -geometry 70x20+0+0 -e bash --norc"
       )
       assert.strictEqual(yield* Fiber.join(waiting), "first window")
@@ -47,7 +49,7 @@ machines(Desk)("an X display of a guest", (it) => {
       const picture = PNG.sync.read(readFileSync(yield* screen.screenshot("x")))
       assert.deepStrictEqual([picture.width, picture.height], [800, 480])
       yield* screen.mouseMove({ x: 300, y: 200 })
-      assert.include(yield* desk.succeed("DISPLAY=:1 xdotool getmouselocation"), "x:300 y:200")
+      assert.include(yield* desk.succeed("DISPLAY=:1 XAUTHORITY=/run/key xdotool getmouselocation"), "x:300 y:200")
       const printable = Array.from({ length: 95 }, (_, index) => String.fromCharCode(32 + index)).join("")
       yield* screen.sendChars("cat > /tmp/typed\n")
       yield* screen.sendChars(`${printable}\n`)

@@ -88,7 +88,8 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
       yield* waitInGuest(guest, {
         awaited: `the X server ${display}`,
         options,
-        loop: `${environment(display)}\nuntil [ -S ${socket} ] && { ${answers}; } >/dev/null 2>&1; do sleep 0.05; done`,
+        // The server's key is that of the server, which may not be there yet, or of the next one.
+        loop: `set +eu\nuntil [ -S ${socket} ] && (\n${environment(display)}\n${answers}\n) >/dev/null 2>&1; do sleep 0.05; done`,
         look: `${environment(display)}\nls -la /tmp/.X11-unix 2>&1; xwininfo -root 2>&1 | head -n 5; true`
       })
     }),
