@@ -160,6 +160,19 @@ machines(Box)("files and sockets of a busybox guest", (it) => {
     })
   )
 
+  it.effect("leave nothing behind when the copy of one is interrupted", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const base = yield* place
+      Fs.writeFileSync(join(base, "endless"), "")
+      Fs.truncateSync(join(base, "endless"), 1024 ** 4)
+      const copying = yield* Effect.forkChild(box.copyFromHost(join(base, "endless"), "/tmp/copies/"))
+      yield* box.waitUntilSucceeds("test -s /tmp/copies/.vmtest-copy-*/file", { timeout: "1 minute" })
+      yield* Fiber.interrupt(copying)
+      yield* box.waitUntilSucceeds('test -z "$(ls -A /tmp/copies)"', { timeout: "10 seconds" })
+    })
+  )
+
   it.effect("ports elsewhere are tried by connecting, until one opens and until it closes", () =>
     Effect.gen(function* () {
       const box = yield* Box

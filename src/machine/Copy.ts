@@ -42,11 +42,11 @@ export interface CopyMethods {
   /**
    * Copies a file or a tree of the host into the guest.
    *
-   * `target` is the path of the copy itself; a tree is merged into a folder that is already there, and a file put into it. Folders above it
-   * are made; everything belongs to root. Symbolic links in a tree stay links; `source` itself may be one, and is followed.
+   * `target` is the path of the copy itself; a tree is merged into a folder that is already there, and a file put into it, as into one that
+   * ends in `/`, there or not. Folders above it are made; everything belongs to root. Symbolic links in a tree stay links; `source` itself may be one, and is followed.
    *
    * It ends at the first byte that the guest cannot keep, as on a full disk, with a `CommandFailed` that says why: nothing is left of a lone
-   * file then, and of a tree what came before.
+   * file then, nor when the copy is interrupted, and of a tree what came before.
    */
   readonly copyFromHost: (source: string, target: string) => Effect.Effect<void, CopyError | InvalidArgument>
   /**
@@ -93,13 +93,16 @@ interface FileHead {
  * `tar` reads on to the end of the file.
  */
 const receiveFile = ({ mode, modified, name }: FileHead, target: string) => `t=${path(target)}
-[ ! -d "$t" ] || t="\${t%/}/"${quote(name)}
+case "$t" in */) d=1 ;; *) [ -d "$t" ] && d=1 || d= ;; esac
+[ -z "$d" ] || t="\${t%/}/"${quote(name)}
 case "$t" in */*) d=\${t%/*}/ ;; *) d=./ ;; esac
 mkdir -p -- "$d"
 tmp="$d.vmtest-copy-$$"
+trap 'rm -rf -- "$tmp"' EXIT
+trap 'exit 143' HUP INT TERM
 mkdir -m 0700 -- "$tmp"
 if cat > "$tmp/file" && chmod ${mode.toString(8).padStart(4, "0")} "$tmp/file" && touch -d @${modified} "$tmp/file" &&
-  mv -f -- "$tmp/file" "$t"; then rmdir -- "$tmp"; else rm -rf -- "$tmp"; exit 1; fi`
+  mv -f -- "$tmp/file" "$t"; then :; else exit 1; fi`
 
 const receiveTree = (target: string) => `mkdir -p -- ${path(target)}\ntar -xpf - -C ${path(target)}`
 
@@ -173,9 +176,13 @@ export const make = (guest: Guest): CopyMethods => {
   const copyFromHost = (source: string, target: string): Effect.Effect<void, CopyError | InvalidArgument> =>
     Effect.scoped(
       Effect.gen(function* () {
-        if (target === "") {
-          const reason = "is no path: say where the copy is to be"
-          return yield* new InvalidArgument({ machine: guest.name, argument: "target", value: target, reason })
+        for (const [argument, value, what] of [
+          ["source", source, "what is to be copied"],
+          ["target", target, "where the copy is to be"]
+        ] as const) {
+          if (value !== "") continue
+          const reason = `is no path: say ${what}`
+          return yield* new InvalidArgument({ machine: guest.name, argument, value, reason })
         }
         const real = yield* onHost(source)(fs.realPath(source))
         const { mode, mtime, type } = yield* onHost(source)(fs.stat(real))

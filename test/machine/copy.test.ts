@@ -246,7 +246,8 @@ describe("a copy from the host", () => {
       execFileSync("mkfifo", [join(base, "pipe")])
       const pipe = yield* Effect.flip(copies.copyFromHost(join(base, "pipe"), "/x"))
       assert.include(pipe.message, "is neither a file nor a folder")
-      assert.strictEqual((yield* Effect.flip(copies.copyFromHost(base, "")))._tag, "InvalidArgument")
+      assert.include((yield* Effect.flip(copies.copyFromHost(base, ""))).message, 'target "" is no path')
+      assert.include((yield* Effect.flip(copies.copyFromHost("", "/x"))).message, 'source "" is no path')
     })
   )
 
@@ -282,12 +283,43 @@ describe("a copy from the host", () => {
       const copies = yield* cramped
       yield* copies.copyFromHost(source, join(base, "folder"))
       yield* copies.copyFromHost(source, join(base, "new", "name"))
-      for (const copy of [join(base, "folder", "a 'file'"), join(base, "new", "name")]) {
+      yield* copies.copyFromHost(source, `${join(base, "fresh", "folder")}/`)
+      const places = [
+        ["folder", "a 'file'"],
+        ["new", "name"],
+        ["fresh", "folder", "a 'file'"]
+      ]
+      for (const copy of places.map((place) => join(base, ...place))) {
         assert.strictEqual(readFileSync(copy, "utf8"), "what is in it")
         assert.strictEqual(statSync(copy).mode & 0o7777, 0o4751)
         assert.strictEqual(statSync(copy).mtimeMs, 1_234_000)
       }
       assert.deepStrictEqual(readdirSync(join(base, "new")), ["name"])
+    })
+  )
+
+  it.live("leaves nothing of a lone file when the guest ends it half-way", () =>
+    Effect.gen(function* () {
+      const base = yield* place
+      writeFileSync(join(base, "file"), "what is in it")
+      const { guest } = yield* guestOn(
+        shellOf((command) =>
+          HostProcess.run({
+            command: "bash",
+            // Its process group, as the transport ends a command.
+            args: [
+              "-c",
+              `set -m; (${command}) < <(printf half; sleep 60) & sleep 1; ls -A ${base}/guest; kill -TERM -$!; wait $!`
+            ]
+          }).pipe(
+            Effect.orDie,
+            Effect.map(({ exitCode, stderr, stdout }) => ({ exitCode: exitCode ?? 137, stdout, stderr }))
+          )
+        )
+      )
+      const error = yield* Effect.flip(Copy.make(guest).copyFromHost(join(base, "file"), join(base, "guest", "x")))
+      assert.include(String("stdout" in error ? error.stdout : error.message), ".vmtest-copy-")
+      assert.deepStrictEqual(readdirSync(join(base, "guest")), [])
     })
   )
 
