@@ -10,6 +10,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { ControlError } from "../backends/BackendError.ts"
 import { type Guest, guard, type Unavailable, type WaitError, type WaitOptions, wait } from "./internal/Guest.ts"
+import { search } from "./internal/textSearch.ts"
 import { lastLines } from "./MachineError.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
 
@@ -34,7 +35,8 @@ export interface ConsoleMethods {
    * Waits until a pattern is somewhere in the whole log of the console, and gives what it matched.
    *
    * The pattern sees all lines at once; `^` and `$` match at line ends if it has the flag `m`. A string is taken literally. Works while the
-   * machine boots. A match that ends where the log does, in the middle of a line, counts once nothing came for 100 ms.
+   * machine boots. A match that ends where the log does, in the middle of a line, counts once nothing came for 100 ms. While
+   * much is printed, a regular expression is tried some twenty times a second: each time it reads the whole log.
    */
   readonly waitForConsoleText: (
     pattern: RegExp | string,
@@ -44,26 +46,6 @@ export interface ConsoleMethods {
   readonly sendConsole: (text: string) => Effect.Effect<void, Unavailable | ControlError | PollingConditionFailed>
 }
 
-/** A serial line ends its lines with CR LF; patterns are written for LF. */
-const plain = (text: string) => text.replaceAll("\r\n", "\n")
-
-interface Found {
-  readonly text: string
-  /** It reaches to the very end, in the middle of a line: the next bytes may make it longer. */
-  readonly open: boolean
-}
-
-/** What a pattern matches in a text, whatever its flags say about where to go on. */
-const find = (pattern: RegExp | string, text: string): Found | undefined => {
-  if (typeof pattern === "string") return text.includes(pattern) ? { text: pattern, open: false } : undefined
-  const match = new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "")).exec(text)
-  if (match === null) return undefined
-  return { text: match[0], open: match.index + match[0].length === text.length && !text.endsWith("\n") }
-}
-
-/** A line comes in pieces of any size, a few milliseconds apart; a prompt never gets its line's end. */
-const settled = "100 millis"
-
 /** The console methods of a guest. */
 export const make = (guest: Guest): ConsoleMethods => ({
   console: Stream.unwrap(Effect.map(guest.console, (console) => console.stream)),
@@ -72,23 +54,13 @@ export const make = (guest: Guest): ConsoleMethods => ({
     const awaited = `${String(pattern)} on the console`
     const until = Effect.gen(function* () {
       const hypervisor = yield* guest.hypervisor
-      let text = ""
-      const found = yield* hypervisor.console.stream.pipe(
-        Stream.map((chunk) => {
-          text += chunk
-          return find(pattern, plain(text))
-        }),
-        Stream.switchMap((match) => {
-          if (match === undefined) return Stream.empty
-          const answer = Effect.succeed(match.text)
-          return Stream.fromEffect(match.open ? Effect.delay(answer, settled) : answer)
-        }),
-        Stream.runHead
+      return yield* search(hypervisor.console.stream, pattern, (text) =>
+        // A console ends with its machine, whose death is the better news.
+        Effect.andThen(
+          Effect.sleep("1 second"),
+          Effect.fail(new ConsoleEnded({ machine: guest.name, awaited: String(pattern), console: lastLines(text, 20) }))
+        )
       )
-      if (found._tag === "Some") return found.value
-      // A console ends with its machine, whose death is the better news.
-      yield* Effect.sleep("1 second")
-      return yield* new ConsoleEnded({ machine: guest.name, awaited: String(pattern), console: lastLines(text, 20) })
     })
     return wait(guest, { awaited, options, until, lastSeen: guest.consoleTail })
   },

@@ -11,12 +11,14 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { CommandRejected } from "../transport/ShellError.ts"
 import { HostFileError } from "./Copy.ts"
 import type { Display, DisplayError } from "./internal/display.ts"
 import { type Box, type Frame, fromPng, hashOf } from "./internal/frame.ts"
 import { type Guest, guard, type WaitOptions, wait } from "./internal/Guest.ts"
-import { compare, locate, masked } from "./internal/pictureDiff.ts"
+import { compare, locator, masked } from "./internal/pictureDiff.ts"
 import { InvalidArgument, type WaitTimeout } from "./MachineError.ts"
 import { outputFile, writePicture } from "./Screen.ts"
 
@@ -28,10 +30,12 @@ export const UpdateReferences = Context.Reference<boolean>("vmtest/machine/Updat
 /** There is no reference picture at that path. */
 export class ReferenceMissing extends Schema.TaggedError<ReferenceMissing>()("ReferenceMissing", {
   machine: Schema.String,
-  reference: Schema.String
+  reference: Schema.String,
+  /** How to get one. */
+  advice: Schema.String
 }) {
   override get message() {
-    return `${this.machine}: there is no reference picture ${this.reference}; vmtest run --update-snapshots writes it`
+    return `${this.machine}: there is no reference picture ${this.reference}; ${this.advice}`
   }
 }
 
@@ -72,7 +76,7 @@ export interface CompareOptions {
 export interface ExpectScreenshotOptions extends CompareOptions {
   /** Parts of the screen that do not count: a clock, a cursor. */
   readonly masks?: ReadonlyArray<Box>
-  /** How long the screen may take to look like that. Default 10 seconds. */
+  /** How long the screen may take to look like that; 0 for one look. Default 10 seconds, three times that under emulation. */
   readonly timeout?: Duration.Input
 }
 
@@ -88,7 +92,10 @@ export interface ScreenImageMethods {
     reference: string,
     options?: ExpectScreenshotOptions
   ) => Effect.Effect<void, ImageError | ScreenDiffers>
-  /** Waits until a reference picture, for example of a button, is somewhere on the screen, and gives its first place. */
+  /**
+   * Waits until a reference picture, for example of a button, is somewhere on the screen, and gives its first place. `--update-snapshots`
+   * does not write such a picture: it is cut out of a screenshot.
+   */
   readonly waitForImage: (
     reference: string,
     options?: WaitOptions & CompareOptions
@@ -116,10 +123,21 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
     return { threshold, tolerance }
   })
 
-  const load = Effect.fnUntraced(function* (reference: string) {
+  const timeoutOf = Effect.fnUntraced(function* (reference: string, given: Duration.Input | undefined) {
+    const timeout = Duration.fromInput(given ?? Duration.times(defaultTimeout, guest.backend.timeScale))
+    if (Option.isSome(timeout) && !Duration.isLessThan(timeout.value, Duration.zero)) return timeout.value
+    return yield* new CommandRejected({
+      machine: guest.name,
+      command: `comparing ${display.name} with ${reference}`,
+      reason: "InvalidTimeout",
+      detail: `a timeout of ${String(given)} makes no sense`
+    })
+  })
+
+  const load = Effect.fnUntraced(function* (reference: string, advice: string) {
     const path = Path.resolve(reference)
     const there = yield* Effect.mapError(guest.fs.exists(path), (error) => hostError(path, error.message))
-    if (!there) return yield* new ReferenceMissing({ machine: guest.name, reference: path })
+    if (!there) return yield* new ReferenceMissing({ machine: guest.name, reference: path, advice })
     const bytes = yield* Effect.mapError(guest.fs.readFile(path), (error) =>
       hostError(path, `cannot be read: ${error.message}`)
     )
@@ -149,10 +167,10 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
   return {
     expectScreenshot: Effect.fnUntraced(function* (reference, options) {
       const { threshold, tolerance } = yield* checked(options)
-      const timeout = Duration.fromInputUnsafe(options?.timeout ?? defaultTimeout)
+      const timeout = yield* timeoutOf(reference, options?.timeout)
       if (yield* UpdateReferences) return yield* update(reference)
       const masks = options?.masks ?? []
-      const expected = masked(yield* load(reference), masks)
+      const expected = masked(yield* load(reference, "vmtest run --update-snapshots writes it"), masks)
       const allowed = Math.floor(expected.width * expected.height * tolerance)
       const started = yield* Clock.currentTimeMillis
       const look = Effect.gen(function* () {
@@ -187,8 +205,10 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
     }),
     waitForImage: Effect.fnUntraced(function* (reference, options) {
       const { threshold, tolerance } = yield* checked(options)
-      const wanted = yield* load(reference)
+      // Nobody but its author knows which part of a screen is meant.
+      const wanted = yield* load(reference, "cut it out of a screenshot(), --update-snapshots does not write this one")
       const allowed = Math.floor(wanted.width * wanted.height * tolerance)
+      const locate = locator(wanted, threshold, allowed)
       let seen = "nothing"
       const until = Effect.gen(function* () {
         let hash = ""
@@ -198,7 +218,7 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
           if (now !== hash) {
             hash = now
             seen = `a screen of ${sizeOf(screen)}, where the picture of ${sizeOf(wanted)} is nowhere`
-            const place = locate(screen, wanted, threshold, allowed)
+            const place = yield* locate(screen)
             if (place !== undefined) return place
           }
           yield* Effect.sleep(interval)

@@ -1,10 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { PNG } from "pngjs"
 import { encode, pictureOf } from "../../src/machine/internal/apng.ts"
 import { type Frame, fromPng, fromPpm, hashOf, toPng } from "../../src/machine/internal/frame.ts"
 import { keyNames, keysOfCharacter, nearestKeys } from "../../src/machine/internal/keys.ts"
 import { bandsOf, fromTable, joined, polarityOf } from "../../src/machine/internal/ocr.ts"
-import { compare, locate, masked } from "../../src/machine/internal/pictureDiff.ts"
+import { compare, locator, masked } from "../../src/machine/internal/pictureDiff.ts"
 import * as TextMode from "../../src/machine/internal/textMode.ts"
 import { codePage, glyphs } from "../../src/machine/internal/vgaFont.ts"
 import { fromXwd } from "../../src/machine/internal/xwd.ts"
@@ -178,16 +180,70 @@ describe("a picture", () => {
     assert.strictEqual(compare(masked(frame, masks), masked(other, masks), 0).pixels, 0)
   })
 
-  it("is found in another, within a tolerance", () => {
-    const screen = plain(50, 40, [1, 2, 3])
-    put(screen, 32, 21, [200, 100, 50])
-    assert.deepStrictEqual(locate(screen, frame, 0, 0), { x: 30, y: 20, width: 5, height: 4 })
-    put(screen, 33, 21, [255, 255, 255])
-    assert.isUndefined(locate(screen, frame, 0.1, 0))
-    // One pixel may differ, and that is all the picture has: it is found where nothing is.
-    assert.deepStrictEqual(locate(screen, frame, 0.1, 1)?.x, 0)
-    assert.isUndefined(locate(frame, screen, 1, 0))
-  })
+  it.effect("is found in another, within a tolerance", () =>
+    Effect.gen(function* () {
+      const screen = plain(50, 40, [1, 2, 3])
+      put(screen, 32, 21, [200, 100, 50])
+      assert.deepStrictEqual(yield* locator(frame, 0, 0)(screen), { x: 30, y: 20, width: 5, height: 4 })
+      put(screen, 33, 21, [255, 255, 255])
+      assert.isUndefined(yield* locator(frame, 0.1, 0)(screen))
+      // One pixel may differ, and that is all the picture has: it is found where nothing is.
+      assert.deepStrictEqual((yield* locator(frame, 0.1, 1)(screen))?.x, 0)
+      assert.isUndefined(yield* locator(screen, 1, 0)(frame))
+    })
+  )
+
+  /** A picture in which no two places look alike. */
+  const patterned = (width: number, height: number) => {
+    const picture = plain(width, height, black)
+    let state = 1
+    for (let at = 0; at < picture.data.length; at++) {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+      picture.data[at] = state >>> 24
+    }
+    return picture
+  }
+
+  it.effect("is found with as many pixels wrong as may be, wherever those are, and not with one more", () =>
+    Effect.gen(function* () {
+      const screen = patterned(300, 200)
+      const wanted = plain(100, 80, black)
+      for (let y = 0; y < 80; y++) {
+        const row = ((y + 70) * 300 + 120) * 4
+        wanted.data.set(screen.data.subarray(row, row + 400), y * 400)
+      }
+      const place = { x: 120, y: 70, width: 100, height: 80 }
+      const allowed = 800
+      for (const where of [
+        (index: number) => [index % 100, Math.floor(index / 100)],
+        (index: number) => [index % 10, Math.floor(index / 10)],
+        (index: number) => [(index * 10) % 100, Math.floor(index / 10)]
+      ]) {
+        const wrong = { ...wanted, data: Uint8Array.from(wanted.data) }
+        const spoil = (index: number) => {
+          const [x = 0, y = 0] = where(index)
+          const at = (y * 100 + x) * 4
+          for (let part = 0; part < 3; part++) wrong.data[at + part] = (wrong.data[at + part] ?? 0) ^ 0x80
+        }
+        for (let index = 0; index < allowed; index++) spoil(index)
+        assert.deepStrictEqual(yield* locator(wrong, 0.1, allowed)(screen), place)
+        assert.isUndefined(yield* locator(wrong, 0.1, allowed - 1)(screen))
+      }
+    })
+  )
+
+  it.live("lets others have their turn while it is looked for, and gives up when nobody waits any more", () =>
+    Effect.gen(function* () {
+      // Every place is nearly right, which is the most that a place can cost: all of them take many seconds.
+      const screen = plain(1600, 1200, grey)
+      const wanted = plain(200, 150, grey)
+      for (let pixel = 0; pixel < 900; pixel++) put(wanted, (pixel * 7) % 200, Math.floor(pixel / 6), black)
+      const looking = yield* Effect.forkChild(locator(wanted, 0.1, 600)(screen))
+      yield* Effect.sleep("100 millis")
+      assert.isUndefined(looking.pollUnsafe())
+      yield* Fiber.interrupt(looking)
+    })
+  )
 
   it("becomes a film that other programs can read", () => {
     const film = encode([

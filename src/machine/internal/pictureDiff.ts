@@ -1,4 +1,5 @@
 /** How pictures differ, and where one is in another. */
+import * as Effect from "effect/Effect"
 import pixelmatch from "pixelmatch"
 import type { Box, Frame } from "./frame.ts"
 
@@ -41,42 +42,96 @@ const colour = ({ data }: Frame, pixel: number): number =>
   ((data[pixel * 4] ?? 0) << 16) | ((data[pixel * 4 + 1] ?? 0) << 8) | (data[pixel * 4 + 2] ?? 0)
 
 /** Pixels by how rare their colour is in the picture: nearly every wrong place differs in one of the first. */
-const tellingOrder = (picture: Frame): ReadonlyArray<number> => {
+const tellingOrder = (picture: Frame): Uint32Array => {
   const counts = new Map<number, number>()
   const pixels = picture.width * picture.height
   for (let pixel = 0; pixel < pixels; pixel++) {
     const key = colour(picture, pixel)
     counts.set(key, (counts.get(key) ?? 0) + 1)
   }
-  const rarity = (pixel: number) => counts.get(colour(picture, pixel)) ?? 0
-  return Array.from({ length: pixels }, (_, pixel) => pixel).sort((a, b) => rarity(a) - rarity(b) || a - b)
+  const keys = Float64Array.from(
+    { length: pixels },
+    (_, pixel) => (counts.get(colour(picture, pixel)) ?? 0) * pixels + pixel
+  )
+  return Uint32Array.from(keys.sort(), (key) => key % pixels)
 }
 
-/** Where a picture is in another: the first place, row by row, at which at most `allowed` pixels differ by more than `threshold`. */
-export const locate = (screen: Frame, wanted: Frame, threshold: number, allowed: number): Box | undefined => {
-  const order = tellingOrder(wanted)
+/** Pixels from all over the picture, none twice, and always the same (Numerical Recipes' generator). */
+const sampleOf = (pixels: number, size: number): Uint32Array => {
+  const sample = new Set<number>()
+  let state = 1
+  while (sample.size < size) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    sample.add(Math.floor((state / 2 ** 32) * pixels))
+  }
+  return Uint32Array.from(sample)
+}
+
+/** Pixels of the wanted picture, and how many of them may be wrong. */
+interface Trial {
+  readonly order: Uint32Array
+  readonly allowed: number
+}
+
+/**
+ * What a place has to pass: samples first where many pixels may differ, for every wrong place would cost more than that many comparisons.
+ * A sample may have as many wrong ones as the whole has in proportion, and eight standard deviations more: of a thousand million
+ * right places not one has that.
+ */
+const trialsOf = (wanted: Frame, allowed: number): ReadonlyArray<Trial> => {
+  const pixels = wanted.width * wanted.height
+  const share = Math.min(1, allowed / pixels)
+  const samples = [32, 256, 2048]
+    .filter((size) => size < allowed)
+    .map((size) => ({
+      order: sampleOf(pixels, size),
+      allowed: Math.ceil(size * share + 8 * Math.sqrt(size * share * (1 - share)) + 2)
+    }))
+  return [...samples, { order: tellingOrder(wanted), allowed }]
+}
+
+/** Comparisons in one go, some milliseconds of them: between two, others get their turn. */
+const atOnce = 250_000
+
+/**
+ * Looks for a picture on screens: gives the first place, row by row, at which at most `allowed` pixels differ by more than `threshold`.
+ */
+export const locator = (
+  wanted: Frame,
+  threshold: number,
+  allowed: number
+): ((screen: Frame) => Effect.Effect<Box | undefined>) => {
+  const trials = trialsOf(wanted, allowed)
   const limit = Math.floor(threshold * 255)
-  const fitsAt = (left: number, top: number): boolean => {
+  let compared = 0
+  const passes = ({ allowed: most, order }: Trial, screen: Frame, left: number, top: number): boolean => {
     let wrong = 0
     for (const pixel of order) {
+      const row = Math.floor(pixel / wanted.width)
       const from = pixel * 4
-      const x = left + (pixel % wanted.width)
-      const y = top + Math.floor(pixel / wanted.width)
-      const to = (y * screen.width + x) * 4
+      const to = ((top + row) * screen.width + left + pixel - row * wanted.width) * 4
+      compared++
       for (let part = 0; part < 3; part++) {
         if (Math.abs((wanted.data[from + part] ?? 0) - (screen.data[to + part] ?? 0)) > limit) {
           wrong++
-          if (wrong > allowed) return false
+          if (wrong > most) return false
           break
         }
       }
     }
     return true
   }
-  for (let y = 0; y <= screen.height - wanted.height; y++) {
-    for (let x = 0; x <= screen.width - wanted.width; x++) {
-      if (fitsAt(x, y)) return { x, y, width: wanted.width, height: wanted.height }
+  return Effect.fnUntraced(function* (screen: Frame) {
+    for (let y = 0; y <= screen.height - wanted.height; y++) {
+      for (let x = 0; x <= screen.width - wanted.width; x++) {
+        if (trials.every((trial) => passes(trial, screen, x, y))) {
+          return { x, y, width: wanted.width, height: wanted.height }
+        }
+        if (compared < atOnce) continue
+        compared = 0
+        yield* Effect.yieldNow
+      }
     }
-  }
-  return undefined
+    return undefined
+  })
 }
