@@ -7,8 +7,11 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import type { ShellService } from "../transport/Shell.ts"
 import { CommandRejected } from "../transport/ShellError.ts"
+import { CommandFailed } from "./Command.ts"
 import { type CommandError, type Guest, quote, streamOrLoss } from "./internal/Guest.ts"
+import { fullName } from "./internal/unitStates.ts"
 import { InvalidArgument, MachineDied } from "./MachineError.ts"
 
 /** One entry. What a field does not have is `""`. */
@@ -44,13 +47,26 @@ export interface JournalMethods {
    * The entries of the journal since the guest booted, then those that come. It ends with a machine that powers off, and fails with
    * `MachineDied` when the machine ends otherwise.
    *
-   * A guest that reboots meanwhile is a `ShellLost`; a guest without a journal gives none.
+   * A guest that reboots meanwhile is a `ShellLost`; a guest without a journal gives none. A journal that cannot be read, or whose
+   * `journalctl` was ended by somebody in the guest, is a `CommandFailed`.
    */
-  readonly journal: (options?: JournalOptions) => Stream.Stream<JournalEntry, CommandError | InvalidArgument>
+  readonly journal: (
+    options?: JournalOptions
+  ) => Stream.Stream<JournalEntry, CommandError | CommandFailed | InvalidArgument>
 }
 
 /** Exit code of {@link command}; `journalctl` has 0 and 1. */
 const unknownUser = 90
+/** Of a shell that finds no `journalctl`. */
+const missing = 127
+/** Of what it complains of, characters. */
+const kept = 10_000
+/** Above this, a signal ended it. */
+const signalled = 128
+
+/** Succeeds in a guest that goes down, whose systemd ends everything, `journalctl` too. */
+const goesDown =
+  'case "$(systemctl is-system-running 2>/dev/null)" in running|degraded|starting|initializing|maintenance) exit 1 ;; esac'
 
 /**
  * A `journalctl` for root. The journal of a user's unit is found by its fields: `--user` would look for that of the user who asks, and
@@ -66,7 +82,7 @@ export const command = (options: {
   const { follow = false, lines, output, unit, user } = options
   const flags = `-b -q --no-pager --all -o ${output} -n ${lines ?? "all"}${follow ? " -f" : ""}`
   if (user === undefined) return `journalctl ${flags}${unit === undefined ? "" : ` -u ${quote(unit)}`}`
-  const name = unit === undefined || /\.[a-z]+$/.test(unit) ? unit : `${unit}.service`
+  const name = unit === undefined ? undefined : fullName(unit)
   const matches =
     name === undefined
       ? "_UID=$u"
@@ -116,14 +132,32 @@ export const make = (guest: Guest): JournalMethods => ({
       return invalid("lines", String(lines), "is not a number of entries")
     }
     const script = command({ unit, user, lines, follow, output: "json" })
-    const entries = Effect.map(guest.shell, (shell) => shell.executeStream(script, { timeout: "Infinity" }))
-    return Stream.unwrap(entries).pipe(
-      Stream.flatMap((event): Stream.Stream<Uint8Array, CommandRejected> => {
-        if (event._tag === "Stdout") return Stream.succeed(event.bytes)
-        if (event._tag !== "Exit" || event.exitCode !== unknownUser) return Stream.empty
+    let stderr = ""
+    const text = new TextDecoder()
+    /** Whether it went wrong, or just ended with the guest. */
+    const ended = Effect.fnUntraced(function* (shell: ShellService, exitCode: number) {
+      if (exitCode === 0 || exitCode === missing) return
+      if (exitCode === unknownUser) {
         const detail = `there is no user ${user}`
-        return Stream.fail(new CommandRejected({ machine: guest.name, command: script, reason: "UnknownUser", detail }))
-      }),
+        return yield* new CommandRejected({ machine: guest.name, command: script, reason: "UnknownUser", detail })
+      }
+      const down = exitCode > signalled && (yield* shell.execute(goesDown, { timeout: "1 minute" })).exitCode === 0
+      // The machine's own end is the better news, and comes soon.
+      if (down) yield* shell.execute("sleep 60", { timeout: "2 minutes" })
+      const failed = { wanted: "success", exitCode, stdout: "", stderr } as const
+      return yield* new CommandFailed({ machine: guest.name, command: script, ...failed })
+    })
+    const read = Effect.map(guest.shell, (shell) =>
+      shell.executeStream(script, { timeout: "Infinity" }).pipe(
+        Stream.mapEffect((event) => {
+          if (event._tag === "Exit") return Effect.as(ended(shell, event.exitCode), new Uint8Array())
+          if (event._tag === "Stdout") return Effect.succeed(event.bytes)
+          stderr = (stderr + text.decode(event.bytes, { stream: true })).slice(-kept)
+          return Effect.succeed(new Uint8Array())
+        })
+      )
+    )
+    return Stream.unwrap(read).pipe(
       Stream.decodeText(),
       Stream.splitLines,
       Stream.map(entryOf),

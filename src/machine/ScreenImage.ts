@@ -125,7 +125,9 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
 
   const timeoutOf = Effect.fnUntraced(function* (reference: string, given: Duration.Input | undefined) {
     const timeout = Duration.fromInput(given ?? Duration.times(defaultTimeout, guest.backend.timeScale))
-    if (Option.isSome(timeout) && !Duration.isLessThan(timeout.value, Duration.zero)) return timeout.value
+    // Not a number is no time at all to Effect.
+    const meant = !Number.isNaN(given) && Option.isSome(timeout) && !Duration.isNegative(timeout.value)
+    if (meant) return timeout.value
     return yield* new CommandRejected({
       machine: guest.name,
       command: `comparing ${display.name} with ${reference}`,

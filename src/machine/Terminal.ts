@@ -31,7 +31,10 @@ export type TerminalError = CommandError | CommandFailed | InvalidArgument
 export interface TerminalMethods {
   /** What a terminal shows: a line a row, without spaces at the ends of lines and empty lines at the end. */
   readonly getTtyText: (tty: number) => Effect.Effect<string, TerminalError>
-  /** Waits until a pattern is in what a terminal shows, and gives what it matched; the pattern sees all lines at once. */
+  /**
+   * Waits until a pattern is in what a terminal shows, and gives what it matched; the pattern sees all lines at once. A terminal that nobody
+   * has opened yet is waited for.
+   */
   readonly waitUntilTtyMatches: (
     tty: number,
     pattern: RegExp | string,
@@ -56,19 +59,30 @@ const textOf = (screen: Uint8Array): string => {
 }
 
 /**
- * Writes out the characters of a terminal whenever they have changed: first the size as `columns`, then a screen a line. Reading is done
- * by the shell itself, so a look costs no process; a terminal has no line ends in it.
+ * Writes out the characters of a terminal whenever they have changed, a screen a line. Reading is done by the shell itself, so a look costs no
+ * process; a terminal has no line ends in it. One that nobody has opened yet is waited for: the kernel makes it then.
  */
 const follow = (tty: number) => `set +eu
 ${nap}
 export LC_ALL=C
-[ -r /dev/vcs${tty} ] || { echo "the guest has no terminal tty${tty}" >&2; exit 1; }
+[ -c /dev/tty0 ] || { echo "the guest has no virtual terminals" >&2; exit 1; }
 last=
 while :; do
-  IFS= read -r screen </dev/vcs${tty}
+  { IFS= read -r screen </dev/vcs${tty}; } 2>/dev/null
   if [ "$screen" != "$last" ]; then printf '%s\\n' "$screen"; last=$screen; fi
   nap
 done`
+
+/** Characters in the kernel's code page, in lines of so many. */
+const textIn = (screen: string, columns: number): string =>
+  (screen.match(new RegExp(`.{1,${columns}}`, "gs")) ?? [])
+    .map((line) =>
+      Array.from(line, (cell) => codePage[cell.charCodeAt(0)] ?? " ")
+        .join("")
+        .trimEnd()
+    )
+    .join("\n")
+    .trimEnd()
 
 /** The terminal methods of a guest. */
 export const make = (guest: Guest): TerminalMethods => {
@@ -107,39 +121,30 @@ export const make = (guest: Guest): TerminalMethods => {
       let seen = ""
       const until = Effect.gen(function* () {
         const shell = yield* guest.shell
-        const first = yield* shell.executeBytes(`cat /dev/vcsa${tty}`)
-        if (first.exitCode !== 0) {
-          return yield* failed(`cat /dev/vcsa${tty}`, new TextDecoder().decode(first.stderr), first.exitCode)
-        }
-        const columns = first.stdout[1] || 80
-        let pending = ""
         let stderr = ""
+        let size = { cells: 0, columns: 80 }
+        /** As wide as the terminal is now: it changes with its font. */
+        const columnsOf = Effect.fnUntraced(function* (cells: number) {
+          if (cells === size.cells) return size.columns
+          const { exitCode, stdout } = yield* shell.executeBytes(`cat /dev/vcsa${tty}`)
+          size = { cells, columns: (exitCode === 0 && stdout[1]) || size.columns }
+          return size.columns
+        })
         const matched = yield* shell.executeStream(follow(tty), { timeout: Duration.infinity }).pipe(
           Stream.mapEffect((event) => {
             if (event._tag === "Exit") return Effect.fail(failed(`reading /dev/vcs${tty}`, stderr, event.exitCode))
-            if (event._tag === "Stderr") {
-              stderr += new TextDecoder().decode(event.bytes)
-              return Effect.succeed(undefined)
-            }
-            pending += Buffer.from(event.bytes).toString("latin1")
-            const screens = pending.split("\n")
-            pending = screens.pop() ?? ""
-            for (const screen of screens) {
-              const lines = screen.match(new RegExp(`.{1,${columns}}`, "gs")) ?? []
-              seen = lines
-                .map((line) =>
-                  [...line]
-                    .map((cell) => codePage[cell.charCodeAt(0)] ?? " ")
-                    .join("")
-                    .trimEnd()
-                )
-                .join("\n")
-                .trimEnd()
-              const match = find(seen)
-              if (match !== undefined) return Effect.succeed({ match })
-            }
-            return Effect.succeed(undefined)
+            if (event._tag === "Stdout") return Effect.succeed(Buffer.from(event.bytes).toString("latin1"))
+            stderr += new TextDecoder().decode(event.bytes)
+            return Effect.succeed("")
           }),
+          Stream.splitLines,
+          Stream.mapEffect((screen) =>
+            Effect.map(columnsOf(screen.length), (columns) => {
+              seen = textIn(screen, columns)
+              const match = find(seen)
+              return match === undefined ? undefined : { match }
+            })
+          ),
           Stream.filter((found) => found !== undefined),
           Stream.runHead
         )

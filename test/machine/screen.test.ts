@@ -9,9 +9,11 @@ import * as TestClock from "effect/testing/TestClock"
 import type { Display, Touch } from "../../src/machine/internal/display.ts"
 import type { Frame } from "../../src/machine/internal/frame.ts"
 import type { Reading } from "../../src/machine/internal/textMode.ts"
+import * as Keyboard from "../../src/machine/Keyboard.ts"
 import * as Mouse from "../../src/machine/Mouse.ts"
 import * as Recording from "../../src/machine/Recording.ts"
 import * as Screen from "../../src/machine/Screen.ts"
+import * as ScreenImage from "../../src/machine/ScreenImage.ts"
 import * as Terminal from "../../src/machine/Terminal.ts"
 import { guestOn, shellOf } from "./support.ts"
 
@@ -186,6 +188,47 @@ describe("a pointer", () => {
         assert.strictEqual((yield* Effect.flip(wrong))._tag, "InvalidArgument")
       }
       assert.strictEqual(touched.length, 5)
+    })
+  )
+})
+
+describe("a reference picture", () => {
+  it.effect("that is missing is written by --update-snapshots for a whole screen alone", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(never)
+      const images = ScreenImage.make(guest, showing(1).display)
+      const updating = Effect.provideService(ScreenImage.UpdateReferences, true)
+      const part = yield* Effect.flip(updating(images.waitForImage("/nonexistent/button.png")))
+      assert.strictEqual(part._tag, "ReferenceMissing")
+      assert.include(part.message, "cut it out of a screenshot()")
+      const whole = yield* Effect.flip(images.expectScreenshot("/nonexistent/desk.png"))
+      assert.include(whole.message, "vmtest run --update-snapshots writes it")
+    })
+  )
+
+  it.effect("is not compared for a time that is none", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(never)
+      for (const timeout of [Number.NaN, -5, JSON.parse('"soon"')]) {
+        const images = ScreenImage.make(guest, showing(1).display)
+        const error = yield* Effect.flip(images.expectScreenshot("/nonexistent/desk.png", { timeout }))
+        assert(error._tag === "CommandRejected", error._tag)
+        assert.strictEqual(error.reason, "InvalidTimeout")
+      }
+    })
+  )
+})
+
+describe("keys", () => {
+  it.effect("are not sent at a pace that is none", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(never)
+      const keyboard = Keyboard.make(guest, showing(1).display)
+      for (const delay of [Number.NaN, -5, Number.POSITIVE_INFINITY, JSON.parse('"soon"')]) {
+        for (const sending of [keyboard.sendKey("a", { delay }), keyboard.sendChars("ab", { delay })]) {
+          assert.strictEqual((yield* Effect.flip(sending))._tag, "InvalidArgument")
+        }
+      }
     })
   )
 })
