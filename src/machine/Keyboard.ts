@@ -29,7 +29,7 @@ export interface KeyOptions {
 export interface KeyboardMethods {
   /**
    * Presses one key or a combination, such as `"ctrl-alt-delete"`, `"ret"` or `"A"`. A key that does not exist is refused with the nearest
-   * that do.
+   * that do. A key that got lost is an error, but for those that end a guest or that no guest counts: `ctrl-alt-delete`, `power`, `sysrq`.
    */
   readonly sendKey: (
     key: string,

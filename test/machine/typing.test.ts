@@ -105,4 +105,41 @@ describe("typing", () => {
       assert.strictEqual(slow.length, 6)
     })
   )
+
+  it.effect("checks a lone key, too, so that many of them one by one are not lost", () =>
+    Effect.gen(function* () {
+      const { control, empty, lost, most, shell } = yield* keyboard
+      const { guest } = yield* guestOn(shell)
+      const typing = yield* Effect.forkChild(
+        Effect.flip(
+          Effect.forEach(Array.from({ length: 20 }), () => type(guest, control, combinations("a"), undefined))
+        )
+      )
+      yield* empty
+      yield* TestClock.adjust("31 seconds")
+      const error = yield* Fiber.join(typing)
+      assert.strictEqual(error._tag, "KeysLost")
+      assert.include(error.message, "the guest took 0 of 1, and no more for 30s")
+      assert.deepStrictEqual(lost, [])
+      assert.isAtMost(most(), 12)
+    })
+  )
+
+  it.effect("does not ask after keys that end the guest, nor after those that ended it", () =>
+    Effect.gen(function* () {
+      const { control, shell, slow } = yield* keyboard
+      const { guest } = yield* guestOn(shell)
+      for (const keys of [["ctrl", "alt", "delete"], ["alt", "sysrq", "b"], ["power"]]) {
+        const typing = yield* Effect.forkChild(type(guest, control, [keys], undefined))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(typing)
+      }
+      assert.strictEqual(slow.length, 3)
+      const going: ShellService = {
+        ...shell,
+        executeStream: () => Stream.make({ _tag: "Stdout", bytes: new TextEncoder().encode("1\n") } as const)
+      }
+      yield* type((yield* guestOn(going)).guest, control, combinations("\n"), undefined)
+    })
+  )
 })

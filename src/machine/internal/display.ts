@@ -1,5 +1,5 @@
 /** What a test sees and touches of a guest: a picture to look at, keys to press, a pointer to move. */
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { ControlError } from "../../backends/BackendError.ts"
@@ -21,10 +21,12 @@ export class DisplayUnavailable extends Schema.TaggedError<DisplayUnavailable>()
 export class KeysLost extends Schema.TaggedError<KeysLost>()("KeysLost", {
   machine: Schema.String,
   typed: Schema.Number,
-  all: Schema.Number
+  all: Schema.Number,
+  /** How long no more were taken. */
+  waited: Schema.Duration
 }) {
   override get message() {
-    return `${this.machine}: keys were lost: the guest took ${this.typed} of ${this.all}, and no more for 30 s`
+    return `${this.machine}: keys were lost: the guest took ${this.typed} of ${this.all}, and no more for ${Duration.format(this.waited)}`
   }
 }
 

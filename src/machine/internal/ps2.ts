@@ -28,6 +28,14 @@ const uncounted = new Set("print sysrq pause power sleep wake volumeup volumedow
 const bytesOf = (keys: Combination): number | undefined =>
   keys.some((key) => uncounted.has(key)) ? undefined : keys.reduce((sum, key) => sum + (extended.has(key) ? 4 : 2), 0)
 
+const controls = ["ctrl", "ctrl_r"]
+const alts = ["alt", "alt_r"]
+const deletes = ["delete", "kp_decimal"]
+
+/** ctrl-alt-delete leaves nobody to ask. */
+const endsGuest = (keys: Combination): boolean =>
+  [controls, alts, deletes].every((names) => keys.some((key) => names.includes(key)))
+
 /** Of the 16 that the keyboard remembers; the rest is for what the guest itself says to the keyboard. */
 const groupBytes = 12
 
@@ -76,8 +84,8 @@ while :; do
   [ "$sum" = "$last" ] || { echo "$sum"; last=$sum; }
 done`
 
-/** How long a guest may take for twelve keys before they count as lost. */
-const patience = "30 seconds"
+/** How long a guest may take for twelve keys before they count as lost; more under emulation. */
+const patience = Duration.seconds(30)
 
 const defaultDelay = "50 millis"
 
@@ -89,12 +97,13 @@ const readyShell = (guest: Guest): Effect.Effect<ShellService | undefined> =>
   )
 
 interface Counts {
-  /** The next count that is at least so many; undefined when the guest does not say one in time. */
-  readonly reach: (target: number) => Effect.Effect<number | undefined>
+  /** The next count that is at least so many, or why there is none: the guest does not say one in time, or says nothing any more. */
+  readonly reach: (target: number) => Effect.Effect<number | "late" | "ended">
+  readonly patience: Duration.Duration
 }
 
 /** Follows the keyboard's interrupts until the scope closes. */
-const follow = Effect.fnUntraced(function* (shell: ShellService) {
+const follow = Effect.fnUntraced(function* (shell: ShellService, patient: Duration.Duration) {
   const said = yield* Queue.unbounded<number, Cause.Done>()
   let pending = ""
   yield* shell.executeStream(counter, { timeout: Duration.infinity }).pipe(
@@ -111,18 +120,17 @@ const follow = Effect.fnUntraced(function* (shell: ShellService) {
     Effect.andThen(Queue.end(said)),
     Effect.forkScoped({ startImmediately: true })
   )
-  const reach = (target: number) =>
+  const reach: Counts["reach"] = (target) =>
     Effect.gen(function* () {
       while (true) {
         const count = yield* Queue.take(said)
         if (count >= target) return count
       }
     }).pipe(
-      Effect.timeoutOption(patience),
-      Effect.map((count) => (count._tag === "Some" ? count.value : undefined)),
-      Effect.catch(() => Effect.succeed(undefined))
+      Effect.timeoutOrElse({ duration: patient, orElse: () => Effect.succeed("late" as const) }),
+      Effect.catch(() => Effect.succeed("ended" as const))
     )
-  return { reach } satisfies Counts as Counts
+  return { reach, patience: patient } satisfies Counts as Counts
 })
 
 const plain = Effect.fnUntraced(function* (
@@ -146,14 +154,20 @@ const paced = Effect.fnUntraced(function* (
 ) {
   let taken = before
   let typed = 0
-  for (const { bytes, keys } of groupsOf(combinations)) {
+  const groups = groupsOf(combinations)
+  for (const [index, { bytes, keys }] of groups.entries()) {
     for (const combination of keys) {
       yield* control.execute("input-send-event", { events: eventsOf(combination) })
     }
     const countable = keys.every((combination) => bytesOf(combination) !== undefined)
     if (!countable) yield* Effect.sleep(defaultDelay)
     const now = yield* counts.reach(countable ? taken + bytes : taken + 1)
-    if (now === undefined) return yield* new KeysLost({ machine: guest.name, typed, all: combinations.length })
+    // The last keys may have been those that ended the guest.
+    if (now === "ended" && index === groups.length - 1) return
+    if (typeof now === "string") {
+      const { patience: waited } = counts
+      return yield* new KeysLost({ machine: guest.name, typed, all: combinations.length, waited })
+    }
     typed += keys.length
     taken = now
   }
@@ -166,11 +180,12 @@ export const type = Effect.fnUntraced(function* (
   combinations: ReadonlyArray<Combination>,
   delay: Duration.Input | undefined
 ) {
-  // One combination always fits; and ctrl-alt-delete leaves nobody to ask.
-  const shell = delay !== undefined || combinations.length < 2 ? undefined : yield* readyShell(guest)
+  const unasked =
+    delay !== undefined || combinations.some(endsGuest) || combinations.every((keys) => bytesOf(keys) === undefined)
+  const shell = unasked ? undefined : yield* readyShell(guest)
   if (shell === undefined) return yield* plain(control, combinations, delay ?? defaultDelay)
-  const counts = yield* follow(shell)
+  const counts = yield* follow(shell, Duration.times(patience, guest.backend.timeScale))
   const before = yield* counts.reach(0)
-  if (before === undefined) return yield* plain(control, combinations, defaultDelay)
+  if (typeof before === "string") return yield* plain(control, combinations, defaultDelay)
   yield* paced(guest, control, counts, before, combinations)
 }, Effect.scoped)
