@@ -67,6 +67,16 @@ bind(S, pack_sockaddr_un($a)) or die $!; ${type === "stream" ? "listen(S, 1) or 
           const gone = yield* Effect.flip(deb.waitForOpenUnixSocket(address, { type, timeout: "1 second" }))
           assert.strictEqual(gone._tag, "WaitTimeout")
         }
+        // A service with a network of its own, whose sockets are in a list of their own.
+        yield* deb.writeFile(
+          "/tmp/listen.pl",
+          'use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, pack_sockaddr_un("/run/private")); listen(S, 1); sleep 600'
+        )
+        yield* deb.succeed("systemd-run --quiet --unit=private -p PrivateNetwork=yes perl /tmp/listen.pl")
+        yield* deb.waitForOpenUnixSocket("/run/private", soon)
+        yield* deb.succeed("systemctl stop private")
+        const stopped = yield* Effect.flip(deb.waitForOpenUnixSocket("/run/private", { timeout: "1 second" }))
+        assert.strictEqual(stopped._tag, "WaitTimeout")
       })
   )
 

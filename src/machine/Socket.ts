@@ -25,6 +25,7 @@ export interface SocketMethods {
    * Waits until a process listens on a Unix-domain socket; for a datagram socket, until one is bound to it.
    *
    * The address is an absolute path, or `@` and the name of an abstract socket. A socket file that nobody listens on does not count.
+   * A file counts whichever network its server is in (`PrivateNetwork=yes`), an abstract socket in that of the guest's root.
    */
   readonly waitForOpenUnixSocket: (
     address: string,
@@ -42,28 +43,43 @@ const patterns: Readonly<Record<SocketType, string>> = {
   seqpacket: '"00010000 0005"'
 }
 
+/** `others` runs a command for the list of each process whose sockets are in another list: a service with `PrivateNetwork=yes`. */
+const others = `others() {
+  for _ns in /proc/[0-9]*/ns/net; do
+    [ "$_ns" -ef /proc/self/ns/net ] && continue
+    _list=\${_ns%/ns/net}/net/unix
+    [ -r "$_list" ] && { "$1" "$_list"; } 2>/dev/null && return 0
+  done
+  return 1
+}`
+
 /**
  * The kernel prints the path that the server gave to `bind`. That is another one for the same file where there are symbolic links
  * (`/var/run`, `/dev/log`), and one without its folders where the server changed to that of the socket.
+ *
+ * A file can be reached from any network, an abstract socket from its own alone.
  */
 const openLoop = (address: string, type: SocketType) => {
   const name = address.slice(address.lastIndexOf("/") + 1)
-  const same = address.startsWith("@")
+  const abstract = address.startsWith("@")
+  const same = abstract
     ? `[ "$path" = ${quote(address)} ] && return 0`
     : `[ -S ${quote(address)} ] || return 1
         case "$path" in
           ${quote(address)} | ${quote(name)} | ./${quote(name)}) return 0 ;;
           /*) [ "$path" -ef ${quote(address)} ] && return 0 ;;
         esac`
-  return `open() {
+  return `listed() {
   while read -r _ _ _ flags type _ _ path; do
     case "$flags $type" in
       ${patterns[type]})
         ${same} ;;
     esac
-  done < /proc/net/unix
+  done < "$1"
   return 1
-}`
+}
+${others}
+open() { listed /proc/net/unix${abstract ? "" : ` || { [ -S ${quote(address)} ] && others listed; }`}; }`
 }
 
 const look = (
