@@ -27,7 +27,8 @@ import { InvalidArgument, section } from "./MachineError.ts"
 /**
  * A unit is not in the state it should be in, and will not get there by itself.
  *
- * `state`, `subState` and `result` are systemd's ActiveState, SubState and Result; `journal` has the unit's last lines.
+ * `state`, `subState`, `result`, `loadState` and `loadError` are systemd's ActiveState, SubState, Result, LoadState and LoadError; `journal`
+ * has the unit's last lines.
  */
 export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
   machine: Schema.String,
@@ -37,12 +38,29 @@ export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
   subState: Schema.String,
   result: Schema.String,
   loadState: Schema.String,
+  loadError: Schema.String,
   journal: Schema.String
 }) {
+  /** Why there is nothing to start, or the state. */
+  private get known(): string {
+    switch (this.loadState) {
+      case "not-found":
+        return "is not known to systemd"
+      case "masked":
+        return "is masked, so systemd does not start it"
+      case "loaded":
+      case "":
+        return `is ${this.state} (${this.subState})`
+      default:
+        return `could not be loaded (${this.loadState}${this.loadError === "" ? "" : `: ${this.loadError}`})`
+    }
+  }
+
   override get message() {
-    const known = this.loadState === "not-found" ? "is not known to systemd" : `is ${this.state} (${this.subState})`
+    const known = this.known
     const result = this.result === "" || this.result === "success" ? "" : `, result ${this.result}`
-    const pending = this.state === "inactive" ? ", and no job is pending" : ""
+    const waits = this.loadState === "loaded" || this.loadState === "not-found" || this.loadState === ""
+    const pending = this.state === "inactive" && waits ? ", and no job is pending" : ""
     return `${this.machine}: ${this.unit} ${known}${result}${pending}; wanted ${this.wanted}${section("journal", this.journal)}`
   }
 }
@@ -85,7 +103,9 @@ export interface UnitMethods {
     property: string,
     options?: UnitOptions
   ) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
-  /** Fails with `UnitFailed` unless the unit is in this state (ActiveState, default `"active"`) now. */
+  /**
+   * Fails with `UnitFailed` unless the unit is in this state (ActiveState, default `"active"`) now. One that systemd does not know is in none.
+   */
   readonly requireUnitState: (
     unit: string,
     state?: string,
@@ -118,6 +138,9 @@ const problemOf = (unit: string): string | undefined => {
     ? "is a template: a unit made of it has something between the @ and the suffix"
     : undefined
 }
+
+/** systemd's own (unit_active_state_table of its src/basic/unit-def.c). */
+const activeStates = "active reloading inactive failed activating deactivating maintenance refreshing".split(" ")
 
 /** What a unit's state says to somebody who waits for it to be active: nothing yet, or what it is. */
 const isSettled = ({ activeState, idle, pending }: UnitState): boolean => {
@@ -192,8 +215,12 @@ export const make = (guest: Guest): UnitMethods => {
     options: UnitOptions | undefined
   ) {
     const { execute: as, flag, prelude } = manager(options)
-    const shown = yield* execute(guest, `${prelude}systemctl ${flag}show -p Result -p LoadState -- ${quote(unit)}`, as)
-    const { LoadState = "", Result = "" } = parse(shown.stdout)
+    const shown = yield* execute(
+      guest,
+      `${prelude}systemctl ${flag}show -p Result -p LoadState -p LoadError -- ${quote(unit)}`,
+      as
+    )
+    const { LoadError = "", LoadState = "", Result = "" } = parse(shown.stdout)
     return yield* new UnitFailed({
       machine: guest.name,
       unit,
@@ -202,6 +229,8 @@ export const make = (guest: Guest): UnitMethods => {
       subState: seen.subState,
       result: Result,
       loadState: LoadState,
+      // `org.freedesktop.systemd1.BadUnitSetting "Unit … has a bad unit file setting."`
+      loadError: LoadError.trim(),
       journal: yield* lastLines(unit, options?.user)
     })
   })
@@ -273,8 +302,13 @@ export const make = (guest: Guest): UnitMethods => {
       })
     }),
     requireUnitState: Effect.fnUntraced(function* (unit, state = "active", options) {
-      const { ActiveState = "unknown", SubState = "unknown" } = yield* getUnitInfo(unit, options)
-      if (ActiveState === state) return
+      if (!activeStates.includes(state)) {
+        const reason = `is not an ActiveState: those are ${activeStates.join(", ")}`
+        return yield* new InvalidArgument({ machine: guest.name, argument: "state", value: state, reason })
+      }
+      const { ActiveState = "unknown", LoadState, SubState = "unknown" } = yield* getUnitInfo(unit, options)
+      // A unit whose file was removed while it runs is not found, but active.
+      if (ActiveState === state && !(LoadState === "not-found" && ActiveState === "inactive")) return
       return yield* failure(unit, state, { activeState: ActiveState, subState: SubState }, options)
     }),
     startJob: Effect.fnUntraced(function* (unit, options) {

@@ -377,6 +377,42 @@ describe("a unit in a guest without a way to systemd but systemctl", () => {
     })
   )
 
+  for (const [loadState, loadError, known] of [
+    ["masked", "org.freedesktop.systemd1.UnitMasked", "web is masked, so systemd does not start it; wanted active"],
+    [
+      "bad-setting",
+      'org.freedesktop.systemd1.BadUnitSetting "Unit web.service has a bad unit file setting."',
+      'web could not be loaded (bad-setting: org.freedesktop.systemd1.BadUnitSetting "Unit web.service has a bad'
+    ]
+  ] as const) {
+    it.effect(`is told to be ${loadState}, not just inactive`, () =>
+      Effect.gen(function* () {
+        const { guest } = yield* guestOn(
+          answering(
+            noBridge,
+            [0, `NJobs=0 LoadState=${loadState} ActiveState=inactive SubState=dead\n`, ""],
+            [0, `LoadState=${loadState}\nResult=success\nLoadError=${loadError}\n`, ""],
+            [0, "", ""]
+          )
+        )
+        const error = yield* Effect.flip(Unit.make(guest).waitForUnit("web"))
+        assert.strictEqual(error._tag, "UnitFailed")
+        assert.deepInclude(error, { loadState, loadError })
+        assert.include(error.message, known)
+      })
+    )
+  }
+
+  it.effect("is in no state when systemd does not know it, and states that are none are refused", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(answering([0, "LoadState=not-found\nActiveState=inactive\nSubState=dead\n", ""]))
+      const unknown = yield* Effect.flip(Unit.make(guest).requireUnitState("typo", "inactive"))
+      assert.include(unknown.message, "typo is not known to systemd")
+      const running = yield* Effect.flip(Unit.make(guest).requireUnitState("web", "running"))
+      assert.include(running.message, 'state "running" is not an ActiveState: those are active, reloading')
+    })
+  )
+
   it.effect("is a typed error where systemd does not run", () =>
     Effect.gen(function* () {
       const { guest } = yield* guestOn(answering([91, "", ""], [127, "", "there is no systemctl\n"]))
