@@ -131,7 +131,12 @@ machines(Box)("a machine's screen", (it) => {
       const text = yield* box.getScreenText({ reader: "tesseract" })
       assert.include(text, "quick brown fox")
       assert.include(text, "lazy dog")
-      assert.include(yield* box.waitForText("lazy dog", { reader: "tesseract", timeout: "1 minute" }), "lazy dog")
+      const coming = yield* Effect.forkChild(
+        box.waitForText(/slow turtle/, { reader: "tesseract", timeout: "1 minute" }),
+        { startImmediately: true }
+      )
+      yield* box.succeed("printf 'while a slow turtle sleeps\\r\\n' > /dev/tty1")
+      assert.strictEqual(yield* Fiber.join(coming), "slow turtle")
       const [found] = yield* box.findText("brown", { reader: "tesseract" })
       assert.closeTo(found?.box.x ?? 0, 10 * 9, 9)
       assert.closeTo(found?.box.y ?? 0, 0, 8)
@@ -288,6 +293,12 @@ machines(Box)("a machine's screen", (it) => {
       assert.strictEqual(yield* Fiber.join(waiting), "job x1 done")
       assert.strictEqual(yield* box.getTtyText(4), "┌ first\n\njob x1 done")
       assert.strictEqual(readFileSync(yield* box.dumpTtyContents(4), "utf8"), "┌ first\n\njob x1 done\n")
+      // A terminal that is not there until somebody opens it.
+      const opening = yield* Effect.forkChild(box.waitUntilTtyMatches(23, "opened late", { timeout: "1 minute" }))
+      yield* Effect.sleep("1 second")
+      assert.isUndefined(opening.pollUnsafe())
+      yield* box.succeed("echo opened late > /dev/tty23")
+      assert.strictEqual(yield* Fiber.join(opening), "opened late")
       const late = yield* Effect.flip(box.waitUntilTtyMatches(4, "job x2", { timeout: "2 seconds" }))
       assert.strictEqual(late._tag, "WaitTimeout")
       assert.include(late.message, "job x1 done")
