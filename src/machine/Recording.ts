@@ -57,7 +57,8 @@ const formats: ReadonlyArray<string> = ["webm", "apng"] satisfies ReadonlyArray<
 /** Recording, for a machine. */
 export interface RecordingMethods {
   /**
-   * Records the display into the output folder until it is stopped or the scope ends. What there was until a machine ended is kept.
+   * Records the display into the output folder until it is stopped or the scope ends. What there was until a machine ended is kept,
+   * and a look that fails is left out.
    * Default name: the machine's.
    */
   readonly recordVideo: (
@@ -140,10 +141,10 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
       })
       // The first picture is there when this returns, or the error says why there will be none.
       yield* guard(guest, `recording ${display.name}`, take)
+      // A look that fails, while the guest changes its mode or reboots, leaves the picture before in place.
       const loop = yield* Effect.sleep(1000 / rate).pipe(
-        Effect.andThen(take),
+        Effect.andThen(Effect.ignore(take)),
         Effect.forever,
-        Effect.exit,
         Effect.forkDetach({ startImmediately: true })
       )
       const finish = Effect.gen(function* () {

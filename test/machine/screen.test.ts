@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -6,7 +6,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
-import type { Display, Touch } from "../../src/machine/internal/display.ts"
+import { type Display, DisplayUnavailable, type Touch } from "../../src/machine/internal/display.ts"
 import type { Frame } from "../../src/machine/internal/frame.ts"
 import type { Reading } from "../../src/machine/internal/textMode.ts"
 import * as Keyboard from "../../src/machine/Keyboard.ts"
@@ -261,6 +261,32 @@ describe("a recording", () => {
       assert.include(unknown.message, 'format "avi" is not one of webm, apng')
       const away = yield* Effect.flip(Effect.scoped(Recording.make(guest, display).recordVideo("../x")))
       assert.strictEqual(away._tag, "HostFileError")
+    })
+  )
+})
+
+describe("a recording of a display that fails for a while", () => {
+  it.effect("goes on with what comes after", () =>
+    Effect.gen(function* () {
+      const output = mkdtempSync(join(tmpdir(), "vmtest-recording-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(output, { recursive: true })))
+      const { guest } = yield* guestOn(never, { output })
+      const { display, show } = showing(1)
+      let dark = false
+      const capture = Effect.suspend(() =>
+        dark ? Effect.fail(new DisplayUnavailable({ machine: "box", reason: "it is dark" })) : display.capture
+      )
+      const recording = yield* Recording.make(guest, { ...display, capture }).recordVideo("film", { format: "apng" })
+      yield* TestClock.adjust("1 second")
+      dark = true
+      yield* TestClock.adjust("1 second")
+      dark = false
+      yield* show(2)
+      yield* TestClock.adjust("1 second")
+      const stopping = yield* Effect.forkChild(recording.stop)
+      yield* TestClock.adjust("3 seconds")
+      const film = readFileSync(yield* Fiber.join(stopping))
+      assert.strictEqual(film.readUInt32BE(film.indexOf("acTL") + 4), 2)
     })
   )
 })
