@@ -16,6 +16,7 @@ import {
   waitInGuest
 } from "./internal/Guest.ts"
 import { nap } from "./internal/nap.ts"
+import { InvalidArgument } from "./MachineError.ts"
 
 /** How a file is written. */
 export interface WriteOptions {
@@ -26,9 +27,12 @@ export interface WriteOptions {
 /** The files of a machine. */
 export interface FileMethods {
   /** Waits until a path exists, of whatever kind. */
-  readonly waitForFile: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError>
+  readonly waitForFile: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError | InvalidArgument>
   /** Waits until a path does not exist. */
-  readonly waitUntilFileIsGone: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError>
+  readonly waitUntilFileIsGone: (
+    path: string,
+    options?: WaitOptions
+  ) => Effect.Effect<void, WaitError | InvalidArgument>
   /** The text of a file (UTF-8, bad bytes replaced), of up to 256 MiB; `copyFromMachine` takes longer ones. */
   readonly readFile: (path: string) => Effect.Effect<string, CommandError | CommandFailed>
   /** The bytes of a file, of up to 256 MiB. */
@@ -57,18 +61,21 @@ export const path = (name: string): string => quote(name.startsWith("-") ? `./${
 
 /** The file methods of a guest. */
 export const make = (guest: Guest): FileMethods => {
-  const waitFor = (wanted: "exist" | "be gone") => (name: string, options?: WaitOptions) => {
-    const there = `[ -e ${path(name)} ] || [ -L ${path(name)} ]`
-    return Effect.asVoid(
-      waitInGuest(guest, {
+  const waitFor = (wanted: "exist" | "be gone") =>
+    Effect.fnUntraced(function* (name: string, options?: WaitOptions) {
+      if (name === "") {
+        const reason = "is no path: say which file is awaited"
+        return yield* new InvalidArgument({ machine: guest.name, argument: "path", value: name, reason })
+      }
+      const there = `[ -e ${path(name)} ] || [ -L ${path(name)} ]`
+      yield* waitInGuest(guest, {
         awaited: `the file ${name} to ${wanted}`,
         options,
         loop: `set +eu\n${nap}\n${wanted === "exist" ? "until" : "while"} { ${there}; }; do nap; done`,
         // The file itself last: of what was seen last, the end is shown.
         look: `set +eu\nd=${path(name)}; d=\${d%/*}; ls -la -- "\${d:-/}" 2>&1 | head -n 9; ls -ld -- ${path(name)} 2>&1; true`
       })
-    )
-  }
+    })
   return {
     waitForFile: waitFor("exist"),
     waitUntilFileIsGone: waitFor("be gone"),

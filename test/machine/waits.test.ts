@@ -320,6 +320,10 @@ describe("arguments that cannot be meant", () => {
       const { guest } = yield* guestOn(never)
       const port = yield* Effect.flip(Port.make(guest).waitForOpenPort(70_000))
       assert.include(port.message, '"70000" is not a port')
+      const files = File.make(guest)
+      for (const waiting of [files.waitForFile(""), files.waitUntilFileIsGone("")]) {
+        assert.include((yield* Effect.flip(waiting)).message, 'path "" is no path')
+      }
       for (const duration of [-1, Number.POSITIVE_INFINITY, JSON.parse('"soon"')]) {
         const error = yield* Effect.flip(Command.make(guest).sleep(duration))
         assert.strictEqual(error._tag, "InvalidArgument")
