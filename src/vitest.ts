@@ -17,15 +17,18 @@
  * })
  * ```
  *
- * The machines start before the block's first test, are shared by its tests, and end after its last. Tests run on the real clock.
+ * The machines start before the block's first test, are shared by its tests, and end after its last. Tests run on the real clock. Subtests
+ * that failed with `softFail` fail the test at its end.
  *
  * @since 0.1.0
  */
 import * as Vitest from "@effect/vitest"
 import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Driver } from "./driver/Driver.ts"
 import * as DriverLayer from "./driver/DriverLayer.ts"
+import { Collector, SoftFailures } from "./driver/SoftFailure.ts"
 
 export {
   /** Makes a service of a machine; see `DriverLayer.Machine`. */
@@ -53,8 +56,31 @@ export const machines = <const Services extends ReadonlyArray<MachineService<nev
     )
   // Merging an array forgets which services it provides.
   const provided = all as Layer.Layer<Provided, DriverLayer.MachineLayerError, Driver>
-  return Vitest.layer(Layer.provideMerge(provided, DriverLayer.layer()), {
+  return onDriver(DriverLayer.layer(), provided)
+}
+
+/** As `machines`, on a driver of any kind. */
+export const onDriver = <Provided, E, D>(
+  driver: Layer.Layer<Driver, D>,
+  provided: Layer.Layer<Provided, E, Driver>
+) => {
+  const soft = new SoftFailures()
+  const collected = Layer.provide(driver, Layer.succeed(Collector, soft))
+  const block = Vitest.layer(Layer.provideMerge(provided, collected), {
     excludeTestServices: true,
     timeout: startTimeout
   })
+  return (name: string, tests: Parameters<typeof block>[1]): void =>
+    block(name, (it) => {
+      // The layer outlives the test, so the test is failed by what runs at its own end.
+      Vitest.afterEach(() =>
+        Effect.runPromise(
+          Effect.suspend(() => {
+            const failed = soft.take()
+            return failed === undefined ? Effect.void : Effect.fail(failed)
+          })
+        )
+      )
+      tests(it)
+    })
 }

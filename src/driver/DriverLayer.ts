@@ -11,7 +11,8 @@
  * program.pipe(Effect.provide(Web.layer), Effect.provide(DriverLayer.layer()))
  * ```
  *
- * Machines on the same driver share its networks and know each other's names. Closing the scope of the layer ends them.
+ * Machines on the same driver share its networks and know each other's names. Closing the scope of the layer ends them, and dies with
+ * `SubtestsFailed` when subtests had failed with `softFail`.
  *
  * @since 0.1.0
  */
@@ -28,11 +29,18 @@ import * as RunDirectory from "../host/RunDirectory.ts"
 import * as ImageStore from "../images/ImageStore.ts"
 import type * as Machines from "../machine/Machine.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
+
+export {
+  /** Subtests failed with `softFail`: what the end of a test in a suite, or of the layer, says of it. */
+  SubtestsFailed
+} from "./SoftFailure.ts"
+
 import { type DeclareError, Driver } from "./Driver.ts"
 import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
 import * as WarmStart from "./internal/warmStart.ts"
 import type { StoreOptions } from "./SnapshotStore.ts"
+import { Collector, SoftFailures } from "./SoftFailure.ts"
 
 /** How a driver outside a runner is set up. */
 export interface DriverOptions {
@@ -59,6 +67,13 @@ export const make = (
       const images = yield* Images.make
       const warm = yield* WarmStart.make(yield* Backend, options.snapshots)
       yield* Effect.addFinalizer(() => warm.finished)
+      const soft = (yield* Collector) ?? new SoftFailures()
+      yield* Effect.addFinalizer(() =>
+        Effect.suspend(() => {
+          const failed = soft.take()
+          return failed === undefined ? Effect.void : Effect.die(failed)
+        })
+      )
       drivers += 1
       // There are no machines yet, so there is no image that could be missing.
       const { service } = yield* Effect.orDie(
@@ -69,7 +84,9 @@ export const make = (
           output: NodePath.resolve(options.output ?? "vmtest-output"),
           resolve: images.resolve,
           warm,
-          onSubtest: () => undefined
+          onSubtest: ({ failure, name }, softFail) => {
+            if (softFail && failure !== undefined) soft.add(name, failure)
+          }
         })
       )
       return service

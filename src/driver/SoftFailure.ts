@@ -1,0 +1,38 @@
+/**
+ * Subtests that failed softly where there is no runner to count them: in a suite's tests, or in the life of a layer.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Schema from "effect/Schema"
+import * as Failure from "./Failure.ts"
+
+/** Parts of a test failed, and the test went on: what it fails with at its end. */
+export class SubtestsFailed extends Schema.TaggedError<SubtestsFailed>()("SubtestsFailed", {
+  subtests: Schema.Array(Schema.Struct({ name: Schema.String, failure: Schema.String }))
+}) {
+  override get message() {
+    return this.subtests.map(({ failure, name }) => `subtest ${JSON.stringify(name)} failed:\n${failure}`).join("\n\n")
+  }
+}
+
+/** What failed and was not told yet. */
+export class SoftFailures {
+  private failed: Array<{ readonly name: string; readonly failure: string }> = []
+
+  add(name: string, failure: Failure.Failure): void {
+    this.failed.push({ name, failure: Failure.render(failure) })
+  }
+
+  /** Tells of them, once. */
+  take(): SubtestsFailed | undefined {
+    const subtests = this.failed
+    this.failed = []
+    return subtests.length === 0 ? undefined : new SubtestsFailed({ subtests })
+  }
+}
+
+/** Who else may tell of them before the layer closes. */
+export const Collector = Context.Reference<SoftFailures | undefined>("vmtest/driver/SoftFailure/Collector", {
+  defaultValue: () => undefined
+})
