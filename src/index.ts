@@ -35,7 +35,7 @@ export { BootFailed, InvalidArgument, MachineDied, MachineNotRunning, WaitTimeou
 export type { MachineEvent, MachineState } from "./machine/MachineEvent.ts"
 export { HostLimits, InvalidMachine, type MachineOptions, type WarmUp } from "./machine/MachineSpec.ts"
 export type { Button, ClickOptions, Point } from "./machine/Mouse.ts"
-export { PollingConditionFailed } from "./machine/PollingCondition.ts"
+export { InvalidInterval, PollingConditionFailed } from "./machine/PollingCondition.ts"
 export { NoWayToConnect } from "./machine/Port.ts"
 export { type Recording, RecordingFailed, type RecordOptions } from "./machine/Recording.ts"
 export { type Box, type FoundText, OcrFailed, type ReadOptions } from "./machine/Screen.ts"

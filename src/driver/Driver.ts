@@ -14,7 +14,7 @@ import type { Unsupported } from "../backends/BackendError.ts"
 import type { ToolMissing } from "../host/HostProcess.ts"
 import type { Machine, Unavailable, WaitError } from "../machine/Machine.ts"
 import type { InvalidMachine, MachineOptions } from "../machine/MachineSpec.ts"
-import type { PollingConditionOptions } from "../machine/PollingCondition.ts"
+import type { InvalidInterval, PollingConditionOptions } from "../machine/PollingCondition.ts"
 import type { AddressesExhausted } from "../network/Addresses.ts"
 import type { VlanFailed } from "../network/Vlan.ts"
 import type { ForkFailed } from "./ForkFailed.ts"
@@ -63,13 +63,13 @@ export interface DriverService<Names extends string = string> {
   }
   /**
    * A condition that must hold whenever the test waits or runs a command, until the test ends. It does not hold when its check fails or gives
-   * `false`; whatever the test is waiting for then fails with `PollingConditionFailed`.
+   * `false`; whatever the test is waiting for then, or waits for next, fails with `PollingConditionFailed`.
    */
   readonly pollingCondition: <E, R>(
     condition: string,
     check: Effect.Effect<unknown, E, R>,
     options?: PollingConditionOptions
-  ) => Effect.Effect<void, never, R>
+  ) => Effect.Effect<void, InvalidInterval, R>
   /** Waits on several machines at once: the first failure is the whole's. */
   readonly waitAll: <A, E, R>(
     machines: Iterable<Machine>,

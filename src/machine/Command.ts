@@ -2,14 +2,14 @@
  * Commands in a guest.
  *
  * They run as root in bash where the guest has it, with `set -euo pipefail`; standard output, standard errors and the exit status
- * arrive apart and whole. Without a `timeout` a command may take 15 minutes.
+ * arrive apart and whole. Without a `timeout` a command may take 15 minutes. It counts from when the guest is there to be asked: a machine that
+ * boots or reboots is waited for until the deadline of its boot (`Deadlines`), however short the command's own is.
  *
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import type { BytesResult, CollectOptions, CommandEvent, CommandResult, ExecuteOptions } from "../transport/Shell.ts"
@@ -18,13 +18,14 @@ import {
   execute,
   executeBytes,
   executeStream,
+  finite,
   type Guest,
   short,
   type WaitError,
   type WaitOptions,
   wait
 } from "./internal/Guest.ts"
-import { InvalidArgument, section } from "./MachineError.ts"
+import { type InvalidArgument, section } from "./MachineError.ts"
 
 /** A command ended otherwise than it should: `wanted` is `"success"` for `succeed`, `"failure"` for `fail`. */
 export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandFailed", {
@@ -64,9 +65,15 @@ export interface CommandMethods {
   /** Runs commands that must fail, and gives their standard outputs joined. The first that succeeds is a `CommandFailed`. */
   readonly fail: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed>
   /** Tries a command until it succeeds, at most 50 ms after the last try, and gives its standard output. */
-  readonly waitUntilSucceeds: (command: string, options?: RetryOptions) => Effect.Effect<string, WaitError>
+  readonly waitUntilSucceeds: (
+    command: string,
+    options?: RetryOptions
+  ) => Effect.Effect<string, WaitError | InvalidArgument>
   /** Tries a command until it fails, and gives its standard output. */
-  readonly waitUntilFails: (command: string, options?: RetryOptions) => Effect.Effect<string, WaitError>
+  readonly waitUntilFails: (
+    command: string,
+    options?: RetryOptions
+  ) => Effect.Effect<string, WaitError | InvalidArgument>
   /** Waits for so much of the guest's own time, which stands still while the guest is paused; not less than none, and not for ever. */
   readonly sleep: (duration: Duration.Input) => Effect.Effect<void, CommandError | InvalidArgument>
 }
@@ -104,7 +111,8 @@ export const make = (guest: Guest): CommandMethods => {
     (wanted: "succeed" | "fail") =>
     (command: string, options: RetryOptions = {}) => {
       const { interval = "50 millis", timeout, ...rest } = options
-      return Effect.suspend(() => {
+      return Effect.gen(function* () {
+        const pause = yield* finite(guest, "interval", interval, "is not a time between two tries")
         let last = "the command has not ended yet"
         const attempt = Effect.gen(function* () {
           const shell = yield* guest.shell
@@ -113,10 +121,10 @@ export const make = (guest: Guest): CommandMethods => {
             const result = yield* shell.execute(command, { ...rest, timeout: Duration.infinity })
             if ((result.exitCode === 0) === (wanted === "succeed")) return result.stdout
             last = `${describe(result)}\n(after ${(yield* Clock.currentTimeMillis) - started} ms)`
-            yield* Effect.sleep(interval)
+            yield* Effect.sleep(pause)
           }
         })
-        return wait(guest, {
+        return yield* wait(guest, {
           awaited: `${JSON.stringify(short(command))} to ${wanted}`,
           options: timeout === undefined ? {} : { timeout },
           until: attempt,
@@ -134,20 +142,8 @@ export const make = (guest: Guest): CommandMethods => {
     waitUntilSucceeds: retrying("succeed"),
     waitUntilFails: retrying("fail"),
     sleep: Effect.fnUntraced(function* (duration) {
-      const seconds = Option.match(Duration.fromInput(duration), {
-        onNone: () => Number.NaN,
-        onSome: Duration.toSeconds
-      })
-      if (!(seconds >= 0 && seconds < Number.POSITIVE_INFINITY)) {
-        const reason = "is not a time to sleep"
-        return yield* new InvalidArgument({
-          machine: guest.name,
-          argument: "duration",
-          value: String(duration),
-          reason
-        })
-      }
-      yield* execute(guest, `sleep ${seconds}`, { timeout: Duration.infinity })
+      const time = yield* finite(guest, "duration", duration, "is not a time to sleep")
+      yield* execute(guest, `sleep ${Duration.toSeconds(time)}`, { timeout: Duration.infinity })
     })
   }
 }

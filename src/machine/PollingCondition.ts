@@ -2,7 +2,8 @@
  * Conditions that must hold the whole time a test waits.
  *
  * A condition is checked on a schedule while any wait or command of the test runs, and only then. The first one that fails ends
- * whatever is being waited for, with `PollingConditionFailed`.
+ * whatever is being waited for, with `PollingConditionFailed`; where nothing is by then, it ends what is waited for next, unless
+ * the condition was found to hold again.
  *
  * @since 0.1.0
  */
@@ -13,6 +14,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 
@@ -23,6 +25,16 @@ export class PollingConditionFailed extends Schema.TaggedError<PollingConditionF
 }) {
   override get message() {
     return `the polling condition ${JSON.stringify(this.condition)} no longer holds${this.reason === "" ? "" : `: ${this.reason}`}`
+  }
+}
+
+/** The interval of a condition is no time between two checks; nothing was added. */
+export class InvalidInterval extends Schema.TaggedError<InvalidInterval>()("InvalidInterval", {
+  condition: Schema.String,
+  interval: Schema.String
+}) {
+  override get message() {
+    return `the polling condition ${JSON.stringify(this.condition)} cannot be checked every ${JSON.stringify(this.interval)}: that is no time`
   }
 }
 
@@ -41,7 +53,7 @@ export interface PollingConditions {
     condition: string,
     check: Effect.Effect<unknown, E, R>,
     options?: PollingConditionOptions
-  ) => Effect.Effect<void, never, R | Scope.Scope>
+  ) => Effect.Effect<void, InvalidInterval, R | Scope.Scope>
   /** Nothing can be waited for any more: whatever is, and whatever will be, fails at once. */
   readonly giveUp: (condition: string, reason: string) => Effect.Effect<void>
 }
@@ -56,18 +68,32 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
   const guarded = new Set<Deferred.Deferred<never, PollingConditionFailed>>()
   let wake: Deferred.Deferred<void> = Deferred.makeUnsafe()
   let given: PollingConditionFailed | undefined
+  /** What the last check of a condition came to, where no wait has ended with it yet. The keys are the conditions. */
+  const pending = new Map<object, PollingConditionFailed>()
+
+  const told = (error: PollingConditionFailed) => {
+    for (const [key, value] of pending) if (value === error) pending.delete(key)
+  }
 
   const guard = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | PollingConditionFailed, R> =>
     Effect.flatMap(InsideCheck, (inside): Effect.Effect<A, E | PollingConditionFailed, R> => {
       if (given !== undefined) return Effect.fail(given)
       if (inside) return effect
+      for (const error of pending.values()) {
+        told(error)
+        return Effect.fail(error)
+      }
       const broken = Deferred.makeUnsafe<never, PollingConditionFailed>()
       return Effect.acquireUseRelease(
         Effect.sync(() => {
           guarded.add(broken)
           Deferred.doneUnsafe(wake, Exit.void)
         }),
-        () => Effect.raceFirst(effect, Deferred.await(broken)),
+        () =>
+          Effect.raceFirst(
+            effect,
+            Effect.tapError(Deferred.await(broken), (error) => Effect.sync(() => told(error)))
+          ),
         () =>
           Effect.sync(() => {
             guarded.delete(broken)
@@ -76,29 +102,41 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
       )
     })
 
-  const breakAll = (condition: string, reason: string) => {
-    failAll(new PollingConditionFailed({ condition, reason }))
-  }
-
   const failAll = (error: PollingConditionFailed) => {
     for (const broken of guarded) Deferred.doneUnsafe(broken, Exit.fail(error))
   }
 
   const add = <E, R>(condition: string, check: Effect.Effect<unknown, E, R>, options?: PollingConditionOptions) => {
-    const interval = Duration.fromInputUnsafe(options?.interval ?? "2 seconds")
+    const asked = options?.interval ?? "2 seconds"
+    const interval = Number.isNaN(asked) ? Option.none() : Duration.fromInput(asked)
+    if (Option.isNone(interval) || Duration.isNegative(interval.value) || !Duration.isFinite(interval.value)) {
+      return Effect.fail(new InvalidInterval({ condition, interval: String(asked) }))
+    }
+    const key = {}
+    const fails = (reason: string) => {
+      const error = new PollingConditionFailed({ condition, reason })
+      pending.set(key, error)
+      failAll(error)
+    }
     const once = Effect.suspend(() => Deferred.await(wake)).pipe(
       Effect.andThen(Effect.provideService(check, InsideCheck, true)),
       Effect.exit,
       Effect.flatMap((exit) =>
         Effect.sync(() => {
-          if (Exit.isFailure(exit)) breakAll(condition, messageOf(exit.cause))
-          else if (exit.value === false) breakAll(condition, "")
+          if (Exit.isFailure(exit)) fails(messageOf(exit.cause))
+          else if (exit.value === false) fails("")
+          else pending.delete(key)
         })
       ),
-      Effect.andThen(Effect.sleep(interval))
+      Effect.andThen(Effect.sleep(interval.value))
     )
     return Effect.asVoid(
-      Effect.acquireRelease(Effect.forkDetach(Effect.forever(once)), (fiber) => Fiber.interrupt(fiber))
+      Effect.acquireRelease(Effect.forkDetach(Effect.forever(once)), (fiber) =>
+        Effect.andThen(
+          Fiber.interrupt(fiber),
+          Effect.sync(() => pending.delete(key))
+        )
+      )
     )
   }
 

@@ -20,16 +20,16 @@ import type {
 } from "../../transport/Shell.ts"
 import { CommandRejected, type ShellError } from "../../transport/ShellError.ts"
 import { Deadlines } from "../Deadlines.ts"
-import { type BootFailed, MachineDied, type MachineNotRunning, WaitTimeout } from "../MachineError.ts"
+import { type BootFailed, InvalidArgument, MachineDied, type MachineNotRunning, WaitTimeout } from "../MachineError.ts"
 import type { MachineEvent } from "../MachineEvent.ts"
 import type { PollingConditionFailed, PollingConditions } from "../PollingCondition.ts"
 import { abandon } from "./abandon.ts"
 
-/** The machine cannot be asked: it is off, did not come up, or died. */
-export type Unavailable = MachineDied | MachineNotRunning | BootFailed
+/** The machine cannot be asked: it is off, did not come up, or died, or a polling condition broke while it was waited for. */
+export type Unavailable = MachineDied | MachineNotRunning | BootFailed | PollingConditionFailed
 
 /** What any command on a machine can fail with, apart from what it was run for. */
-export type CommandError = Unavailable | ShellError | PollingConditionFailed
+export type CommandError = Unavailable | ShellError
 
 /** What any wait can fail with. */
 export type WaitError = CommandError | WaitTimeout
@@ -43,7 +43,10 @@ export interface Guest {
   readonly name: string
   readonly backend: BackendService
   readonly emit: (event: MachineEvent) => Effect.Effect<void>
-  /** The shell of a ready machine; starts one that was never started, and waits for one that boots. */
+  /**
+   * The shell of a ready machine, under the polling conditions; starts one that was never started, and waits for one that boots. A boot has
+   * a deadline of its own (`Deadlines`), and so has a reboot.
+   */
   readonly shell: Effect.Effect<ShellService, Unavailable>
   /** The hypervisor of a running machine, booting or not; starts one that was never started. */
   readonly hypervisor: Effect.Effect<Hypervisor, Unavailable>
@@ -85,7 +88,7 @@ const tell = Effect.fnUntraced(function* (guest: Guest, action: string) {
 })
 
 /** Tells when an action starts and how it ends. */
-const told = <A, E, R>(guest: Guest, action: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+export const told = <A, E, R>(guest: Guest, action: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(tell(guest, action), (ended) => Effect.onExit(effect, ended))
 
 /** Lets an effect lose against the machine's death; `doing` completes "while the test was …". */
@@ -114,16 +117,16 @@ export const guard = <A, E, R>(
 ): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed, R> =>
   told(guest, doing, guest.conditions.guard(orLoss(guest, doing, effect)))
 
-/** Lets a stream lose against the machine's death. */
+/** Lets a stream lose against the machine's death and against the test's polling conditions. */
 export const streamOrLoss = <A, E>(
   guest: Guest,
   doing: string,
   stream: Stream.Stream<A, E>
-): Stream.Stream<A, E | MachineDied | BootFailed> =>
+): Stream.Stream<A, E | MachineDied | BootFailed | PollingConditionFailed> =>
   stream.pipe(
     // Of a hypervisor that died, its sockets are heard first.
     Stream.catch((error) => Stream.fromEffect(orLoss(guest, doing, Effect.fail(error)))),
-    Stream.interruptWhen(orLoss(guest, doing, Effect.never))
+    Stream.interruptWhen(guest.conditions.guard(orLoss(guest, doing, Effect.never)))
   )
 
 const losses = new Set(["ShellLost", "TransportError", "ShellNotReady"])
@@ -138,7 +141,7 @@ const onShell = <A, E>(
   command: string,
   options: CollectOptions | undefined,
   use: (shell: ShellService, options: CollectOptions) => Effect.Effect<A, E>
-): Effect.Effect<A, E | Unavailable | PollingConditionFailed> =>
+): Effect.Effect<A, E | Unavailable> =>
   Effect.gen(function* () {
     const shell = yield* guest.shell
     return yield* guard(guest, running(command), use(shell, yield* withTimeout(options)))
@@ -185,7 +188,6 @@ export const executeStream = (
         )
       )
       return streamOrLoss(guest, running(command), events).pipe(
-        Stream.interruptWhen(guest.conditions.guard(Effect.never)),
         Stream.onExit((exit) => ended(Exit.map(exit, () => last)))
       )
     })
@@ -207,23 +209,45 @@ interface Wait<A, E> {
   readonly lastSeen: Effect.Effect<string, unknown>
 }
 
+/** The time that a wait may take: its own, or the one in force. */
+export const timeoutOf = (
+  guest: Pick<Guest, "name" | "backend">,
+  awaited: string,
+  options: WaitOptions | undefined
+): Effect.Effect<Duration.Duration, CommandRejected> =>
+  Effect.gen(function* () {
+    const deadlines = yield* Deadlines
+    const given = Duration.fromInput(options?.timeout ?? Duration.times(deadlines.wait, guest.backend.timeScale))
+    if (Option.isSome(given) && Duration.isGreaterThan(given.value, Duration.zero)) return given.value
+    return yield* new CommandRejected({
+      machine: guest.name,
+      command: `waiting for ${awaited}`,
+      reason: "InvalidTimeout",
+      detail: `a timeout of ${String(options?.timeout)} makes no sense`
+    })
+  })
+
+/** A time given by the test that is not negative, and has an end. */
+export const finite = (
+  guest: Pick<Guest, "name">,
+  argument: string,
+  value: Duration.Input,
+  reason: string
+): Effect.Effect<Duration.Duration, InvalidArgument> => {
+  const given = Duration.fromInput(value)
+  const fits = Option.isSome(given) && !Duration.isNegative(given.value) && Duration.isFinite(given.value)
+  return fits && !Number.isNaN(value)
+    ? Effect.succeed(given.value)
+    : Effect.fail(new InvalidArgument({ machine: guest.name, argument, value: String(value), reason }))
+}
+
 /** Waits on the guest, raced against its death, the polling conditions and the deadline. */
 export const wait = <A, E>(
   guest: Guest,
   { awaited, lastSeen, options, until }: Wait<A, E>
 ): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed | WaitTimeout | CommandRejected> =>
   Effect.gen(function* () {
-    const deadlines = yield* Deadlines
-    const given = Duration.fromInput(options?.timeout ?? Duration.times(deadlines.wait, guest.backend.timeScale))
-    if (Option.isNone(given) || !Duration.isGreaterThan(given.value, Duration.zero)) {
-      return yield* new CommandRejected({
-        machine: guest.name,
-        command: `waiting for ${awaited}`,
-        reason: "InvalidTimeout",
-        detail: `a timeout of ${String(options?.timeout)} makes no sense`
-      })
-    }
-    const timeout = given.value
+    const timeout = yield* timeoutOf(guest, awaited, options)
     const started = yield* Clock.currentTimeMillis
     const timedOut = Effect.gen(function* () {
       const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)

@@ -1,0 +1,136 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import { streamOrLoss } from "../../src/machine/internal/Guest.ts"
+import type { Machine } from "../../src/machine/Machine.ts"
+import * as PollingCondition from "../../src/machine/PollingCondition.ts"
+import { driverOf, offline } from "../driver/support.ts"
+import { guestOn, shellOf } from "./support.ts"
+
+const broken = (after: string) => Effect.delay(Effect.fail(new Error("it is dark")), after as "1 second")
+
+describe("a polling condition", () => {
+  it.effect("that breaks between two waits ends the next one", () =>
+    Effect.gen(function* () {
+      const conditions = yield* PollingCondition.make
+      yield* conditions.add("the light is on", broken("80 millis"))
+      const rounds = Effect.gen(function* () {
+        for (let round = 0; round < 40; round++) {
+          yield* conditions.guard(Effect.sleep("50 millis"))
+          yield* Effect.sleep("60 millis")
+        }
+      })
+      const running = yield* Effect.forkChild(Effect.flip(rounds))
+      yield* TestClock.adjust("160 millis")
+      const error = running.pollUnsafe()
+      assert.isDefined(error)
+      assert.include((yield* Fiber.join(running)).message, '"the light is on" no longer holds: it is dark')
+    })
+  )
+
+  it.effect("ends one wait for each time that it was found broken", () =>
+    Effect.gen(function* () {
+      const conditions = yield* PollingCondition.make
+      let holds = false
+      yield* conditions.add(
+        "the light is on",
+        Effect.delay(
+          Effect.sync(() => holds),
+          "80 millis"
+        ),
+        {
+          interval: "1 second"
+        }
+      )
+      const short = conditions.guard(Effect.sleep("50 millis"))
+      yield* Effect.forkChild(short)
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual((yield* Effect.flip(short))._tag, "PollingConditionFailed")
+      const next = yield* Effect.forkChild(short)
+      yield* TestClock.adjust("50 millis")
+      yield* Fiber.join(next)
+      // Found broken again when that wait was over.
+      const checking = yield* Effect.forkChild(conditions.guard(Effect.sleep("1 second")))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(checking)
+      yield* TestClock.adjust("100 millis")
+      holds = true
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Effect.flip(short))._tag, "PollingConditionFailed")
+      const last = yield* Effect.forkChild(conditions.guard(Effect.sleep("3 seconds")))
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.join(last)
+    })
+  )
+
+  it.effect("is forgotten with its scope", () =>
+    Effect.gen(function* () {
+      const conditions = yield* PollingCondition.make
+      const scoped = Effect.gen(function* () {
+        yield* conditions.add("the light is on", Effect.succeed(false).pipe(Effect.delay("80 millis")))
+        yield* conditions.guard(Effect.sleep("50 millis"))
+        yield* Effect.sleep("50 millis")
+      })
+      const running = yield* Effect.forkChild(Effect.scoped(scoped))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(running)
+      yield* conditions.guard(Effect.void)
+    })
+  )
+
+  it.effect("cannot be checked at an interval that is none", () =>
+    Effect.gen(function* () {
+      const conditions = yield* PollingCondition.make
+      for (const interval of ["soon", Number.NaN, -5, "Infinity"]) {
+        const error = yield* Effect.flip(conditions.add("x", Effect.void, { interval: interval as "1 second" }))
+        assert.strictEqual(error._tag, "InvalidInterval", String(interval))
+        assert.include(error.message, `every "${interval}"`)
+      }
+    })
+  )
+
+  it.effect("ends what waits for a boot, and what is read as a stream", () =>
+    Effect.gen(function* () {
+      const { machines, service } = yield* driverOf(
+        { slow: offline({ autoStart: false }), box: offline() },
+        { guests: { slow: { bootTime: "1 hour" }, box: { commands: [["hang", { delay: "1 hour" }]] } } }
+      )
+      const { box, slow } = machines as { readonly box: Machine; readonly slow: Machine }
+      yield* box.start()
+      const spawned = yield* box.spawn("hang")
+      const waits: Readonly<Record<string, Effect.Effect<unknown, { readonly _tag: string }>>> = {
+        start: slow.start(),
+        command: slow.succeed("true"),
+        spawn: slow.spawn("true", { detached: true }),
+        stdout: Stream.runDrain(spawned.stdout),
+        stderr: Stream.runDrain(spawned.stderr)
+      }
+      const waiting = yield* Effect.forEach(Object.entries(waits), ([name, wait]) =>
+        Effect.map(Effect.forkChild(Effect.flip(wait)), (fiber) => [name, fiber] as const)
+      )
+      yield* TestClock.adjust("1 second")
+      for (const [name, fiber] of waiting) assert.isUndefined(fiber.pollUnsafe(), name)
+      yield* service.pollingCondition("the light is on", broken("1 second"))
+      yield* TestClock.adjust("2 seconds")
+      for (const [name, fiber] of waiting) {
+        assert.isDefined(fiber.pollUnsafe(), name)
+        assert.strictEqual((yield* Fiber.join(fiber))._tag, "PollingConditionFailed", name)
+      }
+    })
+  )
+
+  it.effect("is as good as a network that is given up: that ends streams, too", () =>
+    Effect.gen(function* () {
+      const { conditions, guest } = yield* guestOn(shellOf(() => Effect.never))
+      const reading = yield* Effect.forkChild(
+        Effect.flip(Stream.runDrain(streamOrLoss(guest, "reading", Stream.never)))
+      )
+      yield* TestClock.adjust("1 second")
+      yield* conditions.giveUp("VLAN 1 is up", "its switch ended")
+      yield* TestClock.adjust("1 second")
+      assert.include((yield* Fiber.join(reading)).message, "its switch ended")
+    })
+  )
+})
