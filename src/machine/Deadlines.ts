@@ -10,7 +10,8 @@ import * as Duration from "effect/Duration"
  * The deadlines of a run or a test.
  *
  * - `wait`: of each wait (`waitForUnit`, `waitForFile`, …). Default 5 minutes.
- * - `boot`: from the start of the hypervisor to a machine that is ready. Default 5 minutes.
+ * - `boot`: from the start of the hypervisor, or a reboot, to a shell that answers. Default 5 minutes. Whatever waits for the machine
+ *   meanwhile, a command with a shorter timeout too, fails with `BootFailed` then.
  * - `command`: of each command. Default 15 minutes.
  *
  * `wait` and `boot` are multiplied by the backend's slowness (3 under emulation). What a call itself asks for is taken as it is.

@@ -72,6 +72,42 @@ describe("the tree of a test", () => {
     )
   )
 
+  it.effect(
+    "gives a guest up that does not come back after its reboot, in the time of a boot; what waits has the error",
+    () =>
+      alone(
+        Effect.gen(function* () {
+          let hangs = false
+          const answer = () => Effect.suspend(() => (hangs ? Effect.never : Effect.succeed("")))
+          const { live, machines, states } = yield* driverOf(
+            { a: offline({ allowReboot: true }) },
+            { timeScale: 3, guests: { a: { commands: [[/reboot/, ""]], otherwise: answer } } }
+          )
+          const a = machines.a!
+          yield* a.start()
+          hangs = true
+          const rebooting = yield* Effect.forkChild(Effect.flip(a.reboot({ timeout: "1 hour" })))
+          yield* TestClock.adjust("1 second")
+          const command = yield* Effect.forkChild(Effect.flip(a.succeed("true", { timeout: "5 seconds" })))
+          yield* TestClock.adjust("14 minutes")
+          assert.isUndefined(command.pollUnsafe())
+          yield* TestClock.adjust("2 minutes")
+          for (const fiber of [rebooting, command]) {
+            assert.isDefined(fiber.pollUnsafe())
+            const error = yield* Fiber.join(fiber as Fiber.Fiber<{ readonly _tag: string; readonly message: string }>)
+            assert.strictEqual(error._tag, "BootFailed")
+            assert.include(error.message, "it did not come back after its reboot within 15m")
+          }
+          assert.deepStrictEqual(states("a"), ["booting", "ready", "booting", "crashed"])
+          assert.strictEqual(live(), 0)
+          // It can be started anew.
+          hangs = false
+          yield* a.start()
+          yield* a.succeed("true")
+        })
+      )
+  )
+
   it.effect("leaves no process when its scope closes", () =>
     alone(
       Effect.gen(function* () {

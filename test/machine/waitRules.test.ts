@@ -4,8 +4,10 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import type { Capability } from "../../src/backends/Backend.ts"
 import { Deadlines } from "../../src/machine/Deadlines.ts"
 import type { Machine, WaitOptions } from "../../src/machine/Machine.ts"
+import { CommandRejected } from "../../src/transport/ShellError.ts"
 import { driverOf, offline } from "../driver/support.ts"
 
 type Failing = Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>
@@ -175,6 +177,58 @@ describe("waiting", () => {
       const file = yield* begin(Effect.flip(box.waitForFile("/never", { timeout: "1 second" })))
       yield* TestClock.adjust("7 seconds")
       assert.strictEqual((yield* Fiber.join(file))._tag, "WaitTimeout")
+    })
+  )
+
+  it.effect(
+    "to shut down presses the power button where no lane is free, says so at the deadline, and is asked no more",
+    () =>
+      Effect.gen(function* () {
+        const busy = (command: string) =>
+          new CommandRejected({ machine: "box", command, reason: "Busy", detail: "all 10 lanes are in use" })
+        const boxOf = (capabilities: ReadonlyArray<Capability>) =>
+          driverOf(
+            { box: offline() },
+            { capabilities, guests: { box: { commands: [[/poweroff/, (c) => Effect.delay(busy(c), "1 second")]] } } }
+          )
+        const able = yield* boxOf(["powerdown"])
+        yield* able.machines.box!.start()
+        const down = yield* Effect.forkChild(able.machines.box!.shutdown())
+        yield* TestClock.adjust("2 seconds")
+        yield* Fiber.join(down)
+        assert.deepStrictEqual(able.states("box"), ["booting", "ready", "stopped"])
+
+        const { machines, mock, states } = yield* boxOf([])
+        const box = machines.box!
+        yield* box.start()
+        const late = yield* Effect.forkChild(Effect.flip(box.shutdown({ timeout: "30 seconds" })))
+        yield* TestClock.adjust("31 seconds")
+        const error = yield* Fiber.join(late)
+        assert.strictEqual(error._tag, "WaitTimeout")
+        assert.include(error.message, "all 10 lanes are in use")
+        // Nobody asks for its end any more: it is news again.
+        yield* (yield* mock.machine("box")).exit({ signal: "SIGKILL" })
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(states("box").at(-1), "crashed")
+        assert.strictEqual((yield* Effect.flip(box.succeed("true")))._tag, "MachineDied")
+      })
+  )
+
+  it.effect("for a time that is none is refused, and so is trying again after one", () =>
+    Effect.gen(function* () {
+      const { box } = yield* hanging()
+      for (const time of ["soon" as never, Number.NaN, -5]) {
+        for (const wait of [box.waitForShutdown, box.shutdown, box.reboot]) {
+          const error = yield* Effect.flip(wait({ timeout: time }))
+          assert.strictEqual(error._tag, "CommandRejected", String(time))
+          assert.include(error.message, `a timeout of ${time} makes no sense`)
+        }
+        for (const wait of [box.waitUntilSucceeds, box.waitUntilFails]) {
+          const error = yield* Effect.flip(wait("true", { interval: time }))
+          assert.strictEqual(error._tag, "InvalidArgument", String(time))
+          assert.include(error.message, `interval "${time}" is not a time between two tries`)
+        }
+      }
     })
   )
 

@@ -6,11 +6,11 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
+import type { ShellService } from "../../transport/Shell.ts"
 import { CommandFailed } from "../Command.ts"
-import { Deadlines } from "../Deadlines.ts"
 import { type LifeMethods, NotInInitrd, RebootNotAllowed } from "../Life.ts"
 import * as Machine from "../Machine.ts"
-import { MachineNotRunning, WaitTimeout } from "../MachineError.ts"
+import { lastLines, MachineNotRunning, WaitTimeout } from "../MachineError.ts"
 import type { MachineState } from "../MachineEvent.ts"
 import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment, Handle } from "../MachineTree.ts"
@@ -18,9 +18,14 @@ import * as Origin from "../Origin.ts"
 import * as Snapshot from "../Snapshot.ts"
 import { abandon } from "./abandon.ts"
 import { Boot } from "./boot.ts"
-import { type Guest, guard, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
+import { type Guest, guard, timeoutOf, told, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
 import { hostsScript } from "./identity.ts"
 import * as SwitchRoot from "./switchRoot.ts"
+
+/** How long the guest may take to accept an order that ends its shell. */
+const orderTimeout = Duration.seconds(15)
+
+const notYet = "the guest has not taken the command yet"
 
 /** A machine that was not started yet; `launch` starts the processes of a boot. */
 export const make = Effect.fnUntraced(function* (
@@ -71,7 +76,7 @@ export const make = Effect.fnUntraced(function* (
     name: spec.name,
     backend,
     emit,
-    shell: Effect.flatMap(current, (on) => Effect.andThen(on.ready.get, on.shell.get)),
+    shell: conditions.guard(Effect.flatMap(current, (on) => Effect.andThen(on.ready.get, on.shell.get))),
     hypervisor: Effect.flatMap(current, (on) => on.hypervisor.get),
     console: Effect.suspend(() =>
       boot?.console === undefined
@@ -105,27 +110,26 @@ export const make = Effect.fnUntraced(function* (
       snapshots
     )
 
-  /** Waits for the end of a boot; `ask` is what brings it about, if it is not to come by itself. */
+  /** Waits for the end of a boot; `ask` is what brings it about, if it is not to come by itself, and `hindered` says what is in its way. */
   const untilEnded = (
     awaited: string,
     on: Boot,
     options: WaitOptions | undefined,
-    ask: Effect.Effect<unknown, Unavailable> = Effect.void
+    ask: Effect.Effect<unknown, Unavailable> = Effect.void,
+    hindered: () => string = () => ""
   ) =>
     Effect.gen(function* () {
-      const deadlines = yield* Deadlines
-      const timeout =
-        options?.timeout === undefined
-          ? Duration.times(deadlines.wait, backend.timeScale)
-          : Duration.fromInputUnsafe(options.timeout)
+      const timeout = yield* timeoutOf(guest, awaited, options)
       const started = yield* Clock.currentTimeMillis
       const late = Effect.gen(function* () {
         const console = yield* guest.consoleTail
         const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
-        return yield* new WaitTimeout({ machine: spec.name, awaited, waited, lastSeen: console, console })
+        const lastSeen = hindered() === "" ? console : `${hindered()}\n${lastLines(console, 5)}`
+        return yield* new WaitTimeout({ machine: spec.name, awaited, waited, lastSeen, console })
       })
       const asked = Effect.raceFirst(Effect.andThen(abandon(ask), Effect.never), on.ended)
-      yield* conditions.guard(Effect.timeoutOrElse(asked, { duration: timeout, orElse: () => late }))
+      const ended = Effect.timeoutOrElse(asked, { duration: timeout, orElse: () => late })
+      yield* told(guest, `waiting for ${awaited}`, conditions.guard(ended))
     })
 
   const powerOff = `if [ -d /run/systemd/system ]; then systemctl --no-block poweroff
@@ -135,22 +139,51 @@ fi`
 else { sleep 0.1; sync; reboot -f; } </dev/null >/dev/null 2>&1 &
 fi`
 
+  /**
+   * Gives the guest an order that ends its shell. A power button is another way to give the one to power off. Where all lanes are in use it
+   * is tried again; other errors may be that the power was gone before the answer was out.
+   */
+  const order = (
+    shell: ShellService,
+    command: string,
+    hindered: (reason: string) => unknown,
+    otherwise: Effect.Effect<unknown, unknown> = Effect.void
+  ): Effect.Effect<void> =>
+    shell.execute(command, { timeout: Duration.times(orderTimeout, backend.timeScale) }).pipe(
+      Effect.andThen(Effect.sync(() => hindered(""))),
+      Effect.asVoid,
+      Effect.catch((error) => {
+        hindered(error.message)
+        const again = error._tag === "CommandRejected" && error.reason === "Busy"
+        return Effect.andThen(
+          Effect.ignore(otherwise),
+          again ? order(shell, command, hindered, otherwise) : Effect.void
+        )
+      })
+    )
+
   const life: LifeMethods = {
     start: () =>
       Effect.suspend(() => (running() === undefined ? launch : Effect.succeed(running()!))).pipe(
-        Effect.flatMap((on) => on.ready.get)
+        Effect.flatMap((on) => on.ready.get),
+        conditions.guard
       ),
     shutdown: (options) =>
       Effect.gen(function* () {
         const on = running()
         if (on === undefined) return
+        let hindered = notYet
         const ask = Effect.gen(function* () {
           const shell = yield* guest.shell
+          const hypervisor = yield* on.hypervisor.get
           on.asked = true
-          // The power may be gone before the answer is out.
-          yield* Effect.ignore(shell.execute(powerOff, { timeout: "1 minute" }))
+          const button = backend.capabilities.has("powerdown") ? hypervisor.powerdown : Effect.void
+          yield* order(shell, powerOff, (reason) => (hindered = reason), button)
         })
-        yield* untilEnded("the machine to shut down", on, options, ask)
+        yield* untilEnded("the machine to shut down", on, options, ask, () => hindered).pipe(
+          // One that goes on does so for itself: how it ends is news again.
+          Effect.onError(() => Effect.sync(() => (on.asked = on.asked && (on.isOver || retired))))
+        )
       }),
     crash: () =>
       Effect.gen(function* () {
@@ -166,19 +199,22 @@ fi`
         const on = yield* current
         const shell = yield* guest.shell
         const { resets } = on
+        let hindered = notYet
         on.ready.takeBack()
         yield* on.state("booting")
         yield* wait(guest, {
           awaited: "the guest to be ready again",
           options,
           until: Effect.gen(function* () {
-            // The guest may be gone before the answer is out. Its machine process sees the reset and makes it ready again.
-            yield* Effect.ignore(shell.execute(rebootNow, { timeout: "1 minute" }))
+            // The guest's machine process sees the reset and makes it ready again.
+            yield* order(shell, rebootNow, (reason) => (hindered = reason))
             const hypervisor = yield* on.hypervisor.get
             if (hypervisor.control === undefined) yield* on.rebooted
             yield* on.ready.get
           }),
-          lastSeen: guest.consoleTail
+          lastSeen: Effect.map(guest.consoleTail, (tail) =>
+            hindered === "" ? tail : `${hindered}\n${lastLines(tail, 5)}`
+          )
         }).pipe(
           // One that did not go down is as ready as it was.
           Effect.onError(() =>

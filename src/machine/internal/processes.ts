@@ -1,5 +1,6 @@
 /** The processes of one boot; `MachineTree` supervises them. */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -17,6 +18,15 @@ import { start } from "./start.ts"
 
 /** Ends this process as its supervisor would: nothing is to be restarted because of it. */
 const stop = Process.exit(ExitReason.shutdown)
+
+/** The guest did not come up: nobody can use it any more, and its processes end with its hypervisor. */
+const giveUp = (boot: Boot, reason: string) =>
+  Effect.gen(function* () {
+    const running = yield* boot.hypervisor.get
+    yield* boot.fail(reason, yield* running.console.tail(80))
+    yield* running.kill
+    return yield* stop
+  })
 
 /** Owns the hypervisor: while it lives, so does this process, and the other way round. */
 export const hypervisor = (boot: Boot, environment: Environment) =>
@@ -66,11 +76,6 @@ export const shells = (boot: Boot, environment: Environment) =>
     const running = yield* boot.hypervisor.get
     const deadlines = yield* Deadlines
     const limit = Duration.times(deadlines.boot, environment.backend.timeScale)
-    const giveUp = (reason: string) =>
-      Effect.gen(function* () {
-        yield* boot.fail(reason, yield* running.console.tail(80))
-        return yield* stop
-      })
     const emit = yield* MachineEvents
     const shell = yield* running.shell.pipe(
       Effect.provideService(BootProgressListener, (progress) =>
@@ -78,18 +83,19 @@ export const shells = (boot: Boot, environment: Environment) =>
       ),
       Effect.timeoutOrElse({
         duration: limit,
-        orElse: () => giveUp(`its shell did not answer within ${Duration.format(limit)}`)
+        orElse: () => giveUp(boot, `its shell did not answer within ${Duration.format(limit)}`)
       }),
       // The console is evidence of its own, and so is the machine's name.
-      Effect.catch((error) => giveUp(error.message.split("\n")[0]!.replace(`${environment.spec.name}: `, "")))
+      Effect.catch((error) => giveUp(boot, error.message.split("\n")[0]!.replace(`${environment.spec.name}: `, "")))
     )
     yield* Effect.addFinalizer(() => Effect.sync(() => (boot.isOver ? undefined : boot.shell.takeBack())))
+    boot.begun ??= yield* Clock.currentTimeMillis
     boot.shell.give(shell)
     boot.onShellLost = Process.send(yield* Process.self, "lost")
     // A shell mends itself where it can; one that cannot is opened anew by the process that replaces this one.
     while (true) {
       yield* Process.receive()
-      yield* shell.execute(":", { timeout: "30 seconds" }).pipe(
+      yield* shell.execute(":", { timeout: Duration.times(Duration.seconds(30), environment.backend.timeScale) }).pipe(
         // Commands that take their time on all lanes are no reason to lose them.
         Effect.catchIf(
           (error) => error._tag === "CommandRejected" && error.reason === "Busy",
@@ -121,10 +127,23 @@ export const machine = (boot: Boot, environment: Environment) =>
     const self = yield* Process.self
     boot.onReset = Process.send(self, "reset")
     yield* Effect.addFinalizer(() => Effect.sync(() => (boot.isOver ? undefined : boot.ready.takeBack())))
+    const limit = Duration.times((yield* Deadlines).boot, environment.backend.timeScale)
+    /** Ends a boot that does not get on: one deadline for a guest that came up or was reset, however often this process is started again. */
+    const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+      Effect.gen(function* () {
+        const now = yield* Clock.currentTimeMillis
+        const left = Duration.toMillis(limit) - (now - (boot.begun ?? now))
+        const late = Effect.suspend(() => {
+          const what = boot.resets > 0 ? "come back after its reboot" : "take its name and addresses"
+          return giveUp(boot, `it did not ${what} within ${Duration.format(limit)}`)
+        })
+        return yield* Effect.timeoutOrElse(effect, { duration: Math.max(left, 0), orElse: () => late })
+      })
     const identify = Effect.gen(function* () {
       const shell = yield* boot.shell.get
       const all = yield* environment.all
-      const result = yield* tellWho(boot, shell, { self: environment.self, all, internet: environment.spec.internet })
+      const who = { self: environment.self, all, internet: environment.spec.internet }
+      const result = yield* inTime(tellWho(boot, shell, who))
       if (result.exitCode !== 0) {
         const said = result.stderr.trim()
         yield* boot.fail(said.startsWith("its ") ? said : `its network could not be set up: ${said}`, "")
@@ -152,9 +171,13 @@ export const machine = (boot: Boot, environment: Environment) =>
     yield* identify
     while (true) {
       yield* Process.receive()
-      const shell = yield* boot.shell.get
-      yield* shell.reset("the guest rebooted")
-      yield* shell.execute(":", { timeout: "2 minutes" })
+      yield* inTime(
+        Effect.gen(function* () {
+          const shell = yield* boot.shell.get
+          yield* shell.reset("the guest rebooted")
+          yield* shell.execute(":", { timeout: Duration.infinity })
+        })
+      )
       // A kernel tries several ways to reset its machine; those that came before its shell is back are one reboot.
       yield* Effect.forever(Process.receiveWithin(0, () => true)).pipe(
         Effect.catchTag("ReceiveTimeout", () => Effect.void)
