@@ -1,6 +1,7 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Image from "../src/images/Image.ts"
 import type { Machine as MachineOf } from "../src/machine/Machine.ts"
@@ -56,8 +57,13 @@ machines(
       const uptime = Effect.map(box.succeed("read up rest < /proc/uptime; echo $up"), Number)
       const before = yield* uptime
       const began = performance.now()
+      const stopped = yield* Effect.forkChild(
+        box.waitForQmpEvent(Schema.Struct({ event: Schema.Literal("STOP") }), { timeout: "1 minute" }),
+        { startImmediately: true }
+      )
       yield* box.pause()
       yield* box.pause()
+      assert.deepStrictEqual(yield* Fiber.join(stopped), { event: "STOP" })
       assert.deepStrictEqual(yield* Fiber.join(states), ["stopped", "booting", "ready", "paused"])
       const stuck = yield* Effect.flip(box.waitForFile("/etc/passwd", { timeout: "500 millis" }))
       assert.strictEqual(stuck._tag, "WaitTimeout")

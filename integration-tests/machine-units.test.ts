@@ -139,8 +139,14 @@ machines(Web)("systemd units", (it) => {
       yield* web.stopJob("nginx.service")
       yield* web.waitForClosedPort(80)
       const opening = yield* Effect.forkChild(web.waitForOpenPort(80, "192.168.1.1", { timeout: "1 minute" }))
+      assert.strictEqual((yield* web.systemctl("is-active nginx.service")).exitCode, 3)
       yield* web.startJob("nginx.service")
       yield* Fiber.join(opening)
+      assert.strictEqual((yield* web.systemctl("is-active nginx.service")).stdout, "active\n")
+      // What systemctl refuses is a result, not a failure.
+      const refused = yield* web.systemctl("start no-such.service")
+      assert.strictEqual(refused.exitCode, 5)
+      assert.include(refused.stderr, "not found")
     })
   )
 

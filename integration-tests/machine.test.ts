@@ -65,6 +65,12 @@ machines(Box)("a machine", (it) => {
       assert.strictEqual(error._tag, "WaitTimeout")
       assert.include(error.message, "the file /etc/never to exist")
       assert.include(error.message, "hosts")
+      const going = yield* Effect.forkChild(box.waitUntilFileIsGone("/tmp/late", { timeout: "1 minute" }))
+      yield* box.succeed("sleep 0.3; rm /tmp/late")
+      yield* Fiber.join(going)
+      const stays = yield* Effect.flip(box.waitUntilFileIsGone("/etc/hosts", { timeout: "1 second" }))
+      assert.strictEqual(stays._tag, "WaitTimeout")
+      assert.include(stays.message, "/etc/hosts")
     })
   )
 
@@ -192,6 +198,8 @@ machines(Victim)("a machine that ends", (it) => {
       assert.isFalse(yield* victim.isUp())
       const error = yield* Effect.flip(victim.execute("true"))
       assert.strictEqual(error._tag, "MachineNotRunning")
+      yield* victim.start()
+      yield* victim.succeed("true")
     })
   )
 

@@ -1,5 +1,7 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { Driver } from "../src/driver/Driver.ts"
 import * as Image from "../src/images/Image.ts"
 import { Machine, machines } from "../src/vitest.ts"
 
@@ -48,6 +50,33 @@ machines(
     Effect.gen(function* () {
       const outer = yield* Outer
       assert.notInclude(yield* outer.succeed("ip route"), "default")
+    })
+  )
+
+  let wentOn = false
+  it.effect.fails("fail a test at its end that a part of it failed softly", () =>
+    Effect.gen(function* () {
+      const driver = yield* Driver
+      const router = yield* Router
+      yield* driver.subtest("the router knows everybody", router.succeed("ping -c 1 -w 2 nobody"), { softFail: true })
+      yield* router.succeed("true")
+      wentOn = true
+    })
+  )
+
+  it.effect("start together, and are waited for until all have ended", () =>
+    Effect.gen(function* () {
+      assert.isTrue(wentOn)
+      const driver = yield* Driver
+      const [inner, router, outer] = [yield* Inner, yield* Router, yield* Outer]
+      yield* inner.shutdown()
+      yield* driver.startAll()
+      for (const machine of [inner, router, outer]) assert.isTrue(yield* machine.isUp())
+      const late = yield* Effect.flip(driver.joinAll({ timeout: "1 second" }))
+      assert.strictEqual(late._tag, "WaitTimeout")
+      const joining = yield* Effect.forkChild(driver.joinAll({ timeout: "2 minutes" }))
+      yield* Effect.forEach([inner, router, outer], (machine) => machine.shutdown(), { concurrency: "unbounded" })
+      yield* Fiber.join(joining)
     })
   )
 })

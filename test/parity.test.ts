@@ -12,6 +12,15 @@ const rows = document
   .filter((line) => line.startsWith("| `") || line.startsWith("| the "))
   .map((line) => line.split(" | "))
 
+/** A test's text: from its name to the next test, and before it what its file has above all tests. */
+const bodyOf = (path: string, name: string): string => {
+  const text = read(path)
+  const rest = text.slice(text.indexOf(`"${name}"`))
+  const next = rest.search(/\n *it(\.[a-z.]+)?\(/)
+  const above = text.slice(0, text.search(/\n(describe|machines)\b/))
+  return above + (next === -1 ? rest : rest.slice(0, next))
+}
+
 describe("docs/nixos-parity.md", () => {
   it.effect("names only methods that there are", () =>
     Effect.gen(function* () {
@@ -39,4 +48,32 @@ describe("docs/nixos-parity.md", () => {
       assert.include(read(path!), `"${name}"`, path)
     }
   })
+
+  it.effect("names tests that use the methods they are named for", () =>
+    Effect.gen(function* () {
+      const { machines, service } = yield* driverOf({ a: offline() })
+      const holders: Readonly<Record<string, object>> = { machine: machines.a!, driver: service }
+      let checked = 0
+      for (const [, here, tests] of rows) {
+        // What follows the first colon, a "none" or a command of vmtest is told, and not shown by the test.
+        const named = /^`(machine|driver)\./.test(here!)
+          ? [...here!.split(": ")[0]!.matchAll(/`(machine|driver)\.([a-zA-Z]+)/g)]
+          : []
+        const bodies = [...tests!.matchAll(/`([^`]+\.test\.ts)` “([^”]+)”/g)].map(([, path, name]) =>
+          bodyOf(path!, name!)
+        )
+        if (bodies.length === 0) continue
+        for (const [, holder, method] of named) {
+          checked += 1
+          const isMethod = typeof (holders[holder!] as Record<string, unknown>)[method!] === "function"
+          const use = new RegExp(`\\.${method}${isMethod ? "\\(" : "\\b"}`)
+          assert.isTrue(
+            bodies.some((body) => use.test(body)),
+            `${method} is not used by ${tests}`
+          )
+        }
+      }
+      assert.isAbove(checked, 55)
+    })
+  )
 })

@@ -137,6 +137,7 @@ describe("the life of a machine", () => {
   it.effect("tells its states as a stream", () =>
     Effect.gen(function* () {
       const { machines } = yield* driverOf({ a: offline() })
+      assert.strictEqual(machines.a!.name, "a")
       const seen = yield* Effect.forkChild(Stream.runCollect(Stream.take(machines.a!.state, 4)))
       yield* settle
       yield* machines.a!.start()

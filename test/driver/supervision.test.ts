@@ -92,9 +92,13 @@ describe("the tree of a test", () => {
           yield* TestClock.adjust("14 minutes")
           assert.isUndefined(command.pollUnsafe())
           yield* TestClock.adjust("2 minutes")
-          for (const fiber of [rebooting, command]) {
-            assert.isDefined(fiber.pollUnsafe())
-            const error = yield* Fiber.join(fiber as Fiber.Fiber<{ readonly _tag: string; readonly message: string }>)
+          assert.isDefined(rebooting.pollUnsafe())
+          assert.isDefined(command.pollUnsafe())
+          const errors: ReadonlyArray<{ readonly _tag: string; readonly message: string }> = [
+            yield* Fiber.join(rebooting),
+            yield* Fiber.join(command)
+          ]
+          for (const error of errors) {
             assert.strictEqual(error._tag, "BootFailed")
             assert.include(error.message, "it did not come back after its reboot within 15m")
           }
