@@ -89,8 +89,20 @@ export interface QmpOptions {
   readonly commandTimeout?: Duration.Input | undefined
 }
 
-/** What the human monitor prints when a line was wrong; it has no status of its own. */
-const hmpMistake = /^(Error:|unknown command:|invalid parameter|device .* not found)|^\S+: .*\r?\n(Try "help|$)/i
+/**
+ * What the human monitor of QEMU 7.2 prints when a line was wrong or went wrong; it has no status of its own. `word: …` is no
+ * mistake: memory and the balloon are told that way.
+ */
+const hmpMistakes: ReadonlyArray<RegExp> = [
+  // a line that it could not read, after any of many reasons
+  /^Try "help [^"]*" for more information\r?$/m,
+  /^(Error\b|invalid |unknown (command|event)\b|unrecognized |unexpected option |Must specify )/i,
+  // of host forwarding, debuggers and files; after the reason where there is one
+  /^could not /im,
+  /^.* not found\r?\n$/,
+  /^('\w+' error for |No memory is mapped at )/,
+  /: Cannot access memory\r?\n$/
+]
 
 /** Opens the control channel: connects, reads the greeting and negotiates. */
 export const make = (options: QmpOptions): Effect.Effect<QmpService, QmpFailure, Scope.Scope> =>
@@ -233,7 +245,7 @@ export const fromConnection = Effect.fnUntraced(function* (
     waitForEvent,
     hmp: (line) =>
       Effect.flatMap(typed("human-monitor-command", { "command-line": line }, Schema.String), (printed) =>
-        hmpMistake.test(printed)
+        hmpMistakes.some((mistake) => mistake.test(printed))
           ? Effect.fail(new QmpError({ machine, command: line, class: "HumanMonitor", desc: printed.trim() }))
           : Effect.succeed(printed)
       ),
