@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import { createHash } from "node:crypto"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -156,7 +157,10 @@ export const fromTransport = Effect.fnUntraced(function* (
   transport: TransportService,
   options: Omit<ShellOptions, "machine" | "channel"> = {}
 ): Effect.fn.Return<ShellService, ShellNotReady, Scope.Scope> {
-  const consoleTail = options.consoleTail ?? Effect.succeed("")
+  // It is read to tell of other faults, which one of its own must not hide.
+  const consoleTail = Effect.catchCause(options.consoleTail ?? Effect.succeed(""), (cause) =>
+    Effect.succeed(`(the console could not be read: ${Cause.squash(cause)})`)
+  )
   const pool = yield* Pool.make({
     transport,
     bootTimeout: Duration.fromInputUnsafe(options.bootTimeout ?? "5 minutes"),

@@ -59,6 +59,7 @@ const framesFor = Effect.fnUntraced(function* (
     ended: () => {},
     exit: Deferred.makeUnsafe(),
     done: Deferred.makeUnsafe(),
+    expired: false,
     lost: (reason) => Effect.die(new Error(reason))
   }
   const pool: Pool = {

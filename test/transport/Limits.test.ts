@@ -8,7 +8,7 @@ import * as Stream from "effect/Stream"
 import * as Shell from "../../src/transport/Shell.ts"
 import type { CommandRejected, ShellError } from "../../src/transport/ShellError.ts"
 import type { TransportService } from "../../src/transport/Transport.ts"
-import { mark, play, type Script } from "./guest.ts"
+import { endless, mark, play, type Script } from "./guest.ts"
 import { inVirtualTime, memory } from "./memory.ts"
 
 const open = (script: Script, options: Partial<Shell.ShellOptions> = {}) =>
@@ -16,23 +16,6 @@ const open = (script: Script, options: Partial<Shell.ShellOptions> = {}) =>
     const guest = yield* play(script)
     return yield* Shell.make({ machine: "vm", channel: guest.channel, bootTimeout: "5 seconds", ...options })
   })
-
-/** A guest whose commands run until they are killed. */
-const endless = (): Script => {
-  const running = new Map<string, () => void>()
-  return {
-    typed: (line) => {
-      running.get(/^_vt_kill \d+ (\w+)/.exec(line)?.[1] ?? "")?.()
-      return false
-    },
-    command: (worker, nonce) => {
-      running.set(nonce, () => {
-        worker.end(nonce, 143)
-        worker.ready(nonce)
-      })
-    }
-  }
-}
 
 /** The error of something that must fail soon. */
 const failing = <A, R>(self: Effect.Effect<A, ShellError, R>) => Effect.timeout(Effect.flip(self), "5 seconds")

@@ -28,6 +28,23 @@ export interface Script {
   readonly held?: (lane: number) => boolean
 }
 
+/** A guest whose commands run until they are killed. */
+export const endless = (): Script => {
+  const running = new Map<string, () => void>()
+  return {
+    typed: (line) => {
+      running.get(/^_vt_kill \d+ (\w+)/.exec(line)?.[1] ?? "")?.()
+      return false
+    },
+    command: (worker, nonce) => {
+      running.set(nonce, () => {
+        worker.end(nonce, 143)
+        worker.ready(nonce)
+      })
+    }
+  }
+}
+
 /** Plays a guest with this many lanes until the scope is left. */
 export const play = Effect.fnUntraced(function* (script: Script, laneCount = 2) {
   const path = yield* folder

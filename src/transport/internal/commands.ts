@@ -96,6 +96,7 @@ export const make = Effect.fnUntraced(function* (options: {
       ...sink,
       exit: Deferred.makeUnsafe<number, ShellError>(),
       done: Deferred.makeUnsafe<number, ShellError>(),
+      expired: false,
       lost: (reason) =>
         Effect.map(consoleTail, (console) => new ShellLost({ machine, command, reason, ...said.text(), console }))
     }
@@ -259,11 +260,11 @@ export const make = Effect.fnUntraced(function* (options: {
         const flow = yield* Flow.make<CommandEvent>((event) => (event._tag === "Exit" ? 0 : event.bytes.length))
         // Before the command's own clean-up in the order of finalizers: what is not read must not hold that up.
         const { ended } = yield* open(command, execute, false, (lane) => {
-          flow.attach(lane.ends.output, lane.ends.errors)
+          const { errors, output } = lane.ends
           return {
-            stdout: (bytes) => flow.push({ _tag: "Stdout", bytes }),
-            stderr: (bytes) => flow.push({ _tag: "Stderr", bytes }),
-            ended: () => {}
+            stdout: (bytes) => flow.push({ _tag: "Stdout", bytes }, output),
+            stderr: (bytes) => flow.push({ _tag: "Stderr", bytes }, errors),
+            ended: () => flow.detach()
           }
         })
         yield* Effect.addFinalizer(() => Effect.sync(() => flow.drop()))
@@ -271,8 +272,7 @@ export const make = Effect.fnUntraced(function* (options: {
           Effect.matchEffect({
             onSuccess: (exitCode) =>
               Effect.sync(() => {
-                flow.push({ _tag: "Exit", exitCode })
-                flow.end()
+                flow.end({ _tag: "Exit", exitCode })
               }),
             onFailure: (error) => flow.fail(error)
           }),
@@ -290,12 +290,15 @@ export const make = Effect.fnUntraced(function* (options: {
     const flows = { stdout: yield* Flow.make<Uint8Array>(size), stderr: yield* Flow.make<Uint8Array>(size) }
     const limits = { ...execute, timeout: execute.timeout ?? "Infinity" }
     const { ended, input, running } = yield* open(command, limits, true, (lane) => {
-      flows.stdout.attach(lane.ends.output)
-      flows.stderr.attach(lane.ends.errors)
+      const { errors, output } = lane.ends
       return {
-        stdout: (bytes) => flows.stdout.push(bytes),
-        stderr: (bytes) => flows.stderr.push(bytes),
-        ended: (stream) => flows[stream].end()
+        stdout: (bytes) => flows.stdout.push(bytes, output),
+        stderr: (bytes) => flows.stderr.push(bytes, errors),
+        ended: (stream, expired) => {
+          flows.stdout.detach()
+          flows.stderr.detach()
+          if (!expired) flows[stream].end()
+        }
       }
     })
     yield* Effect.addFinalizer(() =>
@@ -340,10 +343,11 @@ export const make = Effect.fnUntraced(function* (options: {
           Effect.repeat({ until: (sent) => sent, schedule: retrySignal, times: 100 }),
           Effect.asVoid
         ),
-      // The code of a command that was not run says so only together with what is on the other stream.
+      // The code of a command that was not run says so only together with what is on the other stream, and that of one whose
+      // time was up is that of its killer.
       wait: Effect.raceFirst(
         Effect.flatMap(Deferred.await(job.exit), (code) =>
-          code === notRun ? Deferred.await(finished) : Effect.succeed(code)
+          code === notRun || job.expired ? Deferred.await(finished) : Effect.succeed(code)
         ),
         Deferred.await(finished)
       )

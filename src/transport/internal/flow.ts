@@ -14,10 +14,10 @@ export class Flow<A> {
   readonly stream: Stream.Stream<A, ShellError>
   private readonly queue: Queue.Queue<A, ShellError | Cause.Done>
   private readonly size: (item: A) => number
-  private connections: ReadonlyArray<Connection> = []
+  private readonly paused = new Set<Connection>()
   private waiting = 0
-  private paused = false
   private dropped = false
+  private detached = false
 
   private constructor(queue: Queue.Queue<A, ShellError | Cause.Done>, size: (item: A) => number) {
     this.queue = queue
@@ -25,7 +25,7 @@ export class Flow<A> {
     this.stream = Stream.fromQueue(queue).pipe(
       Stream.mapArray((items) => {
         for (const item of items) this.waiting -= size(item)
-        if (this.paused && this.waiting <= low) this.flowOn()
+        if (this.waiting <= low) this.flowOn()
         return items
       })
     )
@@ -35,22 +35,28 @@ export class Flow<A> {
     return Effect.map(Queue.unbounded<A, ShellError | Cause.Done>(), (queue) => new Flow(queue, size))
   }
 
-  /** Names the connections that the items come from. */
-  attach(...connections: ReadonlyArray<Connection>): void {
-    this.connections = connections
-  }
-
-  push(item: A): void {
+  /** Takes what came from a connection, which is paused when too much waits. */
+  push(item: A, from: Connection): void {
     if (this.dropped) return
     Queue.offerUnsafe(this.queue, item)
     this.waiting += this.size(item)
-    if (this.waiting > high && !this.paused) {
-      this.paused = true
-      for (const connection of this.connections) connection.pause()
-    }
+    if (this.detached || this.waiting <= high || this.paused.has(from)) return
+    this.paused.add(from)
+    from.pause()
   }
 
-  end(): void {
+  /**
+   * The command has ended: its connections go on, and are left to the next one. What is still to come of it is no more than
+   * a pipe and a port of the guest hold.
+   */
+  detach(): void {
+    this.detached = true
+    this.flowOn()
+  }
+
+  /** Nothing comes any more, but these last items. */
+  end(...last: ReadonlyArray<A>): void {
+    if (!this.dropped) Queue.offerAllUnsafe(this.queue, last)
     Queue.endUnsafe(this.queue)
   }
 
@@ -65,8 +71,8 @@ export class Flow<A> {
   }
 
   private flowOn(): void {
-    if (!this.paused) return
-    this.paused = false
-    for (const connection of this.connections) connection.resume()
+    const paused = [...this.paused]
+    this.paused.clear()
+    for (const connection of paused) connection.resume()
   }
 }

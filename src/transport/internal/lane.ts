@@ -14,15 +14,17 @@ import { Scanner } from "./scanner.ts"
 export interface Job {
   readonly nonce: string
   readonly request: Request
-  /** Takes output; `pause` and `resume` of the lane's connections slow the command down. */
+  /** Takes output; pausing the lane's connections slows the command down, until the first stream has ended. */
   readonly stdout: (bytes: Buffer) => void
   readonly stderr: (bytes: Buffer) => void
-  /** All of this stream has been handed over. */
-  readonly ended: (stream: "stdout" | "stderr") => void
+  /** All of this stream has been handed over. From the first time on, no connection of the lane may be paused any more. */
+  readonly ended: (stream: "stdout" | "stderr", expired: boolean) => void
   /** the exit code, as soon as one stream tells it */
   readonly exit: Deferred.Deferred<number, ShellError>
   /** both streams have ended, or the lane was lost */
   readonly done: Deferred.Deferred<number, ShellError>
+  /** Its time was up before it had ended: however it ends now, that is what came of it. */
+  expired: boolean
   /** makes the error of a command whose lane was lost */
   readonly lost: (reason: string) => Effect.Effect<ShellError>
 }
@@ -104,7 +106,7 @@ export class LaneEnd {
     }
     if (job === undefined || this.said[stream] !== "") return
     this.said[stream] = text
-    job.ended(stream)
+    job.ended(stream, job.expired)
     const exitCode = Number.parseInt(text, 10)
     Deferred.doneUnsafe(job.exit, Effect.succeed(exitCode))
     if (this.said.stdout === "" || this.said.stderr === "") return

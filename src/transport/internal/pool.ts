@@ -48,8 +48,8 @@ const stall = { least: 20, most: 400, unknown: 100 }
 /** Lanes that start slow the others down: only after so many times as long are more started beside them. */
 const besideStarting = 2
 
-/** A guest whose bootstrap socket could not be opened for this long is gone; `Connection.connect` gives up then. */
-const goneAfter = Duration.seconds(10)
+/** The longest that it takes from a shell that answers to a session, or to the end of the attempt. */
+const longestInstall = Duration.minutes(5)
 
 /** How long a lane may take to start. */
 const laneTimeout = "60 seconds"
@@ -81,6 +81,8 @@ export const make = Effect.fnUntraced(function* (
   let session: Session | undefined
   let guest: Guest = { folder: "/run/vmtest", shell: "sh", pipefail: false }
   let restart = Deferred.makeUnsafe<string>()
+  /** since when a session is sought, or was */
+  let since = 0
   /** why no session can be had any more */
   let gone: string | undefined
 
@@ -315,6 +317,7 @@ export const make = Effect.fnUntraced(function* (
         }
         session = undefined
         loseAll(why)
+        since = yield* Clock.currentTimeMillis
         return yield* awaiting(admin.awake)
       }
     }).pipe(Effect.scoped)
@@ -328,17 +331,26 @@ export const make = Effect.fnUntraced(function* (
   }, Effect.scoped)
 
   const first = yield* Deferred.make<void, ShellNotReady>()
-  const sessions = serve(first).pipe(
-    Effect.catch((error) => {
-      if (error._tag === "TransportError") gone = error.reason
-      return Effect.gen(function* () {
-        const failure = error._tag === "ShellNotReady" ? error : yield* notReady(error.reason, goneAfter)
-        yield* Deferred.fail(first, failure)
-        yield* failWaiters(failure)
-        yield* Effect.sleep("500 millis")
-        return failure.reason
+  const sessions = Effect.gen(function* () {
+    since = yield* Clock.currentTimeMillis
+    return yield* serve(first).pipe(
+      // Whoever is told how the boot goes may die of it; those who wait must hear of that.
+      Effect.catchDefect((defect) =>
+        Effect.fail<Admin.NoAnswer>({ _tag: "NoAnswer", reason: `the search for the shell died: ${defect}` })
+      ),
+      Effect.catch((error) => {
+        if (error._tag === "TransportError") gone = error.reason
+        return Effect.gen(function* () {
+          const waited = Duration.millis((yield* Clock.currentTimeMillis) - since)
+          const failure = error._tag === "ShellNotReady" ? error : yield* notReady(error.reason, waited)
+          yield* Deferred.fail(first, failure)
+          yield* failWaiters(failure)
+          yield* Effect.sleep("500 millis")
+          return failure.reason
+        })
       })
-    }),
+    )
+  }).pipe(
     Effect.tap((why) =>
       Effect.sync(() => {
         session = undefined
@@ -349,6 +361,19 @@ export const make = Effect.fnUntraced(function* (
   yield* Effect.forkScoped(Effect.forever(sessions))
   yield* Deferred.await(first)
 
+  /** No wait is without an end: fails when no session came in the time in which one must have come, or have failed. */
+  const abandoned = Effect.gen(function* () {
+    const limit = Duration.sum(options.bootTimeout, longestInstall)
+    if (!Duration.isFinite(limit)) return yield* Effect.never
+    for (;;) {
+      const before = session
+      yield* Effect.sleep(limit)
+      if (before === undefined && session === undefined) {
+        return yield* Effect.flatMap(notReady("the bootstrap shell is not sought any more", limit), Effect.fail)
+      }
+    }
+  })
+
   const acquire = Effect.suspend((): Effect.Effect<LaneEnd, ShellNotReady> => {
     const lane = idle.shift()
     if (lane !== undefined) return idle.length === 0 ? Effect.as(more, lane) : Effect.succeed(lane)
@@ -357,7 +382,7 @@ export const make = Effect.fnUntraced(function* (
     const waiter = Deferred.makeUnsafe<LaneEnd, ShellNotReady>()
     waiters.add(waiter)
     return more.pipe(
-      Effect.andThen(Deferred.await(waiter)),
+      Effect.andThen(Effect.raceFirst(Deferred.await(waiter), abandoned)),
       Effect.onInterrupt(() =>
         Effect.suspend(() => {
           // A lane that was given to a caller who left goes to the next one.

@@ -163,8 +163,12 @@ export const complete = <E>(
       const limited = Duration.isFinite(timeout)
         ? Effect.timeoutOrElse(done, {
             duration: timeout,
-            // What it says while it is being ended belongs to it.
-            orElse: () => Effect.flatMap(Effect.andThen(finish, timedOut), Effect.fail)
+            orElse: () =>
+              Effect.suspend(() => {
+                job.expired = !Deferred.isDoneUnsafe(job.exit)
+                // What it says while it is being ended belongs to it.
+                return Effect.flatMap(Effect.andThen(finish, timedOut), Effect.fail)
+              })
           })
         : done
       return yield* restore(limited).pipe(Effect.ensuring(finish))
