@@ -11,6 +11,7 @@ import * as Net from "node:net"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { TransportError } from "./ShellError.ts"
@@ -141,9 +142,15 @@ export const connect = Effect.fnUntraced(function* (
   return fromSocket(options.machine, options.socket, socket)
 })
 
-/** Where a peer may connect, once. */
+/** Peers that are connected to a listener at once; more are turned away. */
+const mostWaiting = 16
+
+/** Where peers may connect. */
 export interface Listener {
-  /** The first peer that connects; it stays connected until the scope of {@link listen} is left. */
+  /**
+   * The peer that was accepted last, while it is connected; else the next, but for one that left without a word. It stays connected until the scope of
+   * {@link listen} is left.
+   */
   readonly accept: Effect.Effect<Connection>
 }
 
@@ -151,16 +158,37 @@ export interface Listener {
 export const listen = Effect.fnUntraced(function* (options: {
   readonly machine: string
   readonly socket: string
+  /** whether one that comes while another is connected is turned away; it waits for its turn unless told */
+  readonly single?: boolean
 }): Effect.fn.Return<Listener, TransportError, Scope.Scope> {
-  const { machine, socket } = options
-  const first = Deferred.makeUnsafe<Connection>()
-  const sockets = new Set<Net.Socket>()
+  const { machine, single = false, socket } = options
+  const came = Latch.makeUnsafe(false)
+  const waiting: Array<readonly [Net.Socket, Connection]> = []
+  const connections = new Map<Net.Socket, Connection>()
+  let accepted: readonly [Net.Socket, Connection] | undefined
+  const next = (): Connection | undefined => {
+    if (accepted === undefined || !connections.has(accepted[0])) accepted = waiting.shift()
+    return accepted?.[1]
+  }
   yield* Effect.acquireRelease(
     Effect.callback<Net.Server, TransportError>((resume) => {
       const server = Net.createServer((peer) => {
-        sockets.add(peer)
-        peer.on("close", () => sockets.delete(peer))
-        if (!Deferred.doneUnsafe(first, Effect.succeed(fromSocket(machine, socket, peer)))) peer.destroy()
+        if (connections.size >= (single ? 1 : mostWaiting)) {
+          peer.on("error", () => {})
+          peer.destroy()
+          return
+        }
+        peer.on("close", () => {
+          connections.delete(peer)
+          // One that said something is still read.
+          const at = waiting.findIndex(([socket]) => socket === peer)
+          if (at !== -1 && peer.bytesRead === 0) waiting.splice(at, 1)
+        })
+        // After that: who hears of its end must no longer be given it.
+        const connection = fromSocket(machine, socket, peer)
+        connections.set(peer, connection)
+        waiting.push([peer, connection])
+        came.openUnsafe()
       })
       server.on("error", (error) => resume(Effect.fail(new TransportError({ machine, socket, reason: error.message }))))
       Fs.rmSync(socket, { force: true })
@@ -169,8 +197,17 @@ export const listen = Effect.fnUntraced(function* (options: {
     (server) =>
       Effect.sync(() => {
         server.close()
-        for (const peer of sockets) peer.destroy()
+        for (const peer of connections.keys()) peer.destroy()
       })
   )
-  return { accept: Deferred.await(first) }
+  return {
+    accept: Effect.gen(function* () {
+      for (;;) {
+        const connection = next()
+        if (connection !== undefined) return connection
+        came.closeUnsafe()
+        yield* came.await
+      }
+    })
+  }
 })

@@ -11,7 +11,7 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Connection from "./Connection.ts"
 import type { Vsock } from "./GuestChannel.ts"
 import { TransportError } from "./ShellError.ts"
@@ -29,17 +29,18 @@ const retryHandshake = Schedule.spaced("100 millis")
 /** The longest answer to `CONNECT`; what is longer is none. */
 const longestAnswer = 64
 
-/**
- * Connects to a port that the guest listens on. Fails with `TransportError` when the hypervisor is not there within 10 s,
- * or nobody in the guest listens.
- */
-export const connect = Effect.fnUntraced(function* (options: {
+/** A port that a guest listens on. */
+interface GuestPort {
   readonly machine: string
   /** the unix socket of the hypervisor */
   readonly socket: string
   /** the guest's vsock port */
   readonly port: number
-}): Effect.fn.Return<Connection.Connection, TransportError, Scope.Scope> {
+}
+
+const shakeHands = Effect.fnUntraced(function* (
+  options: GuestPort
+): Effect.fn.Return<Connection.Connection, TransportError, Scope.Scope> {
   const { machine, port, socket } = options
   const connection = yield* Connection.connect({ machine, socket })
   const failed = (reason: string) => new TransportError({ machine, socket, reason: `vsock port ${port}: ${reason}` })
@@ -74,6 +75,20 @@ export const connect = Effect.fnUntraced(function* (options: {
   }
 })
 
+/**
+ * Connects to a port that the guest listens on. Fails with `TransportError` when the hypervisor is not there within 10 s,
+ * or nobody in the guest listens; then nothing of the attempt is left, whatever the scope.
+ */
+export const connect = Effect.fnUntraced(function* (
+  options: GuestPort
+): Effect.fn.Return<Connection.Connection, TransportError, Scope.Scope> {
+  const attempt = yield* Scope.fork(yield* Effect.scope)
+  return yield* shakeHands(options).pipe(
+    Scope.provide(attempt),
+    Effect.onExit((exit) => (exit._tag === "Failure" ? Scope.close(attempt, exit) : Effect.void))
+  )
+})
+
 /** Listens for the connections that a guest makes to a port of the host. */
 export const listen = (options: {
   readonly machine: string
@@ -82,7 +97,7 @@ export const listen = (options: {
   /** the host's vsock port */
   readonly port: number
 }): Effect.Effect<Connection.Listener, TransportError, Scope.Scope> =>
-  Connection.listen({ machine: options.machine, socket: `${options.socket}_${options.port}` })
+  Connection.listen({ machine: options.machine, socket: `${options.socket}_${options.port}`, single: true })
 
 /**
  * What a guest runs to offer a bootstrap shell on a vsock port: a command of POSIX sh that does not return.

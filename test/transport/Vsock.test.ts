@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Connection } from "../../src/transport/Connection.ts"
+import { vsock } from "../../src/transport/GuestChannel.ts"
 import * as Vsock from "../../src/transport/Vsock.ts"
 import { folder, lines, serve } from "./peer.ts"
 
@@ -68,6 +69,22 @@ describe("a connection over vsock", () => {
         const error = yield* Effect.timeout(Effect.flip(Vsock.connect({ machine: "vm", socket, port: 1 })), "2 seconds")
         assert.include(error.message, "the peer did not answer OK")
       }
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("leaves nothing of the attempts before it", () =>
+    Effect.gen(function* () {
+      const open = new Set<Net.Socket>()
+      let asked = 0
+      const socket = yield* hypervisor((peer) => {
+        open.add(peer)
+        peer.on("close", () => open.delete(peer))
+        peer.write(asked++ < 5 ? "NO\n" : said)
+      })
+      const transport = Vsock.make({ machine: "vm", channel: vsock({ socket, port: 1 }) })
+      yield* heard(yield* transport.bootstrap, "vmtest: shell ready\n")
+      yield* Effect.sleep("100 millis")
+      assert.strictEqual(open.size, 1)
     }).pipe(Effect.scoped)
   )
 

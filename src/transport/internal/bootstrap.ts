@@ -75,7 +75,8 @@ export const make = ({ bootTimeout, consoleTail, onProgress, transport }: Bootst
         const answered =
           goesOn ||
           (yield* Effect.raceAllFirst([
-            Effect.as(admin.awake, true),
+            // A connection that broke is made anew as one that closed.
+            Effect.match(admin.awake, { onSuccess: () => true, onFailure: () => false }),
             transport.reconnects ? silence : Effect.never,
             Effect.as(connection.closed, false)
           ]))
