@@ -91,7 +91,10 @@ export class CommandRejected extends Schema.TaggedError<CommandRejected>()("Comm
     "Busy",
     "Closed"
   ]),
-  detail: Schema.String
+  detail: Schema.String,
+  /** the last 64 KiB of what it said; of `OutputTooLarge` only, since others did not run */
+  stdout: Schema.optionalKey(Schema.String),
+  stderr: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
     return `${this.machine}: ${this.detail}: ${brief(this.command)}`

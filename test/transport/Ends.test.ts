@@ -1,4 +1,5 @@
 /** How commands end: in time or not, read to the end or not, with a host that goes on or dies of something. */
+import type * as Net from "node:net"
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -57,6 +58,100 @@ describe("a command whose time is up", () => {
         })
       }
     }).pipe(Effect.scoped)
+  )
+})
+
+describe("the time of a command", () => {
+  const late = { _tag: "CommandTimeout", machine: "vm", command: "x" } as const
+
+  it.live("holds for whoever is told what it says, too", () =>
+    Effect.gen(function* () {
+      const shell = yield* open({
+        command: (worker, nonce) => {
+          worker.out.write("said")
+          worker.end(nonce, 0)
+          worker.ready(nonce)
+        }
+      })
+      const error = yield* failing(shell.execute("x", { timeout: "300 millis", stream: () => Effect.never }))
+      assert.deepInclude(error, { ...late, stdout: "said" })
+    })
+  )
+
+  it.live("holds for what the guest is asked before it changes to another user", () =>
+    Effect.gen(function* () {
+      const shell = yield* open(endless())
+      assert.deepInclude(yield* failing(shell.execute("x", { timeout: "300 millis", user: "alice" })), late)
+    })
+  )
+})
+
+describe("a command that says too much", () => {
+  it.live("has said it on both streams together, the end of which the error tells", () =>
+    Effect.gen(function* () {
+      const piece = Buffer.alloc(13 * 1024 * 1024, "x")
+      const shell = yield* open({
+        ...endless(),
+        command: (worker) => {
+          for (let i = 0; i < 10; i++) {
+            worker.out.write(piece)
+            worker.err.write(piece)
+          }
+        }
+      })
+      const error = yield* Effect.timeout(Effect.flip(shell.execute("x")), "30 seconds")
+      assert.deepInclude(error, { _tag: "CommandRejected", reason: "OutputTooLarge", stdout: "x".repeat(65536) })
+      assert.deepInclude(error, { stderr: "x".repeat(65536) })
+    })
+  )
+})
+
+describe("a lane that does not start", () => {
+  /** Closes the lane's first connection when it is to start. */
+  const breaks = (guest: { readonly socket: (port: number) => Net.Socket | undefined }, lane: number) =>
+    guest.socket(lane * 3 - 2)?.destroy()
+
+  it.live("is tried again with a pause in between", () =>
+    Effect.gen(function* () {
+      let tries = 0
+      const guest = yield* play(
+        {
+          typed: (line) => {
+            if (!line.startsWith("_vt_start ")) return false
+            tries++
+            breaks(guest, 1)
+            return true
+          }
+        },
+        1
+      )
+      yield* Shell.make({ machine: "vm", channel: guest.channel })
+      yield* Effect.sleep("2 seconds")
+      assert.isAtLeast(tries, 2)
+      assert.isAtMost(tries, 8)
+    })
+  )
+
+  it.live("takes nobody's hope while another is starting", () =>
+    Effect.gen(function* () {
+      const guest = yield* play(
+        {
+          typed: (line) => {
+            const [, lane, nonce] = /^_vt_start (\d+) (\w+)/.exec(line) ?? []
+            if (lane === "1") setTimeout(() => breaks(guest, 1), 300)
+            else if (lane === "2") {
+              setTimeout(() => {
+                for (const port of [5, 6]) guest.socket(port)?.write(`\x1e${nonce} R\n`)
+              }, 1000)
+            }
+            return lane !== undefined
+          }
+        },
+        2
+      )
+      const shell = yield* Shell.make({ machine: "vm", channel: guest.channel })
+      assert.strictEqual((yield* Effect.timeout(shell.execute("a"), "10 seconds")).stdout, "ran a\n")
+    })
   )
 })
 

@@ -26,7 +26,8 @@ const framesOf = (sent: Buffer): ReadonlyArray<Buffer> => {
 /** The frames that a source goes in to a guest that takes a millisecond for each write. */
 const framesFor = Effect.fnUntraced(function* (
   source: Stream.Stream<Uint8Array>,
-  onWrite: (text: string) => void = () => {}
+  onWrite: (text: string) => void = () => {},
+  taken: Effect.Effect<void> = Effect.sleep("1 millis")
 ) {
   const [input, output, errors] = [memory("in"), memory("out"), memory("err")]
   const sent: Array<Buffer> = []
@@ -39,7 +40,8 @@ const framesFor = Effect.fnUntraced(function* (
   const { connection } = input
   const slow = {
     ...connection,
-    write: (data: string | Uint8Array) => Effect.andThen(connection.write(data), Effect.sleep("1 millis"))
+    write: (data: string | Uint8Array) =>
+      Effect.andThen(connection.write(data), typeof data === "string" ? Effect.void : taken)
   }
   const lane = new LaneEnd(1, { input: slow, output: output.connection, errors: errors.connection }, "n", () => {})
   const request: Request = {
@@ -87,6 +89,25 @@ describe("the input of a command", () => {
       const frames = yield* framesFor(Stream.rechunk(Stream.fromIterable(pieces), 1))
       assert.isTrue(Buffer.concat(frames).equals(content))
       assert.isBelow(frames.length, pieces.length / 8)
+    })
+  )
+
+  it.live("waits in no more than a few frames for a guest that does not take it, however large its pieces are", () =>
+    Effect.gen(function* () {
+      let pulled = 0
+      const source = Stream.fromEffectRepeat(
+        Effect.sync(() => {
+          pulled++
+          return new Uint8Array(4 * 1024 * 1024)
+        })
+      )
+      yield* Effect.ignoreCause(
+        Effect.timeout(
+          framesFor(source, () => {}, Effect.never),
+          "1 second"
+        )
+      )
+      assert.isAtMost(pulled, 4)
     })
   )
 

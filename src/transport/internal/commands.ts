@@ -30,11 +30,14 @@ import { Said } from "./said.ts"
 /** The most that a collected command may say: strings of V8 end at 512 MiB. */
 const mostCollected = 256 * 1024 * 1024
 
+/** What the error about a command that said too much tells of each stream: the last of it, so much. */
+const mostTold = 64 * 1024
+
+/** How long a guest may take to say how it changes users, where the command itself may take longer. */
+const longestProbe = Duration.minutes(1)
+
 /** How often, and how long, a signal is sent to a command that the guest has not started yet. */
 const retrySignal = Schedule.upTo(Schedule.spaced("50 millis"), { duration: "10 seconds" })
-
-/** The exit code of a command whose user or folder the guest does not have. */
-const notRun = 125
 
 /** Builds the commands of a machine. */
 export const make = Effect.fnUntraced(function* (options: {
@@ -52,11 +55,11 @@ export const make = Effect.fnUntraced(function* (options: {
 
   /** Whether the guest changes users with setpriv, which becomes the command, or with su; asked until it has answered. */
   let change: "setpriv" | "su" | undefined
-  const changeUser = (command: string): Effect.Effect<"setpriv" | "su", ShellError> =>
+  const changeUser = (command: string, timeout: Duration.Duration): Effect.Effect<"setpriv" | "su", ShellError> =>
     Effect.suspend(() => {
       if (change !== undefined) return Effect.succeed(change)
       const probe = "setpriv --reuid root --regid root --init-groups -- true"
-      return collect(probe, { timeout: "1 minute" }, 1024 * 1024).pipe(
+      return collect(probe, { timeout: Duration.min(timeout, longestProbe) }, 1024 * 1024).pipe(
         Effect.map(({ exitCode }) => {
           change = exitCode === 0 ? "setpriv" : "su"
           return change
@@ -78,7 +81,7 @@ export const make = Effect.fnUntraced(function* (options: {
       execute,
       fault,
       open,
-      changeUser: changeUser(command)
+      changeUser: (timeout) => changeUser(command, timeout)
     })
   })
 
@@ -104,30 +107,6 @@ export const make = Effect.fnUntraced(function* (options: {
 
   const timedOut = (command: string, timeout: Duration.Duration, said: Said) =>
     Effect.sync(() => new CommandTimeout({ machine, command, timeout, ...said.text() }))
-
-  /** What the guest found wrong before the command ran. */
-  const rejected = (request: Request.Request, exitCode: number, stderr: string, execute: ExecuteOptions) => {
-    const { command, fault } = request
-    if (exitCode !== notRun) return undefined
-    const what = new RegExp(`\\x1e${fault} (\\w+)`).exec(stderr)?.[1]
-    if (what === "user") {
-      return new CommandRejected({
-        machine,
-        command,
-        reason: "UnknownUser",
-        detail: `there is no user ${execute.user}`
-      })
-    }
-    if (what === "cwd") {
-      return new CommandRejected({
-        machine,
-        command,
-        reason: "MissingDirectory",
-        detail: `cannot change to the folder ${execute.cwd}`
-      })
-    }
-    return undefined
-  }
 
   const begin = (
     request: Request.Request,
@@ -159,7 +138,7 @@ export const make = Effect.fnUntraced(function* (options: {
     const tooMuch = Deferred.makeUnsafe<never, CommandRejected>()
     const take = (stream: "stdout" | "stderr") => (bytes: Buffer) => {
       if (said.add(stream, bytes)) return
-      Deferred.doneUnsafe(tooMuch, Effect.fail(tooLarge(command, most)))
+      Deferred.doneUnsafe(tooMuch, Effect.fail(tooLarge(command, most, said)))
     }
     const running = begin(
       request,
@@ -170,16 +149,16 @@ export const make = Effect.fnUntraced(function* (options: {
       Run.complete(running, request.timeout, timedOut(command, request.timeout, said)),
       Deferred.await(tooMuch)
     )
-    if (exitCode === notRun) {
-      const error = rejected(request, exitCode, said.text().stderr, execute)
+    if (exitCode === Request.notRun) {
+      const error = Request.refused(machine, request, said.text().stderr, execute)
       if (error !== undefined) return yield* error
     }
     return { exitCode, stdout: said.bytes("stdout"), stderr: said.bytes("stderr") }
   })
 
-  const tooLarge = (command: string, most: number) => {
+  const tooLarge = (command: string, most: number, said: Said) => {
     const detail = `it said more than ${most / 1024 / 1024} MiB, which only executeStream can take`
-    return new CommandRejected({ machine, command, reason: "OutputTooLarge", detail })
+    return new CommandRejected({ machine, command, reason: "OutputTooLarge", detail, ...said.text(mostTold) })
   }
 
   /** As `collect`, and tells what comes while it comes. */
@@ -189,14 +168,18 @@ export const make = Effect.fnUntraced(function* (options: {
     tell: NonNullable<CollectOptions["stream"]>
   ): Effect.fn.Return<BytesResult, ShellError> {
     const said = new Said(mostCollected)
+    const late = Deferred.makeUnsafe<never, ShellError>()
     let exitCode = 0
-    yield* Stream.runForEach(executeStream(command, execute), (event): Effect.Effect<void, ShellError> => {
+    yield* Stream.runForEach(streaming(command, execute, late), (event): Effect.Effect<void, ShellError> => {
       if (event._tag === "Exit") {
         exitCode = event.exitCode
         return Effect.void
       }
       const fits = said.add(event._tag === "Stdout" ? "stdout" : "stderr", Buffer.from(event.bytes))
-      return fits ? tell(event) : Effect.fail(tooLarge(command, mostCollected))
+      // Who is told takes of the command's time.
+      return fits
+        ? Effect.raceFirst(tell(event), Deferred.await(late))
+        : Effect.fail(tooLarge(command, mostCollected, said))
     })
     return { exitCode, stdout: said.bytes("stdout"), stderr: said.bytes("stderr") }
   })
@@ -248,18 +231,24 @@ export const make = Effect.fnUntraced(function* (options: {
         request.timeout,
         timedOut(command, request.timeout, said)
       )
-      const error = rejected(request, exitCode, said.text().stderr, execute)
+      if (exitCode !== Request.notRun) return exitCode
+      const error = Request.refused(machine, request, said.text().stderr, execute)
       return error === undefined ? exitCode : yield* error
     })
-    return { running, input, ended }
+    return { running, input, ended, late: timedOut(command, request.timeout, said), timeout: request.timeout }
   })
 
-  const executeStream = (command: string, execute: ExecuteOptions = {}): Stream.Stream<CommandEvent, ShellError> =>
+  /** What a command says. `late` fails when its time is up, even when nobody reads. */
+  const streaming = (
+    command: string,
+    execute: ExecuteOptions,
+    late: Deferred.Deferred<never, ShellError>
+  ): Stream.Stream<CommandEvent, ShellError> =>
     Stream.unwrap(
       Effect.gen(function* () {
         const flow = yield* Flow.make<CommandEvent>((event) => (event._tag === "Exit" ? 0 : event.bytes.length))
         // Before the command's own clean-up in the order of finalizers: what is not read must not hold that up.
-        const { ended } = yield* open(command, execute, false, (lane) => {
+        const opened = yield* open(command, execute, false, (lane) => {
           const { errors, output } = lane.ends
           return {
             stdout: (bytes) => flow.push({ _tag: "Stdout", bytes }, output),
@@ -268,7 +257,14 @@ export const make = Effect.fnUntraced(function* (options: {
           }
         })
         yield* Effect.addFinalizer(() => Effect.sync(() => flow.drop()))
-        yield* ended.pipe(
+        if (Duration.isFinite(opened.timeout)) {
+          yield* Effect.sleep(opened.timeout).pipe(
+            Effect.andThen(opened.late),
+            Effect.flatMap((error) => Deferred.fail(late, error)),
+            Effect.forkScoped
+          )
+        }
+        yield* opened.ended.pipe(
           Effect.matchEffect({
             onSuccess: (exitCode) =>
               Effect.sync(() => {
@@ -281,6 +277,9 @@ export const make = Effect.fnUntraced(function* (options: {
         return flow.stream
       })
     )
+
+  const executeStream = (command: string, execute: ExecuteOptions = {}) =>
+    streaming(command, execute, Deferred.makeUnsafe<never, ShellError>())
 
   const spawn = Effect.fnUntraced(function* (
     command: string,
@@ -323,7 +322,10 @@ export const make = Effect.fnUntraced(function* (options: {
         (input === undefined
           ? Effect.succeed(false)
           : Effect.raceFirst(
-              Queue.offer(input, typeof data === "string" ? Buffer.from(data) : data),
+              Effect.map(
+                Queue.offerAll(input, Run.pieces(typeof data === "string" ? Buffer.from(data) : data)),
+                (left) => left.length === 0
+              ),
               Effect.as(Effect.exit(Deferred.await(job.exit)), true)
             )
         ).pipe(
@@ -347,7 +349,7 @@ export const make = Effect.fnUntraced(function* (options: {
       // time was up is that of its killer.
       wait: Effect.raceFirst(
         Effect.flatMap(Deferred.await(job.exit), (code) =>
-          code === notRun || job.expired ? Deferred.await(finished) : Effect.succeed(code)
+          code === Request.notRun || job.expired ? Deferred.await(finished) : Effect.succeed(code)
         ),
         Deferred.await(finished)
       )

@@ -54,6 +54,9 @@ const longestInstall = Duration.minutes(5)
 /** How long a lane may take to start. */
 const laneTimeout = "60 seconds"
 
+/** Milliseconds between two attempts to start a lane: half a second after the first, doubled until this. */
+const longestPause = 10_000
+
 /** How long a lane that waits for a command may take to say so. */
 const answerTimeout = "5 seconds"
 
@@ -67,6 +70,10 @@ interface Session {
   started: number
   /** Lanes below that which were not opened yet. */
   readonly spare: Array<{ readonly number: number; readonly waiting: boolean }>
+  /** How often each lane has failed to start since it last did. */
+  readonly failures: Map<number, number>
+  /** The lanes that are being started and have not failed to. */
+  readonly hopeful: Set<number>
 }
 
 /** Opens the pool; returns when the first lane is ready. */
@@ -124,16 +131,20 @@ export const make = Effect.fnUntraced(function* (
   )
 
   /** A lane did not start. Where there is no other, nobody waits for one any longer: better an error than no end. */
-  const hopeless = (reason: string) =>
-    Effect.suspend(() =>
-      [...lanes].some(({ state }) => state !== "starting" && state !== "broken")
-        ? Effect.void
-        : Effect.flatMap(notReady(reason, Duration.fromInputUnsafe(laneTimeout)), failWaiters)
-    )
+  const failed = ({ failures, hopeful }: Session, number: number, begun: number, reason: string) =>
+    Effect.gen(function* () {
+      failures.set(number, (failures.get(number) ?? 0) + 1)
+      hopeful.delete(number)
+      if (hopeful.size > 0 || [...lanes].some(({ state }) => state !== "starting" && state !== "broken")) return
+      yield* failWaiters(yield* notReady(reason, Duration.millis((yield* Clock.currentTimeMillis) - begun)))
+    })
 
   /** One life of a lane: from its sockets to whatever ends it. With `waiting`, its worker is there already. */
-  const life = (number: number, { admin }: Session, waiting = false) =>
-    Effect.gen(function* () {
+  const life = (number: number, current: Session, waiting = false) => {
+    const { admin, failures, hopeful } = current
+    let begun = 0
+    return Effect.gen(function* () {
+      if (!failures.has(number)) hopeful.add(number)
       const token = yield* nonce
       const bootstrap = {
         tell: admin.tell,
@@ -141,7 +152,7 @@ export const make = Effect.fnUntraced(function* (
         ask: (text: string, timeout: Duration.Input) =>
           admin.ask(text, timeout).pipe(Effect.catchTag("NoAnswer", () => Effect.succeed(undefined)))
       }
-      const begun = yield* Clock.currentTimeMillis
+      begun = yield* Clock.currentTimeMillis
       const ends = yield* transport.lane(number, token, bootstrap, waiting)
       const clock = yield* Clock.Clock
       const lane = new LaneEnd(number, ends, token, (free) => {
@@ -170,10 +181,12 @@ export const make = Effect.fnUntraced(function* (
       ])
       const started = lane.state !== "starting"
       lane.lose(reason)
-      if (!started && !waiting) yield* hopeless(reason)
+      if (started) failures.delete(number)
+      else if (!waiting) yield* failed(current, number, begun, reason)
     }).pipe(
       Effect.scoped,
-      Effect.catch((error) => hopeless(error.reason)),
+      Effect.catch((error) => failed(current, number, begun, error.reason)),
+      Effect.ensuring(Effect.sync(() => hopeful.delete(number))),
       // A guest that has rebooted has nothing to stop, and a shell that does not know how.
       Effect.andThen(
         Effect.suspend(() =>
@@ -183,8 +196,16 @@ export const make = Effect.fnUntraced(function* (
         )
       ),
       // A guest that cannot be reached is the session's to notice.
-      Effect.catch(() => Effect.sleep("500 millis"))
+      Effect.catch(() => Effect.sleep("500 millis")),
+      // What fails at once, again and again, must not keep the guest busy.
+      Effect.andThen(
+        Effect.suspend(() => {
+          const failed = failures.get(number)
+          return failed === undefined ? Effect.void : Effect.sleep(Math.min(2 ** (failed - 1) * 500, longestPause))
+        })
+      )
     )
+  }
 
   /** Starts one more lane, if there may be one. */
   const grow = Effect.suspend(() => {
@@ -297,7 +318,14 @@ export const make = Effect.fnUntraced(function* (
       const attached = transport.attached?.() ?? []
       const found = attached.length === 0 ? undefined : yield* Admin.attach(admin, id, attached)
       guest = found?.guest ?? (yield* Admin.install(admin, id))
-      const current: Session = { admin, scope: yield* Effect.scope, started: 0, spare: [] }
+      const current: Session = {
+        admin,
+        scope: yield* Effect.scope,
+        started: 0,
+        spare: [],
+        failures: new Map(),
+        hopeful: new Set()
+      }
       session = current
       resume(current, found?.waiting ?? [])
       yield* grow

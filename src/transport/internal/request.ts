@@ -45,6 +45,26 @@ const typed = 16 * 1024
 /** Variables that a shell refuses to assign. */
 const readonlyNames = new Set(["UID", "EUID", "PPID", "BASHOPTS", "BASH_VERSINFO", "SHELLOPTS"])
 
+/** The exit code of a command whose user or folder the guest does not have. */
+export const notRun = 125
+
+/** What the guest found wrong before a command ran that ended with {@link notRun}, if it found anything. */
+export const refused = (
+  machine: string,
+  { command, fault }: Request,
+  stderr: string,
+  { cwd, user }: ExecuteOptions
+): CommandRejected | undefined => {
+  const what = new RegExp(`\\x1e${fault} (\\w+)`).exec(stderr)?.[1]
+  const found = {
+    user: ["UnknownUser", `there is no user ${user}`],
+    cwd: ["MissingDirectory", `cannot change to the folder ${cwd}`]
+  } as const
+  if (what !== "user" && what !== "cwd") return undefined
+  const [reason, detail] = found[what]
+  return new CommandRejected({ machine, command, reason, detail })
+}
+
 /** The timeout of a command without one of its own. */
 export const defaultTimeout = Duration.minutes(15)
 
@@ -66,7 +86,7 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly fault: string
   readonly open: boolean
   /** the program that changes to another user; asked only where there is one */
-  readonly changeUser: Effect.Effect<"setpriv" | "su", ShellError>
+  readonly changeUser: (timeout: Duration.Duration) => Effect.Effect<"setpriv" | "su", ShellError>
 }): Effect.fn.Return<Request, ShellError> {
   const { command, execute, fault, guest, machine } = options
   const reject = (reason: CommandRejected["reason"], detail: string) =>
@@ -82,7 +102,7 @@ export const make = Effect.fnUntraced(function* (options: {
   if (body.includes("\0")) return yield* reject("InvalidCommand", "a command cannot hold a NUL; give it as stdin")
 
   const before: Array<string> = []
-  const stop = (what: string) => `{ printf '\\036%s %s\\n' ${fault} ${what} >&2; exit 125; }`
+  const stop = (what: string) => `{ printf '\\036%s %s\\n' ${fault} ${what} >&2; exit ${notRun}; }`
   for (const [name, value] of Object.entries(execute.env ?? {})) {
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || readonlyNames.has(name)) {
       return yield* reject("InvalidEnvironment", `${JSON.stringify(name)} cannot be the name of a variable`)
@@ -117,7 +137,7 @@ export const make = Effect.fnUntraced(function* (options: {
     return yield* reject("UnknownUser", `${JSON.stringify(user)} cannot be the name of a user`)
   }
   const name = quote(user)
-  const change = yield* options.changeUser
+  const change = yield* options.changeUser(timeout.value)
   const set = guest.pipefail ? "set -euo pipefail" : "set -eu"
   const who =
     // A shell knows the homes of users without a program; an unknown user's stays as it is written.
@@ -131,7 +151,8 @@ export const make = Effect.fnUntraced(function* (options: {
       return change === "setpriv"
         ? `${who}export HOME="$_vt_h" USER=${name} LOGNAME=${name}\n` +
             `exec setpriv --reuid ${name} --regid "$(id -g ${name})" --init-groups -- ${guest.shell} -c ${script}`
-        : `${who}exec su -s /bin/sh ${name} -c ${script}`
+        : // The guest's own shell inside: /bin/sh may be another, which does not know its options.
+          `${who}exec su -s /bin/sh ${name} -c ${quote(`exec ${guest.shell} -c ${script}`)}`
     },
     spool,
     input: input(execute.stdin, options.open),

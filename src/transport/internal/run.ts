@@ -1,6 +1,7 @@
 /**
  * One command from its text to its end: a lane, the sending, the input, the deadline, and the clean-up.
  */
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -17,10 +18,17 @@ const block = 65536
 const blocksPerFrame = 64
 
 /**
- * How many pieces of a source are read ahead while those before them are sent. What has come meanwhile goes as one frame: a
- * frame costs the guest one or two processes, 20 to 40 ms each under emulation, however little is in it.
+ * How many pieces of a source, of at most a block each, are read ahead while those before them are sent: as much as fits a
+ * frame. What has come meanwhile goes as one: a frame costs the guest one or two processes, 20 to 40 ms each under emulation,
+ * however little is in it.
  */
-const ahead = 64
+const ahead = blocksPerFrame
+
+/** Bytes in pieces of at most a block, of which so many can be held that memory is bounded; not copied. */
+export const pieces = (bytes: Uint8Array): Arr.NonEmptyReadonlyArray<Uint8Array> =>
+  bytes.length <= block
+    ? [bytes]
+    : Arr.makeBy(Math.ceil(bytes.length / block), (index) => bytes.subarray(index * block, (index + 1) * block))
 
 /** Sends bytes as frames, until all are sent or the command has ended. */
 const feedBytes = Effect.fnUntraced(function* (lane: LaneEnd, job: Job, bytes: Uint8Array) {
@@ -37,9 +45,10 @@ const feedBytes = Effect.fnUntraced(function* (lane: LaneEnd, job: Job, bytes: U
 
 /** Sends all input and its end. The worker reads frames to the last one, whether the command reads them or not. */
 const feed = (lane: LaneEnd, job: Job, source: Stream.Stream<Uint8Array>): Effect.Effect<void> =>
-  Stream.runForEachArray(Stream.buffer(source, { capacity: ahead }), (chunks) =>
-    feedBytes(lane, job, chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))
-  ).pipe(
+  source.pipe(
+    Stream.mapArray((chunks) => Arr.flatMap(chunks, pieces)),
+    Stream.buffer({ capacity: ahead }),
+    Stream.runForEachArray((chunks) => feedBytes(lane, job, chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))),
     Effect.raceFirst(Effect.ignore(Deferred.await(job.exit))),
     // A source that dies must not look like the end of the input: the command dies of it.
     Effect.tapCause((cause) =>

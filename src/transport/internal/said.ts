@@ -1,6 +1,6 @@
 type StreamName = "stdout" | "stderr"
 
-/** What a command has said: all of it up to a bound, or (`tail`) the last of it. */
+/** What a command has said: all of it up to a bound for both streams together, or (`tail`) the last of each. */
 export class Said {
   private readonly most: number
   private readonly tail: boolean
@@ -14,7 +14,7 @@ export class Said {
 
   /** False when there is too much of it. */
   add(stream: StreamName, bytes: Buffer): boolean {
-    if (!this.tail && this.sizes[stream] + bytes.length > this.most) return false
+    if (!this.tail && this.sizes.stdout + this.sizes.stderr + bytes.length > this.most) return false
     const chunks = this.chunks[stream]
     chunks.push(bytes)
     this.sizes[stream] += bytes.length
@@ -30,9 +30,20 @@ export class Said {
     return chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks)
   }
 
-  /** Both as UTF-8 with replacement characters. */
-  text(): { readonly stdout: string; readonly stderr: string } {
-    const read = (stream: StreamName) => Buffer.concat(this.chunks[stream]).toString("utf8")
+  /** Both as UTF-8 with replacement characters; of each the last `most` bytes. */
+  text(most = Number.POSITIVE_INFINITY): { readonly stdout: string; readonly stderr: string } {
+    const read = (stream: StreamName) => {
+      const last: Array<Buffer> = []
+      let size = 0
+      for (const chunk of this.chunks[stream].toReversed()) {
+        if (size >= most) break
+        last.unshift(chunk)
+        size += chunk.length
+      }
+      return Buffer.concat(last)
+        .subarray(Math.max(0, size - most))
+        .toString("utf8")
+    }
     return { stdout: read("stdout"), stderr: read("stderr") }
   }
 }
