@@ -50,6 +50,8 @@ export const fromSocket = (machine: string, path: string, socket: Net.Socket): C
   let reason = "the peer closed the connection"
   let receive: ((chunk: Buffer) => void) | undefined
   const early: Array<Buffer> = []
+  // As many as write at once wait for it to drain, which is no leak.
+  socket.setMaxListeners(0)
   socket.on("data", (chunk) => {
     if (receive === undefined) early.push(chunk)
     else receive(chunk)

@@ -258,6 +258,11 @@ const read = (chunks: ReadonlyArray<Buffer>) => {
 const whole = read([bytes])
 
 describe("the lines of QMP", () => {
+  it("are passed over to their ends when they are too long", () => {
+    const piece = Buffer.alloc(33 * 1024 * 1024, "x")
+    assert.deepStrictEqual(read([piece, piece, piece, bytes, bytes]), [...whole.slice(1), ...whole])
+  })
+
   it("are the same wherever reads cut them", () => {
     assert.lengthOf(whole, 6)
     for (let i = 0; i <= bytes.length; i++) {

@@ -201,6 +201,10 @@ export const make = Effect.fnUntraced(function* (options: {
     const token = yield* nonce
     const said = new Said(64 * 1024, true)
     const fault = Buffer.from(`\x1e${request.fault} `)
+    const withoutFault = (bytes: Buffer) => {
+      const at = bytes.indexOf(fault)
+      return at === -1 ? bytes : bytes.subarray(0, at)
+    }
     const open = request.input.mode === "s" && request.input.bytes === undefined
     const input = open ? yield* Queue.bounded<Uint8Array, Cause.Done>(4) : undefined
     const running = yield* Effect.acquireRelease(
@@ -215,7 +219,8 @@ export const make = Effect.fnUntraced(function* (options: {
             },
             stderr: (bytes) => {
               said.add("stderr", bytes)
-              if (!bytes.includes(fault)) sink.stderr(bytes)
+              const told = withoutFault(bytes)
+              if (told.length > 0) sink.stderr(told)
             },
             ended: sink.ended
           })

@@ -74,23 +74,28 @@ export const decode = (line: string): Option.Option<Message> =>
 export const reader = (receive: (message: Message) => void): ((chunk: Buffer) => void) => {
   let held: Array<Buffer> = []
   let size = 0
+  /** whether the line that is being read was too long, its end then too */
+  let skipping = false
   return (chunk) => {
     let from = 0
     for (;;) {
       const end = chunk.indexOf(0x0a, from)
       if (end === -1) break
-      const line = Buffer.concat([...held, chunk.subarray(from, end)]).toString("utf8")
+      const message = skipping
+        ? Option.none()
+        : decode(Buffer.concat([...held, chunk.subarray(from, end)]).toString("utf8"))
       held = []
       size = 0
+      skipping = false
       from = end + 1
-      const message = decode(line)
       if (Option.isSome(message)) receive(message.value)
     }
     const rest = chunk.subarray(from)
     size += rest.length
-    if (size > longestLine) {
+    if (skipping || size > longestLine) {
       held = []
       size = 0
+      skipping = true
     } else if (rest.length > 0) held.push(rest)
   }
 }
