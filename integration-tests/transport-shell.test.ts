@@ -9,6 +9,9 @@ import { ImageStore } from "../src/images/ImageStore.ts"
 import * as Shell from "../src/transport/Shell.ts"
 import { awkward } from "./transport/awkward.ts"
 import { boot } from "./transport/guest.ts"
+import { inward, outward } from "./transport/lossless.ts"
+
+const MiB = 1024 * 1024
 
 class Guest extends Context.Service<Guest, Shell.ShellService>()("test/Guest") {}
 
@@ -172,6 +175,41 @@ for (const [name, image, bash] of [
         )
         assert.strictEqual(bytes, 16_777_216)
       })
+    )
+
+    it.effect(
+      "bytes go both ways whole, in eight commands at once, with readers that pause",
+      () =>
+        Effect.gen(function* () {
+          const shell = yield* Guest
+          const amount = { out: 4 * MiB, in: 2 * MiB, single: 1000 }
+          for (const passages of [yield* outward(shell, amount), yield* inward(shell, amount)]) {
+            assert.lengthOf(passages, 8)
+            for (const { guest, host, what } of passages) assert.strictEqual(host, guest, what)
+          }
+        }),
+      120_000
+    )
+
+    it.effect("a command whose time is up has not ended for its handle", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        const handle = yield* shell.spawn("echo hi; sleep 100", { timeout: "2 seconds" })
+        const said = yield* Effect.forkChild(Effect.flip(Stream.runDrain(handle.stdout)), { startImmediately: true })
+        assert.strictEqual((yield* Effect.flip(handle.wait))._tag, "CommandTimeout")
+        assert.deepInclude(yield* Fiber.join(said), { _tag: "CommandTimeout", stdout: "hi\n" })
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("handles that nobody reads hold no lane when their commands have ended", () =>
+      Effect.gen(function* () {
+        const shell = yield* Guest
+        for (let i = 0; i < 12; i++) {
+          const handle = yield* shell.spawn("head -c 1060000 /dev/zero")
+          assert.strictEqual(yield* Effect.timeout(handle.wait, "60 seconds"), 0)
+        }
+        assert.strictEqual((yield* shell.execute("echo ok", { timeout: "30 seconds" })).stdout, "ok\n")
+      }).pipe(Effect.scoped)
     )
 
     it.effect("leaving a stream early kills the command", () =>

@@ -13,8 +13,8 @@ export interface GuestOptions {
   readonly image: BootImage
   /** how many ports named `vmtest.<i>` there are, the bootstrap port among them; 31 unless told, 0 for none */
   readonly ports?: number
-  /** a virtconsole, `/dev/hvc0` */
-  readonly console?: boolean
+  /** a virtconsole, `/dev/hvc0`; with a path, QEMU dials it, where the host must listen already */
+  readonly console?: boolean | string
   /** whether a reboot starts the guest again; not unless told */
   readonly reboot?: boolean
   /** the unix socket of a vhost-user vsock device */
@@ -60,9 +60,14 @@ export const boot = Effect.fnUntraced(function* (options: GuestOptions) {
           `virtserialport,bus=ports${Math.ceil(i / 15)}.0,nr=${(i % 15) + 1},chardev=port${i},name=vmtest.${i}`
         ]
       ]),
-      ...(options.console === true
-        ? [...socket("hvc", join(folder, "hvc0")), "-device", "virtconsole,bus=ports0.0,chardev=hvc"]
-        : []),
+      ...(options.console === undefined || options.console === false
+        ? []
+        : [
+            ...(options.console === true
+              ? socket("hvc", join(folder, "hvc0"))
+              : ["-chardev", `socket,id=hvc,path=${options.console}`]),
+            ...["-device", "virtconsole,bus=ports0.0,chardev=hvc"]
+          ]),
       ...(options.vsock === undefined
         ? []
         : [

@@ -90,11 +90,11 @@ export const outward = Effect.fnUntraced(function* (
   )
 })
 
-/** Four commands at once are given `amount.in` bytes, each its own; the guest stops reading for 2 s in the middle of each. */
+/** Eight commands at once are given `amount.in` bytes, each its own; the guest stops reading for 2 s in the middle of each. */
 export const inward = Effect.fnUntraced(function* (shell: ShellService, amount: Amount) {
-  const each = Math.floor(amount.in / 4)
+  const each = Math.floor(amount.in / 8)
   return yield* Effect.forEach(
-    [0, 1, 2, 3],
+    [0, 1, 2, 3, 4, 5, 6, 7],
     Effect.fnUntraced(function* (i): Effect.fn.Return<Passage, unknown> {
       const bytes = randomBytes(each)
       const host = createHash("sha256").update(bytes).digest("hex")
@@ -106,7 +106,8 @@ export const inward = Effect.fnUntraced(function* (shell: ShellService, amount: 
           bytes.subarray(first + at * MiB, first + (at + 1) * MiB)
         )
       ]
-      const command = `{ head -c ${Math.floor(each / 2)}; sleep 2; cat; } | sha256sum`
+      // Not head, which in busybox reads more than it passes on.
+      const command = `{ dd bs=${Math.floor(each / 2)} count=1 iflag=fullblock 2>/dev/null; sleep 2; cat; } | sha256sum`
       const { stdout } = yield* shell.execute(command, {
         ...options,
         stdin: Stream.rechunk(Stream.fromIterable(writes), 1)

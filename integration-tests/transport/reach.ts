@@ -8,6 +8,7 @@ import { ImageStore } from "../../src/images/ImageStore.ts"
 import { virtConsole, vsock } from "../../src/transport/GuestChannel.ts"
 import { quote } from "../../src/transport/internal/quote.ts"
 import * as Shell from "../../src/transport/Shell.ts"
+import * as VirtConsole from "../../src/transport/VirtConsole.ts"
 import * as Vsock from "../../src/transport/Vsock.ts"
 import { boot } from "./guest.ts"
 
@@ -43,11 +44,16 @@ const prepared = Effect.fnUntraced(function* (guest: Effect.Success<ReturnType<t
   )
 })
 
+/** A folder that goes with the scope. */
+const temporary = Effect.acquireRelease(
+  Effect.map(HostProcess.run({ command: "mktemp", args: ["-d"] }), ({ stdout }) => stdout.trim()),
+  (folder) => Effect.ignore(HostProcess.run({ command: "rm", args: ["-rf", folder] }))
+)
+
 /** A shell over vsock; needs {@link vsockDevice}. */
 export const overVsock = Effect.gen(function* () {
   const image = yield* debian
-  const folder = yield* Effect.map(HostProcess.run({ command: "mktemp", args: ["-d"] }), ({ stdout }) => stdout.trim())
-  yield* Effect.addFinalizer(() => Effect.ignore(HostProcess.run({ command: "rm", args: ["-rf", folder] })))
+  const folder = yield* temporary
   const socket = join(folder, "vsock")
   yield* HostProcess.spawn({
     command: vsockDevice,
@@ -71,14 +77,26 @@ const backdoor =
   "setsid bash -c 'stty -F /dev/hvc0 raw -echo; echo Spawning backdoor root shell...; PS1= exec bash --norc /dev/hvc0'" +
   " </dev/hvc0 >/dev/hvc0 2>/dev/null &"
 
-/** A shell over a virtconsole, with lanes on virtio ports or on the console itself. */
+/**
+ * A shell over a virtconsole. With lanes on virtio ports QEMU dials the host, as in the start scripts of NixOS; with lanes on
+ * the console itself it listens.
+ */
 export const overConsole = (lanes: "ports" | "console") =>
   Effect.gen(function* () {
-    const guest = yield* boot({ image: yield* debian, console: true })
+    const image = yield* debian
+    const machine = "console"
+    if (lanes === "console") {
+      const guest = yield* boot({ image, console: true })
+      yield* prepared(guest, backdoor)
+      const channel = virtConsole({ socket: guest.hvc0 })
+      return yield* Shell.make({ machine, channel, consoleTail: guest.consoleTail })
+    }
+    const socket = join(yield* temporary, "hvc0")
+    // The ports are known only when the guest has started, and the console must be listened on before.
+    const ports: Array<string> = Array.from({ length: 30 }, () => "")
+    const transport = yield* VirtConsole.make({ machine, channel: virtConsole({ socket, listen: true, ports }) })
+    const guest = yield* boot({ image, console: socket })
+    ports.splice(0, ports.length, ...guest.channel.ports)
     yield* prepared(guest, backdoor)
-    return yield* Shell.make({
-      machine: "console",
-      channel: virtConsole({ socket: guest.hvc0, ports: lanes === "ports" ? guest.channel.ports : [] }),
-      consoleTail: guest.consoleTail
-    })
+    return yield* Shell.fromTransport(transport, { consoleTail: guest.consoleTail })
   })
