@@ -237,6 +237,28 @@ const hearsItsJournal = Effect.fnUntraced(function* (machine: Guest) {
   return heard._tag === "Some" && heard.value._tag === "Some"
 })
 
+/** Writes records one after the other as a database does: to a file beside its place, synced and renamed into it. */
+const database = `cat >/tmp/database.pl <<'END'
+use IO::Handle;
+mkdir "/root/records"; chdir "/root/records" or die;
+for (my $number = 1; ; $number++) {
+  open my $file, ">", "new" or die; print $file "record $number\n" or die;
+  $file->flush; $file->sync; close $file or die;
+  rename "new", $number or die;
+  select undef, undef, undef, 0.02;
+}
+END
+(perl /tmp/database.pl >/tmp/database.log 2>&1 &)`
+
+/** Fails unless each record is there that should be, and whole; waits for ten more, and gives how many there are. */
+const recordsGoOn = Effect.fnUntraced(function* (machine: Guest) {
+  const check = `cd /root/records; last=$(ls | grep -v new | sort -n | tail -n 1)
+for n in $(seq $last); do [ "$(cat $n)" = "record $n" ] || { echo "no record $n of $last" >&2; exit 1; }; done; echo $last`
+  const before = Number(yield* machine.succeed(check))
+  yield* machine.succeed(`until [ -e /root/records/${before + 10} ]; do sleep 0.1; done`, { timeout: "1 minute" })
+  return Number(yield* machine.succeed(check))
+})
+
 machines(Left, Right)("snapshots of machines with systemd on a network", (it) => {
   it.effect("give each fork a machine-id, a clock and entropy of its own, and a journal that goes on", () =>
     Effect.gen(function* () {
@@ -346,6 +368,30 @@ chmod +x /usr/local/bin/ssh-keygen`)
       yield* right.restore("connected")
       yield* goesOn(left)
     })
+  )
+
+  it.effect(
+    "keep a machine that is put back who it was, and let a database write on without a gap, here and in forks",
+    () =>
+      Effect.gen(function* () {
+        const driver = yield* Driver
+        const left = yield* Left
+        const who = "cat /etc/machine-id /etc/hostname; hostname"
+        const before = yield* left.succeed(who)
+        yield* left.succeed(database)
+        yield* left.succeed("until [ -e /root/records/20 ]; do sleep 0.1; done", { timeout: "1 minute" })
+        yield* left.snapshot("writing")
+        const there = yield* recordsGoOn(left)
+        const inFork = yield* driver.fork(({ left: there }) =>
+          there === undefined ? assert.fail("there is no left in the fork") : recordsGoOn(there)
+        )
+        assert.isAbove(inFork, there)
+        yield* left.succeed("hostname other")
+        yield* left.restore("writing")
+        assert.strictEqual(yield* left.succeed(who), before)
+        assert.isAtLeast(yield* recordsGoOn(left), 30)
+        yield* left.succeed("pkill -f database.pl")
+      })
   )
 
   it.effect("let a timer of systemd fire that was set before", () =>
