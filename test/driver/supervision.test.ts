@@ -58,6 +58,26 @@ describe("the tree of a test", () => {
     )
   )
 
+  it.effect("gives a guest that has long been up the whole time of a boot when its processes are restarted", () =>
+    alone(
+      Effect.gen(function* () {
+        const slowly = () => Effect.as(Effect.sleep("1 second"), "")
+        const { machines, mock, states } = yield* driverOf({ a: offline() }, { guests: { a: { otherwise: slowly } } })
+        const starting = yield* Effect.forkChild(machines.a!.start(), { startImmediately: true })
+        yield* TestClock.adjust("10 seconds")
+        yield* Fiber.join(starting)
+        yield* TestClock.adjust("1 hour")
+        yield* Process.exit(yield* labelled("Shells"), ExitReason.kill)
+        yield* TestClock.adjust("10 seconds")
+        const command = yield* Effect.forkChild(machines.a!.succeed("true"), { startImmediately: true })
+        yield* TestClock.adjust("10 seconds")
+        yield* Fiber.join(command)
+        assert.strictEqual(yield* mock.starts("a"), 1)
+        assert.deepStrictEqual(states("a"), ["booting", "ready"])
+      })
+    )
+  )
+
   it.effect("gives a machine up whose shells crash again and again", () =>
     alone(
       Effect.gen(function* () {

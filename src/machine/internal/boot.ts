@@ -1,5 +1,4 @@
 /** One boot of a machine: what the processes of its tree hand to each other, and to those who wait. */
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -139,13 +138,12 @@ export class Boot {
   /** How often the guest was reset. */
   resets = 0
 
-  /** When its shell first answered, or it was reset last: from then on it must become what the test declared. */
+  /** Since when it is becoming what the test declared; undefined of a guest that is. */
   begun: number | undefined
 
   /** The guest was reset: what ran in it is gone, and it boots again. */
-  readonly rebooted: Effect.Effect<void> = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+  readonly rebooted: Effect.Effect<void> = Effect.suspend(() => {
     this.resets += 1
-    this.begun = now
     this.ready.takeBack()
     return Effect.andThen(
       this.state("booting"),

@@ -140,8 +140,8 @@ else { sleep 0.1; sync; reboot -f; } </dev/null >/dev/null 2>&1 &
 fi`
 
   /**
-   * Gives the guest an order that ends its shell. A power button is another way to give the one to power off. Where all lanes are in use it
-   * is tried again; other errors may be that the power was gone before the answer was out.
+   * Gives the guest an order that ends its shell. A power button is another way to give the one to power off. Where all lanes are in use, or the
+   * guest is too busy, it is tried again; other errors may be that the power was gone before the answer was out.
    */
   const order = (
     shell: ShellService,
@@ -154,7 +154,8 @@ fi`
       Effect.asVoid,
       Effect.catch((error) => {
         hindered(error.message)
-        const again = error._tag === "CommandRejected" && error.reason === "Busy"
+        const busy = error._tag === "CommandRejected" && error.reason === "Busy"
+        const again = busy || error._tag === "CommandTimeout"
         return Effect.andThen(
           Effect.ignore(otherwise),
           again ? order(shell, command, hindered, otherwise) : Effect.void

@@ -89,7 +89,6 @@ export const shells = (boot: Boot, environment: Environment) =>
       Effect.catch((error) => giveUp(boot, error.message.split("\n")[0]!.replace(`${environment.spec.name}: `, "")))
     )
     yield* Effect.addFinalizer(() => Effect.sync(() => (boot.isOver ? undefined : boot.shell.takeBack())))
-    boot.begun ??= yield* Clock.currentTimeMillis
     boot.shell.give(shell)
     boot.onShellLost = Process.send(yield* Process.self, "lost")
     // A shell mends itself where it can; one that cannot is opened anew by the process that replaces this one.
@@ -128,11 +127,12 @@ export const machine = (boot: Boot, environment: Environment) =>
     boot.onReset = Process.send(self, "reset")
     yield* Effect.addFinalizer(() => Effect.sync(() => (boot.isOver ? undefined : boot.ready.takeBack())))
     const limit = Duration.times((yield* Deadlines).boot, environment.backend.timeScale)
-    /** Ends a boot that does not get on: one deadline for a guest that came up or was reset, however often this process is started again. */
+    /** Ends a boot that does not get on: one deadline until the guest is ready, however often this process is started again. */
     const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
       Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
-        const left = Duration.toMillis(limit) - (now - (boot.begun ?? now))
+        boot.begun ??= now
+        const left = Duration.toMillis(limit) - (now - boot.begun)
         const late = Effect.suspend(() => {
           const what = boot.resets > 0 ? "come back after its reboot" : "take its name and addresses"
           return giveUp(boot, `it did not ${what} within ${Duration.format(limit)}`)
@@ -146,8 +146,7 @@ export const machine = (boot: Boot, environment: Environment) =>
       const result = yield* inTime(tellWho(boot, shell, who))
       if (result.exitCode !== 0) {
         const said = result.stderr.trim()
-        yield* boot.fail(said.startsWith("its ") ? said : `its network could not be set up: ${said}`, "")
-        return yield* stop
+        return yield* giveUp(boot, said.startsWith("its ") ? said : `its network could not be set up: ${said}`)
       }
       boot.renewed = true
       yield* boot.once("settled", (origin, running) =>
@@ -160,17 +159,20 @@ export const machine = (boot: Boot, environment: Environment) =>
           Effect.catchCause((cause) =>
             Cause.hasInterrupts(cause)
               ? Effect.failCause(cause as Cause.Cause<never>)
-              : Effect.andThen(boot.fail(`its warm-up failed: ${messageOf(cause)}`, ""), stop)
+              : giveUp(boot, `its warm-up failed: ${messageOf(cause)}`)
           )
         )
       )
       // Told first: a test may be over before whoever waits for it has had a turn.
       yield* boot.state("ready", boot.origin.from === undefined || boot.resets > 0 ? "" : "forked")
+      boot.begun = undefined
       boot.ready.give()
     })
     yield* identify
     while (true) {
       yield* Process.receive()
+      // It may have waited for what is done once in a boot.
+      boot.begun = undefined
       yield* inTime(
         Effect.gen(function* () {
           const shell = yield* boot.shell.get
