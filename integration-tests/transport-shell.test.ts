@@ -96,10 +96,11 @@ for (const [name, image, bash] of [
         const shell = yield* Guest
         for (let i = 0; i < 12; i++) {
           const { stdout } = yield* shell.execute(
-            `(sleep 1; i=0; while [ $i -lt 200 ]; do echo LATE; i=$((i+1)); done; echo >/tmp/lived.${i}; sleep 30) & echo started`
+            `(until [ -e /tmp/late ]; do sleep 0.1; done; i=0; while [ $i -lt 200 ]; do echo LATE; i=$((i+1)); done; echo >/tmp/lived.${i}; sleep 30) & echo started`
           )
           assert.strictEqual(stdout, "started\n")
         }
+        yield* shell.execute("echo >/tmp/late")
         for (let i = 0; i < 30; i++) {
           assert.strictEqual((yield* shell.execute("sleep 0.1; echo mine")).stdout, "mine\n")
         }
