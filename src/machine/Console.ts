@@ -48,7 +48,10 @@ export interface ConsoleMethods {
 
 /** The console methods of a guest. */
 export const make = (guest: Guest): ConsoleMethods => ({
-  console: Stream.unwrap(Effect.map(guest.console, (console) => console.stream)),
+  // A dead machine does not end it: what it said stays readable.
+  console: Stream.unwrap(Effect.map(guest.console, (console) => console.stream)).pipe(
+    Stream.interruptWhen(guest.conditions.guard(Effect.never))
+  ),
   getConsoleLog: () => Effect.flatMap(guest.console, (console) => console.log),
   waitForConsoleText: (pattern, options) => {
     const awaited = `${String(pattern)} on the console`

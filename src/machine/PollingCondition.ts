@@ -48,6 +48,11 @@ export interface PollingConditionOptions {
 export interface PollingConditions {
   /** Runs `effect` under the conditions that hold now and those added while it runs. */
   readonly guard: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | PollingConditionFailed, R>
+  /**
+   * Runs `effect`, and what of it would be guarded, without them: for what goes on behind the test's back, where a failure is heard by
+   * nobody and would be spent. Where nothing can be waited for any more, that neither.
+   */
+  readonly unguarded: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Adds a condition until the scope closes. It fails by failing, or by answering `false`. */
   readonly add: <E, R>(
     condition: string,
@@ -58,10 +63,12 @@ export interface PollingConditions {
   readonly giveUp: (condition: string, reason: string) => Effect.Effect<void>
 }
 
-/** A check uses machines as well; what it waits for is not guarded by the conditions again. */
-const InsideCheck = Context.Reference<boolean>("vmtest/machine/PollingCondition/InsideCheck", {
+/** What is not guarded: a check, which uses machines as well, and what the test does not wait for. */
+const Unguarded = Context.Reference<boolean>("vmtest/machine/PollingCondition/Unguarded", {
   defaultValue: () => false
 })
+
+const unguarded: PollingConditions["unguarded"] = Effect.provideService(Unguarded, true)
 
 /** No conditions yet. */
 export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
@@ -76,9 +83,9 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
   }
 
   const guard = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | PollingConditionFailed, R> =>
-    Effect.flatMap(InsideCheck, (inside): Effect.Effect<A, E | PollingConditionFailed, R> => {
+    Effect.flatMap(Unguarded, (free): Effect.Effect<A, E | PollingConditionFailed, R> => {
       if (given !== undefined) return Effect.fail(given)
-      if (inside) return effect
+      if (free) return effect
       for (const error of pending.values()) {
         told(error)
         return Effect.fail(error)
@@ -119,7 +126,7 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
       failAll(error)
     }
     const once = Effect.suspend(() => Deferred.await(wake)).pipe(
-      Effect.andThen(Effect.provideService(check, InsideCheck, true)),
+      Effect.andThen(unguarded(check)),
       Effect.exit,
       Effect.flatMap((exit) =>
         Effect.sync(() => {
@@ -146,7 +153,7 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
       failAll(given)
     })
 
-  return { guard, add, giveUp }
+  return { guard, unguarded, add, giveUp }
 })
 
 const messageOf = (cause: Cause.Cause<unknown>): string => Cause.prettyErrors(cause)[0]?.message ?? Cause.pretty(cause)

@@ -143,7 +143,7 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
       yield* guard(guest, `recording ${display.name}`, take)
       // A look that fails, while the guest changes its mode or reboots, leaves the picture before in place.
       const loop = yield* Effect.sleep(1000 / rate).pipe(
-        Effect.andThen(Effect.ignore(take)),
+        Effect.andThen(Effect.ignore(guest.conditions.unguarded(take))),
         Effect.forever,
         Effect.forkDetach({ startImmediately: true })
       )

@@ -70,15 +70,17 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
   const doing = (what: string) => `${what} ${JSON.stringify(short(process.command))}`
   const output = (stream: Stream.Stream<Uint8Array, ShellError>): Stream.Stream<Uint8Array, CommandError> =>
     streamOrLoss(guest, doing("reading"), stream)
+  const within = <A>(what: string, effect: Effect.Effect<A, ShellError>): Effect.Effect<A, CommandError> =>
+    guest.conditions.guard(orLoss(guest, doing(what), effect))
   return {
     command: process.command,
     stdout: output(process.stdout),
     stderr: output(process.stderr),
-    write: (data) => orLoss(guest, doing("writing to"), process.write(data)),
-    end: orLoss(guest, doing("writing to"), process.end),
+    write: (data) => within("writing to", process.write(data)),
+    end: within("writing to", process.end),
     signal: (signal = "TERM") =>
       signals.includes(signal)
-        ? orLoss(guest, doing(`sending ${signal} to`), process.signal(signal))
+        ? within(`sending ${signal} to`, process.signal(signal))
         : Effect.fail(
             new InvalidArgument({
               machine: guest.name,

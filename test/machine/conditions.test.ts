@@ -6,6 +6,9 @@ import * as TestClock from "effect/testing/TestClock"
 import { streamOrLoss } from "../../src/machine/internal/Guest.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
 import * as PollingCondition from "../../src/machine/PollingCondition.ts"
+import * as Recording from "../../src/machine/Recording.ts"
+import * as Spawn from "../../src/machine/Spawn.ts"
+import { temporaryFolder } from "../driver/storeSupport.ts"
 import { driverOf, offline } from "../driver/support.ts"
 import { guestOn, shellOf } from "./support.ts"
 
@@ -105,7 +108,8 @@ describe("a polling condition", () => {
         command: slow.succeed("true"),
         spawn: slow.spawn("true", { detached: true }),
         stdout: Stream.runDrain(spawned.stdout),
-        stderr: Stream.runDrain(spawned.stderr)
+        stderr: Stream.runDrain(spawned.stderr),
+        console: Stream.runDrain(box.console)
       }
       const waiting = yield* Effect.forEach(Object.entries(waits), ([name, wait]) =>
         Effect.map(Effect.forkChild(Effect.flip(wait)), (fiber) => [name, fiber] as const)
@@ -121,6 +125,29 @@ describe("a polling condition", () => {
     })
   )
 
+  it.effect("ends what is done to a command that runs", () =>
+    Effect.gen(function* () {
+      const shell = shellOf(() => Effect.never)
+      const stuck = (command: string) =>
+        Effect.map(shell.spawn(command), (process) => ({
+          ...process,
+          write: () => Effect.never,
+          end: Effect.never,
+          signal: () => Effect.never
+        }))
+      const { conditions, guest } = yield* guestOn({ ...shell, spawn: stuck })
+      const spawned = yield* Spawn.make(guest).spawn("hang")
+      yield* conditions.add("the light is on", broken("1 second"))
+      const all = [spawned.write("x"), spawned.end, spawned.signal("INT")]
+      const waiting = yield* Effect.forEach(all, (one) => Effect.forkChild(Effect.flip(one)))
+      yield* TestClock.adjust("2 seconds")
+      for (const fiber of waiting) {
+        assert.isDefined(fiber.pollUnsafe())
+        assert.strictEqual((yield* Fiber.join(fiber))._tag, "PollingConditionFailed")
+      }
+    })
+  )
+
   it.effect("is as good as a network that is given up: that ends streams, too", () =>
     Effect.gen(function* () {
       const { conditions, guest } = yield* guestOn(shellOf(() => Effect.never))
@@ -131,6 +158,70 @@ describe("a polling condition", () => {
       yield* conditions.giveUp("VLAN 1 is up", "its switch ended")
       yield* TestClock.adjust("1 second")
       assert.include((yield* Fiber.join(reading)).message, "its switch ended")
+    })
+  )
+})
+
+describe("what goes on behind the test's back", () => {
+  /** A machine, and a condition that was found broken while nothing was waited for. */
+  const found = Effect.gen(function* () {
+    const { machines, service } = yield* driverOf(
+      { box: offline() },
+      { guests: { box: { commands: [["short", { delay: "50 millis" }]] } } }
+    )
+    const box = machines.box!
+    yield* box.start()
+    yield* service.pollingCondition("the light is on", broken("80 millis"), { interval: "1 hour" })
+    const short = yield* Effect.forkChild(box.succeed("short"))
+    yield* TestClock.adjust("100 millis")
+    yield* Fiber.join(short)
+    return { box, service }
+  })
+
+  it.effect("leaves a broken condition to the test: the names of a later machine", () =>
+    Effect.gen(function* () {
+      const { box, service } = yield* found
+      yield* service.machine("late", offline({ autoStart: false }))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Effect.flip(box.succeed("true")))._tag, "PollingConditionFailed")
+    })
+  )
+
+  it.effect("leaves a broken condition to the test: the start of a later machine", () =>
+    Effect.gen(function* () {
+      const { box, service } = yield* found
+      yield* box.crash()
+      const late = yield* service.machine("late", offline())
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(yield* late.isUp())
+      assert.strictEqual((yield* Effect.flip(late.succeed("true")))._tag, "PollingConditionFailed")
+    })
+  )
+
+  it.effect("leaves a broken condition to the test: the looks of a recording", () =>
+    Effect.gen(function* () {
+      const { conditions, guest } = yield* guestOn(
+        shellOf(() => Effect.never),
+        { output: yield* temporaryFolder }
+      )
+      let looks = 0
+      const frame = { width: 1, height: 1, data: new Uint8Array(4) }
+      const capture = conditions.guard(
+        Effect.sync(() => {
+          looks += 1
+          return frame
+        })
+      )
+      const unused = () => Effect.void
+      const display = { name: "the display", capture, press: unused, touch: unused }
+      yield* Recording.make(guest, display).recordVideo("film", { format: "apng" })
+      yield* conditions.add("the light is on", broken("80 millis"), { interval: "1 hour" })
+      const short = yield* Effect.forkChild(conditions.guard(Effect.sleep("50 millis")))
+      yield* TestClock.adjust("100 millis")
+      yield* Fiber.join(short)
+      yield* TestClock.adjust("1 second")
+      assert.isAbove(looks, 3)
+      assert.strictEqual((yield* Effect.flip(conditions.guard(Effect.void)))._tag, "PollingConditionFailed")
     })
   )
 })

@@ -271,7 +271,10 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
       const handle = yield* add(spec, Addresses.number(spec, nextNumber()))
       yield* refreshNames(others)
       // Whoever uses it first meets the failure of its start.
-      if (spec.autoStart) yield* Effect.forkIn(Effect.ignore(handle.machine.start()), scope, { startImmediately: true })
+      if (spec.autoStart) {
+        const start = Effect.ignore(conditions.unguarded(handle.machine.start()))
+        yield* Effect.forkIn(start, scope, { startImmediately: true })
+      }
       return handle.machine
     })
 
