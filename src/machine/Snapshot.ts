@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import type { SavedMachine } from "../backends/Backend.ts"
 import { type SaveFailed, type Unsupported, unsupported } from "../backends/BackendError.ts"
 import type { AddressesExhausted } from "../network/Addresses.ts"
@@ -119,7 +120,7 @@ export interface Hooks {
   readonly isPaused: Effect.Effect<boolean>
   /** A new folder for one snapshot, there until the scope closes. */
   readonly folder: Effect.Effect<string, { readonly message: string }, Scope.Scope>
-  /** Ends what runs, and starts the machine from there as it was. */
+  /** Ends what runs, and starts the machine from there as it was; not to be asked twice at once. */
   readonly restart: (from: SavedMachine) => Effect.Effect<void, Unavailable>
   readonly fork: (request: ForkRequest) => Effect.Effect<Machine, Unavailable | InvalidMachine | AddressesExhausted>
 }
@@ -130,6 +131,12 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
   /** The folders of those whose names were given to later ones. */
   const replaced = new Set<string>()
   let count = 0
+  /**
+   * One goes back after the other: each ends what runs, and there must be one machine at its end. Nor is the snapshot that it goes back to
+   * taken away meanwhile.
+   */
+  const restoring = Semaphore.makeUnsafe(1)
+  const alone = <A, E>(effect: Effect.Effect<A, E>) => guest.conditions.guard(restoring.withPermit(effect))
 
   const able = Effect.suspend(() =>
     guest.backend.capabilities.has("snapshots") ? Effect.void : unsupported(guest.backend.name, "snapshots")
@@ -181,12 +188,15 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
         yield* able
         const name = wanted ?? `snapshot ${++unnamed}`
         const taken = yield* held(name)
-        const before = named.get(name)
-        named.set(name, taken)
-        if (before !== undefined) {
-          replaced.add(before.snapshot.saved.directory)
-          yield* Scope.close(before.scope, Exit.void)
-        }
+        const nameIt = Effect.gen(function* () {
+          const before = named.get(name)
+          named.set(name, taken)
+          if (before !== undefined) {
+            replaced.add(before.snapshot.saved.directory)
+            yield* Scope.close(before.scope, Exit.void)
+          }
+        })
+        yield* alone(nameIt)
         return taken.snapshot
       }),
     restore: (which) =>
@@ -198,7 +208,7 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
           return yield* new InvalidArgument({ machine: guest.name, argument: "snapshot", value: name, reason })
         }
         yield* hooks.restart(saved)
-      }),
+      }).pipe(alone),
     fork: ({ from, identity = false, name } = {}) =>
       Effect.gen(function* () {
         yield* able

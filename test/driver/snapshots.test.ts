@@ -1,6 +1,12 @@
+import * as Fs from "node:fs"
+import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import type * as Snapshot from "../../src/machine/Snapshot.ts"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import type { BackendService, Hypervisor } from "../../src/backends/Backend.ts"
+import * as Snapshot from "../../src/machine/Snapshot.ts"
+import { guestOn, shellOf } from "../machine/support.ts"
 import { temporaryFolder } from "./storeSupport.ts"
 import { driverOf, offline } from "./support.ts"
 
@@ -9,6 +15,30 @@ const box = Effect.gen(function* () {
   const driver = yield* driverOf({ a: offline({ snapshot: false }) }, {}, { folder })
   yield* driver.begin
   return { driver, a: driver.machines.a! }
+})
+
+const able: BackendService = {
+  name: "none",
+  capabilities: new Set(["snapshots"]),
+  timeScale: 1,
+  fingerprint: Effect.succeed({}),
+  start: () => Effect.die("no machines here")
+}
+
+/** It is long in becoming what it is after it was saved. */
+const slowAfterSaving = Effect.gen(function* () {
+  const folder = yield* temporaryFolder
+  let saved = false
+  const driver = yield* driverOf(
+    { a: offline({ snapshot: false }) },
+    { guests: { a: { commands: [[/./, () => Effect.succeed({ delay: saved ? "1 hour" : 0 })]] } } },
+    { folder }
+  )
+  yield* driver.begin
+  const a = driver.machines.a!
+  const snapshot = yield* a.snapshot("here")
+  saved = true
+  return { driver, a, snapshot }
 })
 
 describe("machine.restore", () => {
@@ -39,5 +69,59 @@ describe("machine.restore", () => {
       assert.isTrue(yield* a.isUp())
       yield* a.restore("here")
     })
+  )
+})
+
+describe("going back to a snapshot", () => {
+  it.live(
+    "finds it where it is, also when its name is given to a later one meanwhile, and goes back once at a time",
+    () =>
+      Effect.gen(function* () {
+        const folder = yield* temporaryFolder
+        const go = yield* Latch.make()
+        const there: Array<boolean> = []
+        const save = (directory: string) => Effect.succeed({ directory })
+        const { guest } = yield* guestOn(
+          shellOf(() => Effect.succeed({ exitCode: 0, stdout: "", stderr: "" })),
+          { backend: able, hypervisor: Effect.succeed({ save } as Partial<Hypervisor> as Hypervisor) }
+        )
+        const snapshots = Snapshot.make(guest, {
+          isPaused: Effect.succeed(false),
+          folder: Effect.acquireRelease(
+            Effect.sync(() => Fs.mkdtempSync(Path.join(folder, "snapshot-"))),
+            (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true }))
+          ),
+          restart: ({ directory }) =>
+            Effect.andThen(
+              Effect.sync(() => there.push(Fs.existsSync(directory))),
+              go.await
+            ),
+          fork: () => Effect.die("not forked")
+        })
+        const first = yield* snapshots.snapshot("here")
+        const restoring = yield* Effect.forkChild(
+          Effect.all([snapshots.restore(first), snapshots.restore("here")], { concurrency: 2 })
+        )
+        yield* Effect.sleep("20 millis")
+        assert.deepStrictEqual(there, [true])
+        const naming = yield* Effect.forkChild(snapshots.snapshot("here"))
+        yield* Effect.sleep("20 millis")
+        assert.isTrue(Fs.existsSync(first.saved.directory))
+        yield* go.open
+        yield* Fiber.join(restoring)
+        assert.deepStrictEqual(there, [true, true])
+        yield* Fiber.join(naming)
+        assert.isFalse(Fs.existsSync(first.saved.directory))
+        assert.strictEqual((yield* Effect.flip(snapshots.restore(first)))._tag, "NoSuchSnapshot")
+      })
+  )
+
+  it.live("ends when a polling condition breaks", () =>
+    Effect.gen(function* () {
+      const { a, driver, snapshot } = yield* slowAfterSaving
+      yield* driver.service.pollingCondition("the light is on", Effect.delay(Effect.succeed(false), "50 millis"))
+      const error = yield* Effect.flip(a.restore(snapshot))
+      assert.strictEqual(error._tag, "PollingConditionFailed")
+    }).pipe(Effect.timeout("10 seconds"))
   )
 })

@@ -3,7 +3,6 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { ShellService } from "../../transport/Shell.ts"
@@ -39,8 +38,6 @@ export const make = Effect.fnUntraced(function* (
   /** What it was when it was paused, and will be when it goes on. */
   let paused: MachineState = "ready"
   let retired = false
-  /** One goes back after the other: each ends what runs, and there must be one machine at its end. */
-  const restarting = Semaphore.makeUnsafe(1)
   let starts = 0
 
   const onState = (next: MachineState, detail: string) =>
@@ -300,14 +297,11 @@ fi`
   const snapshots = Snapshot.make(guest, {
     isPaused: Effect.map(SubscriptionRef.get(state), (now) => now === "paused"),
     folder: environment.snapshots,
-    restart: (from) =>
-      restarting.withPermit(
-        Effect.gen(function* () {
-          yield* life.crash()
-          const on = yield* launchFrom(Effect.succeed({ from, identity: "kept" }))
-          yield* on.ready.get
-        })
-      ),
+    restart: Effect.fnUntraced(function* (from) {
+      yield* life.crash()
+      const on = yield* launchFrom(Effect.succeed({ from, identity: "kept" }))
+      yield* on.ready.get
+    }),
     fork: environment.fork
   })
 
@@ -324,13 +318,11 @@ fi`
     refreshNames: Effect.suspend(() =>
       running() === undefined
         ? Effect.void
-        : Effect.ignore(
-            Effect.gen(function* () {
-              const all = yield* environment.all
-              const shell = yield* guest.shell
-              yield* shell.execute(hostsScript(environment.self, all), { timeout: "1 minute" })
-            })
-          )
+        : Effect.gen(function* () {
+            const all = yield* environment.all
+            const shell = yield* guest.shell
+            yield* shell.execute(hostsScript(environment.self, all), { timeout: "1 minute" })
+          }).pipe(conditions.unguarded, Effect.ignore)
     ),
     retire: Effect.sync(() => {
       retired = true
