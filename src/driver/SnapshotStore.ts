@@ -171,6 +171,8 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
     const held = new Set<string>()
     /** The instances that were read whole in this run, and found right. */
     const sound = new Set<string>()
+    /** Entries that what was copied has changed since, with the path; it is read once in a run. */
+    const outdated = new Map<string, string>()
 
     /** One at a time in this process for each entry: machines that start together read it once. */
     const oneOf = (id: string) => {
@@ -199,10 +201,13 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
       const mismatch = Entries.mismatch(found, key.subject, key.host)
       if (mismatch !== undefined) return { problem: mismatch }
       const { inputs, instance } = found.manifest
-      const changed = yield* HostInputs.changed(inputs)
-      // It is to change when its makers work on it; nobody needs to be told.
-      if (changed !== undefined) return { problem: `${changed} has changed`, foreseen: true }
       if (sound.has(instance)) return found
+      const changed = outdated.get(instance) ?? (yield* HostInputs.changed(inputs))
+      if (changed !== undefined) {
+        outdated.set(instance, changed)
+        // It is to change when its makers work on it; nobody needs to be told.
+        return { problem: `${changed} has changed`, foreseen: true }
+      }
       const problem = yield* Entries.damage(found)
       if (problem !== undefined) return { problem }
       sound.add(instance)

@@ -4,50 +4,46 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import type { Machine } from "../../machine/Machine.ts"
+import { sparseDigest } from "./sparseDigest.ts"
 
-/** Digests by the paths that were copied, relative ones to the working folder. */
+/** Digests by the whole paths that were copied. */
 export type HostInputs = Readonly<Record<string, string>>
 
-const chunk = 2 ** 20
-
-/** Throws what the file system says. */
-const feed = (hash: Hash, path: string, top: boolean): void => {
+/** Tells the hash of what is there; fails with what the file system says. */
+const feed: (hash: Hash, path: string, top: boolean) => Effect.Effect<void, unknown> = Effect.fnUntraced(function* (
+  hash: Hash,
+  path: string,
+  top: boolean
+) {
   // As it is copied: links in a tree stay links, the top may be one and is followed.
-  const { mode, size } = top ? Fs.statSync(path) : Fs.lstatSync(path)
+  const { mode } = yield* Effect.try(() => (top ? Fs.statSync(path) : Fs.lstatSync(path)))
   hash.update(JSON.stringify([mode, Path.basename(path)]))
   switch (mode & Fs.constants.S_IFMT) {
     case Fs.constants.S_IFDIR:
-      for (const name of Fs.readdirSync(path).sort()) feed(hash, Path.join(path, name), false)
+      for (const name of (yield* Effect.try(() => Fs.readdirSync(path))).sort()) {
+        yield* feed(hash, Path.join(path, name), false)
+      }
       hash.update("end")
       break
     case Fs.constants.S_IFLNK:
-      hash.update(JSON.stringify(Fs.readlinkSync(path)))
+      hash.update(JSON.stringify(yield* Effect.try(() => Fs.readlinkSync(path))))
       break
-    case Fs.constants.S_IFREG: {
-      hash.update(JSON.stringify(size))
-      const file = Fs.openSync(path, "r")
-      const buffer = Buffer.alloc(Math.min(chunk, size))
-      for (let read = -1; read !== 0; ) {
-        read = Fs.readSync(file, buffer)
-        hash.update(buffer.subarray(0, read))
-      }
-      Fs.closeSync(file)
-    }
+    case Fs.constants.S_IFREG:
+      hash.update(yield* sparseDigest(path))
   }
-}
+})
 
 const digest = (path: string): Effect.Effect<string> =>
-  Effect.try(() => {
+  Effect.suspend(() => {
     const hash = createHash("sha256")
-    feed(hash, path, true)
-    return hash.digest("hex")
+    return Effect.map(feed(hash, path, true), () => hash.digest("hex"))
   }).pipe(Effect.orElseSucceed(() => "unreadable"))
 
 /** The machine, and what is copied to it by that. */
 export const recording = (machine: Machine, into: Map<string, string>): Machine => ({
   ...machine,
   copyFromHost: (source, target) =>
-    Effect.tap(digest(source), (found) => Effect.sync(() => into.set(source, found))).pipe(
+    Effect.tap(digest(Path.resolve(source)), (found) => Effect.sync(() => into.set(Path.resolve(source), found))).pipe(
       Effect.andThen(machine.copyFromHost(source, target))
     )
 })

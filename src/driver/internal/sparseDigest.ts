@@ -40,11 +40,21 @@ const opened = (path: string) =>
     Effect.sync(() => Fs.closeSync(file))
   )
 
+/** No more than the file has, for a tree may have many small ones. */
+const bufferFor = (file: number) =>
+  Effect.try({
+    try: () => {
+      const blocks = Math.ceil(Fs.fstatSync(file).size / blockSize)
+      return Buffer.allocUnsafe(Math.min(Math.max(blocks * blockSize, blockSize), chunkSize))
+    },
+    catch: errorOf
+  })
+
 /** SHA-256 in hex over the size, and over the place and the content of each block that is not zero. Fails with what the system says. */
 export const sparseDigest: (path: string) => Effect.Effect<string, Error> = Effect.fnUntraced(function* (path: string) {
   const file = yield* opened(path)
   const hash = createHash("sha256")
-  const buffer = Buffer.allocUnsafe(chunkSize)
+  const buffer = yield* bufferFor(file)
   const place = Buffer.alloc(8)
   let position = 0
   while (true) {
@@ -56,7 +66,7 @@ export const sparseDigest: (path: string) => Effect.Effect<string, Error> = Effe
       hash.update(place).update(block)
     }
     position += length
-    if (length < chunkSize) break
+    if (length < buffer.length) break
   }
   place.writeBigUInt64LE(BigInt(position))
   return hash.update(place).digest("hex")
