@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { Driver } from "../driver/Driver.ts"
 import * as SavedTest from "../driver/SavedTest.ts"
+import { SoftFailures } from "../driver/SoftFailure.ts"
 import * as Cache from "../host/Cache.ts"
 import * as Image from "../images/Image.ts"
 import { ImageStore } from "../images/ImageStore.ts"
@@ -28,12 +29,13 @@ const historyFile = Cache.folder("host").pipe(
   Effect.orElseSucceed(() => "/dev/null")
 )
 
-/** Exit code 1 when a line that came through a pipe failed; 2 for a folder that cannot be opened. */
+/** Exit code 1 when a line that came through a pipe failed, or a subtest in it, softly or not; 2 for a folder that cannot be opened. */
 export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag: "Resume" }>): Work =>
   Effect.gen(function* () {
     const opened = yield* SavedTest.open(folder)
     const output = NodePath.resolve(options.output ?? Host.defaultOutput)
-    const driver = yield* SavedTest.resume(opened, { output })
+    const soft = new SoftFailures()
+    const driver = yield* SavedTest.resume(opened, { output, soft })
     const context = Context.add(yield* Effect.context<Scope.Scope>(), Driver, driver)
     const machines = { ...driver.machines }
     const names = opened.running.map((name) => (isName(name) ? name : `machines[${JSON.stringify(name)}]`))
@@ -46,7 +48,11 @@ export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag:
       history: yield* historyFile,
       run: (effect) => Effect.provideContext(effect, context)
     })
-    return process.stdin.isTTY === true || failures === 0 ? ExitCode.passed : ExitCode.failed
+    // At a terminal somebody has seen them.
+    if (process.stdin.isTTY === true) return ExitCode.passed
+    const failed = soft.take()
+    if (failed !== undefined) yield* complain(failed.message)
+    return failures === 0 && failed === undefined ? ExitCode.passed : ExitCode.failed
   }).pipe(
     Host.withState(options),
     Effect.provide(Layer.merge(Host.backend, ImageStore.layer)),

@@ -29,18 +29,17 @@ import * as RunDirectory from "../host/RunDirectory.ts"
 import * as ImageStore from "../images/ImageStore.ts"
 import type * as Machines from "../machine/Machine.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
-
-export {
-  /** Subtests failed with `softFail`: what the end of a test in a suite, or of the layer, says of it. */
-  SubtestsFailed
-} from "./SoftFailure.ts"
-
 import { type DeclareError, Driver } from "./Driver.ts"
 import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
 import * as WarmStart from "./internal/warmStart.ts"
 import type { StoreOptions } from "./SnapshotStore.ts"
 import { Collector, SoftFailures } from "./SoftFailure.ts"
+
+export {
+  /** Subtests failed with `softFail`: what the end of a test in a suite, or of the layer, says of it. */
+  SubtestsFailed
+} from "./SoftFailure.ts"
 
 /** How a driver outside a runner is set up. */
 export interface DriverOptions {
@@ -84,9 +83,7 @@ export const make = (
           output: NodePath.resolve(options.output ?? "vmtest-output"),
           resolve: images.resolve,
           warm,
-          onSubtest: ({ failure, name }, softFail) => {
-            if (softFail && failure !== undefined) soft.add(name, failure)
-          }
+          onSubtest: soft.hear
         })
       )
       return service

@@ -26,6 +26,7 @@ import * as Images from "./internal/images.ts"
 import { saveAll } from "./internal/saveAll.ts"
 import * as Entries from "./internal/snapshotEntries.ts"
 import * as WarmStart from "./internal/warmStart.ts"
+import type { SoftFailures } from "./SoftFailure.ts"
 
 /** What is in the folder cannot be opened; `reason` says what is wrong with it. */
 export class CannotResume extends Schema.TaggedError<CannotResume>()("CannotResume", {
@@ -178,12 +179,16 @@ export type ResumeError = CannotResume | Unavailable
  */
 export const resume: (
   opened: Opened,
-  options: { readonly output: string }
+  options: {
+    readonly output: string
+    /** Hears of the subtests that fail softly. */
+    readonly soft: SoftFailures
+  }
 ) => Effect.Effect<
   DriverService,
   ResumeError,
   Backend | FileSystem.FileSystem | ImageStore | RunDirectory | Scope.Scope
-> = Effect.fnUntraced(function* ({ folder, running, saved, test }, { output }) {
+> = Effect.fnUntraced(function* ({ folder, running, saved, test }, { output, soft }) {
   const specs = saved.machines.map((machine): MachineSpec => {
     const { allowReboot, cpus, description, disks, internet, memory, name, vlans } = machine
     return {
@@ -211,7 +216,7 @@ export const resume: (
         machines: new Map(running.map((name) => [name, { directory: Path.resolve(savedFolder(folder, name)) }])),
         nodes: saved.machines.map(({ guest, number, vlans }) => Addresses.number({ name: guest, vlans }, number))
       },
-      onSubtest: () => undefined
+      onSubtest: soft.hear
     })
     .pipe(Effect.mapError(failed(folder)))
   yield* Effect.forEach(running, (name) => driver.machines[name]?.start() ?? Effect.void, {

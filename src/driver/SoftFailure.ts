@@ -6,6 +6,7 @@
 import * as Context from "effect/Context"
 import * as Schema from "effect/Schema"
 import * as Failure from "./Failure.ts"
+import type { SubtestResult } from "./TestResult.ts"
 
 /** Parts of a test failed, and the test went on: what it fails with at its end. */
 export class SubtestsFailed extends Schema.TaggedError<SubtestsFailed>()("SubtestsFailed", {
@@ -20,8 +21,9 @@ export class SubtestsFailed extends Schema.TaggedError<SubtestsFailed>()("Subtes
 export class SoftFailures {
   private failed: Array<{ readonly name: string; readonly failure: string }> = []
 
-  add(name: string, failure: Failure.Failure): void {
-    this.failed.push({ name, failure: Failure.render(failure) })
+  /** Hears how a subtest ended; for a driver's `onSubtest`. */
+  readonly hear = ({ failure, name }: SubtestResult, softFail: boolean): void => {
+    if (softFail && failure !== undefined) this.failed.push({ name, failure: Failure.render(failure) })
   }
 
   /** Tells of them, once. */

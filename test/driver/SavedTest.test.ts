@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import { Backend } from "../../src/backends/Backend.ts"
 import * as Mock from "../../src/backends/Mock.ts"
 import * as SavedTest from "../../src/driver/SavedTest.ts"
+import { SoftFailures } from "../../src/driver/SoftFailure.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import * as Image from "../../src/images/Image.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
@@ -68,7 +69,7 @@ describe("the folder of a failed test", () => {
     }).pipe(Effect.provide(ImageStore.layer))
   )
 
-  it.live("goes on with machines that are declared only now", () =>
+  it.live("goes on with machines that are declared only now, and tells of subtests that fail softly", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const failed = yield* driverOf({ a: offline() })
@@ -76,9 +77,14 @@ describe("the folder of a failed test", () => {
       const { backend } = yield* Mock.make()
       const program = Effect.gen(function* () {
         yield* SavedTest.save({ folder, test: "t", handles: failed.handles(), now: 0 })
-        const driver = yield* SavedTest.resume(yield* SavedTest.open(folder), { output: folder })
+        const soft = new SoftFailures()
+        const driver = yield* SavedTest.resume(yield* SavedTest.open(folder), { output: folder, soft })
         const late = yield* driver.machine("late", offline({ snapshot: false }))
         assert.strictEqual(yield* late.succeed("true"), "")
+        yield* driver.subtest("passes", Effect.void, { softFail: true })
+        assert.isUndefined(soft.take())
+        yield* driver.subtest("the small print", Effect.fail(new Error("it was wrong")), { softFail: true })
+        assert.include(soft.take()?.message, "it was wrong")
       })
       yield* program.pipe(
         Effect.provideService(Backend, backend),

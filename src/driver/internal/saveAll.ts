@@ -2,7 +2,6 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
-
 import type * as Backend from "../../backends/Backend.ts"
 import type { Handle } from "../../machine/MachineTree.ts"
 import { ForkFailed } from "../ForkFailed.ts"
