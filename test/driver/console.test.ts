@@ -19,6 +19,7 @@ describe("waiting for text on the console", () => {
       const waiting = yield* Effect.forkChild(machine.waitForConsoleText(/answer: \d+/))
       yield* say("answer: 4")
       yield* say("2\n")
+      yield* TestClock.adjust("50 millis")
       assert.strictEqual(yield* Fiber.join(waiting), "answer: 42")
     })
   )

@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
@@ -43,6 +43,24 @@ describe("a pattern in a text that grows", () => {
       yield* TestClock.adjust("1 millis")
       assert.strictEqual(yield* Fiber.join(found), "the end: 7.")
       assert.strictEqual(yield* search(Stream.make("a", "b", "c"), /abc/, ended), "abc")
+    })
+  )
+
+  it.effect("is looked for once a tick while it reaches to the end of each piece", () =>
+    Effect.gen(function* () {
+      const exec = vi.spyOn(RegExp.prototype, "exec")
+      yield* Effect.addFinalizer(() => Effect.sync(() => exec.mockRestore()))
+      const looks = () => exec.mock.contexts.filter((pattern) => String(pattern) === "/progress: #+/").length
+      const said = yield* Queue.unbounded<string, never>()
+      const found = yield* Effect.forkChild(search(Stream.fromQueue(said), /progress: #+/, ended))
+      yield* Queue.offer(said, "progress: #")
+      for (let piece = 1; piece < 100; piece++) {
+        yield* TestClock.adjust("1 millis")
+        yield* Queue.offer(said, "#")
+      }
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(found), `progress: ${"#".repeat(100)}`)
+      assert.isAtMost(looks(), 5)
     })
   )
 })

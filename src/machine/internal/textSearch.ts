@@ -102,7 +102,8 @@ export const search = <E, R, E2, R2>(
           if (!found.open) return found.text
           const changed = yield* Effect.timeoutOption(more.await, settled)
           if (changed._tag === "None") return found.text
-        } else yield* Effect.sleep(tick)
+        }
+        yield* Effect.sleep(tick)
       }
     })
     const read = Effect.suspend((): Effect.Effect<string, E2, R2> => {
