@@ -87,8 +87,8 @@ const steps = Effect.fnUntraced(function* (saving: Saving, directory: string) {
 
   // QEMU gave up its disks when it was saved before, and takes them again when the guest goes on.
   if ((yield* QmpCommands.queryStatus(control)).status === "postmigrate") {
-    yield* QmpCommands.cont(control)
-    yield* QmpCommands.stop(control)
+    // Nobody may leave between the two: it stands still for more than this.
+    yield* Effect.uninterruptible(Effect.andThen(QmpCommands.cont(control), QmpCommands.stop(control)))
   }
   yield* QmpCommands.migrate(control, `unix:${sockets.save}`)
   yield* Effect.all([receive(accept, splitter), completed(control)], { concurrency: 2 }).pipe(

@@ -25,8 +25,9 @@ export const apart = (effect: Effect.Effect<unknown>) => Effect.flatMap(Effect.f
 export const make = ({ goOn, isRunning, notSaved, save, stop }: Guest): RunState => {
   const one = Semaphore.makeUnsafe(1)
   const still = Effect.tap(isRunning, (running) => (running ? stop : Effect.void))
-  // A machine that ended meanwhile has better news than that it does not go on.
-  const goOnAgain = (ran: boolean) => (ran ? apart(Effect.ignore(goOn)) : Effect.void)
+  // A machine that ended meanwhile has better news than that it does not go on; of one that did not, nobody else would tell.
+  const goOnOrWarn = Effect.catch(goOn, ({ message }) => Effect.logWarning(`a guest still stands still: ${message}`))
+  const goOnAgain = (ran: boolean) => (ran ? apart(goOnOrWarn) : Effect.void)
 
   const saveStill = (directory: string) => {
     const failed = Effect.mapError((error: ControlError) => notSaved(error, directory))
