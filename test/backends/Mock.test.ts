@@ -5,11 +5,13 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import type { MachineShape } from "../../src/backends/Backend.ts"
 import { InvalidShape, SaveFailed } from "../../src/backends/BackendError.ts"
 import * as Mock from "../../src/backends/Mock.ts"
+import type { ShellError } from "../../src/transport/ShellError.ts"
 
 const shape: MachineShape = {
   name: "web",
@@ -88,6 +90,21 @@ describe("a scripted guest", () => {
       })
       yield* TestClock.adjust("1 minute")
       assert.strictEqual((yield* Fiber.join(late))._tag, "CommandTimeout")
+    })
+  )
+
+  it.effect("takes no timeout that a guest would not take", () =>
+    Effect.gen(function* () {
+      const { hypervisor, machine } = yield* boot({})
+      const shell = yield* hypervisor.shell
+      for (const timeout of [0, -5, Number.NaN, JSON.parse('"soon"')]) {
+        for (const asking of [shell.execute("x", { timeout }), shell.spawn("x", { timeout })]) {
+          const error = yield* Effect.flip<unknown, ShellError, Scope.Scope>(asking)
+          assert.strictEqual(error._tag, "CommandRejected")
+          assert.include(error.message, `a timeout of ${timeout} makes no sense`)
+        }
+      }
+      assert.deepStrictEqual(yield* machine.commands, [])
     })
   )
 

@@ -3,6 +3,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type {
   BytesResult,
@@ -13,7 +14,7 @@ import type {
   ShellService
 } from "../../transport/Shell.ts"
 import type { ShellError } from "../../transport/ShellError.ts"
-import { CommandTimeout, ShellLost } from "../../transport/ShellError.ts"
+import { CommandRejected, CommandTimeout, ShellLost } from "../../transport/ShellError.ts"
 import type { Answer, Guest, MockMachine, Reply } from "../Mock.ts"
 
 /** Why the shell went away. */
@@ -66,8 +67,21 @@ export const shellOf = (parts: Parts): ShellService => {
   const gone = (command: string, reason: string) =>
     Effect.fail(new ShellLost({ machine, command, reason, stdout: "", stderr: "", console: "" }))
 
+  /** As a guest's own shell takes it. */
+  const timeoutOf = (command: string, given: Duration.Input = defaultTimeout) => {
+    const timeout = Duration.fromInput(given)
+    if (Option.isSome(timeout) && Duration.isGreaterThan(timeout.value, Duration.zero)) {
+      return Effect.succeed(timeout.value)
+    }
+    const detail = `a timeout of ${String(given)} makes no sense`
+    return Effect.fail(new CommandRejected({ machine, command, reason: "InvalidTimeout", detail }))
+  }
+
   const run = (command: string, options: ExecuteOptions = {}): Effect.Effect<Reply, ShellError> =>
-    Effect.gen(function* () {
+    Effect.flatMap(timeoutOf(command, options.timeout), (timeout) => runFor(timeout, command, options))
+
+  const runFor = (timeout: Duration.Duration, command: string, options: ExecuteOptions) =>
+    Effect.gen(function* (): Effect.fn.Return<Reply, ShellError> {
       if (yield* ended) return yield* gone(command, "the machine ended")
       commands.push(command)
       const reply = yield* answer(command, options)
@@ -81,11 +95,8 @@ export const shellOf = (parts: Parts): ShellService => {
     }).pipe(
       Effect.raceFirst(Effect.flatMap(lost, ({ reason }) => gone(command, reason))),
       Effect.timeoutOrElse({
-        duration: options.timeout ?? defaultTimeout,
-        orElse: () => {
-          const timeout = Duration.fromInputUnsafe(options.timeout ?? defaultTimeout)
-          return Effect.fail(new CommandTimeout({ machine, command, timeout, stdout: "", stderr: "" }))
-        }
+        duration: timeout,
+        orElse: () => Effect.fail(new CommandTimeout({ machine, command, timeout, stdout: "", stderr: "" }))
       })
     )
 
@@ -116,7 +127,8 @@ export const shellOf = (parts: Parts): ShellService => {
     executeBytes: bytes,
     executeStream: (command, options) =>
       Stream.unwrap(Effect.map(bytes(command, options), (result) => Stream.fromIterable(events(result)))),
-    spawn: (command, options) => spawn(bytes(command, { timeout: Duration.infinity, ...options }), command),
+    spawn: (command, { timeout = Duration.infinity, ...options } = {}) =>
+      Effect.flatMap(timeoutOf(command, timeout), (timeout) => spawn(bytes(command, { ...options, timeout }), command)),
     reset
   }
 }
