@@ -88,8 +88,9 @@ export const make = Effect.fnUntraced(function* (
   let session: Session | undefined
   let guest: Guest = { folder: "/run/vmtest", shell: "sh", pipefail: false }
   let restart = Deferred.makeUnsafe<string>()
+  const clock = yield* Clock.Clock
   /** since when a session is sought, or was */
-  let since = 0
+  let since = clock.currentTimeMillisUnsafe()
   /** why no session can be had any more */
   let gone: string | undefined
 
@@ -99,6 +100,8 @@ export const make = Effect.fnUntraced(function* (
   let quickest = Number.POSITIVE_INFINITY
 
   const onIdle = (lane: LaneEnd) => {
+    // It may have been lost on its way here from a caller who left.
+    if (lane.state !== "idle") return
     freed++
     for (const waiter of waiters) {
       waiters.delete(waiter)
@@ -116,7 +119,10 @@ export const make = Effect.fnUntraced(function* (
       for (const waiter of failed) Deferred.doneUnsafe(waiter, Effect.fail(error))
     })
 
-  const loseAll = (reason: string) => {
+  /** The session is over, and the next one sought. First of all nobody is given its lanes: who hears of it may ask again at once. */
+  const endSession = (reason: string) => {
+    if (session !== undefined) since = clock.currentTimeMillisUnsafe()
+    session = undefined
     idle.length = 0
     for (const lane of lanes) lane.lose(reason)
     lanes.clear()
@@ -290,9 +296,7 @@ export const make = Effect.fnUntraced(function* (
         if (typeof states !== "string") {
           // A lane that says something is in a guest that lives; its bootstrap shell is slow, or in trouble of its own.
           if (busy.some((lane) => !silent(lane))) continue
-          // First of all nobody is given a lane any more: who hears that a command is lost may try the next one at once.
-          session = undefined
-          loseAll(states.reason)
+          endSession(states.reason)
           Deferred.doneUnsafe(restart, Effect.succeed(states.reason))
           continue
         }
@@ -343,16 +347,13 @@ export const make = Effect.fnUntraced(function* (
           yield* awaiting(admin.awake)
           if (yield* Admin.sameSession(admin, id, guest)) continue
         }
-        session = undefined
-        loseAll(why)
-        since = yield* Clock.currentTimeMillis
+        endSession(why)
         return yield* awaiting(admin.awake)
       }
     }).pipe(Effect.scoped)
     const ended = Effect.map(connection.closed, (why) => {
       const reason = `the guest's connection closed: ${why}`
-      session = undefined
-      loseAll(reason)
+      endSession(reason)
       return reason
     })
     return yield* Effect.raceFirst(Effect.forever(oneSession), ended)
@@ -378,27 +379,22 @@ export const make = Effect.fnUntraced(function* (
         })
       })
     )
-  }).pipe(
-    Effect.tap((why) =>
-      Effect.sync(() => {
-        session = undefined
-        loseAll(why)
-      })
-    )
-  )
+  }).pipe(Effect.tap((why) => Effect.sync(() => endSession(why))))
   yield* Effect.forkScoped(Effect.forever(sessions))
   yield* Deferred.await(first)
 
-  /** No wait is without an end: fails when no session came in the time in which one must have come, or have failed. */
+  /** No wait is without an end: fails when a session has been sought for longer than it takes to find one, or to fail. */
   const abandoned = Effect.gen(function* () {
     const limit = Duration.sum(options.bootTimeout, longestInstall)
     if (!Duration.isFinite(limit)) return yield* Effect.never
     for (;;) {
-      const before = session
-      yield* Effect.sleep(limit)
-      if (before === undefined && session === undefined) {
-        return yield* Effect.flatMap(notReady("the bootstrap shell is not sought any more", limit), Effect.fail)
+      const sought = session === undefined ? (yield* Clock.currentTimeMillis) - since : 0
+      const left = Duration.toMillis(limit) - sought
+      if (left <= 0) {
+        const waited = Duration.millis(sought)
+        return yield* Effect.flatMap(notReady("the bootstrap shell is not sought any more", waited), Effect.fail)
       }
+      yield* Effect.sleep(left)
     }
   })
 
@@ -411,7 +407,7 @@ export const make = Effect.fnUntraced(function* (
     waiters.add(waiter)
     return more.pipe(
       Effect.andThen(Effect.raceFirst(Deferred.await(waiter), abandoned)),
-      Effect.onInterrupt(() =>
+      Effect.onError(() =>
         Effect.suspend(() => {
           // A lane that was given to a caller who left goes to the next one.
           if (waiters.delete(waiter) || !Deferred.isDoneUnsafe(waiter)) return Effect.void
@@ -438,8 +434,7 @@ export const make = Effect.fnUntraced(function* (
             Effect.catch(() => Effect.succeed(true))
           ),
     reset: (reason) => {
-      session = undefined
-      loseAll(reason)
+      endSession(reason)
       Deferred.doneUnsafe(restart, Effect.succeed(reason))
     }
   }

@@ -1,0 +1,94 @@
+/** The lanes of a guest that comes and goes, and those who wait for one. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import type { LaneEnd } from "../../src/transport/internal/lane.ts"
+import * as Pool from "../../src/transport/internal/pool.ts"
+import type { TransportService } from "../../src/transport/Transport.ts"
+import { inVirtualTime, memory, type Peer } from "./memory.ts"
+
+/** A guest in memory with one lane. `frozen` it does not answer, `mute` its worker does not say that it is ready. */
+const guest = (leave: Effect.Effect<void> = Effect.void) => {
+  const state = { frozen: false, mute: false, bootstrap: memory("none") }
+  const boot = () => {
+    const peer: Peer = memory("bootstrap")
+    peer.onWrite = (text) => {
+      if (state.frozen) return
+      for (const [, token] of text.matchAll(/^echo _vt_([0-9a-f]{32})/gm)) {
+        setImmediate(() => peer.say(Buffer.from(`_vt_${token} /run/vmtest sh pipefail = /run/vmtest sh pipefail\n`)))
+      }
+    }
+    state.bootstrap = peer
+    return peer.connection
+  }
+  const transport: TransportService = {
+    machine: "vm",
+    name: "virtio-port",
+    reconnects: true,
+    slowness: 1,
+    lanes: 1,
+    bootstrap: Effect.acquireRelease(Effect.sync(boot), () => leave),
+    lane: (_, nonce) =>
+      Effect.sync(() => {
+        const [input, output, errors] = [memory("input"), memory("output"), memory("errors")]
+        if (!state.mute) for (const peer of [output, errors]) peer.say(Buffer.from(`\x1e${nonce} R\n`))
+        return { input: input.connection, output: output.connection, errors: errors.connection }
+      })
+  }
+  const pool = Pool.make({
+    transport,
+    bootTimeout: Duration.minutes(1),
+    consoleTail: Effect.succeed(""),
+    onProgress: () => Effect.void,
+    heartbeat: { interval: Duration.hours(1), timeout: Duration.minutes(1) }
+  })
+  return { state, pool }
+}
+
+const run = <A, E>(program: Effect.Effect<A, E>) => Effect.runPromise(inVirtualTime(program, "5 hours"))
+
+describe("who waits for a lane", () => {
+  it("and is told that none comes is not given one when the guest is back", async () => {
+    const { pool, state } = guest(Effect.sleep("10 minutes"))
+    const lane = await run(
+      Effect.gen(function* () {
+        const { acquire } = yield* pool
+        yield* acquire
+        state.bootstrap.close("gone")
+        yield* Effect.sleep("1 second")
+        const error = yield* Effect.flip(acquire)
+        assert.include(error.reason, "not sought any more")
+        yield* Effect.sleep("10 minutes")
+        return yield* Effect.timeout(acquire, "1 minute")
+      }).pipe(Effect.scoped)
+    )
+    assert.strictEqual(lane.state, "idle")
+  })
+
+  it("is not told that none comes while the guest is found again and again", async () => {
+    const { pool, state } = guest()
+    const lane = await run(
+      Effect.gen(function* () {
+        const { acquire, reset } = yield* pool
+        yield* acquire
+        state.mute = true
+        let waiting: Fiber.Fiber<LaneEnd, unknown> | undefined
+        // Six minutes are the longest that a search takes: the wait begins in one search and is as old as that in another.
+        for (let minute = 0; minute <= 6; minute++) {
+          state.frozen = true
+          reset("it is frozen")
+          yield* Effect.sleep("10 seconds")
+          waiting ??= yield* Effect.forkChild(acquire)
+          yield* Effect.sleep("20 seconds")
+          state.frozen = false
+          if (minute === 6) state.mute = false
+          yield* Effect.sleep("30 seconds")
+        }
+        assert(waiting !== undefined)
+        return yield* Effect.timeout(Fiber.join(waiting), "1 minute")
+      }).pipe(Effect.scoped)
+    )
+    assert.strictEqual(lane.state, "idle")
+  })
+})
