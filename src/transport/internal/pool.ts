@@ -13,7 +13,8 @@ import type { ShellNotReady } from "../ShellError.ts"
 import * as Admin from "./admin.ts"
 import * as Bootstrap from "./bootstrap.ts"
 import { janitor } from "./janitor.ts"
-import { LaneEnd } from "./lane.ts"
+import type { LaneEnd } from "./lane.ts"
+import * as LaneLife from "./laneLife.ts"
 import { nonce } from "./nonce.ts"
 import type { Guest } from "./request.ts"
 
@@ -51,31 +52,6 @@ const besideStarting = 2
 /** The longest that it takes from a shell that answers to a session, or to the end of the attempt. */
 const longestInstall = Duration.minutes(5)
 
-/** How long a lane may take to start. */
-const laneTimeout = "60 seconds"
-
-/** Milliseconds between two attempts to start a lane: half a second after the first, doubled until this. */
-const longestPause = 10_000
-
-/** How long a lane that waits for a command may take to say so. */
-const answerTimeout = "5 seconds"
-
-/** How long the bootstrap shell may take to do as it is told. */
-const adminTimeout = "60 seconds"
-
-interface Session {
-  readonly admin: Admin.Admin
-  readonly scope: Scope.Scope
-  /** The highest number of a lane so far. */
-  started: number
-  /** Lanes below that which were not opened yet. */
-  readonly spare: Array<{ readonly number: number; readonly waiting: boolean }>
-  /** How often each lane has failed to start since it last did. */
-  readonly failures: Map<number, number>
-  /** The lanes that are being started and have not failed to. */
-  readonly hopeful: Set<number>
-}
-
 /** Opens the pool; returns when the first lane is ready. */
 export const make = Effect.fnUntraced(function* (
   options: PoolOptions
@@ -85,7 +61,7 @@ export const make = Effect.fnUntraced(function* (
   const lanes = new Set<LaneEnd>()
   const idle: Array<LaneEnd> = []
   const waiters = new Set<Deferred.Deferred<LaneEnd, ShellNotReady>>()
-  let session: Session | undefined
+  let session: LaneLife.Session | undefined
   let guest: Guest = { folder: "/run/vmtest", shell: "sh", pipefail: false }
   let restart = Deferred.makeUnsafe<string>()
   const clock = yield* Clock.Clock
@@ -136,98 +112,24 @@ export const make = Effect.fnUntraced(function* (
     })
   )
 
-  /** A lane did not start. Where there is no other, nobody waits for one any longer: better an error than no end. */
-  const failed = ({ failures, hopeful }: Session, number: number, begun: number, reason: string) =>
-    Effect.gen(function* () {
-      failures.set(number, (failures.get(number) ?? 0) + 1)
-      hopeful.delete(number)
-      if (hopeful.size > 0 || [...lanes].some(({ state }) => state !== "starting" && state !== "broken")) return
-      yield* failWaiters(yield* notReady(reason, Duration.millis((yield* Clock.currentTimeMillis) - begun)))
-    })
-
-  /** One life of a lane: from its sockets to whatever ends it. With `waiting`, its worker is there already. */
-  const life = (number: number, current: Session, waiting = false) => {
-    const { admin, failures, hopeful } = current
-    let begun = 0
-    return Effect.gen(function* () {
-      if (!failures.has(number)) hopeful.add(number)
-      const token = yield* nonce
-      const bootstrap = {
-        tell: admin.tell,
-        listen: admin.listen,
-        ask: (text: string, timeout: Duration.Input) =>
-          admin.ask(text, timeout).pipe(Effect.catchTag("NoAnswer", () => Effect.succeed(undefined)))
-      }
-      begun = yield* Clock.currentTimeMillis
-      const ends = yield* transport.lane(number, token, bootstrap, waiting)
-      const clock = yield* Clock.Clock
-      const lane = new LaneEnd(number, ends, token, (free) => {
-        if (!waiting && free.last === "") quickest = Math.min(quickest, clock.currentTimeMillisUnsafe() - begun)
-        onIdle(free)
-      })
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => {
-          lanes.delete(lane)
-          const at = idle.indexOf(lane)
-          if (at !== -1) idle.splice(at, 1)
-          lane.lose("the shell was closed")
-        })
-      )
-      lanes.add(lane)
-      const reason = yield* Effect.raceAllFirst([
-        Deferred.await(lane.broken),
-        Effect.map(
-          Effect.raceAllFirst([ends.input.closed, ends.output.closed, ends.errors.closed]),
-          (why) => `the guest's connection closed: ${why}`
-        ),
-        Effect.sleep(waiting ? answerTimeout : laneTimeout).pipe(
-          Effect.andThen(Effect.suspend(() => (lane.state === "starting" ? Effect.void : Effect.never))),
-          Effect.as("a worker shell did not start")
-        )
-      ])
-      const started = lane.state !== "starting"
-      lane.lose(reason)
-      if (started) failures.delete(number)
-      else if (!waiting) yield* failed(current, number, begun, reason)
-    }).pipe(
-      Effect.scoped,
-      Effect.catch((error) => failed(current, number, begun, error.reason)),
-      Effect.ensuring(Effect.sync(() => hopeful.delete(number))),
-      // A guest that has rebooted has nothing to stop, and a shell that does not know how.
-      Effect.andThen(
-        Effect.suspend(() =>
-          session?.admin === admin
-            ? Effect.asVoid(admin.ask(`_vt_stop ${number} 2>/dev/null`, adminTimeout))
-            : Effect.never
-        )
-      ),
-      // A guest that cannot be reached is the session's to notice.
-      Effect.catch(() => Effect.sleep("500 millis")),
-      // What fails at once, again and again, must not keep the guest busy.
-      Effect.andThen(
-        Effect.suspend(() => {
-          const failed = failures.get(number)
-          return failed === undefined ? Effect.void : Effect.sleep(Math.min(2 ** (failed - 1) * 500, longestPause))
-        })
-      )
-    )
-  }
-
-  /** Starts one more lane, if there may be one. */
-  const grow = Effect.suspend(() => {
-    const current = session
-    if (current === undefined) return Effect.void
-    const spare = current.spare.shift()
-    if (spare === undefined && current.started >= transport.lanes) return Effect.void
-    const number = spare?.number ?? ++current.started
-    const again = Effect.forever(life(number, current))
-    const lives = spare?.waiting === true ? Effect.andThen(life(number, current, true), again) : again
-    return Effect.asVoid(Effect.forkIn(lives, current.scope))
+  const grow = LaneLife.grow({
+    transport,
+    lanes,
+    session: () => session,
+    onStart: (took) => {
+      quickest = Math.min(quickest, took)
+    },
+    onIdle,
+    onEnd: (lane) => {
+      const at = idle.indexOf(lane)
+      if (at !== -1) idle.splice(at, 1)
+    },
+    onHopeless: (reason, waited) => Effect.flatMap(notReady(reason, waited), failWaiters)
   })
 
   let growing = false
   /** Starts more lanes for those who wait when none has become free for a while. */
-  const growOnStall = (current: Session) =>
+  const growOnStall = (current: LaneLife.Session) =>
     Effect.gen(function* () {
       for (let stalls = 0; idle.length === 0; ) {
         const before = freed
@@ -263,18 +165,8 @@ export const make = Effect.fnUntraced(function* (
     return Effect.asVoid(Effect.forkIn(growOnStall(current), current.scope, { startImmediately: true }))
   })
 
-  /** Lets the lanes of a guest that goes on from a saved one be opened as they are wanted: first those that wait for a command. */
-  const resume = (current: Session, waiting: ReadonlyArray<number>) => {
-    current.started = Math.max(0, ...waiting)
-    const stopped = Array.from({ length: current.started }, (_, index) => index + 1).filter(
-      (number) => !waiting.includes(number)
-    )
-    current.spare.push(...waiting.map((number) => ({ number, waiting: true })))
-    current.spare.push(...stopped.map((number) => ({ number, waiting: false })))
-  }
-
   /** Looks at lanes that settle, and asks whether the workers of busy lanes live. */
-  const watch = Effect.fnUntraced(function* (current: Session) {
+  const watch = Effect.fnUntraced(function* (current: LaneLife.Session) {
     const settled = janitor({
       admin: current.admin,
       lanes,
@@ -322,16 +214,9 @@ export const make = Effect.fnUntraced(function* (
       const attached = transport.attached?.() ?? []
       const found = attached.length === 0 ? undefined : yield* Admin.attach(admin, id, attached)
       guest = found?.guest ?? (yield* Admin.install(admin, id))
-      const current: Session = {
-        admin,
-        scope: yield* Effect.scope,
-        started: 0,
-        spare: [],
-        failures: new Map(),
-        hopeful: new Set()
-      }
+      const current = LaneLife.newSession(admin, yield* Effect.scope)
       session = current
-      resume(current, found?.waiting ?? [])
+      LaneLife.resume(current, found?.waiting ?? [])
       yield* grow
       if (waiters.size > 0) yield* more
       yield* Effect.forkScoped(watch(current))
