@@ -20,6 +20,7 @@ import * as Stream from "effect/Stream"
 import * as Connection from "./Connection.ts"
 import { nonce } from "./internal/nonce.ts"
 import * as Wire from "./internal/qmpWire.ts"
+import * as Timeout from "./internal/timeout.ts"
 import { TransportError } from "./ShellError.ts"
 
 /** QEMU refused a command, did not answer it in time, or answered something of another shape. */
@@ -106,12 +107,15 @@ const hmpMistakes: ReadonlyArray<RegExp> = [
 
 /** Opens the control channel: connects, reads the greeting and negotiates. */
 export const make = (options: QmpOptions): Effect.Effect<QmpService, QmpFailure, Scope.Scope> =>
-  Connection.connect({
-    machine: options.machine,
-    socket: options.socket,
-    retry: options.retry,
-    timeout: options.connectTimeout
-  }).pipe(Effect.flatMap((connection) => fromConnection(connection, options)))
+  Timeout.timeout(
+    options.connectTimeout ?? "10 seconds",
+    (desc) => new QmpError({ machine: options.machine, command: "greeting", class: "BadRequest", desc })
+  ).pipe(
+    Effect.flatMap((timeout) =>
+      Connection.connect({ machine: options.machine, socket: options.socket, retry: options.retry, timeout })
+    ),
+    Effect.flatMap((connection) => fromConnection(connection, options))
+  )
 
 /** The control channel over a connection of the caller's: reads the greeting and negotiates. See {@link make}. */
 export const fromConnection = Effect.fnUntraced(function* (
@@ -120,8 +124,10 @@ export const fromConnection = Effect.fnUntraced(function* (
 ): Effect.fn.Return<QmpService, QmpFailure, Scope.Scope> {
   const { machine } = options
   const { socket } = connection
-  const connectTimeout = Duration.fromInputUnsafe(options.connectTimeout ?? "10 seconds")
-  const commandTimeout = Duration.fromInputUnsafe(options.commandTimeout ?? "30 seconds")
+  const given = (command: string, timeout: Duration.Input) =>
+    Timeout.timeout(timeout, (desc) => new QmpError({ machine, command, class: "BadRequest", desc }))
+  const connectTimeout = yield* given("greeting", options.connectTimeout ?? "10 seconds")
+  const commandTimeout = yield* given("greeting", options.commandTimeout ?? "30 seconds")
   const greeting = Deferred.makeUnsafe<Wire.Greeting>()
   const events = yield* PubSub.unbounded<QmpEvent | undefined>()
   const waiting = new Map<string, Deferred.Deferred<Wire.Reply>>()
@@ -216,6 +222,7 @@ export const fromConnection = Effect.fnUntraced(function* (
     const decode = Schema.decodeUnknownOption(schema)
     return Effect.scoped(
       Effect.gen(function* () {
+        const timeout = yield* given("waitForEvent", wait.timeout ?? "30 seconds")
         const subscription = yield* PubSub.subscribe(events)
         if (ended) return yield* gone
         const found = Effect.gen(function* () {
@@ -226,7 +233,6 @@ export const fromConnection = Effect.fnUntraced(function* (
             if (Option.isSome(decoded)) return decoded.value
           }
         })
-        const timeout = Duration.fromInputUnsafe(wait.timeout ?? "30 seconds")
         return yield* inTime("waitForEvent", timeout, "no such event", found)
       })
     )

@@ -17,6 +17,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Timeout from "./internal/timeout.ts"
 import { TransportError } from "./ShellError.ts"
 
 /** The peer refused a request, did not answer in time, or answered something of another shape. */
@@ -90,7 +91,6 @@ export const make = Effect.fnUntraced(function* (
   options: RestApiOptions
 ): Effect.fn.Return<RestApiService, never, Scope.Scope> {
   const { machine, socket } = options
-  const connectTimeout = Duration.fromInputUnsafe(options.connectTimeout ?? "10 seconds")
   const context = yield* Layer.build(NodeHttpClient.layerNodeHttpOptions({ socketPath: socket }))
   const client = Context.get(context, HttpClient.HttpClient)
 
@@ -98,6 +98,9 @@ export const make = Effect.fnUntraced(function* (
     const { method, path } = one
     const failed = (reason: RestError["reason"], status: number, detail: string) =>
       new RestError({ machine, method, path, reason, status, detail })
+    const given = (timeout: Duration.Input) => Timeout.timeout(timeout, (detail) => failed("BadRequest", 0, detail))
+    const timeout = yield* given(one.timeout ?? "30 seconds")
+    const connectTimeout = yield* given(options.connectTimeout ?? "10 seconds")
     let outgoing = HttpClientRequest.make(method)(`http://localhost${path}`, { acceptJson: true })
     if (one.request !== undefined) {
       const json = yield* Schema.encodeEffect(Schema.fromJsonString(Schema.Unknown))(
@@ -111,7 +114,6 @@ export const make = Effect.fnUntraced(function* (
       const { cause } = error.reason
       return new TransportError({ machine, socket, reason: cause instanceof Error ? cause.message : error.message })
     }
-    const timeout = Duration.fromInputUnsafe(one.timeout ?? "30 seconds")
     const late = (what: string, status: number) =>
       Effect.fail(failed("Timeout", status, `${what} within ${Duration.format(timeout)}`))
     const response = yield* client.execute(outgoing).pipe(

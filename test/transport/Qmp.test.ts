@@ -5,6 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { reader } from "../../src/transport/internal/qmpWire.ts"
 import * as Qmp from "../../src/transport/Qmp.ts"
@@ -89,6 +90,26 @@ describe("QMP", () => {
       const error = yield* Effect.flip(qmp.execute("a", { size: 1n }))
       assert.deepInclude(error, { _tag: "QmpError", machine: "vm", command: "a", class: "BadRequest" })
       assert.deepStrictEqual(yield* qmp.execute("a", { size: 1 }), {})
+    })
+  )
+
+  it.live("refuses timeouts that make no sense, whoever gives them", () =>
+    Effect.gen(function* () {
+      const socket = yield* qemu(({ id }, say) => say({ return: {}, id }))
+      const qmp = yield* Qmp.make({ machine: "vm", socket })
+      for (const timeout of [Number.NaN, -1, 0, JSON.parse('"soon"')]) {
+        for (const refused of [
+          qmp.waitForEvent(Schema.Unknown, { timeout }),
+          Qmp.make({ machine: "vm", socket, connectTimeout: timeout }),
+          Qmp.make({ machine: "vm", socket, commandTimeout: timeout })
+        ]) {
+          const error = yield* Effect.flip(
+            Effect.scoped(refused as Effect.Effect<unknown, Qmp.QmpFailure, Scope.Scope>)
+          )
+          assert.deepInclude(error, { _tag: "QmpError", machine: "vm", class: "BadRequest" })
+          assert.include(error.message, `a timeout of ${timeout} makes no sense`)
+        }
+      }
     })
   )
 

@@ -75,6 +75,27 @@ describe("a REST control channel", () => {
     })
   )
 
+  it.live("does not send what is given a timeout that makes no sense", () =>
+    Effect.gen(function* () {
+      let asked = 0
+      const rest = yield* api((_, __, response) => {
+        asked++
+        response.end("")
+      })
+      for (const timeout of [Number.NaN, -1, 0, JSON.parse('"soon"')]) {
+        const odd = yield* RestApi.make({ machine: "vm", socket: "nowhere", connectTimeout: timeout })
+        for (const refused of [
+          rest.request({ method: "GET", path: "/", timeout }),
+          odd.request({ method: "GET", path: "/" })
+        ]) {
+          const error = yield* Effect.flip(refused)
+          assert.deepInclude(error, { _tag: "RestError", machine: "vm", reason: "BadRequest", status: 0 })
+        }
+      }
+      assert.strictEqual(asked, 0)
+    })
+  )
+
   it.live("does not send what the schema refuses, nor take what it does not expect", () =>
     Effect.gen(function* () {
       const rest = yield* api((_, __, response) => response.end("[1"))

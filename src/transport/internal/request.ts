@@ -3,11 +3,11 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
 import type { ExecuteOptions } from "../Shell.ts"
 import { CommandRejected, type ShellError } from "../ShellError.ts"
 import { dedent, escape, quote } from "./quote.ts"
+import * as Timeout from "./timeout.ts"
 
 /** What is known of the guest's shell. */
 export interface Guest {
@@ -92,11 +92,10 @@ export const make = Effect.fnUntraced(function* (options: {
   const reject = (reason: CommandRejected["reason"], detail: string) =>
     new CommandRejected({ machine, command, reason, detail })
 
-  const timeout = Duration.fromInput(execute.timeout ?? defaultTimeout)
-  if (Option.isNone(timeout) || !Duration.isGreaterThan(timeout.value, Duration.zero)) {
-    return yield* reject("InvalidTimeout", `a timeout of ${String(execute.timeout)} makes no sense`)
-  }
-  const patience = options.open ? Duration.min(timeout.value, defaultTimeout) : timeout.value
+  const timeout = yield* Timeout.timeout(execute.timeout ?? defaultTimeout, (detail) =>
+    reject("InvalidTimeout", detail)
+  )
+  const patience = options.open ? Duration.min(timeout, defaultTimeout) : timeout
   const body = dedent(command)
   if (body === "") return yield* reject("InvalidCommand", "the command is empty")
   if (body.includes("\0")) return yield* reject("InvalidCommand", "a command cannot hold a NUL; give it as stdin")
@@ -125,7 +124,7 @@ export const make = Effect.fnUntraced(function* (options: {
   if (user === undefined || user === "root") {
     return {
       command,
-      timeout: timeout.value,
+      timeout,
       patience,
       text: (lane) => head + run(lane),
       spool,
@@ -137,14 +136,14 @@ export const make = Effect.fnUntraced(function* (options: {
     return yield* reject("UnknownUser", `${JSON.stringify(user)} cannot be the name of a user`)
   }
   const name = quote(user)
-  const change = yield* options.changeUser(timeout.value)
+  const change = yield* options.changeUser(timeout)
   const set = guest.pipefail ? "set -euo pipefail" : "set -eu"
   const who =
     // A shell knows the homes of users without a program; an unknown user's stays as it is written.
     `_vt_h=~${user}; case $_vt_h in '~'*) ${stop("user")} ;; esac\ncd -- "$_vt_h" 2>/dev/null || cd /\n`
   return {
     command,
-    timeout: timeout.value,
+    timeout,
     patience,
     text: (lane) => {
       const script = quote(`${set}\n${head}${run(lane)}`)
