@@ -44,17 +44,28 @@ export interface ConnectOptions {
   readonly timeout?: Duration.Input | undefined
 }
 
+/** Bytes that are kept for whoever is to read a connection; before more come, the peer waits. */
+const mostEarly = 256 * 1024
+
 /** A connection over a node socket that is open already. */
 export const fromSocket = (machine: string, path: string, socket: Net.Socket): Connection => {
   const closed = Deferred.makeUnsafe<string>()
   let reason = "the peer closed the connection"
   let receive: ((chunk: Buffer) => void) | undefined
   const early: Array<Buffer> = []
+  let kept = 0
+  /** whether the socket is paused because nobody reads it yet, and whether whoever is to read it paused it, too */
+  let held = false
+  let paused = false
   // As many as write at once wait for it to drain, which is no leak.
   socket.setMaxListeners(0)
   socket.on("data", (chunk) => {
-    if (receive === undefined) early.push(chunk)
-    else receive(chunk)
+    if (receive !== undefined) return receive(chunk)
+    early.push(chunk)
+    kept += chunk.length
+    if (kept < mostEarly) return
+    held = true
+    socket.pause()
   })
   socket.on("error", (error) => {
     reason = error.message
@@ -88,12 +99,16 @@ export const fromSocket = (machine: string, path: string, socket: Net.Socket): C
     onData: (next) => {
       receive = next
       for (const chunk of early.splice(0)) next(chunk)
+      if (held && !paused) socket.resume()
+      held = false
     },
     pause: () => {
+      paused = true
       socket.pause()
     },
     resume: () => {
-      socket.resume()
+      paused = false
+      if (!held) socket.resume()
     },
     closed: Deferred.await(closed)
   }
@@ -144,7 +159,7 @@ export const connect = Effect.fnUntraced(function* (
   return fromSocket(options.machine, options.socket, socket)
 })
 
-/** Peers that are connected to a listener at once; more are turned away. */
+/** Peers that a listener has at once, connected or gone after they said something that is still to be read; more are turned away. */
 const mostWaiting = 16
 
 /** Where peers may connect. */
@@ -175,7 +190,8 @@ export const listen = Effect.fnUntraced(function* (options: {
   yield* Effect.acquireRelease(
     Effect.callback<Net.Server, TransportError>((resume) => {
       const server = Net.createServer((peer) => {
-        if (connections.size >= (single ? 1 : mostWaiting)) {
+        const gone = waiting.filter(([socket]) => !connections.has(socket)).length
+        if ((single && connections.size > 0) || connections.size + gone >= mostWaiting) {
           peer.on("error", () => {})
           peer.destroy()
           return

@@ -52,6 +52,50 @@ describe("a listener", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("keeps the words of so many peers that left, and turns the others away", () =>
+    Effect.gen(function* () {
+      const socket = join(yield* folder, "console")
+      const { accept } = yield* Connection.listen({ machine: "vm", socket })
+      for (let i = 0; i < 40; i++) {
+        yield* Effect.callback<void>((resume) => {
+          const peer = dial(socket)
+          // One that is turned away may not have said all.
+          peer.on("error", () => {})
+          peer.on("close", () => resume(Effect.void))
+          peer.resume()
+          peer.end(`${i}`)
+        })
+      }
+      yield* Effect.sleep("100 millis")
+      let kept = 0
+      while ((yield* Effect.timeoutOption(accept, "200 millis"))._tag === "Some") kept++
+      assert.strictEqual(kept, 16)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("lets a peer that is not read yet wait, and loses nothing of what it says", () =>
+    Effect.gen(function* () {
+      const socket = join(yield* folder, "console")
+      const { accept } = yield* Connection.listen({ machine: "vm", socket })
+      const size = 20_000_000
+      const peer = dial(socket)
+      const piece = Buffer.alloc(100_000, "x")
+      for (let sent = 0; sent < size; sent += piece.length) peer.write(piece)
+      yield* Effect.sleep("500 millis")
+      assert.isAbove(peer.writableLength, size / 2)
+      const connection = yield* Effect.timeout(accept, "2 seconds")
+      const whole = Effect.callback<void>((resume) => {
+        let heard = 0
+        connection.onData((chunk) => {
+          heard += chunk.length
+          if (heard === size) resume(Effect.void)
+        })
+      })
+      yield* Effect.timeout(whole, "10 seconds")
+      peer.destroy()
+    }).pipe(Effect.scoped)
+  )
+
   it.live("waits for the guest after a stray dial, for as long as a boot may take", () =>
     Effect.gen(function* () {
       const socket = join(yield* folder, "console")
