@@ -86,6 +86,25 @@ describe("the time of a command", () => {
   )
 })
 
+describe("what the guest is asked before it changes to another user", () => {
+  it.live("takes of the time of the command", () =>
+    Effect.gen(function* () {
+      const shell = yield* open({
+        command: (worker, nonce, command) => {
+          const end = () => {
+            worker.end(nonce, 0)
+            worker.ready(nonce)
+          }
+          setTimeout(end, command.startsWith("setpriv --reuid root") ? 1500 : 2300)
+        }
+      })
+      const error = yield* failing(shell.execute("x", { timeout: "3 seconds", user: "alice" }))
+      assert.deepInclude(error, { _tag: "CommandTimeout", command: "x", timeout: Duration.seconds(3) })
+      assert.strictEqual((yield* shell.execute("x", { timeout: "3 seconds", user: "alice" })).exitCode, 0)
+    })
+  )
+})
+
 describe("a command that says too much", () => {
   it.live("has said it on both streams together, the end of which the error tells", () =>
     Effect.gen(function* () {

@@ -47,6 +47,7 @@ const framesFor = Effect.fnUntraced(function* (
   const request: Request = {
     command: "cat",
     timeout: Duration.infinity,
+    asked: Duration.infinity,
     patience: Duration.infinity,
     text: () => "cat",
     spool: undefined,

@@ -1,6 +1,7 @@
 /** What is sent for a command. */
 import { spawnSync } from "node:child_process"
 import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Request from "../../src/transport/internal/request.ts"
 
@@ -14,7 +15,7 @@ describe("a command as another user", () => {
         execute: { user: "root2" },
         fault: "f",
         open: false,
-        changeUser: () => Effect.succeed("su")
+        changeUser: () => Effect.succeed({ program: "su", waited: Duration.zero, ran: Duration.zero })
       })
       // A su that knows nobody and runs dash where there is one.
       const su = 'su() { shift 3; sh "$@"; }; exec() { "$@"; }; _vt_h=/;'

@@ -2,6 +2,7 @@
  * What a shell offers, over the lanes of a pool: commands that are collected, streamed, or held by a handle.
  */
 import type * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -53,21 +54,27 @@ export const make = Effect.fnUntraced(function* (options: {
     })
   )
 
-  /** Whether the guest changes users with setpriv, which becomes the command, or with su; asked until it has answered. */
-  let change: "setpriv" | "su" | undefined
-  const changeUser = (command: string, timeout: Duration.Duration): Effect.Effect<"setpriv" | "su", ShellError> =>
-    Effect.suspend(() => {
-      if (change !== undefined) return Effect.succeed(change)
-      const probe = "setpriv --reuid root --regid root --init-groups -- true"
-      return collect(probe, { timeout: Duration.min(timeout, longestProbe) }, 1024 * 1024).pipe(
-        Effect.map(({ exitCode }) => {
-          change = exitCode === 0 ? "setpriv" : "su"
-          return change
-        }),
-        // It failed for the sake of the command.
-        Effect.mapError((error) => named(error, command))
-      )
-    })
+  /** The program with which the guest changes users; it is asked until it has answered. */
+  let program: Request.ChangeUser["program"] | undefined
+  const changeUser = Effect.fnUntraced(function* (
+    command: string,
+    timeout: Duration.Duration
+  ): Effect.fn.Return<Request.ChangeUser, ShellError> {
+    if (program !== undefined) return { program, waited: Duration.zero, ran: Duration.zero }
+    const clock = yield* Clock.Clock
+    const begun = clock.currentTimeMillisUnsafe()
+    let started = begun
+    const probe = "setpriv --reuid root --regid root --init-groups -- true"
+    const { exitCode } = yield* collect(probe, { timeout: Duration.min(timeout, longestProbe) }, 1024 * 1024, () => {
+      started = clock.currentTimeMillisUnsafe()
+    }).pipe(
+      // It failed for the sake of the command.
+      Effect.mapError((error) => named(error, command))
+    )
+    program = exitCode === 0 ? "setpriv" : "su"
+    const ran = clock.currentTimeMillisUnsafe() - started
+    return { program, waited: Duration.millis(started - begun), ran: Duration.millis(ran) }
+  })
 
   const prepare = Effect.fnUntraced(function* (command: string, execute: ExecuteOptions, open: boolean) {
     if (closed) {
@@ -105,8 +112,8 @@ export const make = Effect.fnUntraced(function* (options: {
     }
   }
 
-  const timedOut = (command: string, timeout: Duration.Duration, said: Said) =>
-    Effect.sync(() => new CommandTimeout({ machine, command, timeout, ...said.text() }))
+  const timedOut = ({ asked, command }: Request.Request, said: Said) =>
+    Effect.sync(() => new CommandTimeout({ machine, command, timeout: asked, ...said.text() }))
 
   const begin = (
     request: Request.Request,
@@ -130,7 +137,8 @@ export const make = Effect.fnUntraced(function* (options: {
   const collect = Effect.fnUntraced(function* (
     command: string,
     execute: ExecuteOptions,
-    most: number
+    most: number,
+    onStart: () => void = () => {}
   ): Effect.fn.Return<BytesResult, ShellError> {
     const request = yield* prepare(command, execute, false)
     const token = yield* nonce
@@ -142,11 +150,14 @@ export const make = Effect.fnUntraced(function* (options: {
     }
     const running = begin(
       request,
-      () => job(request, token, said, { stdout: take("stdout"), stderr: take("stderr"), ended: () => {} }),
+      () => {
+        onStart()
+        return job(request, token, said, { stdout: take("stdout"), stderr: take("stderr"), ended: () => {} })
+      },
       source(request)
     )
     const exitCode = yield* Effect.raceFirst(
-      Run.complete(running, request.timeout, timedOut(command, request.timeout, said)),
+      Run.complete(running, request.timeout, timedOut(request, said)),
       Deferred.await(tooMuch)
     )
     if (exitCode === Request.notRun) {
@@ -231,16 +242,12 @@ export const make = Effect.fnUntraced(function* (options: {
       { interruptible: true }
     )
     const ended = Effect.gen(function* () {
-      const exitCode = yield* Run.complete(
-        Effect.succeed(running),
-        request.timeout,
-        timedOut(command, request.timeout, said)
-      )
+      const exitCode = yield* Run.complete(Effect.succeed(running), request.timeout, timedOut(request, said))
       if (exitCode !== Request.notRun) return exitCode
       const error = Request.refused(machine, request, said.text().stderr, execute)
       return error === undefined ? exitCode : yield* error
     })
-    return { running, input, ended, late: timedOut(command, request.timeout, said), timeout: request.timeout }
+    return { running, input, ended, late: timedOut(request, said), timeout: request.timeout }
   })
 
   /** What a command says. `late` fails when its time is up, even when nobody reads. */

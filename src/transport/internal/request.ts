@@ -27,7 +27,10 @@ export type Input =
 /** A command ready to be sent to a lane. */
 export interface Request {
   readonly command: string
+  /** how long it may run */
   readonly timeout: Duration.Duration
+  /** the timeout that was asked for, of which a question to the guest before it may have taken some */
+  readonly asked: Duration.Duration
   /** how long it may wait for a lane */
   readonly patience: Duration.Duration
   /** the text of the command, for the lane with this number */
@@ -44,6 +47,19 @@ const typed = 16 * 1024
 
 /** Variables that a shell refuses to assign. */
 const readonlyNames = new Set(["UID", "EUID", "PPID", "BASHOPTS", "BASH_VERSINFO", "SHELLOPTS"])
+
+/** What a command can still wait for a lane after the guest was asked about its user: the lane of that must settle first. */
+const leastPatience = Duration.seconds(1)
+
+/** How a guest changes to another user, and what it took of the command's time to ask it. */
+export interface ChangeUser {
+  /** setpriv becomes the command, su stays its parent */
+  readonly program: "setpriv" | "su"
+  /** how long a lane was waited for */
+  readonly waited: Duration.Duration
+  /** how long it took the guest */
+  readonly ran: Duration.Duration
+}
 
 /** The exit code of a command whose user or folder the guest does not have. */
 export const notRun = 125
@@ -85,8 +101,8 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly execute: ExecuteOptions
   readonly fault: string
   readonly open: boolean
-  /** the program that changes to another user; asked only where there is one */
-  readonly changeUser: (timeout: Duration.Duration) => Effect.Effect<"setpriv" | "su", ShellError>
+  /** how the guest changes to another user; asked only where there is one */
+  readonly changeUser: (timeout: Duration.Duration) => Effect.Effect<ChangeUser, ShellError>
 }): Effect.fn.Return<Request, ShellError> {
   const { command, execute, fault, guest, machine } = options
   const reject = (reason: CommandRejected["reason"], detail: string) =>
@@ -125,6 +141,7 @@ export const make = Effect.fnUntraced(function* (options: {
     return {
       command,
       timeout,
+      asked: timeout,
       patience,
       text: (lane) => head + run(lane),
       spool,
@@ -143,11 +160,12 @@ export const make = Effect.fnUntraced(function* (options: {
     `_vt_h=~${user}; case $_vt_h in '~'*) ${stop("user")} ;; esac\ncd -- "$_vt_h" 2>/dev/null || cd /\n`
   return {
     command,
-    timeout,
-    patience,
+    timeout: Duration.max(Duration.subtract(timeout, change.ran), Duration.millis(1)),
+    asked: timeout,
+    patience: Duration.max(Duration.subtract(patience, change.waited), Duration.min(patience, leastPatience)),
     text: (lane) => {
       const script = quote(`${set}\n${head}${run(lane)}`)
-      return change === "setpriv"
+      return change.program === "setpriv"
         ? `${who}export HOME="$_vt_h" USER=${name} LOGNAME=${name}\n` +
             `exec setpriv --reuid ${name} --regid "$(id -g ${name})" --init-groups -- ${guest.shell} -c ${script}`
         : // The guest's own shell inside: /bin/sh may be another, which does not know its options.
