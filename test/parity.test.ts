@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as MachineSpec from "../src/machine/MachineSpec.ts"
 import { driverOf, offline } from "./driver/support.ts"
 
 const read = (path: string) => readFileSync(fileURLToPath(new URL(`../${path}`, import.meta.url)), "utf8")
@@ -20,6 +21,35 @@ const bodyOf = (path: string, name: string): string => {
   const above = text.slice(0, text.search(/\n(describe|machines)\b/))
   return above + (next === -1 ? rest : rest.slice(0, next))
 }
+
+describe("docs/machines.md", () => {
+  const page = read("docs/machines.md")
+
+  it.effect("has every method of a machine and of a driver, and none that there is not", () =>
+    Effect.gen(function* () {
+      const { machines, service } = yield* driverOf({ a: offline() })
+      /** The first column of a part of the page: what is between backquotes, up to its arguments. */
+      const named = (text: string) =>
+        text
+          .split("\n")
+          .filter((line) => line.startsWith("| `"))
+          .flatMap((line) => [...line.split(" | ")[0]!.matchAll(/`(\w+)[^`]*`/g)].map(([, name]) => name!))
+      const [upTo, driver] = page.slice(page.indexOf("## Life")).split("## The driver")
+      const handle = upTo!.slice(upTo!.indexOf("Of the handle"), upTo!.indexOf("## systemd"))
+      assert.sameMembers(named(upTo!.replace(handle, "")), Object.keys(machines.a!))
+      assert.sameMembers(named(driver!), Object.keys(service))
+    })
+  )
+
+  it.effect("has every field of a declaration", () =>
+    Effect.gen(function* () {
+      const fields = page.slice(page.indexOf("## The declaration"), page.indexOf("## What arguments mean"))
+      const named = [...fields.matchAll(/^\| `(\w+)`/gm)].map(([, name]) => name!)
+      const spec = yield* MachineSpec.check("a", offline())
+      assert.sameMembers(["name", ...named], Object.keys(spec))
+    })
+  )
+})
 
 describe("docs/nixos-parity.md", () => {
   it.effect("names only methods that there are", () =>
