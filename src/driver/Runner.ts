@@ -142,7 +142,7 @@ const runTest = Effect.fnUntraced(function* (
     function* ({ handles }: internal.Running) {
       const saved = NodePath.join(options.output, folder)
       yield* SavedTest.save({ folder: saved, test: test.name, handles: handles(), now: yield* Clock.currentTimeMillis })
-      return `the machines are saved: vmtest resume ${JSON.stringify(NodePath.relative("", saved))}`
+      return `the machines are saved: npx vmtest resume ${JSON.stringify(NodePath.relative("", saved))}`
     },
     Effect.timeoutOrElse({ duration: "2 minutes", orElse: () => Effect.fail({ message: "it took too long" }) }),
     Effect.catch(({ message }) => Effect.succeed(`the machines were not saved: ${message}`)),

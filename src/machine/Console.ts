@@ -65,7 +65,11 @@ export const make = (guest: Guest): ConsoleMethods => ({
         )
       )
     })
-    return wait(guest, { awaited, options, until, lastSeen: guest.consoleTail })
+    const lastSeen = Effect.map(
+      Effect.flatMap(guest.hypervisor, (hypervisor) => hypervisor.console.tail(20)),
+      (tail) => (tail.trim() === "" ? "the console is empty" : tail)
+    )
+    return wait(guest, { awaited, options, until, lastSeen })
   },
   sendConsole: (text) =>
     Effect.flatMap(guest.hypervisor, (hypervisor) =>

@@ -123,13 +123,12 @@ const isPowerOff = (error: unknown): boolean =>
 export const make = (guest: Guest): JournalMethods => ({
   journal: (options = {}) => {
     const { follow = true, lines, unit, user } = options
-    const invalid = (argument: string, value: string, reason: string) =>
-      Stream.fail(new InvalidArgument({ machine: guest.name, argument, value, reason }))
     if (unit !== undefined && !/^[A-Za-z0-9:_.\\@-]{1,255}$/.test(unit)) {
-      return invalid("unit", unit, "is not a unit name: letters, digits and :_.\\@-")
+      const reason = "is not a unit name: letters, digits and :_.\\@-"
+      return Stream.fail(new InvalidArgument({ machine: guest.name, argument: "unit", value: unit, reason }))
     }
     if (lines !== undefined && (!Number.isInteger(lines) || lines < 0)) {
-      return invalid("lines", String(lines), "is not a number of entries")
+      return Stream.fail(InvalidArgument.number(guest.name, "lines", lines, "is not a number of entries"))
     }
     const script = command({ unit, user, lines, follow, output: "json" })
     let stderr = ""

@@ -30,7 +30,7 @@ export interface LinkMethods {
 /** The cable methods of a guest that is on these VLANs. */
 export const make = (guest: Guest, vlans: ReadonlyArray<number>): LinkMethods => {
   const invalid = (argument: string, value: number, reason: string) =>
-    new InvalidArgument({ machine: guest.name, argument, value: String(value), reason })
+    InvalidArgument.number(guest.name, argument, value, reason)
 
   const adding = Semaphore.makeUnsafe(1)
 

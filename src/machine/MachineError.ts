@@ -105,10 +105,23 @@ export class WaitTimeout extends Schema.TaggedError<WaitTimeout>()("WaitTimeout"
 export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("InvalidArgument", {
   machine: Schema.String,
   argument: Schema.String,
-  value: Schema.String,
+  value: Schema.Union([Schema.String, Schema.Number]),
   reason: Schema.String
 }) {
+  /** Of an argument that has to be a number; a script that no compiler checked may give it a string that looks like one. */
+  static number(machine: string, argument: string, value: unknown, reason: string): InvalidArgument {
+    return typeof value === "number"
+      ? new InvalidArgument({ machine, argument, value, reason })
+      : new InvalidArgument({
+          machine,
+          argument,
+          value: String(value),
+          reason: typeof value === "string" ? "is a string; a number is wanted" : reason
+        })
+  }
+
   override get message() {
-    return `${this.machine}: ${this.argument} ${JSON.stringify(this.value)} ${this.reason}`
+    const value = typeof this.value === "number" ? String(this.value) : JSON.stringify(this.value)
+    return `${this.machine}: ${this.argument} ${value} ${this.reason}`
   }
 }

@@ -58,10 +58,13 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
   })
   /** Before anything is waited for or touched. */
   const checkClick = Effect.fnUntraced(function* ({ button = "left", count = 1 }: ClickOptions) {
-    const invalid = (argument: string, value: unknown, reason: string) =>
-      new InvalidArgument({ machine: guest.name, argument, value: String(value), reason })
-    if (!buttons.includes(button)) return yield* invalid("button", button, `is not one of ${buttons.join(", ")}`)
-    if (!Number.isInteger(count) || count < 1) return yield* invalid("count", count, "is not a number of clicks")
+    if (!buttons.includes(button)) {
+      const reason = `is not one of ${buttons.join(", ")}`
+      return yield* new InvalidArgument({ machine: guest.name, argument: "button", value: String(button), reason })
+    }
+    if (!Number.isInteger(count) || count < 1) {
+      return yield* InvalidArgument.number(guest.name, "count", count, "is not a number of clicks")
+    }
   })
   const clicks = (button: Button, count: number): ReadonlyArray<Touch> =>
     Array.from(

@@ -68,12 +68,7 @@ export const make = (guest: Guest): PortMethods => {
     Effect.fnUntraced(function* (port: number, ...[first, second]: AddressAndOptions) {
       const [address, options] = typeof first === "object" ? [undefined, first] : [first, second]
       if (!Number.isInteger(port) || port < 1 || port > 65535) {
-        return yield* new InvalidArgument({
-          machine: guest.name,
-          argument: "port",
-          value: String(port),
-          reason: "is not a port; ports are 1 to 65535"
-        })
+        return yield* InvalidArgument.number(guest.name, "port", port, "is not a port; ports are 1 to 65535")
       }
       // Of a name or an IP address, with a zone (fe80::1%eth1) perhaps.
       if (address !== undefined && !/^[A-Za-z0-9._:%-]+$/.test(address)) {

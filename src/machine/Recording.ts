@@ -20,7 +20,7 @@ import type { Display, DisplayError } from "./internal/display.ts"
 import { hashOf } from "./internal/frame.ts"
 import { type Guest, guard } from "./internal/Guest.ts"
 import { InvalidArgument } from "./MachineError.ts"
-import { outputFile } from "./Screen.ts"
+import { outputFile, withEnding } from "./Screen.ts"
 
 /** ffmpeg could not make a video of the pictures. */
 export class RecordingFailed extends Schema.TaggedError<RecordingFailed>()("RecordingFailed", {
@@ -114,12 +114,7 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
       const rate = options?.framesPerSecond ?? 5
       if (!(rate >= 1 && rate <= 30)) {
         const reason = "is not a rate from 1 to 30 a second"
-        return yield* new InvalidArgument({
-          machine: guest.name,
-          argument: "framesPerSecond",
-          value: `${rate}`,
-          reason
-        })
+        return yield* InvalidArgument.number(guest.name, "framesPerSecond", rate, reason)
       }
       if (options?.format !== undefined && !formats.includes(options.format)) {
         const reason = `is not one of ${formats.join(", ")}`
@@ -128,7 +123,7 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
       const encoder = Effect.isSuccess(HostProcess.locate("ffmpeg"))
       const format = options?.format ?? ((yield* encoder) ? "webm" : "apng")
       if (format === "webm") yield* HostProcess.locate("ffmpeg")
-      const path = yield* outputFile(guest, format === "webm" ? `${name}.webm` : `${name}.png`)
+      const path = yield* outputFile(guest, withEnding(name, format === "webm" ? ".webm" : ".png"))
 
       const taken: Array<Picture & { readonly at: number }> = []
       let hash = ""

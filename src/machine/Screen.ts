@@ -40,7 +40,7 @@ export interface FoundText {
 
 /** The display of a machine. */
 export interface ScreenMethods {
-  /** Takes a picture of the display into the output folder, as `<name>.png`, and gives its path. Default name: the machine's. */
+  /** Takes a picture of the display into the output folder, as `<name>.png` (the ending may be there), and gives its path. Default name: the machine's. */
   readonly screenshot: (name?: string) => Effect.Effect<string, DisplayError>
   /** The text on the display. Spaces at the ends of lines, and empty lines at the end, are not in it. */
   readonly getScreenText: (options?: ReadOptions) => Effect.Effect<string, ReadError>
@@ -204,6 +204,9 @@ export const waitForMatch = <A>(
   })
 }
 
+/** A name of a file with its ending, which may be there already. */
+export const withEnding = (name: string, ending: string): string => (name.endsWith(ending) ? name : name + ending)
+
 /** Where a picture of the output folder goes; a name that leads out of it is refused, and folders on the way are made. */
 export const outputFile = Effect.fnUntraced(function* (guest: Guest, name: string) {
   const output = Path.resolve(guest.output)
@@ -226,7 +229,7 @@ export const writePicture = (guest: Guest, file: string, frame: Frame): Effect.E
 /** The display methods of a guest. */
 export const make = (guest: Guest, display: Display, reader: Reader): ScreenMethods => ({
   screenshot: Effect.fnUntraced(function* (name = guest.name) {
-    const file = yield* outputFile(guest, `${name}.png`)
+    const file = yield* outputFile(guest, withEnding(name, ".png"))
     const frame = yield* guard(guest, "taking a screenshot", display.capture)
     yield* writePicture(guest, file, frame)
     return file

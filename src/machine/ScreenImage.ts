@@ -117,7 +117,7 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
     for (const [argument, value] of Object.entries({ threshold, tolerance })) {
       if (!(value >= 0 && value <= 1)) {
         const reason = "is not a number from 0 to 1"
-        return yield* new InvalidArgument({ machine: guest.name, argument, value: String(value), reason })
+        return yield* InvalidArgument.number(guest.name, argument, value, reason)
       }
     }
     return { threshold, tolerance }

@@ -45,8 +45,8 @@ export interface SpawnedCommand {
   readonly write: (data: string | Uint8Array) => Effect.Effect<void, CommandError>
   /** Ends its standard input. */
   readonly end: Effect.Effect<void, CommandError>
-  /** Sends a signal to its process group; nothing happens when it has ended. Default `"TERM"`. */
-  readonly signal: (signal?: Signal) => Effect.Effect<void, CommandError | InvalidArgument>
+  /** Sends a signal to its process group, `"INT"` or `"SIGINT"`; nothing happens when it has ended. Default `"TERM"`. */
+  readonly signal: (signal?: Signal | `SIG${Signal}`) => Effect.Effect<void, CommandError | InvalidArgument>
   /**
    * Waits for its end and gives its exit code: 0 to 255, 128 + n after death by signal n. A command that writes more than some 1 MiB does
    * not end before somebody reads `stdout` and `stderr`.
@@ -78,17 +78,12 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
     stderr: output(process.stderr),
     write: (data) => within("writing to", process.write(data)),
     end: within("writing to", process.end),
-    signal: (signal = "TERM") =>
-      signals.includes(signal)
-        ? within(`sending ${signal} to`, process.signal(signal))
-        : Effect.fail(
-            new InvalidArgument({
-              machine: guest.name,
-              argument: "signal",
-              value: signal,
-              reason: `is not one of ${signals.join(", ")}`
-            })
-          ),
+    signal: (signal = "TERM") => {
+      const name = signals.find((known) => signal === known || signal === `SIG${known}`)
+      if (name !== undefined) return within(`sending ${name} to`, process.signal(name))
+      const reason = `is not one of ${signals.join(", ")}`
+      return Effect.fail(new InvalidArgument({ machine: guest.name, argument: "signal", value: signal, reason }))
+    },
     wait: (options) =>
       wait(guest, {
         awaited: `${JSON.stringify(short(process.command))} to end`,

@@ -22,7 +22,7 @@ import {
 import { nap } from "./internal/nap.ts"
 import { codePage } from "./internal/vgaFont.ts"
 import { InvalidArgument } from "./MachineError.ts"
-import { outputFile } from "./Screen.ts"
+import { outputFile, withEnding } from "./Screen.ts"
 
 /** What reading a terminal can fail with; `CommandFailed` when the guest has no such terminal. */
 export type TerminalError = CommandError | CommandFailed | InvalidArgument
@@ -89,14 +89,7 @@ export const make = (guest: Guest): TerminalMethods => {
   const check = (tty: number) =>
     Number.isInteger(tty) && tty >= 1 && tty <= 63
       ? Effect.void
-      : Effect.fail(
-          new InvalidArgument({
-            machine: guest.name,
-            argument: "tty",
-            value: String(tty),
-            reason: "is not a terminal; terminals are 1 to 63"
-          })
-        )
+      : Effect.fail(InvalidArgument.number(guest.name, "tty", tty, "is not a terminal; terminals are 1 to 63"))
   const failed = (command: string, stderr: string, exitCode: number) =>
     new CommandFailed({ machine: guest.name, command, wanted: "success", exitCode, stdout: "", stderr })
 
@@ -158,7 +151,7 @@ export const make = (guest: Guest): TerminalMethods => {
       })
     }),
     dumpTtyContents: Effect.fnUntraced(function* (tty, name = `${guest.name}-tty${tty}`) {
-      const file = yield* outputFile(guest, `${name}.txt`)
+      const file = yield* outputFile(guest, withEnding(name, ".txt"))
       const text = yield* getTtyText(tty)
       yield* Effect.mapError(
         guest.fs.writeFileString(file, `${text}\n`),

@@ -39,6 +39,8 @@ export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
   result: Schema.String,
   loadState: Schema.String,
   loadError: Schema.String,
+  /** Whether it was waited for: then no job was pending that could change its state. */
+  awaited: Schema.Boolean,
   journal: Schema.String
 }) {
   /** Why there is nothing to start, or the state. */
@@ -60,7 +62,7 @@ export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
     const known = this.known
     const result = this.result === "" || this.result === "success" ? "" : `, result ${this.result}`
     const waits = this.loadState === "loaded" || this.loadState === "not-found" || this.loadState === ""
-    const pending = this.state === "inactive" && waits ? ", and no job is pending" : ""
+    const pending = this.awaited && this.state === "inactive" && waits ? ", and no job is pending" : ""
     return `${this.machine}: ${this.unit} ${known}${result}${pending}; wanted ${this.wanted}${section("journal", this.journal)}`
   }
 }
@@ -212,6 +214,7 @@ export const make = (guest: Guest): UnitMethods => {
     unit: string,
     wanted: string,
     seen: Pick<UnitState, "activeState" | "subState">,
+    awaited: boolean,
     options: UnitOptions | undefined
   ) {
     const { execute: as, flag, prelude } = manager(options)
@@ -221,6 +224,8 @@ export const make = (guest: Guest): UnitMethods => {
       as
     )
     const { LoadError = "", LoadState = "", Result = "" } = parse(shown.stdout)
+    // One whose file was removed may have run.
+    const unheardOf = LoadState === "not-found" && seen.activeState === "inactive"
     return yield* new UnitFailed({
       machine: guest.name,
       unit,
@@ -231,7 +236,8 @@ export const make = (guest: Guest): UnitMethods => {
       loadState: LoadState,
       // `org.freedesktop.systemd1.BadUnitSetting "Unit … has a bad unit file setting."`
       loadError: LoadError.trim(),
-      journal: yield* lastLines(unit, options?.user)
+      awaited,
+      journal: unheardOf ? "" : yield* lastLines(unit, options?.user)
     })
   })
 
@@ -278,7 +284,7 @@ export const make = (guest: Guest): UnitMethods => {
       Effect.catchTag("ShellLost", (error) => Effect.fail(new ShellLost({ ...error, command: waiting, stdout: "" }))),
       Effect.catchTag("CommandRejected", (error) => Effect.fail(new CommandRejected({ ...error, command: waiting })))
     )
-    if (state.activeState !== "active") return yield* failure(unit, "active", state, options)
+    if (state.activeState !== "active") return yield* failure(unit, "active", state, true, options)
   })
 
   const getUnitInfo = Effect.fnUntraced(function* (unit: string, options?: UnitOptions) {
@@ -309,7 +315,7 @@ export const make = (guest: Guest): UnitMethods => {
       const { ActiveState = "unknown", LoadState, SubState = "unknown" } = yield* getUnitInfo(unit, options)
       // A unit whose file was removed while it runs is not found, but active.
       if (ActiveState === state && !(LoadState === "not-found" && ActiveState === "inactive")) return
-      return yield* failure(unit, state, { activeState: ActiveState, subState: SubState }, options)
+      return yield* failure(unit, state, { activeState: ActiveState, subState: SubState }, false, options)
     }),
     startJob: Effect.fnUntraced(function* (unit, options) {
       yield* checked(`start -- ${yield* named(unit)}`, options)

@@ -9,10 +9,10 @@
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 
-/** A command as one short line, for messages. */
-const brief = (command: string) => {
-  const line = command.trim().replaceAll(/\s+/g, " ")
-  return line.length > 120 ? line.slice(0, 117) + "..." : line
+/** A command on one line, short enough for a message. */
+export const short = (command: string): string => {
+  const line = command.trim().replace(/\s*\n\s*/g, "; ")
+  return line.length > 100 ? `${line.slice(0, 99)}…` : line
 }
 
 /** The last lines of a text, indented below a title, or nothing where there is none. */
@@ -31,7 +31,7 @@ export class CommandTimeout extends Schema.TaggedError<CommandTimeout>()("Comman
 }) {
   override get message() {
     return (
-      `${this.machine}: command did not end within ${Duration.format(this.timeout)}: ${brief(this.command)}` +
+      `${this.machine}: command did not end within ${Duration.format(this.timeout)}: ${short(this.command)}` +
       section("stdout so far", this.stdout) +
       section("stderr so far", this.stderr)
     )
@@ -50,7 +50,7 @@ export class ShellLost extends Schema.TaggedError<ShellLost>()("ShellLost", {
 }) {
   override get message() {
     return (
-      `${this.machine}: ${this.reason}, during: ${brief(this.command)}` +
+      `${this.machine}: ${this.reason}, during: ${short(this.command)}` +
       section("stdout so far", this.stdout) +
       section("stderr so far", this.stderr) +
       section("console", this.console)
@@ -71,7 +71,7 @@ export class ShellNotReady extends Schema.TaggedError<ShellNotReady>()("ShellNot
   override get message() {
     return (
       `${this.machine}: no shell after ${Duration.format(this.waited)}: ${this.reason}` +
-      (this.command === undefined ? "" : `, for: ${brief(this.command)}`) +
+      (this.command === undefined ? "" : `, for: ${short(this.command)}`) +
       section("console", this.console)
     )
   }
@@ -97,7 +97,7 @@ export class CommandRejected extends Schema.TaggedError<CommandRejected>()("Comm
   stderr: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
-    return `${this.machine}: ${this.detail}: ${brief(this.command)}`
+    return `${this.machine}: ${this.detail}: ${short(this.command)}`
   }
 }
 

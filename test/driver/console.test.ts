@@ -35,6 +35,20 @@ describe("waiting for text on the console", () => {
     })
   )
 
+  it.effect("says at the deadline what was there last, or that nothing was", () =>
+    Effect.gen(function* () {
+      const { machine, say } = yield* started
+      const never = Effect.flip(machine.waitForConsoleText("never said", { timeout: "1 second" }))
+      const first = yield* Effect.forkChild(never)
+      yield* TestClock.adjust("2 seconds")
+      assert.include((yield* Fiber.join(first)).message, "last seen:\n  the console is empty")
+      yield* say("hello\n")
+      const second = yield* Effect.forkChild(never)
+      yield* TestClock.adjust("2 seconds")
+      assert.include((yield* Fiber.join(second)).message, "last seen:\n  hello")
+    })
+  )
+
   it.effect("does not take a text that grows into something else", () =>
     Effect.gen(function* () {
       const { machine, say } = yield* started

@@ -162,6 +162,20 @@ describe("a reader", () => {
   )
 })
 
+describe("a picture", () => {
+  it.effect("has its ending once, whether it was named with it or not", () =>
+    Effect.gen(function* () {
+      const output = mkdtempSync(join(tmpdir(), "vmtest-picture-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(output, { recursive: true })))
+      const { guest } = yield* guestOn(never, { output })
+      const screen = Screen.make(guest, showing(1).display, counting({}).reader)
+      assert.strictEqual(yield* screen.screenshot("shot.png"), join(output, "shot.png"))
+      assert.strictEqual(yield* screen.screenshot("other"), join(output, "other.png"))
+      assert.deepStrictEqual(readdirSync(output).sort(), ["other.png", "shot.png"])
+    })
+  )
+})
+
 describe("a pointer", () => {
   it.effect("presses where a text is, as often as asked", () =>
     Effect.gen(function* () {

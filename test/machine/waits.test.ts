@@ -203,7 +203,10 @@ describe("arguments that cannot be meant", () => {
     Effect.gen(function* () {
       const { guest } = yield* guestOn(never)
       const port = yield* Effect.flip(Port.make(guest).waitForOpenPort(70_000))
-      assert.include(port.message, '"70000" is not a port')
+      assert.include(port.message, "port 70000 is not a port; ports are 1 to 65535")
+      // As a script that no compiler checked may have it.
+      const text = yield* Effect.flip(Port.make(guest).waitForOpenPort(JSON.parse('"80"')))
+      assert.include(text.message, 'port "80" is a string; a number is wanted')
       const files = File.make(guest)
       for (const waiting of [files.waitForFile(""), files.waitUntilFileIsGone("")]) {
         assert.include((yield* Effect.flip(waiting)).message, 'path "" is no path')
@@ -295,9 +298,27 @@ describe("a unit in a guest without a way to systemd but systemctl", () => {
     Effect.gen(function* () {
       const { guest } = yield* guestOn(answering([0, "LoadState=not-found\nActiveState=inactive\nSubState=dead\n", ""]))
       const unknown = yield* Effect.flip(Unit.make(guest).requireUnitState("typo", "inactive"))
-      assert.include(unknown.message, "typo is not known to systemd")
+      assert.include(unknown.message, "typo is not known to systemd; wanted inactive")
+      assert.notInclude(unknown.message, "journal")
       const running = yield* Effect.flip(Unit.make(guest).requireUnitState("web", "running"))
       assert.include(running.message, 'state "running" is not an ActiveState: those are active, reloading')
+    })
+  )
+
+  it.effect("that was not waited for has no job that nobody looked for, and an unknown one no journal", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(answering([0, "LoadState=loaded\nActiveState=inactive\nSubState=dead\n", ""]))
+      const idle = yield* Effect.flip(Unit.make(guest).requireUnitState("web"))
+      assert.include(idle.message, "web is inactive (dead); wanted active")
+      const asked: Array<string> = []
+      const shell = shellOf((command) => {
+        asked.push(command)
+        return Effect.succeed({ exitCode: 0, stdout: "LoadState=not-found\nActiveState=inactive\n", stderr: "" })
+      })
+      const unknown = yield* guestOn(shell)
+      yield* Effect.flip(Unit.make(unknown.guest).requireUnitState("typo"))
+      assert.isAbove(asked.length, 0)
+      assert.notInclude(asked.join("\n"), "journalctl")
     })
   )
 

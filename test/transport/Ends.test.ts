@@ -5,7 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as Shell from "../../src/transport/Shell.ts"
-import type { ShellError } from "../../src/transport/ShellError.ts"
+import { CommandTimeout, type ShellError } from "../../src/transport/ShellError.ts"
 import type { TransportService } from "../../src/transport/Transport.ts"
 import { endless, mark, play, type Script } from "./guest.ts"
 import { inVirtualTime, memory } from "./memory.ts"
@@ -63,6 +63,17 @@ describe("a command whose time is up", () => {
 
 describe("the time of a command", () => {
   const late = { _tag: "CommandTimeout", machine: "vm", command: "x" } as const
+
+  it("is told with the command's lines joined as a shell would have them", () => {
+    const error = new CommandTimeout({
+      machine: "vm",
+      command: "\n  cd /srv\n  make  all\n",
+      timeout: Duration.seconds(5),
+      stdout: "",
+      stderr: ""
+    })
+    assert.strictEqual(error.message, "vm: command did not end within 5s: cd /srv; make  all")
+  })
 
   it.live("holds for whoever is told what it says, too", () =>
     Effect.gen(function* () {

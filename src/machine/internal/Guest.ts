@@ -18,12 +18,14 @@ import type {
   ExecuteOptions,
   ShellService
 } from "../../transport/Shell.ts"
-import { CommandRejected, type ShellError } from "../../transport/ShellError.ts"
+import { CommandRejected, type ShellError, short } from "../../transport/ShellError.ts"
 import { Deadlines } from "../Deadlines.ts"
 import { type BootFailed, InvalidArgument, MachineDied, type MachineNotRunning, WaitTimeout } from "../MachineError.ts"
 import type { MachineEvent } from "../MachineEvent.ts"
 import type { PollingConditionFailed, PollingConditions } from "../PollingCondition.ts"
 import { abandon } from "./abandon.ts"
+
+export { short } from "../../transport/ShellError.ts"
 
 /** The machine cannot be asked: it is off, did not come up, or died, or a polling condition broke while it was waited for. */
 export type Unavailable = MachineDied | MachineNotRunning | BootFailed | PollingConditionFailed
@@ -193,12 +195,6 @@ export const executeStream = (
     })
   )
 
-/** A command on one line, short enough for a message. */
-export const short = (command: string): string => {
-  const line = command.trim().replace(/\s*\n\s*/g, "; ")
-  return line.length > 100 ? `${line.slice(0, 99)}…` : line
-}
-
 interface Wait<A, E> {
   /** Completes "waited 5s for …". */
   readonly awaited: string
@@ -238,7 +234,14 @@ export const finite = (
   const fits = Option.isSome(given) && !Duration.isNegative(given.value) && Duration.isFinite(given.value)
   return fits && !Number.isNaN(value)
     ? Effect.succeed(given.value)
-    : Effect.fail(new InvalidArgument({ machine: guest.name, argument, value: String(value), reason }))
+    : Effect.fail(
+        new InvalidArgument({
+          machine: guest.name,
+          argument,
+          value: typeof value === "number" ? value : String(value),
+          reason
+        })
+      )
 }
 
 /** Waits on the guest, raced against its death, the polling conditions and the deadline. */
