@@ -6,8 +6,10 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { Deadlines } from "../../src/machine/Deadlines.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
+import * as Spawn from "../../src/machine/Spawn.ts"
 import type { CommandOutput } from "../../src/transport/Shell.ts"
 import { driverOf, offline } from "../driver/support.ts"
+import { guestOn, shellOf } from "./support.ts"
 
 const started = Effect.gen(function* () {
   const driver = yield* driverOf(
@@ -76,6 +78,28 @@ describe("a command of a machine", () => {
         yield* TestClock.adjust("11 seconds")
         assert.strictEqual((yield* Fiber.join(running))._tag, "CommandTimeout")
       }
+    })
+  )
+})
+
+describe("a command that was spawned", () => {
+  it.effect("is sent signals by their names, with SIG before them or not", () =>
+    Effect.gen(function* () {
+      const sent: Array<string> = []
+      const shell = shellOf(() => Effect.never)
+      const noting = (command: string) =>
+        Effect.map(shell.spawn(command), (process) => ({
+          ...process,
+          signal: (name: string) => Effect.sync(() => void sent.push(name))
+        }))
+      const { guest } = yield* guestOn({ ...shell, spawn: noting })
+      const spawned = yield* Spawn.make(guest).spawn("hang")
+      yield* spawned.signal("SIGINT")
+      yield* spawned.signal("INT")
+      yield* spawned.signal()
+      assert.deepStrictEqual(sent, ["INT", "INT", "TERM"])
+      const wrong = yield* Effect.flip(spawned.signal(JSON.parse('"SIGSIGINT"')))
+      assert.include(wrong.message, 'signal "SIGSIGINT" is not one of HUP, INT')
     })
   )
 })

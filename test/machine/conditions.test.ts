@@ -125,26 +125,6 @@ describe("a polling condition", () => {
     })
   )
 
-  it.effect("of signals that are sent does not mind names that begin with SIG", () =>
-    Effect.gen(function* () {
-      const sent: Array<string> = []
-      const shell = shellOf(() => Effect.never)
-      const noting = (command: string) =>
-        Effect.map(shell.spawn(command), (process) => ({
-          ...process,
-          signal: (name: string) => Effect.sync(() => void sent.push(name))
-        }))
-      const { guest } = yield* guestOn({ ...shell, spawn: noting })
-      const spawned = yield* Spawn.make(guest).spawn("hang")
-      yield* spawned.signal("SIGINT")
-      yield* spawned.signal("INT")
-      yield* spawned.signal()
-      assert.deepStrictEqual(sent, ["INT", "INT", "TERM"])
-      const wrong = yield* Effect.flip(spawned.signal(JSON.parse('"SIGSIGINT"')))
-      assert.include(wrong.message, 'signal "SIGSIGINT" is not one of HUP, INT')
-    })
-  )
-
   it.effect("ends what is done to a command that runs", () =>
     Effect.gen(function* () {
       const shell = shellOf(() => Effect.never)
