@@ -262,7 +262,7 @@ export const make = (guest: Guest): UnitMethods => {
       // The state is known; a guest that froze has no more to say.
       const journal = yield* Effect.timeoutOrElse(lastLines(unit, options?.user), {
         duration: "4 seconds",
-        orElse: () => Effect.succeed("the guest does not answer")
+        orElse: () => Effect.succeed("the guest does not answer within 4 seconds")
       })
       return `${activeState} (${subState}), so for ${so}\n${journal}`
     })

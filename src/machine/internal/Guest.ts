@@ -255,7 +255,10 @@ export const wait = <A, E>(
     const timedOut = Effect.gen(function* () {
       const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
       const seen = yield* abandon(lastSeen).pipe(
-        Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.succeed("the guest does not answer") }),
+        Effect.timeoutOrElse({
+          duration: "5 seconds",
+          orElse: () => Effect.succeed("the guest does not answer within 5 seconds, asked how things stand")
+        }),
         Effect.catch((error) => Effect.succeed(String(error)))
       )
       const console = yield* guest.consoleTail
