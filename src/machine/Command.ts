@@ -12,7 +12,16 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
-import type { BytesResult, CollectOptions, CommandEvent, CommandResult, ExecuteOptions } from "../transport/Shell.ts"
+import type {
+  BytesResult,
+  CollectOptions,
+  CommandEvent,
+  CommandResult,
+  ExecuteOptions,
+  ShellService
+} from "../transport/Shell.ts"
+import { ShellLost } from "../transport/ShellError.ts"
+import { abandon } from "./internal/abandon.ts"
 import {
   type CommandError,
   execute,
@@ -114,8 +123,7 @@ export const make = (guest: Guest): CommandMethods => {
       return Effect.gen(function* () {
         const pause = yield* finite(guest, "interval", interval, "is not a time between two tries")
         let last = "the command has not ended yet"
-        const attempt = Effect.gen(function* () {
-          const shell = yield* guest.shell
+        const attempts = Effect.fnUntraced(function* (shell: ShellService) {
           while (true) {
             const started = yield* Clock.currentTimeMillis
             const result = yield* shell.execute(command, { ...rest, timeout: Duration.infinity })
@@ -124,10 +132,17 @@ export const make = (guest: Guest): CommandMethods => {
             yield* Effect.sleep(pause)
           }
         })
+        // A try that is not under way when the guest reboots hears nothing of it.
+        const rebooted = Effect.gen(function* () {
+          yield* guest.rebooted
+          const console = yield* guest.consoleTail
+          const reason = "the guest rebooted"
+          return yield* new ShellLost({ machine: guest.name, command, reason, stdout: "", stderr: "", console })
+        })
         return yield* wait(guest, {
           awaited: `${JSON.stringify(short(command))} to ${wanted}`,
           options: timeout === undefined ? {} : { timeout },
-          until: attempt,
+          until: Effect.flatMap(guest.shell, (shell) => Effect.raceFirst(abandon(attempts(shell)), rebooted)),
           lastSeen: Effect.sync(() => last)
         })
       })

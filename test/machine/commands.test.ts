@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import * as Command from "../../src/machine/Command.ts"
 import { Deadlines } from "../../src/machine/Deadlines.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
 import * as Spawn from "../../src/machine/Spawn.ts"
@@ -59,6 +61,26 @@ describe("a command of a machine", () => {
       assert.deepInclude(actions.at(-2), { _tag: "ActionStarted", machine: "box", action: 'running "speak"' })
       assert.deepInclude(actions.at(-1), { _tag: "ActionEnded", action: 'running "speak"', outcome: "exit code 3" })
     })
+  )
+
+  it.effect("that is tried again is not tried in the guest that comes back from a reboot between two tries", () =>
+    Effect.gen(function* () {
+      const reset = yield* Deferred.make<void>()
+      let tries = 0
+      const failing = shellOf(() => Effect.sync(() => ({ exitCode: ++tries, stdout: "", stderr: "" })))
+      const { guest } = yield* guestOn(failing, { rebooted: Deferred.await(reset) })
+      const waiting = yield* Effect.forkChild(Effect.flip(Command.make(guest).waitUntilSucceeds("check")), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("10 seconds")
+      yield* Deferred.succeed(reset, undefined)
+      const before = tries
+      yield* TestClock.adjust("10 seconds")
+      const error = yield* Fiber.join(waiting)
+      assert.strictEqual(error._tag, "ShellLost")
+      assert.include(error.message, "the guest rebooted")
+      assert.strictEqual(tries, before)
+    }).pipe(Effect.scoped)
   )
 
   it.effect("has the deadline of the test when its own is undefined", () =>

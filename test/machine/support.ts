@@ -80,6 +80,7 @@ export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
       hypervisor: Effect.die("no hypervisor here"),
       console: Effect.die("no console here"),
       shellLost: Effect.void,
+      rebooted: Effect.never,
       died: Deferred.await(death),
       conditions,
       consoleTail: Effect.succeed("the last line of the console"),
