@@ -89,22 +89,6 @@ machines(Box)("a snapshot of a small guest", (it) => {
     })
   )
 
-  it.effect("is of another generation of the virtual machine in each fork, for kernels that look", () =>
-    Effect.gen(function* () {
-      const box = yield* Box
-      const generation = (machine: Guest) => Effect.map(machine.qmp("query-vm-generation-id"), JSON.stringify)
-      // What the guest has been given, by the place where its firmware put it.
-      const given = (machine: Guest) =>
-        machine.succeed("[ -d /sys/bus/acpi/devices/QEMUVGID:00 ] && cat /sys/bus/acpi/devices/QEMUVGID:00/hid")
-      const fork = yield* box.fork()
-      const [mine, its] = [yield* generation(box), yield* generation(fork)]
-      assert.match(mine, /"guid":"[0-9a-f-]{36}"/)
-      assert.notStrictEqual(mine, its)
-      assert.strictEqual(yield* given(fork), "QEMUVGID\n")
-      yield* fork.crash()
-    })
-  )
-
   it.effect("of a fork is as good as that of the first, and forks of forks go on", () =>
     Effect.gen(function* () {
       const box = yield* Box

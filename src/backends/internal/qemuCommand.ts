@@ -80,7 +80,6 @@ export const command = (plan: Plan): ReadonlyArray<string> => [
   ...["-chardev", `socket,id=qmp,path=${escape(plan.sockets.qmp)},server=on,wait=off`],
   ...["-mon", "chardev=qmp,mode=control"],
   ...["-device", "virtio-rng-pci"],
-  ...generation,
   ...disk(plan.shape),
   ...ownDisks(plan.shape),
   ...ports(plan.sockets),
@@ -136,12 +135,6 @@ const boot = ({ image }: MachineShape): ReadonlyArray<string> =>
         ...(image.initrd === "" ? [] : ["-initrd", image.initrd]),
         ...["-append", `console=ttyS0 ${kernelArguments} ${image.cmdline}`.trim()]
       ]
-
-/**
- * Another number for each start, of a fork too: a kernel with a driver for it (Linux 5.18, `CONFIG_VMGENID`; Debian's cloud kernel has none) gathers
- * entropy anew before anything in the guest runs. Microsoft: Virtual Machine Generation ID.
- */
-const generation: ReadonlyArray<string> = ["-device", "vmgenid,guid=auto"]
 
 /** Standard input and output are the serial console: there from the first byte, held up rather than dropped when full. */
 const console: ReadonlyArray<string> = [
