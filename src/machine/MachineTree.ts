@@ -18,6 +18,7 @@ import * as Process from "../actors/Process.ts"
 import * as Supervisor from "../actors/Supervisor.ts"
 import type { BackendService, Hypervisor, MachineShape } from "../backends/Backend.ts"
 import type { AddressedNode } from "../network/Addresses.ts"
+import type { ShellService } from "../transport/Shell.ts"
 import type { Boot } from "./internal/boot.ts"
 import * as life from "./internal/life.ts"
 import * as processes from "./internal/processes.ts"
@@ -57,8 +58,8 @@ export interface Handle {
   readonly spec: MachineSpec
   readonly self: AddressedNode
   readonly shape: MachineShape
-  /** What it runs on now; undefined while it does not run, or is not ready. */
-  readonly hypervisor: Effect.Effect<Hypervisor | undefined>
+  /** What it runs on now, and its shell; undefined while it does not run, or is not ready. */
+  readonly running: Effect.Effect<{ readonly hypervisor: Hypervisor; readonly shell: ShellService } | undefined>
   /** Tells a running guest the names of machines that came later. */
   readonly refreshNames: Effect.Effect<void>
   /** The test is over: whatever ends from now on was meant to. */

@@ -149,6 +149,7 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
       const shell = yield* guest.shell
       // What every fork needs is better there before; a guest that cannot take it yet is given it later.
       yield* Effect.ignore(shell.execute(beforeSaving, { timeout: "1 minute" }))
+      yield* shell.rested
     }
     const parent = yield* Effect.mapError(hooks.folder, ({ message }) => failed(message))
     const directory = Path.join(parent, `${guest.name}-${count++}`)

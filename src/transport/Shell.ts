@@ -104,6 +104,11 @@ export interface ShellService {
   /** Starts a command and gives a handle on it. `stdin` may be left out and written through the handle. */
   readonly spawn: (command: string, options?: ExecuteOptions) => Effect.Effect<GuestProcess, ShellError, Scope.Scope>
   /**
+   * Returns when the guest has made ready what its next commands need, after a second at the latest. One that is saved then answers at
+   * once when it goes on, and one that is saved the moment after a command must first start a shell.
+   */
+  readonly rested: Effect.Effect<void>
+  /**
    * Says that the guest is known to have rebooted, frozen or died: every command under way fails at once with
    * `ShellLost`, and the next one waits for the bootstrap shell to answer again.
    */

@@ -41,6 +41,7 @@ export const shellOf = (execute: Execute): ShellService => ({
       signal: () => Effect.void,
       wait: Effect.map(result, ({ exitCode }) => exitCode)
     })),
+  rested: Effect.void,
   reset: () => Effect.void
 })
 

@@ -30,37 +30,45 @@ describe("a pattern in a text that grows", () => {
     })
   )
 
-  it.effect("is looked for once a tick while much comes, at once when little does, and at the end", () =>
+  it.effect("is looked for at once when little comes, a moment later when much does, and at the end", () =>
     Effect.gen(function* () {
       const said = yield* Queue.unbounded<string, never>()
       const found = yield* Effect.forkChild(search(Stream.fromQueue(said), /the end: \d+\./, ended))
       yield* Queue.offer(said, "begin\n")
-      yield* TestClock.adjust("1 millis")
+      yield* TestClock.adjust("0 millis")
       for (let piece = 0; piece < 1000; piece++) yield* Queue.offer(said, "some line of the kernel\n")
       yield* Queue.offer(said, "the end: 7.\n")
-      yield* TestClock.adjust("48 millis")
+      yield* Effect.yieldNow
       assert.isUndefined(found.pollUnsafe())
-      yield* TestClock.adjust("1 millis")
+      yield* TestClock.adjust("2 millis")
       assert.strictEqual(yield* Fiber.join(found), "the end: 7.")
       assert.strictEqual(yield* search(Stream.make("a", "b", "c"), /abc/, ended), "abc")
     })
   )
 
-  it.effect("is looked for once a tick while it reaches to the end of each piece", () =>
+  it.live("is looked for during a tenth of the time at most, however much comes", () =>
     Effect.gen(function* () {
-      const exec = vi.spyOn(RegExp.prototype, "exec")
-      yield* Effect.addFinalizer(() => Effect.sync(() => exec.mockRestore()))
-      const looks = () => exec.mock.contexts.filter((pattern) => String(pattern) === "/progress: #+/").length
+      const exec = RegExp.prototype.exec
+      let looks = 0
+      const slow = vi.spyOn(RegExp.prototype, "exec").mockImplementation(function (this: RegExp, text) {
+        if (String(this) === "/progress: #+/") {
+          looks++
+          for (const began = performance.now(); performance.now() - began < 20; );
+        }
+        return exec.call(this, text)
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(() => slow.mockRestore()))
       const said = yield* Queue.unbounded<string, never>()
+      const began = performance.now()
       const found = yield* Effect.forkChild(search(Stream.fromQueue(said), /progress: #+/, ended))
       yield* Queue.offer(said, "progress: #")
       for (let piece = 1; piece < 100; piece++) {
-        yield* TestClock.adjust("1 millis")
+        yield* Effect.sleep("3 millis")
         yield* Queue.offer(said, "#")
       }
-      yield* TestClock.adjust("1 second")
       assert.strictEqual(yield* Fiber.join(found), `progress: ${"#".repeat(100)}`)
-      assert.isAtMost(looks(), 5)
+      // The last look is the one after which nothing came.
+      assert.isAtMost(looks, 2 + (performance.now() - began) / 200)
     })
   )
 })

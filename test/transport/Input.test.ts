@@ -71,6 +71,7 @@ const framesFor = Effect.fnUntraced(function* (
     most: 1,
     state: () => "full",
     signal: () => Effect.succeed(true),
+    rested: Effect.void,
     reset: () => {}
   }
   yield* Run.start(pool, request, () => job, source)

@@ -151,6 +151,44 @@ describe("a shell", () => {
     })
   )
 
+  it.live("waits for the last words of a killed command as long as they come, and keeps the lane", () =>
+    Effect.gen(function* () {
+      const stopped: Array<string> = []
+      let commands = 0
+      let end: (() => void) | undefined
+      const { shell } = yield* open({
+        typed: (line) => {
+          if (line.startsWith("_vt_kill")) end?.()
+          if (/^_vt_stop \d/.test(line)) stopped.push(line)
+          return false
+        },
+        command: (worker, nonce) => {
+          if (commands++ > 0) {
+            worker.end(nonce, 0)
+            worker.ready(nonce)
+            return
+          }
+          let left = 12
+          end = () => {
+            end = undefined
+            const timer = setInterval(() => {
+              worker.out.write("a piece on a slow console")
+              if (left-- > 0) return
+              clearInterval(timer)
+              worker.end(nonce, 137)
+              worker.ready(nonce)
+            }, 400)
+          }
+        }
+      })
+      const running = yield* Effect.forkChild(shell.execute("much"), { startImmediately: true })
+      yield* Effect.sleep("50 millis")
+      yield* Fiber.interrupt(running)
+      assert.strictEqual((yield* shell.execute("next")).exitCode, 0)
+      assert.deepStrictEqual(stopped, [])
+    })
+  )
+
   it.live("replaces a lane that a command's children keep busy, and drops what they say", () =>
     Effect.gen(function* () {
       const stopped: Array<string> = []

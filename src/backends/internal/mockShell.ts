@@ -129,6 +129,7 @@ export const shellOf = (parts: Parts): ShellService => {
       Stream.unwrap(Effect.map(bytes(command, options), (result) => Stream.fromIterable(events(result)))),
     spawn: (command, { timeout = Duration.infinity, ...options } = {}) =>
       Effect.flatMap(timeoutOf(command, timeout), (timeout) => spawn(bytes(command, { ...options, timeout }), command)),
+    rested: Effect.void,
     reset
   }
 }

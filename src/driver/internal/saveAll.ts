@@ -25,10 +25,16 @@ interface Held extends Running {
 export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, place: (machine: string) => string) {
   const found = yield* Effect.forEach(
     handles,
-    (handle) => Effect.map(handle.hypervisor, (hypervisor) => ({ handle, hypervisor })),
+    (handle) =>
+      Effect.gen(function* () {
+        const on = yield* handle.running
+        if (on === undefined) return undefined
+        yield* on.shell.rested
+        return { handle, hypervisor: on.hypervisor }
+      }),
     { concurrency: "unbounded" }
   )
-  const running = found.filter((one): one is Running => one.hypervisor !== undefined)
+  const running = found.filter((one) => one !== undefined)
   const failed = ({ handle }: Running, { message }: { readonly message: string }) =>
     new ForkFailed({ machine: handle.spec.name, reason: message })
   const stop = (one: Held) => Effect.mapError(one.held.standStill, (error) => failed(one, error))

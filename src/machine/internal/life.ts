@@ -311,10 +311,11 @@ fi`
     spec,
     self: environment.self,
     shape: environment.shape,
-    hypervisor: Effect.suspend(() => {
+    running: Effect.suspend(() => {
       const on = running()
       if (on === undefined) return Effect.succeed(undefined)
-      return Effect.orElseSucceed(Effect.andThen(on.ready.get, on.hypervisor.get), () => undefined)
+      const parts = Effect.all({ hypervisor: on.hypervisor.get, shell: on.shell.get })
+      return Effect.orElseSucceed(Effect.andThen(on.ready.get, parts), () => undefined)
     }),
     refreshNames: Effect.suspend(() =>
       running() === undefined

@@ -13,7 +13,7 @@ import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Boot } from "./boot.ts"
 import * as Identity from "./identity.ts"
-import { settle } from "./settle.ts"
+import { savingAtRest, settle } from "./settle.ts"
 import { start } from "./start.ts"
 
 /** Ends this process as its supervisor would: nothing is to be restarted because of it. */
@@ -152,10 +152,10 @@ export const machine = (boot: Boot, environment: Environment) =>
       yield* boot.once("settled", (origin, running) =>
         origin.onSettled === undefined
           ? Effect.void
-          : Effect.andThen(settle(shell, environment.backend.timeScale), origin.onSettled(running))
+          : Effect.andThen(settle(shell, environment.backend.timeScale), origin.onSettled(savingAtRest(running, shell)))
       )
       yield* boot.once("warm", ({ warmUp }, running) =>
-        (warmUp?.(boot.inside(), running) ?? Effect.void).pipe(
+        (warmUp?.(boot.inside(), savingAtRest(running, shell)) ?? Effect.void).pipe(
           Effect.catchCause((cause) =>
             Cause.hasInterrupts(cause)
               ? Effect.failCause(cause as Cause.Cause<never>)

@@ -1,6 +1,7 @@
 /** When a guest that boots has come to rest: the point at which a machine is saved that others go on from. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type { Hypervisor } from "../../backends/Backend.ts"
 import type { ShellService } from "../../transport/Shell.ts"
 import * as renew from "./renew.ts"
 
@@ -18,3 +19,9 @@ exit 0`
 /** Waits until a guest has settled, or for as long as that may take. */
 export const settle = (shell: ShellService, timeScale: number): Effect.Effect<void> =>
   Effect.ignore(shell.execute(script, { timeout: Duration.times(within, timeScale) }))
+
+/** The same hypervisor, which saves its guest once that is ready to take a command. */
+export const savingAtRest = (hypervisor: Hypervisor, shell: ShellService): Hypervisor => ({
+  ...hypervisor,
+  save: (directory) => Effect.andThen(shell.rested, hypervisor.save(directory))
+})

@@ -1,4 +1,5 @@
 /** Looking for a pattern in a text that grows, without reading all of it for every piece that comes. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
@@ -66,8 +67,11 @@ const forPattern = (pattern: RegExp): Growing => {
   }
 }
 
-/** Between two looks with a regular expression. */
-const tick = "50 millis"
+/**
+ * A look with a regular expression blocks everything else, and costs more the longer the text is: after one comes a pause of
+ * this many times as long, within these milliseconds.
+ */
+const pause = { times: 9, least: 2, most: 500 }
 
 /** A line comes in pieces of any size, a few milliseconds apart; a prompt never gets its line's end. */
 const settled = "100 millis"
@@ -94,16 +98,19 @@ export const search = <E, R, E2, R2>(
       })
     )
     const looking = Effect.gen(function* () {
+      const clock = yield* Clock.Clock
       while (true) {
         yield* more.await
         yield* more.close
+        const began = clock.currentTimeNanosUnsafe()
         const found = text.look()
+        const took = Number(clock.currentTimeNanosUnsafe() - began) / 1e6
         if (found !== undefined) {
           if (!found.open) return found.text
           const changed = yield* Effect.timeoutOption(more.await, settled)
           if (changed._tag === "None") return found.text
         }
-        yield* Effect.sleep(tick)
+        yield* Effect.sleep(Math.min(Math.max(took * pause.times, pause.least), pause.most))
       }
     })
     const read = Effect.suspend((): Effect.Effect<string, E2, R2> => {

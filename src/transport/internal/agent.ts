@@ -311,20 +311,27 @@ _vt_held() {
   cd "$HOME" || cd /
 } 2>/dev/null
 
-# lanes: which of these wait for a command. The others are stopped, and so is every one that is not among them.
-_vt_attach() {
-  _vt_m=
-  for _vt_y in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    [ -e $_vt_d/$_vt_y.lane ] || continue
+# lanes: which of these wait for a command, with the process that will become it
+_vt_waiting() {
+  _vt_answer=
+  for _vt_y in "$@"; do
     _vt_g= _vt_n=
     read -r _vt_g _vt_x <$_vt_d/$_vt_y/fork
     read -r _vt_n _vt_x <$_vt_d/$_vt_y/pid
-    case " $* " in
-    *" $_vt_y "*) [ "$_vt_g" != "$_vt_n" ] && kill -0 $_vt_g && _vt_m="$_vt_m $_vt_y" && continue ;;
-    esac
-    _vt_stop $_vt_y
+    [ "$_vt_g" != "$_vt_n" ] && kill -0 $_vt_g && _vt_answer="$_vt_answer $_vt_y"
   done
-  _vt_answer="$_vt_guest;$_vt_m;"
+} 2>/dev/null
+
+# lanes: the same. The others are stopped, and so is every one that is not among them.
+_vt_attach() {
+  _vt_waiting "$@"
+  for _vt_y in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    case "$_vt_answer " in
+    *" $_vt_y "*) ;;
+    *) [ ! -e $_vt_d/$_vt_y.lane ] || _vt_stop $_vt_y ;;
+    esac
+  done
+  _vt_answer="$_vt_guest;$_vt_answer;"
 } 2>/dev/null
 
 # The state of the workers of some lanes, as in /proc/pid/stat; 0 is a worker that is gone.

@@ -379,6 +379,7 @@ export const make = Effect.fnUntraced(function* (options: {
     executeBytes,
     executeStream,
     spawn,
+    rested: pool.rested,
     reset: (reason) => Effect.sync(() => pool.reset(reason))
   }
 })

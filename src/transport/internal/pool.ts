@@ -34,6 +34,8 @@ export interface Pool {
   readonly state: () => "awaited" | "starting" | "full"
   /** Sends a signal to the process group of the command with this nonce. False says that the guest has not started it yet. */
   readonly signal: (lane: LaneEnd, nonce: string, signal: string) => Effect.Effect<boolean>
+  /** Waits until every lane either runs a command or has made what its next one becomes, for a second at most. */
+  readonly rested: Effect.Effect<void>
   /** Everything under way is lost; the bootstrap shell is asked again. */
   readonly reset: (reason: string) => void
 }
@@ -48,6 +50,9 @@ const stall = { least: 20, most: 400, unknown: 100 }
 
 /** Lanes that start slow the others down: only after so many times as long are more started beside them. */
 const besideStarting = 2
+
+/** A lane makes its next process in some 50 ms of an emulated guest; one with a command's child still writing takes as long as that. */
+const longestRest = Duration.seconds(1)
 
 /** The longest that it takes from a shell that answers to a session, or to the end of the attempt. */
 const longestInstall = Duration.minutes(5)
@@ -318,6 +323,17 @@ export const make = Effect.fnUntraced(function* (
             Effect.map((answer) => answer !== ""),
             Effect.catch(() => Effect.succeed(true))
           ),
+    rested: Effect.gen(function* () {
+      while (session !== undefined) {
+        const numbers = idle.map(({ number }) => number)
+        const said = yield* session.admin.ask(`_vt_waiting ${numbers.join(" ")}`, longestRest)
+        const waiting = said.split(" ").map(Number)
+        const atRest = ({ number, state }: LaneEnd) =>
+          state === "busy" || state === "broken" || waiting.includes(number)
+        if ([...lanes].every(atRest)) return
+        yield* Effect.sleep("10 millis")
+      }
+    }).pipe(Effect.timeoutOption(longestRest), Effect.ignore),
     reset: (reason) => {
       endSession(reason)
       Deferred.doneUnsafe(restart, Effect.succeed(reason))

@@ -79,15 +79,28 @@ const steps = [
   ["KILL", 2000]
 ] as const
 
-/** Ends a command in the guest. A lane that does not notice is replaced. */
+/** The longest that a killed command's last output may take to come; a console carries some 100 KiB a second. */
+const lastWords = Duration.seconds(30)
+
+/** Ends a command in the guest. A lane that does not notice, and says nothing any more, is replaced. */
 const abort = Effect.fnUntraced(function* (pool: Pool, lane: LaneEnd, job: Job) {
   lane.ends.output.resume()
   lane.ends.errors.resume()
+  const ended = Effect.exit(Deferred.await(job.done))
+  let heard = lane.heard
   for (const [signal, grace] of steps) {
     if (Deferred.isDoneUnsafe(job.done)) return
     yield* Effect.forkDetach(pool.signal(lane, job.nonce, signal), { startImmediately: true })
-    yield* Effect.timeoutOption(Effect.exit(Deferred.await(job.done)), Duration.millis(grace))
+    yield* Effect.timeoutOption(ended, Duration.millis(grace))
   }
+  // What the command had said is on its way, and the end comes after it.
+  const draining = Effect.gen(function* () {
+    while (heard !== lane.heard && !Deferred.isDoneUnsafe(job.done)) {
+      heard = lane.heard
+      yield* Effect.timeoutOption(ended, "2 seconds")
+    }
+  })
+  yield* Effect.timeoutOption(draining, lastWords)
   if (!Deferred.isDoneUnsafe(job.done)) lane.lose("a command could not be killed")
 })
 
