@@ -4,7 +4,9 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { fork, identityScript } from "../../src/machine/internal/identity.ts"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import { fork, identityScript, restore } from "../../src/machine/internal/identity.ts"
 import * as Addresses from "../../src/network/Addresses.ts"
 
 const nodes = Addresses.assign([
@@ -70,4 +72,52 @@ describe("the script that makes a fork a machine of its own", () => {
   it("leaves the SSH host keys alone unless it is asked to", () => {
     assert.notInclude(scriptOf(false), "ssh")
   })
+})
+
+describe("a guest that is told the time", () => {
+  /** Takes so many milliseconds for each script, the last for all that follow, and keeps them. */
+  const busy = (...times: ReadonlyArray<number>) => {
+    const scripts: Array<string> = []
+    const run = (script: string) =>
+      Effect.suspend(() => {
+        scripts.push(script)
+        const result = { exitCode: 0, stdout: "", stderr: "" }
+        return Effect.delay(Effect.succeed(result), times[Math.min(scripts.length, times.length) - 1] ?? 0)
+      })
+    return { scripts, run }
+  }
+  const settled = <A, E>(effect: Effect.Effect<A, E>) =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(effect)
+      for (let second = 0; second < 60; second++) yield* TestClock.adjust("1 second")
+      return yield* Fiber.join(fiber)
+    })
+
+  it.effect("is told it again, and nothing else, until it has heard it in time", () =>
+    Effect.gen(function* () {
+      const identity = { self: nodes[0]!, all: nodes, internet: false }
+      const { run, scripts } = busy(5000, 3000, 500)
+      yield* settled(fork(run, identity, { newHostKeys: true }))
+      assert.lengthOf(scripts, 3)
+      assert.include(scripts[0], "machine-id")
+      for (const script of scripts.slice(1)) {
+        assert.include(script, "vmtest-renew")
+        assert.notMatch(script, /machine-id|hostname|ssh/)
+      }
+      // Each time it is another time.
+      assert.lengthOf(new Set(scripts.map((script) => /printf %b '([^']*)'/.exec(script)?.[1])), 3)
+    })
+  )
+
+  it.effect("is told it once where it is quick, and not for ever where it is always slow", () =>
+    Effect.gen(function* () {
+      const quick = busy(500)
+      yield* settled(restore(quick.run))
+      assert.lengthOf(quick.scripts, 1)
+      const slow = busy(2000)
+      const result = yield* settled(restore(slow.run))
+      assert.strictEqual(result.exitCode, 0)
+      assert.lengthOf(slow.scripts, 5)
+    })
+  )
 })

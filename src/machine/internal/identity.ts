@@ -1,5 +1,6 @@
 /** What makes a guest the machine that the test declared: its name, its addresses, and the names of the others. */
 import { createHash } from "node:crypto"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Addresses from "../../network/Addresses.ts"
 import type { CommandResult } from "../../transport/Shell.ts"
@@ -143,12 +144,36 @@ esac
 /** Runs a script in a guest. */
 type Run<E> = (script: string) => Effect.Effect<CommandResult, E>
 
+/** Milliseconds after which the time that a guest was told is not the time of now. */
+const stale = 1000
+
+/** How often a guest is told the time anew: one that hears it late every time is too busy for a clock to mean much. */
+const tellings = 5
+
+/** Time and entropy, and nothing else. */
+const renewScript = Effect.map(
+  Effect.suspend(() => renew.script()),
+  (text) => `set +eu
+${renew.find}${text}exit 0`
+)
+
+/** Runs a script that tells the time. The guest sets its clock when it comes to that, so a busy one is told again. */
+const telling = <E>(run: Run<E>, script: Effect.Effect<string>, left = tellings): Effect.Effect<CommandResult, E> =>
+  Effect.gen(function* () {
+    const told = yield* Clock.currentTimeMillis
+    const result = yield* run(yield* script)
+    const late = (yield* Clock.currentTimeMillis) - told > stale
+    if (!late || left === 1 || (result.exitCode !== 0 && result.exitCode !== withoutNetwork)) return result
+    const again = yield* telling(run, renewScript, left - 1)
+    return again.exitCode === 0 ? result : again
+  })
+
 const renewing = <E>(run: Run<E>, script: Effect.Effect<string>): Effect.Effect<CommandResult, E> =>
   Effect.gen(function* () {
-    const result = yield* run(yield* script)
+    const result = yield* telling(run, script)
     if (result.exitCode !== renew.missing) return result
     const installed = yield* run(beforeSaving)
-    return installed.exitCode === 0 ? yield* run(yield* script) : installed
+    return installed.exitCode === 0 ? yield* telling(run, script) : installed
   })
 
 /** For a guest that goes on from another: a machine-id, time and entropy of its own, then the identity. */
@@ -170,15 +195,7 @@ exit 0`
   })
 
 /** For a guest that is put back to where it was: time and entropy, and nothing else, so that its connections live on. */
-export const restore = <E>(run: Run<E>): Effect.Effect<CommandResult, E> =>
-  renewing(
-    run,
-    Effect.map(
-      Effect.suspend(() => renew.script()),
-      (text) => `set +eu
-${renew.find}${text}exit 0`
-    )
-  )
+export const restore = <E>(run: Run<E>): Effect.Effect<CommandResult, E> => renewing(run, renewScript)
 
 /** Run in a guest before it is saved: what its forks need is better there already. */
 export const beforeSaving = `set +eu
