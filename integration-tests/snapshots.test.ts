@@ -89,6 +89,20 @@ machines(Box)("a snapshot of a small guest", (it) => {
     })
   )
 
+  it.effect("taken right after a command has worker shells that wait, in which a fork's commands run", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      // In busybox the parent of a command is its worker. Lanes take turns, and there are ten at most.
+      const workers = new Set(yield* Effect.forEach(Array.from({ length: 10 }), () => box.succeed("echo $PPID")))
+      const snapshot = yield* box.snapshot()
+      const fork = yield* box.fork({ from: snapshot })
+      assert.include([...workers], yield* fork.succeed("echo $PPID"))
+      // One that did not wait would have been stopped, and another started.
+      yield* fork.succeed(`kill -0 ${[...workers].map((worker) => worker.trim()).join(" ")}`)
+      yield* fork.crash()
+    })
+  )
+
   it.effect("of a fork is as good as that of the first, and forks of forks go on", () =>
     Effect.gen(function* () {
       const box = yield* Box

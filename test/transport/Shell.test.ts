@@ -6,7 +6,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Shell from "../../src/transport/Shell.ts"
-import { mark, play, type Script } from "./guest.ts"
+import { endless, mark, play, type Script } from "./guest.ts"
 
 const open = (script: Script, options: Partial<Shell.ShellOptions> = {}) =>
   Effect.gen(function* () {
@@ -396,5 +396,68 @@ describe("a shell", () => {
         }
       }).pipe(Effect.scoped),
     { timeout: 120_000, arbitrary: { runs: 6, maxShrinks: 10 } }
+  )
+})
+
+describe("a shell is at rest", () => {
+  it.live("when the guest has made what the next commands become, and not before", () =>
+    Effect.gen(function* () {
+      let asked = 0
+      const { shell } = yield* open({ waiting: (lane) => lane !== 1 || asked++ >= 3 })
+      yield* shell.execute("a")
+      yield* shell.rested
+      assert.strictEqual(asked, 4)
+    })
+  )
+
+  it.live("when the lane of the last command has settled", () =>
+    Effect.gen(function* () {
+      let settled = false
+      const { shell } = yield* open({
+        command: (worker, nonce) => {
+          worker.end(nonce, 0)
+          setTimeout(() => {
+            settled = true
+            worker.ready(nonce)
+          }, 200)
+        }
+      })
+      yield* shell.execute("a")
+      yield* shell.rested
+      assert.isTrue(settled)
+    })
+  )
+
+  it.live("though a command runs, for whose end nobody waits", () =>
+    Effect.gen(function* () {
+      let asked = 0
+      const running = endless()
+      const { shell } = yield* open({
+        ...running,
+        typed: (line, socket) => {
+          if (line.startsWith("_vt_waiting")) asked++
+          return running.typed?.(line, socket) ?? false
+        }
+      })
+      yield* shell.spawn("sleep 100")
+      yield* shell.rested
+      // Were it waited for, the guest would be asked again and again for a second.
+      assert.isAtMost(asked, 10)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("after about a second, whatever the guest says or does not say", () =>
+    Effect.gen(function* () {
+      let frozen = false
+      const silent = yield* open({ typed: () => frozen })
+      const never = yield* open({ waiting: () => false })
+      for (const { shell } of [silent, never]) {
+        yield* shell.execute("a")
+        frozen = true
+        const [took] = yield* Effect.timed(shell.rested)
+        assert.isAtLeast(Duration.toMillis(took), 500)
+        assert.isBelow(Duration.toMillis(took), 10_000)
+      }
+    })
   )
 })

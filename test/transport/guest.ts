@@ -1,9 +1,10 @@
 /** A guest played by a script: a bootstrap shell and workers on unix sockets, which say what a test wants. */
 import type * as Net from "node:net"
+import { connect as dial } from "node:net"
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import type { VirtioPorts } from "../../src/transport/GuestChannel.ts"
-import { virtioPorts } from "../../src/transport/GuestChannel.ts"
+import { virtioPorts, vsock } from "../../src/transport/GuestChannel.ts"
 import { folder, lines, serve } from "./peer.ts"
 
 /** What a worker says on an output when its command ended. */
@@ -26,6 +27,8 @@ export interface Script {
   readonly command?: (worker: Worker, nonce: string, command: string) => void
   /** whether something else than its worker holds the output of a lane that settles; yes unless told */
   readonly held?: (lane: number) => boolean
+  /** whether an idle lane has made the process that becomes its next command; yes unless told */
+  readonly waiting?: (lane: number) => boolean
 }
 
 /** A guest whose commands run until they are killed. */
@@ -45,10 +48,15 @@ export const endless = (): Script => {
   }
 }
 
-/** Plays a guest with this many lanes until the scope is left. */
-export const play = Effect.fnUntraced(function* (script: Script, laneCount = 2) {
-  const path = yield* folder
-  const ports = Array.from({ length: 1 + laneCount * 3 }, (_, i) => join(path, `p${i}`))
+/** What a guest is asked about lanes: which of them, and what it answers. */
+const questions = [
+  { asked: /^_vt_answer=; _vt_held ((?:\d+ \w+ )+)/, lane: /(\d+) \w+ /g, about: "held" },
+  { asked: /^_vt_waiting ([\d ]*)/, lane: /(\d+)/g, about: "waiting" }
+] as const
+
+/** The guest's side of a script, whatever its sockets are: what it does with a bootstrap shell's and with a worker's. */
+const guestOf = (script: Script) => {
+  /** by port: 0 is the bootstrap shell's, then three for each lane */
   const sockets = new Map<number, Net.Socket>()
   const workerOf = (lane: number): Worker => {
     const out = sockets.get(lane * 3 - 1) as Net.Socket
@@ -64,30 +72,30 @@ export const play = Effect.fnUntraced(function* (script: Script, laneCount = 2) 
       ready: (nonce) => both(`\x1e${nonce} R\n`)
     }
   }
-  yield* serve(ports[0] as string, (socket) => {
-    sockets.set(0, socket)
-    socket.write("vmtest: shell ready\n")
-    let held: string | undefined
-    lines(socket, (line) => {
-      if (script.typed?.(line, socket) === true) return
-      const [, asked] = /^_vt_answer=; _vt_held ((?:\d+ \w+ )+)/.exec(line) ?? []
-      if (asked !== undefined) {
-        const settling = [...asked.matchAll(/(\d+) \w+ /g)].map((lane) => Number(lane[1]))
-        held = settling.filter((lane) => script.held?.(lane) ?? true).join(" ")
+  return {
+    sockets,
+    workerOf,
+    /** Answers what is typed; `other` is what only one way to a guest has. */
+    bootstrap: (other: (line: string) => void) => {
+      let answer: string | undefined
+      return (line: string, socket: Net.Socket) => {
+        if (script.typed?.(line, socket) === true) return
+        for (const { about, asked, lane } of questions) {
+          const [, lanes] = asked.exec(line) ?? []
+          if (lanes === undefined) continue
+          const numbers = [...lanes.matchAll(lane)].map((match) => Number(match[1]))
+          answer = numbers.filter((number) => script[about]?.(number) ?? true).join(" ")
+        }
+        const [, token] = /^echo _vt_([0-9a-f]{32})/.exec(line) ?? []
+        if (token !== undefined) {
+          socket.write(`_vt_${token} ${answer ?? "/run/vmtest sh pipefail = /run/vmtest sh pipefail"}\n`)
+          answer = undefined
+        }
+        other(line)
       }
-      const [, token] = /^echo _vt_([0-9a-f]{32})/.exec(line) ?? []
-      if (token !== undefined && held !== undefined) {
-        socket.write(`_vt_${token} ${held}\n`)
-        held = undefined
-      } else if (token !== undefined) socket.write(`_vt_${token} /run/vmtest sh pipefail = /run/vmtest sh pipefail\n`)
-      const [, lane, nonce] = /^_vt_start (\d+) (\w+)/.exec(line) ?? []
-      if (lane !== undefined && nonce !== undefined) workerOf(Number(lane)).ready(nonce)
-    })
-  })
-  for (let i = 1; i < ports.length; i++) {
-    yield* serve(ports[i] as string, (socket) => {
-      sockets.set(i, socket)
-      if (i % 3 !== 1) return
+    },
+    /** Runs the commands that come on a worker's input. */
+    worker: (lane: number, socket: Net.Socket) => {
       let nonce = ""
       let left = 0
       let command: Array<string> = []
@@ -102,7 +110,7 @@ export const play = Effect.fnUntraced(function* (script: Script, laneCount = 2) 
         command.push(line)
         left--
         if (left > 0) return
-        const worker = workerOf((i + 2) / 3)
+        const worker = workerOf(lane)
         if (script.command !== undefined) {
           script.command(worker, nonce, command.join("\n"))
           return
@@ -111,12 +119,60 @@ export const play = Effect.fnUntraced(function* (script: Script, laneCount = 2) 
         worker.end(nonce, 0)
         worker.ready(nonce)
       })
+    }
+  }
+}
+
+/** Plays a guest with this many lanes, on virtio ports, until the scope is left. */
+export const play = Effect.fnUntraced(function* (script: Script, laneCount = 2) {
+  const path = yield* folder
+  const ports = Array.from({ length: 1 + laneCount * 3 }, (_, i) => join(path, `p${i}`))
+  const guest = guestOf(script)
+  yield* serve(ports[0] as string, (socket) => {
+    guest.sockets.set(0, socket)
+    socket.write("vmtest: shell ready\n")
+    const typed = guest.bootstrap((line) => {
+      const [, lane, nonce] = /^_vt_start (\d+) (\w+)/.exec(line) ?? []
+      if (lane !== undefined && nonce !== undefined) guest.workerOf(Number(lane)).ready(nonce)
+    })
+    lines(socket, (line) => typed(line, socket))
+  })
+  for (let i = 1; i < ports.length; i++) {
+    yield* serve(ports[i] as string, (socket) => {
+      guest.sockets.set(i, socket)
+      if (i % 3 === 1) guest.worker((i + 2) / 3, socket)
     })
   }
   const [bootstrap = "", ...rest] = ports
   return {
     channel: virtioPorts({ bootstrap, ports: rest }) satisfies VirtioPorts,
     /** the socket of a port, as the guest has it */
-    socket: (port: number) => sockets.get(port)
+    socket: (port: number) => guest.sockets.get(port)
   }
+})
+
+/** Plays a guest behind vsock until the scope is left: it is connected to, and dials the host for each lane. */
+export const playVsock = Effect.fnUntraced(function* (script: Script) {
+  const path = join(yield* folder, "vsock")
+  const guest = guestOf(script)
+  yield* serve(path, (socket) => {
+    const typed = guest.bootstrap((line) => {
+      const [, lane = "", nonce = "", first] = /^_vt_dial (\d+) (\w+) (\d+)/.exec(line) ?? []
+      if (first === undefined) return
+      const dialled = [0, 1, 2].map((end) => dial(`${path}_${Number(first) + end}`))
+      for (const [end, one] of dialled.entries()) {
+        one.on("error", () => {})
+        guest.sockets.set(Number(lane) * 3 - 2 + end, one)
+      }
+      guest.worker(Number(lane), dialled[0] as Net.Socket)
+      guest.workerOf(Number(lane)).ready(nonce)
+    })
+    let connected = false
+    lines(socket, (line) => {
+      if (connected) return typed(line, socket)
+      connected = true
+      socket.write("OK 1073741824\nvmtest: shell ready\n")
+    })
+  })
+  return { channel: vsock({ socket: path, port: 5000 }) }
 })
