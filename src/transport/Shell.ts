@@ -17,7 +17,7 @@ import * as Commands from "./internal/commands.ts"
 import * as Pool from "./internal/pool.ts"
 import type { Preopened } from "./Preopened.ts"
 import type { ShellError, ShellNotReady, TransportError } from "./ShellError.ts"
-import type { TransportService } from "./Transport.ts"
+import { Transport, type TransportService } from "./Transport.ts"
 import * as VirtConsole from "./VirtConsole.ts"
 import * as VirtioPort from "./VirtioPort.ts"
 import * as Vsock from "./Vsock.ts"
@@ -205,3 +205,12 @@ export const make = Effect.fnUntraced(function* (
 /** {@link make} as a layer. */
 export const layer = (options: ShellOptions): Layer.Layer<Shell, ShellNotReady | TransportError> =>
   Layer.effect(Shell, make(options))
+
+/** {@link fromTransport} as a layer: over the `layer` of `VirtioPort`, `Vsock` or `VirtConsole`, or a transport of the caller's. */
+export const layerFromTransport = (
+  options?: Omit<ShellOptions, "machine" | "channel">
+): Layer.Layer<Shell, ShellNotReady, Transport> =>
+  Layer.effect(
+    Shell,
+    Effect.flatMap(Transport, (transport) => fromTransport(transport, options))
+  )
