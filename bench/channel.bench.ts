@@ -8,8 +8,8 @@
 import { readdirSync, readFileSync } from "node:fs"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
+import { slowestOfTen } from "../integration-tests/transport/cancelled.ts"
 import { boot } from "../integration-tests/transport/guest.ts"
 import * as Image from "../src/images/Image.ts"
 import { ImageStore, progressLine } from "../src/images/ImageStore.ts"
@@ -221,18 +221,9 @@ const main = Effect.gen(function* () {
   })
 
   progress("cancelling")
-  const cancelled: Array<number> = []
-  for (const command of ["sleep 100", "trap '' TERM; while :; do sleep 0.1; done"]) {
-    for (let i = 0; i < 5; i++) {
-      const running = yield* Effect.forkChild(shell.execute(command), { startImmediately: true })
-      yield* Effect.sleep("500 millis")
-      // An interruption returns when the command's processes have ended in the guest.
-      cancelled.push((yield* took(Fiber.interrupt(running))) / 1000)
-    }
-  }
   cases.push({
     case: "a cancelled command is gone in the guest, the slowest of 10, 5 of which ignore SIGTERM",
-    value: Math.max(...cancelled),
+    value: yield* slowestOfTen(shell),
     unit: "s",
     goal: { of: "value", atMost: 1 }
   })

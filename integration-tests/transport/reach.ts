@@ -1,7 +1,8 @@
-/** The three ways to a guest, each opened on a real one. */
+/** The three ways to a guest, each a layer of the shell of a real one, which is booted for it. */
 import { accessSync, constants } from "node:fs"
 import { delimiter, join } from "node:path"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as HostProcess from "../../src/host/HostProcess.ts"
 import * as Image from "../../src/images/Image.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
@@ -29,10 +30,12 @@ export const has = (program: string): boolean =>
   })
 
 /** A shell over virtio ports. */
-export const overPorts = Effect.gen(function* () {
-  const guest = yield* boot({ image: yield* debian })
-  return yield* Shell.make({ machine: "ports", channel: guest.channel, consoleTail: guest.consoleTail })
-})
+export const overPorts = Layer.unwrap(
+  Effect.gen(function* () {
+    const { channel, consoleTail } = yield* boot({ image: yield* debian })
+    return Shell.layer({ machine: "ports", channel, consoleTail })
+  })
+)
 
 /** A guest whose preparation runs over virtio ports, which are then given back. */
 const prepared = Effect.fnUntraced(function* (guest: Effect.Success<ReturnType<typeof boot>>, command: string) {
@@ -51,52 +54,59 @@ const temporary = Effect.acquireRelease(
 )
 
 /** A shell over vsock; needs {@link vsockDevice}. */
-export const overVsock = Effect.gen(function* () {
-  const image = yield* debian
-  const folder = yield* temporary
-  const socket = join(folder, "vsock")
-  yield* HostProcess.spawn({
-    command: vsockDevice,
-    args: ["--guest-cid", "3", "--socket", join(folder, "vhost"), "--uds-path", socket]
+export const overVsock = Layer.unwrap(
+  Effect.gen(function* () {
+    const image = yield* debian
+    const folder = yield* temporary
+    const socket = join(folder, "vsock")
+    yield* HostProcess.spawn({
+      command: vsockDevice,
+      args: ["--guest-cid", "3", "--socket", join(folder, "vhost"), "--uds-path", socket]
+    })
+    yield* Effect.sleep("500 millis")
+    const guest = yield* boot({ image, vsock: join(folder, "vhost") })
+    yield* prepared(
+      guest,
+      `modprobe vmw_vsock_virtio_transport; setsid sh -c ${quote(Vsock.bootstrap(5000))} >/dev/null 2>&1 &`
+    )
+    return Shell.layerFromTransport({ consoleTail: guest.consoleTail }).pipe(
+      Layer.provide(Vsock.layer({ machine: "vsock", channel: vsock({ socket, port: 5000 }) }))
+    )
   })
-  yield* Effect.sleep("500 millis")
-  const guest = yield* boot({ image, vsock: join(folder, "vhost") })
-  yield* prepared(
-    guest,
-    `modprobe vmw_vsock_virtio_transport; setsid sh -c ${quote(Vsock.bootstrap(5000))} >/dev/null 2>&1 &`
-  )
-  return yield* Shell.make({
-    machine: "vsock",
-    channel: vsock({ socket, port: 5000 }),
-    consoleTail: guest.consoleTail
-  })
-})
+)
 
 /** The commands of the stock NixOS backdoor, on the console. */
 const backdoor =
   "setsid bash -c 'stty -F /dev/hvc0 raw -echo; echo Spawning backdoor root shell...; PS1= exec bash --norc /dev/hvc0'" +
   " </dev/hvc0 >/dev/hvc0 2>/dev/null &"
 
-/**
- * A shell over a virtconsole. With lanes on virtio ports QEMU dials the host, as in the start scripts of NixOS; with lanes on
- * the console itself it listens.
- */
-export const overConsole = (lanes: "ports" | "console") =>
+/** A shell over a virtconsole that has nothing else; QEMU listens there. */
+export const overConsole = Layer.unwrap(
+  Effect.gen(function* () {
+    const guest = yield* boot({ image: yield* debian, console: true })
+    yield* prepared(guest, backdoor)
+    return Shell.layerFromTransport({ consoleTail: guest.consoleTail }).pipe(
+      Layer.provide(VirtConsole.layer({ machine: "console", channel: virtConsole({ socket: guest.hvc0 }) }))
+    )
+  })
+)
+
+/** A shell over a virtconsole with lanes on virtio ports. QEMU dials the host, as in the start scripts of NixOS. */
+export const overConsoleWithPorts = Layer.unwrap(
   Effect.gen(function* () {
     const image = yield* debian
-    const machine = "console"
-    if (lanes === "console") {
-      const guest = yield* boot({ image, console: true })
-      yield* prepared(guest, backdoor)
-      const channel = virtConsole({ socket: guest.hvc0 })
-      return yield* Shell.make({ machine, channel, consoleTail: guest.consoleTail })
-    }
     const socket = join(yield* temporary, "hvc0")
     // The ports are known only when the guest has started, and the console must be listened on before.
     const ports: Array<string> = Array.from({ length: 30 }, () => "")
-    const transport = yield* VirtConsole.make({ machine, channel: virtConsole({ socket, listen: true, ports }) })
-    const guest = yield* boot({ image, console: socket })
-    ports.splice(0, ports.length, ...guest.channel.ports)
-    yield* prepared(guest, backdoor)
-    return yield* Shell.fromTransport(transport, { consoleTail: guest.consoleTail })
+    const started = Layer.unwrap(
+      Effect.gen(function* () {
+        const guest = yield* boot({ image, console: socket })
+        ports.splice(0, ports.length, ...guest.channel.ports)
+        yield* prepared(guest, backdoor)
+        return Shell.layerFromTransport({ consoleTail: guest.consoleTail })
+      })
+    )
+    const channel = virtConsole({ socket, listen: true, ports })
+    return Layer.provide(started, VirtConsole.layer({ machine: "console", channel }))
   })
+)
