@@ -298,6 +298,11 @@ for (const [name, image, bash] of [
         assert.deepStrictEqual(below, { exitCode: 0, stdout: "/tmp\n", stderr: "" })
         const long = yield* shell.execute(`x='${"y".repeat(300_000)}'; echo \${#x}; id -u`, { user: "tester" })
         assert.strictEqual(long.stdout, "300000\n1234\n")
+        // What one user is told to do is no business of the others'.
+        const files = "/run/vmtest/$i/cmd /run/vmtest/$i/pid /dev/shm/vmtest/$i/cmd /tmp/vmtest/$i/cmd"
+        const look = `for i in 1 2 3 4 5; do for f in ${files}; do if cat $f; then :; fi; done; done 2>/dev/null`
+        assert.include((yield* shell.execute(look)).stdout, "yyyyyyyy")
+        assert.strictEqual((yield* shell.execute(look, { user: "tester" })).stdout, "")
         const error = yield* Effect.flip(shell.execute("echo $$; sleep 100", { user: "tester", timeout: "2 seconds" }))
         assert.strictEqual(error._tag, "CommandTimeout")
       })

@@ -69,6 +69,7 @@ const framesFor = Effect.fnUntraced(function* (
     guest: () => ({ folder: "/run/vmtest", shell: "sh", pipefail: false }),
     acquire: Effect.succeed(lane),
     most: 1,
+    slowness: 1,
     state: () => "full",
     signal: () => Effect.succeed(true),
     rested: Effect.void,

@@ -226,7 +226,7 @@ _vt_ports() {
 
 _vt_pipes() {
   _vt_lane=$1 _vt_k=$_vt_d/$1
-  if [ -e $_vt_k ]; then rm -f $_vt_k/?? $_vt_k/fork; else mkdir -m 711 $_vt_k; fi
+  if [ -e $_vt_k ]; then rm -f $_vt_k/?? $_vt_k/fork; else mkdir -m 700 $_vt_k; fi
   mkfifo -m 666 $_vt_k/oa $_vt_k/ob $_vt_k/ea $_vt_k/eb
 }
 

@@ -30,6 +30,8 @@ export interface Pool {
   readonly acquire: Effect.Effect<LaneEnd, ShellNotReady>
   /** how many lanes there can be */
   readonly most: number
+  /** that of the transport */
+  readonly slowness: number
   /** Whether the guest's shell is awaited, lanes are starting, or all there can be are in use. */
   readonly state: () => "awaited" | "starting" | "full"
   /** Sends a signal to the process group of the command with this nonce. False says that the guest has not started it yet. */
@@ -217,7 +219,7 @@ export const make = Effect.fnUntraced(function* (
       restart = Deferred.makeUnsafe<string>()
       const id = yield* nonce
       const attached = transport.attached?.() ?? []
-      const found = attached.length === 0 ? undefined : yield* Admin.attach(admin, id, attached)
+      const found = attached.length === 0 ? undefined : yield* awaiting(Admin.attach(admin, id, attached))
       guest = found?.guest ?? (yield* Admin.install(admin, id))
       const current = LaneLife.newSession(admin, yield* Effect.scope)
       session = current
@@ -311,6 +313,7 @@ export const make = Effect.fnUntraced(function* (
     guest: () => guest,
     acquire,
     most: transport.lanes,
+    slowness: transport.slowness,
     state: () => {
       if (session === undefined) return "awaited"
       const full = session.started >= transport.lanes && lanes.size >= transport.lanes && session.spare.length === 0

@@ -134,7 +134,7 @@ export const make = Effect.fnUntraced(function* (options: {
     before.push(`CDPATH= cd -- ${quote(/^[-+]/.test(cwd) ? `./${cwd}` : cwd)} 2>/dev/null || ${stop("cwd")}`)
   }
   const spool = Buffer.byteLength(body) > typed ? Buffer.from(body + "\n") : undefined
-  const run = (lane: number) => (spool === undefined ? body : `. ${guest.folder}/${lane}/cmd`)
+  const file = (lane: number) => `${guest.folder}/${lane}/cmd`
   const head = before.length === 0 ? "" : before.join("\n") + "\n"
 
   if (user === undefined || user === "root") {
@@ -143,7 +143,7 @@ export const make = Effect.fnUntraced(function* (options: {
       timeout,
       asked: timeout,
       patience,
-      text: (lane) => head + run(lane),
+      text: (lane) => head + (spool === undefined ? body : `. ${file(lane)}`),
       spool,
       input: input(execute.stdin, options.open),
       fault
@@ -164,12 +164,15 @@ export const make = Effect.fnUntraced(function* (options: {
     asked: timeout,
     patience: Duration.max(Duration.subtract(patience, change.waited), Duration.min(patience, leastPatience)),
     text: (lane) => {
-      const script = quote(`${set}\n${head}${run(lane)}`)
+      // Another user can read no file of a lane, nor can others see what this one runs: it is given the file open.
+      const open = spool === undefined ? "" : `exec 9<${file(lane)}\n`
+      const run = spool === undefined ? body : '_vt_c=$(cat <&9)\nexec 9<&-\neval "$_vt_c"'
+      const script = quote(`${set}\n${head}${run}`)
       return change.program === "setpriv"
-        ? `${who}export HOME="$_vt_h" USER=${name} LOGNAME=${name}\n` +
+        ? `${open}${who}export HOME="$_vt_h" USER=${name} LOGNAME=${name}\n` +
             `exec setpriv --reuid ${name} --regid "$(id -g ${name})" --init-groups -- ${guest.shell} -c ${script}`
         : // The guest's own shell inside: /bin/sh may be another, which does not know its options.
-          `${who}exec su -s /bin/sh ${name} -c ${quote(`exec ${guest.shell} -c ${script}`)}`
+          `${open}${who}exec su -s /bin/sh ${name} -c ${quote(`exec ${guest.shell} -c ${script}`)}`
     },
     spool,
     input: input(execute.stdin, options.open),

@@ -79,6 +79,9 @@ const steps = [
   ["KILL", 2000]
 ] as const
 
+/** Milliseconds of silence, on a fast way to the guest, after which a killed command's last output is not awaited any more. */
+const silence = 2000
+
 /** The longest that a killed command's last output may take to come; a console carries some 100 KiB a second. */
 const lastWords = Duration.seconds(30)
 
@@ -97,7 +100,7 @@ const abort = Effect.fnUntraced(function* (pool: Pool, lane: LaneEnd, job: Job) 
   const draining = Effect.gen(function* () {
     while (heard !== lane.heard && !Deferred.isDoneUnsafe(job.done)) {
       heard = lane.heard
-      yield* Effect.timeoutOption(ended, "2 seconds")
+      yield* Effect.timeoutOption(ended, silence * pool.slowness)
     }
   })
   yield* Effect.timeoutOption(draining, lastWords)
