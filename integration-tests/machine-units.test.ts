@@ -118,6 +118,12 @@ machines(Web)("systemd units", (it) => {
       assert.include(idle.message, "idle.service is inactive (dead), and no job is pending")
       const unknown = yield* Effect.flip(web.waitForUnit("nope.service", { timeout: "2 minutes" }))
       assert.include(unknown.message, "is not known to systemd")
+      // Whatever is pending for others.
+      yield* unit(web, "busy.service", "Type=oneshot\nExecStart=/bin/sleep 600")
+      yield* web.succeed("systemctl start --no-block busy.service")
+      const busy = yield* Effect.flip(web.waitForUnit("nope.service", { timeout: "2 minutes" }))
+      assert.strictEqual(busy._tag, "UnitFailed")
+      yield* web.succeed("systemctl stop busy.service")
     })
   )
 

@@ -61,7 +61,7 @@ export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
   override get message() {
     const known = this.known
     const result = this.result === "" || this.result === "success" ? "" : `, result ${this.result}`
-    const waits = this.loadState === "loaded" || this.loadState === "not-found" || this.loadState === ""
+    const waits = this.loadState === "loaded" || this.loadState === ""
     const pending = this.awaited && this.state === "inactive" && waits ? ", and no job is pending" : ""
     return `${this.machine}: ${this.unit} ${known}${result}${pending}; wanted ${this.wanted}${section("journal", this.journal)}`
   }
@@ -87,8 +87,9 @@ export interface UnitMethods {
   /**
    * Waits until a unit is active. Heard from systemd itself, not asked again and again.
    *
-   * Fails at once with `UnitFailed` when it is failed, or inactive with no job pending in the manager. The manager of a user that does not run
-   * yet is waited for. A name without a suffix is a service.
+   * Fails at once with `UnitFailed` when it is failed, or inactive with no job pending in the manager. One that the manager does not know
+   * fails whatever is pending for others once the manager has come up: until then a program of the boot may install it, and a scope may
+   * be made at any time. The manager of a user that does not run yet is waited for. A name without a suffix is a service.
    */
   readonly waitForUnit: (
     unit: string,
@@ -145,15 +146,15 @@ const problemOf = (unit: string): string | undefined => {
 const activeStates = "active reloading inactive failed activating deactivating maintenance refreshing".split(" ")
 
 /** What a unit's state says to somebody who waits for it to be active: nothing yet, or what it is. */
-const isSettled = ({ activeState, idle, pending }: UnitState): boolean => {
+const isSettled = ({ activeState, idle, loadState, pending, up }: UnitState, unit: string): boolean => {
   switch (activeState) {
     case "active":
       return true
     case "failed":
       return !pending
     case "inactive":
-      // Another unit's job may be about to start this one.
-      return idle
+      // Another unit's job may be about to start this one; but no job starts what there is not. Scopes are made by programs, whenever they like.
+      return idle || (loadState === "not-found" && up && !pending && !unit.endsWith(".scope"))
     default:
       return false
   }
@@ -271,7 +272,7 @@ export const make = (guest: Guest): UnitMethods => {
       options,
       until: states.of(unit, options?.user).pipe(
         Stream.tap(note),
-        Stream.filter(isSettled),
+        Stream.filter((state) => isSettled(state, unit)),
         Stream.runHead,
         Effect.flatMap((state) => (state._tag === "Some" ? Effect.succeed({ state: state.value }) : Effect.never))
       ),

@@ -108,6 +108,9 @@ interface State {
   readonly sub?: string
   readonly job?: number
   readonly jobs?: number
+  readonly load?: string
+  /** Of the manager: SystemState. */
+  readonly system?: string
 }
 
 /** A service manager behind a bridge: answers calls with the state that is set, and says what it is told to say. */
@@ -136,13 +139,15 @@ const manager = Effect.gen(function* () {
             for (const call of decoder.push(bytes)) {
               serial++
               if (call.member === "Get") {
-                send(message({ type: 2, reply: serial, signature: "v", body: body("v", [["u", state.jobs ?? 0]]) }))
+                const value: Plain =
+                  call.body[1] === "NJobs" ? ["u", state.jobs ?? 0] : ["s", state.system ?? "running"]
+                send(message({ type: 2, reply: serial, signature: "v", body: body("v", [value]) }))
                 continue
               }
               looks++
               const properties = new Map<string, readonly [string, Plain]>([
                 ["Id", ["s", "web.service"]],
-                ["LoadState", ["s", "loaded"]],
+                ["LoadState", ["s", state.load ?? "loaded"]],
                 ["ActiveState", ["s", state.active]],
                 ["SubState", ["s", state.sub ?? "running"]],
                 ["Job", ["(uo)", [state.job ?? 0, "/"]]]
@@ -260,6 +265,37 @@ describe("waiting for a unit over the manager's own bus", () => {
       systemd.jobRemoved()
       yield* settle
       assert.include(String(yield* Fiber.join(waiting)), "no job is pending")
+    })
+  )
+
+  it.effect("believes that a unit is unknown whatever is pending for others, once the boot is over", () =>
+    Effect.gen(function* () {
+      const { systemd, wait } = yield* start
+      const unknown = { active: "inactive", sub: "dead", load: "not-found" }
+      systemd.set({ ...unknown, jobs: 2, system: "starting" })
+      const waiting = yield* wait
+      yield* settle
+      // A program of the boot may install it.
+      assert.isUndefined(waiting.pollUnsafe())
+      systemd.set({ ...unknown, jobs: 2, system: "degraded" })
+      systemd.jobRemoved()
+      yield* settle
+      assert.include(String(yield* Fiber.join(waiting)), "web is inactive (dead)")
+    })
+  )
+
+  it.effect("waits for an unknown unit that has a job of its own, and for a scope, which programs make", () =>
+    Effect.gen(function* () {
+      const { systemd, units, wait } = yield* start
+      const unknown = { active: "inactive", sub: "dead", load: "not-found", jobs: 1 }
+      systemd.set({ ...unknown, job: 4 })
+      const waiting = yield* wait
+      yield* settle
+      assert.isUndefined(waiting.pollUnsafe())
+      systemd.set(unknown)
+      const scope = yield* Effect.forkChild(Effect.exit(units.waitForUnit("session-1.scope")))
+      yield* settle
+      assert.isUndefined(scope.pollUnsafe())
     })
   )
 

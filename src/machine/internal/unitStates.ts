@@ -20,6 +20,8 @@ export interface UnitState {
   readonly pending: boolean
   /** The manager has no job at all, so a unit that is inactive stays so unless something outside starts it. */
   readonly idle: boolean
+  /** The manager has started all that it starts by itself, so what it does not know, no program of the boot is about to install. */
+  readonly up: boolean
 }
 
 /** The guest has no systemd that runs, so it has no units. */
@@ -57,14 +59,26 @@ export const fullName = (unit: string): string => (suffixes.test(unit) ? unit : 
 
 const isMap = (value: Value | undefined): value is ReadonlyMap<Value, Value> => value instanceof Map
 
+const ofManager = (property: string) => ({
+  path: managerPath,
+  interface: propertiesInterface,
+  member: "Get",
+  args: [managerInterface, property]
+})
+
+/** SystemState before the first time that no job was left. */
+const comingUp = ["initializing", "starting"]
+
 /** Jobs first: a job that ends between the two has changed the unit by the time it is looked at. */
 const look = (bus: SystemdBus.SystemdBus, unit: string) =>
   Effect.map(
-    bus.call(
-      { path: managerPath, interface: propertiesInterface, member: "Get", args: [managerInterface, "NJobs"] },
-      { path: unitPath(unit), interface: propertiesInterface, member: "GetAll", args: [unitInterface] }
-    ),
-    ([jobs, all]) => {
+    bus.call(ofManager("NJobs"), ofManager("SystemState"), {
+      path: unitPath(unit),
+      interface: propertiesInterface,
+      member: "GetAll",
+      args: [unitInterface]
+    }),
+    ([jobs, manager, all]) => {
       const properties = isMap(all?.[0]) ? all[0] : new Map<Value, Value>()
       const text = (name: string) => String(properties.get(name) ?? "unknown")
       const job = properties.get("Job")
@@ -74,7 +88,8 @@ const look = (bus: SystemdBus.SystemdBus, unit: string) =>
         activeState: text("ActiveState"),
         subState: text("SubState"),
         pending,
-        idle: jobs?.[0] === 0 && !pending
+        idle: jobs?.[0] === 0 && !pending,
+        up: !comingUp.includes(String(manager?.[0]))
       }
       return { state, path: unitPath(text("Id")) }
     }
@@ -131,7 +146,7 @@ command -v systemctl >/dev/null || { echo "there is no systemctl" >&2; exit 127;
 ${user === undefined ? '[ -d /run/systemd/system ] || { echo "systemd does not run" >&2; exit 127; }' : 'export XDG_RUNTIME_DIR="/run/user/$(id -u)"'}
 before=
 while :; do
-  n=$(systemctl ${flag}show -p NJobs 2>/dev/null)
+  n=$(systemctl ${flag}show -p NJobs -p SystemState 2>/dev/null)
   s=$(systemctl ${flag}show -p LoadState -p ActiveState -p SubState -p Job -- '${unit.replaceAll("'", "'\\''")}' 2>/dev/null)
   now=$(echo $n $s)
   [ "$now" = "$before" ] || printf '%s\\n' "$now"
@@ -151,7 +166,8 @@ const parse = (line: string): UnitState | undefined => {
     activeState,
     subState: values.get("SubState") ?? "unknown",
     pending,
-    idle: values.get("NJobs") === "0" && !pending
+    idle: values.get("NJobs") === "0" && !pending,
+    up: !comingUp.includes(values.get("SystemState") ?? "")
   }
 }
 
