@@ -9,7 +9,7 @@ import type * as Schema from "effect/Schema"
 import { type ControlError, unsupported } from "../backends/BackendError.ts"
 import type { QmpService } from "../transport/Qmp.ts"
 import type { CommandRejected } from "../transport/ShellError.ts"
-import { type Guest, guard, type Unavailable, wait } from "./internal/Guest.ts"
+import { type Guest, guard, timeoutOf, type Unavailable, wait } from "./internal/Guest.ts"
 import type { WaitTimeout } from "./MachineError.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
 
@@ -68,6 +68,7 @@ export const make = (guest: Guest): ControlMethods => {
     qmp,
     waitForQmpEvent: (schema, options) =>
       Effect.gen(function* () {
+        yield* timeoutOf(guest, "a QMP event", options)
         const { control } = yield* guest.hypervisor
         if (control === undefined) return yield* unsupported(guest.backend.name, "qmp")
         return yield* wait(guest, {

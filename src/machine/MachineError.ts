@@ -6,6 +6,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 
 /** The last `count` lines of a text that say something. */
@@ -118,6 +119,20 @@ export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("Inva
           value: String(value),
           reason: typeof value === "string" ? "is a string; a number is wanted" : reason
         })
+  }
+
+  /** A number that was given for an argument, if it is one of these. */
+  static inRange(
+    machine: string,
+    argument: string,
+    value: number,
+    [least, most]: readonly [least: number, most: number],
+    reason: string
+  ): Effect.Effect<number, InvalidArgument> {
+    const given: unknown = value
+    return typeof given === "number" && given >= least && given <= most
+      ? Effect.succeed(given)
+      : Effect.fail(InvalidArgument.number(machine, argument, given, reason))
   }
 
   override get message() {

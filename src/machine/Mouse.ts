@@ -50,6 +50,11 @@ const buttons: ReadonlyArray<string> = ["left", "middle", "right"] satisfies Rea
 export const make = (guest: Guest, display: Display, reader: Reader): MouseMethods => {
   const check = Effect.fnUntraced(function* (screen: Frame, points: ReadonlyArray<Point>) {
     for (const { x, y } of points) {
+      for (const [argument, value] of Object.entries({ x, y }) as ReadonlyArray<[string, unknown]>) {
+        if (typeof value !== "number") {
+          return yield* InvalidArgument.number(guest.name, argument, value, "is not a place in pixels")
+        }
+      }
       if (!(x >= 0 && y >= 0 && x < screen.width && y < screen.height)) {
         const reason = `is outside ${display.name}, which has ${screen.width}x${screen.height} pixels`
         return yield* new InvalidArgument({ machine: guest.name, argument: "point", value: `${x}, ${y}`, reason })

@@ -112,13 +112,15 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
   return {
     recordVideo: Effect.fnUntraced(function* (name = guest.name, options) {
       const rate = options?.framesPerSecond ?? 5
-      if (!(rate >= 1 && rate <= 30)) {
-        const reason = "is not a rate from 1 to 30 a second"
-        return yield* InvalidArgument.number(guest.name, "framesPerSecond", rate, reason)
-      }
+      const reason = "is not a rate from 1 to 30 a second"
+      yield* InvalidArgument.inRange(guest.name, "framesPerSecond", rate, [1, 30], reason)
       if (options?.format !== undefined && !formats.includes(options.format)) {
-        const reason = `is not one of ${formats.join(", ")}`
-        return yield* new InvalidArgument({ machine: guest.name, argument: "format", value: options.format, reason })
+        return yield* new InvalidArgument({
+          machine: guest.name,
+          argument: "format",
+          value: String(options.format),
+          reason: `is not one of ${formats.join(", ")}`
+        })
       }
       const encoder = Effect.isSuccess(HostProcess.locate("ffmpeg"))
       const format = options?.format ?? ((yield* encoder) ? "webm" : "apng")

@@ -12,6 +12,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { CommandRejected } from "../transport/ShellError.ts"
 import { HostFileError } from "./Copy.ts"
@@ -106,6 +107,14 @@ export interface ScreenImageMethods {
 const interval = "100 millis"
 const defaultTimeout = Duration.seconds(10)
 
+/** What a box has, with the least of each. */
+const sides = [
+  ["x", Number.MIN_SAFE_INTEGER],
+  ["y", Number.MIN_SAFE_INTEGER],
+  ["width", 0],
+  ["height", 0]
+] as const
+
 const sizeOf = ({ height, width }: Frame) => `${width}x${height}`
 
 /** The picture methods of a guest. */
@@ -115,13 +124,31 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
   const checked = Effect.fnUntraced(function* (options: CompareOptions | undefined) {
     const { threshold = 0.1, tolerance = 0 } = options ?? {}
     for (const [argument, value] of Object.entries({ threshold, tolerance })) {
-      if (!(value >= 0 && value <= 1)) {
-        const reason = "is not a number from 0 to 1"
-        return yield* InvalidArgument.number(guest.name, argument, value, reason)
-      }
+      yield* InvalidArgument.inRange(guest.name, argument, value, [0, 1], "is not a number from 0 to 1")
     }
     return { threshold, tolerance }
   })
+
+  /** Parts of a mask may be outside the screen; none may be no number. */
+  const checkedMasks = Effect.fnUntraced(function* (masks: ReadonlyArray<Box> = []) {
+    if (!Array.isArray(masks)) return yield* invalidMasks(masks)
+    for (const [index, mask] of masks.entries()) {
+      for (const [side, least] of sides) {
+        const argument = `masks[${index}].${side}`
+        const value = Predicate.hasProperty(mask, side) ? (mask[side] as number) : Number.NaN
+        const reason = least === 0 ? "is not a length in pixels" : "is not a place in pixels"
+        yield* InvalidArgument.inRange(guest.name, argument, value, [least, Number.MAX_SAFE_INTEGER], reason)
+      }
+    }
+    return masks
+  })
+  const invalidMasks = (masks: unknown) =>
+    new InvalidArgument({
+      machine: guest.name,
+      argument: "masks",
+      value: String(masks),
+      reason: "is no array of { x, y, width, height }"
+    })
 
   const timeoutOf = Effect.fnUntraced(function* (reference: string, given: Duration.Input | undefined) {
     const timeout = Duration.fromInput(given ?? Duration.times(defaultTimeout, guest.backend.timeScale))
@@ -169,9 +196,9 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
   return {
     expectScreenshot: Effect.fnUntraced(function* (reference, options) {
       const { threshold, tolerance } = yield* checked(options)
+      const masks = yield* checkedMasks(options?.masks)
       const timeout = yield* timeoutOf(reference, options?.timeout)
       if (yield* UpdateReferences) return yield* update(reference)
-      const masks = options?.masks ?? []
       const expected = masked(yield* load(reference, "vmtest run --update-snapshots writes it"), masks)
       const allowed = Math.floor(expected.width * expected.height * tolerance)
       const started = yield* Clock.currentTimeMillis

@@ -187,6 +187,14 @@ describe("what goes on behind the test's back", () => {
     })
   )
 
+  it.effect("is no matter of a machine whose console is asked for before it runs: that is waited for", () =>
+    Effect.gen(function* () {
+      const { service } = yield* found
+      const late = yield* service.machine("late", offline({ autoStart: false }))
+      assert.strictEqual((yield* Effect.flip(late.getConsoleLog()))._tag, "PollingConditionFailed")
+    })
+  )
+
   it.effect("leaves a broken condition to the test: the start of a later machine", () =>
     Effect.gen(function* () {
       const { box, service } = yield* found

@@ -9,6 +9,8 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Command from "../../src/machine/Command.ts"
 import * as File from "../../src/machine/File.ts"
 import * as Port from "../../src/machine/Port.ts"
+import * as Recording from "../../src/machine/Recording.ts"
+import * as ScreenImage from "../../src/machine/ScreenImage.ts"
 import * as Unit from "../../src/machine/Unit.ts"
 import { guestOn, hostShell, shellOf } from "./support.ts"
 
@@ -223,6 +225,32 @@ describe("arguments that cannot be meant", () => {
   )
 })
 
+describe("numbers and boxes that a script without types gives", () => {
+  it.effect("are refused before a reference is read or the screen looked at", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(never)
+      const unused = () => Effect.die("it is not to be touched")
+      const display = { name: "the display", capture: Effect.die("it is not to be seen"), press: unused, touch: unused }
+      const { expectScreenshot } = ScreenImage.make(guest, display)
+      const refused = Effect.fnUntraced(function* (options: unknown, message: string) {
+        const error = yield* Effect.flip(expectScreenshot("none.png", options as object))
+        assert.strictEqual(error._tag, "InvalidArgument")
+        assert.include(error.message, message)
+      })
+      yield* refused({ threshold: "0.5" }, 'threshold "0.5" is a string; a number is wanted')
+      yield* refused({ tolerance: Number.NaN }, "tolerance NaN is not a number from 0 to 1")
+      yield* refused({ masks: { x: 1 } }, "is no array of { x, y, width, height }")
+      yield* refused({ masks: [{ x: "1", y: 0, width: 1, height: 1 }] }, 'masks[0].x "1" is a string')
+      yield* refused({ masks: [{ x: 1, y: 0, width: 1 }] }, "masks[0].height NaN is not a length in pixels")
+      yield* refused({ masks: [{ x: 1, y: 0, width: -1, height: 1 }] }, "masks[0].width -1 is not a length in pixels")
+      const rate = yield* Effect.flip(
+        Effect.scoped(Recording.make(guest, display).recordVideo("x", { framesPerSecond: JSON.parse('"5"') }))
+      )
+      assert.include(rate.message, 'framesPerSecond "5" is a string')
+    })
+  )
+})
+
 describe("a unit in a guest without a way to systemd but systemctl", () => {
   /** The bridge is missing; then come the states that `systemctl` tells, and what is asked about a failure. */
   const noBridge = [90, "", ""] as const
@@ -293,6 +321,21 @@ describe("a unit in a guest without a way to systemd but systemctl", () => {
       })
     )
   }
+
+  it.effect("is not waited for when systemd does not know it, whatever is pending", () =>
+    Effect.gen(function* () {
+      const unknown = "LoadState=not-found ActiveState=inactive SubState=dead"
+      const { guest } = yield* guestOn(
+        answering(
+          noBridge,
+          [0, `NJobs=3 SystemState=starting ${unknown}\nNJobs=3 SystemState=running ${unknown}\n`, ""],
+          [0, "LoadState=not-found\nResult=success\n", ""]
+        )
+      )
+      const error = yield* Effect.flip(Unit.make(guest).waitForUnit("typo"))
+      assert.include(error.message, "typo is not known to systemd; wanted active")
+    })
+  )
 
   it.effect("is in no state when systemd does not know it, and states that are none are refused", () =>
     Effect.gen(function* () {

@@ -74,10 +74,10 @@ export const make = Effect.fnUntraced(function* (
     backend,
     emit,
     shell: conditions.guard(Effect.flatMap(current, (on) => Effect.andThen(on.ready.get, on.shell.get))),
-    hypervisor: Effect.flatMap(current, (on) => on.hypervisor.get),
+    hypervisor: conditions.guard(Effect.flatMap(current, (on) => on.hypervisor.get)),
     console: Effect.suspend(() =>
       boot?.console === undefined
-        ? Effect.flatMap(current, (on) => Effect.map(on.hypervisor.get, ({ console }) => console))
+        ? Effect.map(guest.hypervisor, ({ console }) => console)
         : Effect.succeed(boot.console)
     ),
     shellLost: Effect.suspend(() => running()?.onShellLost ?? Effect.void),
@@ -169,6 +169,7 @@ fi`
       ),
     shutdown: (options) =>
       Effect.gen(function* () {
+        yield* timeoutOf(guest, "the machine to shut down", options)
         const on = running()
         if (on === undefined) return
         let hindered = notYet
@@ -195,6 +196,7 @@ fi`
     reboot: (options) =>
       Effect.gen(function* () {
         if (!spec.allowReboot) return yield* new RebootNotAllowed({ machine: spec.name })
+        yield* timeoutOf(guest, "the guest to be ready again", options)
         const on = yield* current
         const shell = yield* guest.shell
         const { resets } = on
@@ -228,6 +230,7 @@ fi`
       }),
     switchRoot: (options) =>
       Effect.gen(function* () {
+        yield* timeoutOf(guest, "the guest to be in its real root", options)
         const on = yield* current
         const shell = yield* guest.shell
         const ask = (command: string) => shell.execute(command, { timeout: Duration.infinity })
@@ -265,9 +268,10 @@ fi`
         )
       }),
     waitForShutdown: (options) =>
-      Effect.suspend(() => {
+      Effect.gen(function* () {
+        yield* timeoutOf(guest, "the machine to end", options)
         const on = running()
-        return on === undefined ? Effect.void : untilEnded("the machine to end", on, options)
+        if (on !== undefined) yield* untilEnded("the machine to end", on, options)
       }),
     isUp: () => Effect.sync(() => running() !== undefined),
     pause: () =>
