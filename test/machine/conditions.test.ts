@@ -187,7 +187,7 @@ describe("what goes on behind the test's back", () => {
     })
   )
 
-  it.effect("is no matter of a machine whose console is asked for before it runs: that is waited for", () =>
+  it.effect("leaves a broken condition to the test, which asks for the console of a machine that does not run yet", () =>
     Effect.gen(function* () {
       const { service } = yield* found
       const late = yield* service.machine("late", offline({ autoStart: false }))
