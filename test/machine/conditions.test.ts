@@ -187,12 +187,14 @@ describe("what goes on behind the test's back", () => {
     })
   )
 
-  it.effect("leaves a broken condition to the test, which asks for the console of a machine that does not run yet", () =>
-    Effect.gen(function* () {
-      const { service } = yield* found
-      const late = yield* service.machine("late", offline({ autoStart: false }))
-      assert.strictEqual((yield* Effect.flip(late.getConsoleLog()))._tag, "PollingConditionFailed")
-    })
+  it.effect(
+    "leaves a broken condition to the test, which asks for the console of a machine that does not run yet",
+    () =>
+      Effect.gen(function* () {
+        const { service } = yield* found
+        const late = yield* service.machine("late", offline({ autoStart: false }))
+        assert.strictEqual((yield* Effect.flip(late.getConsoleLog()))._tag, "PollingConditionFailed")
+      })
   )
 
   it.effect("leaves a broken condition to the test: the start of a later machine", () =>
