@@ -274,9 +274,12 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
       return { _tag: "Vacant", folder: Entries.machineOf(folder), publish } satisfies Claim as Claim
     })
 
+    /** The place, rid of what killed runs left there: whoever uses the store first in a run sees to that. */
+    const swept = yield* once(Effect.tap(place, (at) => Folders.sweep(at)))
+
     const claim: SnapshotStore["claim"] = (key, onWait = () => Effect.void) =>
       Effect.gen(function* () {
-        const at = yield* place
+        const at = yield* swept
         const one = oneOf(Entries.idOf(key.subject, key.host))
         // What keeps the others out: for as long as the caller's scope when there is something to make, else only while looking.
         const exclusion = yield* Scope.fork(yield* Effect.scope)
@@ -350,9 +353,7 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
     })
 
     const foldersOfRun = yield* Effect.gen(function* () {
-      const at = yield* place
-      yield* Folders.sweep(at)
-      return yield* Folders.forRun(at, randomUUID())
+      return yield* Folders.forRun(yield* swept, randomUUID())
     }).pipe(Scope.provide(scope), once)
     const temporary: SnapshotStore["temporary"] = Effect.flatten(foldersOfRun)
 

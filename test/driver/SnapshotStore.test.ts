@@ -435,6 +435,18 @@ describe("the size of the snapshot store", () => {
     })
   )
 
+  it.live("is rid of what killed runs left by the next run, also by one that finds all that it wants", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), build()))
+      Fs.mkdirSync(Path.join(folder, "tmp", "of-a-killed-one.run", "1"), { recursive: true })
+      Fs.writeFileSync(Path.join(folder, "locks", "of-a-killed-one.build"), "")
+      yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), never))
+      assert.deepStrictEqual(temporaries(folder), [])
+      assert.notInclude(Fs.readdirSync(Path.join(folder, "locks")), "of-a-killed-one.build")
+    })
+  )
+
   it.live("fails, rather than crashes, where nothing can be written", () =>
     Effect.gen(function* () {
       const exit = yield* Effect.exit(run({ folder: "/proc/vmtest" }, (store) => store.getOrBuild(keyOf("a"), build())))
