@@ -128,6 +128,14 @@ export const storeProblem = async (place: string): Promise<string | undefined> =
   return undefined
 }
 
+/** Waits until nothing runs any more of what was started for the place, and says what does after ten seconds. */
+export const untilNothingRuns = async (place: string): Promise<string | undefined> => {
+  const deadline = Date.now() + 10_000
+  while (processes(place).length > 0 && Date.now() < deadline) await sleep(50)
+  const left = processes(place)
+  return left.length === 0 ? undefined : `still running: ${left.join("; ")}`
+}
+
 /**
  * Kills a run with SIGKILL `after` milliseconds from its start; with `empty` the store has nothing, so that the run is about to make a
  * snapshot, else it forks one. Gives what is wrong afterwards: something that still runs, or a store that is damaged.
@@ -140,11 +148,7 @@ export const killedRun = async (place: string, empty: boolean, after: number): P
   await Promise.race([sleep(after), ended])
   run.kill("SIGKILL")
   await ended
-  const deadline = Date.now() + 10_000
-  while (processes(place).length > 0 && Date.now() < deadline) await sleep(50)
-  const left = processes(place)
-  if (left.length > 0) return `after ${after} ms: still running: ${left.join("; ")}`
-  const problem = await storeProblem(place)
+  const problem = (await untilNothingRuns(place)) ?? (await storeProblem(place))
   return problem === undefined ? undefined : `after ${after} ms: ${problem}`
 }
 
