@@ -125,9 +125,41 @@ export interface Hooks {
   readonly fork: (request: ForkRequest) => Effect.Effect<Machine, Unavailable | InvalidMachine | AddressesExhausted>
 }
 
+/** What keeps the folder of a snapshot. */
+interface Keeper {
+  readonly scope: Scope.Closeable
+  /** How many forks are going on from it. */
+  users: number
+  /** A later one has its name: the last of these removes it. */
+  replaced: boolean
+}
+
+/** Those of all machines: a fork may go on from another's. */
+const keepers = new WeakMap<Snapshot, Keeper>()
+
+const leave = (keeper: Keeper) =>
+  keeper.replaced && keeper.users === 0 ? Scope.close(keeper.scope, Exit.void) : Effect.void
+
+/** Keeps the folder of a snapshot while something goes on from it. */
+const keeping = <A, E>(snapshot: Snapshot, effect: Effect.Effect<A, E>): Effect.Effect<A, E> => {
+  const keeper = keepers.get(snapshot)
+  if (keeper === undefined) return effect
+  return Effect.acquireUseRelease(
+    Effect.sync(() => {
+      keeper.users++
+    }),
+    () => effect,
+    () =>
+      Effect.suspend(() => {
+        keeper.users--
+        return leave(keeper)
+      })
+  )
+}
+
 /** The snapshot methods of a guest. */
 export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
-  const named = new Map<string, { readonly snapshot: Snapshot; readonly scope: Scope.Closeable }>()
+  const named = new Map<string, Snapshot>()
   /** The folders of those whose names were given to later ones. */
   const replaced = new Set<string>()
   let count = 0
@@ -168,7 +200,9 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
       Scope.provide(scope),
       Effect.onError(() => Scope.close(scope, Exit.void))
     )
-    return { snapshot, scope }
+    const keeper: Keeper = { scope, users: 0, replaced: false }
+    keepers.set(snapshot, keeper)
+    return { snapshot, keeper }
   })
 
   const find = (which: Snapshot | string): Effect.Effect<Snapshot, NoSuchSnapshot> =>
@@ -179,7 +213,7 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
         return replaced.has(which.saved.directory) ? none(which.machine, which.name, true) : Effect.succeed(which)
       }
       const known = named.get(which)
-      return known === undefined ? none(guest.name, which, false) : Effect.succeed(known.snapshot)
+      return known === undefined ? none(guest.name, which, false) : Effect.succeed(known)
     })
 
   let unnamed = 0
@@ -191,10 +225,12 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
         const taken = yield* held(name)
         const nameIt = Effect.gen(function* () {
           const before = named.get(name)
-          named.set(name, taken)
-          if (before !== undefined) {
-            replaced.add(before.snapshot.saved.directory)
-            yield* Scope.close(before.scope, Exit.void)
+          named.set(name, taken.snapshot)
+          const keeper = before === undefined ? undefined : keepers.get(before)
+          if (before !== undefined && keeper !== undefined) {
+            replaced.add(before.saved.directory)
+            keeper.replaced = true
+            yield* leave(keeper)
           }
         })
         yield* alone(nameIt)
@@ -214,14 +250,13 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
       Effect.gen(function* () {
         yield* able
         const wanted = identity === false ? undefined : identity === true ? {} : identity
-        const source =
-          from === undefined ? yield* held("for a fork") : { snapshot: yield* find(from), scope: undefined }
-        const request = { name, from: source.snapshot.saved, identity: wanted }
         // Once it runs it has all that it needs of the files.
-        return yield* Effect.ensuring(
-          hooks.fork(request),
-          source.scope === undefined ? Effect.void : Scope.close(source.scope, Exit.void)
-        )
+        const forkOf = (snapshot: Snapshot) =>
+          keeping(snapshot, hooks.fork({ name, from: snapshot.saved, identity: wanted }))
+        if (from !== undefined) return yield* forkOf(yield* find(from))
+        const { keeper, snapshot } = yield* held("for a fork")
+        keeper.replaced = true
+        return yield* forkOf(snapshot)
       })
   }
 }

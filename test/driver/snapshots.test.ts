@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import type { BackendService, Hypervisor } from "../../src/backends/Backend.ts"
+import type { BackendService, Hypervisor, SavedMachine } from "../../src/backends/Backend.ts"
 import * as Snapshot from "../../src/machine/Snapshot.ts"
 import { guestOn, shellOf } from "../machine/support.ts"
 import { temporaryFolder } from "./storeSupport.ts"
@@ -72,32 +72,39 @@ describe("machine.restore", () => {
   )
 })
 
+/** Snapshots that are folders and nothing else; who goes on from one waits for `go`, and `there` says whether it was there then. */
+const folders = Effect.gen(function* () {
+  const folder = yield* temporaryFolder
+  const go = yield* Latch.make()
+  const there: Array<boolean> = []
+  const save = (directory: string) => Effect.succeed({ directory })
+  const { guest } = yield* guestOn(
+    shellOf(() => Effect.succeed({ exitCode: 0, stdout: "", stderr: "" })),
+    { backend: able, hypervisor: Effect.succeed({ save } as Partial<Hypervisor> as Hypervisor) }
+  )
+  const goOn = ({ directory }: SavedMachine) =>
+    Effect.andThen(
+      Effect.sync(() => there.push(Fs.existsSync(directory))),
+      go.await
+    )
+  const snapshots = Snapshot.make(guest, {
+    isPaused: Effect.succeed(false),
+    folder: Effect.acquireRelease(
+      Effect.sync(() => Fs.mkdtempSync(Path.join(folder, "snapshot-"))),
+      (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true }))
+    ),
+    restart: goOn,
+    fork: ({ from }) => Effect.andThen(goOn(from), Effect.die("it is no machine"))
+  })
+  return { go, snapshots, there }
+})
+
 describe("going back to a snapshot", () => {
   it.live(
     "finds it where it is, also when its name is given to a later one meanwhile, and goes back once at a time",
     () =>
       Effect.gen(function* () {
-        const folder = yield* temporaryFolder
-        const go = yield* Latch.make()
-        const there: Array<boolean> = []
-        const save = (directory: string) => Effect.succeed({ directory })
-        const { guest } = yield* guestOn(
-          shellOf(() => Effect.succeed({ exitCode: 0, stdout: "", stderr: "" })),
-          { backend: able, hypervisor: Effect.succeed({ save } as Partial<Hypervisor> as Hypervisor) }
-        )
-        const snapshots = Snapshot.make(guest, {
-          isPaused: Effect.succeed(false),
-          folder: Effect.acquireRelease(
-            Effect.sync(() => Fs.mkdtempSync(Path.join(folder, "snapshot-"))),
-            (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true }))
-          ),
-          restart: ({ directory }) =>
-            Effect.andThen(
-              Effect.sync(() => there.push(Fs.existsSync(directory))),
-              go.await
-            ),
-          fork: () => Effect.die("not forked")
-        })
+        const { go, snapshots, there } = yield* folders
         const first = yield* snapshots.snapshot("here")
         const restoring = yield* Effect.forkChild(
           Effect.all([snapshots.restore(first), snapshots.restore("here")], { concurrency: 2 })
@@ -114,6 +121,27 @@ describe("going back to a snapshot", () => {
         assert.isFalse(Fs.existsSync(first.saved.directory))
         assert.strictEqual((yield* Effect.flip(snapshots.restore(first)))._tag, "NoSuchSnapshot")
       })
+  )
+
+  it.live("keeps it for a fork that goes on from it while its name is given to a later one", () =>
+    Effect.gen(function* () {
+      const { go, snapshots, there } = yield* folders
+      const first = yield* snapshots.snapshot("here")
+      const directory = first.saved.directory
+      const forking = yield* Effect.forkChild(
+        Effect.all([Effect.exit(snapshots.fork({ from: first })), Effect.exit(snapshots.fork({ from: "here" }))], {
+          concurrency: 2
+        })
+      )
+      yield* Effect.sleep("20 millis")
+      yield* snapshots.snapshot("here")
+      assert.deepStrictEqual(there, [true, true])
+      assert.isTrue(Fs.existsSync(directory))
+      assert.strictEqual((yield* Effect.flip(snapshots.fork({ from: first })))._tag, "NoSuchSnapshot")
+      yield* go.open
+      yield* Fiber.join(forking)
+      assert.isFalse(Fs.existsSync(directory))
+    })
   )
 
   it.live("ends when a polling condition breaks", () =>
