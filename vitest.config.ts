@@ -11,7 +11,7 @@ const alias = [
 ]
 
 /** Real guests that take minutes to say what a change rarely breaks: run by `npm run proof -- guests`, not by `npm test`. */
-const long = ["machine-faults", "machine-x11", "examples-broken", "transport-ways"].map(
+const long = ["machine-faults", "machine-x11", "examples-broken", "transport-ways", "snapshots-ssh"].map(
   (name) => `integration-tests/${name}.test.ts`
 )
 
