@@ -132,17 +132,16 @@ export const make = (guest: Guest): CommandMethods => {
             yield* Effect.sleep(pause)
           }
         })
-        // A try that is not under way when the guest reboots hears nothing of it.
-        const rebooted = Effect.gen(function* () {
-          yield* guest.rebooted
+        // Between two tries nothing is under way that would hear of it.
+        const lost = Effect.fnUntraced(function* (shell: ShellService) {
+          const reason = yield* shell.lost
           const console = yield* guest.consoleTail
-          const reason = "the guest rebooted"
           return yield* new ShellLost({ machine: guest.name, command, reason, stdout: "", stderr: "", console })
         })
         return yield* wait(guest, {
           awaited: `${JSON.stringify(short(command))} to ${wanted}`,
           options: timeout === undefined ? {} : { timeout },
-          until: Effect.flatMap(guest.shell, (shell) => Effect.raceFirst(abandon(attempts(shell)), rebooted)),
+          until: Effect.flatMap(guest.shell, (shell) => Effect.raceFirst(abandon(attempts(shell)), lost(shell))),
           lastSeen: Effect.sync(() => last)
         })
       })

@@ -109,8 +109,13 @@ export interface ShellService {
    */
   readonly rested: Effect.Effect<void>
   /**
-   * Says that the guest is known to have rebooted, frozen or died: every command under way fails at once with
-   * `ShellLost`, and the next one waits for the bootstrap shell to answer again.
+   * Waits until the guest's shell is lost, and says why: the guest died, rebooted or froze. For what asks the guest again and again, and
+   * may be between two commands then.
+   */
+  readonly lost: Effect.Effect<string>
+  /**
+   * Says that the guest is known to have rebooted, frozen or died: every command under way, and every one that waits for others to end,
+   * fails at once with `ShellLost`, and the next one waits for the bootstrap shell to answer again.
    */
   readonly reset: (reason: string) => Effect.Effect<void>
 }

@@ -65,15 +65,18 @@ describe("a command of a machine", () => {
 
   it.effect("that is tried again is not tried in the guest that comes back from a reboot between two tries", () =>
     Effect.gen(function* () {
-      const reset = yield* Deferred.make<void>()
+      const lost = yield* Deferred.make<string>()
       let tries = 0
-      const failing = shellOf(() => Effect.sync(() => ({ exitCode: ++tries, stdout: "", stderr: "" })))
-      const { guest } = yield* guestOn(failing, { rebooted: Deferred.await(reset) })
+      const failing = shellOf(
+        () => Effect.sync(() => ({ exitCode: ++tries, stdout: "", stderr: "" })),
+        Deferred.await(lost)
+      )
+      const { guest } = yield* guestOn(failing)
       const waiting = yield* Effect.forkChild(Effect.flip(Command.make(guest).waitUntilSucceeds("check")), {
         startImmediately: true
       })
       yield* TestClock.adjust("10 seconds")
-      yield* Deferred.succeed(reset, undefined)
+      yield* Deferred.succeed(lost, "the guest rebooted")
       const before = tries
       yield* TestClock.adjust("10 seconds")
       const error = yield* Fiber.join(waiting)

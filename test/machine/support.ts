@@ -16,7 +16,7 @@ type Execute = (command: string, options?: ExecuteOptions) => Effect.Effect<Comm
 const bytes = (text: string) => new TextEncoder().encode(text)
 
 /** A shell service over one function. */
-export const shellOf = (execute: Execute): ShellService => ({
+export const shellOf = (execute: Execute, lost: ShellService["lost"] = Effect.never): ShellService => ({
   machine: "box",
   execute,
   executeBytes: (command, options) =>
@@ -42,6 +42,7 @@ export const shellOf = (execute: Execute): ShellService => ({
       wait: Effect.map(result, ({ exitCode }) => exitCode)
     })),
   rested: Effect.void,
+  lost,
   reset: () => Effect.void
 })
 
@@ -81,7 +82,6 @@ export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
       hypervisor: Effect.die("no hypervisor here"),
       console: Effect.die("no console here"),
       shellLost: Effect.void,
-      rebooted: Effect.never,
       died: Deferred.await(death),
       conditions,
       consoleTail: Effect.succeed("the last line of the console"),

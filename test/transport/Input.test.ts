@@ -73,6 +73,7 @@ const framesFor = Effect.fnUntraced(function* (
     state: () => "full",
     signal: () => Effect.succeed(true),
     rested: Effect.void,
+    lost: Effect.never,
     reset: () => {}
   }
   yield* Run.start(pool, request, () => job, source)

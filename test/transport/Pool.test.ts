@@ -50,45 +50,69 @@ const run = <A, E>(program: Effect.Effect<A, E>) => Effect.runPromise(inVirtualT
 
 describe("who waits for a lane", () => {
   it("and is told that none comes is not given one when the guest is back", async () => {
-    const { pool, state } = guest(Effect.sleep("10 minutes"))
-    const lane = await run(
+    const { pool, state: box } = guest(Effect.sleep("10 minutes"))
+    const state = await run(
       Effect.gen(function* () {
         const { acquire } = yield* pool
         yield* acquire
-        state.bootstrap.close("gone")
+        box.bootstrap.close("gone")
         yield* Effect.sleep("1 second")
         const error = yield* Effect.flip(acquire)
         assert.include(error.reason, "not sought any more")
         yield* Effect.sleep("10 minutes")
-        return yield* Effect.timeout(acquire, "1 minute")
+        return (yield* Effect.timeout(acquire, "1 minute")).state
       }).pipe(Effect.scoped)
     )
-    assert.strictEqual(lane.state, "idle")
+    assert.strictEqual(state, "idle")
   })
 
   it("is not told that none comes while the guest is found again and again", async () => {
-    const { pool, state } = guest()
-    const lane = await run(
+    const { pool, state: box } = guest()
+    const state = await run(
       Effect.gen(function* () {
         const { acquire, reset } = yield* pool
         yield* acquire
-        state.mute = true
+        box.mute = true
         let waiting: Fiber.Fiber<LaneEnd, unknown> | undefined
         // Six minutes are the longest that a search takes: the wait begins in one search and is as old as that in another.
         for (let minute = 0; minute <= 6; minute++) {
-          state.frozen = true
+          box.frozen = true
           reset("it is frozen")
           yield* Effect.sleep("10 seconds")
           waiting ??= yield* Effect.forkChild(acquire)
           yield* Effect.sleep("20 seconds")
-          state.frozen = false
-          if (minute === 6) state.mute = false
+          box.frozen = false
+          if (minute === 6) box.mute = false
           yield* Effect.sleep("30 seconds")
         }
         assert(waiting !== undefined)
-        return yield* Effect.timeout(Fiber.join(waiting), "1 minute")
+        return (yield* Effect.timeout(Fiber.join(waiting), "1 minute")).state
       }).pipe(Effect.scoped)
     )
-    assert.strictEqual(lane.state, "idle")
+    assert.strictEqual(state, "idle")
+  })
+
+  it("of a guest that is lost is told so, and one who waits for the guest is not", async () => {
+    const { pool, state: box } = guest()
+    const state = await run(
+      Effect.gen(function* () {
+        const { acquire, lost, reset } = yield* pool
+        yield* acquire
+        const told = yield* Effect.forkChild(lost, { startImmediately: true })
+        const queued = yield* Effect.forkChild(Effect.flip(acquire), { startImmediately: true })
+        box.frozen = true
+        reset("it is frozen")
+        assert.strictEqual(yield* Effect.timeout(Fiber.join(told), "1 second"), "it is frozen")
+        const error = yield* Effect.timeout(Fiber.join(queued), "1 second")
+        assert.deepEqual(error, { _tag: "SessionEnded", reason: "it is frozen" })
+        const waiting = yield* Effect.forkChild(acquire, { startImmediately: true })
+        reset("it still is")
+        yield* Effect.sleep("10 seconds")
+        assert.isUndefined(waiting.pollUnsafe())
+        box.frozen = false
+        return (yield* Effect.timeout(Fiber.join(waiting), "2 minutes")).state
+      }).pipe(Effect.scoped)
+    )
+    assert.strictEqual(state, "idle")
   })
 })

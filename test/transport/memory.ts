@@ -72,7 +72,7 @@ interface Sleeper {
 }
 
 /** Turns of the event loop without work, after which everything is taken to wait for the clock. */
-const idleTurns = 2
+const idleTurns = 4
 
 /**
  * Runs a program that waits for nothing but the clock and peers in memory: when nothing else can happen, the clock jumps to

@@ -130,6 +130,7 @@ export const shellOf = (parts: Parts): ShellService => {
     spawn: (command, { timeout = Duration.infinity, ...options } = {}) =>
       Effect.flatMap(timeoutOf(command, timeout), (timeout) => spawn(bytes(command, { ...options, timeout }), command)),
     rested: Effect.void,
+    lost: Effect.map(lost, ({ reason }) => reason),
     reset
   }
 }

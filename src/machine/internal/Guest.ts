@@ -56,8 +56,6 @@ export interface Guest {
   readonly console: Effect.Effect<Console, Unavailable>
   /** To be told when a command found the shell gone. */
   readonly shellLost: Effect.Effect<void>
-  /** Completes when the guest is reset next; never of a machine that does not run. */
-  readonly rebooted: Effect.Effect<void>
   /** Fails when the machine ends unasked. */
   readonly died: Effect.Effect<never, MachineDied | BootFailed>
   readonly conditions: PollingConditions

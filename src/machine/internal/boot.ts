@@ -137,9 +137,6 @@ export class Boot {
 
   /** How often the guest was reset. */
   resets = 0
-  private reset: Deferred.Deferred<void> = Deferred.makeUnsafe()
-  /** Completes when the guest is reset next. */
-  readonly nextReset: Effect.Effect<void> = Effect.suspend(() => Deferred.await(this.reset))
 
   /** Since when it is becoming what the test declared; undefined of a guest that is. */
   begun: number | undefined
@@ -148,8 +145,6 @@ export class Boot {
   readonly rebooted: Effect.Effect<void> = Effect.suspend(() => {
     this.resets += 1
     this.ready.takeBack()
-    Deferred.doneUnsafe(this.reset, Exit.void)
-    this.reset = Deferred.makeUnsafe()
     return Effect.andThen(
       this.state("booting"),
       Effect.suspend(() => this.onReset)

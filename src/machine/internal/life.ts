@@ -81,7 +81,6 @@ export const make = Effect.fnUntraced(function* (
         : Effect.succeed(boot.console)
     ),
     shellLost: Effect.suspend(() => running()?.onShellLost ?? Effect.void),
-    rebooted: Effect.suspend(() => running()?.nextReset ?? Effect.never),
     died: Effect.suspend(() => boot?.lost ?? Effect.never),
     conditions,
     consoleTail: Effect.suspend(() =>

@@ -99,7 +99,6 @@ export const make = Effect.fnUntraced(function* (options: {
     said: Said,
     sink: Pick<Job, "stdout" | "stderr" | "ended">
   ): Job => {
-    const { command } = request
     return {
       nonce: token,
       request,
@@ -107,25 +106,35 @@ export const make = Effect.fnUntraced(function* (options: {
       exit: Deferred.makeUnsafe<number, ShellError>(),
       done: Deferred.makeUnsafe<number, ShellError>(),
       expired: false,
-      lost: (reason) =>
-        Effect.map(consoleTail, (console) => new ShellLost({ machine, command, reason, ...said.text(), console }))
+      lost: (reason) => lost(request, reason, said)
     }
   }
+
+  const lost = ({ command }: Request.Request, reason: string, said: Said) =>
+    Effect.map(consoleTail, (console) => new ShellLost({ machine, command, reason, ...said.text(), console }))
 
   const timedOut = ({ asked, command }: Request.Request, said: Said) =>
     Effect.sync(() => new CommandTimeout({ machine, command, timeout: asked, ...said.text() }))
 
   const begin = (
     request: Request.Request,
+    said: Said,
     makeJob: (lane: LaneEnd) => Job,
     input: Stream.Stream<Uint8Array> | undefined
   ): Effect.Effect<Run.Running, ShellError> =>
-    Effect.mapError(Run.start(pool, request, makeJob, input), (error) => {
+    Effect.catch(Run.start(pool, request, makeJob, input), (error): Effect.Effect<never, ShellError> => {
       const { command, patience } = request
-      if (closed) return new CommandRejected({ machine, command, reason: "Closed", detail: "the shell was closed" })
-      if (error._tag === "ShellNotReady") return new ShellNotReady({ ...error, command })
-      const detail = `all ${error.most} lanes were busy for ${Duration.format(patience)}`
-      return new CommandRejected({ machine, command, reason: "Busy", detail })
+      const rejected = (reason: CommandRejected["reason"], detail: string) =>
+        Effect.fail(new CommandRejected({ machine, command, reason, detail }))
+      if (closed) return rejected("Closed", "the shell was closed")
+      switch (error._tag) {
+        case "ShellNotReady":
+          return Effect.fail(new ShellNotReady({ ...error, command }))
+        case "SessionEnded":
+          return Effect.flatMap(lost(request, error.reason, said), Effect.fail)
+        case "NoLane":
+          return rejected("Busy", `all ${error.most} lanes were busy for ${Duration.format(patience)}`)
+      }
     })
 
   const source = (request: Request.Request): Stream.Stream<Uint8Array> | undefined => {
@@ -150,6 +159,7 @@ export const make = Effect.fnUntraced(function* (options: {
     }
     const running = begin(
       request,
+      said,
       () => {
         onStart()
         return job(request, token, said, { stdout: take("stdout"), stderr: take("stderr"), ended: () => {} })
@@ -221,6 +231,7 @@ export const make = Effect.fnUntraced(function* (options: {
     const running = yield* Effect.acquireRelease(
       begin(
         request,
+        said,
         (lane) => {
           const sink = connect(lane)
           return job(request, token, said, {
@@ -380,6 +391,7 @@ export const make = Effect.fnUntraced(function* (options: {
     executeStream,
     spawn,
     rested: pool.rested,
+    lost: pool.lost,
     reset: (reason) => Effect.sync(() => pool.reset(reason))
   }
 })

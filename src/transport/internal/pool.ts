@@ -23,11 +23,19 @@ export interface PoolOptions extends Bootstrap.BootstrapOptions {
   readonly heartbeat: { readonly interval: Duration.Duration; readonly timeout: Duration.Duration }
 }
 
+/** The session with the guest ended while a command still waited for a lane of it. */
+export interface SessionEnded {
+  readonly _tag: "SessionEnded"
+  readonly reason: string
+}
+
 /** The lanes of one guest. */
 export interface Pool {
   readonly guest: () => Guest
-  /** Takes an idle lane, or waits for one. */
-  readonly acquire: Effect.Effect<LaneEnd, ShellNotReady>
+  /** Takes an idle lane, or waits for one: where there is no session, for the next one's. */
+  readonly acquire: Effect.Effect<LaneEnd, ShellNotReady | SessionEnded>
+  /** Waits until the session that is on ends, or the next one where none is, and says why. */
+  readonly lost: Effect.Effect<string>
   /** how many lanes there can be */
   readonly most: number
   /** that of the transport */
@@ -67,7 +75,9 @@ export const make = Effect.fnUntraced(function* (
   const { awaiting, connect, notReady } = Bootstrap.make(options)
   const lanes = new Set<LaneEnd>()
   const idle: Array<LaneEnd> = []
-  const waiters = new Set<Deferred.Deferred<LaneEnd, ShellNotReady>>()
+  /** Who waits for a lane, and the session that was on when the wait began. */
+  const waiters = new Map<Deferred.Deferred<LaneEnd, ShellNotReady | SessionEnded>, LaneLife.Session | undefined>()
+  let nextLoss = Deferred.makeUnsafe<string>()
   let session: LaneLife.Session | undefined
   let guest: Guest = { folder: "/run/vmtest", shell: "sh", pipefail: false }
   let restart = Deferred.makeUnsafe<string>()
@@ -86,7 +96,7 @@ export const make = Effect.fnUntraced(function* (
     // It may have been lost on its way here from a caller who left.
     if (lane.state !== "idle") return
     freed++
-    for (const waiter of waiters) {
+    for (const waiter of waiters.keys()) {
       waiters.delete(waiter)
       Deferred.doneUnsafe(waiter, Effect.succeed(lane))
       return
@@ -94,21 +104,33 @@ export const make = Effect.fnUntraced(function* (
     idle.push(lane)
   }
 
-  const failWaiters = (error: ShellNotReady) =>
-    Effect.sync(() => {
-      // Who hears of it may ask again at once, which is another wait.
-      const failed = [...waiters]
-      waiters.clear()
-      for (const waiter of failed) Deferred.doneUnsafe(waiter, Effect.fail(error))
-    })
+  const tell = (
+    told: ReadonlyArray<Deferred.Deferred<LaneEnd, ShellNotReady | SessionEnded>>,
+    error: ShellNotReady | SessionEnded
+  ) => {
+    // Who hears of it may ask again at once, which is another wait.
+    for (const waiter of told) waiters.delete(waiter)
+    for (const waiter of told) Deferred.doneUnsafe(waiter, Effect.fail(error))
+  }
+  const failWaiters = (error: ShellNotReady) => Effect.sync(() => tell([...waiters.keys()], error))
 
-  /** The session is over, and the next one sought. First of all nobody is given its lanes: who hears of it may ask again at once. */
+  /**
+   * The session is over, and the next one sought. First of all nobody is given its lanes: who hears of it may ask again at once.
+   * What waited for one of them was asked of that guest as much as what ran on it; what waited for the guest goes on.
+   */
   const endSession = (reason: string) => {
-    if (session !== undefined) since = clock.currentTimeMillisUnsafe()
+    const ended = session
+    if (ended !== undefined) since = clock.currentTimeMillisUnsafe()
     session = undefined
     idle.length = 0
     for (const lane of lanes) lane.lose(reason)
     lanes.clear()
+    if (ended === undefined) return
+    const loss = nextLoss
+    nextLoss = Deferred.makeUnsafe()
+    Deferred.doneUnsafe(loss, Effect.succeed(reason))
+    const queued = [...waiters].flatMap(([waiter, during]) => (during === ended ? [waiter] : []))
+    tell(queued, { _tag: "SessionEnded", reason })
   }
 
   let closed = false
@@ -290,13 +312,13 @@ export const make = Effect.fnUntraced(function* (
     }
   })
 
-  const acquire = Effect.suspend((): Effect.Effect<LaneEnd, ShellNotReady> => {
+  const acquire = Effect.suspend((): Effect.Effect<LaneEnd, ShellNotReady | SessionEnded> => {
     const lane = idle.shift()
     if (lane !== undefined) return idle.length === 0 ? Effect.as(more, lane) : Effect.succeed(lane)
     const never = closed ? "the shell was closed" : gone
     if (never !== undefined) return Effect.flatMap(notReady(never, Duration.zero), Effect.fail)
-    const waiter = Deferred.makeUnsafe<LaneEnd, ShellNotReady>()
-    waiters.add(waiter)
+    const waiter = Deferred.makeUnsafe<LaneEnd, ShellNotReady | SessionEnded>()
+    waiters.set(waiter, session)
     return more.pipe(
       Effect.andThen(Effect.raceFirst(Deferred.await(waiter), abandoned)),
       Effect.onError(() =>
@@ -312,6 +334,7 @@ export const make = Effect.fnUntraced(function* (
   return {
     guest: () => guest,
     acquire,
+    lost: Effect.suspend(() => Deferred.await(nextLoss)),
     most: transport.lanes,
     slowness: transport.slowness,
     state: () => {

@@ -10,7 +10,7 @@ import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import type { ShellError, ShellNotReady } from "../ShellError.ts"
 import type { Job, LaneEnd } from "./lane.ts"
-import type { Pool } from "./pool.ts"
+import type { Pool, SessionEnded } from "./pool.ts"
 import { defaultTimeout, type Request } from "./request.ts"
 
 /** Input goes in frames of at most this many blocks of 64 KiB; a frame that began is sent to its end. */
@@ -125,7 +125,10 @@ export interface NoLane {
 const startingLanes = 120
 
 /** Takes a lane. Only lanes in use run out of patience: one that starts soon, or a guest that boots, is worth the wait. */
-const acquire = (pool: Pool, patience: Duration.Duration): Effect.Effect<LaneEnd, ShellNotReady | NoLane> => {
+const acquire = (
+  pool: Pool,
+  patience: Duration.Duration
+): Effect.Effect<LaneEnd, ShellNotReady | SessionEnded | NoLane> => {
   const late = Effect.gen(function* () {
     yield* Effect.sleep(patience)
     for (let second = 0; ; second++) {
@@ -144,7 +147,7 @@ export const start = (
   request: Request,
   makeJob: (lane: LaneEnd) => Job,
   source: Stream.Stream<Uint8Array> | undefined
-): Effect.Effect<Running, ShellNotReady | NoLane> =>
+): Effect.Effect<Running, ShellNotReady | SessionEnded | NoLane> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       let lane = yield* restore(acquire(pool, request.patience))
