@@ -10,11 +10,12 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { PNG } from "pngjs"
 import * as Image from "../src/images/Image.ts"
+import type { WaitOptions } from "../src/machine/internal/Guest.ts"
 import type { Machine as MachineOf } from "../src/machine/Machine.ts"
 import type { MachineState } from "../src/machine/MachineEvent.ts"
 import { Machine, machines } from "../src/vitest.ts"
 
-const image = Image.debian({ packages: ["nginx-light"] })
+const image = Image.debian({ packages: ["nginx-light", "x11-utils"] })
 
 /** A guest that lives through its faults. */
 class Box extends Machine<Box>()("box", { image, memory: "512 MiB", allowReboot: true }) {}
@@ -48,27 +49,30 @@ const noise = (folder: string): string => {
 
 /** Kinds of waits on something that does not happen. A guest runs ten commands at once, so they are in two groups. */
 const kinds = {
-  first: (machine: MachineOf, folder: string): Record<string, Failing> => ({
-    unit: machine.waitForUnit("endless.service"),
-    file: machine.waitForFile("/never"),
-    port: machine.waitForOpenPort(9999),
-    "port elsewhere": machine.waitForOpenPort(9999, "192.168.1.250"),
-    "unix socket": machine.waitForOpenUnixSocket("/run/never"),
-    "console text": machine.waitForConsoleText("never said"),
-    command: machine.waitUntilSucceeds("false"),
-    "long command": machine.succeed("sleep 600"),
+  first: (machine: MachineOf, folder: string, limit: WaitOptions = {}): Record<string, Failing> => ({
+    unit: machine.waitForUnit("endless.service", limit),
+    file: machine.waitForFile("/never", limit),
+    port: machine.waitForOpenPort(9999, limit),
+    "port elsewhere": machine.waitForOpenPort(9999, "192.168.1.250", limit),
+    "unix socket": machine.waitForOpenUnixSocket("/run/never", limit),
+    "console text": machine.waitForConsoleText("never said", limit),
+    command: machine.waitUntilSucceeds("false", limit),
+    "long command": machine.succeed("sleep 600", limit),
     copy: machine.copyFromHost(folder, "/dev/shm/copy")
   }),
-  second: (machine: MachineOf): Record<string, Failing> => ({
-    "file that stays": machine.waitUntilFileIsGone("/etc/passwd"),
-    "port that stays": machine.waitForClosedPort(80),
-    "command that succeeds": machine.waitUntilFails("true"),
-    terminal: machine.waitUntilTtyMatches(1, "never shown"),
-    "X server": machine.waitForX({ display: ":9" }),
-    spawned: Effect.scoped(Effect.flatMap(machine.spawn("sleep 600"), (process) => process.wait())),
+  second: (machine: MachineOf, _: string, limit: WaitOptions = {}): Record<string, Failing> => ({
+    "file that stays": machine.waitUntilFileIsGone("/etc/passwd", limit),
+    "port that stays": machine.waitForClosedPort(80, limit),
+    "command that succeeds": machine.waitUntilFails("true", limit),
+    terminal: machine.waitUntilTtyMatches(1, "never shown", limit),
+    "X server": machine.waitForX({ display: ":9", ...limit }),
+    window: machine.waitForWindow("never opened", { display: ":9", ...limit }),
+    spawned: Effect.scoped(Effect.flatMap(machine.spawn("sleep 600"), (process) => process.wait(limit))),
     journal: Stream.runDrain(machine.journal({ lines: 0 }))
   })
 }
+
+const groups = ["first", "second"] as const
 
 /** Waits on what QEMU shows and says, which goes on when the guest does not. */
 const outside = (machine: MachineOf, folder: string): Record<string, Failing> => {
@@ -82,15 +86,11 @@ const outside = (machine: MachineOf, folder: string): Record<string, Failing> =>
 }
 
 /** Every kind of wait of a group, once all of them are under way. */
-const waiting = Effect.fnUntraced(function* (
-  machine: MachineOf,
-  group: keyof typeof kinds = "first",
-  { ends = false }: { readonly ends?: boolean } = {}
-) {
+const waiting = Effect.fnUntraced(function* (machine: MachineOf, group: (typeof groups)[number], limit?: WaitOptions) {
   const folder = yield* endless
   const waits: Record<string, Failing> = {
-    ...kinds[group](machine, folder),
-    ...(ends && group === "first" ? outside(machine, folder) : {})
+    ...kinds[group](machine, folder, limit),
+    ...(group === "first" && limit === undefined ? outside(machine, folder) : {})
   }
   yield* machine.writeFile("/etc/systemd/system/endless.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 900\n")
   yield* machine.succeed("systemctl daemon-reload; systemctl start --no-block endless.service")
@@ -139,6 +139,19 @@ const reached = (machine: MachineOf, state: MachineState) =>
     Effect.andThen(Clock.currentTimeMillis)
   )
 
+/** Waits that a guest's trouble ends, and those on what QEMU shows and says: that it stands still, or starts anew, is no news there. */
+const split = (fibers: Waiting) => {
+  const shown = ["console text", "text on the screen", "picture on the screen", "screen", "QMP event"]
+  return {
+    inside: Record.filter(fibers, (_, name) => !shown.includes(name)),
+    outlast: Record.filter(fibers, (_, name) => shown.includes(name))
+  }
+}
+
+const goOn = (fibers: Waiting) => {
+  for (const [name, fiber] of Object.entries(fibers)) assert.isUndefined(fiber.pollUnsafe(), name)
+}
+
 /** The QEMU of a machine of this process. */
 const qemuOf = (name: string): number => {
   const pids = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid))
@@ -162,11 +175,11 @@ const qemuOf = (name: string): number => {
 }
 
 machines(Victim)("a guest that ends during every kind of wait", (it) => {
-  it.effect.each(["first", "second"] as const)("because QEMU is killed: the %s waits", (group) =>
+  it.effect.each(groups)("because QEMU is killed: the %s waits", (group) =>
     Effect.gen(function* () {
       const victim = yield* Victim
       yield* victim.start()
-      const fibers = yield* waiting(victim, group, { ends: true })
+      const fibers = yield* waiting(victim, group)
       const shutdown = yield* Effect.forkChild(victim.waitForShutdown())
       const crashed = yield* Effect.forkChild(reached(victim, "crashed"))
       yield* Effect.sleep("100 millis")
@@ -181,11 +194,11 @@ machines(Victim)("a guest that ends during every kind of wait", (it) => {
     })
   )
 
-  it.effect("because its kernel panics", () =>
+  it.effect.each(groups)("because its kernel panics: the %s waits", (group) =>
     Effect.gen(function* () {
       const victim = yield* Victim
       yield* victim.start()
-      const fibers = yield* waiting(victim, "first", { ends: true })
+      const fibers = yield* waiting(victim, group)
       const crashed = yield* Effect.forkChild(reached(victim, "crashed"))
       yield* Effect.forkChild(
         Effect.exit(victim.execute("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger"))
@@ -240,20 +253,42 @@ machines(Box)("a guest in trouble during every kind of wait", (it) => {
     })
   )
 
+  it.effect.each(groups)("whose /run fills up lets every wait end in its time: the %s waits", (group) =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const all = yield* waiting(box, group, { timeout: "30 seconds" })
+      // These have no time of their own.
+      const endless = Record.filter(all, (_, name) => name === "copy" || name === "journal")
+      const inside = Record.filter(all, (_, name) => !(name in endless))
+      const since = yield* Clock.currentTimeMillis
+      yield* box.execute(`mount -o remount,size=$(($(df -k --output=used /run | tail -n 1) + 4))k /run
+        dd if=/dev/zero of=/run/fill bs=1k; dd if=/dev/zero of=/run/fill2 bs=1`)
+      const errors = yield* outcomes("full", inside, since)
+      for (const [name, error] of Object.entries(errors)) {
+        // A lane of which the guest could not say where it is was given up.
+        assert.include(["WaitTimeout", "CommandTimeout", "ShellLost"], error._tag, name)
+      }
+      goOn(endless)
+      assert.include(yield* box.succeed("df /run"), "100%")
+      yield* box.succeed("rm /run/fill /run/fill2; mount -o remount,size=20% /run")
+      yield* box.waitForUnit("nginx.service", { timeout: "1 minute" })
+      yield* box.succeed("systemctl stop endless.service")
+    })
+  )
+
   it.effect("that freezes loses what runs in it, and goes on when it thaws", () =>
     Effect.gen(function* () {
       const box = yield* Box
-      const fibers = yield* waiting(box)
-      const { "console text": text, ...others } = fibers
+      const { inside, outlast } = split(yield* waiting(box, "first", {}))
       yield* box.qmp("stop")
       const since = yield* Clock.currentTimeMillis
       const early = yield* Effect.flip(box.waitForFile("/never", { timeout: "2 seconds" }))
       assert.strictEqual(early._tag, "WaitTimeout")
       assert.include(early.message, "the guest does not answer")
-      const errors = yield* outcomes("freeze", others, since)
+      const errors = yield* outcomes("freeze", inside, since)
       for (const [name, error] of Object.entries(errors)) assert.strictEqual(error._tag, "ShellLost", name)
       // A console that is silent is no news.
-      assert.isUndefined(text?.pollUnsafe())
+      goOn(outlast)
       yield* box.qmp("cont")
       yield* box.waitForUnit("nginx.service", { timeout: "2 minutes" })
       yield* box.succeed("true", { timeout: "2 minutes" })
@@ -261,24 +296,23 @@ machines(Box)("a guest in trouble during every kind of wait", (it) => {
     })
   )
 
-  it.effect("that reboots loses what ran in it; its console goes on", () =>
+  it.effect.each(groups)("that reboots loses what ran in it; what shows outside goes on: the %s waits", (group) =>
     Effect.gen(function* () {
       const box = yield* Box
-      const fibers = yield* waiting(box)
-      const { "console text": text, ...others } = fibers
+      const { inside, outlast } = split(yield* waiting(box, group))
       const shutdown = yield* Effect.forkChild(box.waitForShutdown())
       const booting = yield* Effect.forkChild(reached(box, "booting"))
       yield* Effect.sleep("100 millis")
       // At once, as a watchdog would, without systemd.
       yield* Effect.forkChild(Effect.exit(box.execute("echo b > /proc/sysrq-trigger")))
-      const errors = yield* outcomes("reboot", others, yield* Fiber.join(booting), atOnce)
+      const errors = yield* outcomes("reboot", inside, yield* Fiber.join(booting), atOnce)
       for (const [name, error] of Object.entries(errors)) {
         assert.strictEqual(error._tag, "ShellLost", `${name}: ${error.message}`)
         assert.include(error.message, "the guest rebooted", name)
       }
       // A new wait is on the guest that comes back.
       yield* box.waitForUnit("nginx.service", { timeout: "3 minutes" })
-      assert.isUndefined(text?.pollUnsafe())
+      goOn(outlast)
       assert.isUndefined(shutdown.pollUnsafe())
     })
   )

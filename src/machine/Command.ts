@@ -20,9 +20,8 @@ import type {
   ExecuteOptions,
   ShellService
 } from "../transport/Shell.ts"
-import { ShellLost } from "../transport/ShellError.ts"
-import { abandon } from "./internal/abandon.ts"
 import {
+  asking,
   type CommandError,
   execute,
   executeBytes,
@@ -132,16 +131,10 @@ export const make = (guest: Guest): CommandMethods => {
             yield* Effect.sleep(pause)
           }
         })
-        // Between two tries nothing is under way that would hear of it.
-        const lost = Effect.fnUntraced(function* (shell: ShellService) {
-          const reason = yield* shell.lost
-          const console = yield* guest.consoleTail
-          return yield* new ShellLost({ machine: guest.name, command, reason, stdout: "", stderr: "", console })
-        })
         return yield* wait(guest, {
           awaited: `${JSON.stringify(short(command))} to ${wanted}`,
           options: timeout === undefined ? {} : { timeout },
-          until: Effect.flatMap(guest.shell, (shell) => Effect.raceFirst(abandon(attempts(shell)), lost(shell))),
+          until: asking(guest, command, attempts),
           lastSeen: Effect.sync(() => last)
         })
       })

@@ -8,7 +8,7 @@
 import * as Effect from "effect/Effect"
 import type { DisplayError } from "./internal/display.ts"
 import { DisplayUnavailable } from "./internal/display.ts"
-import { execute, type Guest, type WaitError, type WaitOptions, wait, waitInGuest } from "./internal/Guest.ts"
+import { asking, execute, type Guest, type WaitError, type WaitOptions, wait, waitInGuest } from "./internal/Guest.ts"
 import { environment } from "./internal/x11Display.ts"
 import type { KeyboardMethods } from "./Keyboard.ts"
 import { InvalidArgument } from "./MachineError.ts"
@@ -104,18 +104,21 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
       return yield* wait(guest, {
         awaited: `a window ${String(title)} on ${display}`,
         options,
-        until: Effect.gen(function* () {
-          const shell = yield* guest.shell
-          while (true) {
-            const { exitCode, stderr, stdout } = yield* shell.execute(list(display))
-            // An X server that is not there yet may come; a program that is not there will not.
-            if (exitCode === 127) return yield* new DisplayUnavailable({ machine: guest.name, reason: stderr.trim() })
-            seen = exitCode === 0 ? titles(stdout) : [stderr.trim()]
-            const found = seen.find(fits)
-            if (exitCode === 0 && found !== undefined) return found
-            yield* Effect.sleep(interval)
-          }
-        }),
+        until: asking(
+          guest,
+          "xwininfo -root -tree",
+          Effect.fnUntraced(function* (shell) {
+            while (true) {
+              const { exitCode, stderr, stdout } = yield* shell.execute(list(display))
+              // An X server that is not there yet may come; a program that is not there will not.
+              if (exitCode === 127) return yield* new DisplayUnavailable({ machine: guest.name, reason: stderr.trim() })
+              seen = exitCode === 0 ? titles(stdout) : [stderr.trim()]
+              const found = seen.find(fits)
+              if (exitCode === 0 && found !== undefined) return found
+              yield* Effect.sleep(interval)
+            }
+          })
+        ),
         lastSeen: Effect.map(
           Effect.suspend(() => (seen === undefined ? windows(display) : Effect.succeed(seen))),
           (names) => names.join("\n")

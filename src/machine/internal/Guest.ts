@@ -18,7 +18,7 @@ import type {
   ExecuteOptions,
   ShellService
 } from "../../transport/Shell.ts"
-import { CommandRejected, type ShellError, short } from "../../transport/ShellError.ts"
+import { CommandRejected, type ShellError, ShellLost, short } from "../../transport/ShellError.ts"
 import { Deadlines } from "../Deadlines.ts"
 import { type BootFailed, InvalidArgument, MachineDied, type MachineNotRunning, WaitTimeout } from "../MachineError.ts"
 import type { MachineEvent } from "../MachineEvent.ts"
@@ -269,6 +269,21 @@ export const wait = <A, E>(
       `waiting for ${awaited}`,
       Effect.timeoutOrElse(abandon(until), { duration: timeout, orElse: () => timedOut })
     )
+  })
+
+/** Asks the guest again and again, until its shell is lost: between two questions nothing is under way that would hear of it. */
+export const asking = <A, E>(
+  guest: Guest,
+  command: string,
+  ask: (shell: ShellService) => Effect.Effect<A, E>
+): Effect.Effect<A, E | ShellLost | Unavailable> =>
+  Effect.flatMap(guest.shell, (shell) => {
+    const lost = Effect.gen(function* () {
+      const reason = yield* shell.lost
+      const console = yield* guest.consoleTail
+      return yield* new ShellLost({ machine: guest.name, command, reason, stdout: "", stderr: "", console })
+    })
+    return Effect.raceFirst(abandon(ask(shell)), lost)
   })
 
 /** Waits with one command that loops in the guest and ends when the condition holds. */
