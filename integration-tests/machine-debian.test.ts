@@ -101,6 +101,20 @@ bind(S, pack_sockaddr_un($a)) or die $!; ${type === "stream" ? "listen(S, 1) or 
       assert.isTrue(Fs.lstatSync(join(back, "link")).isSymbolicLink())
       const release = yield* deb.copyFromMachine("/etc/os-release", "test-machine-debian")
       assert.include(Fs.readFileSync(release, "utf8"), "Debian")
+      // What a kernel shows as files says that it is empty, or a page long.
+      const meminfo = yield* deb.copyFromMachine("/proc/meminfo", "test-machine-debian")
+      assert.include(Fs.readFileSync(meminfo, "utf8"), "MemTotal")
+      const queue = yield* deb.copyFromMachine("/sys/block/vda/queue", "test-machine-debian")
+      assert.match(Fs.readFileSync(join(queue, "logical_block_size"), "utf8"), /^\d+\n$/)
+      // Laid over the root of a guest whose /lib is a link, by a tree that only its owner may enter.
+      Fs.mkdirSync(join(base, "overlay", "lib"), { recursive: true, mode: 0o700 })
+      Fs.writeFileSync(join(base, "overlay", "lib", "mine"), "laid over")
+      Fs.mkdirSync(join(base, "overlay", "tmp"), { mode: 0o700 })
+      yield* deb.copyFromHost(join(base, "overlay"), "/")
+      assert.strictEqual(
+        yield* deb.succeed("stat -c %a / /tmp /usr/lib; readlink /lib; cat /usr/lib/mine"),
+        "755\n1777\n755\nusr/lib\nlaid over"
+      )
       const device = yield* Effect.flip(deb.copyFromMachine("/dev/null", "test-machine-debian"))
       assert.strictEqual(device._tag, "HostFileError")
       const bytes = Uint8Array.from({ length: 100_000 }, (_, index) => (index * 31) % 256)

@@ -270,7 +270,7 @@ machines(Box)("a guest in trouble during every kind of wait", (it) => {
       }
       goOn(endless)
       assert.include(yield* box.succeed("df /run"), "100%")
-      yield* box.succeed("rm /run/fill /run/fill2; mount -o remount,size=20% /run")
+      yield* box.succeed("rm -f /run/fill /run/fill2; mount -o remount,size=20% /run")
       yield* box.waitForUnit("nginx.service", { timeout: "1 minute" })
       yield* box.succeed("systemctl stop endless.service")
     })

@@ -43,7 +43,9 @@ export interface CopyMethods {
    * Copies a file or a tree of the host into the guest.
    *
    * `target` is the path of the copy itself; a tree is merged into a folder that is already there, and a file put into it, as into one that
-   * ends in `/`, there or not. Folders above it are made; everything belongs to root. Symbolic links in a tree stay links; `source` itself may be one, and is followed.
+   * ends in `/`, there or not. Folders above it are made; everything belongs to root. Symbolic links in a tree stay links; `source` itself may
+   * be one, and is followed. A folder that the guest has keeps its owner and mode, and a symbolic link to one stays (busybox's tar gives
+   * folders below `target` the modes and the owner of the copy).
    *
    * It ends at the first byte that the guest cannot keep, as on a full disk, with a `CommandFailed` that says why: nothing is left of a lone
    * file then, nor when the copy is interrupted, and of a tree what came before.
@@ -104,7 +106,20 @@ mkdir -m 0700 -- "$tmp"
 if cat > "$tmp/file" && chmod ${mode.toString(8).padStart(4, "0")} "$tmp/file" && touch -d @${modified} "$tmp/file" &&
   mv -f -- "$tmp/file" "$t"; then :; else exit 1; fi`
 
-const receiveTree = (target: string) => `mkdir -p -- ${path(target)}\ntar -xpf - -C ${path(target)}`
+/**
+ * A tree is merged into what is there: a folder that the guest has keeps its mode, and a link to one stays a link. GNU tar has to be asked
+ * for both; that of busybox keeps links, and is given back the mode of the target at least.
+ */
+const receiveTree = (target: string, mode: number) => `t=${path(target)}
+if [ -d "$t" ]; then m=$(stat -c %a -- "$t"); else m=${mode.toString(8).padStart(4, "0")}; fi
+mkdir -p -- "$t"
+case "$(tar --version 2>/dev/null)" in
+*GNU*) tar -xpf - -C "$t" --no-overwrite-dir --keep-directory-symlink ;;
+*) tar -xpf - -C "$t" ;;
+esac
+code=$?
+[ -z "$m" ] || chmod "$m" "$t"
+exit $code`
 
 /** What tar says when it cannot keep what it reads; it says so, and reads on. */
 const cannotKeep =
@@ -118,12 +133,23 @@ head -c 65536 /dev/zero > ".vmtest-copy-$$"`
 /** What a command ended by `SIGTERM` gives. */
 const terminated = 128 + 15
 
-/** A tree is sent under the name that it really has; the host knows which one it asked for. */
+/**
+ * A tree is sent under the name that it really has; the host knows which one it asked for. What a kernel shows as files does not have the
+ * size that it says, by which tar goes: that is read to its end first.
+ */
 const send = (source: string) => `p=${path(source)}
 [ -e "$p" ] || { echo "$p: No such file or directory" >&2; exit 1; }
-r=$(readlink -f -- "$p")
+r=$(readlink -f -- "$p"; echo .)
+r=\${r%??}
 [ "$r" != / ] || { echo "$p is the whole file system" >&2; exit 1; }
-exec tar -C "\${r%/*}/" -cf - "./\${r##*/}"`
+case "$r" in /proc/*|/sys/*)
+  d=$(mktemp -d) || exit 1
+  trap 'rm -rf -- "$d"' EXIT
+  trap 'exit 143' HUP INT TERM
+  cp -R -- "$r" "$d/" || exit 1
+  r="$d/\${r##*/}" ;;
+esac
+tar -C "\${r%/*}/" -cf - "./\${r##*/}"`
 
 /** The copy methods of a guest. */
 export const make = (guest: Guest): CopyMethods => {
@@ -151,7 +177,12 @@ export const make = (guest: Guest): CopyMethods => {
   })
 
   /** Unpacks a tree in the guest, and ends that when it cannot be written any more. */
-  const unpack = Effect.fnUntraced(function* (shell: ShellService, target: string, stdin: Stream.Stream<Uint8Array>) {
+  const unpack = Effect.fnUntraced(function* (
+    shell: ShellService,
+    target: string,
+    command: string,
+    stdin: Stream.Stream<Uint8Array>
+  ) {
     const full = Deferred.makeUnsafe<CommandResult>()
     const text = new TextDecoder()
     let said = ""
@@ -165,7 +196,7 @@ export const make = (guest: Guest): CopyMethods => {
         }
       })
     const result = yield* Effect.raceFirst(
-      shell.execute(receiveTree(target), { timeout: Infinity, stdin, stream }),
+      shell.execute(command, { timeout: Infinity, stdin, stream }),
       Deferred.await(full)
     )
     if (!/Wrote only/.test(result.stderr)) return result
@@ -213,12 +244,12 @@ export const make = (guest: Guest): CopyMethods => {
         )
         const modified = Math.floor(Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() }) / 1000)
         const head = { name: Path.basename(source), mode: mode & 0o7777, modified }
-        const command = folder ? receiveTree(target) : receiveFile(head, target)
+        const command = folder ? receiveTree(target, head.mode) : receiveFile(head, target)
         const shell = yield* guest.shell
         const result = yield* guard(
           guest,
           `copying ${source} to ${target}`,
-          folder ? unpack(shell, target, stdin) : shell.execute(command, { timeout: Infinity, stdin })
+          folder ? unpack(shell, target, command, stdin) : shell.execute(command, { timeout: Infinity, stdin })
         )
         const failed = new CommandFailed({ machine: guest.name, command, wanted: "success", ...result })
         // A command that failed may not have asked for any of it, or not for all.

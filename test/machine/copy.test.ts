@@ -214,6 +214,20 @@ describe("a copy from a machine", () => {
     })
   )
 
+  it.live("has names that are not UTF-8, which may not be written to either", () =>
+    Effect.gen(function* () {
+      const { copies, output } = yield* machine((source) => {
+        execFileSync("bash", ["-c", "mkdir -p tree/$'caf\\351'; touch tree/$'caf\\351'/$'\\377'; chmod 0500 tree/*"], {
+          cwd: source
+        })
+        return archive(source, "./tree")
+      })
+      for (let copy = 1; copy <= 2; copy++) yield* copies.copyFromMachine("/tree")
+      const [name] = readdirSync(join(output, "tree"), { encoding: "buffer" })
+      assert.deepStrictEqual(name, Buffer.from("caf\xe9", "latin1"))
+    })
+  )
+
   it.live("is whole although the tree changed meanwhile, and nothing where the guest's tar failed", () =>
     Effect.gen(function* () {
       const base = yield* place
@@ -295,6 +309,31 @@ describe("a copy from the host", () => {
         assert.strictEqual(statSync(copy).mtimeMs, 1_234_000)
       }
       assert.deepStrictEqual(readdirSync(join(base, "new")), ["name"])
+    })
+  )
+
+  it.live("of a tree leaves the folders that are there as they are, and links to them", () =>
+    Effect.gen(function* () {
+      const base = yield* place
+      const guest = join(base, "guest")
+      mkdirSync(join(guest, "usr", "lib"), { recursive: true })
+      mkdirSync(join(guest, "tmp"))
+      chmodSync(guest, 0o751)
+      chmodSync(join(guest, "tmp"), 0o1777)
+      symlinkSync("usr/lib", join(guest, "lib"))
+      for (const folder of ["tmp", "lib", "new"]) {
+        mkdirSync(join(base, "tree", folder), { recursive: true, mode: 0o700 })
+        writeFileSync(join(base, "tree", folder, "file"), folder)
+      }
+      chmodSync(join(base, "tree"), 0o700)
+      const copies = yield* cramped
+      yield* copies.copyFromHost(join(base, "tree"), guest)
+      const modes = [".", "tmp", "new"].map((name) => statSync(join(guest, name)).mode & 0o7777)
+      assert.deepStrictEqual(modes, [0o751, 0o1777, 0o700])
+      assert.isTrue(lstatSync(join(guest, "lib")).isSymbolicLink())
+      assert.strictEqual(readFileSync(join(guest, "usr", "lib", "file"), "utf8"), "lib")
+      yield* copies.copyFromHost(join(base, "tree"), join(base, "other"))
+      assert.strictEqual(statSync(join(base, "other")).mode & 0o7777, 0o700)
     })
   )
 

@@ -46,18 +46,20 @@ export const makeParent = (output: string, target: string): Effect.Effect<string
     return within(resolved(output), real) ? real : yield* outside
   })
 
+/** What is in a folder, by paths in bytes: a guest's names need not be UTF-8. */
+const entries = (folder: Buffer): ReadonlyArray<Buffer> =>
+  Fs.readdirSync(folder, { encoding: "buffer" }).map((name) => Buffer.concat([folder, Buffer.from(Path.sep), name]))
+
 /** Removes a tree, folders that forbid it included. */
 export const removeTree = (path: string): Effect.Effect<void, Reason> =>
   attempt(() => {
-    const open = (folder: string) => {
+    const open = (folder: Buffer) => {
       Fs.chmodSync(folder, 0o700)
-      for (const entry of Fs.readdirSync(folder, { withFileTypes: true })) {
-        if (entry.isDirectory()) open(Path.join(folder, entry.name))
-      }
+      for (const entry of entries(folder)) if (Fs.lstatSync(entry).isDirectory()) open(entry)
     }
     const info = Fs.lstatSync(path, { throwIfNoEntry: false })
     // root needs no permission
-    if (info?.isDirectory() && process.geteuid?.() !== 0) open(path)
+    if (info?.isDirectory() && process.geteuid?.() !== 0) open(Buffer.from(path))
     Fs.rmSync(path, { recursive: true, force: true })
   })
 
@@ -72,13 +74,15 @@ export const aside = (parent: string) =>
  * Takes from an unpacked tree what a guest must not give to the host: the rights of other users (set-user-ID and set-group-ID).
  * Fails on device nodes, which lead to the host's devices.
  */
-const disarm = (path: string): Reason | undefined => {
+const disarm = (path: Buffer): Reason | undefined => {
   const info = Fs.lstatSync(path)
-  if (info.isBlockDevice() || info.isCharacterDevice()) return `would hold the device node ${Path.basename(path)}`
+  if (info.isBlockDevice() || info.isCharacterDevice()) {
+    return `would hold the device node ${Path.basename(path.toString())}`
+  }
   if (info.isFile() && (info.mode & 0o6000) !== 0) Fs.chmodSync(path, info.mode & 0o777)
   if (!info.isDirectory()) return undefined
-  for (const name of Fs.readdirSync(path)) {
-    const reason = disarm(Path.join(path, name))
+  for (const entry of entries(path)) {
+    const reason = disarm(entry)
     if (reason !== undefined) return reason
   }
   return undefined
@@ -87,12 +91,11 @@ const disarm = (path: string): Reason | undefined => {
 /** Moves the only thing in `folder` to `target`, in the place of what is there. */
 export const take = (folder: string, target: string): Effect.Effect<void, Reason> =>
   Effect.gen(function* () {
-    const names = yield* attempt(() => Fs.readdirSync(folder))
-    const [name] = names
-    if (name === undefined || names.length > 1) {
-      return yield* Effect.fail(`was not written: the guest sent ${names.length} things instead of one`)
+    const sent = yield* attempt(() => entries(Buffer.from(folder)))
+    const [from] = sent
+    if (from === undefined || sent.length > 1) {
+      return yield* Effect.fail(`was not written: the guest sent ${sent.length} things instead of one`)
     }
-    const from = Path.join(folder, name)
     const info = yield* attempt(() => Fs.lstatSync(from))
     if (info.isSymbolicLink()) return yield* Effect.fail("was not written: the guest sent a symbolic link")
     const reason = yield* attempt(() => disarm(from))
