@@ -261,7 +261,7 @@ machines(Box)("a guest in trouble during every kind of wait", (it) => {
       const endless = Record.filter(all, (_, name) => name === "copy" || name === "journal")
       const inside = Record.filter(all, (_, name) => !(name in endless))
       const since = yield* Clock.currentTimeMillis
-      yield* box.execute(`mount -o remount,size=$(($(df -k --output=used /run | tail -n 1) + 4))k /run
+      yield* box.execute(`mount -o remount,size=$(($(df -k --output=used /run | tail -n 1) + 2048))k /run
         dd if=/dev/zero of=/run/fill bs=1k; dd if=/dev/zero of=/run/fill2 bs=1`)
       const errors = yield* outcomes("full", inside, since)
       for (const [name, error] of Object.entries(errors)) {

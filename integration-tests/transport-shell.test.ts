@@ -282,6 +282,50 @@ for (const [name, image, bash] of [
       })
     )
 
+    it.effect(
+      "a guest whose disk is full, /run and all, runs commands as before, but for one that it would have to keep",
+      () =>
+        Effect.gen(function* () {
+          const shell = yield* Guest
+          const run = (command: string, options?: Shell.CollectOptions) =>
+            shell.execute(command, { timeout: "60 seconds", ...options })
+          // A memory disk of the guest's own is of any size; this one is made small first.
+          const filled = yield* run(`mountpoint -q /run || exit 3
+          mount -o remount,size=$(($(df -k /run | awk 'NR == 2 { print $3 }') + 2048))k /run
+          dd if=/dev/zero of=/run/fill bs=4k 2>/dev/null || dd if=/dev/zero of=/run/fill2 bs=1 2>/dev/null || echo full`)
+          if (filled.exitCode === 3) {
+            assert.isFalse(bash)
+            yield* Effect.sync(() => process.stdout.write("skipped: /run of this guest is on its root\n"))
+            return
+          }
+          assert.strictEqual(filled.stdout, "full\n")
+          const room = yield* run("echo x > /run/x")
+          assert.include(room.stderr, "No space left on device")
+          // All lanes there are, those that no command needed so far among them.
+          const numbers = Array.from({ length: 10 }, (_, number) => number)
+          const got = yield* Effect.forEach(numbers, (number) => run(`sleep 2; echo ${number} >&2; exit ${number}`), {
+            concurrency: "unbounded"
+          })
+          assert.deepStrictEqual(
+            got,
+            numbers.map((number) => ({ exitCode: number, stdout: "", stderr: `${number}\n` }))
+          )
+          assert.strictEqual((yield* Effect.flip(run("sleep 60", { timeout: "1 second" })))._tag, "CommandTimeout")
+          assert.strictEqual((yield* run("cat", { stdin: "in and out" })).stdout, "in and out")
+          assert.strictEqual((yield* run("id -un", { user: "nobody" })).stdout, "nobody\n")
+          for (const length of [20_000, 300_000]) {
+            const long = yield* Effect.flip(run(`: ${"x".repeat(length)}`))
+            assert(long._tag === "CommandRejected")
+            assert.strictEqual(long.reason, "NoSpace")
+          }
+          // The lane's own shell.
+          yield* Effect.exit(run("kill -KILL $PPID", { timeout: "5 seconds" }))
+          assert.strictEqual((yield* run("echo alive")).stdout, "alive\n")
+          yield* run("rm -f /run/fill /run/fill2; mount -o remount,size=50% /run")
+          assert.strictEqual((yield* run(`echo ${"x".repeat(20_000)} | wc -c`)).stdout, "20001\n")
+        })
+    )
+
     it.effect("a command as another user", () =>
       Effect.gen(function* () {
         const shell = yield* Guest

@@ -88,6 +88,7 @@ export class CommandRejected extends Schema.TaggedError<CommandRejected>()("Comm
     "InvalidEnvironment",
     "InvalidCommand",
     "OutputTooLarge",
+    "NoSpace",
     "Busy",
     "Closed"
   ]),

@@ -144,10 +144,10 @@ const installTries = 3
  *
  * Everything is typed before anything is answered, so it costs one round trip.
  */
-export const install = Effect.fnUntraced(function* (admin: Admin, session: string) {
+export const install = Effect.fnUntraced(function* (admin: Admin, session: string, lanes: number) {
   let said = ""
   for (let i = 0; i < installTries; i++) {
-    said = yield* admin.ask(setup(session), "60 seconds")
+    said = yield* admin.ask(setup(session, lanes), "60 seconds")
     const guest = readGuest(said)
     if (guest !== undefined) return guest
   }
@@ -157,13 +157,16 @@ export const install = Effect.fnUntraced(function* (admin: Admin, session: strin
   })
 })
 
-const setup = (session: string): string => `for _vt_x in /run /dev/shm /tmp; do _vt_d=$_vt_x/vmtest
-if [ -e $_vt_d/agent ]; then break; fi
-if mkdir $_vt_d 2>/dev/null && chmod 711 $_vt_d; then break; fi; done
-printf %s ${quote(agent)} >$_vt_d/agent
-echo ${session} >$_vt_d/session
+/** The place is the one of an earlier session, else the first that can be written to and has room. */
+const setup = (session: string, lanes: number): string => `_vt_a=
+for _vt_x in /run /dev/shm /tmp; do if [ -s $_vt_x/vmtest/agent ]; then _vt_a=$_vt_x; fi; done
+for _vt_x in $_vt_a /run /dev/shm /tmp; do _vt_d=$_vt_x/vmtest
+if [ ! -d $_vt_d ]; then mkdir $_vt_d && chmod 711 $_vt_d || continue; fi
+printf %s ${quote(agent)} >$_vt_d/agent && echo ${session} >$_vt_d/session && break
+: >$_vt_d/agent; done 2>/dev/null
 . $_vt_d/agent
-for _vt_y in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do if [ -e $_vt_d/$_vt_y.lane ]; then _vt_stop $_vt_y; fi; done
+for _vt_y in $_vt_lanes; do if [ -e $_vt_d/$_vt_y.lane ]; then _vt_stop $_vt_y; fi; done
+_vt_files ${Array.from({ length: lanes }, (_, index) => index + 1).join(" ")}
 [ -e /dev/stdin ] || ln -s /proc/self/fd/0 /dev/stdin
 [ -e /dev/stdout ] || ln -s /proc/self/fd/1 /dev/stdout
 [ -e /dev/stderr ] || ln -s /proc/self/fd/2 /dev/stderr

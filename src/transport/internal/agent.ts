@@ -22,14 +22,27 @@
  *     mode s   the input follows in frames of `size count LF data`, `0 0 LF` the last
  *     mode r   nothing runs; the worker says again that it is ready
  *     mode p   the same, without a new process; only from a worker that waits for a command
+ *
+ * The files of a lane are made when the guest is given the agent, and written over in place from then on, a line each: a guest whose
+ * disk fills up, its /run included, runs commands as before.
  */
 
 /** What workers, supervisors and the bootstrap shell run; in the guest it is the file `agent`. */
 export const agent = String.raw`
+_vt_lanes='1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20'
+
+# bytes: a command into the lane's file. All of it is read; one that the guest has no room for is left empty.
 _vt_spool() {
   _vt_q=$(($1 / 65536)) _vt_r=$(($1 % 65536))
-  [ $_vt_q = 0 ] || dd bs=65536 count=$_vt_q iflag=fullblock 2>/dev/null <&3
-  [ $_vt_r = 0 ] || dd bs=$_vt_r count=1 iflag=fullblock 2>/dev/null <&3
+  {
+    [ $_vt_q = 0 ] || dd bs=65536 count=$_vt_q iflag=fullblock
+    [ $_vt_r = 0 ] || dd bs=$_vt_r count=1 iflag=fullblock
+  } <&3 2>/dev/null | {
+    cat >$_vt_k/cmd || {
+      : >$_vt_k/cmd
+      cat >/dev/null
+    }
+  } 2>/dev/null
 }
 
 # Frames are read to their end even when the command no longer reads.
@@ -61,7 +74,7 @@ _vt_mine() {
 # pid: what a process that was made beforehand does. A command with no input it becomes; the rest it leaves to the worker.
 # It says that it is there before it looks whether it should: so _vt_stop finds it, or it finds that the lane was stopped.
 _vt_await() {
-  echo "$1 $_vt_p" >$_vt_k/fork
+  echo "$1 $_vt_p" 1<>$_vt_k/fork
   _vt_mine || exit 0
   while :; do
     until IFS=' ' read -r _vt_n _vt_m _vt_l _vt_s <&3; do sleep 0.2 || sleep 1; done
@@ -70,12 +83,12 @@ _vt_await() {
     printf '\036%s R\n' $_vt_n >&2
   done
   [ $_vt_m$_vt_s = n0 ] || {
-    echo "$1 $_vt_n $_vt_p $_vt_m $_vt_l $_vt_s" >$_vt_k/pid
+    echo "$1 $_vt_n $_vt_p $_vt_m $_vt_l $_vt_s" 1<>$_vt_k/pid
     exit 0
   }
   _vt_lines
   _vt_last
-  echo "$1 $_vt_n $_vt_p - $_vt_b" >$_vt_k/pid
+  echo "$1 $_vt_n $_vt_p - $_vt_b" 1<>$_vt_k/pid
   exec 3<&-
 }
 
@@ -112,7 +125,7 @@ if [ -n "$BASH_VERSION" ]; then
   _vt_run() {
     set -m
     (
-      echo "$BASHPID $_vt_n $_vt_p" >$_vt_k/pid
+      echo "$BASHPID $_vt_n $_vt_p" 1<>$_vt_k/pid
       set +m --
       set -euo pipefail
       eval "$_vt_c"
@@ -133,7 +146,7 @@ else
       sh $_vt_d $_vt_k $_vt_p $_vt_boss </dev/null >&4 2>&5 4>&- 5>&-
   }
   _vt_run() {
-    setsid sh -c 'echo "$$ $1 $2" >$3; _vt_c=$5; eval "set --; $4"; eval "$_vt_c"' \
+    setsid sh -c 'echo "$$ $1 $2" 1<>$3; _vt_c=$5; eval "set --; $4"; eval "$_vt_c"' \
       sh $_vt_n $_vt_p $_vt_k/pid "$_vt_set" "$_vt_c" >&4 2>&5 3<&- 4>&- 5>&-
     _vt_end $?
   }
@@ -151,7 +164,7 @@ _vt_ready() {
 # pipe nonce [status]: with a status, the worker before this one was killed by the command it ran.
 _vt_work() {
   _vt_p=$1 _vt_n=$2 _vt_boss=$PPID BASH_ARGV0=bash
-  echo $$ >$_vt_k/work
+  echo $$ 1<>$_vt_k/work
   cd "$HOME" || cd /
   _vt_open
   [ -z "$3" ] || _vt_end $3
@@ -162,7 +175,7 @@ _vt_work() {
     _vt_e=$?
     read -r _vt_g _vt_n _vt_x _vt_m _vt_l _vt_s <$_vt_k/pid && read -r _vt_x _vt_a <$_vt_k/fork
     # A process that was killed before it was given a command.
-    [ "$_vt_g" = "$_vt_x" ] || {
+    [ -n "$_vt_g" ] && [ "$_vt_g" = "$_vt_x" ] || {
       _vt_mine || exit 0
       continue
     }
@@ -173,7 +186,7 @@ _vt_work() {
       # What passes the input on belongs to the lane, not to the command.
       set +m
       _vt_lines
-      [ $_vt_s = 0 ] || _vt_spool $_vt_s >$_vt_k/cmd
+      [ $_vt_s = 0 ] || _vt_spool $_vt_s
       _vt_clean=
       case $_vt_m in
       n) _vt_run </dev/null ;;
@@ -200,7 +213,7 @@ _vt_pump() {
 # nonce: fd 3, 6 and 7 are the lane's input, output and errors.
 _vt_supervise() {
   cd $_vt_k
-  echo $$ >$_vt_k.lane
+  echo $$ 1<>$_vt_k.lane
   _vt_pump o >&6 3<&- 6>&- 7>&- &
   _vt_pump e >&7 3<&- 6>&- 7>&- &
   _vt_n=$1 _vt_p=a _vt_s=
@@ -208,7 +221,7 @@ _vt_supervise() {
     $_vt_shell $_vt_d/agent $_vt_d $_vt_lane work $_vt_p $_vt_n $_vt_s 6>&- 7>&-
     _vt_s=$?
     read -r _vt_g _vt_n _vt_x <pid
-    read -r _vt_x _vt_p <fork || exit 1
+    read -r _vt_x _vt_p <fork && [ -n "$_vt_p" ] || exit 1
     kill -KILL -- -$_vt_g -$_vt_x
     if [ $_vt_p = a ]; then _vt_p=b; else _vt_p=a; fi
   done
@@ -224,9 +237,23 @@ _vt_ports() {
   cd "$HOME" || cd /
 } 2>/dev/null
 
+# lanes: makes what they write to
+_vt_files() {
+  for _vt_y in "$@"; do
+    shift
+    [ -e $_vt_d/$_vt_y ] || set -- "$@" $_vt_d/$_vt_y
+  done
+  [ $# = 0 ] || mkdir -m 700 "$@"
+  for _vt_y in "$@"; do
+    for _vt_x in $_vt_y.lane $_vt_y/fork $_vt_y/pid $_vt_y/work; do echo >$_vt_x; done
+  done
+} 2>/dev/null
+
 _vt_pipes() {
   _vt_lane=$1 _vt_k=$_vt_d/$1
-  if [ -e $_vt_k ]; then rm -f $_vt_k/?? $_vt_k/fork; else mkdir -m 700 $_vt_k; fi
+  _vt_files $1
+  echo 1<>$_vt_k/fork
+  [ ! -p $_vt_k/oa ] || rm -f $_vt_k/??
   mkfifo -m 666 $_vt_k/oa $_vt_k/ob $_vt_k/ea $_vt_k/eb
 }
 
@@ -237,7 +264,7 @@ _vt_start() {
     until true 3<$3 6>$4 7>$5; do sleep 0.1 || sleep 1; done
     exec setsid $_vt_shell $_vt_d/agent $_vt_d $1 lane $2 3<$3 6>$4 7>$5
   ) </dev/null >/dev/null 2>&1 &
-  echo $! >$_vt_d/$1.lane
+  echo $! 1<>$_vt_d/$1.lane
 }
 
 # lane nonce port: vsock ports of the host, from this one on. No shell can open a socket; perl-base is in every Debian.
@@ -251,19 +278,19 @@ _vt_dial() {
       for (0..2) { POSIX::dup2(50 + $_, $fd[$_]); POSIX::close(50 + $_) }
       exec @ARGV' $3 $_vt_shell $_vt_d/agent $_vt_d $1 lane $2
   ) </dev/null >/dev/null 2>&1 &
-  echo $! >$_vt_d/$1.lane
+  echo $! 1<>$_vt_d/$1.lane
 }
 
 # lane: leaves alone what its last command left behind, and gives it somewhere to write
 _vt_stop() {
   _vt_k=$_vt_d/$1
   # Who makes processes goes first, and all of it, even of a lane that is just starting: see _vt_mine.
-  if read -r _vt_a <$_vt_k.lane; then
-    : >$_vt_k.lane
+  if read -r _vt_a <$_vt_k.lane && [ -n "$_vt_a" ]; then
+    echo 1<>$_vt_k.lane
     kill -KILL $_vt_a
     kill -KILL -- -$_vt_a
   fi
-  if read -r _vt_g _vt_p <$_vt_k/fork; then
+  if read -r _vt_g _vt_p <$_vt_k/fork && [ -n "$_vt_p" ]; then
     kill -0 $_vt_g && kill -KILL -- -$_vt_g
     for _vt_x in o e; do
       if [ -p $_vt_k/$_vt_x$_vt_p ]; then
@@ -274,14 +301,14 @@ _vt_stop() {
     done
   fi
   # A command that still runs ends; what one that has ended left behind lives on.
-  read -r _vt_g _vt_x <$_vt_k/pid && kill -0 $_vt_g && kill -KILL -- -$_vt_g
-  rm -f $_vt_k.lane $_vt_k/pid $_vt_k/work $_vt_k/fork
+  read -r _vt_g _vt_x <$_vt_k/pid && [ -n "$_vt_g" ] && kill -0 $_vt_g && kill -KILL -- -$_vt_g
+  for _vt_x in fork pid work; do echo 1<>$_vt_k/$_vt_x; done
 } 2>/dev/null
 
 # lane nonce signal: to the process group of the command with that nonce, if it is there yet
 _vt_kill() {
   _vt_answer=
-  read -r _vt_g _vt_n _vt_x <$_vt_d/$1/pid && [ $_vt_n = $2 ] && kill -$3 -- -$_vt_g && _vt_answer=sent
+  read -r _vt_g _vt_n _vt_x <$_vt_d/$1/pid && [ "$_vt_n" = $2 ] && kill -$3 -- -$_vt_g && _vt_answer=sent
 } 2>/dev/null
 
 # lane nonce …: in which of these lanes another than the worker can still write into the pipes of the command with that nonce.
@@ -318,14 +345,14 @@ _vt_waiting() {
     _vt_g= _vt_n=
     read -r _vt_g _vt_x <$_vt_d/$_vt_y/fork
     read -r _vt_n _vt_x <$_vt_d/$_vt_y/pid
-    [ "$_vt_g" != "$_vt_n" ] && kill -0 $_vt_g && _vt_answer="$_vt_answer $_vt_y"
+    [ -n "$_vt_g" ] && [ "$_vt_g" != "$_vt_n" ] && kill -0 $_vt_g && _vt_answer="$_vt_answer $_vt_y"
   done
 } 2>/dev/null
 
 # lanes: the same. The others are stopped, and so is every one that is not among them.
 _vt_attach() {
   _vt_waiting "$@"
-  for _vt_y in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+  for _vt_y in $_vt_lanes; do
     case "$_vt_answer " in
     *" $_vt_y "*) ;;
     *) [ ! -e $_vt_d/$_vt_y.lane ] || _vt_stop $_vt_y ;;
@@ -338,7 +365,7 @@ _vt_attach() {
 _vt_states() {
   for _vt_x in "$@"; do
     _vt_b=0
-    read -r _vt_a <$_vt_d/$_vt_x/work && read -r _vt_b </proc/$_vt_a/stat
+    read -r _vt_a <$_vt_d/$_vt_x/work && [ -n "$_vt_a" ] && read -r _vt_b </proc/$_vt_a/stat
     case $_vt_b in
     *') T'* | *') t'* | *') Z'* | 0) printf '%s0 ' $_vt_x ;;
     *) printf '%s1 ' $_vt_x ;;

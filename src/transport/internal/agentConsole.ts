@@ -16,7 +16,7 @@ _vt_console() {
     mkfifo in feed out err out.go err.go
     exec setsid $_vt_shell $_vt_d/console $_vt_d $1 $2
   ) 8>&1 </dev/null >/dev/null 2>&1 &
-  echo $! >$_vt_d/$1.lane
+  echo $! 1<>$_vt_d/$1.lane
 } 2>/dev/null
 
 # nonce: a lane on the console

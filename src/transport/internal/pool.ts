@@ -242,7 +242,7 @@ export const make = Effect.fnUntraced(function* (
       const id = yield* nonce
       const attached = transport.attached?.() ?? []
       const found = attached.length === 0 ? undefined : yield* awaiting(Admin.attach(admin, id, attached))
-      guest = found?.guest ?? (yield* Admin.install(admin, id))
+      guest = found?.guest ?? (yield* Admin.install(admin, id, transport.lanes))
       const current = LaneLife.newSession(admin, yield* Effect.scope)
       session = current
       LaneLife.resume(current, found?.waiting ?? [])

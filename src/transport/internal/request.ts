@@ -74,9 +74,10 @@ export const refused = (
   const what = new RegExp(`\\x1e${fault} (\\w+)`).exec(stderr)?.[1]
   const found = {
     user: ["UnknownUser", `there is no user ${user}`],
-    cwd: ["MissingDirectory", `cannot change to the folder ${cwd}`]
+    cwd: ["MissingDirectory", `cannot change to the folder ${cwd}`],
+    room: ["NoSpace", "the guest has no room to keep a command of more than 16 KiB in its /run"]
   } as const
-  if (what !== "user" && what !== "cwd") return undefined
+  if (what !== "user" && what !== "cwd" && what !== "room") return undefined
   const [reason, detail] = found[what]
   return new CommandRejected({ machine, command, reason, detail })
 }
@@ -135,6 +136,7 @@ export const make = Effect.fnUntraced(function* (options: {
   }
   const spool = Buffer.byteLength(body) > typed ? Buffer.from(body + "\n") : undefined
   const file = (lane: number) => `${guest.folder}/${lane}/cmd`
+  const kept = (lane: number) => `[ -s ${file(lane)} ] || ${stop("room")}\n`
   const head = before.length === 0 ? "" : before.join("\n") + "\n"
 
   if (user === undefined || user === "root") {
@@ -143,7 +145,7 @@ export const make = Effect.fnUntraced(function* (options: {
       timeout,
       asked: timeout,
       patience,
-      text: (lane) => head + (spool === undefined ? body : `. ${file(lane)}`),
+      text: (lane) => head + (spool === undefined ? body : `${kept(lane)}. ${file(lane)}`),
       spool,
       input: input(execute.stdin, options.open),
       fault
@@ -165,7 +167,7 @@ export const make = Effect.fnUntraced(function* (options: {
     patience: Duration.max(Duration.subtract(patience, change.waited), Duration.min(patience, leastPatience)),
     text: (lane) => {
       // Another user can read no file of a lane, nor can others see what this one runs: it is given the file open.
-      const open = spool === undefined ? "" : `exec 9<${file(lane)}\n`
+      const open = spool === undefined ? "" : `${kept(lane)}exec 9<${file(lane)}\n`
       const run = spool === undefined ? body : '_vt_c=$(cat <&9)\nexec 9<&-\neval "$_vt_c"'
       const script = quote(`${set}\n${head}${run}`)
       return change.program === "setpriv"
