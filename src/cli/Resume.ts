@@ -29,7 +29,10 @@ const historyFile = Cache.folder("host").pipe(
   Effect.orElseSucceed(() => "/dev/null")
 )
 
-/** Exit code 1 when a line that came through a pipe failed, or a subtest in it, softly or not; 2 for a folder that cannot be opened. */
+/**
+ * Exit code 1 when a line that came through a pipe failed or was not finished, or a subtest in it failed, softly or not; 2 for a folder that cannot be
+ * opened.
+ */
 export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag: "Resume" }>): Work =>
   Effect.gen(function* () {
     const opened = yield* SavedTest.open(folder)
@@ -47,7 +50,7 @@ export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag:
       scope: { ...machines, machines, driver, Effect, Image },
       history: yield* historyFile,
       run: (effect) => Effect.provideContext(effect, context)
-    })
+    }).pipe(Effect.catchTag("UnfinishedStatement", ({ message }) => Effect.as(complain(message), 1)))
     // At a terminal somebody has seen them.
     if (process.stdin.isTTY === true) return ExitCode.passed
     const failed = soft.take()

@@ -12,7 +12,20 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
 import * as Failure from "../../driver/Failure.ts"
+import { toEffect, toGenerator, yields } from "./yieldLine.ts"
+
+/** The lines of a pipe ended within a statement; none of it was evaluated. */
+export class UnfinishedStatement extends Schema.TaggedError<UnfinishedStatement>()("UnfinishedStatement", {
+  /** Where it starts, from 1. */
+  line: Schema.Int,
+  text: Schema.String
+}) {
+  override get message() {
+    return `line ${this.line} starts a statement that is not finished where the input ends: ${this.text.trim()}`
+  }
+}
 
 export interface PromptOptions<R> {
   /** What expressions can name. */
@@ -27,22 +40,25 @@ const command = /^\s*\.(break|clear|editor|exit|help|load|save)\b/
 
 /**
  * The lines of a pipe, each given when the one before it has been answered: whether a line starts a statement or goes on with one, the prompt
- * knows only then. `onEnd` is called when all have been answered.
+ * knows only then. `onEnd` is called when all have been answered, with the statement that none of them finished.
  */
-const lineByLine = (onEnd: (open: boolean) => void) => {
+const lineByLine = (onEnd: (open: UnfinishedStatement | undefined) => void) => {
   const input = new PassThrough()
   const lines = Readline.createInterface({ input: process.stdin, crlfDelay: Infinity })
   const waiting: Array<string> = []
   let idle = true
   let ended = false
-  let open = false
+  let last = { line: 0, text: "" }
+  let open: UnfinishedStatement | undefined
   const feed = () => {
     const line = waiting.shift()
     idle = line === undefined
     if (line !== undefined) {
+      last = { line: last.line + 1, text: line }
       input.write(`${line}\n`)
+      if (/^\s*\.(break|clear)\b/.test(line)) open = undefined
       // Nobody will answer these.
-      if (command.test(line) || (!open && /^\s*\.[^.\d]/.test(line))) setImmediate(feed)
+      if (command.test(line) || (open === undefined && /^\s*\.[^.\d]/.test(line))) setImmediate(feed)
     } else if (ended) onEnd(open)
   }
   lines.on("line", (line) => {
@@ -54,7 +70,7 @@ const lineByLine = (onEnd: (open: boolean) => void) => {
     if (idle) feed()
   })
   const answered = (goesOn: boolean) => {
-    open = goesOn
+    open = goesOn ? (open ?? new UnfinishedStatement(last)) : undefined
     setImmediate(feed)
   }
   return { input, answered }
@@ -69,13 +85,13 @@ const domainOf = (server: Repl.REPLServer): EventEmitter | undefined => {
 type Answer = (error: Error | null, value?: unknown) => void
 
 /** Prompts until the input ends; gives how many lines failed. */
-export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number> =>
-  Effect.callback<number>((resume) => {
+export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number, UnfinishedStatement> =>
+  Effect.callback<number, UnfinishedStatement>((resume) => {
     const terminal = process.stdin.isTTY === true && process.stdout.isTTY === true
     const pipe = terminal
       ? undefined
       : lineByLine((open) => {
-          if (open) failures += 1
+          unfinished = open
           server.close()
         })
     const server = Repl.start({
@@ -92,6 +108,7 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number> =>
     if (terminal) server.setupHistory(options.history, () => undefined)
 
     let failures = 0
+    let unfinished: UnfinishedStatement | undefined
     let running: Fiber.Fiber<unknown, unknown> | undefined
     let closed = false
     const queue: Array<() => void> = []
@@ -119,8 +136,10 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number> =>
         if (!closed) next()
       }
       domain?.once("error", thrown)
-      plain.call(server, code, context, file, (error, value) => {
+      const isProgram = yields(code)
+      plain.call(server, isProgram ? toGenerator(code) : code, context, file, (error, answered) => {
         domain?.off("error", thrown)
+        const value = error === null && isProgram ? toEffect(answered, context) : answered
         if (error !== null || !Effect.isEffect(value)) return done(error, value)
         const effect = value as Effect.Effect<unknown, unknown, R>
         const fiber = Effect.runFork(options.run(effect))
@@ -146,7 +165,8 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number> =>
     server.on("SIGINT", () => running?.interruptUnsafe())
     server.once("exit", () => {
       closed = true
-      resume(Effect.as(running === undefined ? Effect.void : Fiber.interrupt(running), failures))
+      const ended = unfinished === undefined ? Effect.succeed(failures) : Effect.fail(unfinished)
+      resume(Effect.andThen(running === undefined ? Effect.void : Fiber.interrupt(running), ended))
     })
     return Effect.sync(() => {
       closed = true

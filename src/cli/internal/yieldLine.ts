@@ -1,0 +1,70 @@
+/**
+ * Lines of the prompt that say `yield*`, as programs do: each is the body of one `Effect.gen`, and what it declares is there in later lines.
+ *
+ * What a line is, what it declares and which expression its value is, JavaScript's own parser is asked: by whether a text compiles.
+ */
+import { Script } from "node:vm"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+
+const compiles = (text: string): boolean => Result.isSuccess(Result.try(() => new Script(text)))
+
+const isBody = (code: string): boolean => compiles(`(function* () { ${code}\n})`)
+
+/** Whether the code says `yield*` itself, not only in generators that it writes out: in strict code nothing else is called `yield`. */
+export const yields = (code: string): boolean =>
+  /\byield\b/.test(code) && !compiles(`(async () => { "use strict"; ${code}\n})`)
+
+/** The names that a body declares: those that cannot be declared beside it once more. */
+const declaredBy = (body: string): ReadonlyArray<string> =>
+  [...new Set(body.match(/[\p{ID_Start}$_][\p{ID_Continue}$]*/gu))].filter(
+    (name) => isBody(`let ${name}`) && !isBody(`let ${name}; ${body}`)
+  )
+
+/** What no statement goes on with in the next line, or after a brace. */
+const startsAnew = /^\s*[\p{ID_Start}$_\d"'!~]/u
+
+/** The body with a `return` before its last statement, if that is an expression, as a prompt shows the value of one. */
+const withValue = (body: string): string => {
+  const text = body.replace(/[\s;]+$/, "")
+  const ends = [...text.matchAll(/[;\n}]/g)].map(({ index }) => index + 1)
+  for (const end of [0, ...ends].reverse()) {
+    const [before, last] = [text.slice(0, end), text.slice(end)]
+    const isStatement = end === 0 || before.endsWith(";") || startsAnew.test(last)
+    const returning = `${before} return (${last}\n)`
+    if (isStatement && isBody(before) && isBody(returning) && declaredBy(last).length === 0) return returning
+  }
+  return body
+}
+
+const noAwait = `throw new SyntaxError("no await beside yield*; use yield* Effect.promise(() => …)")`
+
+/**
+ * What the prompt has to evaluate for a line that {@link yields}: a generator function for {@link toEffect}, or a text that fails, for the
+ * prompt to say what is wrong with the line, or that it goes on.
+ */
+export const toGenerator = (code: string): string => {
+  // Not closed, so that it never compiles.
+  if (!isBody(code)) return isBody(code.replaceAll(/\bawait\b/g, "")) ? noAwait : `(function* () { ${code}`
+  const names = declaredBy(code)
+  // Refuses a name that another line's `let`, `const` or `class` would hide.
+  const claimed = names.length === 0 ? "" : `(0, eval)("var ${names.join(", ")}");`
+  const kept = names.map((name) => `${name}: { get: () => ${name}, set: (value) => { ${name} = value } }`)
+  return `${claimed}(function* () { yield { ${kept.join(", ")} }; ${withValue(code)}\n})`
+}
+
+type AnyEffect = Effect.Effect<unknown, unknown, unknown>
+
+/** The Effect of such a line. An Effect that is its value is run, too. */
+export const toEffect = (generator: () => Generator<AnyEffect, unknown>, context: object): AnyEffect =>
+  Effect.suspend(() => {
+    const line = generator()
+    // The variables themselves rather than copies: functions of the line may change them.
+    for (const [name, variable] of Object.entries<PropertyDescriptor>(Object(line.next().value))) {
+      Object.defineProperty(context, name, { ...variable, configurable: true, enumerable: true })
+    }
+    return Effect.gen(function* () {
+      const value = yield* line
+      return Effect.isEffect(value) ? yield* value as AnyEffect : value
+    })
+  })
