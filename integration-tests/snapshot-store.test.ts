@@ -30,6 +30,7 @@ describe("vmtest run", () => {
     assert.strictEqual(listed[0].name, "tiny, 128 MiB")
     const second = vmtest(place, ["run", name])
     assert.match(second.stderr, /a: forked in/, second.all)
+    assert.notMatch(second.stderr, /a: booting/)
     const cold = vmtest(place, ["run", "--no-snapshot", name])
     assert.match(cold.stderr, /a: ready after/, cold.all)
 

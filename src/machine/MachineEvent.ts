@@ -19,7 +19,10 @@ export type MachineState = "stopped" | "booting" | "ready" | "paused" | "crashed
 
 /** One thing that happened to a machine. */
 export type MachineEvent =
-  /** `detail` says why, for `crashed`; `forked`, for a machine that is `ready` without having booted. */
+  /**
+   * `detail` says why, for `crashed`; `forked`, for a machine that goes on from a saved one instead of booting, while it is `booting` and when it is
+   * `ready`. That a machine is `booting` is told once it is known which of the two it does; if it cannot go on and boots after all, it is told again.
+   */
   | { readonly _tag: "MachineState"; readonly machine: string; readonly state: MachineState; readonly detail: string }
   | { readonly _tag: "ConsoleLine"; readonly machine: string; readonly line: string }
   /** A boot that takes long; `detail` says for how long, and what the console said last. */

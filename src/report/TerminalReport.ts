@@ -59,6 +59,8 @@ const make = (options: TerminalOptions) => {
     switch (event._tag) {
       case "MachineState": {
         if (event.state === "booting") bootedAt.set(key, now)
+        // Told when it is ready, a moment later.
+        if (event.state === "booting" && event.detail === "forked") return undefined
         const since = bootedAt.get(key)
         const took = event.state === "ready" && since !== undefined ? duration(now - since) : undefined
         if (event.state === "ready") bootedAt.delete(key)

@@ -5,6 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
 import type { MachineShape, SavedMachine } from "../../src/backends/Backend.ts"
 import { Backend } from "../../src/backends/Backend.ts"
 import { SaveFailed } from "../../src/backends/BackendError.ts"
@@ -28,6 +29,14 @@ const readiness = (events: ReadonlyArray<RunEvent>) =>
       : []
   )
 
+/** What is told of a machine, each state with its detail. */
+const toldOf = (name: string, events: ReadonlyArray<RunEvent>) =>
+  events.flatMap((event) =>
+    event._tag === "MachineEvent" && event.event._tag === "MachineState" && event.event.machine === name
+      ? [`${event.event.state} ${event.event.detail}`.trim()]
+      : []
+  )
+
 const slow = { bootTime: "50 millis" } as const
 
 /** A run with these machines started, as `body` leaves it. */
@@ -45,7 +54,7 @@ const inRun = <A, E>(
     const driver = yield* driverOf(machines, { guests: () => slow, ...options }, { folder }, options)
     const exit = yield* Effect.exit(Effect.andThen(driver.begin, body(driver)))
     yield* driver.finished
-    return { result: yield* exit, lines, ready: readiness(driver.events) }
+    return { result: yield* exit, lines, ready: readiness(driver.events), events: driver.events }
   }).pipe(Effect.scoped, Effect.provide(layer))
 }
 
@@ -79,6 +88,28 @@ describe("machines that start from a snapshot", () => {
       const second = yield* inRun(folder, { c: offline(), d: offline({ memory: "96 MiB" }) }, nothing)
       assert.sameMembers([...second.ready], ["c forked", "d forked"])
       assert.deepStrictEqual([...first.lines, ...second.lines], [])
+    })
+  )
+
+  it.live("are not told to boot, but by a stream of states not to have been ready yet", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* inRun(folder, { a: offline() }, nothing)
+      const { events, result } = yield* inRun(folder, { a: offline() }, ({ machines }) =>
+        Effect.gen(function* () {
+          const { a } = machines
+          yield* a!.crash()
+          const untilReady = Stream.takeUntil(a!.state, (now) => now === "ready")
+          const states = yield* Effect.forkChild(Stream.runCollect(untilReady), { startImmediately: true })
+          yield* a!.start()
+          return yield* Fiber.join(states)
+        })
+      )
+      assert.deepStrictEqual(result, ["stopped", "booting", "ready"])
+      const forked = ["booting forked", "ready forked"]
+      assert.deepStrictEqual(toldOf("a", events), [...forked, "stopped", ...forked])
+      const broken = yield* inRun(folder, { a: offline() }, nothing, { breaks: () => true })
+      assert.deepStrictEqual(toldOf("a", broken.events), ["booting forked", "booting", "ready"])
     })
   )
 

@@ -66,10 +66,10 @@ describe("the terminal's report", () => {
   it.effect("tells a machine that was forked from one that booted", () =>
     Effect.gen(function* () {
       const { err } = yield* told([
-        machine({ _tag: "MachineState", machine: "web", state: "booting", detail: "" }),
+        machine({ _tag: "MachineState", machine: "web", state: "booting", detail: "forked" }),
         machine({ _tag: "MachineState", machine: "web", state: "ready", detail: "forked" })
       ])
-      assert.deepStrictEqual(err, ["  web: booting", "  web: forked in 1.5 s"])
+      assert.deepStrictEqual(err, ["  web: forked in 1.5 s"])
     })
   )
 

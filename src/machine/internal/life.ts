@@ -40,10 +40,14 @@ export const make = Effect.fnUntraced(function* (
   let retired = false
   let starts = 0
 
+  /** What whoever reports was told last. */
+  let reported = { state: "stopped", detail: "" }
+
   const onState = (next: MachineState, detail: string) =>
     Effect.gen(function* () {
-      const before = yield* SubscriptionRef.getAndSet(state, next)
-      if (before === next || retired) return
+      yield* SubscriptionRef.set(state, next)
+      if (retired || (reported.state === next && reported.detail === detail)) return
+      reported = { state: next, detail }
       yield* emit({ _tag: "MachineState", machine: spec.name, state: next, detail })
     })
 
@@ -53,7 +57,8 @@ export const make = Effect.fnUntraced(function* (
     Effect.suspend(() => {
       const next = new Boot({ machine: spec.name, onState }, origin, inside)
       boot = next
-      return Effect.andThen(next.state("booting"), Effect.as(launchBoot(next), next))
+      // Reported by the hypervisor's process, which knows whether it boots at all.
+      return Effect.andThen(SubscriptionRef.set(state, "booting"), Effect.as(launchBoot(next), next))
     })
 
   const launch = Effect.suspend(() => {

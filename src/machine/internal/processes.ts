@@ -11,6 +11,7 @@ import { BootProgressListener, formatProgress, type ShellService } from "../../t
 import { Deadlines } from "../Deadlines.ts"
 import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment } from "../MachineTree.ts"
+import type { Origin } from "../Origin.ts"
 import type { Boot } from "./boot.ts"
 import * as Identity from "./identity.ts"
 import { savingAtRest, settle } from "./settle.ts"
@@ -28,15 +29,18 @@ const giveUp = (boot: Boot, reason: string) =>
     return yield* stop
   })
 
+/** What a state has to say of a guest that has not booted since it went on from a saved one. */
+const detailOf = ({ from }: Origin): string => (from === undefined ? "" : "forked")
+
 /** Owns the hypervisor: while it lives, so does this process, and the other way round. */
 export const hypervisor = (boot: Boot, environment: Environment) =>
   Effect.gen(function* () {
     const emit = yield* MachineEvents
     // Runs last of all when this process is ended from outside, after the hypervisor is gone.
     yield* Effect.addFinalizer(() => boot.end({ exitCode: undefined, signal: "SIGKILL", consoleTail: "", stderr: "" }))
-    const { hypervisor: started, origin } = yield* start(environment, yield* boot.comesFrom).pipe(
-      Effect.catch(({ reason }) => Effect.andThen(boot.fail(reason, ""), stop))
-    )
+    const { hypervisor: started, origin } = yield* start(environment, yield* boot.comesFrom, (from) =>
+      boot.state("booting", detailOf(from))
+    ).pipe(Effect.catch(({ reason }) => Effect.andThen(boot.fail(reason, ""), stop)))
     boot.origin = origin
     boot.console = started.console
     boot.hypervisor.give(started)
@@ -164,7 +168,7 @@ export const machine = (boot: Boot, environment: Environment) =>
         )
       )
       // Told first: a test may be over before whoever waits for it has had a turn.
-      yield* boot.state("ready", boot.origin.from === undefined || boot.resets > 0 ? "" : "forked")
+      yield* boot.state("ready", boot.resets > 0 ? "" : detailOf(boot.origin))
       boot.begun = undefined
       boot.ready.give()
     })

@@ -55,18 +55,28 @@ const goOn = Effect.fnUntraced(function* ({ backend, shape }: Environment, from:
   )
 })
 
-/** Starts the machine. One that cannot go on from where it should is started as its origin says. */
-export const start = (environment: Environment, origin: Origin): Effect.Effect<Started, Refusal, Scope.Scope> => {
+/**
+ * Starts the machine. One that cannot go on from where it should is started as its origin says; `onStart` is told of each start that is tried,
+ * before it is.
+ */
+export const start = (
+  environment: Environment,
+  origin: Origin,
+  onStart: (origin: Origin) => Effect.Effect<void>
+): Effect.Effect<Started, Refusal, Scope.Scope> => {
   const { backend, shape } = environment
   const { from, otherwise } = origin
-  if (from === undefined) {
-    return backend.start(shape).pipe(
-      Effect.map((hypervisor) => ({ hypervisor, origin })),
-      Effect.mapError(({ message }): Refusal => ({ reason: message }))
-    )
-  }
-  const going = Effect.map(goOn(environment, from), (hypervisor) => ({ hypervisor, origin }))
-  return otherwise === undefined
-    ? going
-    : Effect.catch(going, ({ reason }) => Effect.flatMap(otherwise(reason), (next) => start(environment, next)))
+  const hypervisor =
+    from === undefined
+      ? Effect.mapError(backend.start(shape), ({ message }): Refusal => ({ reason: message }))
+      : goOn(environment, from)
+  const started = Effect.andThen(
+    onStart(origin),
+    Effect.map(hypervisor, (hypervisor) => ({ hypervisor, origin }))
+  )
+  return from === undefined || otherwise === undefined
+    ? started
+    : Effect.catch(started, ({ reason }) =>
+        Effect.flatMap(otherwise(reason), (next) => start(environment, next, onStart))
+      )
 }
