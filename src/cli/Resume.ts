@@ -46,16 +46,21 @@ export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag:
     yield* complain(
       `${JSON.stringify(opened.test)} as it was at ${when} UTC: ${names.join(", ")}. Effects are run; .exit ends it.`
     )
+    let softly = false
+    /** The report leaves what went wrong to the end of a test, which there is none of here. */
+    const tellSoft = Effect.suspend(() => {
+      const failed = soft.take()
+      softly ||= failed !== undefined
+      return failed === undefined ? Effect.void : complain(failed.message)
+    })
     const failures = yield* prompt<Driver | Scope.Scope>({
       scope: { ...machines, machines, driver, Effect, Image },
       history: yield* historyFile,
-      run: (effect) => Effect.provideContext(effect, context)
+      run: (effect) => Effect.ensuring(Effect.provideContext(effect, context), tellSoft)
     }).pipe(Effect.catchTag("UnfinishedStatement", ({ message }) => Effect.as(complain(message), 1)))
+    yield* tellSoft
     // At a terminal somebody has seen them.
-    if (process.stdin.isTTY === true) return ExitCode.passed
-    const failed = soft.take()
-    if (failed !== undefined) yield* complain(failed.message)
-    return failures === 0 && failed === undefined ? ExitCode.passed : ExitCode.failed
+    return process.stdin.isTTY === true || (failures === 0 && !softly) ? ExitCode.passed : ExitCode.failed
   }).pipe(
     Host.withState(options),
     Effect.provide(Layer.merge(Host.backend, ImageStore.layer)),

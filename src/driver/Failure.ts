@@ -8,7 +8,7 @@ import { inspect } from "node:util"
 import * as Cause from "effect/Cause"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
-import { lastLines, section } from "../machine/MachineError.ts"
+import { lastLines, section, sectionsOf, titleOf } from "../host/Evidence.ts"
 import { type Location, originOf, scriptFrame } from "./internal/scriptLocation.ts"
 
 /** A line of the script; line and column from 1. `text` is the line itself, or empty where the file cannot be read. */
@@ -88,20 +88,51 @@ export const fromCause = (cause: Cause.Cause<unknown>, lastStep: Location | unde
   }
 }
 
+/** Each text without the sections that one before it has, but for their titles: machines and consoles that several failures are about. */
+export const tellOnce = (texts: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const told = new Set<string>()
+  return texts.map((text) => {
+    const [head, ...parts] = sectionsOf(text)
+    const once = parts.map((part) => {
+      const isLong = part.split("\n").length > 2
+      if (isLong && told.has(part)) return `${titleOf(part)}: as above`
+      told.add(part)
+      return part
+    })
+    return [head, ...once].join("\n")
+  })
+}
+
 /** A test's failure, with those of other parts of it as further evidence. */
 export const withParts = (
   failure: Failure,
   parts: ReadonlyArray<{ readonly name: string; readonly failure: Failure }>
-): Failure => ({
-  ...failure,
-  evidence: [
-    ...failure.evidence,
-    ...parts.map((part) => ({
-      title: `subtest ${JSON.stringify(part.name)} failed too`,
-      text: render(part.failure)
-    }))
-  ]
-})
+): Failure => {
+  const [, ...texts] = tellOnce([render(failure), ...parts.map((part) => render(part.failure))])
+  const further = parts.map(({ name }, index) => ({
+    title: `subtest ${JSON.stringify(name)} failed too`,
+    text: texts[index] ?? ""
+  }))
+  return { ...failure, evidence: [...failure.evidence, ...further] }
+}
+
+const named = ({ kind }: Failure, message: string) =>
+  kind === "Error" || message.startsWith(kind) ? message : `${kind}: ${message}`
+
+/** The failure in one line, for where the whole of it is told elsewhere. */
+export const headline = (failure: Failure): string => named(failure, failure.message).split("\n")[0] ?? ""
+
+const linesOf = (text: string) => text.split("\n").map((line) => line.trim())
+
+/** Whether evidence shows all that a section of a message shows of it: its end, or the lines that explain it. */
+const shows =
+  (part: string) =>
+  ({ text, title }: Failure["evidence"][number]): boolean => {
+    if (part === section("last seen", text).slice(1)) return true
+    const lines = new Set(["…", ...linesOf(text)])
+    const [, ...shown] = linesOf(part)
+    return titleOf(part).split(" ")[0] === title && shown.every((line) => lines.has(line))
+  }
 
 /** The failure in one block of text: where, what, evidence. */
 export const render = (failure: Failure): string => {
@@ -110,13 +141,9 @@ export const render = (failure: Failure): string => {
     place === undefined
       ? ""
       : `${place.file}:${place.line}:${place.column}\n${place.text === "" ? "" : `  ${place.line} | ${place.text.trimEnd()}\n`}`
-  const kind = failure.kind === "Error" || failure.message.startsWith(failure.kind) ? "" : `${failure.kind}: `
   const evidence = failure.evidence.map(({ text, title }) => `\n${title}:\n${text.replace(/^/gm, "  ")}`)
-  // What the message shows the end of comes whole below, and once is enough: what a wait saw last may be the console.
-  const message = failure.evidence.reduce(
-    (said, { text, title }) =>
-      [title, "last seen"].reduce((left, shown) => left.replace(section(shown, text), ""), said),
-    failure.message
-  )
-  return `${where}${kind}${message}${evidence.join("")}`
+  // What the message shows a part of comes whole below, and once is enough: what a wait saw last may be the console.
+  const [head, ...parts] = sectionsOf(failure.message)
+  const message = [head, ...parts.filter((part) => !failure.evidence.some(shows(part)))].join("\n")
+  return `${where}${named(failure, message)}${evidence.join("")}`
 }

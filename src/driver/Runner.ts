@@ -160,10 +160,10 @@ const runTest = Effect.fnUntraced(function* (
       script: test.script,
       occurrence,
       warm,
-      onSubtest: (result, softFail) => {
+      onSubtest: (result, failsLater) => {
         subtests.push(result)
         // The script has the others: it fails with them, or has dealt with them.
-        if (softFail && result.failure !== undefined) soft.push({ name: result.name, failure: result.failure })
+        if (failsLater && result.failure !== undefined) soft.push({ name: result.name, failure: result.failure })
       }
     })
     yield* Effect.addFinalizer(() => Effect.sync(() => (declared = Object.keys(running.service.machines))))

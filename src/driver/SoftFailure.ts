@@ -13,7 +13,10 @@ export class SubtestsFailed extends Schema.TaggedError<SubtestsFailed>()("Subtes
   subtests: Schema.Array(Schema.Struct({ name: Schema.String, failure: Schema.String }))
 }) {
   override get message() {
-    return this.subtests.map(({ failure, name }) => `subtest ${JSON.stringify(name)} failed:\n${failure}`).join("\n\n")
+    const told = Failure.tellOnce(this.subtests.map(({ failure }) => failure))
+    return this.subtests
+      .map(({ name }, index) => `subtest ${JSON.stringify(name)} failed:\n${told[index]}`)
+      .join("\n\n")
   }
 }
 
@@ -22,8 +25,8 @@ export class SoftFailures {
   private failed: Array<{ readonly name: string; readonly failure: string }> = []
 
   /** Hears how a subtest ended; for a driver's `onSubtest`. */
-  readonly hear = ({ failure, name }: SubtestResult, softFail: boolean): void => {
-    if (softFail && failure !== undefined) this.failed.push({ name, failure: Failure.render(failure) })
+  readonly hear = ({ failure, name }: SubtestResult, failsLater: boolean): void => {
+    if (failsLater && failure !== undefined) this.failed.push({ name, failure: Failure.render(failure) })
   }
 
   /** Tells of them, once. */

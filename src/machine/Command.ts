@@ -12,6 +12,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
+import { section } from "../host/Evidence.ts"
 import type {
   BytesResult,
   CollectOptions,
@@ -33,7 +34,7 @@ import {
   type WaitOptions,
   wait
 } from "./internal/Guest.ts"
-import { type InvalidArgument, section } from "./MachineError.ts"
+import type { InvalidArgument } from "./MachineError.ts"
 
 /** A command ended otherwise than it should: `wanted` is `"success"` for `succeed`, `"failure"` for `fail`. */
 export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandFailed", {

@@ -9,9 +9,9 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { ControlError } from "../backends/BackendError.ts"
+import { lastLines } from "../host/Evidence.ts"
 import { type Guest, guard, type Unavailable, type WaitError, type WaitOptions, wait } from "./internal/Guest.ts"
 import { search } from "./internal/textSearch.ts"
-import { lastLines } from "./MachineError.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
 
 /** The console ended before the awaited text was in it. */

@@ -8,22 +8,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-
-/** The last `count` lines of a text that say something. */
-export const lastLines = (text: string, count: number): string =>
-  text
-    .split(/\r?\n/)
-    .filter((line) => line.trim() !== "")
-    .slice(-count)
-    .join("\n")
-
-const indented = (text: string) => text.replace(/^/gm, "  ")
-
-/** A section of a message: nothing when there is nothing to show. */
-export const section = (title: string, text: string, count = 10): string => {
-  const lines = lastLines(text, count)
-  return lines === "" ? "" : `\n${title}:\n${indented(lines)}`
-}
+import { lastLines, section } from "../host/Evidence.ts"
 
 /** What a kernel says when it gives up; the trace that follows is long and says less. */
 const lastWords = /Kernel panic - not syncing|Out of memory: Killed process/

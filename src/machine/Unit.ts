@@ -8,6 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { section } from "../host/Evidence.ts"
 import type { CommandResult } from "../transport/Shell.ts"
 import { CommandRejected, ShellLost } from "../transport/ShellError.ts"
 import { CommandFailed } from "./Command.ts"
@@ -22,7 +23,7 @@ import {
 } from "./internal/Guest.ts"
 import * as UnitStates from "./internal/unitStates.ts"
 import * as Journal from "./Journal.ts"
-import { InvalidArgument, section } from "./MachineError.ts"
+import { InvalidArgument } from "./MachineError.ts"
 
 /**
  * A unit is not in the state it should be in, and will not get there by itself.

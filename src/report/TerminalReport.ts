@@ -100,7 +100,8 @@ const make = (options: TerminalOptions) => {
       case "SubtestEnded": {
         const { failure, millis, name, status } = event.result
         const mark = status === "passed" ? err("green", "✔") : err("red", "✘")
-        const why = failure === undefined ? "" : `\n${indented(Failure.render(failure), "    ")}`
+        const tell = event.failsLater ? Failure.headline : Failure.render
+        const why = failure === undefined ? "" : `\n${indented(tell(failure), "    ")}`
         return `  ${mark} ${name} ${err("dim", `(${duration(millis)})`)}${why}`
       }
       case "Log":

@@ -8,17 +8,12 @@
  */
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import { section } from "../host/Evidence.ts"
 
 /** A command on one line, short enough for a message. */
 export const short = (command: string): string => {
   const line = command.trim().replace(/\s*\n\s*/g, "; ")
   return line.length > 100 ? `${line.slice(0, 99)}…` : line
-}
-
-/** The last lines of a text, indented below a title, or nothing where there is none. */
-const section = (title: string, text: string) => {
-  const lines = text.trimEnd().split("\n").slice(-10)
-  return lines.join("").trim() === "" ? "" : `\n  ${title}:\n${lines.map((line) => `    ${line}`).join("\n")}`
 }
 
 /** The command ran longer than its timeout. Its whole process group was killed in the guest. */

@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Failure from "../../src/driver/Failure.ts"
 import { BootFailed, MachineDied, WaitTimeout } from "../../src/machine/MachineError.ts"
+import { CommandTimeout } from "../../src/transport/ShellError.ts"
 
 describe("a failure", () => {
   it("is the first error of the cause", () => {
@@ -69,6 +70,40 @@ describe("a failure", () => {
     const text = Failure.render(Failure.fromCause(Cause.fail(timeout), undefined))
     for (const line of console.split("\r\n")) assert.lengthOf(text.split(line), 2, line)
     assert.include(text, "web: waited 5s for /ready/ on the console\nconsole:\n  line <0>")
+  })
+
+  it("shows the console once, when the message has the line that explains it, and output once", () => {
+    const console = ["Kernel panic - not syncing: x", ...Array.from({ length: 20 }, (_, line) => `trace <${line}>`)]
+    const died = new MachineDied({
+      machine: "web",
+      exitCode: 0,
+      signal: "",
+      doing: "",
+      ended: "reset",
+      hypervisor: "",
+      console: console.join("\n")
+    })
+    assert.include(died.message, "panic - not syncing: x\n  …\n  trace <12>")
+    const rendered = Failure.render(Failure.fromCause(Cause.fail(died), undefined))
+    for (const line of console) assert.lengthOf(rendered.split(line), 2, line)
+    const output = Array.from({ length: 20 }, (_, line) => `said <${line}>`)
+    const timeout = new CommandTimeout({
+      machine: "web",
+      command: "x",
+      timeout: Duration.seconds(1),
+      stdout: output.join("\n"),
+      stderr: ""
+    })
+    const late = Failure.render(Failure.fromCause(Cause.fail(timeout), undefined))
+    for (const line of output) assert.lengthOf(late.split(line), 2, line)
+  })
+
+  it("has a headline of one line", () => {
+    const error = new BootFailed({ machine: "web", reason: "no shell", console: "one\ntwo" })
+    assert.strictEqual(
+      Failure.headline(Failure.fromCause(Cause.fail(error), undefined)),
+      "BootFailed: web did not boot: no shell"
+    )
   })
 
   it("names the line that made the error, if that is the script's, else the step", () => {

@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
+import * as TestConsole from "effect/testing/TestConsole"
 import { Backend } from "../../src/backends/Backend.ts"
 import * as Mock from "../../src/backends/Mock.ts"
 import { Driver } from "../../src/driver/Driver.ts"
@@ -18,6 +19,7 @@ import { BadImage } from "../../src/images/ImageError.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
 import { Deadlines } from "../../src/machine/Deadlines.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
+import * as TerminalReport from "../../src/report/TerminalReport.ts"
 import { bootImage, offline } from "./support.ts"
 
 const unused = Effect.die("not in this store")
@@ -194,6 +196,34 @@ describe("a run", () => {
       for (const words of ["the first", 'subtest "two" failed too', "the second"]) assert.include(soft, words)
       for (const words of ["the end", 'subtest "one" failed too', "the first"]) assert.include(both, words)
       for (const { failure } of results[0]?.subtests ?? []) assert.include(failure?.place?.file, "Runner.test.ts")
+    })
+  )
+
+  it.effect("tells the evidence of subtests that failed softly once, in the result of the test", () =>
+    Effect.gen(function* () {
+      const lines = Array.from({ length: 20 }, (_, line) => `console <${line}>`)
+      const guest: Mock.Guest = { console: lines.join("\n"), commands: [["crash", { ends: { exitCode: 1 } }]] }
+      const softly = { softFail: true } as const
+      yield* run(
+        [
+          test("soft", { machines: { a: offline() } }, ({ a }, driver) =>
+            Effect.gen(function* () {
+              yield* driver.subtest("outer", driver.subtest("inner", a.succeed("true")))
+              yield* driver.subtest("dies", a.succeed("crash"), softly)
+              yield* driver.subtest("is dead", a.waitForFile("/there"), softly)
+            })
+          )
+        ],
+        { guests: { a: guest } }
+      ).pipe(Effect.provide(TerminalReport.layer({ colors: false })))
+      const [out, err] = [yield* TestConsole.logLines, yield* TestConsole.errorLines].map((said) => said.join("\n"))
+      for (const line of lines) assert.deepStrictEqual([out?.split(line).length, err?.split(line).length], [2, 1], line)
+      assert.include(out, 'subtest "is dead" failed too')
+      assert.include(out, "console: as above")
+      assert.match(
+        err ?? "",
+        /✘ dies .*\n {4}MachineDied: a died while .*: its hypervisor exited with 1\n {2}subtest: is dead/
+      )
     })
   )
 

@@ -73,6 +73,22 @@ describe("the terminal's report", () => {
     })
   )
 
+  it.effect("leaves what is wrong with a subtest to the end of the test that is to fail with it", () =>
+    Effect.gen(function* () {
+      const result = { name: "part", status: "failed", millis: 1000, failure } as const
+      const { err, out } = yield* told([
+        { _tag: "SubtestEnded", test: "one", result, failsLater: true },
+        { _tag: "SubtestEnded", test: "one", result, failsLater: false },
+        { _tag: "TestEnded", result: failed }
+      ])
+      const headline = "  ✘ part (1.0 s)\n    CommandFailed: web: `false` failed with exit code 1"
+      assert.strictEqual(err[0], headline)
+      assert.include(err[1], "script.ts:12:5\n    CommandFailed")
+      assert.include(err[1], "no")
+      assert.include(out[0], "no")
+    })
+  )
+
   it.effect("does not mix up machines of one name in tests that run at once", () =>
     Effect.gen(function* () {
       const web = (test: string, state: "booting" | "ready"): RunEvent => ({

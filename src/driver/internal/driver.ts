@@ -39,8 +39,8 @@ export interface Options {
   /** Tells the test's folders apart from those of other tests of the run. */
   readonly prefix: string
   readonly output: string
-  /** Told of each subtest's end; `softFail` says whether its failure is for the end of the test to count. */
-  readonly onSubtest: (result: SubtestResult, softFail: boolean) => void
+  /** Told of each subtest's end; `failsLater` says whether its failure is for the end of the test to count. */
+  readonly onSubtest: (result: SubtestResult, failsLater: boolean) => void
   /** The place of failures that have none in the script. */
   readonly declaredAt?: () => Location | undefined
   readonly resolve: (image: Image) => Effect.Effect<BootImage, ImageUnavailable>
@@ -213,8 +213,9 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
                   (fiber === undefined ? undefined : lastStep(fiber)) ?? options.declaredAt?.()
                 )
             const result: SubtestResult = { name, status: Exit.isSuccess(exit) ? "passed" : "failed", millis, failure }
-            options.onSubtest(result, softFail && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)))
-            yield* emit({ _tag: "SubtestEnded", test: options.test, result })
+            const failsLater = softFail && Exit.isFailure(exit) && !Cause.hasInterrupts(exit.cause)
+            options.onSubtest(result, failsLater)
+            yield* emit({ _tag: "SubtestEnded", test: options.test, result, failsLater })
           })
         ).pipe((run) => (softFail ? Effect.catchCause(run, survive) : run))
       })

@@ -5,7 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
 import type { Hypervisor, SavedMachine } from "../../backends/Backend.ts"
-import { lastLines } from "../MachineError.ts"
+import { lastLines } from "../../host/Evidence.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Origin } from "../Origin.ts"
 
