@@ -85,7 +85,7 @@ describe("vmtest run", () => {
     )
     const run = vmtest(place, ["run", "--snapshot-on-failure", "-o", "out", name])
     assert.strictEqual(run.status, 1, run.all)
-    assert.match(run.stderr, /the machines are saved: npx vmtest resume "out\/it fails"/)
+    assert.match(run.stderr, /the machines are saved: npx vmtest resume 'out\/it fails'/)
     const lines = [
       "// A connection between the two lives on.",
       'a.waitUntilSucceeds("test $(wc -l < /tmp/heard) -gt $(($(cat /tmp/until) + 3))", { timeout: "1 minute" })',
@@ -93,17 +93,24 @@ describe("vmtest run", () => {
       "  Effect.map((text) => text.trim()))",
       'machines["b-2"].succeed("hostname")',
       "await Promise.resolve(6) * 7",
+      'const found = yield* a.succeed("cat /tmp/found"); const { length } = found',
+      "`${length} of ${found.trim()}`",
       'driver.fork(({ a }) => a.succeed("rm /tmp/found; ping -c 1 -w 10 b-2 >/dev/null; echo done"))',
       'a.succeed("ls /tmp/found")'
     ]
     const resumed = vmtest(place, ["resume", "out/it fails"], `${lines.join("\n")}\n`)
     assert.strictEqual(resumed.status, 0, resumed.all)
-    for (const said of ["'evidence'", "'b-2\\n'", "42", "'done\\n'", "'/tmp/found\\n'"]) {
+    for (const said of ["'evidence'", "'b-2\\n'", "42", "'9 of evidence'", "'done\\n'", "'/tmp/found\\n'"]) {
       assert.include(resumed.stdout, said, resumed.all)
     }
-    const failing = vmtest(place, ["resume", "out/it fails"], 'a.fail("true")\na.succeed("echo goes on")\n')
+    const failing = vmtest(
+      place,
+      ["resume", "out/it fails"],
+      'a.fail("true")\na.succeed("echo goes on")\nif (a) {\n1\n'
+    )
     assert.strictEqual(failing.status, 1, failing.all)
     assert.include(failing.stdout, "goes on")
+    assert.include(failing.stderr, "line 3 starts a statement that is not finished where the input ends: if (a) {")
 
     assert.match(vmtest(place, ["resume", "out"]).stderr, /there is no resume.json/)
     const saved = join(place, "work", "out", "it fails")

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
-import { quote } from "../../src/transport/internal/quote.ts"
+import { quote } from "../../src/host/Quote.ts"
 import type { ShellService } from "../../src/transport/Shell.ts"
 
 /** Commands that do not end by themselves. */

@@ -17,6 +17,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Backend } from "../backends/Backend.ts"
 import * as HostProcess from "../host/HostProcess.ts"
+import { quote } from "../host/Quote.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
 import type { Image } from "../images/Image.ts"
 import type { ImageStore } from "../images/ImageStore.ts"
@@ -142,7 +143,7 @@ const runTest = Effect.fnUntraced(function* (
     function* ({ handles }: internal.Running) {
       const saved = NodePath.join(options.output, folder)
       yield* SavedTest.save({ folder: saved, test: test.name, handles: handles(), now: yield* Clock.currentTimeMillis })
-      return `the machines are saved: npx vmtest resume ${JSON.stringify(NodePath.relative("", saved))}`
+      return `the machines are saved: npx vmtest resume ${quote(NodePath.relative("", saved))}`
     },
     Effect.timeoutOrElse({ duration: "2 minutes", orElse: () => Effect.fail({ message: "it took too long" }) }),
     Effect.catch(({ message }) => Effect.succeed(`the machines were not saved: ${message}`)),

@@ -4,13 +4,13 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import { quote } from "../host/Quote.ts"
 import { CommandFailed } from "./Command.ts"
 import {
   type CommandError,
   execute,
   executeBytes,
   type Guest,
-  quote,
   type WaitError,
   type WaitOptions,
   waitInGuest

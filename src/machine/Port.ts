@@ -8,7 +8,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { type Guest, quote, type WaitError, type WaitOptions, waitInGuest } from "./internal/Guest.ts"
+import { quote } from "../host/Quote.ts"
+import { type Guest, type WaitError, type WaitOptions, waitInGuest } from "./internal/Guest.ts"
 import { nap } from "./internal/nap.ts"
 import * as PortProbe from "./internal/portProbe.ts"
 import { InvalidArgument } from "./MachineError.ts"

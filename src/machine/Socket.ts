@@ -6,7 +6,8 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import { type Guest, quote, type WaitError, type WaitOptions, waitInGuest } from "./internal/Guest.ts"
+import { quote } from "../host/Quote.ts"
+import { type Guest, type WaitError, type WaitOptions, waitInGuest } from "./internal/Guest.ts"
 import { nap } from "./internal/nap.ts"
 import { InvalidArgument } from "./MachineError.ts"
 

@@ -9,18 +9,11 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { section } from "../host/Evidence.ts"
+import { quote } from "../host/Quote.ts"
 import type { CommandResult } from "../transport/Shell.ts"
 import { CommandRejected, ShellLost } from "../transport/ShellError.ts"
 import { CommandFailed } from "./Command.ts"
-import {
-  type CommandError,
-  execute,
-  type Guest,
-  quote,
-  type WaitError,
-  type WaitOptions,
-  wait
-} from "./internal/Guest.ts"
+import { type CommandError, execute, type Guest, type WaitError, type WaitOptions, wait } from "./internal/Guest.ts"
 import * as UnitStates from "./internal/unitStates.ts"
 import * as Journal from "./Journal.ts"
 import { InvalidArgument } from "./MachineError.ts"

@@ -12,6 +12,7 @@ import { Backend } from "../../src/backends/Backend.ts"
 import * as Mock from "../../src/backends/Mock.ts"
 import { Driver } from "../../src/driver/Driver.ts"
 import * as Failure from "../../src/driver/Failure.ts"
+import { Reporter } from "../../src/driver/RunEvent.ts"
 import * as Runner from "../../src/driver/Runner.ts"
 import { fromEffect, fromExport, type TestCase, test } from "../../src/driver/TestCase.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
@@ -25,7 +26,12 @@ import { bootImage, offline } from "./support.ts"
 const unused = Effect.die("not in this store")
 
 /** Runs tests on the mock. Its store has every image, save those with kernel parameters. */
-const run = (tests: ReadonlyArray<TestCase>, options: Mock.MockOptions = {}, buildTime: Duration.Input = 0) =>
+const run = (
+  tests: ReadonlyArray<TestCase>,
+  options: Mock.MockOptions = {},
+  buildTime: Duration.Input = 0,
+  { output = "output", ...runner }: Partial<Runner.RunnerOptions> = {}
+) =>
   Effect.gen(function* () {
     const base = mkdtempSync(join(tmpdir(), "vmtest-"))
     yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(base, { recursive: true, force: true })))
@@ -40,7 +46,7 @@ const run = (tests: ReadonlyArray<TestCase>, options: Mock.MockOptions = {}, bui
       prune: () => unused,
       verify: unused
     })
-    return yield* Runner.run(tests, { output: join(base, "output"), snapshots: false }).pipe(
+    return yield* Runner.run(tests, { output: join(base, output), snapshots: false, ...runner }).pipe(
       Effect.provideService(Backend, mock.backend),
       Effect.provideService(RunDirectory.RunDirectory, folders),
       Effect.provideService(ImageStore, store),
@@ -224,6 +230,21 @@ describe("a run", () => {
         err ?? "",
         /✘ dies .*\n {4}MachineDied: a died while .*: its hypervisor exited with 1\n {2}subtest: is dead/
       )
+    })
+  )
+
+  it.effect("says how the machines of a failed test are opened, in words that a shell takes as they are", () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = []
+      const failing = (name: string) => test(name, { machines: { a: offline() } }, () => Effect.fail("no"))
+      const told = Effect.provideService(Reporter, (event) =>
+        Effect.sync(() => void (event._tag === "Log" && lines.push(event.line)))
+      )
+      for (const output of ["plain", "$HOME"]) {
+        yield* told(run([failing("fails")], {}, 0, { output, snapshotOnFailure: true }))
+      }
+      assert.match(lines[0] ?? "", /^the machines are saved: npx vmtest resume [^'"]*\/plain\/fails$/)
+      assert.match(lines[1] ?? "", /^the machines are saved: npx vmtest resume '[^'"]*\/\$HOME\/fails'$/)
     })
   )
 

@@ -27,7 +27,7 @@ describe("the script that gives a guest its identity", () => {
   it("names the machine and its peers, and checks the addresses at the end", () => {
     const web = nodes.find(({ name }) => name === "web")!
     const script = identityScript({ self: web, all: nodes, internet: false })
-    assert.include(script, "echo 'web' > /proc/sys/kernel/hostname")
+    assert.include(script, "echo web > /proc/sys/kernel/hostname")
     assert.include(script, "192.168.1.2 web")
     assert.include(script, "addresses='192.168.1.2 192.168.2.2'")
     assert.include(script, 'addresses="$addresses 2001:db8:1::2 2001:db8:2::2"')

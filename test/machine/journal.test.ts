@@ -81,7 +81,7 @@ describe("a journalctl that ends", () => {
 describe("a user's unit", () => {
   it("is a service when its name ends in no suffix of systemd, dots or not", () => {
     const of = (unit: string) => Journal.command({ unit, user: "ann", output: "json" })
-    assert.include(of("my.app"), "USER_UNIT='my.app.service'")
-    assert.include(of("my.socket"), "USER_UNIT='my.socket'")
+    assert.include(of("my.app"), "USER_UNIT=my.app.service")
+    assert.include(of("my.socket"), "USER_UNIT=my.socket")
   })
 })

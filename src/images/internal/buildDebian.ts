@@ -3,6 +3,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Lock from "../../host/Lock.ts"
+import { quote } from "../../host/Quote.ts"
 import type { UserOptions } from "../Image.ts"
 import * as Apt from "./apt.ts"
 import { attempt, type Building } from "./building.ts"
@@ -111,8 +112,6 @@ mkfs.erofs --quiet -zlz4 --exclude-path=${rootImage.slice(1)} "$1${rootImage}" "
 status=$?
 if [ "$root" != "$1" ]; then umount "$root"; fi
 exit $status`
-
-const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
 const userLines = ([name, user]: readonly [string, UserOptions]): ReadonlyArray<string> => [
   [

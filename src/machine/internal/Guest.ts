@@ -308,6 +308,3 @@ export const waitInGuest = (
     )
   })
 }
-
-/** A word of a shell command, whatever is in it. */
-export const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`

@@ -2,9 +2,9 @@
 import { createHash } from "node:crypto"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { quote } from "../../host/Quote.ts"
 import * as Addresses from "../../network/Addresses.ts"
 import type { CommandResult } from "../../transport/Shell.ts"
-import { quote } from "./Guest.ts"
 import * as renew from "./renew.ts"
 
 /** A file at once: a here-document would end at a line of the content. */

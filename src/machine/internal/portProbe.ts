@@ -1,5 +1,5 @@
 /** Shell text that says of a TCP port whether it is open: by looking at who listens, and by connecting. */
-import { quote } from "./Guest.ts"
+import { quote } from "../../host/Quote.ts"
 
 /** As the kernel prints them: each 32-bit group in the host's byte order, here little-endian. */
 const anyV4 = "00000000"

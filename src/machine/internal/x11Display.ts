@@ -6,10 +6,11 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { quote } from "../../host/Quote.ts"
 import type { BytesResult } from "../../transport/Shell.ts"
 import { Deadlines } from "../Deadlines.ts"
 import { type Button, type Combination, type Display, DisplayUnavailable, type Touch } from "./display.ts"
-import { type Guest, quote } from "./Guest.ts"
+import type { Guest } from "./Guest.ts"
 import { fromXwd } from "./xwd.ts"
 
 /** Sets what X programs need; the server's own key file is that of its `-auth`. */

@@ -5,11 +5,11 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { quote } from "../../host/Quote.ts"
 import type { Connection } from "../Connection.ts"
 import type { TransportError } from "../ShellError.ts"
 import { agent } from "./agent.ts"
 import { nonce } from "./nonce.ts"
-import { quote } from "./quote.ts"
 import type { Guest } from "./request.ts"
 
 /** What a guest prints when its bootstrap shell starts: ours, and the NixOS backdoor's. */

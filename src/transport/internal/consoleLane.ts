@@ -10,12 +10,13 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
+import { quote } from "../../host/Quote.ts"
 import type { Connection } from "../Connection.ts"
 import { TransportError } from "../ShellError.ts"
 import type { Bootstrap, Lane, TransportService } from "../Transport.ts"
 import { agentConsole } from "./agentConsole.ts"
 import { nonce as makeNonce } from "./nonce.ts"
-import { escape, quote } from "./quote.ts"
+import { escape } from "./shellText.ts"
 
 /** Bytes of input in one piece; each is typed, and read by the guest's shell one by one. */
 const pieceIn = 16 * 1024

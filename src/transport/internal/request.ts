@@ -4,9 +4,10 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
+import { quote } from "../../host/Quote.ts"
 import type { ExecuteOptions } from "../Shell.ts"
 import { CommandRejected, type ShellError } from "../ShellError.ts"
-import { dedent, escape, quote } from "./quote.ts"
+import { dedent, escape } from "./shellText.ts"
 import * as Timeout from "./timeout.ts"
 
 /** What is known of the guest's shell. */

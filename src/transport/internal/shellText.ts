@@ -1,7 +1,3 @@
-/** A word that a POSIX shell reads back as it is. NUL has no place in one. */
-export const quote = (text: string): string =>
-  /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
-
 /**
  * A text without its common indentation, as a command in a template literal needs it.
  *

@@ -1,24 +1,13 @@
 import { spawnSync } from "node:child_process"
 import { assert, describe, it } from "@effect/vitest"
-import * as Schema from "effect/Schema"
+import { quote } from "../../src/host/Quote.ts"
 import { agent } from "../../src/transport/internal/agent.ts"
 import { agentConsole } from "../../src/transport/internal/agentConsole.ts"
-import { dedent, escape, quote } from "../../src/transport/internal/quote.ts"
+import { dedent, escape } from "../../src/transport/internal/shellText.ts"
 
 const shell = (script: string) => spawnSync("sh", ["-c", script]).stdout
 
 describe("shell text", () => {
-  it.prop(
-    "a quoted word is read back as it was",
-    [Schema.Array(Schema.String)],
-    ([words]) => {
-      const clean = words.map((word) => Buffer.from(word).toString().replaceAll("\0", ""))
-      const got = shell(`for x in ${clean.map((word) => `${quote(word)}`).join(" ")}; do printf '%s\\000' "$x"; done`)
-      assert.strictEqual(got.toString("utf8"), clean.map((word) => `${word}\0`).join(""))
-    },
-    { arbitrary: { runs: 30 } }
-  )
-
   it("escaped bytes are one printable line that printf gives back", () => {
     const bytes = Uint8Array.from({ length: 1024 }, (_, i) => (i * 7 + (i >> 8)) & 0xff)
     const line = escape(bytes)
