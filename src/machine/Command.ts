@@ -11,7 +11,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import { section } from "../host/Evidence.ts"
 import type {
   BytesResult,
@@ -27,13 +27,13 @@ import {
   execute,
   executeBytes,
   executeStream,
-  finite,
   type Guest,
   short,
   type WaitError,
   type WaitOptions,
   wait
 } from "./internal/Guest.ts"
+import { kinds, timed, timeOf } from "./internal/times.ts"
 import type { InvalidArgument } from "./MachineError.ts"
 
 /** A command ended otherwise than it should: `wanted` is `"success"` for `succeed`, `"failure"` for `fail`. */
@@ -64,25 +64,28 @@ export interface RetryOptions extends WaitOptions, Omit<ExecuteOptions, "timeout
 /** The commands of a machine. */
 export interface CommandMethods {
   /** Runs a command and gives its exit code and what it wrote (UTF-8, bad bytes replaced). A command that fails is no failure here. */
-  readonly execute: (command: string, options?: CollectOptions) => Effect.Effect<CommandResult, CommandError>
+  readonly execute: (
+    command: string,
+    options?: CollectOptions
+  ) => Effect.Effect<CommandResult, CommandError | InvalidArgument>
   /** As `execute`, with what it wrote as bytes. */
-  readonly executeBytes: (command: string, options?: CollectOptions) => Effect.Effect<BytesResult, CommandError>
+  readonly executeBytes: (
+    command: string,
+    options?: CollectOptions
+  ) => Effect.Effect<BytesResult, CommandError | InvalidArgument>
   /** What a command writes while it runs, its exit code last. A consumer that stops early ends the command; one that pauses slows it down. */
-  readonly executeStream: (command: string, options?: ExecuteOptions) => Stream.Stream<CommandEvent, CommandError>
+  readonly executeStream: (
+    command: string,
+    options?: ExecuteOptions
+  ) => Stream.Stream<CommandEvent, CommandError | InvalidArgument>
   /** Runs commands one after the other and gives their standard outputs joined, untrimmed. The first that fails is a `CommandFailed`. */
-  readonly succeed: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed>
+  readonly succeed: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
   /** Runs commands that must fail, and gives their standard outputs joined. The first that succeeds is a `CommandFailed`. */
-  readonly fail: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed>
+  readonly fail: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
   /** Tries a command until it succeeds, at most 50 ms after the last try, and gives its standard output. */
-  readonly waitUntilSucceeds: (
-    command: string,
-    options?: RetryOptions
-  ) => Effect.Effect<string, WaitError | InvalidArgument>
+  readonly waitUntilSucceeds: (command: string, options?: RetryOptions) => Effect.Effect<string, WaitError>
   /** Tries a command until it fails, and gives its standard output. */
-  readonly waitUntilFails: (
-    command: string,
-    options?: RetryOptions
-  ) => Effect.Effect<string, WaitError | InvalidArgument>
+  readonly waitUntilFails: (command: string, options?: RetryOptions) => Effect.Effect<string, WaitError>
   /** Waits for so much of the guest's own time, which stands still while the guest is paused; not less than none, and not for ever. */
   readonly sleep: (duration: Duration.Input) => Effect.Effect<void, CommandError | InvalidArgument>
 }
@@ -104,7 +107,8 @@ const describe = ({ exitCode, stderr, stdout }: CommandResult) =>
 export const make = (guest: Guest): CommandMethods => {
   const expecting = (wanted: "success" | "failure") =>
     Effect.fnUntraced(function* (...args: Commands) {
-      const { commands, options } = split(args)
+      const { commands, options: given } = split(args)
+      const options = yield* timed(guest, given)
       let output = ""
       for (const command of commands) {
         const result = yield* execute(guest, command, options)
@@ -121,7 +125,7 @@ export const make = (guest: Guest): CommandMethods => {
     (command: string, options: RetryOptions = {}) => {
       const { interval = "50 millis", timeout, ...rest } = options
       return Effect.gen(function* () {
-        const pause = yield* finite(guest, "interval", interval, "is not a time between two tries")
+        const pause = yield* timeOf(guest, kinds.interval, interval)
         let last = "the command has not ended yet"
         const attempts = Effect.fnUntraced(function* (shell: ShellService) {
           while (true) {
@@ -142,15 +146,17 @@ export const make = (guest: Guest): CommandMethods => {
     }
 
   return {
-    execute: (command, options) => execute(guest, command, options),
-    executeBytes: (command, options) => executeBytes(guest, command, options),
-    executeStream: (command, options) => executeStream(guest, command, options),
+    execute: (command, options) => Effect.flatMap(timed(guest, options), (all) => execute(guest, command, all)),
+    executeBytes: (command, options) =>
+      Effect.flatMap(timed(guest, options), (all) => executeBytes(guest, command, all)),
+    executeStream: (command, options) =>
+      Stream.unwrap(Effect.map(timed(guest, options), (all) => executeStream(guest, command, all))),
     succeed: expecting("success"),
     fail: expecting("failure"),
     waitUntilSucceeds: retrying("succeed"),
     waitUntilFails: retrying("fail"),
     sleep: Effect.fnUntraced(function* (duration) {
-      const time = yield* finite(guest, "duration", duration, "is not a time to sleep")
+      const time = yield* timeOf(guest, kinds.sleep, duration)
       yield* execute(guest, `sleep ${Duration.toSeconds(time)}`, { timeout: Duration.infinity })
     })
   }

@@ -8,9 +8,9 @@ import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import { type ControlError, unsupported } from "../backends/BackendError.ts"
 import type { QmpService } from "../transport/Qmp.ts"
-import type { CommandRejected } from "../transport/ShellError.ts"
-import { type Guest, guard, timeoutOf, type Unavailable, wait } from "./internal/Guest.ts"
-import type { WaitTimeout } from "./MachineError.ts"
+import { type Guest, guard, type Unavailable, type WaitOptions, wait } from "./internal/Guest.ts"
+import { timeoutOf } from "./internal/times.ts"
+import type { InvalidArgument, WaitTimeout } from "./MachineError.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
 
 type ControlFailure = Unavailable | ControlError | PollingConditionFailed
@@ -29,8 +29,8 @@ export interface ControlMethods {
   /** Waits for the first QMP event that the schema decodes (of `{ event, data, timestamp }`), from the call on. */
   readonly waitForQmpEvent: <A>(
     schema: Schema.Decoder<A>,
-    options?: { readonly timeout?: Duration.Input }
-  ) => Effect.Effect<A, ControlFailure | WaitTimeout | CommandRejected>
+    options?: WaitOptions
+  ) => Effect.Effect<A, ControlFailure | WaitTimeout | InvalidArgument>
   /** Runs a line of QEMU's human monitor and gives what it printed. */
   readonly sendMonitorCommand: (line: string) => Effect.Effect<string, ControlFailure>
 }
@@ -68,7 +68,7 @@ export const make = (guest: Guest): ControlMethods => {
     qmp,
     waitForQmpEvent: (schema, options) =>
       Effect.gen(function* () {
-        yield* timeoutOf(guest, "a QMP event", options)
+        yield* timeoutOf(guest, options)
         const { control } = yield* guest.hypervisor
         if (control === undefined) return yield* unsupported(guest.backend.name, "qmp")
         return yield* wait(guest, {

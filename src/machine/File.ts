@@ -27,12 +27,9 @@ export interface WriteOptions {
 /** The files of a machine. */
 export interface FileMethods {
   /** Waits until a path exists, of whatever kind. */
-  readonly waitForFile: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError | InvalidArgument>
+  readonly waitForFile: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError>
   /** Waits until a path does not exist. */
-  readonly waitUntilFileIsGone: (
-    path: string,
-    options?: WaitOptions
-  ) => Effect.Effect<void, WaitError | InvalidArgument>
+  readonly waitUntilFileIsGone: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError>
   /** The text of a file (UTF-8, bad bytes replaced), of up to 256 MiB; `copyFromMachine` takes longer ones. */
   readonly readFile: (path: string) => Effect.Effect<string, CommandError | CommandFailed>
   /** The bytes of a file, of up to 256 MiB. */

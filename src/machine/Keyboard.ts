@@ -6,12 +6,12 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import type { Display, DisplayError, KeysLost } from "./internal/display.ts"
 import { type Guest, guard, short } from "./internal/Guest.ts"
 import { keyNames, keysOfCharacter, nearestKeys } from "./internal/keys.ts"
+import { kinds, timeOf } from "./internal/times.ts"
 import { InvalidArgument } from "./MachineError.ts"
 
 export { KeysLost } from "./internal/display.ts"
@@ -47,38 +47,29 @@ export const make = (guest: Guest, display: Display): KeyboardMethods => {
   const invalid = (argument: string, value: string, reason: string) =>
     new InvalidArgument({ machine: guest.name, argument, value, reason })
 
-  const delayOf = (options: KeyOptions | undefined) => {
-    if (options?.delay === undefined) return Effect.void
-    const delay = Duration.fromInput(options.delay)
-    // Not a number is no time at all to Effect.
-    return !Number.isNaN(options.delay) &&
-      Option.isSome(delay) &&
-      Duration.isFinite(delay.value) &&
-      !Duration.isNegative(delay.value)
-      ? Effect.void
-      : Effect.fail(invalid("delay", String(options.delay), "is not a time between two keys"))
-  }
+  const delayOf = ({ delay }: KeyOptions = {}) =>
+    delay === undefined ? Effect.succeed(undefined) : timeOf(guest, kinds.delay, delay)
 
   return {
     sendKey: Effect.fnUntraced(function* (key, options) {
-      yield* delayOf(options)
+      const delay = yield* delayOf(options)
       const keys = keysOfCharacter.get(key) ?? key.split("-")
       for (const name of keys) {
         if (!keyNames.has(name)) {
           return yield* invalid("key", name, `is not a key; the nearest are ${nearestKeys(name).join(", ")}`)
         }
       }
-      yield* guard(guest, `pressing ${keys.join("-")}`, display.press([keys], options?.delay))
+      yield* guard(guest, `pressing ${keys.join("-")}`, display.press([keys], delay))
     }),
     sendChars: Effect.fnUntraced(function* (text, options) {
-      yield* delayOf(options)
+      const delay = yield* delayOf(options)
       const combinations: Array<ReadonlyArray<string>> = []
       for (const character of text) {
         const keys = keysOfCharacter.get(character)
         if (keys === undefined) return yield* invalid("text", character, "is not on a US keyboard")
         combinations.push(keys)
       }
-      yield* guard(guest, `typing ${JSON.stringify(short(text))}`, display.press(combinations, options?.delay))
+      yield* guard(guest, `typing ${JSON.stringify(short(text))}`, display.press(combinations, delay))
     })
   }
 }

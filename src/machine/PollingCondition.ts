@@ -10,13 +10,14 @@
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { kinds, within } from "./internal/times.ts"
 
 /** A condition did not hold; `reason` is the message of what its check failed with. */
 export class PollingConditionFailed extends Schema.TaggedError<PollingConditionFailed>()("PollingConditionFailed", {
@@ -115,8 +116,8 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
 
   const add = <E, R>(condition: string, check: Effect.Effect<unknown, E, R>, options?: PollingConditionOptions) => {
     const asked = options?.interval ?? "2 seconds"
-    const interval = Number.isNaN(asked) ? Option.none() : Duration.fromInput(asked)
-    if (Option.isNone(interval) || Duration.isNegative(interval.value) || !Duration.isFinite(interval.value)) {
+    const interval = within(asked, kinds.interval)
+    if (Option.isNone(interval)) {
       return Effect.fail(new InvalidInterval({ condition, interval: String(asked) }))
     }
     const key = {}

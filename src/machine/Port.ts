@@ -32,7 +32,7 @@ export interface PortMethods {
   readonly waitForOpenPort: (
     port: number,
     ...rest: AddressAndOptions
-  ) => Effect.Effect<void, WaitError | InvalidArgument | NoWayToConnect>
+  ) => Effect.Effect<void, WaitError | NoWayToConnect>
   /**
    * Waits until nothing listens on a TCP port, or, at another address, until connecting to it is refused or gets no answer for a second.
    * A name that has no address is neither open nor closed.
@@ -40,7 +40,7 @@ export interface PortMethods {
   readonly waitForClosedPort: (
     port: number,
     ...rest: AddressAndOptions
-  ) => Effect.Effect<void, WaitError | InvalidArgument | NoWayToConnect>
+  ) => Effect.Effect<void, WaitError | NoWayToConnect>
 }
 
 /** The guest has no program that could connect to a port elsewhere. */

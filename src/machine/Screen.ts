@@ -18,7 +18,7 @@ import { type Box, type Frame, hashOf, toPng } from "./internal/frame.ts"
 import { type Guest, guard, type WaitOptions, wait } from "./internal/Guest.ts"
 import * as Ocr from "./internal/ocr.ts"
 import * as TextMode from "./internal/textMode.ts"
-import type { WaitTimeout } from "./MachineError.ts"
+import type { InvalidArgument, WaitTimeout } from "./MachineError.ts"
 
 export type { Box } from "./internal/frame.ts"
 export { OcrFailed } from "./internal/ocr.ts"
@@ -59,7 +59,7 @@ export interface ScreenMethods {
   readonly waitForText: (
     pattern: RegExp | string,
     options?: WaitOptions & ReadOptions
-  ) => Effect.Effect<string, ReadError | WaitTimeout>
+  ) => Effect.Effect<string, ReadError | WaitTimeout | InvalidArgument>
   /** Where a pattern is on the display, from the top left; empty when it is nowhere. */
   readonly findText: (
     pattern: RegExp | string,
@@ -160,7 +160,7 @@ export const waitForMatch = <A>(
   pattern: RegExp | string,
   options: (WaitOptions & ReadOptions) | undefined,
   pick: (reading: TextMode.Reading) => A | undefined
-): Effect.Effect<A, ReadError | WaitTimeout> => {
+): Effect.Effect<A, ReadError | WaitTimeout | InvalidArgument> => {
   let seen: string | undefined
   /** A new picture is worth more than another way of reading an old one. */
   const changed = (hash: string): Effect.Effect<void, DisplayError> =>

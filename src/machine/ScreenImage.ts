@@ -11,15 +11,14 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { CommandRejected } from "../transport/ShellError.ts"
 import { HostFileError } from "./Copy.ts"
 import type { Display, DisplayError } from "./internal/display.ts"
 import { type Box, type Frame, fromPng, hashOf } from "./internal/frame.ts"
 import { type Guest, guard, type WaitOptions, wait } from "./internal/Guest.ts"
 import { compare, locator, masked } from "./internal/pictureDiff.ts"
+import { kinds, timeOf } from "./internal/times.ts"
 import { InvalidArgument, type WaitTimeout } from "./MachineError.ts"
 import { outputFile, writePicture } from "./Screen.ts"
 
@@ -150,19 +149,6 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
       reason: "is no array of { x, y, width, height }"
     })
 
-  const timeoutOf = Effect.fnUntraced(function* (reference: string, given: Duration.Input | undefined) {
-    const timeout = Duration.fromInput(given ?? Duration.times(defaultTimeout, guest.backend.timeScale))
-    // Not a number is no time at all to Effect.
-    const meant = !Number.isNaN(given) && Option.isSome(timeout) && !Duration.isNegative(timeout.value)
-    if (meant) return timeout.value
-    return yield* new CommandRejected({
-      machine: guest.name,
-      command: `comparing ${display.name} with ${reference}`,
-      reason: "InvalidTimeout",
-      detail: `a timeout of ${String(given)} makes no sense`
-    })
-  })
-
   const load = Effect.fnUntraced(function* (reference: string, advice: string) {
     const path = Path.resolve(reference)
     const there = yield* Effect.mapError(guest.fs.exists(path), (error) => hostError(path, error.message))
@@ -197,7 +183,8 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
     expectScreenshot: Effect.fnUntraced(function* (reference, options) {
       const { threshold, tolerance } = yield* checked(options)
       const masks = yield* checkedMasks(options?.masks)
-      const timeout = yield* timeoutOf(reference, options?.timeout)
+      const allowedTime = options?.timeout ?? Duration.times(defaultTimeout, guest.backend.timeScale)
+      const timeout = yield* timeOf(guest, kinds.looking, allowedTime)
       if (yield* UpdateReferences) return yield* update(reference)
       const expected = masked(yield* load(reference, "vmtest run --update-snapshots writes it"), masks)
       const allowed = Math.floor(expected.width * expected.height * tolerance)

@@ -28,10 +28,7 @@ export interface SocketMethods {
    * The address is an absolute path, or `@` and the name of an abstract socket. A socket file that nobody listens on does not count.
    * A file counts whichever network its server is in (`PrivateNetwork=yes`), an abstract socket in that of the guest's root.
    */
-  readonly waitForOpenUnixSocket: (
-    address: string,
-    options?: SocketOptions
-  ) => Effect.Effect<void, WaitError | InvalidArgument>
+  readonly waitForOpenUnixSocket: (address: string, options?: SocketOptions) => Effect.Effect<void, WaitError>
 }
 
 /**

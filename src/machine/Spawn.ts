@@ -20,6 +20,7 @@ import {
   type WaitOptions,
   wait
 } from "./internal/Guest.ts"
+import { timed } from "./internal/times.ts"
 import { InvalidArgument } from "./MachineError.ts"
 
 /** How a command is started. */
@@ -58,8 +59,14 @@ export interface SpawnedCommand {
 export interface SpawnMethods {
   /** Starts a command and gives a handle on it. Without a `timeout` it may run as long as it likes. */
   readonly spawn: {
-    (command: string, options: SpawnOptions & { readonly detached: true }): Effect.Effect<SpawnedCommand, CommandError>
-    (command: string, options?: SpawnOptions): Effect.Effect<SpawnedCommand, CommandError, Scope.Scope>
+    (
+      command: string,
+      options: SpawnOptions & { readonly detached: true }
+    ): Effect.Effect<SpawnedCommand, CommandError | InvalidArgument>
+    (
+      command: string,
+      options?: SpawnOptions
+    ): Effect.Effect<SpawnedCommand, CommandError | InvalidArgument, Scope.Scope>
   }
 }
 
@@ -98,12 +105,13 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
 export const make = (guest: Guest): SpawnMethods => {
   const spawn = Effect.fnUntraced(function* (command: string, options: SpawnOptions = {}) {
     const { detached = false, ...rest } = options
+    const all = yield* timed(guest, rest)
     const shell = yield* guest.shell
     const scope = detached ? guest.scope : yield* Effect.scope
     const process = yield* guard(
       guest,
       `starting ${JSON.stringify(short(command))}`,
-      Scope.provide(shell.spawn(command, { timeout: Duration.infinity, ...rest }), scope)
+      Scope.provide(shell.spawn(command, { timeout: Duration.infinity, ...all }), scope)
     )
     return handle(guest, process)
   })

@@ -39,7 +39,7 @@ export interface TerminalMethods {
     tty: number,
     pattern: RegExp | string,
     options?: WaitOptions
-  ) => Effect.Effect<string, WaitError | CommandFailed | InvalidArgument>
+  ) => Effect.Effect<string, WaitError | CommandFailed>
   /** Writes what a terminal shows into the output folder, as `<name>.txt`, and gives the path. Default name: `<machine>-tty<tty>`. */
   readonly dumpTtyContents: (tty: number, name?: string) => Effect.Effect<string, TerminalError | HostFileError>
 }

@@ -88,7 +88,7 @@ export interface UnitMethods {
   readonly waitForUnit: (
     unit: string,
     options?: UnitOptions & WaitOptions
-  ) => Effect.Effect<void, WaitError | UnitFailed | UnitStates.NoSystemd | InvalidArgument>
+  ) => Effect.Effect<void, WaitError | UnitFailed | UnitStates.NoSystemd>
   /** All properties that `systemctl show` knows of a unit; one with several values has them on several lines. */
   readonly getUnitInfo: (
     unit: string,
@@ -199,7 +199,7 @@ export const make = (guest: Guest): UnitMethods => {
     execute(
       guest,
       `journalctl --sync 2>/dev/null || true\n${Journal.command({ unit, user, lines: 20, output: "cat" })}`,
-      { timeout: "10 seconds" }
+      { timeout: Duration.seconds(10) }
     ).pipe(
       Effect.map(({ stderr, stdout }) => stdout || stderr),
       Effect.catchTag(["CommandTimeout", "CommandRejected"], (error) => Effect.succeed(error.message))

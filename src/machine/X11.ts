@@ -38,14 +38,14 @@ export interface DisplayMethods
 /** The X server of a machine. */
 export interface X11Methods {
   /** Waits until an X server answers. */
-  readonly waitForX: (options?: WaitOptions & XOptions) => Effect.Effect<void, WaitError | InvalidArgument>
+  readonly waitForX: (options?: WaitOptions & XOptions) => Effect.Effect<void, WaitError>
   /** The titles of all windows that have one, in xwininfo's order. */
   readonly getWindowNames: (options?: XOptions) => Effect.Effect<ReadonlyArray<string>, DisplayError | InvalidArgument>
   /** Waits until a window has a title that the pattern matches (a string: that has it in it), and gives the title. */
   readonly waitForWindow: (
     title: RegExp | string,
     options?: WaitOptions & XOptions
-  ) => Effect.Effect<string, DisplayError | WaitError | InvalidArgument>
+  ) => Effect.Effect<string, DisplayError | WaitError>
   /**
    * An X display with the methods that a machine has for its screen, through programs in the guest: for an X server that draws on no
    * screen, such as Xvfb. A machine whose backend has no screen uses `:0` for its own methods.

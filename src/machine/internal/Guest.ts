@@ -5,7 +5,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -18,12 +17,19 @@ import type {
   ExecuteOptions,
   ShellService
 } from "../../transport/Shell.ts"
-import { CommandRejected, type ShellError, ShellLost, short } from "../../transport/ShellError.ts"
+import { type ShellError, ShellLost, short } from "../../transport/ShellError.ts"
 import { Deadlines } from "../Deadlines.ts"
-import { type BootFailed, InvalidArgument, MachineDied, type MachineNotRunning, WaitTimeout } from "../MachineError.ts"
+import {
+  type BootFailed,
+  type InvalidArgument,
+  MachineDied,
+  type MachineNotRunning,
+  WaitTimeout
+} from "../MachineError.ts"
 import type { MachineEvent } from "../MachineEvent.ts"
 import type { PollingConditionFailed, PollingConditions } from "../PollingCondition.ts"
 import { abandon } from "./abandon.ts"
+import { type Timed, timeoutOf } from "./times.ts"
 
 export { short } from "../../transport/ShellError.ts"
 
@@ -33,8 +39,8 @@ export type Unavailable = MachineDied | MachineNotRunning | BootFailed | Polling
 /** What any command on a machine can fail with, apart from what it was run for. */
 export type CommandError = Unavailable | ShellError
 
-/** What any wait can fail with. */
-export type WaitError = CommandError | WaitTimeout
+/** What any wait can fail with; `InvalidArgument` when its own timeout is none. */
+export type WaitError = CommandError | WaitTimeout | InvalidArgument
 
 export interface WaitOptions {
   /** How long to wait. Default 5 minutes (`Deadlines`), three times that under emulation. */
@@ -141,7 +147,7 @@ const isLoss = (error: unknown): boolean =>
 const onShell = <A, E>(
   guest: Guest,
   command: string,
-  options: CollectOptions | undefined,
+  options: Timed<CollectOptions> | undefined,
   use: (shell: ShellService, options: CollectOptions) => Effect.Effect<A, E>
 ): Effect.Effect<A, E | Unavailable> =>
   Effect.gen(function* () {
@@ -152,14 +158,14 @@ const onShell = <A, E>(
 const running = (command: string): string => `running ${JSON.stringify(short(command))}`
 
 /** A command's options with the timeout in force, unless it has one. */
-const withTimeout = <O extends ExecuteOptions>(options: O | undefined) =>
+const withTimeout = <O extends Timed<ExecuteOptions>>(options: O | undefined) =>
   Effect.map(Deadlines, ({ command }) => ({ ...options, timeout: options?.timeout ?? command }))
 
 /** Runs a command on the guest's shell. */
 export const execute = (
   guest: Guest,
   command: string,
-  options?: CollectOptions
+  options?: Timed<CollectOptions>
 ): Effect.Effect<CommandResult, CommandError> =>
   onShell(guest, command, options, (shell, all) => shell.execute(command, all))
 
@@ -167,7 +173,7 @@ export const execute = (
 export const executeBytes = (
   guest: Guest,
   command: string,
-  options?: CollectOptions
+  options?: Timed<CollectOptions>
 ): Effect.Effect<BytesResult, CommandError> =>
   onShell(guest, command, options, (shell, all) => shell.executeBytes(command, all))
 
@@ -175,7 +181,7 @@ export const executeBytes = (
 export const executeStream = (
   guest: Guest,
   command: string,
-  options?: ExecuteOptions
+  options?: Timed<ExecuteOptions>
 ): Stream.Stream<CommandEvent, CommandError> =>
   Stream.unwrap(
     Effect.gen(function* () {
@@ -205,52 +211,13 @@ interface Wait<A, E> {
   readonly lastSeen: Effect.Effect<string, unknown>
 }
 
-/** The time that a wait may take: its own, or the one in force. */
-export const timeoutOf = (
-  guest: Pick<Guest, "name" | "backend">,
-  awaited: string,
-  options: WaitOptions | undefined
-): Effect.Effect<Duration.Duration, CommandRejected> =>
-  Effect.gen(function* () {
-    const deadlines = yield* Deadlines
-    const given = Duration.fromInput(options?.timeout ?? Duration.times(deadlines.wait, guest.backend.timeScale))
-    if (Option.isSome(given) && Duration.isGreaterThan(given.value, Duration.zero)) return given.value
-    return yield* new CommandRejected({
-      machine: guest.name,
-      command: `waiting for ${awaited}`,
-      reason: "InvalidTimeout",
-      detail: `a timeout of ${String(options?.timeout)} makes no sense`
-    })
-  })
-
-/** A time given by the test that is not negative, and has an end. */
-export const finite = (
-  guest: Pick<Guest, "name">,
-  argument: string,
-  value: Duration.Input,
-  reason: string
-): Effect.Effect<Duration.Duration, InvalidArgument> => {
-  const given = Duration.fromInput(value)
-  const fits = Option.isSome(given) && !Duration.isNegative(given.value) && Duration.isFinite(given.value)
-  return fits && !Number.isNaN(value)
-    ? Effect.succeed(given.value)
-    : Effect.fail(
-        new InvalidArgument({
-          machine: guest.name,
-          argument,
-          value: typeof value === "number" ? value : String(value),
-          reason
-        })
-      )
-}
-
 /** Waits on the guest, raced against its death, the polling conditions and the deadline. */
 export const wait = <A, E>(
   guest: Guest,
   { awaited, lastSeen, options, until }: Wait<A, E>
-): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed | WaitTimeout | CommandRejected> =>
+): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed | WaitTimeout | InvalidArgument> =>
   Effect.gen(function* () {
-    const timeout = yield* timeoutOf(guest, awaited, options)
+    const timeout = yield* timeoutOf(guest, options)
     const started = yield* Clock.currentTimeMillis
     const timedOut = Effect.gen(function* () {
       const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)

@@ -18,9 +18,10 @@ import * as Origin from "../Origin.ts"
 import * as Snapshot from "../Snapshot.ts"
 import { abandon } from "./abandon.ts"
 import { Boot } from "./boot.ts"
-import { type Guest, guard, timeoutOf, told, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
+import { type Guest, guard, told, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
 import { hostsScript } from "./identity.ts"
 import * as SwitchRoot from "./switchRoot.ts"
+import { timeoutOf } from "./times.ts"
 
 /** How long the guest may take to accept an order that ends its shell. */
 const orderTimeout = Duration.seconds(15)
@@ -122,7 +123,7 @@ export const make = Effect.fnUntraced(function* (
     hindered: () => string = () => ""
   ) =>
     Effect.gen(function* () {
-      const timeout = yield* timeoutOf(guest, awaited, options)
+      const timeout = yield* timeoutOf(guest, options)
       const started = yield* Clock.currentTimeMillis
       const late = Effect.gen(function* () {
         const console = yield* guest.consoleTail
@@ -174,7 +175,7 @@ fi`
       ),
     shutdown: (options) =>
       Effect.gen(function* () {
-        yield* timeoutOf(guest, "the machine to shut down", options)
+        yield* timeoutOf(guest, options)
         const on = running()
         if (on === undefined) return
         let hindered = notYet
@@ -201,7 +202,7 @@ fi`
     reboot: (options) =>
       Effect.gen(function* () {
         if (!spec.allowReboot) return yield* new RebootNotAllowed({ machine: spec.name })
-        yield* timeoutOf(guest, "the guest to be ready again", options)
+        yield* timeoutOf(guest, options)
         const on = yield* current
         const shell = yield* guest.shell
         const { resets } = on
@@ -235,7 +236,7 @@ fi`
       }),
     switchRoot: (options) =>
       Effect.gen(function* () {
-        yield* timeoutOf(guest, "the guest to be in its real root", options)
+        yield* timeoutOf(guest, options)
         const on = yield* current
         const shell = yield* guest.shell
         const ask = (command: string) => shell.execute(command, { timeout: Duration.infinity })
@@ -274,7 +275,7 @@ fi`
       }),
     waitForShutdown: (options) =>
       Effect.gen(function* () {
-        yield* timeoutOf(guest, "the machine to end", options)
+        yield* timeoutOf(guest, options)
         const on = running()
         if (on !== undefined) yield* untilEnded("the machine to end", on, options)
       }),
