@@ -6,7 +6,7 @@
 import * as Schema from "effect/Schema"
 import type { SpawnFailed, ToolMissing } from "../host/HostProcess.ts"
 import type { QmpError } from "../transport/Qmp.ts"
-import type { ShellError, TransportError } from "../transport/ShellError.ts"
+import type { ShellNotReady, TransportError } from "../transport/ShellError.ts"
 import type { Capability } from "./Backend.ts"
 
 /** The backend cannot do this at all; the caller decides what to do instead. */
@@ -101,4 +101,4 @@ export type ControlError = Unsupported | QmpError | TransportError
 export type SaveError = Unsupported | SaveFailed
 
 /** What opening the channel to a guest can fail with. */
-export type ChannelError = Unsupported | ShellError
+export type ChannelError = Unsupported | ShellNotReady | TransportError

@@ -7,14 +7,13 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Unsupported } from "../backends/BackendError.ts"
 import type { ToolMissing } from "../host/HostProcess.ts"
-import type { Machine, Unavailable, WaitError } from "../machine/Machine.ts"
+import type { CutShort, DeadlineError, Machine, Unavailable, WaitOptions } from "../machine/Machine.ts"
 import type { InvalidMachine, MachineOptions } from "../machine/MachineSpec.ts"
-import type { InvalidInterval, PollingConditionOptions } from "../machine/PollingCondition.ts"
+import type { InvalidInterval, PollingConditionFailed, PollingConditionOptions } from "../machine/PollingCondition.ts"
 import type { AddressesExhausted } from "../network/Addresses.ts"
 import type { VlanFailed } from "../network/Vlan.ts"
 import type { ForkFailed } from "./ForkFailed.ts"
@@ -44,9 +43,9 @@ export interface DriverService<Names extends string = string> {
    */
   readonly machine: (name: string, options: MachineOptions) => Effect.Effect<Machine, DeclareError>
   /** Starts all machines together and waits until they are ready; forks that keep to themselves, which have run from their beginning, are left alone. */
-  readonly startAll: () => Effect.Effect<void, Unavailable>
+  readonly startAll: () => Effect.Effect<void, CutShort>
   /** Waits until all machines have ended. */
-  readonly joinAll: (options?: { readonly timeout?: Duration.Input }) => Effect.Effect<void, WaitError>
+  readonly joinAll: (options?: WaitOptions) => Effect.Effect<void, PollingConditionFailed | DeadlineError>
   /**
    * Runs a part of the test under a name of its own, which the report shows with how it went.
    *

@@ -24,12 +24,14 @@ import type {
 import {
   asking,
   type CommandError,
+  type DeadlineError,
   execute,
   executeBytes,
   executeStream,
   type Guest,
+  neverLate,
   short,
-  type WaitError,
+  type UntimedError,
   type WaitOptions,
   wait
 } from "./internal/Guest.ts"
@@ -83,11 +85,17 @@ export interface CommandMethods {
   /** Runs commands that must fail, and gives their standard outputs joined. The first that succeeds is a `CommandFailed`. */
   readonly fail: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
   /** Tries a command until it succeeds, at most 50 ms after the last try, and gives its standard output. */
-  readonly waitUntilSucceeds: (command: string, options?: RetryOptions) => Effect.Effect<string, WaitError>
+  readonly waitUntilSucceeds: (
+    command: string,
+    options?: RetryOptions
+  ) => Effect.Effect<string, CommandError | DeadlineError>
   /** Tries a command until it fails, and gives its standard output. */
-  readonly waitUntilFails: (command: string, options?: RetryOptions) => Effect.Effect<string, WaitError>
+  readonly waitUntilFails: (
+    command: string,
+    options?: RetryOptions
+  ) => Effect.Effect<string, CommandError | DeadlineError>
   /** Waits for so much of the guest's own time, which stands still while the guest is paused; not less than none, and not for ever. */
-  readonly sleep: (duration: Duration.Input) => Effect.Effect<void, CommandError | InvalidArgument>
+  readonly sleep: (duration: Duration.Input) => Effect.Effect<void, UntimedError | InvalidArgument>
 }
 
 const split = (args: Commands): { readonly commands: Array<string>; readonly options: CollectOptions } => {
@@ -157,7 +165,7 @@ export const make = (guest: Guest): CommandMethods => {
     waitUntilFails: retrying("fail"),
     sleep: Effect.fnUntraced(function* (duration) {
       const time = yield* timeOf(guest, kinds.sleep, duration)
-      yield* execute(guest, `sleep ${Duration.toSeconds(time)}`, { timeout: Duration.infinity })
+      yield* neverLate(execute(guest, `sleep ${Duration.toSeconds(time)}`, { timeout: Duration.infinity }))
     })
   }
 }

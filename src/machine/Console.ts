@@ -10,7 +10,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { ControlError } from "../backends/BackendError.ts"
 import { lastLines } from "../host/Evidence.ts"
-import { type Guest, guard, type Unavailable, type WaitError, type WaitOptions, wait } from "./internal/Guest.ts"
+import { type DeadlineError, type Guest, guard, type Unavailable, type WaitOptions, wait } from "./internal/Guest.ts"
 import { search } from "./internal/textSearch.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
 
@@ -41,7 +41,7 @@ export interface ConsoleMethods {
   readonly waitForConsoleText: (
     pattern: RegExp | string,
     options?: WaitOptions
-  ) => Effect.Effect<string, WaitError | ConsoleEnded>
+  ) => Effect.Effect<string, Unavailable | DeadlineError | ConsoleEnded>
   /** Types a text into the console; `\n` is the return key. */
   readonly sendConsole: (text: string) => Effect.Effect<void, Unavailable | ControlError | PollingConditionFailed>
 }

@@ -8,7 +8,7 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { Display, DisplayError, KeysLost } from "./internal/display.ts"
+import type { Display, HandError, KeysLost } from "./internal/display.ts"
 import { type Guest, guard, short } from "./internal/Guest.ts"
 import { keyNames, keysOfCharacter, nearestKeys } from "./internal/keys.ts"
 import { kinds, timeOf } from "./internal/times.ts"
@@ -31,15 +31,12 @@ export interface KeyboardMethods {
    * Presses one key or a combination, such as `"ctrl-alt-delete"`, `"ret"` or `"A"`. A key that does not exist is refused with the nearest
    * that do. A key that got lost is an error, but for those that end a guest or that no guest counts: `ctrl-alt-delete`, `power`, `sysrq`.
    */
-  readonly sendKey: (
-    key: string,
-    options?: KeyOptions
-  ) => Effect.Effect<void, DisplayError | KeysLost | InvalidArgument>
+  readonly sendKey: (key: string, options?: KeyOptions) => Effect.Effect<void, HandError | KeysLost | InvalidArgument>
   /** Types a text on a US keyboard: every printable ASCII character, `\n` and `\t`. Keys that got lost are an error. */
   readonly sendChars: (
     text: string,
     options?: KeyOptions
-  ) => Effect.Effect<void, DisplayError | KeysLost | InvalidArgument>
+  ) => Effect.Effect<void, HandError | KeysLost | InvalidArgument>
 }
 
 /** The keyboard methods of a guest. */

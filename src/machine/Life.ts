@@ -6,9 +6,9 @@
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
-import type { BackendError, ControlError } from "../backends/BackendError.ts"
+import type { ControlError } from "../backends/BackendError.ts"
 import type { CommandFailed } from "./Command.ts"
-import type { Unavailable, WaitError, WaitOptions } from "./internal/Guest.ts"
+import type { CutShort, DeadlineError, Unavailable, WaitError, WaitOptions } from "./internal/Guest.ts"
 import type { MachineState } from "./MachineEvent.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
 
@@ -28,22 +28,19 @@ export class NotInInitrd extends Schema.TaggedError<NotInInitrd>()("NotInInitrd"
   }
 }
 
-/** What starting a machine can fail with. */
-export type StartError = Unavailable | BackendError
-
 /** What pausing or resuming a machine can fail with. */
 export type PauseError = Unavailable | ControlError | PollingConditionFailed
 
 /** The life of a machine. */
 export interface LifeMethods {
   /** Starts the machine and waits until it is ready: commands, addresses and names work. Nothing happens if it runs. */
-  readonly start: () => Effect.Effect<void, Unavailable>
+  readonly start: () => Effect.Effect<void, CutShort>
   /** Asks the guest to power off, and waits until it has. Nothing happens if it does not run. */
-  readonly shutdown: (options?: WaitOptions) => Effect.Effect<void, WaitError>
+  readonly shutdown: (options?: WaitOptions) => Effect.Effect<void, Unavailable | DeadlineError>
   /** Takes the power away. No failure, for the test asked for it. Nothing happens if it does not run. */
   readonly crash: () => Effect.Effect<void>
   /** Reboots the guest and waits until it is ready again. The machine must be declared with `allowReboot`. */
-  readonly reboot: (options?: WaitOptions) => Effect.Effect<void, WaitError | RebootNotAllowed>
+  readonly reboot: (options?: WaitOptions) => Effect.Effect<void, Unavailable | DeadlineError | RebootNotAllowed>
   /**
    * Goes from the initrd to the real root, and waits until the guest is ready there.
    *
@@ -51,7 +48,7 @@ export interface LifeMethods {
    */
   readonly switchRoot: (options?: WaitOptions) => Effect.Effect<void, WaitError | CommandFailed | NotInInitrd>
   /** Waits until the machine has ended, in whatever way. */
-  readonly waitForShutdown: (options?: WaitOptions) => Effect.Effect<void, WaitError>
+  readonly waitForShutdown: (options?: WaitOptions) => Effect.Effect<void, PollingConditionFailed | DeadlineError>
   /** Whether the machine runs, ready or not. */
   readonly isUp: () => Effect.Effect<boolean>
   /**

@@ -37,9 +37,13 @@ import * as X11 from "./X11.ts"
 export type {
   /** What any command on a machine can fail with, apart from what it was run for. */
   CommandError,
+  /** What ends whatever is under way on a machine: it died, did not come up, or a polling condition broke. */
+  CutShort,
+  /** A wait's own: it came to its deadline, or was given one that makes no sense. */
+  DeadlineError,
   /** The machine cannot be asked: it is off, did not come up, or died. */
   Unavailable,
-  /** What any wait can fail with. */
+  /** What any wait that asks the guest can fail with. */
   WaitError,
   /** How long a wait may take. */
   WaitOptions

@@ -16,7 +16,7 @@ import * as Semaphore from "effect/Semaphore"
 import type { SavedMachine } from "../backends/Backend.ts"
 import { type SaveFailed, type Unsupported, unsupported } from "../backends/BackendError.ts"
 import type { AddressesExhausted } from "../network/Addresses.ts"
-import { type Guest, guard, type Unavailable } from "./internal/Guest.ts"
+import { type CutShort, type Guest, guard, type Unavailable } from "./internal/Guest.ts"
 import { beforeSaving } from "./internal/identity.ts"
 import type { Machine } from "./Machine.ts"
 import { InvalidArgument } from "./MachineError.ts"
@@ -62,7 +62,7 @@ export class SnapshotFailed extends Schema.TaggedError<SnapshotFailed>()("Snapsh
 export type SnapshotError = Unavailable | Unsupported | SaveFailed | SnapshotFailed | PollingConditionFailed
 
 /** What going back to a snapshot can fail with; a machine that cannot go on from it is a `BootFailed`. */
-export type RestoreError = Unavailable | Unsupported | NoSuchSnapshot | InvalidArgument
+export type RestoreError = CutShort | Unsupported | NoSuchSnapshot | InvalidArgument
 
 /** What a fork can fail with. */
 export type ForkError = SnapshotError | NoSuchSnapshot | InvalidMachine | AddressesExhausted
@@ -121,7 +121,7 @@ export interface Hooks {
   /** A new folder for one snapshot, there until the scope closes. */
   readonly folder: Effect.Effect<string, { readonly message: string }, Scope.Scope>
   /** Ends what runs, and starts the machine from there as it was; not to be asked twice at once. */
-  readonly restart: (from: SavedMachine) => Effect.Effect<void, Unavailable>
+  readonly restart: (from: SavedMachine) => Effect.Effect<void, CutShort>
   readonly fork: (request: ForkRequest) => Effect.Effect<Machine, Unavailable | InvalidMachine | AddressesExhausted>
 }
 

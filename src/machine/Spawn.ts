@@ -8,15 +8,16 @@ import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { ExecuteOptions, GuestProcess, Signal } from "../transport/Shell.ts"
-import type { ShellError } from "../transport/ShellError.ts"
+import type { CommandRejected, ShellError } from "../transport/ShellError.ts"
 import {
   type CommandError,
+  type CutShort,
+  type DeadlineError,
   type Guest,
   guard,
   orLoss,
   short,
   streamOrLoss,
-  type WaitError,
   type WaitOptions,
   wait
 } from "./internal/Guest.ts"
@@ -36,23 +37,23 @@ export interface SpawnOptions extends ExecuteOptions {
 export interface SpawnedCommand {
   readonly command: string
   /** What it writes, once: a second reader would steal from the first. A reader that pauses slows the command down. */
-  readonly stdout: Stream.Stream<Uint8Array, CommandError>
+  readonly stdout: Stream.Stream<Uint8Array, CutShort | ShellError>
   /** As `stdout`. */
-  readonly stderr: Stream.Stream<Uint8Array, CommandError>
+  readonly stderr: Stream.Stream<Uint8Array, CutShort | ShellError>
   /**
    * Writes to its standard input, waiting while the command does not read. What is written after the command ended is dropped; after
    * `end`, or beside a `stdin` that was given, fails with `CommandRejected`.
    */
-  readonly write: (data: string | Uint8Array) => Effect.Effect<void, CommandError>
+  readonly write: (data: string | Uint8Array) => Effect.Effect<void, CutShort | CommandRejected>
   /** Ends its standard input. */
-  readonly end: Effect.Effect<void, CommandError>
+  readonly end: Effect.Effect<void, CutShort>
   /** Sends a signal to its process group, `"INT"` or `"SIGINT"`; nothing happens when it has ended. Default `"TERM"`. */
-  readonly signal: (signal?: Signal | `SIG${Signal}`) => Effect.Effect<void, CommandError | InvalidArgument>
+  readonly signal: (signal?: Signal | `SIG${Signal}`) => Effect.Effect<void, CutShort | InvalidArgument>
   /**
    * Waits for its end and gives its exit code: 0 to 255, 128 + n after death by signal n. A command that writes more than some 1 MiB does
    * not end before somebody reads `stdout` and `stderr`.
    */
-  readonly wait: (options?: WaitOptions) => Effect.Effect<number, WaitError>
+  readonly wait: (options?: WaitOptions) => Effect.Effect<number, CutShort | ShellError | DeadlineError>
 }
 
 /** Starting commands, for a machine. */
@@ -75,9 +76,9 @@ const signals: ReadonlyArray<Signal> = ["HUP", "INT", "QUIT", "KILL", "USR1", "U
 /** The handle of the shell, with the errors of a machine. */
 const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
   const doing = (what: string) => `${what} ${JSON.stringify(short(process.command))}`
-  const output = (stream: Stream.Stream<Uint8Array, ShellError>): Stream.Stream<Uint8Array, CommandError> =>
+  const output = (stream: Stream.Stream<Uint8Array, ShellError>): SpawnedCommand["stdout"] =>
     streamOrLoss(guest, doing("reading"), stream)
-  const within = <A>(what: string, effect: Effect.Effect<A, ShellError>): Effect.Effect<A, CommandError> =>
+  const within = <A, E>(what: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E | CutShort> =>
     guest.conditions.guard(orLoss(guest, doing(what), effect))
   return {
     command: process.command,

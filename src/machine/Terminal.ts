@@ -15,6 +15,7 @@ import {
   type CommandError,
   executeBytes,
   type Guest,
+  neverLate,
   type WaitError,
   type WaitOptions,
   wait
@@ -119,7 +120,7 @@ export const make = (guest: Guest): TerminalMethods => {
         /** As wide as the terminal is now: it changes with its font. */
         const columnsOf = Effect.fnUntraced(function* (cells: number) {
           if (cells === size.cells) return size.columns
-          const { exitCode, stdout } = yield* shell.executeBytes(`cat /dev/vcsa${tty}`)
+          const { exitCode, stdout } = yield* shell.executeBytes(`cat /dev/vcsa${tty}`, { timeout: Duration.infinity })
           size = { cells, columns: (exitCode === 0 && stdout[1]) || size.columns }
           return size.columns
         })
@@ -146,7 +147,7 @@ export const make = (guest: Guest): TerminalMethods => {
       return yield* wait(guest, {
         awaited: `${String(pattern)} on tty${tty}`,
         options,
-        until,
+        until: neverLate(until),
         lastSeen: Effect.suspend(() => (seen === "" ? getTtyText(tty) : Effect.succeed(seen)))
       })
     }),

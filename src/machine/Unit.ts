@@ -13,7 +13,7 @@ import { quote } from "../host/Quote.ts"
 import type { CommandResult } from "../transport/Shell.ts"
 import { CommandRejected, ShellLost } from "../transport/ShellError.ts"
 import { CommandFailed } from "./Command.ts"
-import { type CommandError, execute, type Guest, type WaitError, type WaitOptions, wait } from "./internal/Guest.ts"
+import { type CommandError, type DeadlineError, execute, type Guest, type WaitOptions, wait } from "./internal/Guest.ts"
 import * as UnitStates from "./internal/unitStates.ts"
 import * as Journal from "./Journal.ts"
 import { InvalidArgument } from "./MachineError.ts"
@@ -88,7 +88,7 @@ export interface UnitMethods {
   readonly waitForUnit: (
     unit: string,
     options?: UnitOptions & WaitOptions
-  ) => Effect.Effect<void, WaitError | UnitFailed | UnitStates.NoSystemd>
+  ) => Effect.Effect<void, CommandError | DeadlineError | UnitFailed | UnitStates.NoSystemd>
   /** All properties that `systemctl show` knows of a unit; one with several values has them on several lines. */
   readonly getUnitInfo: (
     unit: string,

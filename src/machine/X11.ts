@@ -5,10 +5,20 @@
  *
  * @since 0.1.0
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { DisplayError } from "./internal/display.ts"
 import { DisplayUnavailable } from "./internal/display.ts"
-import { asking, execute, type Guest, type WaitError, type WaitOptions, wait, waitInGuest } from "./internal/Guest.ts"
+import {
+  asking,
+  type CommandError,
+  execute,
+  type Guest,
+  neverLate,
+  type WaitError,
+  type WaitOptions,
+  wait,
+  waitInGuest
+} from "./internal/Guest.ts"
 import { environment } from "./internal/x11Display.ts"
 import type { KeyboardMethods } from "./Keyboard.ts"
 import { InvalidArgument } from "./MachineError.ts"
@@ -40,12 +50,14 @@ export interface X11Methods {
   /** Waits until an X server answers. */
   readonly waitForX: (options?: WaitOptions & XOptions) => Effect.Effect<void, WaitError>
   /** The titles of all windows that have one, in xwininfo's order. */
-  readonly getWindowNames: (options?: XOptions) => Effect.Effect<ReadonlyArray<string>, DisplayError | InvalidArgument>
+  readonly getWindowNames: (
+    options?: XOptions
+  ) => Effect.Effect<ReadonlyArray<string>, CommandError | DisplayUnavailable | InvalidArgument>
   /** Waits until a window has a title that the pattern matches (a string: that has it in it), and gives the title. */
   readonly waitForWindow: (
     title: RegExp | string,
     options?: WaitOptions & XOptions
-  ) => Effect.Effect<string, DisplayError | WaitError>
+  ) => Effect.Effect<string, WaitError | DisplayUnavailable>
   /**
    * An X display with the methods that a machine has for its screen, through programs in the guest: for an X server that draws on no
    * screen, such as Xvfb. A machine whose backend has no screen uses `:0` for its own methods.
@@ -109,7 +121,9 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
           "xwininfo -root -tree",
           Effect.fnUntraced(function* (shell) {
             while (true) {
-              const { exitCode, stderr, stdout } = yield* shell.execute(list(display))
+              const { exitCode, stderr, stdout } = yield* neverLate(
+                shell.execute(list(display), { timeout: Duration.infinity })
+              )
               // An X server that is not there yet may come; a program that is not there will not.
               if (exitCode === 127) return yield* new DisplayUnavailable({ machine: guest.name, reason: stderr.trim() })
               seen = exitCode === 0 ? titles(stdout) : [stderr.trim()]

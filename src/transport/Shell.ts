@@ -16,7 +16,7 @@ import { agent } from "./internal/agent.ts"
 import * as Commands from "./internal/commands.ts"
 import * as Pool from "./internal/pool.ts"
 import type { Preopened } from "./Preopened.ts"
-import type { ShellError, ShellNotReady, TransportError } from "./ShellError.ts"
+import type { CommandRejected, ShellError, ShellNotReady, TransportError } from "./ShellError.ts"
 import { Transport, type TransportService } from "./Transport.ts"
 import * as VirtConsole from "./VirtConsole.ts"
 import * as VirtioPort from "./VirtioPort.ts"
@@ -83,11 +83,11 @@ export interface GuestProcess {
    * Writes to its standard input, waiting while the command does not read. What is written after the command ended is
    * dropped; after `end`, or beside a `stdin` that was given, fails with `CommandRejected`.
    */
-  readonly write: (data: string | Uint8Array) => Effect.Effect<void, ShellError>
+  readonly write: (data: string | Uint8Array) => Effect.Effect<void, CommandRejected>
   /** Ends its standard input. */
-  readonly end: Effect.Effect<void, ShellError>
+  readonly end: Effect.Effect<void>
   /** Sends a signal to its process group; nothing happens when it has ended. */
-  readonly signal: (signal: Signal) => Effect.Effect<void, ShellError>
+  readonly signal: (signal: Signal) => Effect.Effect<void>
   /** Its exit code, as soon as it ended, whoever still holds its output open. */
   readonly wait: Effect.Effect<number, ShellError>
 }

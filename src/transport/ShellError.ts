@@ -108,8 +108,8 @@ export class TransportError extends Schema.TaggedError<TransportError>()("Transp
   }
 }
 
-/** Everything a command in a guest can fail with. */
-export type ShellError = CommandTimeout | ShellLost | ShellNotReady | CommandRejected | TransportError
+/** Everything a command in a guest can fail with. A connection that breaks is a `ShellLost`, and a `ShellNotReady` for the next command. */
+export type ShellError = CommandTimeout | ShellLost | ShellNotReady | CommandRejected
 
 /** The error of a step that was taken for the sake of another command, as that one's. */
 export const named = (error: ShellError, command: string): ShellError => {
@@ -122,10 +122,8 @@ export const named = (error: ShellError, command: string): ShellError => {
       return new ShellNotReady({ ...error, command })
     case "CommandRejected":
       return new CommandRejected({ ...error, command })
-    case "TransportError":
-      return error
   }
 }
 
 /** The schema of {@link ShellError}. */
-export const ShellError = Schema.Union([CommandTimeout, ShellLost, ShellNotReady, CommandRejected, TransportError])
+export const ShellError = Schema.Union([CommandTimeout, ShellLost, ShellNotReady, CommandRejected])

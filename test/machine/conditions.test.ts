@@ -138,7 +138,11 @@ describe("a polling condition", () => {
       const { conditions, guest } = yield* guestOn({ ...shell, spawn: stuck })
       const spawned = yield* Spawn.make(guest).spawn("hang")
       yield* conditions.add("the light is on", broken("1 second"))
-      const all = [spawned.write("x"), spawned.end, spawned.signal("INT")]
+      const all: ReadonlyArray<Effect.Effect<void, { readonly _tag: string }>> = [
+        spawned.write("x"),
+        spawned.end,
+        spawned.signal("INT")
+      ]
       const waiting = yield* Effect.forEach(all, (one) => Effect.forkChild(Effect.flip(one)))
       yield* TestClock.adjust("2 seconds")
       for (const fiber of waiting) {

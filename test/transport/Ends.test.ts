@@ -17,7 +17,7 @@ const open = (script: Script, options: Partial<Shell.ShellOptions> = {}, lanes =
   })
 
 /** The error of something that must fail soon. */
-const failing = <A, R>(self: Effect.Effect<A, ShellError, R>) => Effect.timeout(Effect.flip(self), "5 seconds")
+const failing = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.timeout(Effect.flip(self), "5 seconds")
 
 /** More than waits for a reader before the command is slowed down, by less than a pipe of the guest holds. */
 const overflow = Buffer.alloc(1_060_000, "x")

@@ -17,7 +17,7 @@ import type {
   ExecuteOptions,
   ShellService
 } from "../../transport/Shell.ts"
-import { type ShellError, ShellLost, short } from "../../transport/ShellError.ts"
+import { type CommandTimeout, type ShellError, ShellLost, short } from "../../transport/ShellError.ts"
 import { Deadlines } from "../Deadlines.ts"
 import {
   type BootFailed,
@@ -33,14 +33,23 @@ import { type Timed, timeoutOf } from "./times.ts"
 
 export { short } from "../../transport/ShellError.ts"
 
+/** What ends whatever is under way on a machine: it died, did not come up, or a polling condition broke. */
+export type CutShort = MachineDied | BootFailed | PollingConditionFailed
+
 /** The machine cannot be asked: it is off, did not come up, or died, or a polling condition broke while it was waited for. */
-export type Unavailable = MachineDied | MachineNotRunning | BootFailed | PollingConditionFailed
+export type Unavailable = CutShort | MachineNotRunning
 
 /** What any command on a machine can fail with, apart from what it was run for. */
 export type CommandError = Unavailable | ShellError
 
-/** What any wait can fail with; `InvalidArgument` when its own timeout is none. */
-export type WaitError = CommandError | WaitTimeout | InvalidArgument
+/** What a command can fail with that may take for ever. */
+export type UntimedError = Exclude<CommandError, CommandTimeout>
+
+/** What any wait can fail with, apart from how its machine is asked: `WaitTimeout` at its deadline, `InvalidArgument` when that is none. */
+export type DeadlineError = WaitTimeout | InvalidArgument
+
+/** What any wait that asks the guest can fail with. */
+export type WaitError = UntimedError | DeadlineError
 
 export interface WaitOptions {
   /** How long to wait. Default 5 minutes (`Deadlines`), three times that under emulation. */
@@ -122,15 +131,14 @@ export const guard = <A, E, R>(
   guest: Guest,
   doing: string,
   effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed, R> =>
-  told(guest, doing, guest.conditions.guard(orLoss(guest, doing, effect)))
+): Effect.Effect<A, E | CutShort, R> => told(guest, doing, guest.conditions.guard(orLoss(guest, doing, effect)))
 
 /** Lets a stream lose against the machine's death and against the test's polling conditions. */
 export const streamOrLoss = <A, E>(
   guest: Guest,
   doing: string,
   stream: Stream.Stream<A, E>
-): Stream.Stream<A, E | MachineDied | BootFailed | PollingConditionFailed> =>
+): Stream.Stream<A, E | CutShort> =>
   stream.pipe(
     // Of a hypervisor that died, its sockets are heard first.
     Stream.catch((error) => Stream.fromEffect(orLoss(guest, doing, Effect.fail(error)))),
@@ -215,7 +223,7 @@ interface Wait<A, E> {
 export const wait = <A, E>(
   guest: Guest,
   { awaited, lastSeen, options, until }: Wait<A, E>
-): Effect.Effect<A, E | MachineDied | BootFailed | PollingConditionFailed | WaitTimeout | InvalidArgument> =>
+): Effect.Effect<A, E | CutShort | DeadlineError> =>
   Effect.gen(function* () {
     const timeout = yield* timeoutOf(guest, options)
     const started = yield* Clock.currentTimeMillis
@@ -253,6 +261,12 @@ export const asking = <A, E>(
     return Effect.raceFirst(abandon(ask(shell)), lost)
   })
 
+/** What is run for root without a time of its own is never late: it is ended by what waits for it. */
+export const neverLate = <A, E, R>(commands: Effect.Effect<A, E, R>): Effect.Effect<A, Exclude<E, CommandTimeout>, R> =>
+  Effect.catch(commands, (error) =>
+    Predicate.isTagged(error, "CommandTimeout") ? Effect.die(error) : Effect.fail(error as Exclude<E, CommandTimeout>)
+  )
+
 /** Waits with one command that loops in the guest and ends when the condition holds. */
 export const waitInGuest = (
   guest: Guest,
@@ -261,16 +275,16 @@ export const waitInGuest = (
     readonly options: WaitOptions | undefined
     readonly loop: string
     readonly look: string
-    readonly user?: string
   }
 ): Effect.Effect<CommandResult, WaitError> => {
-  const user = wanted.user === undefined ? {} : { user: wanted.user }
   return wait(guest, {
     awaited: wanted.awaited,
     options: wanted.options,
-    until: Effect.flatMap(guest.shell, (shell) => shell.execute(wanted.loop, { timeout: Duration.infinity, ...user })),
+    until: neverLate(
+      Effect.flatMap(guest.shell, (shell) => shell.execute(wanted.loop, { timeout: Duration.infinity }))
+    ),
     lastSeen: Effect.map(
-      Effect.flatMap(guest.shell, (shell) => shell.execute(wanted.look, { timeout: "5 seconds", ...user })),
+      Effect.flatMap(guest.shell, (shell) => shell.execute(wanted.look, { timeout: "5 seconds" })),
       ({ stderr, stdout }) => stdout + stderr
     )
   })

@@ -30,8 +30,11 @@ export class KeysLost extends Schema.TaggedError<KeysLost>()("KeysLost", {
   }
 }
 
-/** What looking at a display, or touching it, can fail with. */
-export type DisplayError = CommandError | ControlError | HostFileError | DisplayUnavailable
+/** What pressing keys can fail with. */
+export type HandError = CommandError | ControlError | DisplayUnavailable
+
+/** What looking at a display, or touching a place on it, can fail with; `HostFileError` of the picture. */
+export type DisplayError = HandError | HostFileError
 
 /** A place on the screen, in pixels from the top left. */
 export interface Point {
@@ -57,13 +60,13 @@ export interface Display {
   readonly press: (
     combinations: ReadonlyArray<Combination>,
     delay: Duration.Input | undefined
-  ) => Effect.Effect<void, DisplayError | KeysLost>
+  ) => Effect.Effect<void, HandError | KeysLost>
   /** Moves, presses and releases; each is seen by the guest before the next. */
-  readonly touch: (touches: ReadonlyArray<Touch>) => Effect.Effect<void, DisplayError>
+  readonly touch: (touches: ReadonlyArray<Touch>) => Effect.Effect<void, HandError>
 }
 
 /** Uses whichever display there is at that time. */
-export const deferred = (name: string, display: Effect.Effect<Display, DisplayError>): Display => ({
+export const deferred = (name: string, display: Effect.Effect<Display, HandError>): Display => ({
   name,
   capture: Effect.flatMap(display, ({ capture }) => capture),
   press: (combinations, delay) => Effect.flatMap(display, ({ press }) => press(combinations, delay)),

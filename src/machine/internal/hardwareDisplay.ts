@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import { unsupported } from "../../backends/BackendError.ts"
 import type { QmpService } from "../../transport/Qmp.ts"
 import { HostFileError } from "../Copy.ts"
-import { type Display, type DisplayError, DisplayUnavailable, type Touch } from "./display.ts"
+import { type Display, DisplayUnavailable, type HandError, type Touch } from "./display.ts"
 import { fromPpm } from "./frame.ts"
 import type { Guest } from "./Guest.ts"
 import { type } from "./ps2.ts"
@@ -29,10 +29,10 @@ export const make = (guest: Guest): Display => {
   let captures = 0
   const onControl = <A, E>(
     use: (control: QmpService, directory: string) => Effect.Effect<A, E>
-  ): Effect.Effect<A, E | DisplayError> =>
+  ): Effect.Effect<A, E | HandError> =>
     Effect.flatMap(
       guest.hypervisor,
-      ({ control, directory }): Effect.Effect<A, E | DisplayError> =>
+      ({ control, directory }): Effect.Effect<A, E | HandError> =>
         control === undefined ? Effect.fail(unsupported(guest.backend.name, "qmp")) : use(control, directory)
     )
   return {

@@ -18,7 +18,7 @@ import * as Origin from "../Origin.ts"
 import * as Snapshot from "../Snapshot.ts"
 import { abandon } from "./abandon.ts"
 import { Boot } from "./boot.ts"
-import { type Guest, guard, told, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
+import { type Guest, guard, neverLate, told, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
 import { hostsScript } from "./identity.ts"
 import * as SwitchRoot from "./switchRoot.ts"
 import { timeoutOf } from "./times.ts"
@@ -115,11 +115,11 @@ export const make = Effect.fnUntraced(function* (
     )
 
   /** Waits for the end of a boot; `ask` is what brings it about, if it is not to come by itself, and `hindered` says what is in its way. */
-  const untilEnded = (
+  const untilEnded = <E>(
     awaited: string,
     on: Boot,
     options: WaitOptions | undefined,
-    ask: Effect.Effect<unknown, Unavailable> = Effect.void,
+    ask: Effect.Effect<unknown, E>,
     hindered: () => string = () => ""
   ) =>
     Effect.gen(function* () {
@@ -239,7 +239,7 @@ fi`
         yield* timeoutOf(guest, options)
         const on = yield* current
         const shell = yield* guest.shell
-        const ask = (command: string) => shell.execute(command, { timeout: Duration.infinity })
+        const ask = (command: string) => neverLate(shell.execute(command, { timeout: Duration.infinity }))
         let moved = false
         const go = Effect.gen(function* () {
           if ((yield* ask(SwitchRoot.untilReady)).exitCode === 3) return yield* new NotInInitrd({ machine: spec.name })
@@ -277,7 +277,7 @@ fi`
       Effect.gen(function* () {
         yield* timeoutOf(guest, options)
         const on = running()
-        if (on !== undefined) yield* untilEnded("the machine to end", on, options)
+        if (on !== undefined) yield* untilEnded("the machine to end", on, options, Effect.void)
       }),
     isUp: () => Effect.sync(() => running() !== undefined),
     pause: () =>
