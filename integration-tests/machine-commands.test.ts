@@ -5,10 +5,12 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Driver } from "../src/driver/Driver.ts"
 import * as Image from "../src/images/Image.ts"
+import type { ExecuteOptions } from "../src/transport/Shell.ts"
 import { Machine, machines } from "../src/vitest.ts"
 
 class Box extends Machine<Box>()("box", { image: Image.tiny(), memory: "256 MiB" }) {}
@@ -25,6 +27,8 @@ const place = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(join(tmpdir(), "vmtest-rest-"))),
   (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
 )
+
+type Failing = Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>
 
 const text = <E>(stream: Stream.Stream<Uint8Array, E>) => Stream.mkString(Stream.decodeText(stream))
 
@@ -43,6 +47,68 @@ machines(Box)("commands in a busybox guest", (it) => {
         yield* box.succeed("pwd; echo $WHAT; cat", { cwd: "/tmp", env: { WHAT: "it's" }, stdin: "in" }),
         "/tmp\nit's\nin"
       )
+    })
+  )
+
+  it.effect("fail the same whichever way they are run, and beside the test", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const late = "echo so far; sleep 60"
+      const ways: Readonly<Record<string, (command: string, options: ExecuteOptions) => Failing>> = {
+        executeBytes: box.executeBytes,
+        executeStream: (command, options) => Stream.runDrain(box.executeStream(command, options)),
+        succeed: (command, options) => box.succeed(command, options),
+        fail: (command, options) => box.fail(command, options),
+        "the end of spawn": (command, options) =>
+          Effect.scoped(Effect.flatMap(box.spawn(command, options), (spawned) => spawned.wait()))
+      }
+      for (const [way, run] of Object.entries(ways)) {
+        const timeout = yield* Effect.flip(run(late, { timeout: "1 second" }))
+        assert.strictEqual(timeout._tag, "CommandTimeout", way)
+        assert.include(timeout.message, "so far", way)
+        for (const [reason, options] of [
+          ["UnknownUser", { user: "nosuch" }],
+          ["MissingDirectory", { cwd: "/nosuch" }],
+          ["InvalidEnvironment", { env: { "A B": "c" } }]
+        ] as const) {
+          const rejected: object = yield* Effect.flip(run("true", options))
+          assert.deepInclude(rejected, { _tag: "CommandRejected", reason }, way)
+        }
+      }
+      for (const wait of [box.waitUntilSucceeds, box.waitUntilFails]) {
+        const stranger = yield* Effect.flip(wait("false", { user: "nosuch", timeout: "1 minute" }))
+        assert.deepInclude(stranger, { _tag: "CommandRejected", reason: "UnknownUser" })
+      }
+      const sleeper = yield* box.spawn(late, { timeout: "1 second" })
+      for (const output of [sleeper.stdout, sleeper.stderr]) {
+        assert.strictEqual((yield* Effect.flip(Stream.runDrain(output)))._tag, "CommandTimeout")
+      }
+      const cat = yield* box.spawn("cat")
+      yield* cat.end
+      assert.strictEqual((yield* Effect.flip(cat.write("x")))._tag, "CommandRejected")
+      assert.strictEqual((yield* Effect.flip(cat.signal("NOPE" as "TERM")))._tag, "InvalidArgument")
+      assert.strictEqual(yield* cat.wait({ timeout: "1 minute" }), 0)
+    })
+  )
+
+  it.effect("are none of systemd's where there is none, nor is there another root", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      assert.strictEqual((yield* Effect.flip(box.waitForUnit("x.service", { timeout: "1 minute" })))._tag, "NoSystemd")
+      assert.strictEqual((yield* box.systemctl("status")).exitCode, 127)
+      for (const method of [
+        box.getUnitInfo("x.service"),
+        box.getUnitProperty("x.service", "Id"),
+        box.requireUnitState("x.service"),
+        box.startJob("x.service"),
+        box.stopJob("x.service")
+      ]) {
+        const error: object = yield* Effect.flip(method as Failing)
+        assert.deepInclude(error, { _tag: "CommandFailed", exitCode: 127 })
+      }
+      // A guest without a journal has no entries.
+      assert.strictEqual(yield* Stream.runCount(box.journal()), 0)
+      assert.strictEqual((yield* Effect.flip(box.switchRoot({ timeout: "1 minute" })))._tag, "NotInInitrd")
     })
   )
 
@@ -173,6 +239,41 @@ machines(Box)("files and sockets of a busybox guest", (it) => {
     })
   )
 
+  it.effect("say what is wrong with a path, on either side", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const base = yield* place
+      Fs.writeFileSync(join(base, "file"), "text")
+      Fs.mkdirSync(join(base, "tree"))
+      Fs.symlinkSync("/nowhere", join(base, "broken"))
+      const refused: ReadonlyArray<[tag: string, said: string, use: Failing]> = [
+        ["CommandFailed", "No such file", box.readFile("/nowhere")],
+        ["CommandFailed", "No such file", box.readFileBytes("/nowhere")],
+        ["CommandFailed", "directory", box.readFileBytes("/tmp")],
+        ["CommandFailed", "directory", box.writeFile("/tmp", "x")],
+        ["CommandFailed", "mode", box.writeFile("/tmp/moded", "x", { mode: "nonsense" })],
+        ["CommandFailed", "/etc/hosts", box.writeFile("/etc/hosts/below", "x")],
+        ["CommandFailed", "/etc/hosts", box.copyFromHost(join(base, "file"), "/etc/hosts/below")],
+        ["CommandFailed", "/etc/hosts", box.copyFromHost(join(base, "tree"), "/etc/hosts/below")],
+        ["HostFileError", "does not exist", box.copyFromHost(join(base, "broken"), "/tmp/x")],
+        ["HostFileError", "is neither a file nor a folder", box.copyFromHost("/dev/null", "/tmp/x")],
+        ["InvalidArgument", "source", box.copyFromHost("", "/tmp/x")],
+        ["InvalidArgument", "target", box.copyFromHost(join(base, "file"), "")],
+        ["HostFileError", "has no name of its own", box.copyFromMachine("/")],
+        ["HostFileError", "has no name of its own", box.copyFromMachine("/tmp/..")],
+        ["HostFileError", "outside the output folder", box.copyFromMachine("/etc/hosts", "../../elsewhere")],
+        ["InvalidArgument", "path", box.waitForFile("")],
+        ["InvalidArgument", "path", box.waitUntilFileIsGone("")]
+      ]
+      for (const [tag, said, use] of refused) {
+        const error = yield* Effect.flip(use)
+        assert.strictEqual(error._tag, tag, error.message)
+        assert.include(error.message, said)
+      }
+      yield* box.fail("test -e /tmp/x")
+    })
+  )
+
   it.effect("ports elsewhere are tried by connecting, until one opens and until it closes", () =>
     Effect.gen(function* () {
       const box = yield* Box
@@ -185,6 +286,12 @@ machines(Box)("files and sockets of a busybox guest", (it) => {
       yield* Fiber.join(closing)
       const nobody = yield* Effect.flip(box.waitForOpenPort(8000, "192.168.1.99", { timeout: "3 seconds" }))
       assert.include(nobody.message, "connecting fails")
+      yield* box.succeed("busybox httpd -p 8001")
+      for (const address of [undefined, "192.168.1.1"]) {
+        const open = yield* Effect.flip(box.waitForClosedPort(8001, address, { timeout: "1 second" }))
+        assert.strictEqual(open._tag, "WaitTimeout")
+        assert.include(open.message, address === undefined ? "listening: 8001" : "it is open")
+      }
     })
   )
 
@@ -218,6 +325,8 @@ machines(Box)("files and sockets of a busybox guest", (it) => {
       assert.strictEqual(stale._tag, "WaitTimeout")
       const relative = yield* Effect.flip(box.waitForOpenUnixSocket("log"))
       assert.include(relative.message, "is not an absolute path")
+      const kind = yield* Effect.flip(box.waitForOpenUnixSocket("/dev/log", { type: "dgram" as "datagram" }))
+      assert.deepInclude(kind, { _tag: "InvalidArgument", argument: "type", value: "dgram" })
     })
   )
 })
@@ -270,7 +379,9 @@ machines(Box)("the console and the cables of a busybox guest", (it) => {
       yield* carrier(0)
       yield* box.unblock(1)
       yield* carrier(1)
-      assert.strictEqual((yield* Effect.flip(box.block(2)))._tag, "InvalidArgument")
+      for (const change of [box.block(2), box.unblock(2), box.block("1" as never)]) {
+        assert.deepInclude(yield* Effect.flip(change), { _tag: "InvalidArgument", argument: "vlan" })
+      }
     })
   )
 
@@ -291,6 +402,31 @@ machines(Box)("the console and the cables of a busybox guest", (it) => {
       for (const refused of [box.forwardPort(0), box.forwardPort(80, 70_000), box.forwardPort(1.5)]) {
         assert.strictEqual((yield* Effect.flip(refused))._tag, "InvalidArgument")
       }
+    })
+  )
+
+  it.effect("QEMU says what it does not know, and a machine what its host has not", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const unknown = yield* Effect.flip(box.qmp("nonsense"))
+      assert.deepInclude(unknown, { _tag: "QmpError", class: "CommandNotFound" })
+      const wrong = yield* Effect.flip(box.qmp("query-status", undefined, Schema.Struct({ nothing: Schema.String })))
+      assert.deepInclude(wrong, { _tag: "QmpError", class: "BadReply" })
+      const monitor = yield* Effect.flip(box.sendMonitorCommand("nonsense"))
+      assert.deepInclude(monitor, { _tag: "QmpError", class: "HumanMonitor", desc: "unknown command: 'nonsense'" })
+      const event = yield* Effect.flip(
+        box.waitForQmpEvent(Schema.Struct({ event: Schema.Literal("NONE") }), { timeout: "1 second" })
+      )
+      assert.strictEqual(event._tag, "WaitTimeout")
+      for (const interact of [box.shellInteract(), box.consoleInteract()]) {
+        assert.strictEqual((yield* Effect.flip(interact as Failing))._tag, "NoTerminal")
+      }
+      const driver = yield* Driver
+      const still = yield* Effect.flip(driver.joinAll({ timeout: "1 second" }))
+      assert.strictEqual(still._tag, "WaitTimeout")
+      assert.strictEqual((yield* Effect.flip(box.waitForShutdown({ timeout: "1 second" })))._tag, "WaitTimeout")
+      const sameName = yield* Effect.flip(driver.machine("box", { image: Image.tiny() }))
+      assert.strictEqual(sameName._tag, "InvalidMachine")
     })
   )
 
@@ -327,6 +463,9 @@ machines(Victim)("a machine that ends under a command beside the test", (it) => 
       yield* victim.waitForShutdown({ timeout: "1 minute" })
       for (const error of [yield* Fiber.join(reading), yield* Fiber.join(waiting)]) {
         assert.strictEqual(error._tag, "MachineDied")
+      }
+      for (const use of [victim.sendConsole("x"), victim.pause(), victim.qmp("query-status"), victim.block()]) {
+        assert.strictEqual((yield* Effect.flip(use as Failing))._tag, "MachineDied")
       }
       assert.include(yield* victim.getConsoleLog(), "famous last words")
       assert.include(yield* Stream.mkString(victim.console), "famous last words")

@@ -12,6 +12,8 @@ class Web extends Machine<Web>()("web", {
   memory: "512 MiB"
 }) {}
 
+type Failing = Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>
+
 /** Puts a unit into the running guest. */
 const unit = (machine: MachineOf, name: string, service: string) =>
   Effect.andThen(
@@ -182,6 +184,57 @@ machines(Web)("systemd units", (it) => {
       }
       const idle = yield* Effect.flip(web.waitForUnit("x.service", { user: "nobody", timeout: "2 seconds" }))
       assert.include(idle.message, "the service manager of nobody does not run")
+    })
+  )
+
+  it.effect("fail each method in its own way", () =>
+    Effect.gen(function* () {
+      const web = yield* Web
+      const methods: Readonly<Record<string, (name: string, options?: { readonly user: string }) => Failing>> = {
+        waitForUnit: (name, options) => web.waitForUnit(name, { ...options, timeout: "1 minute" }),
+        getUnitInfo: web.getUnitInfo,
+        getUnitProperty: (name, options) => web.getUnitProperty(name, "Id", options),
+        requireUnitState: (name, options) => web.requireUnitState(name, "active", options),
+        startJob: web.startJob,
+        stopJob: web.stopJob,
+        journal: (name, options) => Stream.runDrain(web.journal({ unit: name, follow: false, ...options }))
+      }
+      for (const [method, call] of Object.entries(methods)) {
+        for (const name of ["two words.service", "nginx*", "", "a;b"]) {
+          const error: object = yield* Effect.flip(call(name))
+          assert.deepInclude(error, { _tag: "InvalidArgument", argument: "unit", value: name }, method)
+        }
+        const stranger: object = yield* Effect.flip(call("nginx.service", { user: "nobody-such" }))
+        assert.deepInclude(stranger, { _tag: "CommandRejected", reason: "UnknownUser" }, method)
+      }
+      const stranger = yield* Effect.flip(web.systemctl("status", { user: "nobody-such" }))
+      assert.deepInclude(stranger, { _tag: "CommandRejected", reason: "UnknownUser" })
+      // A user without a manager.
+      for (const method of ["getUnitInfo", "getUnitProperty", "requireUnitState", "startJob", "stopJob"] as const) {
+        const error = yield* Effect.flip(methods[method]!("nginx.service", { user: "nobody" }))
+        assert.strictEqual(error._tag, "CommandFailed", method)
+        assert.include(error.message, "bus", method)
+      }
+
+      yield* unit(web, "wrong.service", "Type=oneshot\nExecStart=/bin/sh -c 'exit 7'")
+      const start = yield* Effect.flip(web.startJob("wrong.service"))
+      assert.deepInclude(start, { _tag: "CommandFailed", command: "systemctl start -- 'wrong.service'" })
+      assert.include(start.message, "Job for wrong.service failed")
+      const stop = yield* Effect.flip(web.stopJob("nope.service"))
+      assert.strictEqual(stop._tag, "CommandFailed")
+      assert.include(stop.message, "nope.service not loaded")
+      const state = yield* Effect.flip(web.requireUnitState("nginx.service", "running"))
+      assert.deepInclude(state, { _tag: "InvalidArgument", argument: "state", value: "running" })
+      const unknown = yield* Effect.flip(web.requireUnitState("nope.service"))
+      assert.deepInclude(unknown, { _tag: "UnitFailed", loadState: "not-found" })
+      yield* web.succeed("systemctl mask --runtime masked.service")
+      const masked = yield* Effect.flip(web.waitForUnit("masked.service", { timeout: "1 minute" }))
+      assert.deepInclude(masked, { _tag: "UnitFailed", loadState: "masked" })
+
+      const reading = yield* Effect.forkChild(Effect.flip(Stream.runDrain(web.journal({ lines: 0 }))))
+      yield* web.waitUntilSucceeds("kill $(pidof journalctl)", { timeout: "1 minute" })
+      const ended = yield* Fiber.join(reading)
+      assert.deepInclude(ended, { _tag: "CommandFailed", exitCode: 143 })
     })
   )
 

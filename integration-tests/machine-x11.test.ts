@@ -74,9 +74,35 @@ machines(Desk)("an X display of a guest", (it) => {
       const nobody = yield* Effect.flip(desk.xDisplay(":7").screenshot())
       assert.strictEqual(nobody._tag, "DisplayUnavailable")
       assert.include(nobody.message, ":7")
-      yield* desk.succeed("mv /usr/bin/xdotool /usr/bin/xdotool.away")
-      const tool = yield* Effect.flip(desk.xDisplay(":1").sendKey("a"))
-      assert.include(tool.message, "the guest has no xdotool: put the package xdotool into its image")
+      for (const windows of [desk.getWindowNames(), desk.xDisplay(":7").getScreenText()]) {
+        const error = yield* Effect.flip(windows as Effect.Effect<unknown, { readonly _tag: string }>)
+        assert.strictEqual(error._tag, "DisplayUnavailable")
+      }
+      // An X server that is not there yet may come.
+      const later = yield* Effect.flip(desk.waitForWindow("x", { display: ":7", timeout: "2 seconds" }))
+      assert.strictEqual(later._tag, "WaitTimeout")
+      for (const wrong of [
+        desk.getWindowNames({ display: "somewhere" }),
+        desk.waitForWindow("x", { display: "desk:0" })
+      ]) {
+        const error: object = yield* Effect.flip(wrong as Effect.Effect<unknown, { readonly _tag: string }>)
+        assert.deepInclude(error, { _tag: "InvalidArgument", argument: "display" })
+      }
+      yield* desk.succeed("for tool in xdotool xwininfo xwd; do mv /usr/bin/$tool /usr/bin/$tool.away; done")
+      const screen = desk.xDisplay(":1")
+      const display = { display: ":1", timeout: "1 minute" } as const
+      for (const [program, use] of [
+        ["xdotool: put the package xdotool", screen.sendKey("a")],
+        ["xwininfo: put the package x11-utils", desk.getWindowNames(display)],
+        ["xwininfo: put the package x11-utils", desk.waitForWindow("first", display)],
+        ["xwd: put the package x11-apps", screen.screenshot("none")],
+        ["xwd: put the package x11-apps", screen.mouseMove({ x: 1, y: 1 })],
+        ["xwd: put the package x11-apps", screen.waitForText("first", { timeout: "1 minute" })]
+      ] as ReadonlyArray<[string, Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>]>) {
+        const error = yield* Effect.flip(use)
+        assert.strictEqual(error._tag, "DisplayUnavailable", program)
+        assert.include(error.message, `the guest has no ${program} into its image`)
+      }
     })
   )
 })
