@@ -51,7 +51,33 @@ describe("docs/machines.md", () => {
   )
 })
 
+/** Public names of the Python driver, as of November 2026: of a machine, of a container alone, of the driver, and those that a test script sees. */
+const python = {
+  machine: `block booted callbacks cleanup_statedir connect connected console_interact copy_from_host copy_from_host_via_shell copy_from_machine
+    copy_from_vm crash create_efi_vars dump_efi_vars dump_tty_contents efi_vars efi_vars_path execute fail forward_port full_console_log
+    get_console_log get_screen_text get_screen_text_variants get_tty_text get_unit_info get_unit_property get_window_names is_up
+    keep_machine_state last_lines log log_serial monitor monitor_path name nested out_dir pid process qmp_client qmp_path read_efi_vars reboot
+    release require_unit_state run_callbacks screenshot send_chars send_console send_key send_monitor_command serial_thread shared_dir shell
+    shell_interact shell_path shutdown sleep ssh_backdoor_command start start_command start_job state_dir stop_job succeed switch_root systemctl
+    tmp_dir unblock vsock_guest vsock_host wait_for_closed_port wait_for_console_text wait_for_file wait_for_monitor_prompt wait_for_open_port
+    wait_for_open_unix_socket wait_for_qmp_event wait_for_shutdown wait_for_text wait_for_unit wait_for_window wait_for_x wait_until_fails
+    wait_until_succeeds wait_until_tty_matches write_efi_vars`,
+  container: "get_systemd_process machine_sock",
+  driver: `check_polling_conditions create_machine dump_machine_ssh join_all machines machines_nspawn machines_qemu polling_condition run_tests
+    serial_stdout_off serial_stdout_on start_all subtest terminate_test test_script test_symbols vlans`,
+  script: `BaseMachine NspawnMachine QemuMachine create_machine debug driver dump_machine_ssh join_all log machine machines machines_nspawn
+    machines_qemu os polling_condition retry run_tests serial_stdout_off serial_stdout_on start_all subtest t test_script vlan1 vlans`
+}
+
 describe("docs/nixos-parity.md", () => {
+  it("has every public name of the Python driver", () => {
+    const named = new Set(rows.flatMap(([theirs]) => theirs!.match(/(?<=`)[A-Za-z_]\w*/g) ?? []))
+    for (const [holder, names] of Object.entries(python)) {
+      const missing = names.split(/\s+/).filter((name) => !named.has(name))
+      assert.deepStrictEqual(missing, [], holder)
+    }
+  })
+
   it.effect("names only methods that there are", () =>
     Effect.gen(function* () {
       const { machines, service } = yield* driverOf({ a: offline() })
