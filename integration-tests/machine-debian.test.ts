@@ -102,8 +102,14 @@ bind(S, pack_sockaddr_un($a)) or die $!; ${type === "stream" ? "listen(S, 1) or 
       const release = yield* deb.copyFromMachine("/etc/os-release", "test-machine-debian")
       assert.include(Fs.readFileSync(release, "utf8"), "Debian")
       // What a kernel shows as files says that it is empty, or a page long.
-      const meminfo = yield* deb.copyFromMachine("/proc/meminfo", "test-machine-debian")
-      assert.include(Fs.readFileSync(meminfo, "utf8"), "MemTotal")
+      for (const [file, text] of [
+        ["/proc/meminfo", "MemTotal"],
+        ["/proc/self/status", "Name:"],
+        ["/proc/mounts", "/proc proc"],
+        ["/etc/mtab", "/proc proc"]
+      ] as const) {
+        assert.include(Fs.readFileSync(yield* deb.copyFromMachine(file, "test-machine-debian"), "utf8"), text)
+      }
       const queue = yield* deb.copyFromMachine("/sys/block/vda/queue", "test-machine-debian")
       assert.match(Fs.readFileSync(join(queue, "logical_block_size"), "utf8"), /^\d+\n$/)
       // Laid over the root of a guest whose /lib is a link, by a tree that only its owner may enter.

@@ -114,11 +114,8 @@ if cat > "$tmp/file" && chmod ${mode.toString(8).padStart(4, "0")} "$tmp/file" &
 const receiveTree = (target: string, mode: number) => `t=${path(target)}
 if [ -d "$t" ]; then m=$(stat -c %a -- "$t"); else m=${mode.toString(8).padStart(4, "0")}; fi
 mkdir -p -- "$t"
-case "$(tar --version 2>/dev/null)" in
-*GNU*) tar -xpf - -C "$t" --no-overwrite-dir --keep-directory-symlink ;;
-*) tar -xpf - -C "$t" ;;
-esac
-code=$?
+case "$(tar --version 2>/dev/null)" in *GNU*) o='--no-overwrite-dir --keep-directory-symlink' ;; *) o= ;; esac
+tar -xpf - -C "$t" $o && code=0 || code=$?
 [ -z "$m" ] || chmod "$m" "$t"
 exit $code`
 
@@ -138,17 +135,20 @@ const terminated = 128 + 15
  * A tree is sent under the name that it really has; the host knows which one it asked for. What a kernel shows as files does not have the
  * size that it says, by which tar goes: that is read to its end first.
  */
-const send = (source: string) => `p=${path(source)}
+const send = (source: string) => `p=${path(source.replace(/(?<=[^/])\/+$/, ""))}
 [ -e "$p" ] || { echo "$p: No such file or directory" >&2; exit 1; }
-r=$(readlink -f -- "$p"; echo .)
+case "$p" in */*) cd -- "\${p%/*}/" ;; esac
+n=./\${p##*/}
+r=$(readlink -f -- "$n"; echo .)
 r=\${r%??}
 [ "$r" != / ] || { echo "$p is the whole file system" >&2; exit 1; }
 case "$r" in /proc/*|/sys/*)
-  d=$(mktemp -d) || exit 1
+  d=$(mktemp -d)
   trap 'rm -rf -- "$d"' EXIT
   trap 'exit 143' HUP INT TERM
-  cp -R -- "$r" "$d/" || exit 1
-  r="$d/\${r##*/}" ;;
+  # By the name it was asked for: what it leads to below /proc/self is another thing to each program.
+  cp -R -H -- "$n" "$d/"
+  r="$d/\${n##*/}" ;;
 esac
 tar -C "\${r%/*}/" -cf - "./\${r##*/}"`
 

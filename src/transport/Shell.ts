@@ -95,6 +95,8 @@ export interface GuestProcess {
 /** The commands of one guest. */
 export interface ShellService {
   readonly machine: string
+  /** How many commands run at once; those beyond queue. */
+  readonly lanes: number
   /** Runs a command to its end. A non-zero exit is a result, not an error. */
   readonly execute: (command: string, options?: CollectOptions) => Effect.Effect<CommandResult, ShellError>
   /** As {@link ShellService.execute}, with the bytes as they came. */

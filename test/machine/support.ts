@@ -18,6 +18,7 @@ const bytes = (text: string) => new TextEncoder().encode(text)
 /** A shell service over one function. */
 export const shellOf = (execute: Execute, lost: ShellService["lost"] = Effect.never): ShellService => ({
   machine: "box",
+  lanes: 10,
   execute,
   executeBytes: (command, options) =>
     Effect.map(execute(command, options), (result) => ({

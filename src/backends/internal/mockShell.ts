@@ -118,6 +118,7 @@ export const shellOf = (parts: Parts): ShellService => {
 
   return {
     machine,
+    lanes: 10,
     execute: (command, options) =>
       Effect.map(bytes(command, options), ({ exitCode, stderr, stdout }) => ({
         exitCode,

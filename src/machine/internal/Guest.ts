@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { BackendService, Console, Hypervisor } from "../../backends/Backend.ts"
 import type {
@@ -17,7 +18,14 @@ import type {
   ExecuteOptions,
   ShellService
 } from "../../transport/Shell.ts"
-import { type CommandTimeout, type ShellError, ShellLost, short } from "../../transport/ShellError.ts"
+import {
+  CommandRejected,
+  type CommandTimeout,
+  type ShellError,
+  ShellLost,
+  ShellNotReady,
+  short
+} from "../../transport/ShellError.ts"
 import { Deadlines } from "../Deadlines.ts"
 import {
   type BootFailed,
@@ -267,6 +275,16 @@ export const neverLate = <A, E, R>(commands: Effect.Effect<A, E, R>): Effect.Eff
     Predicate.isTagged(error, "CommandTimeout") ? Effect.die(error) : Effect.fail(error as Exclude<E, CommandTimeout>)
   )
 
+/** Waits that stand in a guest leave it this many commands at once, which may be what ends them. */
+const keptForCommands = 2
+
+const places = new WeakMap<ShellService, Semaphore.Semaphore>()
+const placesIn = (shell: ShellService): Semaphore.Semaphore => {
+  const found = places.get(shell) ?? Semaphore.makeUnsafe(Math.max(1, shell.lanes - keptForCommands))
+  places.set(shell, found)
+  return found
+}
+
 /** Waits with one command that loops in the guest and ends when the condition holds. */
 export const waitInGuest = (
   guest: Guest,
@@ -277,15 +295,30 @@ export const waitInGuest = (
     readonly look: string
   }
 ): Effect.Effect<CommandResult, WaitError> => {
+  let begun = false
+  const command = `waiting for ${wanted.awaited}`
+  const stand = (shell: ShellService) =>
+    placesIn(shell).withPermits(1)(
+      Effect.suspend(() => {
+        begun = true
+        return shell.execute(wanted.loop, { timeout: Duration.infinity })
+      })
+    )
   return wait(guest, {
     awaited: wanted.awaited,
     options: wanted.options,
-    until: neverLate(
-      Effect.flatMap(guest.shell, (shell) => shell.execute(wanted.loop, { timeout: Duration.infinity }))
+    until: neverLate(Effect.flatMap(guest.shell, stand)).pipe(
+      // The loop says nothing to who waited.
+      Effect.catchTag("ShellLost", (error) =>
+        Effect.fail(new ShellLost({ ...error, command, stdout: "", stderr: "" }))
+      ),
+      Effect.catchTag("ShellNotReady", (error) => Effect.fail(new ShellNotReady({ ...error, command }))),
+      Effect.catchTag("CommandRejected", (error) => Effect.fail(new CommandRejected({ ...error, command })))
     ),
     lastSeen: Effect.map(
       Effect.flatMap(guest.shell, (shell) => shell.execute(wanted.look, { timeout: "5 seconds" })),
-      ({ stderr, stdout }) => stdout + stderr
+      ({ stderr, stdout }) =>
+        (begun ? "" : "so many waits stand in the guest that this one has not begun\n") + stdout + stderr
     )
   })
 }

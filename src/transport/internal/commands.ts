@@ -381,6 +381,7 @@ export const make = Effect.fnUntraced(function* (options: {
 
   return {
     machine,
+    lanes: pool.most,
     execute: (command, execute) =>
       Effect.map(executeBytes(command, execute), ({ exitCode, stderr, stdout }) => ({
         exitCode,

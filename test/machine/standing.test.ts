@@ -1,0 +1,63 @@
+/** Waits that stand in a guest: how many at once, and what is said of one whose guest is lost. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import * as File from "../../src/machine/File.ts"
+import { ShellLost } from "../../src/transport/ShellError.ts"
+import { guestOn, shellOf } from "./support.ts"
+
+const isLoop = (command: string) => command.includes("do nap; done")
+
+describe("waits that stand in a guest", () => {
+  it.effect("leave it two commands at once, and one that finds no place says so", () =>
+    Effect.gen(function* () {
+      let standing = 0
+      const shell = shellOf((command) =>
+        isLoop(command)
+          ? Effect.sync(() => standing++).pipe(
+              Effect.andThen(Effect.never),
+              Effect.ensuring(Effect.sync(() => standing--))
+            )
+          : Effect.succeed({ exitCode: 0, stdout: "", stderr: "" })
+      )
+      const files = File.make((yield* guestOn(shell)).guest)
+      const first = yield* Effect.forEach(Array.from({ length: 8 }), (_, at) =>
+        Effect.forkChild(files.waitForFile(`/${at}`, { timeout: "1 hour" }), { startImmediately: true })
+      )
+      const late = yield* Effect.forkChild(Effect.flip(files.waitForFile("/late", { timeout: "1 minute" })))
+      const next = yield* Effect.forkChild(Effect.flip(files.waitForFile("/next", { timeout: "2 minutes" })))
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(standing, 8)
+      const error = yield* Fiber.join(late)
+      assert.strictEqual(error._tag, "WaitTimeout")
+      assert.include(error.message, "this one has not begun")
+      yield* Fiber.interrupt(first[0]!)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(standing, 8)
+      yield* TestClock.adjust("1 minute")
+      assert.notInclude((yield* Fiber.join(next)).message, "has not begun")
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("say what was awaited when the guest is lost, not what looked for it", () =>
+    Effect.gen(function* () {
+      const lost = yield* Deferred.make<never, ShellLost>()
+      const shell = {
+        ...shellOf(() => Effect.die("nothing is run")),
+        execute: (command: string) =>
+          Effect.mapError(Deferred.await(lost), (error) => new ShellLost({ ...error, command }))
+      }
+      const files = File.make((yield* guestOn(shell)).guest)
+      const waiting = yield* Effect.forkChild(Effect.flip(files.waitForFile("/never")), { startImmediately: true })
+      const said = { stdout: "", stderr: "bash: line 3: noise", console: "" }
+      yield* Deferred.fail(lost, new ShellLost({ machine: "box", command: "", reason: "the guest rebooted", ...said }))
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(
+        (yield* Fiber.join(waiting)).message,
+        "box: the guest rebooted, during: waiting for the file /never to exist"
+      )
+    }).pipe(Effect.scoped)
+  )
+})
