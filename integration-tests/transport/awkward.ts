@@ -31,6 +31,19 @@ export const awkward: ReadonlyArray<Awkward> = [
     stdout: "out\n",
     stderr: "err\n"
   },
+  {
+    name: "memory that runs out ends a command before the shells that run it",
+    command: 'cat /proc/self/oom_score_adj /proc/$PPID/oom_score_adj; sh -c "cat /proc/self/oom_score_adj"',
+    exitCode: 0,
+    stdout: "0\n-1000\n0\n"
+  },
+  {
+    name: "with input, too",
+    command: "cat /proc/self/oom_score_adj",
+    options: { stdin: "x" },
+    exitCode: 0,
+    stdout: "0\n"
+  },
   { name: "exit inside", command: "echo a; exit 7; echo b", exitCode: 7, stdout: "a\n" },
   { name: "exec", command: "exec sh -c 'echo replaced; exit 9'", exitCode: 9, stdout: "replaced\n" },
   {

@@ -60,6 +60,11 @@ _vt_lines() {
   done
 }
 
+# points: how readily the kernel ends this process when memory runs out. Commands are like any others, vmtest's own shells go last.
+_vt_oom() {
+  echo $1 >/proc/self/oom_score_adj
+} 2>/dev/null
+
 # The last process that the guest made.
 _vt_last() {
   _vt_b=0
@@ -74,6 +79,7 @@ _vt_mine() {
 # pid: what a process that was made beforehand does. A command with no input it becomes; the rest it leaves to the worker.
 # It says that it is there before it looks whether it should: so _vt_stop finds it, or it finds that the lane was stopped.
 _vt_await() {
+  _vt_oom 0
   echo "$1 $_vt_p" 1<>$_vt_k/fork
   _vt_mine || exit 0
   while :; do
@@ -125,6 +131,7 @@ if [ -n "$BASH_VERSION" ]; then
   _vt_run() {
     set -m
     (
+      _vt_oom 0
       echo "$BASHPID $_vt_n $_vt_p" 1<>$_vt_k/pid
       set +m --
       set -euo pipefail
@@ -146,7 +153,7 @@ else
       sh $_vt_d $_vt_k $_vt_p $_vt_boss </dev/null >&4 2>&5 4>&- 5>&-
   }
   _vt_run() {
-    setsid sh -c 'echo "$$ $1 $2" 1<>$3; _vt_c=$5; eval "set --; $4"; eval "$_vt_c"' \
+    setsid sh -c '{ echo 0 >/proc/self/oom_score_adj; } 2>/dev/null; echo "$$ $1 $2" 1<>$3; _vt_c=$5; eval "set --; $4"; eval "$_vt_c"' \
       sh $_vt_n $_vt_p $_vt_k/pid "$_vt_set" "$_vt_c" >&4 2>&5 3<&- 4>&- 5>&-
     _vt_end $?
   }
@@ -373,6 +380,7 @@ _vt_states() {
   done
 } 2>/dev/null
 
+_vt_oom -1000
 if [ $# -gt 0 ]; then
   _vt_d=$1 _vt_lane=$2 _vt_k=$1/$2 _vt_x=$3
   shift 3
