@@ -1,7 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import type { Hypervisor } from "../../src/backends/Backend.ts"
+import * as Console from "../../src/machine/Console.ts"
+import { guestOn, hostShell } from "../machine/support.ts"
 import { driverOf, offline } from "./support.ts"
 
 const started = Effect.gen(function* () {
@@ -13,6 +17,26 @@ const started = Effect.gen(function* () {
 })
 
 describe("waiting for text on the console", () => {
+  it.effect("fails when the console ends and the machine goes on", () =>
+    Effect.gen(function* () {
+      const log = Effect.succeed("hello")
+      const console = {
+        stream: Stream.make("hello\n"),
+        log,
+        tail: () => log,
+        write: () => Effect.void,
+        inherited: undefined
+      }
+      const { guest } = yield* guestOn(hostShell("bash"), {
+        hypervisor: Effect.succeed({ console } as Partial<Hypervisor> as Hypervisor)
+      })
+      const waiting = yield* Effect.forkChild(Effect.flip(Console.make(guest).waitForConsoleText("never said")))
+      yield* TestClock.adjust("2 seconds")
+      const error = yield* Fiber.join(waiting)
+      assert.deepInclude(error, { _tag: "ConsoleEnded", machine: "box", awaited: "never said", console: "hello" })
+    })
+  )
+
   it.effect("waits for the rest of a number that comes in two pieces", () =>
     Effect.gen(function* () {
       const { machine, say } = yield* started

@@ -72,6 +72,50 @@ describe("machine.restore", () => {
   )
 })
 
+describe("a snapshot that cannot be", () => {
+  it.live("says that there is nowhere to put it, and that a backend has none", () =>
+    Effect.gen(function* () {
+      const folder = Path.join(yield* temporaryFolder, "file")
+      Fs.writeFileSync(folder, "no folder")
+      const full = yield* driverOf({ a: offline({ snapshot: false }) }, {}, { folder })
+      const machine = full.machines.a!
+      for (const use of [machine.snapshot(), machine.fork()]) {
+        const error = yield* Effect.flip(use as Effect.Effect<unknown, Snapshot.ForkError>)
+        assert.strictEqual(error._tag, "SnapshotFailed")
+        assert.include(error.message, folder)
+      }
+      const unable = yield* driverOf({ a: offline() }, { capabilities: [] })
+      const plain = unable.machines.a!
+      for (const use of [plain.snapshot(), plain.restore("x"), plain.fork()]) {
+        const error = yield* Effect.flip(use as Effect.Effect<unknown, Snapshot.ForkError>)
+        assert.deepInclude(error, { _tag: "Unsupported", capability: "snapshots" })
+      }
+      assert.isFalse(yield* plain.isUp())
+    })
+  )
+
+  it.live("is not another machine's to go back to, but to go on from", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const both = { a: offline({ snapshot: false }), b: offline({ snapshot: false }) }
+      const { begin, machines } = yield* driverOf(both, {}, { folder })
+      yield* begin
+      const { a, b } = machines
+      const snapshot = yield* a!.snapshot("here")
+      const other = yield* Effect.flip(b!.restore(snapshot))
+      assert.deepInclude(other, { _tag: "InvalidArgument", argument: "snapshot", value: "here" })
+      for (const use of [b!.restore("here"), b!.fork({ from: "here" })]) {
+        const error = yield* Effect.flip(use as Effect.Effect<unknown, Snapshot.ForkError>)
+        assert.deepInclude(error, { _tag: "NoSuchSnapshot", machine: "b", known: [] })
+      }
+      const taken = yield* Effect.flip(a!.fork({ name: "b" }))
+      assert.strictEqual(taken._tag, "InvalidMachine")
+      assert.isTrue(yield* a!.isUp())
+      assert.isTrue(yield* b!.isUp())
+    })
+  )
+})
+
 /** Snapshots that are folders and nothing else; who goes on from one waits for `go`, and `there` says whether it was there then. */
 const folders = Effect.gen(function* () {
   const folder = yield* temporaryFolder

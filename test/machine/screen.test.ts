@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -265,6 +265,29 @@ describe("a recording", () => {
       assert.strictEqual(away._tag, "HostFileError")
     })
   )
+})
+
+describe("a recording that cannot be written", () => {
+  for (const [format, tag, said] of [
+    ["webm", "RecordingFailed", "Is a directory"],
+    ["apng", "HostFileError", "cannot be written"]
+  ] as const) {
+    it.live(`as ${format} says why when it is stopped, each time`, () =>
+      Effect.gen(function* () {
+        const output = mkdtempSync(join(tmpdir(), "vmtest-recording-"))
+        yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(output, { recursive: true })))
+        const { guest } = yield* guestOn(never, { output })
+        const recording = yield* Recording.make(guest, showing(1).display).recordVideo("film", { format })
+        mkdirSync(recording.path)
+        for (let time = 0; time < 2; time++) {
+          const error = yield* Effect.flip(recording.stop)
+          assert.strictEqual(error._tag, tag)
+          assert.include(error.message, said)
+          assert.include(error.message, recording.path)
+        }
+      })
+    )
+  }
 })
 
 describe("a recording of a display that fails for a while", () => {
