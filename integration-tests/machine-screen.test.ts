@@ -5,6 +5,7 @@ import { afterAll, assert } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
 import { PNG } from "pngjs"
 import * as Image from "../src/images/Image.ts"
 import { keyNames } from "../src/machine/internal/keys.ts"
@@ -15,6 +16,8 @@ import { Machine, machines } from "../src/vitest.ts"
 class Box extends Machine<Box>()("box", { image: Image.debian(), memory: "512 MiB" }) {}
 
 class Victim extends Machine<Victim>()("victim", { image: Image.tiny(), memory: "256 MiB", autoStart: false }) {}
+
+type Failing = Effect.Effect<unknown, { readonly _tag: string; readonly message: string }, Scope.Scope>
 
 const printable = Array.from({ length: 95 }, (_, index) => String.fromCharCode(32 + index)).join("")
 
@@ -307,6 +310,47 @@ machines(Box)("a machine's screen", (it) => {
     })
   )
 
+  it.effect("refuses what is none of its files, places, buttons, formats or terminals", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const noPicture = join(folder, "no-picture.png")
+      writeFileSync(noPicture, "no picture")
+      const picture = join(folder, "dot.png")
+      writeFileSync(picture, PNG.sync.write(new PNG({ width: 2, height: 2 })))
+      const inside = { x: 1, y: 1 }
+      const outside = { x: 1, y: 400 }
+      const refused: ReadonlyArray<[tag: string, said: string, use: Failing]> = [
+        ["HostFileError", "outside the output folder", box.recordVideo("../../video")],
+        ["InvalidArgument", "format", box.recordVideo("v", { format: "gif" as "apng" })],
+        ["InvalidArgument", "framesPerSecond", box.recordVideo("v", { framesPerSecond: 0 })],
+        ["ReferenceMissing", "cut it out of a screenshot()", box.waitForImage(join(folder, "none.png"))],
+        ["HostFileError", "is no PNG", box.waitForImage(noPicture)],
+        ["HostFileError", "cannot be read", box.waitForImage(folder)],
+        ["HostFileError", "cannot be read", box.expectScreenshot(folder)],
+        ["InvalidArgument", "tolerance", box.waitForImage(picture, { tolerance: 2 })],
+        ["InvalidArgument", "masks[0].width", box.expectScreenshot(picture, { masks: [{ ...inside } as never] })],
+        ["InvalidArgument", "button", box.mouseClick(inside, { button: "side" as "left" })],
+        ["InvalidArgument", "count", box.mouseClick(inside, { count: 0 })],
+        ["InvalidArgument", "outside the screen", box.mouseClick(outside)],
+        ["InvalidArgument", "outside the screen", box.mouseDrag(inside, outside)],
+        ["InvalidArgument", "button", box.mouseDrag(inside, inside, { button: "side" as "left" })],
+        ["InvalidArgument", "count", box.clickText("x", { count: 1.5 })],
+        ["WaitTimeout", "nowhere to be seen", box.clickText("nowhere to be seen", { timeout: "1 second" })],
+        ["InvalidArgument", "is not a key", box.sendKey("")],
+        ["InvalidArgument", "tty 0", box.waitUntilTtyMatches(0, "x")],
+        ["InvalidArgument", "tty 64", box.dumpTtyContents(64)],
+        ["HostFileError", "outside the output folder", box.dumpTtyContents(1, "../../tty")],
+        ["CommandFailed", "/dev/vcsa63", box.getTtyText(63)],
+        ["CommandFailed", "/dev/vcsa63", box.dumpTtyContents(63)]
+      ]
+      for (const [tag, said, use] of refused) {
+        const error = yield* Effect.flip(use)
+        assert.strictEqual(error._tag, tag, error.message)
+        assert.include(error.message, said)
+      }
+    })
+  )
+
   it.effect("needs tesseract only for graphics, and says how to get it", () =>
     Effect.gen(function* () {
       const box = yield* Box
@@ -317,6 +361,14 @@ machines(Box)("a machine's screen", (it) => {
       const error = yield* Effect.flip(box.getScreenText({ reader: "tesseract" }))
       assert.strictEqual(error._tag, "ToolMissing")
       assert.include(error.message, "apt-get install tesseract-ocr")
+      const waits: ReadonlyArray<Failing> = [
+        box.getScreenTextVariants({ reader: "tesseract" }),
+        box.findText("x", { reader: "tesseract" }),
+        box.waitForText("x", { reader: "tesseract" }),
+        box.clickText("x", { reader: "tesseract" }),
+        box.recordVideo("v", { format: "webm" })
+      ]
+      for (const wait of waits) assert.strictEqual((yield* Effect.flip(wait))._tag, "ToolMissing")
     })
   )
 })
