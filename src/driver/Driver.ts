@@ -61,14 +61,25 @@ export interface DriverService<Names extends string = string> {
     <A, E, R>(name: string, effect: Effect.Effect<A, E, R>, options: SubtestOptions): Effect.Effect<A | undefined, E, R>
   }
   /**
-   * A condition that must hold whenever the test waits or runs a command, until the test ends. It does not hold when its check fails or gives
-   * `false`; whatever the test is waiting for then, or waits for next, fails with `PollingConditionFailed`.
+   * A condition that must hold whenever the test waits or runs a command, from now until the scope closes: at the test's end, or at the end of
+   * the part of it that `Effect.scoped` is around. It does not hold when its check fails or gives `false`; whatever the test is waiting for then,
+   * or waits for next, fails with `PollingConditionFailed`.
+   *
+   * ```ts
+   * yield* Effect.scoped(
+   *   Effect.gen(function* () {
+   *     yield* driver.pollingCondition("nginx runs", web.succeed("systemctl is-active nginx"))
+   *     yield* client.waitUntilSucceeds("curl -f http://web/")
+   *   })
+   * )
+   * yield* web.shutdown()
+   * ```
    */
   readonly pollingCondition: <E, R>(
     condition: string,
     check: Effect.Effect<unknown, E, R>,
     options?: PollingConditionOptions
-  ) => Effect.Effect<void, InvalidInterval, R>
+  ) => Effect.Effect<void, InvalidInterval, R | Scope.Scope>
   /** Waits on several machines at once: the first failure is the whole's. */
   readonly waitAll: <A, E, R>(
     machines: Iterable<Machine>,

@@ -87,7 +87,10 @@ export class WaitTimeout extends Schema.TaggedError<WaitTimeout>()("WaitTimeout"
   }
 }
 
-/** A value that cannot be meant, refused before the guest was asked: a port of 70000, a unit name with a space. */
+/**
+ * A value that cannot be meant, refused before the guest was asked: a port of 70000, a unit name with a space. `machine` is empty where it is
+ * about none.
+ */
 export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("InvalidArgument", {
   machine: Schema.String,
   argument: Schema.String,
@@ -122,6 +125,6 @@ export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("Inva
 
   override get message() {
     const value = typeof this.value === "number" ? String(this.value) : JSON.stringify(this.value)
-    return `${this.machine}: ${this.argument} ${value} ${this.reason}`
+    return `${this.machine === "" ? "" : `${this.machine}: `}${this.argument} ${value} ${this.reason}`
   }
 }

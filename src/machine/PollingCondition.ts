@@ -127,8 +127,9 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
       failAll(error)
     }
     const once = Effect.suspend(() => Deferred.await(wake)).pipe(
-      Effect.andThen(unguarded(check)),
-      Effect.exit,
+      // A fiber of its own ends in whatever way, also of what is no Effect: the loop hears of it.
+      Effect.andThen(Effect.forkChild(unguarded(check), { startImmediately: true })),
+      Effect.flatMap(Fiber.await),
       Effect.flatMap((exit) =>
         Effect.sync(() => {
           if (Exit.isFailure(exit)) fails(messageOf(exit.cause))

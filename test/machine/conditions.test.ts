@@ -1,10 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { streamOrLoss } from "../../src/machine/internal/Guest.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
+import { InvalidArgument } from "../../src/machine/MachineError.ts"
 import * as PollingCondition from "../../src/machine/PollingCondition.ts"
 import * as Recording from "../../src/machine/Recording.ts"
 import * as Spawn from "../../src/machine/Spawn.ts"
@@ -80,6 +83,68 @@ describe("a polling condition", () => {
       yield* TestClock.adjust("1 second")
       yield* Fiber.join(running)
       yield* conditions.guard(Effect.void)
+    })
+  )
+
+  it.effect("holds for the part of a test that it was added in, and for no wait after that", () =>
+    Effect.gen(function* () {
+      const { machines, service } = yield* driverOf(
+        { box: offline() },
+        { guests: { box: { commands: [["short", { delay: "50 millis" }]] } } }
+      )
+      const box = machines.box!
+      yield* box.start()
+      let on = true
+      const light = Effect.sync(() => on)
+      const part = Effect.gen(function* () {
+        yield* service.pollingCondition("the light is on", light, { interval: "20 millis" })
+        yield* box.succeed("short")
+        on = false
+        return yield* Effect.flip(box.succeed("short"))
+      })
+      const running = yield* Effect.forkChild(Effect.scoped(part))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(running))._tag, "PollingConditionFailed")
+      const after = yield* Effect.forkChild(box.succeed("short"))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(after)
+    })
+  )
+
+  it.effect("does not hold when its check ends in a way that is none", () =>
+    Effect.gen(function* () {
+      const conditions = yield* PollingCondition.make
+      const checks: Readonly<Record<string, Effect.Effect<unknown>>> = {
+        "it is dark": Effect.die(new Error("it is dark")),
+        "Not a valid effect": Effect.suspend(() => undefined as unknown as Effect.Effect<void>),
+        interrupted: Effect.interrupt
+      }
+      for (const [reason, check] of Object.entries(checks)) {
+        const waiting = Effect.andThen(conditions.add("the light is on", check), conditions.guard(Effect.never))
+        const failing = yield* Effect.forkChild(Effect.flip(Effect.scoped(waiting)))
+        yield* TestClock.adjust("3 seconds")
+        assert.isDefined(failing.pollUnsafe(), reason)
+        assert.include((yield* Fiber.join(failing)).message, reason)
+      }
+    })
+  )
+
+  it.effect("is refused when its check is no Effect, which would be no check", () =>
+    Effect.gen(function* () {
+      const { service } = yield* driverOf({})
+      const added = (check: unknown) => service.pollingCondition("the light is on", check as Effect.Effect<void>)
+      for (const [check, reason] of [
+        [() => Effect.void, "is a function, not an Effect"],
+        [function* () {}, "Effect.gen makes one of it"],
+        [Promise.resolve(true), "is not an Effect"]
+      ]) {
+        const exit = yield* Effect.exit(added(check))
+        assert.isTrue(Exit.isFailure(exit))
+        const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+        assert.instanceOf(error, InvalidArgument)
+        assert.include(String(error), "driver.pollingCondition: the check")
+        assert.include(String(error), String(reason))
+      }
     })
   )
 

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { MachineShape } from "../../backends/Backend.ts"
 import { Backend } from "../../backends/Backend.ts"
@@ -29,6 +29,7 @@ import { Reporter, type RunEvent } from "../RunEvent.ts"
 import type { SubtestResult } from "../TestResult.ts"
 import * as DriverTree from "./driverTree.ts"
 import * as Forks from "./forks.ts"
+import { mustBeEffect } from "./refuse.ts"
 import type { Saved } from "./saveAll.ts"
 import { type Location, lastStep } from "./scriptLocation.ts"
 import type { WarmStart } from "./warmStart.ts"
@@ -333,7 +334,10 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
         ),
       subtest: subtest as DriverService["subtest"],
       pollingCondition: (condition, check, settings) =>
-        Scope.provide(conditions.add(condition, check, settings), scope),
+        Effect.andThen(
+          mustBeEffect("driver.pollingCondition: the check", check),
+          conditions.add(condition, check, settings)
+        ),
       waitAll: (those, wait) => Effect.forEach(those, wait, { concurrency: "unbounded" }),
       log: (line) => emit({ _tag: "Log", test: options.test, line })
     }
