@@ -60,6 +60,6 @@ export interface LifeMethods {
   readonly pause: () => Effect.Effect<void, PauseError>
   /** Lets a paused guest go on; nothing happens to one that runs. */
   readonly resume: () => Effect.Effect<void, PauseError>
-  /** The state now, and each that follows. */
-  readonly state: Stream.Stream<MachineState>
+  /** The state now, and each that follows; fails with a polling condition that breaks, as all that the test waits for. */
+  readonly state: Stream.Stream<MachineState, PollingConditionFailed>
 }

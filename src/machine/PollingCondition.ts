@@ -159,3 +159,9 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
 })
 
 const messageOf = (cause: Cause.Cause<unknown>): string => Cause.prettyErrors(cause)[0]?.message ?? Cause.pretty(cause)
+
+/** Conditions that hold for a part of what others hold for: those end its waits as well. */
+export const under = (others: PollingConditions, own: PollingConditions): PollingConditions => ({
+  ...own,
+  guard: (effect) => others.guard(own.guard(effect))
+})

@@ -445,6 +445,27 @@ describe("driver.fork", () => {
     })
   )
 
+  it.live("is under the conditions of the test, and has conditions of its own", () =>
+    Effect.gen(function* () {
+      const guests = () => ({ commands: [["hang", { delay: "1 hour" }]] as const })
+      const body = ({ machines: { a }, service }: Effect.Success<ReturnType<typeof driverOf>>) =>
+        Effect.gen(function* () {
+          yield* a!.start()
+          const dark = Effect.delay(Effect.succeed(false), "50 millis")
+          const own = yield* service.fork((machines, inside) =>
+            Effect.andThen(inside.pollingCondition("the fork is lit", dark), Effect.flip(machines.a!.succeed("hang")))
+          )
+          assert.include(own.message, '"the fork is lit" no longer holds')
+          const outer = service.fork((machines) =>
+            Effect.andThen(service.pollingCondition("the light is on", dark), machines.a!.succeed("hang"))
+          )
+          assert.include((yield* Effect.flip(outer)).message, '"the light is on" no longer holds')
+          yield* a!.succeed("true")
+        }).pipe(Effect.timeout("10 seconds"))
+      yield* inRun(yield* temporaryFolder, { a: offline({ snapshot: false }) }, body, { guests })
+    })
+  )
+
   it.live("and fork() take no addresses, and a fork that has ended is not started again with all the others", () =>
     Effect.gen(function* () {
       const idle = offline({ autoStart: false, snapshot: false, memory: "64 MiB" })

@@ -174,7 +174,10 @@ describe("a polling condition", () => {
         spawn: slow.spawn("true", { detached: true }),
         stdout: Stream.runDrain(spawned.stdout),
         stderr: Stream.runDrain(spawned.stderr),
-        console: Stream.runDrain(box.console)
+        console: Stream.runDrain(box.console),
+        state: Stream.runDrain(box.state),
+        fork: service.fork(() => Effect.void),
+        joinAll: service.joinAll()
       }
       const waiting = yield* Effect.forEach(Object.entries(waits), ([name, wait]) =>
         Effect.map(Effect.forkChild(Effect.flip(wait)), (fiber) => [name, fiber] as const)

@@ -40,7 +40,7 @@ interface Expected {
   isUp: never
   pause: Unavailable | Control
   resume: Unavailable | Control
-  state: never
+  state: "PollingConditionFailed"
   execute: Command | "InvalidArgument"
   executeBytes: Command | "InvalidArgument"
   executeStream: Command | "InvalidArgument"

@@ -54,6 +54,8 @@ export interface Options {
   readonly declaredIn?: { readonly others: string; readonly machines: ReadonlyMap<string, string> } | undefined
   /** Machines that go on from where they were saved, under the numbers that they had; all others start as they were declared. */
   readonly saved?: SavedMachines | undefined
+  /** Of the test that these machines are forks of. */
+  readonly conditions?: PollingCondition.PollingConditions | undefined
 }
 
 export interface Running {
@@ -88,7 +90,8 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
     const fs = yield* FileSystem.FileSystem
     const scope = yield* Effect.scope
     const emit = yield* Reporter
-    const conditions = yield* PollingCondition.make
+    const own = yield* PollingCondition.make
+    const conditions = options.conditions === undefined ? own : PollingCondition.under(options.conditions, own)
     const folders = yield* RunDirectory
     const tree = yield* DriverTree.make(yield* Effect.orDie(folders.folder(`${options.prefix}-net`)), (error) =>
       conditions.giveUp(`VLAN ${error.vlan} is up`, error.message)
@@ -288,13 +291,14 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
       Effect.gen(function* () {
         forked += 1
         const number = forked
-        const saved = yield* forks.saved
+        const saved = yield* conditions.guard(forks.saved)
         const within = (event: RunEvent): RunEvent =>
           event._tag === "MachineEvent"
             ? { ...event, event: { ...event.event, machine: `${event.event.machine} (fork ${number})` } }
             : event
         const running = yield* make({
           ...options,
+          conditions,
           // A port of the host can lead to one machine only, and leads to the original.
           machines: neighbours().map(({ spec }) => ({ ...spec, forwards: [] })),
           prefix: `${options.prefix}f${number}`,

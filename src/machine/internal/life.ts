@@ -302,7 +302,7 @@ fi`
         yield* guard(guest, "resuming", hypervisor.resume)
         if ((yield* SubscriptionRef.get(state)) === "paused") yield* on.state(paused)
       }),
-    state: Stream.changes(SubscriptionRef.changes(state))
+    state: Stream.changes(SubscriptionRef.changes(state)).pipe(Stream.interruptWhen(conditions.guard(Effect.never)))
   }
 
   const snapshots = Snapshot.make(guest, {
