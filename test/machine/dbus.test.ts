@@ -320,6 +320,37 @@ describe("waiting for a unit over the manager's own bus", () => {
     })
   )
 
+  it.effect("ends what waits in the guest for a user's manager with the last wait that needs it", () =>
+    Effect.gen(function* () {
+      let opened = 0
+      let open = 0
+      const shell = shellOf(() => Effect.never)
+      const never = (command: string) =>
+        Effect.acquireRelease(
+          Effect.sync(() => [opened++, open++]),
+          () => Effect.sync(() => void open--)
+        ).pipe(
+          Effect.andThen(shell.spawn(command)),
+          Effect.map((process) => ({ ...process, stdout: Stream.never, wait: Effect.never }))
+        )
+      const { guest } = yield* guestOn({ ...shell, spawn: never })
+      const units = Unit.make(guest)
+      const waits = ["1 second", "10 seconds"].map((timeout) =>
+        units.waitForUnit("web", { user: "alice", timeout: timeout as "1 second" })
+      )
+      const waiting = yield* Effect.forEach(waits, (wait) => Effect.forkChild(Effect.flip(wait)))
+      yield* TestClock.adjust("7 seconds")
+      assert.strictEqual((yield* Fiber.join(waiting[0]!))._tag, "WaitTimeout")
+      assert.deepStrictEqual([opened, open], [1, 1])
+      yield* TestClock.adjust("9 seconds")
+      assert.strictEqual((yield* Fiber.join(waiting[1]!))._tag, "WaitTimeout")
+      assert.deepStrictEqual([opened, open], [1, 0])
+      yield* Effect.forkChild(Effect.flip(waits[0]!))
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual([opened, open], [2, 1])
+    })
+  )
+
   it.effect("fails when the guest loses the connection, and the next wait makes another", () =>
     Effect.gen(function* () {
       const { systemd, wait } = yield* start

@@ -1,5 +1,7 @@
 /** The states of a unit as they change: heard from the service manager where it can be reached, asked for again and again where not. */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Queue from "effect/Queue"
 import * as RcMap from "effect/RcMap"
 import * as Schema from "effect/Schema"
@@ -223,11 +225,28 @@ export const make = (shell: Effect.Effect<ShellService, Unavailable>, scope: Sco
     )
   })
 
+  const waiting = new Map<string, number>()
+  const count = (user: string, change: number) => {
+    const left = (waiting.get(user) ?? 0) + change
+    waiting.set(user, left)
+    return left
+  }
+  /** The connection, once it is there. One that is not made yet waits in the guest for a manager that may never run: it ends with the last who waits for it. */
+  const connected = (user: string) =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => count(user, 1)),
+      () => Effect.flatMap(buses, (map) => RcMap.get(map, user)),
+      (_, exit) =>
+        Effect.suspend(() => {
+          const left = count(user, -1)
+          if (Exit.isSuccess(exit)) return Effect.void
+          return left === 0 || !Cause.hasInterrupts(exit.cause) ? forget(user) : Effect.void
+        })
+    )
+
   const of = (unit: string, user: string | undefined): Stream.Stream<UnitState, UnitStateError> => {
     const name = fullName(unit)
-    const bus = Effect.flatMap(buses, (map) => RcMap.get(map, user ?? "")).pipe(
-      Effect.tapError(() => forget(user ?? ""))
-    )
+    const bus = connected(user ?? "")
     return Stream.unwrap(Effect.map(bus, (open) => heard(open, name))).pipe(
       Stream.scoped,
       Stream.catchTag("NoBridge", () => Stream.unwrap(Effect.map(shell, (service) => asked(service, name, user)))),
