@@ -67,6 +67,7 @@ machines(
       assert.deepStrictEqual(yield* Fiber.join(states), ["stopped", "booting", "ready", "paused"])
       const stuck = yield* Effect.flip(box.waitForFile("/etc/passwd", { timeout: "500 millis" }))
       assert.strictEqual(stuck._tag, "WaitTimeout")
+      assert.include(stuck.message, "the machine is paused; resume() lets it go on")
       yield* Effect.sleep("2 seconds")
       const again = yield* statesUntil(box, "ready")
       yield* box.resume()

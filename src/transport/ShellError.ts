@@ -22,11 +22,14 @@ export class CommandTimeout extends Schema.TaggedError<CommandTimeout>()("Comman
   command: Schema.String,
   timeout: Schema.Duration,
   stdout: Schema.String,
-  stderr: Schema.String
+  stderr: Schema.String,
+  /** why the guest could not end it, where the host knows */
+  because: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
+    const because = this.because === undefined ? "" : ` (${this.because})`
     return (
-      `${this.machine}: command did not end within ${Duration.format(this.timeout)}: ${short(this.command)}` +
+      `${this.machine}: command did not end within ${Duration.format(this.timeout)}${because}: ${short(this.command)}` +
       section("stdout so far", this.stdout) +
       section("stderr so far", this.stderr)
     )

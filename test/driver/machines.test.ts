@@ -134,6 +134,38 @@ describe("the life of a machine", () => {
     })
   )
 
+  it.effect("says of whatever it does not do that it is paused, and stays so until it is resumed", () =>
+    Effect.gen(function* () {
+      const { machines, states } = yield* driverOf({ a: offline({ allowReboot: true }) })
+      const a = machines.a!
+      yield* a.start()
+      yield* a.pause()
+      const wait = { timeout: "8 seconds" } as const
+      const failing: Readonly<Record<string, Effect.Effect<unknown, { readonly message: string }>>> = {
+        command: a.succeed("true", wait),
+        stream: Stream.runDrain(a.executeStream("true", wait)),
+        file: a.waitForFile("/there", wait),
+        unit: a.waitForUnit("web", wait),
+        console: a.waitForConsoleText("login: ", wait),
+        end: a.waitForShutdown(wait),
+        shutdown: a.shutdown(wait),
+        reboot: a.reboot(wait),
+        switchRoot: a.switchRoot(wait)
+      }
+      for (const [name, effect] of Object.entries(failing)) {
+        const fiber = yield* Effect.forkChild(Effect.flip(effect))
+        yield* TestClock.adjust("8 seconds")
+        yield* TestClock.adjust("1 second")
+        assert.isDefined(fiber.pollUnsafe(), name)
+        assert.include((yield* Fiber.join(fiber)).message, "the machine is paused; resume() lets it go on", name)
+      }
+      assert.deepStrictEqual(states("a"), ["booting", "ready", "paused"])
+      yield* a.resume()
+      assert.deepStrictEqual(states("a"), ["booting", "ready", "paused", "ready"])
+      yield* a.succeed("true")
+    })
+  )
+
   it.effect("tells its states as a stream", () =>
     Effect.gen(function* () {
       const { machines } = yield* driverOf({ a: offline() })

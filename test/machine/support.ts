@@ -85,6 +85,7 @@ export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
       shellLost: Effect.void,
       died: Deferred.await(death),
       conditions,
+      isPaused: Effect.succeed(false),
       consoleTail: Effect.succeed("the last line of the console"),
       output: "/nonexistent",
       fs,

@@ -4,9 +4,10 @@ import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import type { Combination } from "../../src/machine/internal/display.ts"
+import type { Combination, Display } from "../../src/machine/internal/display.ts"
 import { keysOfCharacter } from "../../src/machine/internal/keys.ts"
 import { type } from "../../src/machine/internal/ps2.ts"
+import * as Keyboard from "../../src/machine/Keyboard.ts"
 import type { QmpService } from "../../src/transport/Qmp.ts"
 import type { ShellService } from "../../src/transport/Shell.ts"
 import { guestOn, shellOf } from "./support.ts"
@@ -85,6 +86,24 @@ describe("typing", () => {
       const error = yield* Fiber.join(typing)
       assert.strictEqual(error._tag, "KeysLost")
       assert.include(error.message, "the guest took 6 of 11")
+    })
+  )
+
+  it.effect("gives no keys to a guest that stands still", () =>
+    Effect.gen(function* () {
+      const { control, shell, slow } = yield* keyboard
+      // A shell that is silent for half a minute is lost.
+      const executeStream: ShellService["executeStream"] = () =>
+        Stream.drain(Stream.fromEffect(Effect.sleep("30 seconds")))
+      const { guest } = yield* guestOn({ ...shell, executeStream }, { isPaused: Effect.succeed(true) })
+      const press: Display["press"] = (keys, delay) => type(guest, control, keys, delay)
+      const display: Display = { name: "the screen", capture: Effect.never, press, touch: () => Effect.void }
+      const typing = yield* Effect.forkChild(Effect.flip(Keyboard.make(guest, display).sendChars("abc")))
+      yield* TestClock.adjust("31 seconds")
+      const error = yield* Fiber.join(typing)
+      assert.strictEqual(error._tag, "KeysLost")
+      assert.include(error.message, "the guest took 0 of 3, and no more for 30s (the machine is paused")
+      assert.deepStrictEqual(slow, [])
     })
   )
 

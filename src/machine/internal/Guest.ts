@@ -37,6 +37,7 @@ import {
 import type { MachineEvent } from "../MachineEvent.ts"
 import type { PollingConditionFailed, PollingConditions } from "../PollingCondition.ts"
 import { abandon } from "./abandon.ts"
+import { standsStill, tellingPause } from "./paused.ts"
 import { type Timed, timeoutOf } from "./times.ts"
 
 export { short } from "../../transport/ShellError.ts"
@@ -82,6 +83,8 @@ export interface Guest {
   /** Fails when the machine ends unasked. */
   readonly died: Effect.Effect<never, MachineDied | BootFailed>
   readonly conditions: PollingConditions
+  /** Whether the test has paused it. */
+  readonly isPaused: Effect.Effect<boolean>
   readonly consoleTail: Effect.Effect<string>
   /** The folder for pictures and copied files; there from the first use on. */
   readonly output: string
@@ -124,7 +127,7 @@ export const orLoss = <A, E, R>(
 ): Effect.Effect<A, E | MachineDied | BootFailed, R> =>
   Effect.raceFirst(
     // When a hypervisor dies its sockets break first: what broke them is the better news, if it comes at once.
-    Effect.catch(abandon(effect), (error) =>
+    Effect.catch(tellingPause(guest.isPaused, abandon(effect)), (error) =>
       isLoss(error)
         ? guest.shellLost.pipe(Effect.andThen(Effect.sleep("500 millis")), Effect.andThen(Effect.fail(error)))
         : Effect.fail(error)
@@ -237,13 +240,14 @@ export const wait = <A, E>(
     const started = yield* Clock.currentTimeMillis
     const timedOut = Effect.gen(function* () {
       const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
-      const seen = yield* abandon(lastSeen).pipe(
+      const asked = abandon(lastSeen).pipe(
         Effect.timeoutOrElse({
           duration: "5 seconds",
           orElse: () => Effect.succeed("the guest does not answer within 5 seconds, asked how things stand")
         }),
         Effect.catch((error) => Effect.succeed(String(error)))
       )
+      const seen = (yield* guest.isPaused) ? standsStill : yield* asked
       const console = yield* guest.consoleTail
       return yield* new WaitTimeout({ machine: guest.name, awaited, waited, lastSeen: seen, console })
     })

@@ -9,6 +9,7 @@ import type { Machine } from "../Machine.ts"
 import { BootFailed, MachineDied } from "../MachineError.ts"
 import type { MachineState } from "../MachineEvent.ts"
 import * as Origin from "../Origin.ts"
+import { standsStill } from "./paused.ts"
 
 /** A value that may be taken back and given anew; who asks meanwhile waits. */
 export class Cell<A, E> {
@@ -59,6 +60,10 @@ export class Boot {
   /** The test asked for the end: shutdown, crash, the end of the test. */
   asked = false
   isOver = false
+  /** The test has paused it. */
+  isPaused = false
+  /** What it is, or will be when it goes on. */
+  private current: MachineState = "booting"
   /** Asked when the hypervisor is to be started. */
   readonly comesFrom: Effect.Effect<Origin.Origin, never, Scope.Scope>
   /** A guest that went on from a saved one has its own time, entropy and identity. */
@@ -113,7 +118,8 @@ export class Boot {
 
   /** The machine did not come up. */
   fail(reason: string, console: string): Effect.Effect<void> {
-    const failed = new BootFailed({ machine: this.listener.machine, reason, console })
+    const why = this.isPaused ? `${reason} (${standsStill})` : reason
+    const failed = new BootFailed({ machine: this.listener.machine, reason: why, console })
     return this.finish(failed, this.asked ? "stopped" : "crashed", this.asked ? "" : reason)
   }
 
@@ -151,7 +157,23 @@ export class Boot {
     )
   })
 
+  /** What becomes of one that is paused is told when it goes on. */
   state(state: MachineState, detail = ""): Effect.Effect<void> {
-    return Effect.suspend(() => (this.isOver ? Effect.void : this.listener.onState(state, detail)))
+    return Effect.suspend(() => {
+      this.current = state
+      return this.isOver || this.isPaused ? Effect.void : this.listener.onState(state, detail)
+    })
   }
+
+  readonly paused: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.isOver) return Effect.void
+    this.isPaused = true
+    return this.listener.onState("paused", "")
+  })
+
+  readonly resumed: Effect.Effect<void> = Effect.suspend(() => {
+    if (!this.isPaused) return Effect.void
+    this.isPaused = false
+    return this.state(this.current)
+  })
 }

@@ -23,10 +23,13 @@ export class KeysLost extends Schema.TaggedError<KeysLost>()("KeysLost", {
   typed: Schema.Number,
   all: Schema.Number,
   /** How long no more were taken. */
-  waited: Schema.Duration
+  waited: Schema.Duration,
+  /** Why, where the host knows. */
+  because: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
-    return `${this.machine}: keys were lost: the guest took ${this.typed} of ${this.all}, and no more for ${Duration.format(this.waited)}`
+    const because = this.because === undefined ? "" : ` (${this.because})`
+    return `${this.machine}: keys were lost: the guest took ${this.typed} of ${this.all}, and no more for ${Duration.format(this.waited)}${because}`
   }
 }
 

@@ -20,6 +20,7 @@ import { abandon } from "./abandon.ts"
 import { Boot } from "./boot.ts"
 import { type Guest, guard, neverLate, told, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
 import { hostsScript } from "./identity.ts"
+import { standsStill } from "./paused.ts"
 import * as SwitchRoot from "./switchRoot.ts"
 import { timeoutOf } from "./times.ts"
 
@@ -37,8 +38,6 @@ export const make = Effect.fnUntraced(function* (
   const emit = yield* MachineEvents
   const state = yield* SubscriptionRef.make<MachineState>("stopped")
   let boot: Boot | undefined
-  /** What it was when it was paused, and will be when it goes on. */
-  let paused: MachineState = "ready"
   let retired = false
   let starts = 0
 
@@ -89,6 +88,7 @@ export const make = Effect.fnUntraced(function* (
     ),
     shellLost: Effect.suspend(() => running()?.onShellLost ?? Effect.void),
     died: Effect.suspend(() => boot?.lost ?? Effect.never),
+    isPaused: Effect.sync(() => running()?.isPaused === true),
     conditions,
     consoleTail: Effect.suspend(() =>
       boot === undefined
@@ -128,7 +128,8 @@ export const make = Effect.fnUntraced(function* (
       const late = Effect.gen(function* () {
         const console = yield* guest.consoleTail
         const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
-        const lastSeen = hindered() === "" ? console : `${hindered()}\n${lastLines(console, 5)}`
+        const hindrance = on.isPaused ? standsStill : hindered()
+        const lastSeen = hindrance === "" ? console : `${hindrance}\n${lastLines(console, 5)}`
         return yield* new WaitTimeout({ machine: spec.name, awaited, waited, lastSeen, console })
       })
       const asked = Effect.raceFirst(Effect.andThen(abandon(ask), Effect.never), on.ended)
@@ -288,9 +289,7 @@ fi`
         const on = yield* current
         const hypervisor = yield* on.hypervisor.get
         yield* guard(guest, "pausing", hypervisor.pause)
-        const before = yield* SubscriptionRef.get(state)
-        if (before !== "paused") paused = before
-        yield* on.state("paused")
+        yield* on.paused
       }),
     resume: () =>
       Effect.gen(function* () {
@@ -300,13 +299,13 @@ fi`
         const on = yield* current
         const hypervisor = yield* on.hypervisor.get
         yield* guard(guest, "resuming", hypervisor.resume)
-        if ((yield* SubscriptionRef.get(state)) === "paused") yield* on.state(paused)
+        yield* on.resumed
       }),
     state: Stream.changes(SubscriptionRef.changes(state)).pipe(Stream.interruptWhen(conditions.guard(Effect.never)))
   }
 
   const snapshots = Snapshot.make(guest, {
-    isPaused: Effect.map(SubscriptionRef.get(state), (now) => now === "paused"),
+    isPaused: guest.isPaused,
     folder: environment.snapshots,
     restart: Effect.fnUntraced(function* (from) {
       yield* life.crash()

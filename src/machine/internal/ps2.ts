@@ -185,7 +185,11 @@ export const type = Effect.fnUntraced(function* (
   const shell = unasked ? undefined : yield* readyShell(guest)
   if (shell === undefined) return yield* plain(control, combinations, delay ?? defaultDelay)
   const counts = yield* follow(shell, Duration.times(patience, guest.backend.timeScale))
-  const before = yield* counts.reach(0)
+  const [took, before] = yield* Effect.timed(counts.reach(0))
+  if (typeof before === "string" && (yield* guest.isPaused)) {
+    const waited = Duration.millis(Math.round(Duration.toMillis(took)))
+    return yield* new KeysLost({ machine: guest.name, typed: 0, all: combinations.length, waited })
+  }
   if (typeof before === "string") return yield* plain(control, combinations, defaultDelay)
   yield* paced(guest, control, counts, before, combinations)
 }, Effect.scoped)
