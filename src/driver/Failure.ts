@@ -26,6 +26,8 @@ export interface Failure {
   readonly evidence: ReadonlyArray<{ readonly title: string; readonly text: string }>
   /** The script's line that failed. */
   readonly place: Place | undefined
+  /** The subtest that failed, after the names of those that it is a part of. */
+  readonly subtest?: ReadonlyArray<string> | undefined
   readonly cause: Cause.Cause<unknown>
 }
 
@@ -88,6 +90,22 @@ export const fromCause = (cause: Cause.Cause<unknown>, lastStep: Location | unde
   }
 }
 
+/** What failed, of a cause. */
+export const errorOf = (cause: Cause.Cause<unknown>): unknown => failed(cause).error
+
+/** A subtest by its path, for people: `outer › inner`. */
+export const subtestName = (path: ReadonlyArray<string>): string => path.join(" › ")
+
+/** A failure of the whole as that of the subtest which failed first with the same error, if one did. */
+export const ofSubtest = (
+  failure: Failure,
+  subtests: ReadonlyArray<{ readonly failure: Failure | undefined }>
+): Failure => {
+  const error = errorOf(failure.cause)
+  const same = typeof error === "object" && subtests.find((one) => one.failure && errorOf(one.failure.cause) === error)
+  return same ? { ...failure, subtest: same.failure?.subtest } : failure
+}
+
 /** Each text without the sections that one before it has, but for their titles: machines and consoles that several failures are about. */
 export const tellOnce = (texts: ReadonlyArray<string>): ReadonlyArray<string> => {
   const told = new Set<string>()
@@ -103,14 +121,11 @@ export const tellOnce = (texts: ReadonlyArray<string>): ReadonlyArray<string> =>
   })
 }
 
-/** A test's failure, with those of other parts of it as further evidence. */
-export const withParts = (
-  failure: Failure,
-  parts: ReadonlyArray<{ readonly name: string; readonly failure: Failure }>
-): Failure => {
-  const [, ...texts] = tellOnce([render(failure), ...parts.map((part) => render(part.failure))])
-  const further = parts.map(({ name }, index) => ({
-    title: `subtest ${JSON.stringify(name)} failed too`,
+/** A test's failure, with those of its subtests as further evidence. */
+export const withParts = (failure: Failure, parts: ReadonlyArray<Failure>): Failure => {
+  const [, ...texts] = tellOnce([failure, ...parts].map(render))
+  const further = parts.map(({ subtest = [] }, index) => ({
+    title: `subtest ${JSON.stringify(subtestName(subtest))} failed too`,
     text: texts[index] ?? ""
   }))
   return { ...failure, evidence: [...failure.evidence, ...further] }

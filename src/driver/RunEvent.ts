@@ -13,12 +13,17 @@ export type RunEvent =
   | { readonly _tag: "ImageProgress"; readonly image: string; readonly line: string }
   | { readonly _tag: "TestStarted"; readonly test: string; readonly machines: ReadonlyArray<string> }
   | { readonly _tag: "MachineEvent"; readonly test: string; readonly event: MachineEvent }
-  | { readonly _tag: "SubtestStarted"; readonly test: string; readonly subtest: string }
+  | {
+      readonly _tag: "SubtestStarted"
+      readonly test: string
+      readonly subtest: string
+      readonly within: ReadonlyArray<string>
+    }
   | {
       readonly _tag: "SubtestEnded"
       readonly test: string
       readonly result: SubtestResult
-      /** It failed, the test goes on, and is to fail with it at its end; what went wrong is told then. */
+      /** It failed, the test goes on unless the script says otherwise, and is to fail with it at its end; what went wrong is told then. */
       readonly failsLater: boolean
     }
   | { readonly _tag: "Log"; readonly test: string; readonly line: string }

@@ -134,7 +134,7 @@ const runTest = Effect.fnUntraced(function* (
   let script: object | undefined
   let declared: ReadonlyArray<string> = []
   const subtests: Array<TestResult["subtests"][number]> = []
-  const soft: Array<{ readonly name: string; readonly failure: Failure.Failure }> = []
+  const soft: Array<Failure.Failure> = []
   const deadline = Deadline.make(timeout)
   const deadlines = yield* Deadlines
 
@@ -164,7 +164,7 @@ const runTest = Effect.fnUntraced(function* (
       onSubtest: (result, failsLater) => {
         subtests.push(result)
         // The script has the others: it fails with them, or has dealt with them.
-        if (failsLater && result.failure !== undefined) soft.push({ name: result.name, failure: result.failure })
+        if (failsLater && result.failure !== undefined) soft.push(result.failure)
       }
     })
     yield* Effect.addFinalizer(() => Effect.sync(() => (declared = Object.keys(running.service.machines))))
@@ -186,7 +186,7 @@ const runTest = Effect.fnUntraced(function* (
   const hard = Exit.isFailure(exit)
     ? Failure.fromCause(exit.cause, (script === undefined ? undefined : lastStep(script)) ?? test.declaredAt())
     : undefined
-  const first = hard ?? soft.shift()?.failure
+  const first = hard === undefined ? soft.shift() : Failure.ofSubtest(hard, subtests)
   const failure = first === undefined ? undefined : Failure.withParts(first, soft)
   if (failure !== undefined && options.keepLogs === true) {
     const { output } = options

@@ -26,7 +26,8 @@ export class SoftFailures {
 
   /** Hears how a subtest ended; for a driver's `onSubtest`. */
   readonly hear = ({ failure, name }: SubtestResult, failsLater: boolean): void => {
-    if (failsLater && failure !== undefined) this.failed.push({ name, failure: Failure.render(failure) })
+    if (!failsLater || failure === undefined) return
+    this.failed.push({ name: Failure.subtestName(failure.subtest ?? [name]), failure: Failure.render(failure) })
   }
 
   /** Tells of them, once. */

@@ -8,6 +8,9 @@ import type { Failure } from "./Failure.ts"
 /** What came of a part of a test. */
 export interface SubtestResult {
   readonly name: string
+  /** The names of the subtests that it is a part of, the outermost first. */
+  readonly within: ReadonlyArray<string>
+  /** One that a part of failed with `softFail` failed as well; if nothing else was wrong with it, it has no failure of its own. */
   readonly status: "passed" | "failed"
   readonly millis: number
   readonly failure: Failure | undefined

@@ -37,6 +37,9 @@ export const duration = (millis: number): string => {
 
 const indented = (text: string, by = "  ") => text.replace(/^(?=.)/gm, by)
 
+/** What a line of a subtest begins with. */
+const depthOf = (within: ReadonlyArray<string>) => "  ".repeat(within.length + 1)
+
 /** Control characters of a guest's console would move the reader's cursor. */
 const printable = (line: string) =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is taken out
@@ -96,13 +99,16 @@ const make = (options: TerminalOptions) => {
       case "MachineEvent":
         return machineLine(event.test, event.event, now)
       case "SubtestStarted":
-        return `  ${err("dim", "subtest:")} ${event.subtest}`
+        return `${depthOf(event.within)}${err("dim", "subtest:")} ${event.subtest}`
       case "SubtestEnded": {
-        const { failure, millis, name, status } = event.result
+        const { failure, millis, name, status, within } = event.result
+        const depth = depthOf(within)
         const mark = status === "passed" ? err("green", "✔") : err("red", "✘")
         const tell = event.failsLater ? Failure.headline : Failure.render
-        const why = failure === undefined ? "" : `\n${indented(tell(failure), "    ")}`
-        return `  ${mark} ${name} ${err("dim", `(${duration(millis)})`)}${why}`
+        // One that failed with what a part of it failed with: that was told.
+        const itself = failure !== undefined && (failure.subtest?.length ?? 0) <= within.length + 1
+        const why = itself ? `\n${indented(tell(failure), `${depth}  `)}` : ""
+        return `${depth}${mark} ${name} ${err("dim", `(${duration(millis)})`)}${why}`
       }
       case "Log":
         return `  ${event.line}`
@@ -115,7 +121,9 @@ const make = (options: TerminalOptions) => {
     const took = out("dim", `(${duration(test.millis)})`)
     if (test.status === "passed") return `${out("green", "✔")} ${test.name} ${took}`
     const how = test.status === "timedOut" ? "timed out" : "failed"
-    const why = test.failure === undefined ? "" : `\n${indented(Failure.render(test.failure))}`
+    const subtest = test.failure?.subtest
+    const where = subtest === undefined ? "" : `\n  subtest ${JSON.stringify(Failure.subtestName(subtest))}:`
+    const why = test.failure === undefined ? "" : `${where}\n${indented(Failure.render(test.failure))}`
     return `${out("red", "✘")} ${out("bold", test.name)} ${how} ${took}${why}`
   }
 

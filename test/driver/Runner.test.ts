@@ -233,6 +233,56 @@ describe("a run", () => {
     })
   )
 
+  it.effect("shows subtests within others as such, and tells what each failed with once", () =>
+    Effect.gen(function* () {
+      const softly = { softFail: true } as const
+      const nested = test("nested", {}, (_, driver) =>
+        Effect.gen(function* () {
+          yield* driver.subtest(
+            "outer",
+            Effect.gen(function* () {
+              yield* driver.subtest("passes", Effect.void)
+              yield* driver.subtest("is soft", Effect.fail(new Error("the first")), softly)
+            })
+          )
+          yield* driver.subtest("soft around", driver.subtest("is hard", Effect.fail(new Error("the second"))), softly)
+          yield* driver.subtest("handles", Effect.ignore(driver.subtest("is ignored", Effect.fail("nothing"))))
+          yield* driver.subtest("hard around", driver.subtest("ends it", Effect.fail(new Error("the last"))))
+        })
+      )
+      const [result] = yield* run([nested]).pipe(Effect.provide(TerminalReport.layer({ colors: false })))
+      const [out, err] = [yield* TestConsole.logLines, yield* TestConsole.errorLines].map((said) => said.join("\n"))
+      const marks = (err ?? "").split("\n").filter((line) => /^ *[✔✘] /.test(line))
+      assert.deepStrictEqual(
+        marks.map((line) => line.replace(/ \(.*/, "")),
+        [
+          "    ✔ passes",
+          "    ✘ is soft",
+          "  ✘ outer",
+          "    ✘ is hard",
+          "  ✘ soft around",
+          "    ✘ is ignored",
+          "  ✔ handles",
+          "    ✘ ends it",
+          "  ✘ hard around"
+        ]
+      )
+      assert.include(err, "\n    subtest: passes\n")
+      for (const words of ["the first", "the second", "the last"]) {
+        assert.lengthOf((err ?? "").split(`\n      ${words}`), 2, words)
+        assert.lengthOf((out ?? "").split(`  ${words}`), 2, words)
+      }
+      assert.match(out ?? "", /✘ nested failed .*\n {2}subtest "hard around › ends it":\n/)
+      assert.include(out, 'subtest "outer › is soft" failed too:')
+      assert.include(out, 'subtest "soft around › is hard" failed too:')
+      assert.deepStrictEqual(result?.subtests.map(({ name, within }) => [...within, name].join("/")).slice(0, 3), [
+        "outer/passes",
+        "outer/is soft",
+        "outer"
+      ])
+    })
+  )
+
   it.effect("says how the machines of a failed test are opened, in words that a shell takes as they are", () =>
     Effect.gen(function* () {
       const lines: Array<string> = []

@@ -75,7 +75,7 @@ describe("the terminal's report", () => {
 
   it.effect("leaves what is wrong with a subtest to the end of the test that is to fail with it", () =>
     Effect.gen(function* () {
-      const result = { name: "part", status: "failed", millis: 1000, failure } as const
+      const result = { name: "part", within: [], status: "failed", millis: 1000, failure } as const
       const { err, out } = yield* told([
         { _tag: "SubtestEnded", test: "one", result, failsLater: true },
         { _tag: "SubtestEnded", test: "one", result, failsLater: false },

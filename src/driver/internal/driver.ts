@@ -1,9 +1,5 @@
 /** One test's driver: the machines of a tree, and the service over them. */
-import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -22,8 +18,7 @@ import * as Origin from "../../machine/Origin.ts"
 import * as PollingCondition from "../../machine/PollingCondition.ts"
 import type * as Snapshot from "../../machine/Snapshot.ts"
 import * as Addresses from "../../network/Addresses.ts"
-import { Driver, type DriverService, type ForkError, type SubtestOptions } from "../Driver.ts"
-import * as Failure from "../Failure.ts"
+import { Driver, type DriverService, type ForkError } from "../Driver.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import { Reporter, type RunEvent } from "../RunEvent.ts"
 import type { SubtestResult } from "../TestResult.ts"
@@ -31,7 +26,8 @@ import * as DriverTree from "./driverTree.ts"
 import * as Forks from "./forks.ts"
 import { mustBeEffect } from "./refuse.ts"
 import type { Saved } from "./saveAll.ts"
-import { type Location, lastStep } from "./scriptLocation.ts"
+import type { Location } from "./scriptLocation.ts"
+import * as Subtests from "./subtests.ts"
 import type { WarmStart } from "./warmStart.ts"
 
 export interface Options {
@@ -79,10 +75,6 @@ interface SavedMachines {
 }
 
 type Services = Backend | FileSystem.FileSystem | RunDirectory | Scope.Scope
-
-/** A failure can be survived; the end of the test cannot. */
-const survive = (cause: Cause.Cause<unknown>) =>
-  Cause.hasInterrupts(cause) ? Effect.interrupt : Effect.succeed(undefined)
 
 export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable, Services> = Effect.fnUntraced(
   function* (options: Options) {
@@ -198,32 +190,6 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
     const starting = (names: Iterable<MachineTree.Handle>) =>
       Effect.forEach(names, ({ machine }) => machine.start(), { concurrency: "unbounded", discard: true })
 
-    const subtest = <A, E, R>(
-      name: string,
-      effect: Effect.Effect<A, E, R>,
-      { softFail = false }: SubtestOptions = {}
-    ): Effect.Effect<A | undefined, E, R> =>
-      Effect.gen(function* () {
-        const started = yield* Clock.currentTimeMillis
-        yield* emit({ _tag: "SubtestStarted", test: options.test, subtest: name })
-        const fiber = Fiber.getCurrent()
-        return yield* Effect.onExit(effect, (exit) =>
-          Effect.gen(function* () {
-            const millis = (yield* Clock.currentTimeMillis) - started
-            const failure = Exit.isSuccess(exit)
-              ? undefined
-              : Failure.fromCause(
-                  exit.cause,
-                  (fiber === undefined ? undefined : lastStep(fiber)) ?? options.declaredAt?.()
-                )
-            const result: SubtestResult = { name, status: Exit.isSuccess(exit) ? "passed" : "failed", millis, failure }
-            const failsLater = softFail && Exit.isFailure(exit) && !Cause.hasInterrupts(exit.cause)
-            options.onSubtest(result, failsLater)
-            yield* emit({ _tag: "SubtestEnded", test: options.test, result, failsLater })
-          })
-        ).pipe((run) => (softFail ? Effect.catchCause(run, survive) : run))
-      })
-
     /** Whether there is an address for one more machine of the test's networks. */
     const checkAddresses = (spec: MachineSpec.MachineSpec) =>
       Effect.suspend(
@@ -336,7 +302,7 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
             discard: true
           })
         ),
-      subtest: subtest as DriverService["subtest"],
+      subtest: Subtests.make({ ...options, emit }),
       pollingCondition: (condition, check, settings) =>
         Effect.andThen(
           mustBeEffect("driver.pollingCondition: the check", check),

@@ -1,0 +1,84 @@
+/** Parts of a test under names of their own, one within the other. */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type { DriverService, SubtestOptions } from "../Driver.ts"
+import * as Failure from "../Failure.ts"
+import type { RunEvent } from "../RunEvent.ts"
+import type { SubtestResult } from "../TestResult.ts"
+import { mustBeEffect } from "./refuse.ts"
+import { type Location, lastStep } from "./scriptLocation.ts"
+
+/** A subtest that is under way. */
+interface Part {
+  /** Its name, after those of the subtests that it is a part of. */
+  readonly path: ReadonlyArray<string>
+  readonly around: Part | undefined
+  /** Whether the test goes on after a failure in it that nobody handles. */
+  readonly soft: boolean
+  /** Errors that subtests in it failed with, and the path of the innermost each: it may fail with one of them itself. */
+  readonly errors: Map<unknown, ReadonlyArray<string>>
+  /** Whether a subtest in it failed softly. */
+  failedWithin: boolean
+}
+
+/** The subtest that a fiber is in. */
+const Around = Context.Reference<Part | undefined>("vmtest/driver/Subtest", { defaultValue: () => undefined })
+
+interface Options {
+  readonly test: string
+  readonly emit: (event: RunEvent) => Effect.Effect<void>
+  /** Told of each end; `failsLater` says whether its failure is for the end of the test to count. */
+  readonly onSubtest: (result: SubtestResult, failsLater: boolean) => void
+  /** The place of failures that have none in the script. */
+  readonly declaredAt?: (() => Location | undefined) | undefined
+}
+
+/** A failure can be survived; the end of the test cannot. */
+const survive = (cause: Cause.Cause<unknown>) =>
+  Cause.hasInterrupts(cause) ? Effect.interrupt : Effect.succeed(undefined)
+
+/** `DriverService.subtest`. */
+export const make = ({ declaredAt, emit, onSubtest, test }: Options): DriverService["subtest"] => {
+  const subtest = <A, E, R>(
+    name: string,
+    effect: Effect.Effect<A, E, R>,
+    { softFail = false }: SubtestOptions = {}
+  ): Effect.Effect<A | undefined, E, R> =>
+    Effect.gen(function* () {
+      const around = yield* Around
+      const within = around?.path ?? []
+      const soft = softFail || around?.soft === true
+      const part: Part = { path: [...within, name], around, soft, errors: new Map(), failedWithin: false }
+      const started = yield* Clock.currentTimeMillis
+      yield* emit({ _tag: "SubtestStarted", test, subtest: name, within })
+      const fiber = Fiber.getCurrent()
+      const failureOf = (cause: Cause.Cause<unknown>): Failure.Failure => {
+        const place = (fiber === undefined ? undefined : lastStep(fiber)) ?? declaredAt?.()
+        const error = Failure.errorOf(cause)
+        const from = part.errors.get(error) ?? part.path
+        // Two that fail with one text need not have failed of one thing.
+        if (typeof error === "object") around?.errors.set(error, from)
+        return { ...Failure.fromCause(cause, place), subtest: from }
+      }
+      const end = (exit: Exit.Exit<A, E>) =>
+        Effect.gen(function* () {
+          const millis = (yield* Clock.currentTimeMillis) - started
+          const failure = Exit.isSuccess(exit) ? undefined : failureOf(exit.cause)
+          const given = Exit.isFailure(exit) && !Cause.hasInterrupts(exit.cause)
+          if (given && softFail) for (let at = around; at !== undefined; at = at.around) at.failedWithin = true
+          const status = failure === undefined && !part.failedWithin ? "passed" : "failed"
+          const result: SubtestResult = { name, within, status, millis, failure }
+          onSubtest(result, given && softFail)
+          yield* emit({ _tag: "SubtestEnded", test, result, failsLater: given && soft })
+        })
+      const body = Effect.andThen(mustBeEffect("driver.subtest: the part", effect), effect)
+      return yield* Effect.onExit(Effect.provideService(body, Around, part), end).pipe((run) =>
+        softFail ? Effect.catchCause(run, survive) : run
+      )
+    })
+  return subtest as DriverService["subtest"]
+}
