@@ -80,9 +80,9 @@ export interface DriverService<Names extends string = string> {
     check: Effect.Effect<unknown, E, R>,
     options?: PollingConditionOptions
   ) => Effect.Effect<void, InvalidInterval, R | Scope.Scope>
-  /** Waits on several machines at once: the first failure is the whole's. */
+  /** Waits on several machines at once, and gives what came of each, in their order: the first failure is the whole's. */
   readonly waitAll: <A, E, R>(
-    machines: Iterable<Machine>,
+    machines: Iterable<Machine> | Readonly<Record<string, Machine>>,
     wait: (machine: Machine) => Effect.Effect<A, E, R>
   ) => Effect.Effect<Array<A>, E, R>
   /**

@@ -1,8 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import type { Machine } from "../../src/machine/Machine.ts"
+import { InvalidArgument } from "../../src/machine/MachineError.ts"
 import { HostLimits } from "../../src/machine/MachineSpec.ts"
 import { driverOf, offline } from "./support.ts"
 
@@ -246,6 +250,44 @@ describe("the driver", () => {
       assert.include(commands.at(-1), "/etc/hosts")
       const twin = yield* Effect.flip(service.machine("B", offline()))
       assert.include(twin.message, 'differs from "b" only in case')
+    })
+  )
+
+  const refused = (effect: Effect.Effect<unknown, unknown>) =>
+    Effect.map(Effect.exit(effect), (exit) => {
+      const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+      assert.instanceOf(error, InvalidArgument)
+      return error instanceof Error ? error.message : ""
+    })
+
+  it.effect("are waited for as an array or a record, and what is neither is refused", () =>
+    Effect.gen(function* () {
+      const { machines, service } = yield* driverOf({ a: offline(), b: offline() })
+      const named = (machine: Machine) => Effect.as(machine.succeed("true"), machine.name)
+      for (const those of [machines, Object.values(machines), new Set(Object.values(machines))]) {
+        assert.deepStrictEqual(yield* service.waitAll(those, named), ["a", "b"])
+      }
+      for (const those of [5, undefined, ["a"], new Map(Object.entries(machines)), machines.a!.succeed("true")]) {
+        assert.include(yield* refused(service.waitAll(those as never, named)), "driver.waitAll: the argument")
+      }
+      assert.include(yield* refused(service.waitAll(machines.a as never, named)), '"a" is one machine')
+    })
+  )
+
+  it.effect("refuses a subtest that is no Effect, and says what to do", () =>
+    Effect.gen(function* () {
+      const { service, subtests } = yield* driverOf({})
+      const given = (part: unknown) => refused(service.subtest("part", part as Effect.Effect<void>))
+      assert.include(yield* given(() => Effect.void), "is a function, not an Effect; give the Effect that it returns")
+      assert.include(
+        yield* given(function* () {}),
+        "is a generator function, not an Effect; Effect.gen makes one of it"
+      )
+      assert.include(yield* given(undefined), 'driver.subtest: the part "undefined" is not an Effect')
+      assert.deepStrictEqual(
+        subtests.map(({ failure, status }) => [status, failure?.kind]),
+        [1, 2, 3].map(() => ["failed", "InvalidArgument"])
+      )
     })
   )
 

@@ -24,7 +24,7 @@ import { Reporter, type RunEvent } from "../RunEvent.ts"
 import type { SubtestResult } from "../TestResult.ts"
 import * as DriverTree from "./driverTree.ts"
 import * as Forks from "./forks.ts"
-import { mustBeEffect } from "./refuse.ts"
+import { machinesOf, mustBeEffect } from "./refuse.ts"
 import type { Saved } from "./saveAll.ts"
 import type { Location } from "./scriptLocation.ts"
 import * as Subtests from "./subtests.ts"
@@ -308,7 +308,10 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
           mustBeEffect("driver.pollingCondition: the check", check),
           conditions.add(condition, check, settings)
         ),
-      waitAll: (those, wait) => Effect.forEach(those, wait, { concurrency: "unbounded" }),
+      waitAll: (those, wait) =>
+        Effect.flatMap(machinesOf("driver.waitAll: the argument", those), (all) =>
+          Effect.forEach(all, wait, { concurrency: "unbounded" })
+        ),
       log: (line) => emit({ _tag: "Log", test: options.test, line })
     }
 
