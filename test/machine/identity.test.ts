@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
-import { fork, identityScript, restore } from "../../src/machine/internal/identity.ts"
+import { fork, hostsScript, identityScript, restore } from "../../src/machine/internal/identity.ts"
 import * as Addresses from "../../src/network/Addresses.ts"
 
 const nodes = Addresses.assign([
@@ -32,6 +32,30 @@ describe("the script that gives a guest its identity", () => {
     assert.include(script, "addresses='192.168.1.2 192.168.2.2'")
     assert.include(script, 'addresses="$addresses 2001:db8:1::2 2001:db8:2::2"')
   })
+})
+
+describe("the names of the machines in a guest's /etc/hosts", () => {
+  const web = nodes[0]!
+  const block = (all = nodes) => `# vmtest: the machines of this test\n${Addresses.hosts(all, web)}# vmtest: end\n`
+
+  for (const shell of ["dash", "bash"]) {
+    it(`are a block among lines that stay (${shell})`, () => {
+      const file = Path.join(Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-hosts-")), "hosts")
+      const write = (all = nodes) => {
+        execFileSync(shell, ["-eu"], { input: hostsScript(web, all).replaceAll("/etc/hosts", file) })
+        return Fs.readFileSync(file, "utf8")
+      }
+      assert.strictEqual(write(), block())
+      Fs.writeFileSync(file, "127.0.0.1 localhost\n\n # a \\ b  'c' $HOME\n127.0.1.1 image")
+      const theirs = "\n # a \\ b  'c' $HOME\n127.0.1.1 image\n"
+      assert.strictEqual(write([web]), `${block([web])}${theirs}`)
+      assert.strictEqual(write(), `${block()}${theirs}`)
+      Fs.writeFileSync(file, `10.0.0.9 web\n${Fs.readFileSync(file, "utf8")}10.0.0.8 custom\n`)
+      assert.strictEqual(write([web]), `10.0.0.9 web\n${block([web])}${theirs}10.0.0.8 custom\n`)
+      assert.strictEqual(write([web]), `10.0.0.9 web\n${block([web])}${theirs}10.0.0.8 custom\n`)
+      Fs.rmSync(Path.dirname(file), { recursive: true })
+    })
+  }
 })
 
 describe("the script that makes a fork a machine of its own", () => {

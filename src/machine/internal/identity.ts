@@ -10,9 +10,29 @@ import * as renew from "./renew.ts"
 /** A file at once: a here-document would end at a line of the content. */
 const writeFile = (path: string, content: string) => `printf '%s' ${quote(content)} > ${path}`
 
-/** Writes `/etc/hosts` alone, for when machines come later. */
+const [hostsBegin, hostsEnd] = ["# vmtest: the machines of this test", "# vmtest: end"]
+
+/**
+ * Writes `/etc/hosts` alone, for when machines come later. The names of machines are a block, at the top unless it is there already; the other
+ * lines are the image's or the test's, and stay. The shell does it itself: a process would take longer.
+ */
 export const hostsScript = (self: Addresses.AddressedNode, all: ReadonlyArray<Addresses.AddressedNode>): string =>
-  writeFile("/etc/hosts", Addresses.hosts(all, self))
+  `vm_nl='
+' vm_ours=${quote(`${hostsBegin}\n${Addresses.hosts(all, self)}${hostsEnd}\n`)} vm_above= vm_below= vm_at=above
+[ ! -r /etc/hosts ] || while IFS= read -r vm_line || [ -n "$vm_line" ]; do
+  case $vm_at:$vm_line in
+  *:${quote(hostsBegin)}) vm_at=within ;;
+  *:${quote(hostsEnd)}) vm_at=below ;;
+  within:*) ;;
+  *)
+    case "$vm_nl$vm_ours" in
+    *"$vm_nl$vm_line$vm_nl"*) ;;
+    *) [ $vm_at = above ] && vm_above="$vm_above$vm_line$vm_nl" || vm_below="$vm_below$vm_line$vm_nl" ;;
+    esac ;;
+  esac
+done </etc/hosts
+[ $vm_at != above ] || { vm_below=$vm_above; vm_above=; }
+printf '%s' "$vm_above$vm_ours$vm_below" >/etc/hosts`
 
 interface Identity {
   readonly self: Addresses.AddressedNode
