@@ -16,11 +16,11 @@ import type * as Scope from "effect/Scope"
 import * as HostProcess from "../host/HostProcess.ts"
 import { HostFileError } from "./Copy.ts"
 import { encode, type Picture, pictureOf, type TimedPicture } from "./internal/apng.ts"
+import * as Artefact from "./internal/artefact.ts"
 import type { Display, DisplayError } from "./internal/display.ts"
 import { hashOf } from "./internal/frame.ts"
 import { type Guest, guard } from "./internal/Guest.ts"
 import { InvalidArgument } from "./MachineError.ts"
-import { outputFile, withEnding } from "./Screen.ts"
 
 /** ffmpeg could not make a video of the pictures. */
 export class RecordingFailed extends Schema.TaggedError<RecordingFailed>()("RecordingFailed", {
@@ -83,12 +83,12 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
   const hostError = (path: string) => (error: { readonly message: string }) =>
     new HostFileError({ machine: guest.name, path, reason: `cannot be written: ${error.message}` })
 
-  const webm = (pictures: ReadonlyArray<TimedPicture>, file: string) =>
+  const webm = (pictures: ReadonlyArray<TimedPicture>, file: Artefact.Artefact) =>
     Effect.scoped(
       Effect.gen(function* () {
         const folder = yield* Effect.mapError(
           guest.fs.makeTempDirectoryScoped({ prefix: "vmtest-video-" }),
-          hostError(file)
+          hostError(file.path)
         )
         const lines: Array<string> = []
         for (const [index, { millis, png }] of pictures.entries()) {
@@ -101,11 +101,13 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
         const list = Path.join(folder, "list")
         yield* Effect.mapError(guest.fs.writeFileString(list, `${lines.join("\n")}\n`), hostError(list))
         const first = pictures[0] ?? { width: 2, height: 2 }
-        yield* HostProcess.check({ command: "ffmpeg", args: ffmpegArguments(list, first, file) }).pipe(
+        const video = Path.join(folder, "video.webm")
+        yield* HostProcess.check({ command: "ffmpeg", args: ffmpegArguments(list, first, video) }).pipe(
           Effect.catchTag("ProcessFailed", (error) =>
-            Effect.fail(new RecordingFailed({ machine: guest.name, path: file, reason: error.stderr.trim() }))
+            Effect.fail(new RecordingFailed({ machine: guest.name, path: file.path, reason: error.stderr.trim() }))
           )
         )
+        yield* file.copy(video)
       })
     )
 
@@ -125,7 +127,7 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
       const encoder = Effect.isSuccess(HostProcess.locate("ffmpeg"))
       const format = options?.format ?? ((yield* encoder) ? "webm" : "apng")
       if (format === "webm") yield* HostProcess.locate("ffmpeg")
-      const path = yield* outputFile(guest, withEnding(name, format === "webm" ? ".webm" : ".png"))
+      const file = yield* Artefact.at(guest, name, format === "webm" ? ".webm" : ".png")
 
       const taken: Array<Picture & { readonly at: number }> = []
       let hash = ""
@@ -151,9 +153,9 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
           ...picture,
           millis: Math.max(1, (taken[index + 1]?.at ?? end) - picture.at)
         }))
-        if (format === "webm") yield* webm(pictures, path)
-        else yield* Effect.mapError(guest.fs.writeFile(path, encode(pictures)), hostError(path))
-        return path
+        if (format === "webm") yield* webm(pictures, file)
+        else yield* file.write(encode(pictures))
+        return file.path
       })
       const done = yield* Deferred.make<string, RecordingError>()
       let stopping = false
@@ -163,7 +165,7 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
         return Effect.uninterruptible(Effect.andThen(Deferred.complete(done, finish), Deferred.await(done)))
       })
       yield* Effect.addFinalizer(() => Effect.ignore(stop))
-      return { path, stop }
+      return { path: file.path, stop }
     })
   }
 }

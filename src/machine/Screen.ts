@@ -7,12 +7,11 @@
  *
  * @since 0.1.0
  */
-import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import { lastLines } from "../host/Evidence.ts"
 import type { ToolMissing } from "../host/HostProcess.ts"
-import { HostFileError } from "./Copy.ts"
+import * as Artefact from "./internal/artefact.ts"
 import type { Display, DisplayError } from "./internal/display.ts"
 import { type Box, type Frame, hashOf, toPng } from "./internal/frame.ts"
 import { type Guest, guard, type WaitOptions, wait } from "./internal/Guest.ts"
@@ -205,35 +204,13 @@ export const waitForMatch = <A>(
   })
 }
 
-/** A name of a file with its ending, which may be there already. */
-export const withEnding = (name: string, ending: string): string => (name.endsWith(ending) ? name : name + ending)
-
-/** Where a picture of the output folder goes; a name that leads out of it is refused, and folders on the way are made. */
-export const outputFile = Effect.fnUntraced(function* (guest: Guest, name: string) {
-  const output = Path.resolve(guest.output)
-  const file = Path.resolve(output, name)
-  const hostError = (reason: string) => new HostFileError({ machine: guest.name, path: file, reason })
-  if (!file.startsWith(output + Path.sep)) return yield* hostError(`is outside the output folder ${output}`)
-  yield* Effect.mapError(guest.fs.makeDirectory(Path.dirname(file), { recursive: true }), (error) =>
-    hostError(`cannot be written: ${error.message}`)
-  )
-  return file
-})
-
-/** Writes a picture. */
-export const writePicture = (guest: Guest, file: string, frame: Frame): Effect.Effect<void, HostFileError> =>
-  Effect.mapError(
-    guest.fs.writeFile(file, toPng(frame)),
-    (error) => new HostFileError({ machine: guest.name, path: file, reason: `cannot be written: ${error.message}` })
-  )
-
 /** The display methods of a guest. */
 export const make = (guest: Guest, display: Display, reader: Reader): ScreenMethods => ({
   screenshot: Effect.fnUntraced(function* (name = guest.name) {
-    const file = yield* outputFile(guest, withEnding(name, ".png"))
+    const file = yield* Artefact.at(guest, name, ".png")
     const frame = yield* guard(guest, "taking a screenshot", display.capture)
-    yield* writePicture(guest, file, frame)
-    return file
+    yield* file.write(toPng(frame))
+    return file.path
   }),
   getScreenText: (options) => guard(guest, `reading ${display.name}`, readNow(display, reader, options)),
   getScreenTextVariants: (options) =>

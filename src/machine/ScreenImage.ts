@@ -14,13 +14,13 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { HostFileError } from "./Copy.ts"
+import * as Artefact from "./internal/artefact.ts"
 import type { Display, DisplayError } from "./internal/display.ts"
-import { type Box, type Frame, fromPng, hashOf } from "./internal/frame.ts"
+import { type Box, type Frame, fromPng, hashOf, toPng } from "./internal/frame.ts"
 import { type Guest, guard, type WaitOptions, wait } from "./internal/Guest.ts"
 import { compare, locator, masked } from "./internal/pictureDiff.ts"
 import { kinds, timeOf } from "./internal/times.ts"
 import { InvalidArgument, type WaitTimeout } from "./MachineError.ts"
-import { outputFile, writePicture } from "./Screen.ts"
 
 /** Whether references are written instead of compared with. Default: what `VMTEST_UPDATE_SNAPSHOTS` says. */
 export const UpdateReferences = Context.Reference<boolean>("vmtest/machine/UpdateReferences", {
@@ -165,18 +165,23 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
     yield* Effect.mapError(guest.fs.makeDirectory(Path.dirname(path), { recursive: true }), (error) =>
       hostError(path, `cannot be written: ${error.message}`)
     )
-    yield* writePicture(guest, path, frame)
+    yield* Effect.mapError(guest.fs.writeFile(path, toPng(frame)), (error) =>
+      hostError(path, `cannot be written: ${error.message}`)
+    )
   })
 
   /** Pictures that show the difference, in the output folder. */
   const evidence = Effect.fnUntraced(function* (reference: string, actual: Frame, difference: Frame | undefined) {
     const name = Path.basename(reference, ".png")
-    const actualFile = yield* outputFile(guest, `${name}-actual.png`)
-    yield* writePicture(guest, actualFile, actual)
-    if (difference === undefined) return { actual: actualFile, diff: "" }
-    const diff = yield* outputFile(guest, `${name}-diff.png`)
-    yield* writePicture(guest, diff, difference)
-    return { actual: actualFile, diff }
+    const keep = Effect.fnUntraced(function* (kind: "actual" | "diff", picture: Frame) {
+      const file = yield* Artefact.at(guest, `${name}-${kind}`, ".png")
+      yield* file.write(toPng(picture))
+      return file.path
+    })
+    return {
+      actual: yield* keep("actual", actual),
+      diff: difference === undefined ? "" : yield* keep("diff", difference)
+    }
   })
 
   return {

@@ -10,7 +10,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { CommandFailed } from "./Command.ts"
-import { HostFileError } from "./Copy.ts"
+import type { HostFileError } from "./Copy.ts"
+import * as Artefact from "./internal/artefact.ts"
 import {
   type CommandError,
   executeBytes,
@@ -23,7 +24,6 @@ import {
 import { nap } from "./internal/nap.ts"
 import { codePage } from "./internal/vgaFont.ts"
 import { InvalidArgument } from "./MachineError.ts"
-import { outputFile, withEnding } from "./Screen.ts"
 
 /** What reading a terminal can fail with; `CommandFailed` when the guest has no such terminal. */
 export type TerminalError = CommandError | CommandFailed | InvalidArgument
@@ -152,13 +152,9 @@ export const make = (guest: Guest): TerminalMethods => {
       })
     }),
     dumpTtyContents: Effect.fnUntraced(function* (tty, name = `${guest.name}-tty${tty}`) {
-      const file = yield* outputFile(guest, withEnding(name, ".txt"))
-      const text = yield* getTtyText(tty)
-      yield* Effect.mapError(
-        guest.fs.writeFileString(file, `${text}\n`),
-        (error) => new HostFileError({ machine: guest.name, path: file, reason: `cannot be written: ${error.message}` })
-      )
-      return file
+      const file = yield* Artefact.at(guest, name, ".txt")
+      yield* file.write(`${yield* getTtyText(tty)}\n`)
+      return file.path
     })
   }
 }

@@ -14,7 +14,7 @@ import { ImageStore } from "../../src/images/ImageStore.ts"
 import { imageStore, offline } from "./support.ts"
 
 /** Runs a test that fails and one that passes, each with two machines and a log of one; gives what the output folder has. */
-const outputOf = (keepLogs: boolean) =>
+const outputOf = (keepLogs: boolean, meanwhile: (folder: string) => void = () => undefined) =>
   Effect.gen(function* () {
     const base = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-"))
     yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(base, { recursive: true, force: true })))
@@ -31,7 +31,12 @@ const outputOf = (keepLogs: boolean) =>
     yield* Runner.run(
       [
         test("a/b fails", { machines }, (_, driver) =>
-          Effect.andThen(driver.machine("late", offline()), Effect.andThen(logging("1"), Effect.fail("no")))
+          Effect.gen(function* () {
+            yield* driver.machine("late", offline())
+            yield* logging("1")
+            meanwhile(Path.join(output, "a_b fails-c7a00da6"))
+            return yield* Effect.fail("no")
+          })
         ),
         test("passes", { machines }, (_, driver) => Effect.andThen(driver.machine("late", offline()), logging("2")))
       ],
@@ -53,6 +58,19 @@ describe("the logs of machines", () => {
         "a_b fails-c7a00da6/late/console.log",
         "a_b fails-c7a00da6/late/qemu.log"
       ])
+    })
+  )
+
+  it.effect("are kept in the place of links that a copy of a guest's tree left there", () =>
+    Effect.gen(function* () {
+      const mine = Path.join(Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-")), "mine")
+      yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(Path.dirname(mine), { recursive: true })))
+      Fs.writeFileSync(mine, "mine")
+      yield* outputOf(true, (folder) => {
+        Fs.mkdirSync(Path.join(folder, "late"), { recursive: true })
+        Fs.symlinkSync(mine, Path.join(folder, "late", "console.log"))
+      })
+      assert.strictEqual(Fs.readFileSync(mine, "utf8"), "mine")
     })
   )
 

@@ -1,4 +1,14 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import {
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -7,7 +17,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import { type Display, DisplayUnavailable, type Touch } from "../../src/machine/internal/display.ts"
-import type { Frame } from "../../src/machine/internal/frame.ts"
+import { type Frame, toPng } from "../../src/machine/internal/frame.ts"
 import type { Reading } from "../../src/machine/internal/textMode.ts"
 import * as Keyboard from "../../src/machine/Keyboard.ts"
 import * as Mouse from "../../src/machine/Mouse.ts"
@@ -172,6 +182,93 @@ describe("a picture", () => {
       assert.strictEqual(yield* screen.screenshot("shot.png"), join(output, "shot.png"))
       assert.strictEqual(yield* screen.screenshot("other"), join(output, "other.png"))
       assert.deepStrictEqual(readdirSync(output).sort(), ["other.png", "shot.png"])
+    })
+  )
+})
+
+describe("symbolic links in the output folder, as a copy of a guest's tree may have left them,", () => {
+  /** Links to a folder and to a file outside, a link to nowhere, and what is outside. */
+  const linked = Effect.gen(function* () {
+    const base = mkdtempSync(join(tmpdir(), "vmtest-links-"))
+    yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(base, { recursive: true })))
+    const [output, outside] = [join(base, "output"), join(base, "outside")]
+    for (const folder of [output, outside, join(output, "tree")]) mkdirSync(folder)
+    writeFileSync(join(outside, "mine"), "mine")
+    symlinkSync(outside, join(output, "tree", "door"))
+    for (const name of ["file.png", "file.webm", "file.txt", "desk-actual.png", "desk-diff.png"]) {
+      symlinkSync(join(outside, "mine"), join(output, name))
+      symlinkSync(join(outside, "none"), join(output, `dangling-${name}`))
+    }
+    const cells = "\u0001\u0001\u0000\u0000x\u0007"
+    const { guest } = yield* guestOn(
+      shellOf(() => Effect.succeed({ exitCode: 0, stdout: cells, stderr: "" })),
+      { output }
+    )
+    const unharmed = () => {
+      assert.deepStrictEqual(readdirSync(outside), ["mine"])
+      assert.strictEqual(readFileSync(join(outside, "mine"), "utf8"), "mine")
+    }
+    const { display } = showing(1)
+    type Write = (name: string) => Effect.Effect<string, { readonly _tag: string; readonly message: string }>
+    const writers: Readonly<Record<string, Write>> = {
+      screenshot: (name) => Screen.make(guest, display, counting({}).reader).screenshot(name),
+      dumpTtyContents: (name) => Terminal.make(guest).dumpTtyContents(1, name),
+      recordVideo: (name) =>
+        Effect.scoped(
+          Effect.flatMap(Recording.make(guest, display).recordVideo(name, { format: "apng" }), ({ stop }) => stop)
+        )
+    }
+    return { display, guest, output, outside, unharmed, writers }
+  })
+
+  it.live("lead nothing that a machine writes out of it", () =>
+    Effect.gen(function* () {
+      const { unharmed, writers } = yield* linked
+      for (const write of Object.values(writers)) {
+        const error = yield* Effect.flip(write("tree/door/x"))
+        assert.strictEqual(error._tag, "HostFileError")
+        assert.include(error.message, "outside the output folder")
+        unharmed()
+      }
+    })
+  )
+
+  it.live("are replaced by what is written in their place", () =>
+    Effect.gen(function* () {
+      const { output, unharmed, writers } = yield* linked
+      for (const write of Object.values(writers)) {
+        for (const name of ["file", "dangling-file"]) {
+          const file = yield* write(name)
+          assert.isTrue(lstatSync(file).isFile(), file)
+          assert.strictEqual(join(output, name), file.slice(0, file.lastIndexOf(".")))
+        }
+        unharmed()
+      }
+    })
+  )
+
+  it.live("are replaced by the pictures of a screen that differs", () =>
+    Effect.gen(function* () {
+      const { display, guest, outside, output, unharmed } = yield* linked
+      const reference = join(output, "desk.png")
+      writeFileSync(reference, toPng({ width: 1, height: 1, data: Uint8Array.from([0, 0, 255, 255]) }))
+      const images = ScreenImage.make(guest, display)
+      const error = yield* Effect.flip(images.expectScreenshot(reference, { timeout: 0 }))
+      assert(error._tag === "ScreenDiffers", error._tag)
+      for (const file of [error.actual, error.diff]) assert.isTrue(lstatSync(file).isFile(), file)
+      unharmed()
+      assert.deepStrictEqual(readdirSync(outside), ["mine"])
+    })
+  )
+
+  it.live("that come while a recording runs are replaced at its end", () =>
+    Effect.gen(function* () {
+      const { display, guest, outside, output, unharmed } = yield* linked
+      const recording = yield* Recording.make(guest, display).recordVideo("late/film", { format: "apng" })
+      rmdirSync(join(output, "late"))
+      symlinkSync(outside, join(output, "late"))
+      assert.strictEqual((yield* Effect.flip(recording.stop))._tag, "HostFileError")
+      unharmed()
     })
   )
 })

@@ -1,8 +1,10 @@
 /** What is left of a failed test's machines once the run's folder is gone. */
 import { createHash } from "node:crypto"
+import { copyFileSync } from "node:fs"
 import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import * as OutputFolder from "../../host/OutputFolder.ts"
 import { RunDirectory } from "../../host/RunDirectory.ts"
 
 const logs = ["console.log", "qemu.log"] as const
@@ -33,15 +35,19 @@ export const keepLogs = Effect.fnUntraced(function* (options: {
 }) {
   const fs = yield* FileSystem.FileSystem
   const folders = yield* RunDirectory
+  const folder = NodePath.resolve(options.output, options.folder)
   const copy = Effect.fnUntraced(function* (machine: string) {
     const from = yield* folders.folder(`${options.prefix}-${machine}`)
-    const to = NodePath.join(options.output, options.folder, machine)
     for (const log of logs) {
       const source = NodePath.join(from, log)
       // A machine that was never started has none.
       if (!(yield* fs.exists(source))) continue
-      yield* fs.makeDirectory(to, { recursive: true })
-      yield* fs.copyFile(source, NodePath.join(to, log))
+      const target = NodePath.join(folder, machine, log)
+      // A copy of the machine's may be in the way.
+      yield* Effect.mapError(
+        OutputFolder.place(folder, target, (file) => copyFileSync(source, file)),
+        (reason) => ({ message: `${target} ${reason}` })
+      )
     }
     return []
   })

@@ -2,49 +2,9 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import { attempt, type Reason } from "../../host/OutputFolder.ts"
 
-/** Why something of the host could not be used; completes "the host's <path> …". */
-export type Reason = string
-
-const reasonOf = (error: unknown): Reason => {
-  const code = error instanceof Error && "code" in error ? error.code : undefined
-  if (code === "ENOENT") return "does not exist"
-  if (code === "EACCES" || code === "EPERM") return "cannot be accessed: permission denied"
-  return `cannot be used: ${error instanceof Error ? error.message : String(error)}`
-}
-
-/** Runs something on the host's files. */
-export const attempt = <A>(run: () => A): Effect.Effect<A, Reason> => Effect.try({ try: run, catch: reasonOf })
-
-/** Whether `path` is `folder` or in it, both without symbolic links. */
-const within = (folder: string, path: string) => path === folder || path.startsWith(`${folder}${Path.sep}`)
-
-/** A path with the symbolic links of those of its folders resolved that are there. */
-const resolved = (path: string): string => {
-  let there = path
-  while (!Fs.existsSync(there)) {
-    const parent = Path.dirname(there)
-    if (parent === there) return path
-    there = parent
-  }
-  return Path.join(Fs.realpathSync(there), Path.relative(there, path))
-}
-
-/**
- * Makes the folder that `target` is to be in, and gives where it really is.
- *
- * Fails, and has made nothing, if that is outside `output`, be it by `..` or by a symbolic link that an earlier copy left there.
- */
-export const makeParent = (output: string, target: string): Effect.Effect<string, Reason> =>
-  Effect.gen(function* () {
-    const parent = Path.dirname(target)
-    const inside = yield* attempt(() => within(resolved(output), resolved(parent)))
-    const outside = Effect.fail(`is outside the output folder ${output}; nothing was copied`)
-    if (!(target.startsWith(`${output}${Path.sep}`) && inside)) return yield* outside
-    yield* attempt(() => Fs.mkdirSync(parent, { recursive: true }))
-    const real = yield* attempt(() => Fs.realpathSync(parent))
-    return within(resolved(output), real) ? real : yield* outside
-  })
+export { makeParent, type Reason } from "../../host/OutputFolder.ts"
 
 /** What is in a folder, by paths in bytes: a guest's names need not be UTF-8. */
 const entries = (folder: Buffer): ReadonlyArray<Buffer> =>

@@ -1,0 +1,31 @@
+/** A file that a machine leaves in the output folder: a picture, a video, a text. */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import * as OutputFolder from "../../host/OutputFolder.ts"
+import { HostFileError } from "../Copy.ts"
+import type { Guest } from "./Guest.ts"
+
+export interface Artefact {
+  readonly path: string
+  readonly write: (content: Uint8Array | string) => Effect.Effect<void, HostFileError>
+  /** Writes what is in a file of the host. */
+  readonly copy: (from: string) => Effect.Effect<void, HostFileError>
+}
+
+/** Where a file of that name goes, its ending added unless it is there; a name that leads out of the output folder is refused. */
+export const at = Effect.fnUntraced(function* (guest: Guest, name: string, ending: string) {
+  const output = Path.resolve(guest.output)
+  const path = Path.resolve(output, name.endsWith(ending) ? name : name + ending)
+  const explained = Effect.mapError(
+    (reason: OutputFolder.Reason) => new HostFileError({ machine: guest.name, path, reason })
+  )
+  // Before anything is made that would be for nothing.
+  yield* explained(OutputFolder.makeParent(output, path))
+  const place = (write: (file: string) => void) => explained(OutputFolder.place(output, path, write))
+  return {
+    path,
+    write: (content) => place((file) => Fs.writeFileSync(file, content)),
+    copy: (from) => place((file) => Fs.copyFileSync(from, file))
+  } satisfies Artefact as Artefact
+})
