@@ -14,9 +14,8 @@ import * as Copy from "./Copy.ts"
 import * as File from "./File.ts"
 import * as Interact from "./Interact.ts"
 import type { Display } from "./internal/display.ts"
-import { displayOf } from "./internal/displayOf.ts"
+import * as Displays from "./internal/displays.ts"
 import type { Guest } from "./internal/Guest.ts"
-import * as X11Display from "./internal/x11Display.ts"
 import * as Journal from "./Journal.ts"
 import * as Keyboard from "./Keyboard.ts"
 import type { LifeMethods } from "./Life.ts"
@@ -93,24 +92,27 @@ export const make = (
   spec: MachineSpec,
   interfaces: ReadonlyArray<Interface>,
   snapshots: Snapshot.SnapshotMethods
-): Machine => ({
-  name: spec.name,
-  interfaces,
-  ...life,
-  ...Command.make(guest),
-  ...Spawn.make(guest),
-  ...Unit.make(guest),
-  ...Journal.make(guest),
-  ...File.make(guest),
-  ...Copy.make(guest),
-  ...Port.make(guest),
-  ...Socket.make(guest),
-  ...Console.make(guest),
-  ...displayMethods(guest, displayOf(guest)),
-  ...X11.make(guest, (display) => displayMethods(guest, X11Display.make(guest, display))),
-  ...Terminal.make(guest),
-  ...Control.make(guest),
-  ...Link.make(guest, spec.vlans),
-  ...snapshots,
-  ...Interact.make(guest)
-})
+): Machine => {
+  const displays = Displays.make(guest)
+  return {
+    name: spec.name,
+    interfaces,
+    ...life,
+    ...Command.make(guest),
+    ...Spawn.make(guest),
+    ...Unit.make(guest),
+    ...Journal.make(guest),
+    ...File.make(guest),
+    ...Copy.make(guest),
+    ...Port.make(guest),
+    ...Socket.make(guest),
+    ...Console.make(guest),
+    ...displayMethods(guest, displays.own),
+    ...X11.make(guest, (display) => displayMethods(guest, displays.x11(display))),
+    ...Terminal.make(guest),
+    ...Control.make(guest),
+    ...Link.make(guest, spec.vlans),
+    ...snapshots,
+    ...Interact.make(guest)
+  }
+}

@@ -4,7 +4,9 @@ import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import type { BackendService, Hypervisor } from "../../src/backends/Backend.ts"
 import type { Combination, Display } from "../../src/machine/internal/display.ts"
+import * as Displays from "../../src/machine/internal/displays.ts"
 import { keysOfCharacter } from "../../src/machine/internal/keys.ts"
 import { type } from "../../src/machine/internal/ps2.ts"
 import * as Keyboard from "../../src/machine/Keyboard.ts"
@@ -159,6 +161,62 @@ describe("typing", () => {
         executeStream: () => Stream.make({ _tag: "Stdout", bytes: new TextEncoder().encode("1\n") } as const)
       }
       yield* type((yield* guestOn(going)).guest, control, combinations("\n"), undefined)
+    })
+  )
+
+  it.effect("is done by one call at a time: nothing mixes, nothing is lost", () =>
+    Effect.gen(function* () {
+      const { control, empty, got, lost, shell } = yield* keyboard
+      const { guest } = yield* guestOn(shell)
+      const hypervisor = Effect.succeed({ control, directory: "" } as unknown as Hypervisor)
+      const backend: BackendService = { ...guest.backend, capabilities: new Set(["screen", "qmp"]) }
+      const hands = Keyboard.make(guest, Displays.make({ ...guest, backend, hypervisor }).own)
+      const sending = [hands.sendChars("aaaaaaaaaaaa"), hands.sendKey("b"), hands.sendChars("cccccccccccc")]
+      const typing = yield* Effect.forkChild(Effect.all(sending, { concurrency: "unbounded" }))
+      for (let round = 0; round < 40; round++) {
+        yield* TestClock.adjust("1 second")
+        yield* empty
+      }
+      yield* Fiber.join(typing)
+      assert.deepStrictEqual(lost, [])
+      const typed = got.filter((code) => code.endsWith(" down")).map((code) => code[0])
+      assert.strictEqual(typed.join(""), `${"a".repeat(12)}b${"c".repeat(12)}`)
+    })
+  )
+
+  it.effect("and pointing are for one call at a time on an X server, whatever its screen is called", () =>
+    Effect.gen(function* () {
+      let under = 0
+      let most = 0
+      let calls = 0
+      const shell = shellOf(() =>
+        Effect.gen(function* () {
+          calls++
+          most = Math.max(most, ++under)
+          yield* Effect.sleep("1 second")
+          under--
+          return { exitCode: 0, stdout: "", stderr: "" }
+        })
+      )
+      const { own, x11 } = Displays.make((yield* guestOn(shell)).guest)
+      const using = yield* Effect.forkChild(
+        Effect.all(
+          [
+            own.press([["a"]], undefined),
+            x11(":0").press([["a"]], undefined),
+            x11(":0.0").touch([{ _tag: "Press", button: "left" }])
+          ],
+          { concurrency: "unbounded" }
+        )
+      )
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.join(using)
+      assert.deepStrictEqual([calls, most], [3, 1])
+      const both = yield* Effect.forkChild(
+        Effect.all([x11(":1").press([["a"]], undefined), x11(":2").press([["a"]], undefined)], { concurrency: 2 })
+      )
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(both)
     })
   )
 })

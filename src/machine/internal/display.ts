@@ -1,6 +1,6 @@
 /** What a test sees and touches of a guest: a picture to look at, keys to press, a pointer to move. */
 import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { ControlError } from "../../backends/BackendError.ts"
 import type { HostFileError } from "../Copy.ts"
@@ -67,11 +67,3 @@ export interface Display {
   /** Moves, presses and releases; each is seen by the guest before the next. */
   readonly touch: (touches: ReadonlyArray<Touch>) => Effect.Effect<void, HandError>
 }
-
-/** Uses whichever display there is at that time. */
-export const deferred = (name: string, display: Effect.Effect<Display, HandError>): Display => ({
-  name,
-  capture: Effect.flatMap(display, ({ capture }) => capture),
-  press: (combinations, delay) => Effect.flatMap(display, ({ press }) => press(combinations, delay)),
-  touch: (touches) => Effect.flatMap(display, ({ touch }) => touch(touches))
-})
