@@ -135,6 +135,7 @@ bind(S, pack_sockaddr_un($a)) or die $!; ${type === "stream" ? "listen(S, 1) or 
   it.effect("copies stay inside the output folder, whatever the guest's tar sends", () =>
     Effect.gen(function* () {
       const deb = yield* Deb
+      const hostile = join("vmtest-output", "a Debian guest", "test-machine-hostile")
       const outside = Fs.mkdtempSync(join(tmpdir(), "vmtest-outside-"))
       yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(outside, { recursive: true })))
       // An archive with a link to elsewhere, and then a file behind that link.
@@ -146,12 +147,12 @@ bind(S, pack_sockaddr_un($a)) or die $!; ${type === "stream" ? "listen(S, 1) or 
         "mkdir -p /usr/local/sbin && printf '#!/bin/sh\\ncat /tmp/evil.tar\\n' > /usr/local/sbin/tar && chmod +x /usr/local/sbin/tar"
       )
       yield* Effect.addFinalizer(() =>
-        Effect.sync(() => Fs.rmSync("vmtest-output/test-machine-hostile", { recursive: true }))
+        Effect.sync(() => Fs.rmSync(hostile, { recursive: true }))
       )
       const through = yield* Effect.flip(deb.copyFromMachine("/etc/hosts", "test-machine-hostile"))
       assert.strictEqual(through._tag, "HostFileError")
       assert.deepStrictEqual(Fs.readdirSync(outside), [])
-      assert.deepStrictEqual(Fs.readdirSync("vmtest-output/test-machine-hostile"), [])
+      assert.deepStrictEqual(Fs.readdirSync(hostile), [])
       yield* deb.succeed("mv /tmp/link.tar /tmp/evil.tar")
       const error = yield* Effect.flip(deb.copyFromMachine("/etc/hosts", "test-machine-hostile"))
       assert.include(error.message, "the guest sent a symbolic link")

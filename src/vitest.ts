@@ -45,7 +45,10 @@ export const startTimeout: Duration.Input = "15 minutes"
 
 type SelfOf<Service> = Service extends MachineService<infer Self> ? Self : never
 
-/** A block of tests that share these machines, on one driver of this host, and that driver. */
+/**
+ * A block of tests that share these machines, on one driver of this host, and that driver. Their pictures and copies go to
+ * `vmtest-output/<block>/`.
+ */
 export const machines = <const Services extends ReadonlyArray<MachineService<never>>>(...services: Services) => {
   type Provided = SelfOf<Services[number]>
   const all = services
@@ -56,7 +59,9 @@ export const machines = <const Services extends ReadonlyArray<MachineService<nev
     )
   // Merging an array forgets which services it provides.
   const provided = all as Layer.Layer<Provided, DriverLayer.MachineLayerError, Driver>
-  return onDriver(DriverLayer.layer(), provided)
+  type Block = ReturnType<typeof onDriver<Provided, DriverLayer.MachineLayerError, DriverLayer.HostError>>
+  const block: Block = (name, tests) => onDriver(DriverLayer.layer({ name }), provided)(name, tests)
+  return block
 }
 
 /** As `machines`, on a driver of any kind. */

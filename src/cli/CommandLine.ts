@@ -28,7 +28,7 @@ import * as ExitCode from "./ExitCode.ts"
 export interface RunOptions {
   /** Keep the state folder of the run and say where it is. Default: false. */
   readonly keepState: boolean
-  /** Where screenshots and files copied from guests go, as the user wrote it. Default: `vmtest-output`, made when first written to. */
+  /** Where each test has a folder for screenshots and files copied from guests, as the user wrote it. Default: `vmtest-output`, made when first written to. */
   readonly output: string | undefined
   /** Also every command and every line of the consoles. Default: false. */
   readonly verbose: boolean
@@ -116,7 +116,9 @@ const runFlags = {
     Flag.String("output").pipe(
       Flag.withAlias("o"),
       Flag.withMetavar("FOLDER"),
-      Flag.withDescription("Folder for screenshots and files copied from guests; vmtest-output unless told")
+      Flag.withDescription(
+        "Folder in which each test has one for its screenshots and copies; vmtest-output unless told"
+      )
     )
   ),
   verbose: booleanFlag("verbose", "Also tell every command and every line of the consoles"),

@@ -32,6 +32,7 @@ import type { MachineOptions } from "../machine/MachineSpec.ts"
 import { type DeclareError, Driver } from "./Driver.ts"
 import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
+import { folderName } from "./internal/keepLogs.ts"
 import * as WarmStart from "./internal/warmStart.ts"
 import type { StoreOptions } from "./SnapshotStore.ts"
 import { Collector, SoftFailures } from "./SoftFailure.ts"
@@ -45,7 +46,10 @@ export {
 export interface DriverOptions {
   /** What reports call it. Default `"driver"`. */
   readonly name?: string
-  /** The folder for screenshots and files copied from guests. Default `vmtest-output` in the working folder. */
+  /**
+   * The folder for screenshots and files copied from guests. Default: `vmtest-output` in the working folder, and in it a folder of the driver's
+   * name if it was given one.
+   */
   readonly output?: string
   /**
    * Whether machines start from snapshots of machines like them, and what boots is kept for that; or where. Default true: in the cache folder.
@@ -74,13 +78,14 @@ export const make = (
         })
       )
       drivers += 1
+      const folder = options.name === undefined ? "" : folderName(options.name)
       // There are no machines yet, so there is no image that could be missing.
       const { service } = yield* Effect.orDie(
         internal.make({
           test: options.name ?? "driver",
           machines: [],
           prefix: `d${drivers}`,
-          output: NodePath.resolve(options.output ?? "vmtest-output"),
+          output: NodePath.resolve(options.output ?? NodePath.join("vmtest-output", folder)),
           resolve: images.resolve,
           warm,
           onSubtest: soft.hear

@@ -62,7 +62,10 @@ export class TestTimeout extends Schema.TaggedError<TestTimeout>()("TestTimeout"
 
 /** How tests are run. */
 export interface RunnerOptions {
-  /** The folder for screenshots and files copied from guests; made when first written to. */
+  /**
+   * The folder in which each test has one of its own, `<output>/<test>/`, for screenshots and files copied from guests; made when first
+   * written to.
+   */
   readonly output: string
   /**
    * Whether the console and the hypervisor's log of each machine of a failed test are copied to `<output>/<test>/<machine>/`, as
@@ -137,13 +140,19 @@ const runTest = Effect.fnUntraced(function* (
   const soft: Array<Failure.Failure> = []
   const deadline = Deadline.make(timeout)
   const deadlines = yield* Deadlines
+  // A folder for each test: those that run at once, or use a name twice, would write over each other's.
+  const artefacts = NodePath.join(options.output, folder)
 
   /** Why they were not kept is told, and no failure of the test. */
   const keepMachines = Effect.fnUntraced(
     function* ({ handles }: internal.Running) {
-      const saved = NodePath.join(options.output, folder)
-      yield* SavedTest.save({ folder: saved, test: test.name, handles: handles(), now: yield* Clock.currentTimeMillis })
-      return `the machines are saved: npx vmtest resume ${quote(NodePath.relative("", saved))}`
+      yield* SavedTest.save({
+        folder: artefacts,
+        test: test.name,
+        handles: handles(),
+        now: yield* Clock.currentTimeMillis
+      })
+      return `the machines are saved: npx vmtest resume ${quote(NodePath.relative("", artefacts))}`
     },
     Effect.timeoutOrElse({ duration: "2 minutes", orElse: () => Effect.fail({ message: "it took too long" }) }),
     Effect.catch(({ message }) => Effect.succeed(`the machines were not saved: ${message}`)),
@@ -155,7 +164,7 @@ const runTest = Effect.fnUntraced(function* (
       test: test.name,
       machines: specs,
       prefix: `${number}`,
-      output: options.output,
+      output: artefacts,
       resolve: (image) => deadline.excluding(images.resolve(image)),
       declaredAt: test.declaredAt,
       script: test.script,

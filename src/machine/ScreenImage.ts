@@ -14,8 +14,8 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { HostFileError } from "./Copy.ts"
-import * as Artefact from "./internal/artefact.ts"
 import type { Display, DisplayError } from "./internal/display.ts"
+import * as Evidence from "./internal/evidence.ts"
 import { type Box, type Frame, fromPng, hashOf, toPng } from "./internal/frame.ts"
 import { type Guest, guard, type WaitOptions, wait } from "./internal/Guest.ts"
 import { compare, locator, masked } from "./internal/pictureDiff.ts"
@@ -41,7 +41,7 @@ export class ReferenceMissing extends Schema.TaggedError<ReferenceMissing>()("Re
 
 /**
  * The screen is not what the reference shows. `pixels` of all differ, and `allowed` might have; where the sizes differ it is `-1`.
- * `actual` and `diff` are pictures in the output folder, `diff` empty where the sizes differ.
+ * `actual` and `diff` are pictures in the machine's folder of the output folder, `diff` empty where the sizes differ.
  */
 export class ScreenDiffers extends Schema.TaggedError<ScreenDiffers>()("ScreenDiffers", {
   machine: Schema.String,
@@ -85,8 +85,8 @@ type ImageError = DisplayError | HostFileError | InvalidArgument | ReferenceMiss
 /** Comparing pictures, for a machine. */
 export interface ScreenImageMethods {
   /**
-   * Waits until the whole screen looks like a reference picture. If it does not, the error names pictures in the output folder: what the
-   * screen showed, and that with the pixels that differ in red.
+   * Waits until the whole screen looks like a reference picture. If it does not, the error names pictures in the output folder, below
+   * `<machine>/` and there where the reference is below the working folder: what the screen showed, and that with the pixels that differ in red.
    */
   readonly expectScreenshot: (
     reference: string,
@@ -170,20 +170,6 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
     )
   })
 
-  /** Pictures that show the difference, in the output folder. */
-  const evidence = Effect.fnUntraced(function* (reference: string, actual: Frame, difference: Frame | undefined) {
-    const name = Path.basename(reference, ".png")
-    const keep = Effect.fnUntraced(function* (kind: "actual" | "diff", picture: Frame) {
-      const file = yield* Artefact.at(guest, `${name}-${kind}`, ".png")
-      yield* file.write(toPng(picture))
-      return file.path
-    })
-    return {
-      actual: yield* keep("actual", actual),
-      diff: difference === undefined ? "" : yield* keep("diff", difference)
-    }
-  })
-
   return {
     expectScreenshot: Effect.fnUntraced(function* (reference, options) {
       const { threshold, tolerance } = yield* checked(options)
@@ -215,7 +201,7 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
                 pixels: difference?.pixels ?? -1,
                 allowed,
                 waited,
-                ...(yield* evidence(reference, actual, difference?.picture))
+                ...(yield* Evidence.keep(guest, reference, actual, difference?.picture))
               })
             }
           }

@@ -1,4 +1,5 @@
 import {
+  existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -10,14 +11,14 @@ import {
   writeFileSync
 } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join, relative } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import { type Display, DisplayUnavailable, type Touch } from "../../src/machine/internal/display.ts"
-import { type Frame, toPng } from "../../src/machine/internal/frame.ts"
+import { type Frame, fromPng, toPng } from "../../src/machine/internal/frame.ts"
 import type { Reading } from "../../src/machine/internal/textMode.ts"
 import * as Keyboard from "../../src/machine/Keyboard.ts"
 import * as Mouse from "../../src/machine/Mouse.ts"
@@ -48,6 +49,9 @@ const showing = (initial: number) => {
       })
   }
 }
+
+/** What that display never shows. */
+const blue: Frame = { width: 1, height: 1, data: Uint8Array.from([0, 0, 255, 255]) }
 
 const pictureOf = (frame: Frame) => frame.data[0] ?? 0
 const reading = (text: string): Reading => ({ text, boxes: [...text].map(() => ({ x: 0, y: 0, width: 1, height: 1 })) })
@@ -195,7 +199,7 @@ describe("symbolic links in the output folder, as a copy of a guest's tree may h
     for (const folder of [output, outside, join(output, "tree")]) mkdirSync(folder)
     writeFileSync(join(outside, "mine"), "mine")
     symlinkSync(outside, join(output, "tree", "door"))
-    for (const name of ["file.png", "file.webm", "file.txt", "desk-actual.png", "desk-diff.png"]) {
+    for (const name of ["file.png", "file.webm", "file.txt"]) {
       symlinkSync(join(outside, "mine"), join(output, name))
       symlinkSync(join(outside, "none"), join(output, `dangling-${name}`))
     }
@@ -247,17 +251,25 @@ describe("symbolic links in the output folder, as a copy of a guest's tree may h
     })
   )
 
-  it.live("are replaced by the pictures of a screen that differs", () =>
+  it.live("are replaced by the pictures of a screen that differs, which follow none", () =>
     Effect.gen(function* () {
       const { display, guest, outside, output, unharmed } = yield* linked
-      const reference = join(output, "desk.png")
-      writeFileSync(reference, toPng({ width: 1, height: 1, data: Uint8Array.from([0, 0, 255, 255]) }))
-      const images = ScreenImage.make(guest, display)
-      const error = yield* Effect.flip(images.expectScreenshot(reference, { timeout: 0 }))
-      assert(error._tag === "ScreenDiffers", error._tag)
-      for (const file of [error.actual, error.diff]) assert.isTrue(lstatSync(file).isFile(), file)
+      const reference = join(relative("", output), "desk.png")
+      writeFileSync(reference, toPng(blue))
+      const { expectScreenshot } = ScreenImage.make(guest, display)
+      const differs = expectScreenshot(reference, { timeout: 0 })
+      const first = yield* Effect.flip(differs)
+      assert(first._tag === "ScreenDiffers", first._tag)
+      // The next one's place is known.
+      symlinkSync(join(outside, "mine"), first.actual.replace(".png", "-2.png"))
+      const second = yield* Effect.flip(differs)
+      assert(second._tag === "ScreenDiffers", second._tag)
+      for (const file of [second.actual, second.diff]) assert.isTrue(lstatSync(file).isFile(), file)
       unharmed()
-      assert.deepStrictEqual(readdirSync(outside), ["mine"])
+      rmSync(join(output, "box"), { recursive: true })
+      symlinkSync(outside, join(output, "box"))
+      assert.strictEqual((yield* Effect.flip(differs))._tag, "HostFileError")
+      unharmed()
     })
   )
 
@@ -314,6 +326,41 @@ describe("a reference picture", () => {
       assert.include(part.message, "cut it out of a screenshot()")
       const whole = yield* Effect.flip(images.expectScreenshot("/nonexistent/desk.png"))
       assert.include(whole.message, "vmtest run --update-snapshots writes it")
+    })
+  )
+})
+
+describe("the pictures of screens that differ", () => {
+  it.live("have names of their own, however alike those of the references are", () =>
+    Effect.gen(function* () {
+      const base = mkdtempSync(join(tmpdir(), "vmtest-evidence-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(base, { recursive: true })))
+      const output = join(base, "output")
+      const { guest } = yield* guestOn(never, { output })
+      const references = ["a/panel.png", "b/panel.png", "panel.png"].map((name) => join(relative("", base), name))
+      for (const reference of references) {
+        mkdirSync(dirname(reference), { recursive: true })
+        writeFileSync(reference, toPng(blue))
+      }
+      const { display, show } = showing(0)
+      const files = new Map<string, number>()
+      let picture = 100
+      for (const machine of ["web", "db"]) {
+        const { expectScreenshot } = ScreenImage.make({ ...guest, name: machine }, display)
+        for (const reference of [...references, ...references]) {
+          yield* show(++picture)
+          const error = yield* Effect.flip(expectScreenshot(reference, { timeout: 0 }))
+          assert(error._tag === "ScreenDiffers", error._tag)
+          assert.isTrue(error.actual.startsWith(join(output, machine)), error.actual)
+          files.set(error.actual, picture).set(error.diff, -1)
+        }
+      }
+      assert.strictEqual(files.size, 24)
+      for (const [file, shown] of files) {
+        if (shown > 0) assert.strictEqual(pictureOf(fromPng(readFileSync(file))), shown)
+      }
+      // The references are where they were.
+      for (const reference of references) assert.isTrue(existsSync(reference))
     })
   )
 })

@@ -1,0 +1,85 @@
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { Backend } from "../../src/backends/Backend.ts"
+import * as Mock from "../../src/backends/Mock.ts"
+import { Driver } from "../../src/driver/Driver.ts"
+import * as DriverLayer from "../../src/driver/DriverLayer.ts"
+import * as Runner from "../../src/driver/Runner.ts"
+import { type TestCase, test } from "../../src/driver/TestCase.ts"
+import * as RunDirectory from "../../src/host/RunDirectory.ts"
+import { ImageStore } from "../../src/images/ImageStore.ts"
+import { imageStore, offline } from "./support.ts"
+
+const base = Effect.acquireRelease(
+  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-"))),
+  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
+)
+
+/** Machines on whose terminals is one letter: the first of their names. */
+const mock = Mock.make({
+  guests: ({ name }) => ({ commands: [[/vcsa/, `\u0001\u0001\u0000\u0000${name[0]}\u0007`]] })
+})
+
+describe("what a test leaves in the output folder", () => {
+  it.live("is in a folder of its own, for tests that run at once and for those of one name", () =>
+    Effect.gen(function* () {
+      const folder = yield* base
+      const paths: Array<string> = []
+      const leaving = (name: string, machine: string): TestCase =>
+        test(name, { machines: { [machine]: offline() } }, (machines) =>
+          Effect.map(machines[machine]!.dumpTtyContents(1, "login"), (path) => paths.push(path))
+        )
+      const output = Path.join(folder, "output")
+      const results = yield* Runner.run([leaving("first", "a"), leaving("second", "b"), leaving("second", "c")], {
+        output,
+        concurrency: 3,
+        snapshots: false
+      }).pipe(
+        Effect.provideService(Backend, (yield* mock).backend),
+        Effect.provideService(RunDirectory.RunDirectory, yield* RunDirectory.make({ base: folder })),
+        Effect.provideService(ImageStore, imageStore)
+      )
+      assert.deepStrictEqual(
+        results.map(({ status }) => status),
+        ["passed", "passed", "passed"]
+      )
+      assert.deepStrictEqual(paths.map((path) => Fs.readFileSync(path, "utf8")).sort(), ["a\n", "b\n", "c\n"])
+      for (const name of ["first", "second"]) assert.include(paths, Path.join(output, name, "login.txt"))
+    }).pipe(Effect.provide(NodeServices.layer))
+  )
+
+  /** Where a driver outside a runner puts things. */
+  const pathFrom = Effect.fnUntraced(function* (options: DriverLayer.DriverOptions) {
+    const services = Layer.mergeAll(
+      Layer.succeed(Backend, (yield* mock).backend),
+      Layer.effect(RunDirectory.RunDirectory, RunDirectory.make({ base: yield* base })),
+      Layer.succeed(ImageStore, imageStore)
+    )
+    const path = yield* Effect.gen(function* () {
+      const machine = yield* (yield* Driver).machine("a", offline())
+      return yield* machine.dumpTtyContents(1, "driver-layer/login")
+    }).pipe(Effect.provide(Layer.provide(DriverLayer.make({ snapshots: false, ...options }), services)))
+    Fs.rmSync(Path.dirname(path), { recursive: true })
+    return path
+  })
+
+  it.live("is in the very folder that a layer was given, else in one of the driver's name", () =>
+    Effect.gen(function* () {
+      const folder = yield* base
+      const inside = (...names: ReadonlyArray<string>) => Path.join(...names, "driver-layer", "login.txt")
+      assert.strictEqual(yield* pathFrom({ name: "a suite", output: folder }), inside(folder))
+      assert.strictEqual(yield* pathFrom({}), inside(Path.resolve("vmtest-output")))
+      const named = yield* pathFrom({ name: "a/suite" })
+      yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmdirSync(Path.dirname(Path.dirname(named)))))
+      assert.match(
+        Path.relative(Path.resolve("vmtest-output"), named),
+        /^a_suite-[0-9a-f]{8}\/driver-layer\/login.txt$/
+      )
+    }).pipe(Effect.provide(NodeServices.layer))
+  )
+})
