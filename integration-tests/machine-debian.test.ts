@@ -146,9 +146,7 @@ bind(S, pack_sockaddr_un($a)) or die $!; ${type === "stream" ? "listen(S, 1) or 
         "cd /tmp/h && tar -cf /tmp/link.tar ./door",
         "mkdir -p /usr/local/sbin && printf '#!/bin/sh\\ncat /tmp/evil.tar\\n' > /usr/local/sbin/tar && chmod +x /usr/local/sbin/tar"
       )
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => Fs.rmSync(hostile, { recursive: true }))
-      )
+      yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(hostile, { recursive: true })))
       const through = yield* Effect.flip(deb.copyFromMachine("/etc/hosts", "test-machine-hostile"))
       assert.strictEqual(through._tag, "HostFileError")
       assert.deepStrictEqual(Fs.readdirSync(outside), [])

@@ -2,7 +2,8 @@
  * Comparing the guest's display with reference pictures.
  *
  * A reference is a PNG file of the project; a relative path is one from the working folder. `vmtest run --update-snapshots` (or
- * `VMTEST_UPDATE_SNAPSHOTS=1` in a suite) writes references instead of comparing with them.
+ * `VMTEST_UPDATE_SNAPSHOTS=1` in a suite) writes references instead of comparing with them, once the screen rests: when two looks in a row
+ * see the same, masks apart. A screen that does not within the timeout is a `WaitTimeout`.
  *
  * @since 0.1.0
  */
@@ -20,7 +21,7 @@ import { type Box, type Frame, fromPng, hashOf, toPng } from "./internal/frame.t
 import { type Guest, guard, type WaitOptions, wait } from "./internal/Guest.ts"
 import { compare, locator, masked } from "./internal/pictureDiff.ts"
 import { kinds, timeOf } from "./internal/times.ts"
-import { InvalidArgument, type WaitTimeout } from "./MachineError.ts"
+import { InvalidArgument, WaitTimeout } from "./MachineError.ts"
 
 /** Whether references are written instead of compared with. Default: what `VMTEST_UPDATE_SNAPSHOTS` says. */
 export const UpdateReferences = Context.Reference<boolean>("vmtest/machine/UpdateReferences", {
@@ -91,7 +92,7 @@ export interface ScreenImageMethods {
   readonly expectScreenshot: (
     reference: string,
     options?: ExpectScreenshotOptions
-  ) => Effect.Effect<void, ImageError | ScreenDiffers>
+  ) => Effect.Effect<void, ImageError | ScreenDiffers | WaitTimeout>
   /**
    * Waits until a reference picture, for example of a button, is somewhere on the screen, and gives its first place. `--update-snapshots`
    * does not write such a picture: it is cut out of a screenshot.
@@ -159,9 +160,43 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
     return yield* Effect.try({ try: () => fromPng(bytes), catch: (cause) => hostError(path, `is no PNG: ${cause}`) })
   })
 
-  const update = Effect.fnUntraced(function* (reference: string) {
+  /** What the screen shows once two looks in a row saw the same: half of a picture is no reference. */
+  const rested = Effect.fnUntraced(function* (
+    reference: string,
+    masks: ReadonlyArray<Box>,
+    timeout: Duration.Duration
+  ) {
+    const started = yield* Clock.currentTimeMillis
+    let last = yield* display.capture
+    while (true) {
+      yield* Effect.sleep(interval)
+      const frame = yield* display.capture
+      if (hashOf(masked(frame, masks)) === hashOf(masked(last, masks))) return frame
+      const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
+      if (Duration.isGreaterThanOrEqualTo(waited, timeout)) {
+        const sameSize = frame.width === last.width && frame.height === last.height
+        const moved = sameSize
+          ? `pixels that differ between the last two pictures: ${compare(masked(frame, masks), masked(last, masks), 0).pixels}; mask what moves`
+          : "its size changes"
+        return yield* new WaitTimeout({
+          machine: guest.name,
+          awaited: `${display.name} to rest, to be the reference ${reference}`,
+          waited,
+          lastSeen: moved,
+          console: yield* guest.consoleTail
+        })
+      }
+      last = frame
+    }
+  })
+
+  const update = Effect.fnUntraced(function* (
+    reference: string,
+    masks: ReadonlyArray<Box>,
+    timeout: Duration.Duration
+  ) {
     const path = Path.resolve(reference)
-    const frame = yield* guard(guest, `writing the reference ${reference}`, display.capture)
+    const frame = yield* guard(guest, `writing the reference ${reference}`, rested(reference, masks, timeout))
     yield* Effect.mapError(guest.fs.makeDirectory(Path.dirname(path), { recursive: true }), (error) =>
       hostError(path, `cannot be written: ${error.message}`)
     )
@@ -176,7 +211,7 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
       const masks = yield* checkedMasks(options?.masks)
       const allowedTime = options?.timeout ?? Duration.times(defaultTimeout, guest.backend.timeScale)
       const timeout = yield* timeOf(guest, kinds.looking, allowedTime)
-      if (yield* UpdateReferences) return yield* update(reference)
+      if (yield* UpdateReferences) return yield* update(reference, masks, timeout)
       const expected = masked(yield* load(reference, "vmtest run --update-snapshots writes it"), masks)
       const allowed = Math.floor(expected.width * expected.height * tolerance)
       const started = yield* Clock.currentTimeMillis
