@@ -122,7 +122,7 @@ machines(Box)("a machine's screen", (it) => {
       assert.isBelow((yield* Fiber.join(waiting)) - printed, 3000)
       const error = yield* Effect.flip(box.waitForText("never shown", { timeout: "1 second" }))
       assert.strictEqual(error._tag, "WaitTimeout")
-      assert.include(error.message, "never shown on the screen")
+      assert.include(error.message, '"never shown" on the screen')
       assert.include(error.message, "appeared at 12")
     })
   )

@@ -112,7 +112,7 @@ machines(Box)("a machine", (it) => {
       assert.strictEqual(yield* Fiber.join(waiting), "answer: 42")
       assert.include(yield* box.getConsoleLog(), "answer: 42")
       const error = yield* Effect.flip(box.waitForConsoleText("never said", { timeout: "500 millis" }))
-      assert.include(error.message, "never said on the console")
+      assert.include(error.message, '"never said" on the console')
     })
   )
 

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import type { ControlError } from "../backends/BackendError.ts"
 import { lastLines } from "../host/Evidence.ts"
 import { type DeadlineError, type Guest, guard, type Unavailable, type WaitOptions, wait } from "./internal/Guest.ts"
+import * as Pattern from "./internal/pattern.ts"
 import { search } from "./internal/textSearch.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
 
@@ -54,14 +55,16 @@ export const make = (guest: Guest): ConsoleMethods => ({
   ),
   getConsoleLog: () => Effect.flatMap(guest.console, (console) => console.log),
   waitForConsoleText: (pattern, options) => {
-    const awaited = `${String(pattern)} on the console`
+    const awaited = `${Pattern.shown(pattern)} on the console`
     const until = Effect.gen(function* () {
       const hypervisor = yield* guest.hypervisor
       return yield* search(hypervisor.console.stream, pattern, (text) =>
         // A console ends with its machine, whose death is the better news.
         Effect.andThen(
           Effect.sleep("1 second"),
-          Effect.fail(new ConsoleEnded({ machine: guest.name, awaited: String(pattern), console: lastLines(text, 20) }))
+          Effect.fail(
+            new ConsoleEnded({ machine: guest.name, awaited: Pattern.shown(pattern), console: lastLines(text, 20) })
+          )
         )
       )
     })
@@ -69,7 +72,7 @@ export const make = (guest: Guest): ConsoleMethods => ({
       Effect.flatMap(guest.hypervisor, (hypervisor) => hypervisor.console.tail(20)),
       (tail) => (tail.trim() === "" ? "the console is empty" : tail)
     )
-    return wait(guest, { awaited, options, until, lastSeen })
+    return Effect.andThen(Pattern.check(guest, "pattern", pattern), wait(guest, { awaited, options, until, lastSeen }))
   },
   sendConsole: (text) =>
     Effect.flatMap(guest.hypervisor, (hypervisor) =>

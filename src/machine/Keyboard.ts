@@ -50,6 +50,7 @@ export const make = (guest: Guest, display: Display): KeyboardMethods => {
   return {
     sendKey: Effect.fnUntraced(function* (key, options) {
       const delay = yield* delayOf(options)
+      if (typeof key !== "string") return yield* invalid("key", String(key), "is not the name of a key, such as ret")
       const keys = keysOfCharacter.get(key) ?? key.split("-")
       for (const name of keys) {
         if (!keyNames.has(name)) {
@@ -60,6 +61,7 @@ export const make = (guest: Guest, display: Display): KeyboardMethods => {
     }),
     sendChars: Effect.fnUntraced(function* (text, options) {
       const delay = yield* delayOf(options)
+      if (typeof text !== "string") return yield* invalid("text", String(text), "is not a text")
       const combinations: Array<ReadonlyArray<string>> = []
       for (const character of text) {
         const keys = keysOfCharacter.get(character)

@@ -61,6 +61,14 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
       }
     }
   })
+  /** A script that no compiler checked may have left a point out. */
+  const checkPoints = Effect.fnUntraced(function* (points: Readonly<Record<string, unknown>>) {
+    for (const [argument, point] of Object.entries(points)) {
+      if (typeof point === "object" && point !== null) continue
+      const reason = "is not a point { x, y }"
+      return yield* new InvalidArgument({ machine: guest.name, argument, value: String(point), reason })
+    }
+  })
   /** Before anything is waited for or touched. */
   const checkClick = Effect.fnUntraced(function* ({ button = "left", count = 1 }: ClickOptions) {
     if (!buttons.includes(button)) {
@@ -96,17 +104,21 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
     )
   const place = ({ x, y }: Point) => `${Math.round(x)}, ${Math.round(y)}`
 
-  const mouseClick: MouseMethods["mouseClick"] = (at, { button = "left", count = 1 } = {}) =>
-    Effect.andThen(
-      checkClick({ button, count }),
-      hand(`clicking at ${place(at)}`, [at], (move) => [move(at), ...clicks(button, count)])
-    )
+  const mouseClick: MouseMethods["mouseClick"] = Effect.fnUntraced(function* (at, { button = "left", count = 1 } = {}) {
+    yield* checkClick({ button, count })
+    yield* checkPoints({ at })
+    yield* hand(`clicking at ${place(at)}`, [at], (move) => [move(at), ...clicks(button, count)])
+  })
 
   return {
-    mouseMove: (to) => hand(`moving the pointer to ${place(to)}`, [to], (move) => [move(to)]),
+    mouseMove: Effect.fnUntraced(function* (to) {
+      yield* checkPoints({ to })
+      yield* hand(`moving the pointer to ${place(to)}`, [to], (move) => [move(to)])
+    }),
     mouseClick,
     mouseDrag: Effect.fnUntraced(function* (from, to, { button = "left" } = {}) {
       yield* checkClick({ button })
+      yield* checkPoints({ from, to })
       yield* hand(`dragging from ${place(from)} to ${place(to)}`, [from, to], (move) => [
         move(from),
         { _tag: "Press", button },

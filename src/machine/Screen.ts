@@ -16,14 +16,18 @@ import type { Display, DisplayError } from "./internal/display.ts"
 import { type Box, type Frame, hashOf, toPng } from "./internal/frame.ts"
 import { type Guest, guard, type WaitOptions, wait } from "./internal/Guest.ts"
 import * as Ocr from "./internal/ocr.ts"
+import * as Pattern from "./internal/pattern.ts"
 import * as TextMode from "./internal/textMode.ts"
-import type { InvalidArgument, WaitTimeout } from "./MachineError.ts"
+import { InvalidArgument, type WaitTimeout } from "./MachineError.ts"
 
 export type { Box } from "./internal/frame.ts"
 export { OcrFailed } from "./internal/ocr.ts"
 
-/** What reading a display can fail with; `ToolMissing` when it shows graphics and tesseract is not installed. */
-export type ReadError = DisplayError | ToolMissing | Ocr.OcrFailed
+/**
+ * What reading a display can fail with; `ToolMissing` when it shows graphics and tesseract is not installed, `InvalidArgument` for a reader
+ * that there is not, or an empty pattern.
+ */
+export type ReadError = DisplayError | ToolMissing | Ocr.OcrFailed | InvalidArgument
 
 /** How a display is read. */
 export interface ReadOptions {
@@ -41,7 +45,7 @@ export interface FoundText {
 /** The display of a machine. */
 export interface ScreenMethods {
   /** Takes a picture of the display into the output folder, as `<name>.png` (the ending may be there), and gives its path. Default name: the machine's. */
-  readonly screenshot: (name?: string) => Effect.Effect<string, DisplayError>
+  readonly screenshot: (name?: string) => Effect.Effect<string, DisplayError | InvalidArgument>
   /** The text on the display. Spaces at the ends of lines, and empty lines at the end, are not in it. */
   readonly getScreenText: (options?: ReadOptions) => Effect.Effect<string, ReadError>
   /**
@@ -92,10 +96,15 @@ export const findIn = (pattern: RegExp | string, { boxes, text }: TextMode.Readi
   })
 }
 
-/** A matching that does not depend on where the last one ended. */
-const matchIn = (pattern: RegExp | string, text: string): string | undefined => {
-  if (typeof pattern === "string") return text.includes(pattern) ? pattern : undefined
-  return new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "")).exec(text)?.[0]
+const readers: ReadonlyArray<unknown> = ["auto", "tesseract"] satisfies ReadonlyArray<ReadOptions["reader"]>
+
+/** Before anything is looked at. */
+const checkReader = (guest: Guest, options: ReadOptions | undefined): Effect.Effect<void, InvalidArgument> => {
+  const { reader = "auto" } = options ?? {}
+  const reason = `is not one of ${readers.join(", ")}`
+  return readers.includes(reader)
+    ? Effect.void
+    : Effect.fail(new InvalidArgument({ machine: guest.name, argument: "reader", value: String(reader), reason }))
 }
 
 /** Reads frames, each only once; what it said is kept for some more frames. */
@@ -148,7 +157,7 @@ export const makeReader = (): Reader => {
 /** The text on a display in the likeliest way of reading it. */
 const readNow = Effect.fnUntraced(function* (display: Display, reader: Reader, options: ReadOptions | undefined) {
   const frame = yield* display.capture
-  return (yield* reader.read(frame, reader.ways(frame, options)[0] ?? "layout")).text
+  return yield* reader.read(frame, reader.ways(frame, options)[0] ?? "layout")
 })
 
 /** Waits until a pattern is on a display: what it matched, and where, as far as that is known. */
@@ -193,15 +202,18 @@ export const waitForMatch = <A>(
       if (way === "exact") yield* Effect.sleep(interval)
     }
   })
-  return wait(guest, {
-    awaited: `${String(pattern)} on ${display.name}`,
+  const waiting = wait(guest, {
+    awaited: `${Pattern.shown(pattern)} on ${display.name}`,
     options,
     until,
     lastSeen: Effect.map(
-      Effect.suspend(() => (seen === undefined ? readNow(display, reader, options) : Effect.succeed(seen))),
+      Effect.suspend(() =>
+        seen === undefined ? Effect.map(readNow(display, reader, options), ({ text }) => text) : Effect.succeed(seen)
+      ),
       (text) => (text === "" ? "no text" : lastLines(text, 25))
     )
   })
+  return Effect.andThen(checkReader(guest, options), Effect.andThen(Pattern.check(guest, "pattern", pattern), waiting))
 }
 
 /** The display methods of a guest. */
@@ -212,27 +224,24 @@ export const make = (guest: Guest, display: Display, reader: Reader): ScreenMeth
     yield* file.write(toPng(frame))
     return file.path
   }),
-  getScreenText: (options) => guard(guest, `reading ${display.name}`, readNow(display, reader, options)),
-  getScreenTextVariants: (options) =>
-    guard(
-      guest,
-      `reading ${display.name}`,
-      Effect.gen(function* () {
-        const frame = yield* display.capture
-        return yield* Effect.forEach(reader.ways(frame, options), (way) =>
-          Effect.map(reader.read(frame, way), ({ text }) => text)
-        )
-      })
-    ),
-  waitForText: (pattern, options) =>
-    waitForMatch(guest, display, reader, pattern, options, ({ text }) => matchIn(pattern, text)),
-  findText: (pattern, options) =>
-    guard(
-      guest,
-      `looking for ${String(pattern)} on ${display.name}`,
-      Effect.gen(function* () {
-        const frame = yield* display.capture
-        return findIn(pattern, yield* reader.read(frame, reader.ways(frame, options)[0] ?? "layout"))
-      })
+  getScreenText: Effect.fnUntraced(function* (options) {
+    yield* checkReader(guest, options)
+    const { text } = yield* guard(guest, `reading ${display.name}`, readNow(display, reader, options))
+    return text
+  }),
+  getScreenTextVariants: Effect.fnUntraced(function* (options) {
+    yield* checkReader(guest, options)
+    const readings = Effect.flatMap(display.capture, (frame) =>
+      Effect.forEach(reader.ways(frame, options), (way) => reader.read(frame, way))
     )
+    return (yield* guard(guest, `reading ${display.name}`, readings)).map(({ text }) => text)
+  }),
+  waitForText: (pattern, options) =>
+    waitForMatch(guest, display, reader, pattern, options, ({ text }) => Pattern.matchIn(pattern, text)),
+  findText: Effect.fnUntraced(function* (pattern, options) {
+    yield* checkReader(guest, options)
+    yield* Pattern.check(guest, "pattern", pattern)
+    const doing = `looking for ${Pattern.shown(pattern)} on ${display.name}`
+    return findIn(pattern, yield* guard(guest, doing, readNow(display, reader, options)))
+  })
 })

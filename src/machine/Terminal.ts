@@ -22,6 +22,7 @@ import {
   wait
 } from "./internal/Guest.ts"
 import { nap } from "./internal/nap.ts"
+import * as Pattern from "./internal/pattern.ts"
 import { codePage } from "./internal/vgaFont.ts"
 import { InvalidArgument } from "./MachineError.ts"
 
@@ -106,12 +107,7 @@ export const make = (guest: Guest): TerminalMethods => {
     getTtyText,
     waitUntilTtyMatches: Effect.fnUntraced(function* (tty, pattern, options) {
       yield* check(tty)
-      const find = (text: string) =>
-        typeof pattern === "string"
-          ? text.includes(pattern)
-            ? pattern
-            : undefined
-          : new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "")).exec(text)?.[0]
+      yield* Pattern.check(guest, "pattern", pattern)
       let seen = ""
       const until = Effect.gen(function* () {
         const shell = yield* guest.shell
@@ -135,7 +131,7 @@ export const make = (guest: Guest): TerminalMethods => {
           Stream.mapEffect((screen) =>
             Effect.map(columnsOf(screen.length), (columns) => {
               seen = textIn(screen, columns)
-              const match = find(seen)
+              const match = Pattern.matchIn(pattern, seen)
               return match === undefined ? undefined : { match }
             })
           ),
@@ -145,7 +141,7 @@ export const make = (guest: Guest): TerminalMethods => {
         return matched._tag === "Some" ? matched.value.match : yield* failed(`reading /dev/vcs${tty}`, stderr, 1)
       })
       return yield* wait(guest, {
-        awaited: `${String(pattern)} on tty${tty}`,
+        awaited: `${Pattern.shown(pattern)} on tty${tty}`,
         options,
         until: neverLate(until),
         lastSeen: Effect.suspend(() => (seen === "" ? getTtyText(tty) : Effect.succeed(seen)))

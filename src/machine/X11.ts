@@ -19,6 +19,7 @@ import {
   wait,
   waitInGuest
 } from "./internal/Guest.ts"
+import * as Pattern from "./internal/pattern.ts"
 import { environment } from "./internal/x11Display.ts"
 import type { KeyboardMethods } from "./Keyboard.ts"
 import { InvalidArgument } from "./MachineError.ts"
@@ -108,13 +109,10 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
     getWindowNames: (options) => Effect.flatMap(displayOf(options), windows),
     waitForWindow: Effect.fnUntraced(function* (title, options) {
       const display = yield* displayOf(options)
+      yield* Pattern.check(guest, "title", title)
       let seen: ReadonlyArray<string> | undefined
-      const fits = (name: string) =>
-        typeof title === "string"
-          ? name.includes(title)
-          : new RegExp(title.source, title.flags.replace(/[gy]/g, "")).test(name)
       return yield* wait(guest, {
-        awaited: `a window ${String(title)} on ${display}`,
+        awaited: `a window ${Pattern.shown(title)} on ${display}`,
         options,
         until: asking(
           guest,
@@ -127,7 +125,7 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
               // An X server that is not there yet may come; a program that is not there will not.
               if (exitCode === 127) return yield* new DisplayUnavailable({ machine: guest.name, reason: stderr.trim() })
               seen = exitCode === 0 ? titles(stdout) : [stderr.trim()]
-              const found = seen.find(fits)
+              const found = seen.find((name) => Pattern.matchIn(title, name) !== undefined)
               if (exitCode === 0 && found !== undefined) return found
               yield* Effect.sleep(interval)
             }

@@ -80,6 +80,35 @@ describe("a text screen", () => {
     assert.strictEqual(TextMode.read(frame)?.text, "┌──┐\n\nÜbel")
   })
 
+  it("has full blocks where letters of their colour are, and blanks in reverse video where it is that of paper", () => {
+    const reverse = { ink: black, paper: grey } as const
+    const white: Colour = [255, 255, 255]
+    const blue: Colour = [0, 0, 170]
+    const frame = draw(24, [
+      line("[████░░░   ] 50%"),
+      [...line("mark "), ...line("  bar  ", reverse), ...line("end")],
+      line("          ", reverse),
+      line("█"),
+      [...line("a window ", reverse), ...line("  ", { paper: white }), ...line("  ", { ink: grey, paper: black })],
+      [...line("title", { ink: blue, paper: grey }), ...line("      ", { ink: grey, paper: blue }), ...line("on")],
+      line("a plain line")
+    ])
+    assert.strictEqual(
+      TextMode.read(frame)?.text,
+      ["[████░░░   ] 50%", "mark   bar  end", "", "", "a window", "title██████on", "a plain line"].join("\n")
+    )
+    // A ground of one colour is no block, whatever is written in it.
+    const desk = draw(24, [
+      ...Array.from({ length: 4 }, () => line(" ".repeat(24), { paper: blue })),
+      [
+        ...line(" ".repeat(6), { paper: blue }),
+        ...line("title", { ink: blue, paper: grey }),
+        ...line(" ".repeat(13), { paper: blue })
+      ]
+    ])
+    assert.strictEqual(TextMode.read(desk)?.text, "\n\n\n\n      title")
+  })
+
   it("is not seen in graphics, and is seen empty", () => {
     const noise = plain(720, 400, black)
     for (let at = 0; at < noise.data.length; at++) noise.data[at] = (at * 2654435761) >>> 24

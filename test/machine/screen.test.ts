@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -101,7 +101,7 @@ describe("waiting for a text", () => {
       yield* TestClock.adjust("4 seconds")
       const error = yield* Fiber.join(late)
       assert.strictEqual(error._tag, "WaitTimeout")
-      assert.include(error.message, "never on the screen")
+      assert.include(error.message, '"never" on the screen')
       assert.include(error.message, "login:")
       const dying = yield* Effect.forkChild(Effect.flip(screen.waitForText("never")))
       yield* TestClock.adjust("1 second")

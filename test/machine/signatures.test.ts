@@ -79,11 +79,11 @@ interface Expected {
   screenshot: Display
   getScreenText: Read
   getScreenTextVariants: Read
-  findText: Read
+  findText: Read | "InvalidArgument"
   waitForText: Read | Deadline
   clickText: Read | Deadline
   waitForImage: Display | Deadline | "ReferenceMissing"
-  expectScreenshot: Display | "InvalidArgument" | "ReferenceMissing" | "ScreenDiffers"
+  expectScreenshot: Display | "InvalidArgument" | "ReferenceMissing" | "ScreenDiffers" | "WaitTimeout"
   recordVideo: Display | "InvalidArgument" | "ToolMissing"
   sendKey: Exclude<Display, "HostFileError"> | "KeysLost" | "InvalidArgument"
   sendChars: Exclude<Display, "HostFileError"> | "KeysLost" | "InvalidArgument"

@@ -4,6 +4,7 @@ import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as OutputFolder from "../../host/OutputFolder.ts"
 import { HostFileError } from "../Copy.ts"
+import { InvalidArgument } from "../MachineError.ts"
 import type { Guest } from "./Guest.ts"
 
 export interface Artefact {
@@ -13,8 +14,14 @@ export interface Artefact {
   readonly copy: (from: string) => Effect.Effect<void, HostFileError>
 }
 
-/** Where a file of that name goes, its ending added unless it is there; a name that leads out of the output folder is refused. */
+/** Where a file of that name goes, its ending added unless it is there; a name that leads out of the output folder, or is none, is refused. */
 export const at = Effect.fnUntraced(function* (guest: Guest, name: string, ending: string) {
+  const given: unknown = name
+  const bare = typeof given === "string" ? given.slice(given.lastIndexOf("/") + 1).replace(ending, "") : ""
+  if (bare === "" || bare === "." || bare === "..") {
+    const reason = "is not the name of a file"
+    return yield* new InvalidArgument({ machine: guest.name, argument: "name", value: String(given), reason })
+  }
   const output = Path.resolve(guest.output)
   const path = Path.resolve(output, name.endsWith(ending) ? name : name + ending)
   const explained = Effect.mapError(

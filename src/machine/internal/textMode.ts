@@ -17,6 +17,10 @@ const rows = 16
 /** The hardware cursor covers the two rows above the last; a cell that has it is told by what is above: most often a blank. */
 const cursorRows = 3
 
+const blank = 0x20
+const block = 0xdb
+const black = 0
+
 const place = (code: number): string => codePage[code] ?? " "
 
 /** Bits of a cell's rows as a string, the key of the tables below. */
@@ -33,7 +37,7 @@ const tableOf = (count: number): ReadonlyMap<string, number> =>
   new Map(order.map((code) => [keyOf(glyphs, code * rows, count), code]))
 
 const whole = tableOf(rows)
-const upper = new Map([...tableOf(rows - cursorRows), [keyOf(glyphs, 0x20 * rows, rows - cursorRows), 0x20]])
+const upper = new Map([...tableOf(rows - cursorRows), [keyOf(glyphs, blank * rows, rows - cursorRows), blank]])
 
 /** What a cell under the cursor shows. */
 const underCursor = (cell: Uint8Array): number | undefined =>
@@ -44,11 +48,27 @@ const colourAt = ({ data }: Frame, pixel: number): number => {
   return ((data[at] ?? 0) << 16) | ((data[at + 1] ?? 0) << 8) | (data[at + 2] ?? 0)
 }
 
+/** What occurs most often. */
+const mostOf = (colours: ReadonlyArray<number>): number => {
+  const counts = new Map<number, number>()
+  for (const colour of colours) counts.set(colour, (counts.get(colour) ?? 0) + 1)
+  return [...counts].reduce((most, entry) => (entry[1] > most[1] ? entry : most), [black, 0])[0]
+}
+
 const bits = new Uint8Array(rows)
 const inverse = new Uint8Array(rows)
 
-/** The place in the font of what a cell shows; undefined when it shows more than two colours, or nothing in the font. */
-const readCell = (frame: Frame, x: number, y: number): number | undefined => {
+interface Cell {
+  /** Its place in the font; undefined when it shows more than two colours, or nothing in the font. */
+  readonly code: number | undefined
+  readonly paper: number
+  /** The colour of the letter; undefined where there is none, or it cannot be told from the paper (half blocks, a cursor). */
+  readonly ink: number | undefined
+  /** One colour all over. */
+  readonly solid: boolean
+}
+
+const readCell = (frame: Frame, x: number, y: number): Cell => {
   const first = colourAt(frame, y * frame.width + x)
   let second = -1
   for (let row = 0; row < rows; row++) {
@@ -57,16 +77,29 @@ const readCell = (frame: Frame, x: number, y: number): number | undefined => {
       const colour = colourAt(frame, (y + row) * frame.width + x + column)
       if (colour === first) continue
       if (second === -1) second = colour
-      else if (colour !== second) return undefined
+      else if (colour !== second) return { code: undefined, paper: first, ink: undefined, solid: false }
       line |= 0x80 >> column
     }
     bits[row] = line
     inverse[row] = line ^ 0xff
   }
-  // One colour is a blank of that colour.
-  if (second === -1) return 0x20
-  return (
-    whole.get(keyOf(bits, 0, rows)) ?? whole.get(keyOf(inverse, 0, rows)) ?? underCursor(bits) ?? underCursor(inverse)
+  if (second === -1) return { code: blank, paper: first, ink: undefined, solid: true }
+  const [plain, reversed] = [whole.get(keyOf(bits, 0, rows)), whole.get(keyOf(inverse, 0, rows))]
+  if (plain !== undefined && reversed === undefined) return { code: plain, paper: first, ink: second, solid: false }
+  if (plain === undefined && reversed !== undefined) return { code: reversed, paper: second, ink: first, solid: false }
+  const code = plain ?? underCursor(bits) ?? underCursor(inverse)
+  return { code, paper: first, ink: undefined, solid: false }
+}
+
+/**
+ * Cells of one colour are blanks of that colour, or full blocks: the same pixels. They are taken for blocks where letters on their line have
+ * that colour and none has it for its paper, and it is neither that of most such cells (`ground`) nor black, as shadows are.
+ */
+const withBlocks = (line: ReadonlyArray<Cell>, ground: number): ReadonlyArray<number | undefined> => {
+  const inks = new Set(line.map(({ ink }) => ink))
+  for (const { ink, paper } of line) if (ink !== undefined) inks.delete(paper)
+  return line.map(({ code, paper, solid }) =>
+    solid && inks.has(paper) && paper !== ground && paper !== black ? block : code
   )
 }
 
@@ -76,14 +109,17 @@ const strangers = 0.02
 const readGrid = (frame: Frame, cellWidth: number): Reading | undefined => {
   const columns = Math.floor(frame.width / cellWidth)
   const lines = Math.floor(frame.height / rows)
+  const cells = Array.from({ length: lines }, (_, line) =>
+    Array.from({ length: columns }, (_, column) => readCell(frame, column * cellWidth, line * rows))
+  )
+  const ground = mostOf(cells.flatMap((line) => line.flatMap(({ paper, solid }) => (solid ? [paper] : []))))
   let text = ""
   const boxes: Array<Box | undefined> = []
   let unknown = 0
   let shown = 0
-  for (let line = 0; line < lines; line++) {
+  for (const [line, row] of cells.entries()) {
     let characters = ""
-    for (let column = 0; column < columns; column++) {
-      const code = readCell(frame, column * cellWidth, line * rows)
+    for (const code of withBlocks(row, ground)) {
       if (code === undefined) unknown++
       else if (place(code) !== " ") shown++
       characters += code === undefined ? "\ufffd" : place(code)
