@@ -2,6 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
@@ -301,7 +302,12 @@ fi`
         yield* guard(guest, "resuming", hypervisor.resume)
         yield* on.resumed
       }),
-    state: Stream.changes(SubscriptionRef.changes(state)).pipe(Stream.interruptWhen(conditions.guard(Effect.never)))
+    // Subscribed to at once: what guards the stream has it read by another fiber, which would miss the state of this moment.
+    state: Stream.unwrap(
+      Effect.map(PubSub.subscribe(state.pubsub), (subscription) =>
+        Stream.fromSubscription(subscription).pipe(Stream.changes, Stream.interruptWhen(conditions.guard(Effect.never)))
+      )
+    )
   }
 
   const snapshots = Snapshot.make(guest, {
