@@ -1,5 +1,7 @@
-import { readFileSync } from "node:fs"
-import { assert } from "@effect/vitest"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll, assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { PNG } from "pngjs"
@@ -13,6 +15,15 @@ class Desk extends Machine<Desk>()("desk", {
   memory: "1 GiB"
 }) {}
 
+const folder = mkdtempSync(join(tmpdir(), "vmtest-x11-test-"))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+const black = join(folder, "black.png")
+const picture = new PNG({ width: 8, height: 8 })
+picture.data.forEach((_, at) => {
+  picture.data[at] = at % 4 === 3 ? 255 : 0
+})
+writeFileSync(black, PNG.sync.write(picture))
+
 machines(Desk)("an X display of a guest", (it) => {
   it.effect("is waited for until its server answers, and has windows with names", () =>
     Effect.gen(function* () {
@@ -25,6 +36,8 @@ machines(Desk)("an X display of a guest", (it) => {
           desk.waitForWindow(/^first/, { display: ":1", timeout: "2 minutes" })
         )
       )
+      // Any piece of an empty screen; there is no server yet.
+      const seeing = yield* Effect.forkChild(desk.xDisplay(":1").waitForImage(black, { timeout: "2 minutes" }))
       yield* desk.succeed(
         // With a key file of its own, as a display manager starts it.
         "xauth -f /run/key add :1 . $(mcookie)",
@@ -35,6 +48,21 @@ machines(Desk)("an X display of a guest", (it) => {
       )
       assert.strictEqual(yield* Fiber.join(waiting), "first window")
       assert.include(yield* desk.getWindowNames({ display: ":1" }), "first window")
+      yield* Fiber.join(seeing)
+      // xterm gives its title in the old encoding alone; xprop sets a name as most programs do.
+      yield* desk.succeed(
+        "systemd-run --unit=other --quiet --setenv=DISPLAY=:1 --setenv=XAUTHORITY=/run/key --setenv=LC_ALL=C.UTF-8 " +
+          "xterm -xrm '*utf8Title: false' -T 'Größe – 日本' -geometry 10x2+700+400 -e sleep infinity"
+      )
+      assert.strictEqual(yield* desk.waitForWindow("日本", { display: ":1" }), "Größe – 日本")
+      const title = 'a "quoted": (x) ü'
+      yield* desk.succeed(
+        `DISPLAY=:1 XAUTHORITY=/run/key LC_ALL=C.UTF-8 xprop -name 'first window' -f _NET_WM_NAME 8u -set _NET_WM_NAME '${title}'`
+      )
+      assert.sameMembers([...(yield* desk.getWindowNames({ display: ":1" }))], ["Größe – 日本", title])
+      yield* desk.succeed(
+        `systemctl stop other; DISPLAY=:1 XAUTHORITY=/run/key xprop -name 'first window' -remove _NET_WM_NAME`
+      )
       const other = yield* Effect.flip(desk.waitForWindow("second", { display: ":1", timeout: "10 seconds" }))
       assert.include(other.message, "first window")
       const wrong = yield* Effect.flip(desk.waitForX({ display: "somewhere" }))

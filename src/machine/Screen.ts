@@ -12,7 +12,7 @@ import * as Semaphore from "effect/Semaphore"
 import { lastLines } from "../host/Evidence.ts"
 import type { ToolMissing } from "../host/HostProcess.ts"
 import * as Artefact from "./internal/artefact.ts"
-import type { Display, DisplayError } from "./internal/display.ts"
+import { type Display, type DisplayError, interval, nextFrame } from "./internal/display.ts"
 import { type Box, type Frame, hashOf, toPng } from "./internal/frame.ts"
 import { type Guest, guard, type WaitOptions, wait } from "./internal/Guest.ts"
 import * as Ocr from "./internal/ocr.ts"
@@ -57,7 +57,7 @@ export interface ScreenMethods {
    * Waits until a pattern is somewhere in the text on the display, and gives what it matched.
    *
    * The pattern sees all lines at once; `^` and `$` match at line ends if it has the flag `m`. A string is taken literally. On graphics
-   * all variants count.
+   * all variants count. An X server that is not up yet, or restarts, is waited for.
    */
   readonly waitForText: (
     pattern: RegExp | string,
@@ -72,9 +72,6 @@ export interface ScreenMethods {
 
 type Way = "exact" | "layout" | "exchanged" | "sparse"
 const ways: ReadonlyArray<Way> = ["layout", "exchanged", "sparse"]
-
-/** Between two looks. A look takes some 20 ms. */
-const interval = "100 millis"
 
 /** More than one picture: a cursor that blinks makes two. */
 const remembered = 32
@@ -170,10 +167,22 @@ export const waitForMatch = <A>(
   pick: (reading: TextMode.Reading) => A | undefined
 ): Effect.Effect<A, ReadError | WaitTimeout | InvalidArgument> => {
   let seen: string | undefined
+  let missing: string | undefined
+  const look = Effect.tap(
+    nextFrame(display, ({ reason }) =>
+      Effect.sync(() => {
+        missing = reason
+      })
+    ),
+    () =>
+      Effect.sync(() => {
+        missing = undefined
+      })
+  )
   /** A new picture is worth more than another way of reading an old one. */
   const changed = (hash: string): Effect.Effect<void, DisplayError> =>
     Effect.sleep(interval).pipe(
-      Effect.andThen(display.capture),
+      Effect.andThen(look),
       Effect.flatMap((frame) => (hashOf(frame) === hash ? changed(hash) : Effect.void))
     )
   const until = Effect.gen(function* () {
@@ -181,7 +190,7 @@ export const waitForMatch = <A>(
     // What was left for a newer picture; that one is read to its end, or a screen that never rests would never be read.
     let left = false
     while (true) {
-      const frame = yield* display.capture
+      const frame = yield* look
       const hash = hashOf(frame)
       // The likeliest way of a new picture comes before the others of one that is already known.
       const way = reader.ways(frame, options).find((name) => !done.has(`${hash} ${name}`))
@@ -207,9 +216,12 @@ export const waitForMatch = <A>(
     options,
     until,
     lastSeen: Effect.map(
-      Effect.suspend(() =>
-        seen === undefined ? Effect.map(readNow(display, reader, options), ({ text }) => text) : Effect.succeed(seen)
-      ),
+      Effect.suspend(() => {
+        const last = missing ?? seen
+        return last === undefined
+          ? Effect.map(readNow(display, reader, options), ({ text }) => text)
+          : Effect.succeed(last)
+      }),
       (text) => (text === "" ? "no text" : lastLines(text, 25))
     )
   })

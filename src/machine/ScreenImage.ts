@@ -15,7 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { HostFileError } from "./Copy.ts"
-import type { Display, DisplayError } from "./internal/display.ts"
+import { type Display, type DisplayError, interval, nextFrame } from "./internal/display.ts"
 import * as Evidence from "./internal/evidence.ts"
 import { type Box, type Frame, fromPng, hashOf, toPng } from "./internal/frame.ts"
 import { type Guest, guard, type WaitOptions, wait } from "./internal/Guest.ts"
@@ -86,8 +86,9 @@ type ImageError = DisplayError | HostFileError | InvalidArgument | ReferenceMiss
 /** Comparing pictures, for a machine. */
 export interface ScreenImageMethods {
   /**
-   * Waits until the whole screen looks like a reference picture. If it does not, the error names pictures in the output folder, below
-   * `<machine>/` and there where the reference is below the working folder: what the screen showed, and that with the pixels that differ in red.
+   * Waits until the whole screen looks like a reference picture; an X server that is not up yet, or restarts, is waited for, too. If it does
+   * not, the error names pictures in the output folder, below `<machine>/` and there where the reference is below the working folder: what the
+   * screen showed, and that with the pixels that differ in red.
    */
   readonly expectScreenshot: (
     reference: string,
@@ -103,8 +104,6 @@ export interface ScreenImageMethods {
   ) => Effect.Effect<Box, ImageError | WaitTimeout>
 }
 
-/** Between two looks. */
-const interval = "100 millis"
 const defaultTimeout = Duration.seconds(10)
 
 /** What a box has, with the least of each. */
@@ -160,6 +159,16 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
     return yield* Effect.try({ try: () => fromPng(bytes), catch: (cause) => hostError(path, `is no PNG: ${cause}`) })
   })
 
+  const since = (started: number) => Effect.map(Clock.currentTimeMillis, (now) => Duration.millis(now - started))
+
+  /** A look at the screen, which is waited for until it has been so long. */
+  const seeing = (started: number, timeout: Duration.Duration) =>
+    nextFrame(display, (error) =>
+      Effect.flatMap(since(started), (waited) =>
+        Duration.isGreaterThanOrEqualTo(waited, timeout) ? Effect.fail(error) : Effect.void
+      )
+    )
+
   /** What the screen shows once two looks in a row saw the same: half of a picture is no reference. */
   const rested = Effect.fnUntraced(function* (
     reference: string,
@@ -167,12 +176,13 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
     timeout: Duration.Duration
   ) {
     const started = yield* Clock.currentTimeMillis
-    let last = yield* display.capture
+    const look = seeing(started, timeout)
+    let last = yield* look
     while (true) {
       yield* Effect.sleep(interval)
-      const frame = yield* display.capture
+      const frame = yield* look
       if (hashOf(masked(frame, masks)) === hashOf(masked(last, masks))) return frame
-      const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
+      const waited = yield* since(started)
       if (Duration.isGreaterThanOrEqualTo(waited, timeout)) {
         const sameSize = frame.width === last.width && frame.height === last.height
         const moved = sameSize
@@ -218,9 +228,9 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
       const look = Effect.gen(function* () {
         let hash = ""
         while (true) {
-          const actual = yield* display.capture
+          const actual = yield* seeing(started, timeout)
           const now = hashOf(actual)
-          const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
+          const waited = yield* since(started)
           const late = Duration.isGreaterThanOrEqualTo(waited, timeout)
           if (now !== hash || late) {
             hash = now
@@ -252,10 +262,16 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
       const allowed = Math.floor(wanted.width * wanted.height * tolerance)
       const locate = locator(wanted, threshold, allowed)
       let seen = "nothing"
+      let hash = ""
+      const look = nextFrame(display, ({ reason }) =>
+        Effect.sync(() => {
+          seen = reason
+          hash = ""
+        })
+      )
       const until = Effect.gen(function* () {
-        let hash = ""
         while (true) {
-          const screen = yield* display.capture
+          const screen = yield* look
           const now = hashOf(screen)
           if (now !== hash) {
             hash = now

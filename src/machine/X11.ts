@@ -11,7 +11,7 @@ import { DisplayUnavailable } from "./internal/display.ts"
 import {
   asking,
   type CommandError,
-  execute,
+  executeBytes,
   type Guest,
   neverLate,
   type WaitError,
@@ -20,6 +20,7 @@ import {
   waitInGuest
 } from "./internal/Guest.ts"
 import * as Pattern from "./internal/pattern.ts"
+import { list, titlesOf } from "./internal/windowTitles.ts"
 import { environment } from "./internal/x11Display.ts"
 import type { KeyboardMethods } from "./Keyboard.ts"
 import { InvalidArgument } from "./MachineError.ts"
@@ -50,7 +51,7 @@ export interface DisplayMethods
 export interface X11Methods {
   /** Waits until an X server answers. */
   readonly waitForX: (options?: WaitOptions & XOptions) => Effect.Effect<void, WaitError>
-  /** The titles of all windows that have one, in xwininfo's order. */
+  /** The titles of all windows that have one, in any script, in xwininfo's order. */
   readonly getWindowNames: (
     options?: XOptions
   ) => Effect.Effect<ReadonlyArray<string>, CommandError | DisplayUnavailable | InvalidArgument>
@@ -66,13 +67,7 @@ export interface X11Methods {
   readonly xDisplay: (display?: string) => DisplayMethods
 }
 
-const list = (display: string) => `${environment(display)}
-need xwininfo x11-utils
-xwininfo -root -tree`
-
-/** Lines of `xwininfo -root -tree` with a title: `0x1200007 "xterm": ("xterm" "XTerm")  …`. */
-const titles = (tree: string): ReadonlyArray<string> =>
-  [...tree.matchAll(/^\s*0x[0-9a-f]+ "(.*?)": \(/gm)].map((match) => match[1] ?? "")
+const reasonOf = (stderr: Uint8Array) => new TextDecoder().decode(stderr).trim()
 
 /** Between two questions for the windows: an xwininfo takes some 50 ms itself under emulation. */
 const interval = "100 millis"
@@ -87,10 +82,10 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
       : Effect.fail(new InvalidArgument({ machine: guest.name, argument: "display", value: display, reason }))
   }
   const windows = (display: string) =>
-    Effect.flatMap(execute(guest, list(display)), ({ exitCode, stderr, stdout }) =>
+    Effect.flatMap(executeBytes(guest, list(display)), ({ exitCode, stderr, stdout }) =>
       exitCode === 0
-        ? Effect.succeed(titles(stdout))
-        : Effect.fail(new DisplayUnavailable({ machine: guest.name, reason: stderr.trim() }))
+        ? Effect.succeed(titlesOf(stdout))
+        : Effect.fail(new DisplayUnavailable({ machine: guest.name, reason: reasonOf(stderr) }))
     )
   return {
     waitForX: Effect.fnUntraced(function* (options) {
@@ -120,11 +115,12 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
           Effect.fnUntraced(function* (shell) {
             while (true) {
               const { exitCode, stderr, stdout } = yield* neverLate(
-                shell.execute(list(display), { timeout: Duration.infinity })
+                shell.executeBytes(list(display), { timeout: Duration.infinity })
               )
               // An X server that is not there yet may come; a program that is not there will not.
-              if (exitCode === 127) return yield* new DisplayUnavailable({ machine: guest.name, reason: stderr.trim() })
-              seen = exitCode === 0 ? titles(stdout) : [stderr.trim()]
+              if (exitCode === 127)
+                return yield* new DisplayUnavailable({ machine: guest.name, reason: reasonOf(stderr) })
+              seen = exitCode === 0 ? titlesOf(stdout) : [reasonOf(stderr)]
               const found = seen.find((name) => Pattern.matchIn(title, name) !== undefined)
               if (exitCode === 0 && found !== undefined) return found
               yield* Effect.sleep(interval)

@@ -33,7 +33,7 @@ describe("waiting for text on the console", () => {
       const waiting = yield* Effect.forkChild(Effect.flip(Console.make(guest).waitForConsoleText("never said")))
       yield* TestClock.adjust("2 seconds")
       const error = yield* Fiber.join(waiting)
-      assert.deepInclude(error, { _tag: "ConsoleEnded", machine: "box", awaited: "never said", console: "hello" })
+      assert.deepInclude(error, { _tag: "ConsoleEnded", machine: "box", awaited: '"never said"', console: "hello" })
     })
   )
 

@@ -230,10 +230,7 @@ describe("a recording", () => {
 })
 
 describe("a recording that cannot be written", () => {
-  for (const [format, tag, said] of [
-    ["webm", "RecordingFailed", "Is a directory"],
-    ["apng", "HostFileError", "cannot be written"]
-  ] as const) {
+  for (const format of ["webm", "apng"] as const) {
     it.live(`as ${format} says why when it is stopped, each time`, () =>
       Effect.gen(function* () {
         const output = mkdtempSync(join(tmpdir(), "vmtest-recording-"))
@@ -243,9 +240,8 @@ describe("a recording that cannot be written", () => {
         mkdirSync(recording.path)
         for (let time = 0; time < 2; time++) {
           const error = yield* Effect.flip(recording.stop)
-          assert.strictEqual(error._tag, tag)
-          assert.include(error.message, said)
-          assert.include(error.message, recording.path)
+          assert.strictEqual(error._tag, "HostFileError")
+          assert.include(error.message, `${recording.path} cannot be used: Path is a directory`)
         }
       })
     )

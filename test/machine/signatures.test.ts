@@ -76,9 +76,9 @@ interface Expected {
   getTtyText: Command | "CommandFailed" | "InvalidArgument"
   waitUntilTtyMatches: Unavailable | Untimed | Deadline | "CommandFailed"
   dumpTtyContents: Command | "CommandFailed" | "HostFileError" | "InvalidArgument"
-  screenshot: Display
-  getScreenText: Read
-  getScreenTextVariants: Read
+  screenshot: Display | "InvalidArgument"
+  getScreenText: Read | "InvalidArgument"
+  getScreenTextVariants: Read | "InvalidArgument"
   findText: Read | "InvalidArgument"
   waitForText: Read | Deadline
   clickText: Read | Deadline

@@ -1,16 +1,20 @@
 /** What a test sees and touches of a guest: a picture to look at, keys to press, a pointer to move. */
 import * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { ControlError } from "../../backends/BackendError.ts"
 import type { HostFileError } from "../Copy.ts"
 import type { Frame } from "./frame.ts"
 import type { CommandError } from "./Guest.ts"
 
-/** There is no display to look at, or nothing to look at it with; `reason` says what is missing, and what would bring it. */
+/**
+ * There is no display to look at, or nothing to look at it with; `reason` says what is missing, and what would bring it. `passing` is a display
+ * that may come by itself, as that of an X server that starts or restarts: waits go on.
+ */
 export class DisplayUnavailable extends Schema.TaggedError<DisplayUnavailable>()("DisplayUnavailable", {
   machine: Schema.String,
-  reason: Schema.String
+  reason: Schema.String,
+  passing: Schema.optionalKey(Schema.Boolean)
 }) {
   override get message() {
     return `${this.machine}: ${this.reason}`
@@ -38,6 +42,20 @@ export type HandError = CommandError | ControlError | DisplayUnavailable
 
 /** What looking at a display, or touching a place on it, can fail with; `HostFileError` of the picture. */
 export type DisplayError = HandError | HostFileError
+
+/** Between two looks of a wait. A look takes some 20 ms. */
+export const interval = "100 millis"
+
+/** The next picture of a display, which is waited for while it may come; `missing` hears why there is none, and may end the wait. */
+export const nextFrame = (
+  display: Display,
+  missing: (error: DisplayUnavailable) => Effect.Effect<void, DisplayError>
+): Effect.Effect<Frame, DisplayError> =>
+  Effect.catchTag(display.capture, "DisplayUnavailable", (error) =>
+    error.passing === true
+      ? missing(error).pipe(Effect.andThen(Effect.sleep(interval)), Effect.andThen(nextFrame(display, missing)))
+      : Effect.fail(error)
+  )
 
 /** A place on the screen, in pixels from the top left. */
 export interface Point {

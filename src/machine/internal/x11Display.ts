@@ -112,8 +112,12 @@ const wordsOf = (touch: Touch): string =>
     : `${touch._tag === "Press" ? "mousedown" : "mouseup"} ${buttons[touch.button]}`
 
 export const make = (guest: Guest, display: string): Display => {
-  const unavailable = (reason: string) =>
-    new DisplayUnavailable({ machine: guest.name, reason: `the X display ${display} cannot be used: ${reason}` })
+  const unavailable = (reason: string, passing = false) =>
+    new DisplayUnavailable({
+      machine: guest.name,
+      reason: `the X display ${display} cannot be used: ${reason}`,
+      passing
+    })
   /** What is seen and touched is told of by who does it, not as commands. */
   const run = (command: string) =>
     Effect.flatMap(guest.shell, (shell) =>
@@ -131,7 +135,8 @@ export const make = (guest: Guest, display: string): Display => {
     name: `the X display ${display}`,
     capture: Effect.gen(function* () {
       const result = yield* run(capture(display))
-      if (result.exitCode !== 0) return yield* unavailable(reasonOf(result))
+      // A program that is not there will not come.
+      if (result.exitCode !== 0) return yield* unavailable(reasonOf(result), result.exitCode !== 127)
       const frame = fromXwd(result.stdout)
       return frame ?? (yield* unavailable("its picture is none that can be read"))
     }),

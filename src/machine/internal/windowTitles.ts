@@ -1,0 +1,54 @@
+/**
+ * The titles of an X server's windows, as xwininfo tells them: `_NET_WM_NAME` where there is one, else `WM_NAME`.
+ *
+ * It writes UTF-8 in a locale of that, and Latin-1 as it is. Of the old encoding for everything else, COMPOUND_TEXT, it only says the name:
+ * xprop is asked for those.
+ */
+import { isUtf8 } from "node:buffer"
+import { environment } from "./x11Display.ts"
+
+/** Says the tree of windows, and then the titles that are not in it, each after its window's id. */
+export const list = (display: string) => `${environment(display)}
+export LC_ALL=C.UTF-8
+need xwininfo x11-utils
+tree=$(xwininfo -root -tree) || exit
+printf '%s\\n' "$tree"
+command -v xprop >/dev/null || exit 0
+printf '%s\\n' "$tree" | while read -r id name; do
+  case $name in
+    "(name in unsupported encoding"*) printf '%s ' "$id"; xprop -notype -id "$id" WM_NAME || echo ;;
+  esac
+done`
+
+/** Lines that are UTF-8, or else Latin-1. */
+const decoded = (bytes: Uint8Array): string => {
+  const lines = Buffer.from(bytes).toString("latin1").split("\n")
+  return lines
+    .map((line) => {
+      const raw = Buffer.from(line, "latin1")
+      return isUtf8(raw) ? raw.toString() : line
+    })
+    .join("\n")
+}
+
+/** `0x1200007 "xterm": ("xterm" "XTerm")  484x316+0+0  +0+0`: only the end tells a title from what may be in it. */
+const windows =
+  /^ *(0x[0-9a-f]+) (?:"([\s\S]*?)"|\(name in unsupported encoding .*?\)): \((?:".*")?\) {2}\d+x\d+[+-].*$/gm
+
+/** `0x1200007 WM_NAME = "Gr\303\266\303\237e"`, where xprop escapes what the locale does not print. */
+const asked = /^(0x[0-9a-f]+) WM_NAME = "(.*)"$/gm
+
+const escapes: Readonly<Record<string, string>> = { n: "\n", t: "\t" }
+const unescaped = (text: string): string =>
+  text.replace(/\\(?:([0-7]{3})|(.))/g, (_, octal: string | undefined, letter: string) =>
+    octal === undefined ? (escapes[letter] ?? letter) : String.fromCharCode(Number.parseInt(octal, 8))
+  )
+
+/** The titles in what {@link list} says, in xwininfo's order. */
+export const titlesOf = (said: Uint8Array): ReadonlyArray<string> => {
+  const text = decoded(said)
+  const others = new Map(Array.from(text.matchAll(asked), ([, id, title = ""]) => [id, unescaped(title)]))
+  return Array.from(text.matchAll(windows), ([, id, title]) => title ?? others.get(id)).filter(
+    (title) => title !== undefined
+  )
+}
