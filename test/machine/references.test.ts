@@ -20,10 +20,10 @@ describe("a reference picture", () => {
       const { guest } = yield* guestOn(never)
       const images = ScreenImage.make(guest, showing(1).display)
       const updating = Effect.provideService(ScreenImage.UpdateReferences, true)
-      const part = yield* Effect.flip(updating(images.waitForImage("/nonexistent/button.png")))
+      const part = yield* Effect.flip(updating(images.waitForImage("/proc/nonexistent/button.png")))
       assert.strictEqual(part._tag, "ReferenceMissing")
       assert.include(part.message, "cut it out of a screenshot()")
-      const whole = yield* Effect.flip(images.expectScreenshot("/nonexistent/desk.png"))
+      const whole = yield* Effect.flip(images.expectScreenshot("/proc/nonexistent/desk.png"))
       assert.include(whole.message, "vmtest run --update-snapshots writes it")
     })
   )
@@ -76,7 +76,7 @@ describe("a reference picture", () => {
       const { guest } = yield* guestOn(never)
       for (const timeout of [Number.NaN, -5, JSON.parse('"soon"')]) {
         const images = ScreenImage.make(guest, showing(1).display)
-        const error = yield* Effect.flip(images.expectScreenshot("/nonexistent/desk.png", { timeout }))
+        const error = yield* Effect.flip(images.expectScreenshot("/proc/nonexistent/desk.png", { timeout }))
         assert(error._tag === "InvalidArgument", error._tag)
         assert.strictEqual(error.argument, "timeout")
       }

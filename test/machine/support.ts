@@ -87,7 +87,8 @@ export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
       conditions,
       isPaused: Effect.succeed(false),
       consoleTail: Effect.succeed("the last line of the console"),
-      output: "/nonexistent",
+      // No folder can be made there, by root either.
+      output: "/proc/nonexistent",
       fs,
       scope,
       ...changes
