@@ -13,6 +13,7 @@ import { lastLines } from "../host/Evidence.ts"
 import { type DeadlineError, type Guest, guard, type Unavailable, type WaitOptions, wait } from "./internal/Guest.ts"
 import * as Pattern from "./internal/pattern.ts"
 import { search } from "./internal/textSearch.ts"
+import type { InvalidArgument } from "./MachineError.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
 
 /** The console ended before the awaited text was in it. */
@@ -44,7 +45,9 @@ export interface ConsoleMethods {
     options?: WaitOptions
   ) => Effect.Effect<string, Unavailable | DeadlineError | ConsoleEnded>
   /** Types a text into the console; `\n` is the return key. */
-  readonly sendConsole: (text: string) => Effect.Effect<void, Unavailable | ControlError | PollingConditionFailed>
+  readonly sendConsole: (
+    text: string
+  ) => Effect.Effect<void, Unavailable | ControlError | PollingConditionFailed | InvalidArgument>
 }
 
 /** The console methods of a guest. */

@@ -19,12 +19,15 @@ type ControlFailure = Unavailable | ControlError | PollingConditionFailed
 export interface ControlMethods {
   /** Runs a QMP command and gives its reply, decoded if there is a schema. */
   readonly qmp: {
-    (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, ControlFailure>
+    (
+      command: string,
+      args?: Readonly<Record<string, unknown>>
+    ): Effect.Effect<unknown, ControlFailure | InvalidArgument>
     <A>(
       command: string,
       args: Readonly<Record<string, unknown>> | undefined,
       schema: Schema.Decoder<A>
-    ): Effect.Effect<A, ControlFailure>
+    ): Effect.Effect<A, ControlFailure | InvalidArgument>
   }
   /** Waits for the first QMP event that the schema decodes (of `{ event, data, timestamp }`), from the call on. */
   readonly waitForQmpEvent: <A>(
@@ -32,7 +35,7 @@ export interface ControlMethods {
     options?: WaitOptions
   ) => Effect.Effect<A, ControlFailure | WaitTimeout | InvalidArgument>
   /** Runs a line of QEMU's human monitor and gives what it printed. */
-  readonly sendMonitorCommand: (line: string) => Effect.Effect<string, ControlFailure>
+  readonly sendMonitorCommand: (line: string) => Effect.Effect<string, ControlFailure | InvalidArgument>
 }
 
 /** Uses the control channel of a running machine; `Unsupported` where the backend has none. */

@@ -59,7 +59,7 @@ export interface CopyMethods {
    * of the output folder is refused, and nothing is written; a copy with the same name that is already there is replaced. Modes are kept but
    * for set-user-ID and set-group-ID, and a tree with device nodes is refused: neither is a guest's to make on the host.
    */
-  readonly copyFromMachine: (source: string, folder?: string) => Effect.Effect<string, CopyError>
+  readonly copyFromMachine: (source: string, folder?: string) => Effect.Effect<string, CopyError | InvalidArgument>
 }
 
 const reasonOf = (error: PlatformError.PlatformError): string => {

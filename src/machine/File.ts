@@ -31,15 +31,15 @@ export interface FileMethods {
   /** Waits until a path does not exist. */
   readonly waitUntilFileIsGone: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError>
   /** The text of a file (UTF-8, bad bytes replaced), of up to 256 MiB; `copyFromMachine` takes longer ones. */
-  readonly readFile: (path: string) => Effect.Effect<string, CommandError | CommandFailed>
+  readonly readFile: (path: string) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
   /** The bytes of a file, of up to 256 MiB. */
-  readonly readFileBytes: (path: string) => Effect.Effect<Uint8Array, CommandError | CommandFailed>
+  readonly readFileBytes: (path: string) => Effect.Effect<Uint8Array, CommandError | CommandFailed | InvalidArgument>
   /** Writes a file, of any length; folders above it are made. */
   readonly writeFile: (
     path: string,
     content: string | Uint8Array,
     options?: WriteOptions
-  ) => Effect.Effect<void, CommandError | CommandFailed>
+  ) => Effect.Effect<void, CommandError | CommandFailed | InvalidArgument>
 }
 
 /** Runs a command that must succeed. */

@@ -13,6 +13,7 @@ import * as Control from "./Control.ts"
 import * as Copy from "./Copy.ts"
 import * as File from "./File.ts"
 import * as Interact from "./Interact.ts"
+import * as Arguments from "./internal/arguments.ts"
 import type { Display } from "./internal/display.ts"
 import * as Displays from "./internal/displays.ts"
 import type { Guest } from "./internal/Guest.ts"
@@ -94,7 +95,8 @@ export const make = (
   snapshots: Snapshot.SnapshotMethods
 ): Machine => {
   const displays = Displays.make(guest)
-  return {
+  const safe = <A extends object>(methods: A) => Arguments.refuseWrongTypes(guest.name, methods, Arguments.ofMachine)
+  return safe({
     name: spec.name,
     interfaces,
     ...life,
@@ -108,11 +110,11 @@ export const make = (
     ...Socket.make(guest),
     ...Console.make(guest),
     ...displayMethods(guest, displays.own),
-    ...X11.make(guest, (display) => displayMethods(guest, displays.x11(display))),
+    ...X11.make(guest, (display) => safe(displayMethods(guest, displays.x11(display)))),
     ...Terminal.make(guest),
     ...Control.make(guest),
     ...Link.make(guest, spec.vlans),
     ...snapshots,
     ...Interact.make(guest)
-  }
+  })
 }

@@ -47,12 +47,14 @@ export interface ScreenMethods {
   /** Takes a picture of the display into the output folder, as `<name>.png` (the ending may be there), and gives its path. Default name: the machine's. */
   readonly screenshot: (name?: string) => Effect.Effect<string, DisplayError | InvalidArgument>
   /** The text on the display. Spaces at the ends of lines, and empty lines at the end, are not in it. */
-  readonly getScreenText: (options?: ReadOptions) => Effect.Effect<string, ReadError>
+  readonly getScreenText: (options?: ReadOptions) => Effect.Effect<string, ReadError | InvalidArgument>
   /**
    * The text on the display as different ways of reading see it, the likeliest first: one for a text screen, three by tesseract (by layout;
    * with dark and light exchanged; words wherever they are).
    */
-  readonly getScreenTextVariants: (options?: ReadOptions) => Effect.Effect<ReadonlyArray<string>, ReadError>
+  readonly getScreenTextVariants: (
+    options?: ReadOptions
+  ) => Effect.Effect<ReadonlyArray<string>, ReadError | InvalidArgument>
   /**
    * Waits until a pattern is somewhere in the text on the display, and gives what it matched.
    *
@@ -67,7 +69,7 @@ export interface ScreenMethods {
   readonly findText: (
     pattern: RegExp | string,
     options?: ReadOptions
-  ) => Effect.Effect<ReadonlyArray<FoundText>, ReadError>
+  ) => Effect.Effect<ReadonlyArray<FoundText>, ReadError | InvalidArgument>
 }
 
 type Way = "exact" | "layout" | "exchanged" | "sparse"

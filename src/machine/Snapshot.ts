@@ -59,7 +59,13 @@ export class SnapshotFailed extends Schema.TaggedError<SnapshotFailed>()("Snapsh
 }
 
 /** What taking a snapshot can fail with. */
-export type SnapshotError = Unavailable | Unsupported | SaveFailed | SnapshotFailed | PollingConditionFailed
+export type SnapshotError =
+  | Unavailable
+  | Unsupported
+  | SaveFailed
+  | SnapshotFailed
+  | PollingConditionFailed
+  | InvalidArgument
 
 /** What going back to a snapshot can fail with; a machine that cannot go on from it is a `BootFailed`. */
 export type RestoreError = CutShort | Unsupported | NoSuchSnapshot | InvalidArgument

@@ -9,6 +9,7 @@ import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { ExecuteOptions, GuestProcess, Signal } from "../transport/Shell.ts"
 import type { CommandRejected, ShellError } from "../transport/ShellError.ts"
+import * as Arguments from "./internal/arguments.ts"
 import {
   type CommandError,
   type CutShort,
@@ -44,7 +45,7 @@ export interface SpawnedCommand {
    * Writes to its standard input, waiting while the command does not read. What is written after the command ended is dropped; after
    * `end`, or beside a `stdin` that was given, fails with `CommandRejected`.
    */
-  readonly write: (data: string | Uint8Array) => Effect.Effect<void, CutShort | CommandRejected>
+  readonly write: (data: string | Uint8Array) => Effect.Effect<void, CutShort | CommandRejected | InvalidArgument>
   /** Ends its standard input. */
   readonly end: Effect.Effect<void, CutShort>
   /** Sends a signal to its process group, `"INT"` or `"SIGINT"`; nothing happens when it has ended. Default `"TERM"`. */
@@ -80,7 +81,7 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
     streamOrLoss(guest, doing("reading"), stream)
   const within = <A, E>(what: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E | CutShort> =>
     guest.conditions.guard(orLoss(guest, doing(what), effect))
-  return {
+  const spawned: SpawnedCommand = {
     command: process.command,
     stdout: output(process.stdout),
     stderr: output(process.stderr),
@@ -100,6 +101,7 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
         lastSeen: Effect.succeed("it runs")
       })
   }
+  return Arguments.refuseWrongTypes(guest.name, spawned, Arguments.ofSpawned)
 }
 
 /** The spawn methods of a guest. */

@@ -77,7 +77,10 @@ export interface UnitOptions {
 /** The units of a machine. */
 export interface UnitMethods {
   /** Runs `systemctl` with these arguments, given as one string to the shell. */
-  readonly systemctl: (query: string, options?: UnitOptions) => Effect.Effect<CommandResult, CommandError>
+  readonly systemctl: (
+    query: string,
+    options?: UnitOptions
+  ) => Effect.Effect<CommandResult, CommandError | InvalidArgument>
   /**
    * Waits until a unit is active. Heard from systemd itself, not asked again and again.
    *

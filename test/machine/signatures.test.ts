@@ -51,7 +51,7 @@ interface Expected {
   waitUntilFails: Command | Deadline
   sleep: Unavailable | Untimed | "InvalidArgument"
   spawn: Command | "InvalidArgument"
-  systemctl: Command
+  systemctl: Command | "InvalidArgument"
   waitForUnit: Command | Deadline | "UnitFailed" | "NoSystemd"
   getUnitInfo: Command | "CommandFailed" | "InvalidArgument"
   getUnitProperty: Command | "CommandFailed" | "InvalidArgument"
@@ -61,18 +61,18 @@ interface Expected {
   journal: Command | "CommandFailed" | "InvalidArgument"
   waitForFile: Unavailable | Untimed | Deadline
   waitUntilFileIsGone: Unavailable | Untimed | Deadline
-  readFile: Command | "CommandFailed"
-  readFileBytes: Command | "CommandFailed"
-  writeFile: Command | "CommandFailed"
+  readFile: Command | "CommandFailed" | "InvalidArgument"
+  readFileBytes: Command | "CommandFailed" | "InvalidArgument"
+  writeFile: Command | "CommandFailed" | "InvalidArgument"
   copyFromHost: Command | "CommandFailed" | "HostFileError" | "InvalidArgument"
-  copyFromMachine: Command | "CommandFailed" | "HostFileError"
+  copyFromMachine: Command | "CommandFailed" | "HostFileError" | "InvalidArgument"
   waitForOpenPort: Unavailable | Untimed | Deadline | "NoWayToConnect"
   waitForClosedPort: Unavailable | Untimed | Deadline | "NoWayToConnect"
   waitForOpenUnixSocket: Unavailable | Untimed | Deadline
   console: Unavailable
   getConsoleLog: Unavailable
   waitForConsoleText: Unavailable | Deadline | "ConsoleEnded"
-  sendConsole: Unavailable | Control
+  sendConsole: Unavailable | Control | "InvalidArgument"
   getTtyText: Command | "CommandFailed" | "InvalidArgument"
   waitUntilTtyMatches: Unavailable | Untimed | Deadline | "CommandFailed"
   dumpTtyContents: Command | "CommandFailed" | "HostFileError" | "InvalidArgument"
@@ -93,15 +93,15 @@ interface Expected {
   waitForX: Unavailable | Untimed | Deadline
   getWindowNames: Command | "DisplayUnavailable" | "InvalidArgument"
   waitForWindow: Unavailable | Untimed | Deadline | "DisplayUnavailable"
-  qmp: Unavailable | Control
+  qmp: Unavailable | Control | "InvalidArgument"
   waitForQmpEvent: Unavailable | Control | Deadline
-  sendMonitorCommand: Unavailable | Control
+  sendMonitorCommand: Unavailable | Control | "InvalidArgument"
   shellInteract: Command | "NoTerminal"
   consoleInteract: Unavailable | Control | "NoTerminal"
   block: Unavailable | Control | "InvalidArgument"
   unblock: Unavailable | Control | "InvalidArgument"
   forwardPort: Unavailable | Control | "InvalidArgument"
-  snapshot: Unavailable | "Unsupported" | "SaveFailed" | "SnapshotFailed"
+  snapshot: Unavailable | "Unsupported" | "SaveFailed" | "SnapshotFailed" | "InvalidArgument"
   restore: CutShort | "Unsupported" | "NoSuchSnapshot" | "InvalidArgument"
   fork:
     | Unavailable
@@ -111,6 +111,7 @@ interface Expected {
     | "NoSuchSnapshot"
     | "InvalidMachine"
     | "AddressesExhausted"
+    | "InvalidArgument"
   xDisplay: never
   name: never
   interfaces: never
@@ -124,7 +125,7 @@ describe("the signatures of a machine", () => {
     expectTypeOf<Of<Omit<SpawnedCommand, "command">>>().toEqualTypeOf<{
       readonly stdout: CutShort | Untimed | "CommandTimeout"
       readonly stderr: CutShort | Untimed | "CommandTimeout"
-      readonly write: CutShort | "CommandRejected"
+      readonly write: CutShort | "CommandRejected" | "InvalidArgument"
       readonly end: CutShort
       readonly signal: CutShort | "InvalidArgument"
       readonly wait: CutShort | Untimed | "CommandTimeout" | Deadline
