@@ -6,9 +6,11 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import { type ControlError, unsupported } from "../backends/BackendError.ts"
 import type { QmpService } from "../transport/Qmp.ts"
 import { type Guest, guard, type Unavailable, type WaitOptions, wait } from "./internal/Guest.ts"
+import * as QmpEvents from "./internal/qmpEvents.ts"
 import { timeoutOf } from "./internal/times.ts"
 import type { InvalidArgument, WaitTimeout } from "./MachineError.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
@@ -74,13 +76,16 @@ export const make = (guest: Guest): ControlMethods => {
         yield* timeoutOf(guest, options)
         const { control } = yield* guest.hypervisor
         if (control === undefined) return yield* unsupported(guest.backend.name, "qmp")
+        const names = QmpEvents.namesIn(schema)
+        const seen = QmpEvents.makeSeen(names)
+        yield* Effect.forkScoped(Stream.runForEach(control.events, seen.note), { startImmediately: true })
         return yield* wait(guest, {
-          awaited: "a QMP event",
+          awaited: names.length === 0 ? "a QMP event" : `the QMP event ${names.join(" or ")}`,
           options,
           until: control.waitForEvent(schema, { timeout: Duration.infinity }),
-          lastSeen: Effect.succeed("no such event")
+          lastSeen: seen.described
         })
-      }),
+      }).pipe(Effect.scoped),
     sendMonitorCommand: (line) => onControl(guest, `running monitor command ${line}`, (control) => control.hmp(line))
   }
 }

@@ -20,7 +20,7 @@ import { quote } from "../host/Quote.ts"
 import type { CommandOutput, CommandResult, ShellService } from "../transport/Shell.ts"
 import { CommandFailed } from "./Command.ts"
 import { path } from "./File.ts"
-import { type CommandError, type Guest, guard } from "./internal/Guest.ts"
+import { type CommandError, type Guest, guard, inWordsOf } from "./internal/Guest.ts"
 import * as HostFiles from "./internal/hostFiles.ts"
 import { InvalidArgument } from "./MachineError.ts"
 
@@ -128,8 +128,8 @@ const whyFull = (target: string) => `cd -- ${path(target)}
 trap 'rm -f -- ".vmtest-copy-$$"' EXIT
 head -c 65536 /dev/zero > ".vmtest-copy-$$"`
 
-/** What a command ended by `SIGTERM` gives. */
-const terminated = 128 + 15
+/** What tar gives itself that could not keep all; it was ended before it could. */
+const cutShort = 2
 
 /**
  * A tree is sent under the name that it really has; the host knows which one it asked for. What a kernel shows as files does not have the
@@ -193,7 +193,7 @@ export const make = (guest: Guest): CopyMethods => {
         said += text.decode(bytes, { stream: true })
         // Whole lines only: the reason is at the end of one.
         if (cannotKeep.test(said.slice(0, said.lastIndexOf("\n") + 1))) {
-          Deferred.doneUnsafe(full, Effect.succeed({ exitCode: terminated, stdout: "", stderr: said }))
+          Deferred.doneUnsafe(full, Effect.succeed({ exitCode: cutShort, stdout: "", stderr: said }))
         }
       })
     const result = yield* Effect.raceFirst(
@@ -246,13 +246,13 @@ export const make = (guest: Guest): CopyMethods => {
         const modified = Math.floor(Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() }) / 1000)
         const head = { name: Path.basename(source), mode: mode & 0o7777, modified }
         const command = folder ? receiveTree(target, head.mode) : receiveFile(head, target)
+        const doing = `copying ${source} to ${target}`
         const shell = yield* guest.shell
-        const result = yield* guard(
-          guest,
-          `copying ${source} to ${target}`,
-          folder ? unpack(shell, target, command, stdin) : shell.execute(command, { timeout: Infinity, stdin })
-        )
-        const failed = new CommandFailed({ machine: guest.name, command, wanted: "success", ...result })
+        const received = folder
+          ? unpack(shell, target, command, stdin)
+          : shell.execute(command, { timeout: Infinity, stdin })
+        const result = yield* guard(guest, doing, Effect.mapError(received, inWordsOf(doing)))
+        const failed = new CommandFailed({ machine: guest.name, command: doing, wanted: "success", ...result })
         // A command that failed may not have asked for any of it, or not for all.
         if (!Deferred.isDoneUnsafe(packing)) return yield* failed
         const { complaints, program } = yield* Deferred.await(packing)
@@ -283,30 +283,34 @@ export const make = (guest: Guest): CopyMethods => {
           stdin: "pipe"
         })
         const command = send(source)
+        const doing = `copying ${source} to ${target}`
         const text = new TextDecoder()
         let stderr = ""
         let exitCode = 0
         const shell = yield* guest.shell
         yield* guard(
           guest,
-          `copying ${source} to the host`,
-          Stream.runForEach(shell.executeStream(command, { timeout: Infinity }), (event) => {
-            switch (event._tag) {
-              case "Stdout":
-                return Effect.mapError(tar.write(event.bytes), (error) => hostError(target, error.message))
-              case "Stderr":
-                stderr += text.decode(event.bytes, { stream: true })
-                return Effect.void
-              case "Exit":
-                exitCode = event.exitCode
-                return Effect.void
+          doing,
+          Stream.runForEach(
+            Stream.mapError(shell.executeStream(command, { timeout: Infinity }), inWordsOf(doing)),
+            (event) => {
+              switch (event._tag) {
+                case "Stdout":
+                  return Effect.mapError(tar.write(event.bytes), (error) => hostError(target, error.message))
+                case "Stderr":
+                  stderr += text.decode(event.bytes, { stream: true })
+                  return Effect.void
+                case "Exit":
+                  exitCode = event.exitCode
+                  return Effect.void
+              }
             }
-          })
+          )
         )
         yield* tar.endInput
         if (exitCode !== 0 && !inUse(exitCode, stderr)) {
           const ended = { wanted: "success", exitCode, stdout: "", stderr } as const
-          return yield* new CommandFailed({ machine: guest.name, command: `tar -cf - ${quote(source)}`, ...ended })
+          return yield* new CommandFailed({ machine: guest.name, command: doing, ...ended })
         }
         const status = yield* tar.exited
         if (status.exitCode !== 0) return yield* hostError(target, `cannot be written: ${yield* complaints}`)

@@ -11,7 +11,7 @@ import { quote } from "../host/Quote.ts"
 import type { ShellService } from "../transport/Shell.ts"
 import { CommandRejected } from "../transport/ShellError.ts"
 import { CommandFailed } from "./Command.ts"
-import { type CommandError, type Guest, streamOrLoss } from "./internal/Guest.ts"
+import { type CommandError, type Guest, inWordsOf, streamOrLoss } from "./internal/Guest.ts"
 import { fullName } from "./internal/unitStates.ts"
 import { InvalidArgument, MachineDied } from "./MachineError.ts"
 
@@ -131,6 +131,7 @@ export const make = (guest: Guest): JournalMethods => ({
     if (lines !== undefined && (!Number.isInteger(lines) || lines < 0)) {
       return Stream.fail(InvalidArgument.number(guest.name, "lines", lines, "is not a number of entries"))
     }
+    const doing = "reading the journal"
     const script = command({ unit, user, lines, follow, output: "json" })
     let stderr = ""
     const text = new TextDecoder()
@@ -139,7 +140,7 @@ export const make = (guest: Guest): JournalMethods => ({
       if (exitCode === 0 || exitCode === missing) return
       if (exitCode === unknownUser) {
         const detail = `there is no user ${user}`
-        return yield* new CommandRejected({ machine: guest.name, command: script, reason: "UnknownUser", detail })
+        return yield* new CommandRejected({ machine: guest.name, command: doing, reason: "UnknownUser", detail })
       }
       const down = exitCode > signalled && (yield* shell.execute(goesDown, { timeout: "1 minute" })).exitCode === 0
       // The machine's own end is the better news, and comes soon.
@@ -158,11 +159,13 @@ export const make = (guest: Guest): JournalMethods => ({
       )
     )
     return Stream.unwrap(read).pipe(
+      // Not with the script, nor with entries in JSON as what it said so far.
+      Stream.mapError(inWordsOf(doing)),
       Stream.decodeText(),
       Stream.splitLines,
       Stream.map(entryOf),
       Stream.filter((entry) => entry !== undefined),
-      (all) => streamOrLoss(guest, "reading the journal", all),
+      (all) => streamOrLoss(guest, doing, all),
       // A machine that was shut down in order has no more to say.
       Stream.catchIf(isPowerOff, () => Stream.empty)
     )

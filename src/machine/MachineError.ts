@@ -32,13 +32,14 @@ export class MachineDied extends Schema.TaggedError<MachineDied>()("MachineDied"
   exitCode: Schema.Number,
   signal: Schema.String,
   doing: Schema.String,
-  /** `power-off` and `reset` by the guest, `host` by somebody on the host, or empty when the hypervisor did not say. */
-  ended: Schema.Literals(["power-off", "reset", "host", ""]),
+  /** `power-off` and `reset` by the guest, `host` by somebody on the host, `test` by `crash` or `restore`, or empty when the hypervisor did not say. */
+  ended: Schema.Literals(["power-off", "reset", "host", "test", ""]),
   hypervisor: Schema.String,
   console: Schema.String
 }) {
   /** How it ended, in a few words. */
   get summary(): string {
+    if (this.ended === "test") return "the test ended it, by crash() or by restore(), which goes back to a snapshot"
     if (this.signal !== "") return `its hypervisor was ended by ${this.signal}`
     if (this.ended === "reset") return "the guest reset itself: a reboot without allowReboot, or a kernel panic"
     if (this.ended === "power-off") return "the guest powered off"

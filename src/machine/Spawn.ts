@@ -6,7 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import type { ExecuteOptions, GuestProcess, Signal } from "../transport/Shell.ts"
 import type { CommandRejected, ShellError } from "../transport/ShellError.ts"
 import * as Arguments from "./internal/arguments.ts"
@@ -77,14 +77,19 @@ const signals: ReadonlyArray<Signal> = ["HUP", "INT", "QUIT", "KILL", "USR1", "U
 /** The handle of the shell, with the errors of a machine. */
 const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
   const doing = (what: string) => `${what} ${JSON.stringify(short(process.command))}`
-  const output = (stream: Stream.Stream<Uint8Array, ShellError>): SpawnedCommand["stdout"] =>
-    streamOrLoss(guest, doing("reading"), stream)
+  /** What nobody has begun to read. */
+  const unread = new Set(["stdout", "stderr"])
+  const output = (name: "stdout" | "stderr"): SpawnedCommand["stdout"] =>
+    Stream.suspend(() => {
+      unread.delete(name)
+      return streamOrLoss(guest, doing("reading"), process[name])
+    })
   const within = <A, E>(what: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E | CutShort> =>
     guest.conditions.guard(orLoss(guest, doing(what), effect))
   const spawned: SpawnedCommand = {
     command: process.command,
-    stdout: output(process.stdout),
-    stderr: output(process.stderr),
+    stdout: output("stdout"),
+    stderr: output("stderr"),
     write: (data) => within("writing to", process.write(data)),
     end: within("writing to", process.end),
     signal: (signal = "TERM") => {
@@ -98,7 +103,11 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
         awaited: `${JSON.stringify(short(process.command))} to end`,
         options,
         until: process.wait,
-        lastSeen: Effect.succeed("it runs")
+        lastSeen: Effect.sync(() =>
+          unread.size === 0
+            ? "it runs"
+            : `it runs, and nobody reads its ${[...unread].join(" and ")}: after some 1 MiB it waits for that`
+        )
       })
   }
   return Arguments.refuseWrongTypes(guest.name, spawned, Arguments.ofSpawned)

@@ -11,9 +11,17 @@ import * as Stream from "effect/Stream"
 import { section } from "../host/Evidence.ts"
 import { quote } from "../host/Quote.ts"
 import type { CommandResult } from "../transport/Shell.ts"
-import { CommandRejected, ShellLost } from "../transport/ShellError.ts"
 import { CommandFailed } from "./Command.ts"
-import { type CommandError, type DeadlineError, execute, type Guest, type WaitOptions, wait } from "./internal/Guest.ts"
+import {
+  type CommandError,
+  type DeadlineError,
+  execute,
+  type Guest,
+  guard,
+  inWordsOf,
+  type WaitOptions,
+  wait
+} from "./internal/Guest.ts"
 import * as UnitStates from "./internal/unitStates.ts"
 import * as Journal from "./Journal.ts"
 import { InvalidArgument } from "./MachineError.ts"
@@ -197,15 +205,28 @@ export const make = (guest: Guest): UnitMethods => {
     })
   })
 
-  /** The unit's last lines. What cannot be had is no reason to hide what they would explain. */
-  const lastLines = (unit: string, user: string | undefined) =>
-    execute(
-      guest,
-      `journalctl --sync 2>/dev/null || true\n${Journal.command({ unit, user, lines: 20, output: "cat" })}`,
-      { timeout: Duration.seconds(10) }
+  /**
+   * Asks for what explains a state that is known, under the name of what that was asked for; the test has run no such command. What cannot be
+   * had is no reason to hide what it would explain.
+   */
+  const explain = (doing: string, command: string, timeout: Duration.Input, as: UnitOptions = {}) =>
+    Effect.flatMap(guest.shell, (shell) =>
+      guard(guest, doing, Effect.mapError(shell.execute(command, { ...as, timeout }), inWordsOf(doing)))
     ).pipe(
-      Effect.map(({ stderr, stdout }) => stdout || stderr),
-      Effect.catchTag(["CommandTimeout", "CommandRejected"], (error) => Effect.succeed(error.message))
+      Effect.catchTag(["CommandTimeout", "CommandRejected", "ShellLost", "ShellNotReady"], (error) =>
+        Effect.succeed({ stdout: "", stderr: error.message })
+      )
+    )
+
+  /** The unit's last lines. */
+  const lastLines = (unit: string, user: string | undefined) =>
+    Effect.map(
+      explain(
+        `reading the journal of ${unit}`,
+        `journalctl --sync 2>/dev/null || true\n${Journal.command({ unit, user, lines: 20, output: "cat" })}`,
+        "10 seconds"
+      ),
+      ({ stderr, stdout }) => stdout || stderr
     )
 
   const failure = Effect.fnUntraced(function* (
@@ -216,9 +237,10 @@ export const make = (guest: Guest): UnitMethods => {
     options: UnitOptions | undefined
   ) {
     const { execute: as, flag, prelude } = manager(options)
-    const shown = yield* execute(
-      guest,
+    const shown = yield* explain(
+      `asking why ${unit} is ${seen.activeState}`,
       `${prelude}systemctl ${flag}show -p Result -p LoadState -p LoadError -- ${quote(unit)}`,
+      "1 minute",
       as
     )
     const { LoadError = "", LoadState = "", Result = "" } = parse(shown.stdout)
@@ -241,7 +263,6 @@ export const make = (guest: Guest): UnitMethods => {
 
   const waitForUnit = Effect.fnUntraced(function* (unit: string, options: (UnitOptions & WaitOptions) | undefined) {
     yield* named(unit)
-    const waiting = `waitForUnit ${unit}`
     let seen: { readonly state: UnitState; readonly since: number } | undefined
     const note = (state: UnitState) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
@@ -278,9 +299,7 @@ export const make = (guest: Guest): UnitMethods => {
       Effect.catchTag("BusRefused", ({ reason }) =>
         Effect.fail(new InvalidArgument({ machine: guest.name, argument: "unit", value: unit, reason }))
       ),
-      // What was run in the guest says nothing to who waited for a unit.
-      Effect.catchTag("ShellLost", (error) => Effect.fail(new ShellLost({ ...error, command: waiting, stdout: "" }))),
-      Effect.catchTag("CommandRejected", (error) => Effect.fail(new CommandRejected({ ...error, command: waiting })))
+      Effect.mapError(inWordsOf(`waitForUnit ${unit}`))
     )
     if (state.activeState !== "active") return yield* failure(unit, "active", state, true, options)
   })

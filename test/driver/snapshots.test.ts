@@ -54,6 +54,27 @@ describe("machine.restore", () => {
     })
   )
 
+  it.live("ends what is under way, and says that the test did", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const driver = yield* driverOf(
+        { a: offline({ snapshot: false }) },
+        { guests: { a: { commands: [["hang", { delay: "1 hour" }]] } } },
+        { folder }
+      )
+      yield* driver.begin
+      const a = driver.machines.a!
+      yield* a.snapshot("here")
+      const hanging = yield* Effect.forkChild(Effect.flip(a.succeed("hang")), { startImmediately: true })
+      yield* Effect.sleep("50 millis")
+      yield* a.restore("here")
+      const error = yield* Fiber.join(hanging)
+      assert.strictEqual(error._tag, "MachineDied")
+      assert.include(error.message, "the test ended it, by crash() or by restore(), which goes back to a snapshot")
+      assert.notInclude(error.message, "SIGKILL")
+    })
+  )
+
   it.live("refuses a snapshot whose name a later one has, and leaves the machine alone", () =>
     Effect.gen(function* () {
       const { a } = yield* box

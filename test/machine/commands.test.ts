@@ -127,4 +127,21 @@ describe("a command that was spawned", () => {
       assert.include(wrong.message, 'signal "SIGSIGINT" is not one of HUP, INT')
     })
   )
+
+  it.effect("and does not end says what of its output nobody reads", () =>
+    Effect.gen(function* () {
+      const { guest } = yield* guestOn(shellOf(() => Effect.never))
+      const spawned = yield* Spawn.make(guest).spawn("seq 1000000")
+      const late = Effect.gen(function* () {
+        const waiting = yield* Effect.forkChild(Effect.flip(spawned.wait({ timeout: "1 second" })))
+        yield* TestClock.adjust("2 seconds")
+        return (yield* Fiber.join(waiting)).message
+      })
+      assert.include(yield* late, "nobody reads its stdout and stderr: after some 1 MiB it waits for that")
+      yield* Effect.forkChild(Stream.runDrain(spawned.stdout), { startImmediately: true })
+      assert.include(yield* late, "nobody reads its stderr:")
+      yield* Effect.forkChild(Stream.runDrain(spawned.stderr), { startImmediately: true })
+      assert.match(yield* late, /it runs$/)
+    })
+  )
 })

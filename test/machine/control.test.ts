@@ -51,4 +51,29 @@ describe("waiting for a QMP event", () => {
       }
     })
   )
+
+  it.live("says which was awaited, and which came meanwhile", () =>
+    Effect.gen(function* () {
+      const event = (name: string, data: unknown = {}) => ({ event: name, data, timestamp: 0 })
+      const events = Stream.make(event("RESUME"), event("STOP", { by: "me" }), event("RESUME"))
+      const waiting = (schema: Schema.Decoder<unknown>, came: QmpService["events"]) =>
+        Effect.gen(function* () {
+          const busy: QmpService = { ...control, events: came, waitForEvent: () => Effect.never }
+          const { guest } = yield* guestOn(hostShell("bash"), {
+            hypervisor: Effect.succeed({ control: busy } as Hypervisor)
+          })
+          return (yield* Effect.flip(Control.make(guest).waitForQmpEvent(schema, { timeout: "20 millis" }))).message
+        })
+      const Stopped = Schema.Struct({ event: Schema.Literal("STOP"), data: Schema.Struct({ reason: Schema.String }) })
+      const message = yield* waiting(Stopped, events)
+      assert.match(message, /^box: waited \S+ for the QMP event STOP/)
+      assert.match(message, /STOP with {"by":"me"}, which the schema refuses/)
+      assert.match(message, /RESUME, 2 times/)
+      const either = Schema.Union([Stopped, Schema.Struct({ event: Schema.Literals(["SHUTDOWN", "RESET"]) })])
+      const none = yield* waiting(either, Stream.empty)
+      assert.match(none, /for the QMP event STOP or SHUTDOWN or RESET\n/)
+      assert.match(none, /no QMP event came/)
+      assert.match(yield* waiting(Schema.Unknown, Stream.empty), /for a QMP event\n/)
+    })
+  )
 })

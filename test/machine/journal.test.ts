@@ -5,6 +5,7 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as Journal from "../../src/machine/Journal.ts"
 import type { ShellService } from "../../src/transport/Shell.ts"
+import { ShellLost } from "../../src/transport/ShellError.ts"
 import { guestOn, hostShell, shellOf } from "./support.ts"
 
 describe("a journal that is followed", () => {
@@ -74,6 +75,21 @@ describe("a journalctl that ends", () => {
       yield* die
       yield* TestClock.adjust("1 second")
       assert.strictEqual((yield* Fiber.join(reading))._tag, "MachineDied")
+    })
+  )
+})
+
+describe("a journal whose shell is lost", () => {
+  it.live("says what was read, and shows neither the script nor entries in JSON", () =>
+    Effect.gen(function* () {
+      const said = { stdout: '{"MESSAGE":"one"}\n', stderr: "" }
+      const lost = (command: string) =>
+        new ShellLost({ machine: "box", command, reason: "the guest rebooted", ...said, console: "" })
+      const shell = { ...shellOf(() => Effect.never), executeStream: (command: string) => Stream.fail(lost(command)) }
+      const { guest } = yield* guestOn(shell)
+      const error = yield* Effect.flip(Stream.runDrain(Journal.make(guest).journal()))
+      assert.strictEqual(error._tag, "ShellLost")
+      assert.strictEqual(error.message, "box: the guest rebooted, during: reading the journal")
     })
   )
 })

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
@@ -106,6 +107,28 @@ describe("typing", () => {
       assert.strictEqual(error._tag, "KeysLost")
       assert.include(error.message, "the guest took 0 of 3, and no more for 30s (the machine is paused")
       assert.deepStrictEqual(slow, [])
+    })
+  )
+
+  it.effect("says for how long no more keys were taken, when the guest ended before its patience did", () =>
+    Effect.gen(function* () {
+      const { control, shell } = yield* keyboard
+      const counts = yield* Queue.unbounded<number, Cause.Done>()
+      const ending: ShellService = {
+        ...shell,
+        executeStream: () =>
+          Stream.map(
+            Stream.fromQueue(counts),
+            (count) => ({ _tag: "Stdout", bytes: Buffer.from(`${count}\n`) }) as const
+          )
+      }
+      const { guest } = yield* guestOn(ending)
+      const typing = yield* Effect.forkChild(Effect.flip(type(guest, control, combinations("a long text"), undefined)))
+      yield* Queue.offer(counts, 100)
+      yield* TestClock.adjust("4 seconds")
+      yield* Queue.end(counts)
+      yield* TestClock.adjust("1 millis")
+      assert.include((yield* Fiber.join(typing)).message, "the guest took 0 of 11, and no more for 4s")
     })
   )
 

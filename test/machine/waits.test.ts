@@ -3,6 +3,7 @@ import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
@@ -12,6 +13,8 @@ import * as Port from "../../src/machine/Port.ts"
 import * as Recording from "../../src/machine/Recording.ts"
 import * as ScreenImage from "../../src/machine/ScreenImage.ts"
 import * as Unit from "../../src/machine/Unit.ts"
+import type { ShellService } from "../../src/transport/Shell.ts"
+import { CommandTimeout } from "../../src/transport/ShellError.ts"
 import { guestOn, hostShell, shellOf } from "./support.ts"
 
 const never = shellOf(() => Effect.never)
@@ -275,6 +278,31 @@ describe("a unit in a guest without a way to systemd but systemctl", () => {
       assert.include(error.message, "web.service is failed (failed), result exit-code")
       assert.include(error.message, "cannot bind to port 80")
     })
+  )
+
+  it.effect(
+    "is reported with its state when the guest cannot say why it failed, and blames no command that the test has not run",
+    () =>
+      Effect.gen(function* () {
+        const states = "NJobs=0 LoadState=loaded ActiveState=failed SubState=failed Job=\n"
+        const asked = answering(noBridge, [0, states, ""])
+        const shell: ShellService = {
+          ...asked,
+          execute: (command, options) =>
+            /systemctl show -p Result|journalctl/.test(command)
+              ? Effect.fail(
+                  new CommandTimeout({ machine: "box", command, timeout: Duration.minutes(1), stdout: "", stderr: "" })
+                )
+              : asked.execute(command, options)
+        }
+        const { guest } = yield* guestOn(shell)
+        const error = yield* Effect.flip(Unit.make(guest).waitForUnit("web"))
+        assert.strictEqual(error._tag, "UnitFailed")
+        assert.include(error.message, "web is failed (failed); wanted active")
+        assert.include(error.message, "reading the journal of web")
+        assert.notInclude(error.message, "journalctl")
+        assert.notInclude(error.message, "systemctl")
+      })
   )
 
   it.effect("is waited for while a job is pending, and reported when it is inactive with none", () =>

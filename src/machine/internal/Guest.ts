@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -18,14 +19,7 @@ import type {
   ExecuteOptions,
   ShellService
 } from "../../transport/Shell.ts"
-import {
-  CommandRejected,
-  type CommandTimeout,
-  type ShellError,
-  ShellLost,
-  ShellNotReady,
-  short
-} from "../../transport/ShellError.ts"
+import { CommandTimeout, named, ShellError, ShellLost, short } from "../../transport/ShellError.ts"
 import { Deadlines } from "../Deadlines.ts"
 import {
   type BootFailed,
@@ -279,6 +273,26 @@ export const neverLate = <A, E, R>(commands: Effect.Effect<A, E, R>): Effect.Eff
     Predicate.isTagged(error, "CommandTimeout") ? Effect.die(error) : Effect.fail(error as Exclude<E, CommandTimeout>)
   )
 
+const isShellError = Schema.is(ShellError)
+
+const inOtherWords = (error: ShellError, command: string): ShellError => {
+  switch (error._tag) {
+    case "ShellLost":
+      return new ShellLost({ ...error, command, stdout: "", stderr: "" })
+    case "CommandTimeout":
+      return new CommandTimeout({ ...error, command, stdout: "", stderr: "" })
+    default:
+      return named(error, command)
+  }
+}
+
+/** The failures of a shell, told of what its command was run for: the script and what it printed say nothing to who asked for that. */
+export const inWordsOf =
+  (doing: string) =>
+  <E>(error: E): E =>
+    // The same class, of the same fields.
+    isShellError(error) ? (inOtherWords(error, doing) as typeof error) : error
+
 /** Waits that stand in a guest leave it this many commands at once, which may be what ends them. */
 const keptForCommands = 2
 
@@ -311,14 +325,7 @@ export const waitInGuest = (
   return wait(guest, {
     awaited: wanted.awaited,
     options: wanted.options,
-    until: neverLate(Effect.flatMap(guest.shell, stand)).pipe(
-      // The loop says nothing to who waited.
-      Effect.catchTag("ShellLost", (error) =>
-        Effect.fail(new ShellLost({ ...error, command, stdout: "", stderr: "" }))
-      ),
-      Effect.catchTag("ShellNotReady", (error) => Effect.fail(new ShellNotReady({ ...error, command }))),
-      Effect.catchTag("CommandRejected", (error) => Effect.fail(new CommandRejected({ ...error, command })))
-    ),
+    until: Effect.mapError(neverLate(Effect.flatMap(guest.shell, stand)), inWordsOf(command)),
     lastSeen: Effect.map(
       Effect.flatMap(guest.shell, (shell) => shell.execute(wanted.look, { timeout: "5 seconds" })),
       ({ stderr, stdout }) =>

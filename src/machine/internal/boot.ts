@@ -108,7 +108,7 @@ export class Boot {
       exitCode: exit.exitCode ?? -1,
       signal: exit.signal ?? "",
       doing: "",
-      ended: exit.cause ?? "",
+      ended: this.asked && exit.signal === "SIGKILL" ? "test" : (exit.cause ?? ""),
       hypervisor: exit.stderr,
       console: exit.consoleTail
     })

@@ -6,6 +6,7 @@
  * waits until the guest's interrupt counter says that the last one was taken. Without a shell there is only the delay.
  */
 import type * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -99,7 +100,6 @@ const readyShell = (guest: Guest): Effect.Effect<ShellService | undefined> =>
 interface Counts {
   /** The next count that is at least so many, or why there is none: the guest does not say one in time, or says nothing any more. */
   readonly reach: (target: number) => Effect.Effect<number | "late" | "ended">
-  readonly patience: Duration.Duration
 }
 
 /** Follows the keyboard's interrupts until the scope closes. */
@@ -130,7 +130,7 @@ const follow = Effect.fnUntraced(function* (shell: ShellService, patient: Durati
       Effect.timeoutOrElse({ duration: patient, orElse: () => Effect.succeed("late" as const) }),
       Effect.catch(() => Effect.succeed("ended" as const))
     )
-  return { reach, patience: patient } satisfies Counts as Counts
+  return { reach } satisfies Counts as Counts
 })
 
 const plain = Effect.fnUntraced(function* (
@@ -154,6 +154,7 @@ const paced = Effect.fnUntraced(function* (
 ) {
   let taken = before
   let typed = 0
+  let since = yield* Clock.currentTimeMillis
   const groups = groupsOf(combinations)
   for (const [index, { bytes, keys }] of groups.entries()) {
     for (const combination of keys) {
@@ -165,11 +166,12 @@ const paced = Effect.fnUntraced(function* (
     // The last keys may have been those that ended the guest.
     if (now === "ended" && index === groups.length - 1) return
     if (typeof now === "string") {
-      const { patience: waited } = counts
+      const waited = Duration.millis((yield* Clock.currentTimeMillis) - since)
       return yield* new KeysLost({ machine: guest.name, typed, all: combinations.length, waited })
     }
     typed += keys.length
     taken = now
+    since = yield* Clock.currentTimeMillis
   }
 })
 
