@@ -45,7 +45,8 @@ export interface CopyMethods {
    *
    * `target` is the path of the copy itself; a tree is merged into a folder that is already there, and a file put into it, as into one that
    * ends in `/`, there or not. Folders above it are made; everything belongs to root. Symbolic links in a tree stay links; `source` itself may
-   * be one, and is followed. A folder that the guest has keeps its owner and mode, and a symbolic link to one stays (busybox's tar gives
+   * be one, and is followed. A lone file written to a symbolic link goes where that leads, as with `cp` and `writeFile`, unless that is a device
+   * or in a folder that there is not; a file of a tree takes the link's place. A folder that the guest has keeps its owner and mode, and a symbolic link to one stays (busybox's tar gives
    * folders below `target` the modes and the owner of the copy).
    *
    * It ends at the first byte that the guest cannot keep, as on a full disk, with a `CommandFailed` that says why: nothing is left of a lone
@@ -93,11 +94,15 @@ interface FileHead {
 
 /**
  * A lone file arrives beside its target and is moved there, so that nobody sees half of it. As bytes: `cat` ends when it cannot write, where
- * `tar` reads on to the end of the file.
+ * `tar` reads on to the end of the file. A link to a file is followed, as by `cp`; one to a device, which is how systemd masks a unit, is not.
  */
 const receiveFile = ({ mode, modified, name }: FileHead, target: string) => `t=${path(target)}
 case "$t" in */) d=1 ;; *) [ -d "$t" ] && d=1 || d= ;; esac
 [ -z "$d" ] || t="\${t%/}/"${quote(name)}
+if [ -L "$t" ] && { [ -f "$t" ] || [ ! -e "$t" ]; } && r=$(readlink -f -- "$t" && echo .); then
+  d=\${r%??}
+  [ ! -d "\${d%/*}/" ] || t=$d
+fi
 case "$t" in */*) d=\${t%/*}/ ;; *) d=./ ;; esac
 mkdir -p -- "$d"
 tmp="$d.vmtest-copy-$$"

@@ -22,8 +22,9 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as HostProcess from "../../src/host/HostProcess.ts"
 import * as Copy from "../../src/machine/Copy.ts"
+import * as File from "../../src/machine/File.ts"
 import type { CollectOptions, ShellService } from "../../src/transport/Shell.ts"
-import { guestOn, shellOf } from "./support.ts"
+import { guestOn, hostShell, shellOf } from "./support.ts"
 
 /** A guest whose every command says these bytes. */
 const saying = (bytes: Uint8Array, exitCode = 0, stderr = ""): ShellService => ({
@@ -311,6 +312,33 @@ describe("a copy from the host", () => {
       }
       assert.deepStrictEqual(readdirSync(join(base, "new")), ["name"])
     })
+  )
+
+  it.live(
+    "goes where a link leads that is in its place, as writeFile does, but to no device and no folder that there is not",
+    () =>
+      Effect.gen(function* () {
+        const base = yield* place
+        const inside = (name: string) => join(base, "guest", name)
+        mkdirSync(inside("real"), { recursive: true })
+        writeFileSync(inside("real/file\n"), "old")
+        const links = { file: "real/file\n", fresh: "real/fresh", masked: "/dev/null", lost: "none/file", loop: "loop" }
+        for (const [name, to] of Object.entries(links)) symlinkSync(to, inside(name))
+        writeFileSync(join(base, "file"), "new")
+        const copies = yield* cramped
+        for (const name of Object.keys(links)) yield* copies.copyFromHost(join(base, "file"), inside(name))
+        const isLink = (name: string) => lstatSync(inside(name)).isSymbolicLink()
+        assert.deepStrictEqual(Object.keys(links).filter(isLink), ["file", "fresh"])
+        for (const name of Object.keys(links)) assert.strictEqual(readFileSync(inside(name), "utf8"), "new")
+        assert.deepStrictEqual(readdirSync(inside("real")).sort(), ["file\n", "fresh"])
+        const { guest } = yield* guestOn(hostShell("bash"))
+        yield* File.make(guest).writeFile(inside("file"), "newer")
+        assert.strictEqual(readFileSync(inside("real/file\n"), "utf8"), "newer")
+        // Into a folder, where a link has its name.
+        yield* copies.copyFromHost(join(base, "file"), join(base, "guest"))
+        assert.strictEqual(readFileSync(inside("real/file\n"), "utf8"), "new")
+        assert.isTrue(isLink("file"))
+      })
   )
 
   it.live("of a tree leaves the folders that are there as they are, and links to them", () =>
