@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import * as Path from "node:path"
+import * as ByteSize from "effect/ByteSize"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -16,11 +17,10 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as HostProcess from "../host/HostProcess.ts"
-import { quote } from "../host/Quote.ts"
 import type { CommandOutput, CommandResult, ShellService } from "../transport/Shell.ts"
 import { CommandFailed } from "./Command.ts"
-import { path } from "./File.ts"
-import { type CommandError, type Guest, guard, inWordsOf } from "./internal/Guest.ts"
+import * as Scripts from "./internal/copyScripts.ts"
+import { type CommandError, type Guest, guard, inWordsOf, orLoss } from "./internal/Guest.ts"
 import * as HostFiles from "./internal/hostFiles.ts"
 import { InvalidArgument } from "./MachineError.ts"
 
@@ -46,7 +46,7 @@ export interface CopyMethods {
    * `target` is the path of the copy itself; a tree is merged into a folder that is already there, and a file put into it, as into one that
    * ends in `/`, there or not. Folders above it are made; everything belongs to root. Symbolic links in a tree stay links; `source` itself may
    * be one, and is followed. A lone file written to a symbolic link goes where that leads, as with `cp` and `writeFile`, unless that is a device
-   * or in a folder that there is not; a file of a tree takes the link's place. A folder that the guest has keeps its owner and mode, and a symbolic link to one stays (busybox's tar gives
+   * or in a folder that there is not; a file of a tree takes the link's place. Holes stay holes where the guest has GNU tar. A folder that the guest has keeps its owner and mode, and a symbolic link to one stays (busybox's tar gives
    * folders below `target` the modes and the owner of the copy).
    *
    * It ends at the first byte that the guest cannot keep, as on a full disk, with a `CommandFailed` that says why: nothing is left of a lone
@@ -57,7 +57,7 @@ export interface CopyMethods {
    * Copies a file or a tree of the guest to the host, into the output folder and there into `folder`, under its own name.
    *
    * Gives the path of the copy. Symbolic links in a tree stay links; `source` itself may be one, and is followed. A `folder` that leads out
-   * of the output folder is refused, and nothing is written; a copy with the same name that is already there is replaced. Modes are kept but
+   * of the output folder is refused, and nothing is written; a copy with the same name that is already there is replaced. Holes stay holes where the guest has GNU tar. Modes are kept but
    * for set-user-ID and set-group-ID, and a tree with device nodes is refused: neither is a guest's to make on the host.
    */
   readonly copyFromMachine: (source: string, folder?: string) => Effect.Effect<string, CopyError | InvalidArgument>
@@ -83,79 +83,30 @@ const inUse = (exitCode: number | undefined, complaints: string) =>
 /** What a program says whose output nobody reads any more; or it is ended by `SIGPIPE`. */
 const unread = /Broken pipe|Connection reset by peer/
 
-/** What is known of a lone file besides its bytes. */
-interface FileHead {
-  readonly name: string
-  /** Permissions, 0 to 0o7777. */
-  readonly mode: number
-  /** Seconds since 1970. */
-  readonly modified: number
-}
-
-/**
- * A lone file arrives beside its target and is moved there, so that nobody sees half of it. As bytes: `cat` ends when it cannot write, where
- * `tar` reads on to the end of the file. A link to a file is followed, as by `cp`; one to a device, which is how systemd masks a unit, is not.
- */
-const receiveFile = ({ mode, modified, name }: FileHead, target: string) => `t=${path(target)}
-case "$t" in */) d=1 ;; *) [ -d "$t" ] && d=1 || d= ;; esac
-[ -z "$d" ] || t="\${t%/}/"${quote(name)}
-if [ -L "$t" ] && { [ -f "$t" ] || [ ! -e "$t" ]; } && r=$(readlink -f -- "$t" && echo .); then
-  d=\${r%??}
-  [ ! -d "\${d%/*}/" ] || t=$d
-fi
-case "$t" in */*) d=\${t%/*}/ ;; *) d=./ ;; esac
-mkdir -p -- "$d"
-tmp="$d.vmtest-copy-$$"
-trap 'rm -rf -- "$tmp"' EXIT
-trap 'exit 143' HUP INT TERM
-mkdir -m 0700 -- "$tmp"
-if cat > "$tmp/file" && chmod ${mode.toString(8).padStart(4, "0")} "$tmp/file" && touch -d @${modified} "$tmp/file" &&
-  mv -f -- "$tmp/file" "$t"; then :; else exit 1; fi`
-
-/**
- * A tree is merged into what is there: a folder that the guest has keeps its mode, and a link to one stays a link. GNU tar has to be asked
- * for both; that of busybox keeps links, and is given back the mode of the target at least.
- */
-const receiveTree = (target: string, mode: number) => `t=${path(target)}
-if [ -d "$t" ]; then m=$(stat -c %a -- "$t"); else m=${mode.toString(8).padStart(4, "0")}; fi
-mkdir -p -- "$t"
-case "$(tar --version 2>/dev/null)" in *GNU*) o='--no-overwrite-dir --keep-directory-symlink' ;; *) o= ;; esac
-tar -xpf - -C "$t" $o && code=0 || code=$?
-[ -z "$m" ] || chmod "$m" "$t"
-exit $code`
-
 /** What tar says when it cannot keep what it reads; it says so, and reads on. */
 const cannotKeep =
   /Wrote only|Cannot write|write error|No space left on device|Disk quota exceeded|File too large|Read-only file system|Input\/output error/
 
-/** Says why nothing more can be written to a folder: tar does not, of a piece that it wrote in part. */
-const whyFull = (target: string) => `cd -- ${path(target)}
-trap 'rm -f -- ".vmtest-copy-$$"' EXIT
-head -c 65536 /dev/zero > ".vmtest-copy-$$"`
+/** What a block of a file's is on a host, in bytes. */
+const blockSize = 512n
+/** How many bytes of holes are worth an archive; what has few is small, or compressed by its file system. */
+const worthwhile = 64 * 1024
+
+/** Packs what is in a folder, or one file of it. In pieces as large as a pipe, of 128 blocks: tar's own 10 KiB cost this process six times as many turns. */
+const archiver = (
+  real: string,
+  { member, sparse }: { readonly member: string | undefined; readonly sparse: boolean }
+) => ({
+  command: "tar",
+  args: [
+    ...["--create", "--file=-", "--owner=0", "--group=0", "--numeric-owner", "--blocking-factor=128"],
+    ...(sparse ? ["--sparse"] : []),
+    ...(member === undefined ? ["--directory", real, "."] : ["--directory", Path.dirname(real), `./${member}`])
+  ]
+})
 
 /** What tar gives itself that could not keep all; it was ended before it could. */
 const cutShort = 2
-
-/**
- * A tree is sent under the name that it really has; the host knows which one it asked for. What a kernel shows as files does not have the
- * size that it says, by which tar goes: that is read to its end first.
- */
-const send = (source: string) => `p=${path(source.replace(/(?<=[^/])\/+$/, ""))}
-[ -e "$p" ] || { echo "$p: No such file or directory" >&2; exit 1; }
-case "$p" in */*) cd -- "\${p%/*}/" ;; esac
-n=./\${p##*/}
-r=$(readlink -f -- "$n"; echo .)
-r=\${r%??}
-[ "$r" != / ] || { echo "$p is the whole file system" >&2; exit 1; }
-case "$r" in /proc/*|/sys/*)
-  d=$(mktemp -d)
-  trap 'rm -rf -- "$d"' EXIT
-  trap 'exit 143' HUP INT TERM
-  # By the name it was asked for: what it leads to below /proc/self is another thing to each program.
-  cp -R -H -- "$n" "$d/"
-  r="$d/\${n##*/}" ;;
-esac
-tar -C "\${r%/*}/" -cf - "./\${r##*/}"`
 
 /** The copy methods of a guest. */
 export const make = (guest: Guest): CopyMethods => {
@@ -206,7 +157,7 @@ export const make = (guest: Guest): CopyMethods => {
       Deferred.await(full)
     )
     if (!/Wrote only/.test(result.stderr)) return result
-    const { stderr } = yield* shell.execute(whyFull(target), { timeout: "1 minute" })
+    const { stderr } = yield* shell.execute(Scripts.whyFull(target), { timeout: "1 minute" })
     return { ...result, stderr: result.stderr + stderr }
   })
 
@@ -222,20 +173,21 @@ export const make = (guest: Guest): CopyMethods => {
           return yield* new InvalidArgument({ machine: guest.name, argument, value, reason })
         }
         const real = yield* onHost(source)(fs.realPath(source))
-        const { mode, mtime, type } = yield* onHost(source)(fs.stat(real))
+        const { blocks, mode, mtime, size, type } = yield* onHost(source)(fs.stat(real))
         yield* onHost(source)(fs.access(real, { readable: true }))
         const folder = type === "Directory"
         if (!folder && type !== "File") return yield* hostError(source, "is neither a file nor a folder")
-        const packer = folder
-          ? {
-              command: "tar",
-              // In pieces as large as a pipe, of 128 blocks of 512 bytes: tar's own 10 KiB cost six times as many turns of this process.
-              args: [
-                ...["--create", "--file=-", "--owner=0", "--group=0", "--numeric-owner", "--blocking-factor=128"],
-                ...["--directory", real, "."]
-              ]
-            }
-          : { command: "cat", args: ["--", real] }
+        const holes = Option.map(blocks, (count) => Number(ByteSize.toBigInt(size) - count * blockSize))
+        const doing = `copying ${source} to ${target}`
+        const shell = yield* guest.shell
+        // Of a tree nobody has looked at every file.
+        const sparse =
+          (folder || Option.exists(holes, (bytes) => bytes >= worthwhile)) &&
+          (yield* orLoss(guest, doing, Effect.mapError(shell.execute(Scripts.hasGnuTar), inWordsOf(doing))))
+            .exitCode === 0
+        const member = sparse && !folder ? Path.basename(real) : undefined
+        const archived = folder || member !== undefined
+        const packer = archived ? archiver(real, { member, sparse }) : { command: "cat", args: ["--", real] }
         const scope = yield* Effect.scope
         // Started when the guest asks for its first byte: Node throws away what a program said that ended before it was read.
         const packing = Deferred.makeUnsafe<Effect.Success<ReturnType<typeof runOn>>, HostFileError>()
@@ -249,11 +201,9 @@ export const make = (guest: Guest): CopyMethods => {
           )
         )
         const modified = Math.floor(Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() }) / 1000)
-        const head = { name: Path.basename(source), mode: mode & 0o7777, modified }
-        const command = folder ? receiveTree(target, head.mode) : receiveFile(head, target)
-        const doing = `copying ${source} to ${target}`
-        const shell = yield* guest.shell
-        const received = folder
+        const head = { name: Path.basename(source), mode: mode & 0o7777, modified, member }
+        const command = folder ? Scripts.receiveTree(target, head.mode) : Scripts.receiveFile(head, target)
+        const received = archived
           ? unpack(shell, target, command, stdin)
           : shell.execute(command, { timeout: Infinity, stdin })
         const result = yield* guard(guest, doing, Effect.mapError(received, inWordsOf(doing)))
@@ -287,7 +237,7 @@ export const make = (guest: Guest): CopyMethods => {
           args: ["--extract", "--file=-", "--preserve-permissions", "--no-same-owner", "--directory", aside],
           stdin: "pipe"
         })
-        const command = send(source)
+        const command = Scripts.send(source)
         const doing = `copying ${source} to ${target}`
         const text = new TextDecoder()
         let stderr = ""

@@ -42,38 +42,45 @@ const place = Effect.acquireRelease(
   (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
 )
 
-/** A guest that is a bash of the host, where no file may become larger than 64 KiB: what a full disk is, less its reason. */
-const cramped = Effect.map(
-  guestOn(
-    shellOf((command, options) =>
-      Effect.scoped(
-        Effect.gen(function* () {
-          const args = ["-c", `trap '' XFSZ; ulimit -f 64; set -euo pipefail\n${command}`]
-          const bash = yield* HostProcess.spawn({
-            command: "bash",
-            args,
-            stdin: "pipe",
-            stdout: "pipe",
-            stderr: "pipe"
+/** A guest that is a bash of the host, after these words. */
+const bashAfter = (words: string) =>
+  Effect.map(
+    guestOn(
+      shellOf((command, options) =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const args = ["-c", `${words}\nset -euo pipefail\n${command}`]
+            const bash = yield* HostProcess.spawn({
+              command: "bash",
+              args,
+              stdin: "pipe",
+              stdout: "pipe",
+              stderr: "pipe"
+            })
+            const stdin = options?.stdin as Stream.Stream<Uint8Array> | undefined
+            yield* Stream.runForEach(stdin ?? Stream.empty, bash.write).pipe(
+              Effect.andThen(bash.endInput),
+              Effect.ignore,
+              Effect.forkScoped
+            )
+            let stderr = ""
+            yield* Stream.runForEach(bash.stderr, (bytes) => {
+              stderr += Buffer.from(bytes).toString()
+              return (options as CollectOptions | undefined)?.stream?.({ _tag: "Stderr", bytes }) ?? Effect.void
+            })
+            return { exitCode: (yield* bash.exited).exitCode ?? 137, stdout: "", stderr }
           })
-          const stdin = options?.stdin as Stream.Stream<Uint8Array> | undefined
-          yield* Stream.runForEach(stdin ?? Stream.empty, bash.write).pipe(
-            Effect.andThen(bash.endInput),
-            Effect.ignore,
-            Effect.forkScoped
-          )
-          let stderr = ""
-          yield* Stream.runForEach(bash.stderr, (bytes) => {
-            stderr += Buffer.from(bytes).toString()
-            return (options as CollectOptions | undefined)?.stream?.({ _tag: "Stderr", bytes }) ?? Effect.void
-          })
-          return { exitCode: (yield* bash.exited).exitCode ?? 137, stdout: "", stderr }
-        })
-      ).pipe(Effect.orDie)
-    )
-  ),
-  ({ guest }) => Copy.make(guest)
-)
+        ).pipe(Effect.orDie)
+      )
+    ),
+    ({ guest }) => Copy.make(guest)
+  )
+
+/** Where no file may become larger than 64 KiB: what a full disk is, less its reason. */
+const cramped = bashAfter("trap '' XFSZ; ulimit -f 64")
+
+/** A tar that does not say it is GNU's, as that of busybox. */
+const otherTar = `tar() { [ "$1" != --version ] && command tar "$@"; }`
 
 /** What `tar` of the host makes of these words, in a folder. */
 const archive = (folder: string, ...args: ReadonlyArray<string>) =>
@@ -226,6 +233,35 @@ describe("a copy from a machine", () => {
       for (let copy = 1; copy <= 2; copy++) yield* copies.copyFromMachine("/tree")
       const [name] = readdirSync(join(output, "tree"), { encoding: "buffer" })
       assert.deepStrictEqual(name, Buffer.from("caf\xe9", "latin1"))
+    })
+  )
+
+  it.live("keeps holes where the guest has GNU tar", () =>
+    Effect.gen(function* () {
+      const base = yield* place
+      const size = 8 << 20
+      mkdirSync(join(base, "tree"))
+      writeFileSync(join(base, "tree", "disk"), "first")
+      truncateSync(join(base, "tree", "disk"), size)
+      const output = join(base, "output")
+      const shell: ShellService = {
+        ...shellOf(() => Effect.never),
+        executeStream: (command) => Stream.make(...of(command))
+      }
+      const of = (command: string) => {
+        const bytes = execFileSync("bash", ["-c", `set -euo pipefail\n${command}`], { maxBuffer: 1 << 28 })
+        return [{ _tag: "Stdout", bytes } as const, { _tag: "Exit", exitCode: 0 } as const] as const
+      }
+      const { guest } = yield* guestOn(shell, { output })
+      const copies = Copy.make(guest)
+      yield* copies.copyFromMachine(join(base, "tree"))
+      yield* copies.copyFromMachine(join(base, "tree", "disk"))
+      for (const copy of [join(output, "tree", "disk"), join(output, "disk")]) {
+        const { blocks, size: copied } = statSync(copy)
+        assert.strictEqual(copied, size)
+        assert.isBelow(blocks * 512, size / 2)
+        assert.strictEqual(readFileSync(copy).subarray(0, 6).toString(), "first\0")
+      }
     })
   )
 
@@ -399,7 +435,7 @@ describe("a copy from the host", () => {
       // Far more than can be sent while the test lasts, and all of it a hole.
       truncateSync(join(base, "tree", "endless"), 1024 ** 4)
       mkdirSync(join(base, "guest"))
-      const copies = yield* cramped
+      const copies = yield* bashAfter(`trap '' XFSZ; ulimit -f 64\n${otherTar}`)
       const alone = yield* Effect.flip(copies.copyFromHost(join(base, "tree", "endless"), join(base, "guest", "file")))
       assert.strictEqual(alone._tag, "CommandFailed")
       assert.include(alone.message, "File too large")
@@ -413,6 +449,59 @@ describe("a copy from the host", () => {
       assert.deepStrictEqual(readdirSync(join(base, "guest")), ["endless"])
     })
   )
+
+  it.live("ends at the first byte that cannot be kept of what has holes, too", () =>
+    Effect.gen(function* () {
+      const base = yield* place
+      const file = join(base, "tree", "disk")
+      mkdirSync(join(base, "tree"))
+      writeFileSync(file, Buffer.alloc(1 << 20, "x"))
+      truncateSync(file, 1024 ** 4)
+      mkdirSync(join(base, "guest"))
+      const copies = yield* cramped
+      const alone = yield* Effect.flip(copies.copyFromHost(file, join(base, "guest", "file")))
+      assert.strictEqual(alone._tag, "CommandFailed")
+      assert.match(alone.message, /File too large/)
+      assert.isFalse(existsSync(join(base, "guest", "file")))
+      const tree = yield* Effect.flip(copies.copyFromHost(join(base, "tree"), join(base, "guest")))
+      assert.strictEqual(tree._tag, "CommandFailed")
+      assert.match(tree.message, /File too large/)
+    })
+  )
+
+  for (const [tar, words, holes] of [
+    ["GNU tar", "true", true],
+    ["another", otherTar, false]
+  ] as const) {
+    it.live(`${holes ? "keeps" : "fills"} holes, alone and in a tree, where the guest has ${tar}`, () =>
+      Effect.gen(function* () {
+        const base = yield* place
+        const size = 8 << 20
+        mkdirSync(join(base, "tree"))
+        const source = join(base, "tree", "-a 'disk'")
+        writeFileSync(source, "first", { mode: 0o640 })
+        truncateSync(source, size)
+        utimesSync(source, 1000, 1234)
+        symlinkSync("tree/-a 'disk'", join(base, "link"))
+        const copies = yield* bashAfter(words)
+        yield* copies.copyFromHost(join(base, "tree"), join(base, "guest"))
+        yield* copies.copyFromHost(join(base, "link"), join(base, "guest/"))
+        for (const name of ["-a 'disk'", "link"]) {
+          const { blocks, mode, mtimeMs, size: copied } = statSync(join(base, "guest", name))
+          assert.deepStrictEqual([copied, mode & 0o7777, mtimeMs], [size, 0o640, 1_234_000])
+          assert.strictEqual(
+            readFileSync(join(base, "guest", name))
+              .subarray(0, 6)
+              .toString(),
+            "first\0"
+          )
+          if (holes) assert.isBelow(blocks * 512, size / 2)
+          else assert.isAtLeast(blocks * 512, size)
+        }
+        assert.deepStrictEqual(readdirSync(join(base, "guest")).sort(), ["-a 'disk'", "link"])
+      })
+    )
+  }
 
   it.live("says what cannot be read, alone and in a tree", () =>
     Effect.gen(function* () {

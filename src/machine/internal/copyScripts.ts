@@ -1,0 +1,82 @@
+/** What runs in a guest to take and to give copies. */
+import { quote } from "../../host/Quote.ts"
+import { path } from "../File.ts"
+
+/** What is known of a lone file besides its bytes. */
+export interface FileHead {
+  readonly name: string
+  /** Permissions, 0 to 0o7777. */
+  readonly mode: number
+  /** Seconds since 1970. */
+  readonly modified: number
+  /** Its name in an archive that has nothing else, where it comes as one. */
+  readonly member?: string | undefined
+}
+
+/** Succeeds where the guest's tar can read and write holes. */
+export const hasGnuTar = 'case "$(tar --version 2>/dev/null)" in *GNU*) ;; *) exit 1 ;; esac'
+
+/**
+ * A lone file arrives beside its target and is moved there, so that nobody sees half of it. As bytes: `cat` ends when it cannot write, where
+ * `tar` reads on to the end of the file; only one with holes is worth that. A link to a file is followed, as by `cp`; one to a device, which is
+ * how systemd masks a unit, is not.
+ */
+export const receiveFile = ({ member, mode, modified, name }: FileHead, target: string) => `t=${path(target)}
+case "$t" in */) d=1 ;; *) [ -d "$t" ] && d=1 || d= ;; esac
+[ -z "$d" ] || t="\${t%/}/"${quote(name)}
+if [ -L "$t" ] && { [ -f "$t" ] || [ ! -e "$t" ]; } && r=$(readlink -f -- "$t" && echo .); then
+  d=\${r%??}
+  [ ! -d "\${d%/*}/" ] || t=$d
+fi
+case "$t" in */*) d=\${t%/*}/ ;; *) d=./ ;; esac
+mkdir -p -- "$d"
+tmp="$d.vmtest-copy-$$"
+trap 'rm -rf -- "$tmp"' EXIT
+trap 'exit 143' HUP INT TERM
+mkdir -m 0700 -- "$tmp"
+receive() {
+  ${member === undefined ? `cat > "$tmp/file"` : `tar -xf - -C "$tmp" && mv -f -- "$tmp/"${quote(member)} "$tmp/file"`}
+}
+if receive && chmod ${mode.toString(8).padStart(4, "0")} "$tmp/file" && touch -d @${modified} "$tmp/file" &&
+  mv -f -- "$tmp/file" "$t"; then :; else exit 1; fi`
+
+/**
+ * A tree is merged into what is there: a folder that the guest has keeps its mode, and a link to one stays a link. GNU tar has to be asked
+ * for both; that of busybox keeps links, and is given back the mode of the target at least.
+ */
+export const receiveTree = (target: string, mode: number) => `t=${path(target)}
+if [ -d "$t" ]; then m=$(stat -c %a -- "$t"); else m=${mode.toString(8).padStart(4, "0")}; fi
+mkdir -p -- "$t"
+case "$(tar --version 2>/dev/null)" in *GNU*) o='--no-overwrite-dir --keep-directory-symlink' ;; *) o= ;; esac
+tar -xpf - -C "$t" $o && code=0 || code=$?
+[ -z "$m" ] || chmod "$m" "$t"
+exit $code`
+
+/** Says why nothing more can be written to a folder: tar does not, of a piece that it wrote in part. */
+export const whyFull = (target: string) => `t=${path(target)}
+[ -d "$t" ] || t=$(dirname -- "$t")
+cd -- "$t"
+trap 'rm -f -- ".vmtest-copy-$$"' EXIT
+head -c 65536 /dev/zero > ".vmtest-copy-$$"`
+
+/**
+ * A tree is sent under the name that it really has; the host knows which one it asked for. What a kernel shows as files does not have the
+ * size that it says, by which tar goes: that is read to its end first. Holes stay holes where the guest's tar can tell them.
+ */
+export const send = (source: string) => `p=${path(source.replace(/(?<=[^/])\/+$/, ""))}
+[ -e "$p" ] || { echo "$p: No such file or directory" >&2; exit 1; }
+case "$p" in */*) cd -- "\${p%/*}/" ;; esac
+n=./\${p##*/}
+r=$(readlink -f -- "$n"; echo .)
+r=\${r%??}
+[ "$r" != / ] || { echo "$p is the whole file system" >&2; exit 1; }
+case "$r" in /proc/*|/sys/*)
+  d=$(mktemp -d)
+  trap 'rm -rf -- "$d"' EXIT
+  trap 'exit 143' HUP INT TERM
+  # By the name it was asked for: what it leads to below /proc/self is another thing to each program.
+  cp -R -H -- "$n" "$d/"
+  r="$d/\${n##*/}" ;;
+esac
+case "$(tar --version 2>/dev/null)" in *GNU*) s=--sparse ;; *) s= ;; esac
+tar -C "\${r%/*}/" $s -cf - "./\${r##*/}"`
