@@ -242,3 +242,23 @@ describe("waiting", () => {
     })
   )
 })
+
+describe("a guest that does not come up", () => {
+  for (const [what, console, silent] of [
+    ["a silent console", " \n", true],
+    ["something on its console", "Waiting for the root\n", false]
+  ] as const) {
+    it.effect(`is told with ${what}${silent ? ", and how to hear more" : ""}`, () =>
+      Effect.gen(function* () {
+        const { machines } = yield* driverOf({ box: offline() }, { guests: { box: { bootTime: Infinity, console } } })
+        const starting = yield* begin(Effect.flip((machines.box as Machine).start()))
+        yield* TestClock.adjust("11 minutes")
+        const error = yield* Fiber.join(starting)
+        assert.strictEqual(error._tag, "BootFailed")
+        const advice = 'its console is silent: an image with kernelParameters: "loglevel=7 systemd.show_status=1"'
+        assert.strictEqual(error.message.includes(advice), silent, error.message)
+        assert.strictEqual(error.message.includes("Waiting for the root"), !silent)
+      })
+    )
+  }
+})

@@ -21,13 +21,18 @@ import { start } from "./start.ts"
 const stop = Process.exit(ExitReason.shutdown)
 
 /** The guest did not come up: nobody can use it any more, and its processes end with its hypervisor. */
-const giveUp = (boot: Boot, reason: string) =>
+const giveUp = (boot: Boot, reason: string, ofSilence = "") =>
   Effect.gen(function* () {
     const running = yield* boot.hypervisor.get
-    yield* boot.fail(reason, yield* running.console.tail(80))
+    const tail = yield* running.console.tail(80)
+    yield* boot.fail(tail.trim() === "" ? reason + ofSilence : reason, tail)
     yield* running.kill
     return yield* stop
   })
+
+/** Of a guest that was waited for, and whose kernel was told to be quiet. */
+const howToHear =
+  '; its console is silent: an image with kernelParameters: "loglevel=7 systemd.show_status=1" has more on it'
 
 /** What a state has to say of a guest that has not booted since it went on from a saved one. */
 const detailOf = ({ from }: Origin): string => (from === undefined ? "" : "forked")
@@ -87,10 +92,12 @@ export const shells = (boot: Boot, environment: Environment) =>
       ),
       Effect.timeoutOrElse({
         duration: limit,
-        orElse: () => giveUp(boot, `its shell did not answer within ${Duration.format(limit)}`)
+        orElse: () => giveUp(boot, `its shell did not answer within ${Duration.format(limit)}`, howToHear)
       }),
       // The console is evidence of its own, and so is the machine's name.
-      Effect.catch((error) => giveUp(boot, error.message.split("\n")[0]!.replace(`${environment.spec.name}: `, "")))
+      Effect.catch((error) =>
+        giveUp(boot, error.message.split("\n")[0]!.replace(`${environment.spec.name}: `, ""), howToHear)
+      )
     )
     yield* Effect.addFinalizer(() => Effect.sync(() => (boot.isOver ? undefined : boot.shell.takeBack())))
     boot.shell.give(shell)
@@ -139,7 +146,7 @@ export const machine = (boot: Boot, environment: Environment) =>
         const left = Duration.toMillis(limit) - (now - boot.begun)
         const late = Effect.suspend(() => {
           const what = boot.resets > 0 ? "come back after its reboot" : "take its name and addresses"
-          return giveUp(boot, `it did not ${what} within ${Duration.format(limit)}`)
+          return giveUp(boot, `it did not ${what} within ${Duration.format(limit)}`, howToHear)
         })
         return yield* Effect.timeoutOrElse(effect, { duration: Math.max(left, 0), orElse: () => late })
       })
