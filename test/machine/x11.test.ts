@@ -51,8 +51,11 @@ lines": ()  10x10+0+0  +0+0
 
 /** A guest whose X server is there when the test says so: a display, and its methods. */
 const desk = Effect.gen(function* () {
+  const folder = mkdtempSync(join(tmpdir(), "vmtest-x11-"))
+  yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true })))
   const { guest } = yield* guestOn(
-    shellOf(() => Effect.succeed({ exitCode: 1, stdout: "", stderr: "xwd: unable to open display ':1'" }))
+    shellOf(() => Effect.succeed({ exitCode: 1, stdout: "", stderr: "xwd: unable to open display ':1'" })),
+    { output: folder }
   )
   const down = X11Display.make(guest, ":1")
   const up = showing(1)
@@ -62,8 +65,6 @@ const desk = Effect.gen(function* () {
     ways: () => ["exact"],
     read: () => Effect.succeed({ text: "OK", boxes: [blue, blue].map((size) => ({ x: 0, y: 0, ...size })) })
   }
-  const folder = mkdtempSync(join(tmpdir(), "vmtest-x11-"))
-  yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true })))
   const reference = join(folder, "desk.png")
   writeFileSync(reference, toPng({ ...blue, data: Uint8Array.from([1, 0, 0, 255]) }))
   const { clickText } = Mouse.make(guest, display, reader)
