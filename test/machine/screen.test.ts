@@ -6,8 +6,10 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
+import type { Hypervisor } from "../../src/backends/Backend.ts"
 import { DisplayUnavailable } from "../../src/machine/internal/display.ts"
 import type { Frame } from "../../src/machine/internal/frame.ts"
+import * as HardwareDisplay from "../../src/machine/internal/hardwareDisplay.ts"
 import type { Reading } from "../../src/machine/internal/textMode.ts"
 import * as Keyboard from "../../src/machine/Keyboard.ts"
 import * as Mouse from "../../src/machine/Mouse.ts"
@@ -179,6 +181,30 @@ describe("a pointer", () => {
         assert.strictEqual((yield* Effect.flip(wrong))._tag, "InvalidArgument")
       }
       assert.strictEqual(touched.length, 5)
+    })
+  )
+})
+
+describe("a pointer of the hypervisor's", () => {
+  it.effect("is let go of when what it drags is interrupted", () =>
+    Effect.gen(function* () {
+      const sent: Array<unknown> = []
+      const execute = (_: string, { events }: { readonly events: ReadonlyArray<unknown> }) =>
+        Effect.sync(() => sent.push(...events))
+      const hypervisor = { control: { execute }, directory: "" } as unknown as Hypervisor
+      const { guest } = yield* guestOn(never, { hypervisor: Effect.succeed(hypervisor) })
+      const { touch } = HardwareDisplay.make(guest)
+      const press = { _tag: "Press", button: "left" } as const
+      const dragging = yield* Effect.forkChild(touch([press, press, { _tag: "Release", button: "left" }]), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("10 millis")
+      yield* Fiber.interrupt(dragging)
+      const button = (down: boolean) => ({ type: "btn", data: { down, button: "left" } })
+      assert.deepStrictEqual(sent, [button(true), button(false)])
+      yield* Effect.forkChild(touch([press, { _tag: "Release", button: "left" }]), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(sent.slice(2), [button(true), button(false)])
     })
   )
 })

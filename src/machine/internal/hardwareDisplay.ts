@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import { unsupported } from "../../backends/BackendError.ts"
 import type { QmpService } from "../../transport/Qmp.ts"
 import { HostFileError } from "../Copy.ts"
-import { type Display, DisplayUnavailable, type HandError, type Touch } from "./display.ts"
+import { type Button, type Display, DisplayUnavailable, type HandError, type Touch } from "./display.ts"
 import { fromPpm } from "./frame.ts"
 import type { Guest } from "./Guest.ts"
 import { type } from "./ps2.ts"
@@ -57,13 +57,20 @@ export const make = (guest: Guest): Display => {
     }),
     press: (combinations, delay) => onControl((control) => type(guest, control, combinations, delay)),
     touch: (touches) =>
-      onControl((control) =>
-        Effect.forEach(
-          touches,
-          (touch) =>
-            Effect.andThen(control.execute("input-send-event", { events: eventsOf(touch) }), Effect.sleep(touchDelay)),
-          { discard: true }
+      onControl((control) => {
+        let down: Button | undefined
+        const send = (touch: Touch) => {
+          if (touch._tag !== "Move") down = touch._tag === "Press" ? touch.button : undefined
+          return control.execute("input-send-event", { events: eventsOf(touch) })
+        }
+        return Effect.forEach(touches, (touch) => Effect.andThen(send(touch), Effect.sleep(touchDelay)), {
+          discard: true
+        }).pipe(
+          // A hand that lets go: the guest would take the next click for the end of this one.
+          Effect.onInterrupt(() =>
+            down === undefined ? Effect.void : Effect.ignore(send({ _tag: "Release", button: down }))
+          )
         )
-      )
+      })
   }
 }
