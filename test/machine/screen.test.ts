@@ -16,6 +16,7 @@ import * as Mouse from "../../src/machine/Mouse.ts"
 import * as Recording from "../../src/machine/Recording.ts"
 import * as Screen from "../../src/machine/Screen.ts"
 import * as Terminal from "../../src/machine/Terminal.ts"
+import type { QmpService } from "../../src/transport/Qmp.ts"
 import { never, pictureOf, showing } from "./displays.ts"
 import { guestOn, shellOf } from "./support.ts"
 
@@ -191,7 +192,8 @@ describe("a pointer of the hypervisor's", () => {
       const sent: Array<unknown> = []
       const execute = (_: string, { events }: { readonly events: ReadonlyArray<unknown> }) =>
         Effect.sync(() => sent.push(...events))
-      const hypervisor = { control: { execute }, directory: "" } as unknown as Hypervisor
+      const control = { execute } as unknown as QmpService
+      const hypervisor = { control, directory: "" } as Partial<Hypervisor> as Hypervisor
       const { guest } = yield* guestOn(never, { hypervisor: Effect.succeed(hypervisor) })
       const { touch } = HardwareDisplay.make(guest)
       const press = { _tag: "Press", button: "left" } as const
