@@ -194,6 +194,36 @@ export const make = Effect.fnUntraced(function* (
     return Effect.asVoid(Effect.forkIn(growOnStall(current), current.scope, { startImmediately: true }))
   })
 
+  /**
+   * Asks for the states of busy lanes; or says why there is no guest to ask. That is so when neither the bootstrap shell nor any of them
+   * has said anything for as long as a guest may take: a lane that does is in a guest that lives, whose bootstrap shell is slow, or in
+   * trouble of its own.
+   */
+  const askAfter = Effect.fnUntraced(function* (current: LaneLife.Session, busy: ReadonlyArray<LaneEnd>) {
+    const limit = Duration.toMillis(heartbeat.timeout)
+    const question = `_vt_answer=$(_vt_states ${busy.map((lane) => lane.number).join(" ")} 2>/dev/null)`
+    const said = () => busy.reduce((sum, lane) => sum + lane.heard, 0)
+    let last = { said: said(), at: clock.currentTimeMillisUnsafe() }
+    /** Milliseconds that may still go by in silence. */
+    const listen = Effect.sync(() => {
+      const now = clock.currentTimeMillisUnsafe()
+      if (said() !== last.said) last = { said: said(), at: now }
+      return limit - (now - last.at)
+    })
+    for (;;) {
+      const left = yield* listen
+      if (left <= 0) return { reason: `the guest has not answered for ${Duration.format(heartbeat.timeout)}` }
+      const answer = yield* Effect.raceFirst(
+        current.admin.ask(question, left),
+        Effect.forever(Effect.andThen(Effect.sleep(limit / 10), listen))
+      ).pipe(
+        Effect.catchTag("NoAnswer", () => Effect.succeed(undefined)),
+        Effect.catchTag("TransportError", ({ reason }) => Effect.succeed({ reason }))
+      )
+      if (answer !== undefined) return answer
+    }
+  })
+
   /** Looks at lanes that settle, and asks whether the workers of busy lanes live. */
   const watch = Effect.fnUntraced(function* (current: LaneLife.Session) {
     const settled = janitor({
@@ -210,13 +240,9 @@ export const make = Effect.fnUntraced(function* (
         // A guest that nobody waits for may stand still.
         if (busy.length === 0 && waiters.size === 0) continue
         const heard = new Map(busy.map((lane) => [lane, lane.heard]))
-        const states = yield* current.admin
-          .ask(`_vt_answer=$(_vt_states ${busy.map((lane) => lane.number).join(" ")} 2>/dev/null)`, heartbeat.timeout)
-          .pipe(Effect.catch((error) => Effect.succeed({ reason: error.reason })))
+        const states = yield* askAfter(current, busy)
         const silent = (lane: LaneEnd) => lane.state === "busy" && lane.heard === heard.get(lane)
         if (typeof states !== "string") {
-          // A lane that says something is in a guest that lives; its bootstrap shell is slow, or in trouble of its own.
-          if (busy.some((lane) => !silent(lane))) continue
           endSession(states.reason)
           Deferred.doneUnsafe(restart, Effect.succeed(states.reason))
           continue
