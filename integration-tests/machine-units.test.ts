@@ -218,7 +218,7 @@ machines(Web)("systemd units", (it) => {
 
       yield* unit(web, "wrong.service", "Type=oneshot\nExecStart=/bin/sh -c 'exit 7'")
       const start = yield* Effect.flip(web.startJob("wrong.service"))
-      assert.deepInclude(start, { _tag: "CommandFailed", command: "systemctl start -- 'wrong.service'" })
+      assert.deepInclude(start, { _tag: "CommandFailed", command: "systemctl start -- wrong.service" })
       assert.include(start.message, "Job for wrong.service failed")
       const stop = yield* Effect.flip(web.stopJob("nope.service"))
       assert.strictEqual(stop._tag, "CommandFailed")

@@ -20,7 +20,7 @@ import * as HostProcess from "../host/HostProcess.ts"
 import type { CommandOutput, CommandResult, ShellService } from "../transport/Shell.ts"
 import { CommandFailed } from "./Command.ts"
 import * as Scripts from "./internal/copyScripts.ts"
-import { type CommandError, type Guest, guard, inWordsOf, orLoss } from "./internal/Guest.ts"
+import { type CommandError, type Guest, guard, inWordsOf } from "./internal/Guest.ts"
 import * as HostFiles from "./internal/hostFiles.ts"
 import { InvalidArgument } from "./MachineError.ts"
 
@@ -183,8 +183,11 @@ export const make = (guest: Guest): CopyMethods => {
         // Of a tree nobody has looked at every file.
         const sparse =
           (folder || Option.exists(holes, (bytes) => bytes >= worthwhile)) &&
-          (yield* orLoss(guest, doing, Effect.mapError(shell.execute(Scripts.hasGnuTar), inWordsOf(doing))))
-            .exitCode === 0
+          (yield* guard(
+            guest,
+            doing,
+            Effect.mapError(shell.execute(Scripts.hasGnuTar, { timeout: Infinity }), inWordsOf(doing))
+          )).exitCode === 0
         const member = sparse && !folder ? Path.basename(real) : undefined
         const archived = folder || member !== undefined
         const packer = archived ? archiver(real, { member, sparse }) : { command: "cat", args: ["--", real] }

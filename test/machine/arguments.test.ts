@@ -1,3 +1,4 @@
+import { runInNewContext } from "node:vm"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -177,6 +178,18 @@ describe("a value of a wrong type is refused before the machine is started", () 
       })
     )
   }
+
+  it.effect("and one of a right type of another realm, such as that of a prompt, is not", () =>
+    Effect.gen(function* () {
+      const { box } = yield* unstarted
+      const error = yield* Effect.flip(
+        box.waitForConsoleText(runInNewContext("/never/"), { timeout: "soon" as "5 seconds" })
+      )
+      assert.include(error.message, "timeout")
+      const bytes = yield* Effect.flip(box.execute("cat", { stdin: runInNewContext("new Uint8Array(1)"), timeout: -1 }))
+      assert.include(bytes.message, "timeout")
+    })
+  )
 
   it.effect("by all that an X display can do, when that is none", () =>
     Effect.gen(function* () {

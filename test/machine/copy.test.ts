@@ -478,15 +478,17 @@ describe("a copy from the host", () => {
         const base = yield* place
         const size = 8 << 20
         mkdirSync(join(base, "tree"))
-        const source = join(base, "tree", "-a 'disk'")
-        writeFileSync(source, "first", { mode: 0o640 })
-        truncateSync(source, size)
-        utimesSync(source, 1000, 1234)
+        for (const source of [join(base, "tree", "-a 'disk'"), join(base, "file")]) {
+          writeFileSync(source, "first", { mode: 0o640 })
+          truncateSync(source, size)
+          utimesSync(source, 1000, 1234)
+        }
         symlinkSync("tree/-a 'disk'", join(base, "link"))
         const copies = yield* bashAfter(words)
         yield* copies.copyFromHost(join(base, "tree"), join(base, "guest"))
         yield* copies.copyFromHost(join(base, "link"), join(base, "guest/"))
-        for (const name of ["-a 'disk'", "link"]) {
+        yield* copies.copyFromHost(join(base, "file"), join(base, "guest/"))
+        for (const name of ["-a 'disk'", "link", "file"]) {
           const { blocks, mode, mtimeMs, size: copied } = statSync(join(base, "guest", name))
           assert.deepStrictEqual([copied, mode & 0o7777, mtimeMs], [size, 0o640, 1_234_000])
           assert.strictEqual(
@@ -498,7 +500,7 @@ describe("a copy from the host", () => {
           if (holes) assert.isBelow(blocks * 512, size / 2)
           else assert.isAtLeast(blocks * 512, size)
         }
-        assert.deepStrictEqual(readdirSync(join(base, "guest")).sort(), ["-a 'disk'", "link"])
+        assert.deepStrictEqual(readdirSync(join(base, "guest")).sort(), ["-a 'disk'", "file", "link"])
       })
     )
   }

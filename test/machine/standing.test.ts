@@ -41,6 +41,20 @@ describe("waits that stand in a guest", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("hear of a guest that is lost before they had a place in it", () =>
+    Effect.gen(function* () {
+      const lost = yield* Deferred.make<string>()
+      const files = File.make((yield* guestOn(shellOf(() => Effect.never, Deferred.await(lost)))).guest)
+      const waiting = yield* Effect.forEach(Array.from({ length: 9 }), (_, at) =>
+        Effect.forkChild(Effect.flip(files.waitForFile(`/${at}`, { timeout: "1 hour" })), { startImmediately: true })
+      )
+      yield* Deferred.succeed(lost, "the guest rebooted")
+      yield* TestClock.adjust("1 minute")
+      for (const fiber of waiting)
+        assert.include((yield* Fiber.join(fiber)).message, "the guest rebooted, during: waiting")
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("say what was awaited when the guest is lost, not what looked for it", () =>
     Effect.gen(function* () {
       const lost = yield* Deferred.make<never, ShellLost>()

@@ -35,12 +35,12 @@ lines": ()  10x10+0+0  +0+0
       Buffer.from("Gr\xf6\xdfe", "latin1"),
       Buffer.from(`": ("xclock" "XClock")  164x164+0+0  +0+0
 
-0xb0000a WM_NAME = "日本 \\"quoted\\" \\\\o/"
+0xb0000a WM_NAME = "日本 Gr\\303\\266\\303\\237e \\"quoted\\" \\\\303 \\\\o/"
 `)
     ])
     assert.deepStrictEqual(titlesOf(said), [
       "Größe – 日本",
-      '日本 "quoted" \\o/',
+      '日本 Größe "quoted" \\303 \\o/',
       'has "quotes": (x) and (y)',
       "of two\nlines",
       "",

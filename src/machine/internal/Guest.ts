@@ -313,23 +313,25 @@ export const waitInGuest = (
     readonly look: string
   }
 ): Effect.Effect<CommandResult, WaitError> => {
-  let begun = false
+  let queues = false
   const command = `waiting for ${wanted.awaited}`
-  const stand = (shell: ShellService) =>
-    placesIn(shell).withPermits(1)(
+  const stand = (shell: ShellService) => {
+    queues = true
+    return placesIn(shell).withPermits(1)(
       Effect.suspend(() => {
-        begun = true
+        queues = false
         return shell.execute(wanted.loop, { timeout: Duration.infinity })
       })
     )
+  }
   return wait(guest, {
     awaited: wanted.awaited,
     options: wanted.options,
-    until: Effect.mapError(neverLate(Effect.flatMap(guest.shell, stand)), inWordsOf(command)),
+    until: Effect.mapError(neverLate(asking(guest, command, stand)), inWordsOf(command)),
     lastSeen: Effect.map(
       Effect.flatMap(guest.shell, (shell) => shell.execute(wanted.look, { timeout: "5 seconds" })),
       ({ stderr, stdout }) =>
-        (begun ? "" : "so many waits stand in the guest that this one has not begun\n") + stdout + stderr
+        (queues ? "so many waits stand in the guest that this one has not begun\n" : "") + stdout + stderr
     )
   })
 }

@@ -4,6 +4,7 @@
  * A script is not type-checked when it runs, and who comes from Python passes a timeout by place or a list of commands. A value of a wrong type
  * is refused before the method is begun: none is run as nothing, none throws. What a number or a text may be is the method's own to say.
  */
+import { isRegExp, isUint8Array } from "node:util/types"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -80,8 +81,9 @@ const time = a(
     Duration.isDuration(value) ||
     (value !== null && units.some((unit) => unit in value))
 )
-const pattern = a("a string or a RegExp", (value) => isText(value) || value instanceof RegExp)
-const content = a("a string or a Uint8Array", (value) => isText(value) || value instanceof Uint8Array)
+// Those of the prompt of `vmtest resume` come from a realm of their own.
+const pattern = a("a string or a RegExp", (value) => isText(value) || isRegExp(value))
+const content = a("a string or a Uint8Array", (value) => isText(value) || isUint8Array(value))
 const input = either("a string, a Uint8Array or a Stream", content, a("", Stream.isStream))
 const schema = a('a schema, such as Schema.Struct({ event: Schema.Literal("STOP") }),', Schema.isSchema)
 const texts = a("an object of strings", (value) => isRecord(value) && Object.values(value).every(isText))

@@ -35,7 +35,7 @@ trap 'rm -rf -- "$tmp"' EXIT
 trap 'exit 143' HUP INT TERM
 mkdir -m 0700 -- "$tmp"
 receive() {
-  ${member === undefined ? `cat > "$tmp/file"` : `tar -xf - -C "$tmp" && mv -f -- "$tmp/"${quote(member)} "$tmp/file"`}
+  ${member === undefined ? `cat > "$tmp/file"` : `mkdir "$tmp/tar" && tar -xf - -C "$tmp/tar" && mv -f -- "$tmp/tar/"${quote(member)} "$tmp/file"`}
 }
 if receive && chmod ${mode.toString(8).padStart(4, "0")} "$tmp/file" && touch -d @${modified} "$tmp/file" &&
   mv -f -- "$tmp/file" "$t"; then :; else exit 1; fi`

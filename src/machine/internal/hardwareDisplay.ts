@@ -67,7 +67,7 @@ export const make = (guest: Guest): Display => {
           discard: true
         }).pipe(
           // A hand that lets go: the guest would take the next click for the end of this one.
-          Effect.onInterrupt(() =>
+          Effect.onError(() =>
             down === undefined ? Effect.void : Effect.ignore(send({ _tag: "Release", button: down }))
           )
         )

@@ -12,7 +12,8 @@ const told = (error: unknown): unknown => {
   if (error instanceof KeysLost) return new KeysLost({ ...error, because: standsStill })
   if (error instanceof ShellLost) return new ShellLost({ ...error, reason: because(error.reason) })
   if (error instanceof ShellNotReady) return new ShellNotReady({ ...error, reason: because(error.reason) })
-  if (error instanceof CommandRejected) return new CommandRejected({ ...error, detail: because(error.detail) })
+  if (error instanceof CommandRejected && error.reason === "Busy")
+    return new CommandRejected({ ...error, detail: because(error.detail) })
   return error
 }
 

@@ -7,6 +7,7 @@ import * as RcMap from "effect/RcMap"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { quote } from "../../host/Quote.ts"
 import type { ShellService } from "../../transport/Shell.ts"
 import type { ShellError } from "../../transport/ShellError.ts"
 import type { Value } from "./dbus.ts"
@@ -149,7 +150,7 @@ ${user === undefined ? '[ -d /run/systemd/system ] || { echo "systemd does not r
 before=
 while :; do
   n=$(systemctl ${flag}show -p NJobs -p SystemState 2>/dev/null)
-  s=$(systemctl ${flag}show -p LoadState -p ActiveState -p SubState -p Job -- '${unit.replaceAll("'", "'\\''")}' 2>/dev/null)
+  s=$(systemctl ${flag}show -p LoadState -p ActiveState -p SubState -p Job -- ${quote(unit)} 2>/dev/null)
   now=$(echo $n $s)
   [ "$now" = "$before" ] || printf '%s\\n' "$now"
   before=$now

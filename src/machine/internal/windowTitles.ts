@@ -40,9 +40,17 @@ const asked = /^(0x[0-9a-f]+) WM_NAME = "(.*)"$/gm
 
 const escapes: Readonly<Record<string, string>> = { n: "\n", t: "\t" }
 const unescaped = (text: string): string =>
-  text.replace(/\\(?:([0-7]{3})|(.))/g, (_, octal: string | undefined, letter: string) =>
-    octal === undefined ? (escapes[letter] ?? letter) : String.fromCharCode(Number.parseInt(octal, 8))
-  )
+  text.replace(/((?:\\[0-7]{3})+)|\\(.)/g, (_, octals: string | undefined, letter: string) => {
+    if (octals === undefined) return escapes[letter] ?? letter
+    // The bytes of a character come one by one.
+    const raw = Buffer.from(
+      octals
+        .slice(1)
+        .split("\\")
+        .map((octal) => Number.parseInt(octal, 8))
+    )
+    return raw.toString(isUtf8(raw) ? "utf8" : "latin1")
+  })
 
 /** The titles in what {@link list} says, in xwininfo's order. */
 export const titlesOf = (said: Uint8Array): ReadonlyArray<string> => {

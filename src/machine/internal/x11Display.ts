@@ -127,8 +127,8 @@ export const make = (guest: Guest, display: string): Display => {
     )
   const reasonOf = ({ exitCode, stderr }: BytesResult) =>
     new TextDecoder().decode(stderr).trim() || `exit code ${exitCode}`
-  const xdotool = (words: string) =>
-    Effect.flatMap(run(`need xdotool xdotool\nxdotool ${words}`), (result) =>
+  const xdotool = (words: string, before = "") =>
+    Effect.flatMap(run(`need xdotool xdotool\n${before}\nxdotool ${words}`), (result) =>
       result.exitCode === 0 ? Effect.void : Effect.fail(unavailable(reasonOf(result)))
     )
   return {
@@ -145,6 +145,11 @@ export const make = (guest: Guest, display: string): Display => {
       const chords = combinations.map((keys) => quote(keys.map(keysym).join("+")))
       return xdotool(`key --clearmodifiers --delay ${millis} ${chords.join(" ")}`)
     },
-    touch: (touches) => xdotool(touches.map((touch) => `${wordsOf(touch)} sleep 0.02`).join(" "))
+    touch: (touches) => {
+      const words = touches.map((touch) => `${wordsOf(touch)} sleep 0.02`).join(" ")
+      const pressed = touches.flatMap((touch) => (touch._tag === "Press" ? [touch.button] : []))[0]
+      // A hand that lets go: the server would take the next click for the end of this one.
+      return xdotool(words, pressed === undefined ? "" : `trap 'xdotool mouseup ${buttons[pressed]}' TERM`)
+    }
   }
 }

@@ -163,7 +163,7 @@ for _vt_x in /run /dev/shm /tmp; do if [ -s $_vt_x/vmtest/agent ]; then _vt_a=$_
 for _vt_x in $_vt_a /run /dev/shm /tmp; do _vt_d=$_vt_x/vmtest
 if [ ! -d $_vt_d ]; then mkdir $_vt_d && chmod 711 $_vt_d || continue; fi
 printf %s ${quote(agent)} >$_vt_d/agent && echo ${session} >$_vt_d/session && break
-: >$_vt_d/agent; done 2>/dev/null
+true >$_vt_d/agent; done 2>/dev/null
 . $_vt_d/agent
 for _vt_y in $_vt_lanes; do if [ -e $_vt_d/$_vt_y.lane ]; then _vt_stop $_vt_y; fi; done
 _vt_files ${Array.from({ length: lanes }, (_, index) => index + 1).join(" ")}

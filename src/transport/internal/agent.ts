@@ -39,7 +39,7 @@ _vt_spool() {
     [ $_vt_r = 0 ] || dd bs=$_vt_r count=1 iflag=fullblock
   } <&3 2>/dev/null | {
     cat >$_vt_k/cmd || {
-      : >$_vt_k/cmd
+      true >$_vt_k/cmd
       cat >/dev/null
     }
   } 2>/dev/null
@@ -253,6 +253,7 @@ _vt_files() {
   [ $# = 0 ] || mkdir -m 700 "$@"
   for _vt_y in "$@"; do
     for _vt_x in $_vt_y.lane $_vt_y/fork $_vt_y/pid $_vt_y/work; do echo >$_vt_x; done
+    true >$_vt_y/cmd
   done
 } 2>/dev/null
 

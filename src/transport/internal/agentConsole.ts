@@ -7,7 +7,7 @@ export const agentConsole = String.raw`
 # lane nonce: for a guest with nothing but a console, which is fd 8 of the movers and the feeder.
 _vt_console() {
   _vt_k=$_vt_d/$1
-  [ -e $_vt_k ] && : >$_vt_k/out.at && : >$_vt_k/err.at && : >$_vt_k/in.at && : >$_vt_k/given
+  [ -e $_vt_k ] && true >$_vt_k/out.at && true >$_vt_k/err.at && true >$_vt_k/in.at && true >$_vt_k/given
   stty raw -echo
   (
     _vt_pipes $1

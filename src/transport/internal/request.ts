@@ -76,7 +76,10 @@ export const refused = (
   const found = {
     user: ["UnknownUser", `there is no user ${user}`],
     cwd: ["MissingDirectory", `cannot change to the folder ${cwd}`],
-    room: ["NoSpace", "the guest has no room to keep a command of more than 16 KiB in its /run"]
+    room: [
+      "NoSpace",
+      "the guest has no room to keep a command of more than 16 KiB in its /run (or where vmtest's folder is, if not there)"
+    ]
   } as const
   if (what !== "user" && what !== "cwd" && what !== "room") return undefined
   const [reason, detail] = found[what]
