@@ -36,7 +36,12 @@ const command = a("true", "string")
 const pattern = a("x", "string")
 const number = a(1, "number")
 const name = a("x", "string", "undefined")
-const options = (fields: Place["fields"] = {}): Place => ({ right: {}, types: ["undefined", "object"], fields })
+/** `timeuot` is an option of none of them. */
+const options = (fields: Place["fields"] = {}): Place => ({
+  right: {},
+  types: ["undefined", "object"],
+  fields: { ...fields, timeuot: ["undefined"] }
+})
 
 /** What a time is not was said before: `times.test.ts`. Here, that it is not silently none. */
 const time = Object.keys(samples).filter((type) => type !== "null")

@@ -94,14 +94,21 @@ const snapshot = either(
   record("", { name: text, machine: text, saved: a("a saved machine", isRecord) })
 )
 
-/** Options are never asked for; what stands in their place was meant for something else. */
-const options = (fields: Readonly<Record<string, Check>>, example: string): Check =>
-  optional(
-    record(
-      `an object of options, such as ${example},`,
-      Object.fromEntries(Object.entries(fields).map(([name, check]) => [name, optional(check)]))
-    )
+/** Options are never asked for; what stands in their place was meant for something else, and so was one that there is not. */
+const options = (fields: Readonly<Record<string, Check>>, example: string): Check => {
+  const names = Object.keys(fields)
+  const known = record(
+    `an object of options, such as ${example},`,
+    Object.fromEntries(Object.entries(fields).map(([name, check]) => [name, optional(check)]))
   )
+  return optional((argument, value) => {
+    const problem = known(argument, value)
+    if (problem !== undefined || !isRecord(value)) return problem
+    const [unknown] = Object.keys(value).filter((name) => value[name] !== undefined && !names.includes(name))
+    if (unknown === undefined) return undefined
+    return { argument: unknown, value: value[unknown], reason: `is no option here; there are ${names.join(", ")}` }
+  })
+}
 
 const timeout = { timeout: time }
 const waiting = '{ timeout: "5 seconds" }'
@@ -114,7 +121,8 @@ const runs = options({ ...running, stream: callback }, waiting)
 const retries = options({ ...running, interval: time }, waiting)
 const onX = { display: text }
 const keys = options({ delay: time }, '{ delay: "50 millis" }')
-const picture = { threshold: number, tolerance: number }
+const likeness = { threshold: number, tolerance: number }
+const picture = { ...likeness, masks: a("an array of boxes", Array.isArray) }
 
 /** A command that is blank was meant to be another. */
 const command: Check = (argument, value) => {
@@ -218,7 +226,7 @@ export const ofMachine: Rules<Machine> = {
   waitForText: takes(["pattern", pattern], ["options", options({ ...timeout, ...reader }, waiting)]),
   findText: takes(["pattern", pattern], ["options", options(reader, '{ reader: "tesseract" }')]),
   expectScreenshot: takes(["reference", text], ["options", options({ ...timeout, ...picture }, waiting)]),
-  waitForImage: takes(["reference", text], ["options", options({ ...timeout, ...picture }, waiting)]),
+  waitForImage: takes(["reference", text], ["options", options({ ...timeout, ...likeness }, waiting)]),
   recordVideo: takes(
     ["name", optional(text)],
     ["options", options({ format: text, framesPerSecond: number }, '{ format: "apng" }')]
