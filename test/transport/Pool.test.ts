@@ -1,16 +1,18 @@
 /** The lanes of a guest that comes and goes, and those who wait for one. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type { LaneEnd } from "../../src/transport/internal/lane.ts"
 import * as Pool from "../../src/transport/internal/pool.ts"
+import * as Shell from "../../src/transport/Shell.ts"
 import type { TransportService } from "../../src/transport/Transport.ts"
 import { inVirtualTime, memory, type Peer } from "./memory.ts"
 
 /** A guest in memory with one lane. `frozen` it does not answer, `mute` its worker does not say that it is ready. */
 const guest = (leave: Effect.Effect<void> = Effect.void) => {
-  const state = { frozen: false, mute: false, bootstrap: memory("none") }
+  const state = { frozen: false, mute: false, bootstrap: memory("none"), output: memory("none") }
   const boot = () => {
     const peer: Peer = memory("bootstrap")
     peer.onWrite = (text) => {
@@ -32,6 +34,7 @@ const guest = (leave: Effect.Effect<void> = Effect.void) => {
     lane: (_, nonce) =>
       Effect.sync(() => {
         const [input, output, errors] = [memory("input"), memory("output"), memory("errors")]
+        state.output = output
         if (!state.mute) for (const peer of [output, errors]) peer.say(Buffer.from(`\x1e${nonce} R\n`))
         return { input: input.connection, output: output.connection, errors: errors.connection }
       })
@@ -43,7 +46,7 @@ const guest = (leave: Effect.Effect<void> = Effect.void) => {
     onProgress: () => Effect.void,
     heartbeat: { interval: Duration.hours(1), timeout: Duration.minutes(1) }
   })
-  return { state, pool }
+  return { state, pool, transport }
 }
 
 const run = <A, E>(program: Effect.Effect<A, E>) => Effect.runPromise(inVirtualTime(program, "5 hours"))
@@ -114,5 +117,29 @@ describe("who waits for a lane", () => {
       }).pipe(Effect.scoped)
     )
     assert.strictEqual(state, "idle")
+  })
+})
+
+describe("a guest that freezes", () => {
+  it("is found within one heartbeat, though a lane had just said something", async () => {
+    const { state: box, transport } = guest()
+    const took = await run(
+      Effect.gen(function* () {
+        const heartbeat = { interval: "5 seconds", timeout: "30 seconds" } as const
+        const shell = yield* Shell.fromTransport(transport, { heartbeat })
+        const lost = yield* Effect.forkChild(Effect.flip(shell.execute("a", { timeout: "1 hour" })))
+        box.frozen = true
+        // It is asked at five seconds.
+        yield* Effect.sleep("6 seconds")
+        box.output.say(Buffer.from("the last that it says"))
+        const since = yield* Clock.currentTimeMillis
+        const error = yield* Fiber.join(lost)
+        assert(error._tag === "ShellLost")
+        assert.strictEqual(error.reason, "the guest has not answered for 30s")
+        return (yield* Clock.currentTimeMillis) - since
+      }).pipe(Effect.scoped)
+    )
+    assert.isAtLeast(took, 30_000)
+    assert.isAtMost(took, 35_000)
   })
 })
