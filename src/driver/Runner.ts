@@ -105,6 +105,7 @@ interface Checked {
 }
 
 const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: ReadonlyArray<TestCase>) {
+  if (test.problem !== undefined) return yield* new InvalidTest({ test: test.name, reason: test.problem })
   const specs = yield* MachineSpecs.checkAll(test.machines)
   const time = (option: "timeout" | "waitTimeout", otherwise: Duration.Duration) => {
     const asked = test[option] === undefined ? Option.some(otherwise) : Duration.fromInput(test[option])

@@ -13,6 +13,7 @@ import type * as Scope from "effect/Scope"
 import type { Machine } from "../machine/Machine.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
 import type { Driver, DriverService } from "./Driver.ts"
+import * as Declared from "./internal/declared.ts"
 import { type Location, scriptFrame } from "./internal/scriptLocation.ts"
 
 const TypeId = "~vmtest/driver/TestCase"
@@ -35,6 +36,8 @@ export interface TestCase {
   ) => Effect.Effect<unknown, unknown, TestServices>
   /** The digest of the script that declares it, where a command has bundled one: what is kept of warm-ups goes by it. */
   readonly script?: string | undefined
+  /** What is wrong with how it is declared, its machines and times apart: it is not run. */
+  readonly problem?: string | undefined
   /** Where the script declares it, if that can be told. */
   readonly declaredAt: () => Location | undefined
 }
@@ -70,12 +73,15 @@ export const test = <
   ) => Effect.Effect<unknown, unknown, TestServices>
 ): TestCase => {
   const { stack = "" } = new Error()
+  const problem = Declared.problemOf(options)
+  const { machines, timeout, waitTimeout }: TestOptions<Machines> = problem === undefined ? options : {}
   return {
     [TypeId]: TypeId,
     name,
-    machines: options.machines ?? {},
-    timeout: options.timeout,
-    waitTimeout: options.waitTimeout,
+    machines: machines ?? {},
+    timeout,
+    waitTimeout,
+    problem,
     // The runner hands over exactly the machines that are declared, so the record has the keys that the body's type names.
     body: (machines, driver) =>
       body(

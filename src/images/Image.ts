@@ -129,7 +129,8 @@ export const disk = (options: DiskOptions): DiskImage => ({ ...options, _tag: "D
 export const describe = (image: Image): string => {
   if (image._tag === "DiskImage") return `disk ${image.path}`
   if (image._tag === "TinyImage") return "tiny"
-  const packages = image.packages ?? []
+  // It names images that are refused, too: what no compiler checked may be no array.
+  const packages = Array.isArray(image.packages) ? image.packages : []
   const shown = packages.slice(0, 4).join(", ")
   const more = packages.length > 4 ? `, and ${packages.length - 4} more` : ""
   return packages.length === 0 ? "debian" : `debian with ${shown}${more}`

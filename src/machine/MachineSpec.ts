@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as Spelling from "../host/Spelling.ts"
 import type { Image } from "../images/Image.ts"
 import type { Machine } from "./Machine.ts"
 
@@ -133,13 +134,49 @@ const imageProblem = (image: unknown): string | undefined => {
   return `is ${inspect(image, { depth: 0, breakLength: Infinity })}, not an image such as Image.tiny() or Image.debian({})`
 }
 
+const machineFields: Spelling.FieldsOf<MachineOptions> = {
+  image: true,
+  memory: true,
+  cpus: true,
+  disks: true,
+  vlans: true,
+  autoStart: true,
+  warmUp: true,
+  snapshot: true,
+  allowReboot: true,
+  internet: true,
+  forwards: true
+}
+const forwardFields: Spelling.FieldsOf<Forward> = { hostPort: true, guestPort: true, protocol: true }
+const warmUpFields: Spelling.FieldsOf<WarmUp> = { run: true, key: true }
+/** What other drivers and hypervisors call them. */
+const aliases: Spelling.Aliases = {
+  memorysize: "memory",
+  ram: "memory",
+  cores: "cpus",
+  networks: "vlans",
+  ports: "forwards"
+}
+
+/** The first field that nobody reads, of a declaration or of what is in it. */
+const unknownField = (options: unknown): Spelling.UnknownField | undefined => {
+  if (!Predicate.isObject(options)) return undefined
+  const forwards = Array.isArray(options.forwards) ? options.forwards : []
+  const parts = [
+    Spelling.unknownField(options, machineFields, { aliases }),
+    Spelling.unknownField(options.warmUp, warmUpFields, { within: "warmUp" }),
+    ...forwards.map((forward: unknown) => Spelling.unknownField(forward, forwardFields, { within: "forwards" }))
+  ]
+  return parts.find(Predicate.isNotUndefined)
+}
+
 const isPort = (port: number) => Number.isInteger(port) && port >= 1 && port <= 65535
 
 /**
  * Checks one declaration and fills in the defaults.
  *
- * Fails with `InvalidMachine` when the name is no host name (RFC 1123: letters, digits and inner hyphens, at most 63), or an option
- * makes no sense or asks for more than the host has.
+ * Fails with `InvalidMachine` when the name is no host name (RFC 1123: letters, digits and inner hyphens, at most 63), a field is not
+ * known, or an option makes no sense or asks for more than the host has.
  */
 export const check = Effect.fnUntraced(function* (name: string, options: MachineOptions) {
   const limits = yield* HostLimits
@@ -147,6 +184,8 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   if (!isHostName(name)) {
     return yield* invalid("name", "is not a valid host name: letters, digits and inner hyphens, at most 63 characters")
   }
+  const unknown = unknownField(options)
+  if (unknown !== undefined) return yield* invalid(unknown.field, unknown.reason)
   const notAnImage = imageProblem(Predicate.hasProperty(options, "image") ? options.image : undefined)
   if (notAnImage !== undefined) return yield* invalid("image", notAnImage)
   for (const option of ["disks", "vlans", "forwards"] as const) {

@@ -90,6 +90,15 @@ describe("a run", () => {
     })
   )
 
+  it.effect("refuses a test that is declared in words it does not know, before anything is started", () =>
+    Effect.gen(function* () {
+      const nodes = { nodes: { a: offline() } } as object
+      const error = yield* Effect.flip(run([test("nixos", nodes, () => Effect.void)]))
+      assert.strictEqual(error._tag, "InvalidTest")
+      assert.include(error.message, 'test "nixos": its nodes is not known here; the nearest is machines,')
+    })
+  )
+
   it.effect("gives a result for each test, in order, and goes on after a failure", () =>
     Effect.gen(function* () {
       const results = yield* run([

@@ -171,7 +171,9 @@ describe("a description that no compiler checked", () => {
     ["units", { "echo.service": {} }],
     ["users", "alice"],
     ["users", { alice: true }],
-    ["setup", 1]
+    ["setup", 1],
+    ["suite", 12],
+    ["kernelParameters", ["quiet"]]
   ] as const) {
     it.effect(`is refused for ${field}: ${JSON.stringify(value)}`, () =>
       Effect.gen(function* () {
@@ -182,4 +184,27 @@ describe("a description that no compiler checked", () => {
       })
     )
   }
+
+  for (const [options, field, meant] of [
+    [{ package: ["nginx"] }, "package", "packages"],
+    [{ kernelParams: "quiet" }, "kernelParams", "kernelParameters"],
+    [{ files: { "/a": { contents: "" } } }, "files./a.contents", "content"],
+    [{ units: { "a.service": { text: "", enable: false } } }, "units.a.service.enable", "enabled"],
+    [{ users: { alice: { passwd: "" } } }, "users.alice.passwd", "password"]
+  ] as const) {
+    it.effect(`is refused for the misspelt ${field}`, () =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(Plan.debian(Image.debian(options as object)))
+        assert.strictEqual(error._tag, "BadImage")
+        assert.strictEqual(error.field, field)
+        assert.include(error.message, `the nearest is ${meant}, of`)
+      })
+    )
+  }
+
+  it.effect("takes files that are bytes", () => Plan.debian(Image.debian({ files: { "/a": new Uint8Array([1, 2]) } })))
+
+  it("has a name in messages", () => {
+    assert.strictEqual(Image.describe(Image.debian({ packages: "nginx" } as object)), "debian")
+  })
 })

@@ -65,6 +65,16 @@ describe("a machine's declaration", () => {
     Effect.forEach(["a", "A1", "web-2", "0", "a".repeat(63)], (name) => check(name), { discard: true })
   )
 
+  for (const [given, option, meant] of [
+    [{ allowreboot: true }, "allowreboot", "the nearest is allowReboot, of image, memory, cpus"],
+    [{ memorySize: 1024 }, "memorySize", "the nearest is memory,"],
+    [{ imgae: image }, "imgae", "the nearest is image,"],
+    [{ forwards: [{ hostPort: 1, guestport: 2 }] }, "forwards.guestport", "the nearest is guestPort,"],
+    [{ warmUp: { run: () => Effect.void, kye: "1" } }, "warmUp.kye", "the nearest is key,"]
+  ] as const) {
+    it.effect(`refuses the misspelt ${option}`, () => refused("a", given as object, option, meant))
+  }
+
   it.effect("refuses memory that makes no sense", () =>
     Effect.gen(function* () {
       yield* refused("a", { memory: 0 }, "memory", "not a size")

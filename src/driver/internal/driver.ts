@@ -212,12 +212,12 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
     /** A machine that goes on from a saved one of a machine's shape; see `ForkOptions`. */
     const forkOne = Effect.fnUntraced(
       function* (
-        { warmUp, ...source }: MachineSpec.MachineSpec,
+        { name: original, warmUp, ...source }: MachineSpec.MachineSpec,
         self: Addresses.AddressedNode,
         request: Snapshot.ForkRequest
       ) {
-        const free = Array.from({ length: handles.size + 1 }, (_, index) => `${source.name}-fork${index + 1}`)
-        const name = request.name ?? free.find((candidate) => !handles.has(candidate)) ?? source.name
+        const free = Array.from({ length: handles.size + 1 }, (_, index) => `${original}-fork${index + 1}`)
+        const name = request.name ?? free.find((candidate) => !handles.has(candidate)) ?? original
         const spec = { ...(yield* MachineSpec.check(name, { ...source, autoStart: false, forwards: [] })), warmUp }
         yield* checkName(name)
         const others = [...handles.values()]

@@ -7,6 +7,7 @@ import type { DiskImage } from "../Image.ts"
 import { describe } from "../Image.ts"
 import { BadImage } from "../ImageError.ts"
 import { canonical, sha256 } from "./digest.ts"
+import { unknownField } from "./fields.ts"
 
 /** QEMU: docs/interop/qcow2.rst. */
 const qcow2Magic = "QFI\xfb"
@@ -28,6 +29,9 @@ const fileIdentity = (path: string) => {
 /** What to boot; `BadImage` for files that are not there. */
 export const bootDisk = Effect.fnUntraced(function* (image: DiskImage) {
   const name = describe(image)
+  const unknown = unknownField(image)
+  if (unknown !== undefined) return yield* new BadImage({ image: name, ...unknown })
+  if (typeof image.path !== "string") return yield* new BadImage({ image: name, field: "path", reason: "is no string" })
   const existing = (field: string, path: string) =>
     Effect.suspend(() => {
       const absolute = Path.resolve(path)

@@ -6,6 +6,7 @@ import type { DebianImage, TinyImage, UserOptions } from "../Image.ts"
 import { describe } from "../Image.ts"
 import { BadImage } from "../ImageError.ts"
 import { canonical, sha256 } from "./digest.ts"
+import { unknownField } from "./fields.ts"
 import type { GuestFile } from "./files.ts"
 import { identity, readFiles } from "./files.ts"
 import { baseModules, commandLine, debianModules, guestSources, lateDevices, tinyModules } from "./guest.ts"
@@ -51,6 +52,7 @@ const keyed = <P extends Plan>(plan: Omit<P, "key">): P => {
   return { ...plan, key: sha256(canonical(inputs)) } as P
 }
 
+const string = { is: (value: unknown) => typeof value === "string", meant: "a string" }
 const arrayOfStrings = {
   is: (value: unknown) => Array.isArray(value) && value.every((one) => typeof one === "string"),
   meant: "an array of strings"
@@ -62,6 +64,10 @@ const recordOf = (member: (value: unknown) => boolean, meant: string) => ({
 
 /** What the fields must be of, for scripts that no compiler checked. */
 const fieldTypes: Readonly<Record<string, { readonly is: (value: unknown) => boolean; readonly meant: string }>> = {
+  suite: string,
+  mirror: string,
+  kernelParameters: string,
+  hostname: string,
   packages: arrayOfStrings,
   modules: arrayOfStrings,
   files: recordOf(
@@ -80,6 +86,10 @@ const fieldTypes: Readonly<Record<string, { readonly is: (value: unknown) => boo
 }
 
 const checkTypes = Effect.fnUntraced(function* (image: TinyImage | DebianImage) {
+  const unknown = unknownField(image)
+  if (unknown !== undefined) {
+    return yield* new BadImage({ image: image._tag === "TinyImage" ? "tiny" : "debian", ...unknown })
+  }
   for (const [field, value] of Object.entries(image)) {
     const type = fieldTypes[field]
     if (value === undefined || type === undefined || type.is(value)) continue

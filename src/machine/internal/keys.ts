@@ -1,4 +1,5 @@
 /** QEMU's key names (QKeyCode in its qapi/ui.json) that a PC keyboard has, and the US layout over them. */
+import { type Aliases, nearest } from "../../host/Spelling.ts"
 
 const letters = "abcdefghijklmnopqrstuvwxyz"
 const digits = "0123456789"
@@ -56,22 +57,8 @@ export const keysOfCharacter: ReadonlyMap<string, ReadonlyArray<string>> = new M
   ...Object.entries(shifted).map(([character, key]): [string, Array<string>] => [character, ["shift", key]])
 ])
 
-/** How many letters have to be put in, taken out or replaced to make one word of another (Levenshtein). */
-const distance = (a: string, b: string): number => {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, replaced))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
-}
-
 /** What other people call keys. */
-const aliases: Readonly<Record<string, string>> = {
+const aliases: Aliases = {
   enter: "ret",
   return: "ret",
   space: "spc",
@@ -90,9 +77,4 @@ const aliases: Readonly<Record<string, string>> = {
 }
 
 /** The three keys whose names are nearest to a name, the nearest first. */
-export const nearestKeys = (name: string): ReadonlyArray<string> => {
-  const lower = name.toLowerCase()
-  const alias = aliases[lower]
-  const near = [...keyNames].sort((a, b) => distance(lower, a) - distance(lower, b))
-  return [...new Set([...(alias === undefined ? [] : [alias]), ...near])].slice(0, 3)
-}
+export const nearestKeys = (name: string): ReadonlyArray<string> => nearest(name, keyNames, aliases).slice(0, 3)
