@@ -14,6 +14,7 @@ import type { Machine } from "../machine/Machine.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
 import type { Driver, DriverService } from "./Driver.ts"
 import * as Declared from "./internal/declared.ts"
+import { runBody } from "./internal/refuse.ts"
 import { type Location, scriptFrame } from "./internal/scriptLocation.ts"
 
 const TypeId = "~vmtest/driver/TestCase"
@@ -56,7 +57,7 @@ export interface TestOptions<Machines extends Readonly<Record<string, MachineOpt
  * Declares a test.
  *
  * The body is given the machines by name and the test's driver. It passes if its Effect succeeds; any failure, defect or failed assertion
- * fails the test. What is wrong with the declaration itself is found before anything starts.
+ * fails the test, and so does a value that is an Effect, or a failed Exit: somebody forgot to `yield*` it. What is wrong with the declaration itself is found before anything starts.
  *
  * ```ts
  * export default test("greets", { machines: { web: { image: Image.tiny() } } }, ({ web }) => web.succeed("echo hello"))
@@ -73,7 +74,7 @@ export const test = <
   ) => Effect.Effect<unknown, unknown, TestServices>
 ): TestCase => {
   const { stack = "" } = new Error()
-  const problem = Declared.problemOf(options)
+  const problem = Declared.problemOf(options, body)
   const { machines, timeout, waitTimeout }: TestOptions<Machines> = problem === undefined ? options : {}
   return {
     [TypeId]: TypeId,
@@ -84,9 +85,12 @@ export const test = <
     problem,
     // The runner hands over exactly the machines that are declared, so the record has the keys that the body's type names.
     body: (machines, driver) =>
-      body(
-        machines as { readonly [Name in keyof Machines]: Machine },
-        driver as DriverService<Extract<keyof Machines, string>>
+      runBody(
+        "the body",
+        body(
+          machines as { readonly [Name in keyof Machines]: Machine },
+          driver as DriverService<Extract<keyof Machines, string>>
+        )
       ),
     declaredAt: () => scriptFrame(stack)
   }

@@ -99,6 +99,39 @@ describe("a run", () => {
     })
   )
 
+  it.effect("fails a test whose body gives no Effect, or one that nobody ran, and says what to write", () =>
+    Effect.gen(function* () {
+      const example = "write ({ web }) => Effect.gen(function* () { … })"
+      const wrong: ReadonlyArray<readonly [body: () => unknown, words: string]> = [
+        [() => undefined, `what the body returns, "undefined" is not an Effect; ${example}`],
+        [() => Promise.resolve(1), "is not an Effect but a Promise; in Effect.gen"],
+        [() => Effect.succeed(Effect.never), 'the value of the body, "Effect" is an Effect that nobody ran: yield* it'],
+        [
+          () => Effect.sync(() => Effect.fail("never")),
+          'the value of the body, "Failure(Cause([Fail(\\"never\\")]))" fails nothing as a value: yield* it'
+        ]
+      ]
+      const results = yield* run(wrong.map(([body], index) => test(`${index}`, {}, body as () => Effect.Effect<void>)))
+      for (const [index, [, words]] of wrong.entries()) {
+        assert.strictEqual(results[index]?.status, "failed")
+        assert.include(results[index]?.failure?.message ?? "", words)
+      }
+    })
+  )
+
+  it.effect("passes a test whose value is an error, or an Exit of success", () =>
+    Effect.gen(function* () {
+      const results = yield* run([
+        test("error", {}, () => Effect.flip(Effect.fail(new Runner.InvalidTest({ test: "", reason: "" })))),
+        test("exit", {}, () => Effect.exit(Effect.succeed(1)))
+      ])
+      assert.deepStrictEqual(
+        results.map(({ status }) => status),
+        ["passed", "passed"]
+      )
+    })
+  )
+
   it.effect("gives a result for each test, in order, and goes on after a failure", () =>
     Effect.gen(function* () {
       const results = yield* run([

@@ -18,4 +18,18 @@ describe("a test's declaration", () => {
   }
 
   it("may leave out all of them", () => assert.strictEqual(problem({}), undefined))
+
+  for (const [what, body, words] of [
+    ["no body", undefined, "it has no body; write ({ web }) => Effect.gen(function* () { … })"],
+    ["a body that is no function", "ls", "its body is no function; write ({ web }) =>"],
+    [
+      "an Effect for a body",
+      Effect.void,
+      "its body is an Effect, and no function that gives one; put () => in front of it"
+    ],
+    ["an async body", async () => {}, "its body is async; write ({ web }) => Effect.gen"],
+    ["a generator for a body", function* () {}, "its body is a generator function; write ({ web }) => Effect.gen"]
+  ] as const) {
+    it(`is refused for ${what}`, () => assert.include(test("t", {}, body as never).problem ?? "nothing", words))
+  }
 })

@@ -284,9 +284,15 @@ describe("the driver", () => {
         "is a generator function, not an Effect; Effect.gen makes one of it"
       )
       assert.include(yield* given(undefined), 'driver.subtest: the part "undefined" is not an Effect')
+      assert.include(yield* given(Promise.resolve(1)), "is not an Effect but a Promise")
+      assert.include(
+        yield* given(Effect.succeed(Effect.never)),
+        'driver.subtest: the value of the part, "Effect" is an Effect that nobody ran: yield* it'
+      )
+      assert.include(yield* given(Effect.succeed(Effect.fail("never"))), "fails nothing as a value: yield* it")
       assert.deepStrictEqual(
         subtests.map(({ failure, status }) => [status, failure?.kind]),
-        [1, 2, 3].map(() => ["failed", "InvalidArgument"])
+        [1, 2, 3, 4, 5, 6].map(() => ["failed", "InvalidArgument"])
       )
     })
   )

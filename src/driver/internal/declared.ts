@@ -1,7 +1,9 @@
 /** What a test's declaration may be, for scripts that no compiler checked. */
+import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Spelling from "../../host/Spelling.ts"
 import type { TestOptions } from "../TestCase.ts"
+import { bodyExample, isAsync, isGenerator } from "./refuse.ts"
 
 const fields: Spelling.FieldsOf<TestOptions<Record<never, never>>> = {
   machines: true,
@@ -25,5 +27,14 @@ const ofOptions = (options: unknown): string | undefined => {
   return `its machines are ${what}; an object of names and declarations is meant, such as ${example}`
 }
 
+/** What is wrong with a body, before it is run. */
+const ofBody = (body: unknown): string | undefined => {
+  if (Effect.isEffect(body)) return "its body is an Effect, and no function that gives one; put () => in front of it"
+  if (isAsync(body)) return `its body is async; write ${bodyExample}, where yield* is what await is elsewhere`
+  if (isGenerator(body)) return `its body is a generator function; write ${bodyExample}`
+  if (typeof body === "function") return undefined
+  return `${body === undefined ? "it has no body" : "its body is no function"}; write ${bodyExample}`
+}
+
 /** What is wrong with how a test is declared, its machines and times apart. */
-export const problemOf = (options: unknown): string | undefined => ofOptions(options)
+export const problemOf = (options: unknown, body: unknown): string | undefined => ofOptions(options) ?? ofBody(body)

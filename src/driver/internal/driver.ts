@@ -24,7 +24,7 @@ import { Reporter, type RunEvent } from "../RunEvent.ts"
 import type { SubtestResult } from "../TestResult.ts"
 import * as DriverTree from "./driverTree.ts"
 import * as Forks from "./forks.ts"
-import { machinesOf, mustBeEffect } from "./refuse.ts"
+import { machinesOf, mustBeEffect, runBody } from "./refuse.ts"
 import type { Saved } from "./saveAll.ts"
 import type { Location } from "./scriptLocation.ts"
 import * as Subtests from "./subtests.ts"
@@ -284,7 +284,7 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
         const those = [...saved.keys()].flatMap((name) => running.machines[name] ?? [])
         const program = Effect.gen(function* () {
           yield* Effect.forEach(those, (machine) => machine.start(), { concurrency: "unbounded", discard: true })
-          return yield* Effect.scoped(body(running.machines, running.service))
+          return yield* Effect.scoped(runBody("driver.fork's body", body(running.machines, running.service)))
         })
         return yield* running.script(Effect.provideService(program, Driver, running.service))
       }).pipe(Effect.scoped) as Effect.Effect<A, E | ForkError, Exclude<R, Driver | Scope.Scope>>

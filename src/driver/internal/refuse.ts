@@ -2,7 +2,9 @@
  * Arguments of the driver that are not what their types say: no compiler need have checked a script. What its types rule out is a defect, and no
  * failure of theirs.
  */
+import { isNativeError, isPromise } from "node:util/types"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
 import type { Machine } from "../../machine/Machine.ts"
 import { InvalidArgument } from "../../machine/MachineError.ts"
@@ -11,19 +13,60 @@ import { short } from "../../transport/ShellError.ts"
 const refuse = (argument: string, value: unknown, reason: string): Effect.Effect<never> =>
   Effect.die(new InvalidArgument({ machine: "", argument, value: short(String(value)), reason }))
 
-const isGenerator = (value: unknown): boolean =>
+/** Whether a value is written as `function*`, or as `async`. */
+export const isGenerator = (value: unknown): boolean =>
   Predicate.isFunction(value) && value.constructor.name === "GeneratorFunction"
+export const isAsync = (value: unknown): boolean =>
+  Predicate.isFunction(value) && /^Async(Generator)?Function$/.test(value.constructor.name)
 
 const noEffect = (given: unknown): string => {
   if (isGenerator(given)) return "is a generator function, not an Effect; Effect.gen makes one of it"
+  if (isPromise(given))
+    return "is not an Effect but a Promise; in Effect.gen(function* () { … }), yield* is what await is elsewhere"
   return Predicate.isFunction(given)
     ? "is a function, not an Effect; give the Effect that it returns"
     : "is not an Effect"
 }
 
-/** Goes on only if an Effect was given. */
-export const mustBeEffect = (argument: string, given: unknown): Effect.Effect<void> =>
-  Effect.isEffect(given) ? Effect.void : refuse(argument, given, noEffect(given))
+/** Goes on only if an Effect was given; `hint` says what to write instead. */
+export const mustBeEffect = (argument: string, given: unknown, hint = ""): Effect.Effect<void> =>
+  Effect.isEffect(given) ? Effect.void : refuse(argument, given, `${noEffect(given)}${hint}`)
+
+/** Why a value is an Effect that somebody forgot to yield, as far as that can be told. */
+const unrun = (value: unknown): string | undefined => {
+  // Errors are Effects, too: `Effect.flip` gives them as values.
+  if (!Effect.isEffect(value) || isNativeError(value)) return undefined
+  if (!Exit.isExit(value)) return "is an Effect that nobody ran: yield* it, as in return yield* …"
+  // `Effect.fail("no")` is an Exit itself, and so not to be told from one that is meant.
+  return Exit.isSuccess(value)
+    ? undefined
+    : "fails nothing as a value: yield* it, as in return yield* Effect.fail(…); an Exit is to be looked at, not given"
+}
+
+/** What runs an Effect that a script gives, and how messages name it and its value. */
+interface Place {
+  readonly argument: string
+  readonly value: string
+  /** What to write instead. */
+  readonly hint?: string
+}
+
+/** Runs what must be an Effect, and whose value must be no Effect that nobody ran: it would be passed over in silence. */
+export const run = <A, E, R>({ argument, hint, value }: Place, given: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.andThen(
+    mustBeEffect(argument, given, hint),
+    Effect.tap(given, (result) => {
+      const reason = unrun(result)
+      return reason === undefined ? Effect.void : refuse(value, Exit.isExit(result) ? result : "Effect", reason)
+    })
+  )
+
+/** What to write for a function of machines that gives an Effect. */
+export const bodyExample = "({ web }) => Effect.gen(function* () { … })"
+
+/** Runs what a body gives; `whose` is its name in messages. */
+export const runBody = <A, E, R>(whose: string, given: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  run({ argument: `what ${whose} returns,`, value: `the value of ${whose},`, hint: `; write ${bodyExample}` }, given)
 
 const isMachine = (value: unknown): value is Machine => Predicate.hasProperty(value, "waitForShutdown")
 

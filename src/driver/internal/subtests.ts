@@ -9,7 +9,7 @@ import type { DriverService, SubtestOptions } from "../Driver.ts"
 import * as Failure from "../Failure.ts"
 import type { RunEvent } from "../RunEvent.ts"
 import type { SubtestResult } from "../TestResult.ts"
-import { mustBeEffect } from "./refuse.ts"
+import * as Refuse from "./refuse.ts"
 import { type Location, lastStep } from "./scriptLocation.ts"
 
 /** A subtest that is under way. */
@@ -40,6 +40,8 @@ interface Options {
 /** A failure can be survived; the end of the test cannot. */
 const survive = (cause: Cause.Cause<unknown>) =>
   Cause.hasInterrupts(cause) ? Effect.interrupt : Effect.succeed(undefined)
+
+const place = { argument: "driver.subtest: the part", value: "driver.subtest: the value of the part," }
 
 /** `DriverService.subtest`. */
 export const make = ({ declaredAt, emit, onSubtest, test }: Options): DriverService["subtest"] => {
@@ -75,7 +77,7 @@ export const make = ({ declaredAt, emit, onSubtest, test }: Options): DriverServ
           onSubtest(result, given && softFail)
           yield* emit({ _tag: "SubtestEnded", test, result, failsLater: given && soft })
         })
-      const body = Effect.andThen(mustBeEffect("driver.subtest: the part", effect), effect)
+      const body = Refuse.run(place, effect)
       return yield* Effect.onExit(Effect.provideService(body, Around, part), end).pipe((run) =>
         softFail ? Effect.catchCause(run, survive) : run
       )
