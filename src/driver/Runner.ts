@@ -17,6 +17,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Backend } from "../backends/Backend.ts"
 import * as HostProcess from "../host/HostProcess.ts"
+import * as OutputFolder from "../host/OutputFolder.ts"
 import { quote } from "../host/Quote.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
 import type { Image } from "../images/Image.ts"
@@ -211,6 +212,7 @@ const runTest = Effect.fnUntraced(function* (
     millis,
     subtests,
     failure,
+    folder: (yield* OutputFolder.holdsFiles(artefacts)) ? artefacts : undefined,
     value: Exit.isSuccess(exit) ? exit.value : undefined
   }
   yield* emit({ _tag: "TestEnded", result })

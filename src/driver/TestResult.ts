@@ -26,6 +26,8 @@ export interface TestResult {
   readonly millis: number
   readonly subtests: ReadonlyArray<SubtestResult>
   readonly failure: Failure | undefined
+  /** The test's folder in the output folder, if there is something in it: pictures, copies, logs, saved machines. */
+  readonly folder: string | undefined
   /** What the body gave, if it passed. */
   readonly value: unknown
 }

@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import * as NodePath from "node:path"
 import { styleText } from "node:util"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
@@ -124,7 +125,8 @@ const make = (options: TerminalOptions) => {
     const subtest = test.failure?.subtest
     const where = subtest === undefined ? "" : `\n  subtest ${JSON.stringify(Failure.subtestName(subtest))}:`
     const why = test.failure === undefined ? "" : `${where}\n${indented(Failure.render(test.failure))}`
-    return `${out("red", "✘")} ${out("bold", test.name)} ${how} ${took}${why}`
+    const kept = test.folder === undefined ? "" : `\n  its files are in ${NodePath.relative("", test.folder)}/`
+    return `${out("red", "✘")} ${out("bold", test.name)} ${how} ${took}${why}${kept}`
   }
 
   return { progress, result }

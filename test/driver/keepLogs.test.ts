@@ -28,7 +28,7 @@ const outputOf = (keepLogs: boolean, meanwhile: (folder: string) => void = () =>
         Fs.writeFileSync(Path.join(folder, "qemu.log"), "")
       })
     const machines = { silent: offline() }
-    yield* Runner.run(
+    const results = yield* Runner.run(
       [
         test("a/b fails", { machines }, (_, driver) =>
           Effect.gen(function* () {
@@ -46,7 +46,12 @@ const outputOf = (keepLogs: boolean, meanwhile: (folder: string) => void = () =>
       Effect.provideService(RunDirectory.RunDirectory, folders),
       Effect.provideService(ImageStore, imageStore)
     )
-    if (!Fs.existsSync(output)) return []
+    const kept = results.map(({ folder }) => folder)
+    if (!Fs.existsSync(output)) {
+      assert.deepStrictEqual(kept, [undefined, undefined])
+      return []
+    }
+    assert.deepStrictEqual(kept, [Path.join(output, "a_b fails-c7a00da6"), undefined])
     const files = Fs.readdirSync(output, { recursive: true, encoding: "utf8" })
     return files.filter((file) => file.endsWith(".log")).sort()
   }).pipe(Effect.provide(NodeServices.layer))

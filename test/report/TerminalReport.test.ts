@@ -1,3 +1,4 @@
+import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -28,6 +29,7 @@ const passed: TestResult = {
   millis: 3210,
   subtests: [],
   failure: undefined,
+  folder: undefined,
   value: undefined
 }
 const failed: TestResult = { ...passed, name: "two", status: "failed", millis: 125_000, failure }
@@ -122,6 +124,18 @@ describe("the terminal's report", () => {
       assert.include(text, "/nowhere/script.ts:12:5")
       assert.include(text, "CommandFailed: web: `false` failed with exit code 1")
       assert.include(text, "no")
+    })
+  )
+
+  it.effect("says where the files of a test that failed are, from the working folder", () =>
+    Effect.gen(function* () {
+      const folder = Path.resolve("vmtest-output", "two")
+      const { out } = yield* told([
+        { _tag: "TestEnded", result: failed },
+        { _tag: "TestEnded", result: { ...failed, folder } }
+      ])
+      assert.notInclude(out[0], "its files")
+      assert.strictEqual(out[1], `${out[0]}\n  its files are in vmtest-output/two/`)
     })
   )
 
