@@ -306,6 +306,21 @@ describe("an entry of the snapshot store that is not as it should be", () => {
     })
   )
 
+  it.live("is of another version of vmtest's guest part, which is told in words", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* run({ folder }, (store) => store.getOrBuild(keyOf("a", { guest: "c7bd412a7d4ab30b" }), build()))
+      const { layer, lines } = collecting()
+      const updated = keyOf("a", { guest: "32144187af0984af" })
+      yield* Effect.provide(
+        run({ folder }, (store) => store.getOrBuild(updated, build())),
+        layer
+      )
+      assert.lengthOf(lines, 1)
+      assert.match(lines[0]!, /\(it was made by another version of vmtest's guest part\): it is dropped/)
+    })
+  )
+
   it.live("is of another hypervisor: dropped with one warning, unless it is for another accelerator", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder

@@ -115,9 +115,16 @@ const names = (folder: string): ReadonlyArray<string> => {
 export const ids = (place: Place): ReadonlyArray<string> => names(place.entries)
 export const temporaries = (place: Place): ReadonlyArray<string> => names(place.temporary)
 
+/** What it means that a fact differs which is a digest, and says nothing to people. */
+const meanings: Facts = {
+  guest: "it was made by another version of vmtest's guest part",
+  hardware: "it was made by a version of vmtest that puts machines together otherwise"
+}
+
 /** What of the facts differs, in a few words. */
 export const difference = (was: Facts, is: Facts): string | undefined => {
   const key = [...Object.keys(is), ...Object.keys(was)].find((one) => was[one] !== is[one])
+  if (key !== undefined && key in meanings) return meanings[key]
   return key === undefined ? undefined : `its ${key} is ${was[key] ?? "not known"}, not ${is[key] ?? "known"}`
 }
 
