@@ -274,6 +274,27 @@ describe("the driver", () => {
     })
   )
 
+  it.effect("are waited for by a function that gives Effects, and the subtest fails with any other", () =>
+    Effect.gen(function* () {
+      const { machines, service, subtests } = yield* driverOf({ a: offline() })
+      const bodies = [
+        ["nginx", 'the function "nginx" is not a function that gives an Effect'],
+        [machines.a!.succeed("true"), "is an Effect, not a function that gives one"],
+        [function* () {}, "is a generator function; Effect.fn makes one"],
+        [() => undefined, 'what the function gives "undefined" is not an Effect'],
+        [() => () => Effect.void, "is a function, not an Effect; give the Effect that it returns"]
+      ] as const
+      for (const [body, reason] of bodies) {
+        const waiting = service.waitAll(machines, body as unknown as () => Effect.Effect<void>)
+        assert.include(yield* refused(waiting), reason)
+        yield* service.subtest("soft", waiting, { softFail: true })
+        assert.strictEqual(subtests.at(-1)?.status, "failed")
+        assert.include(subtests.at(-1)?.failure?.message, "driver.waitAll")
+      }
+      assert.lengthOf(subtests, bodies.length)
+    })
+  )
+
   it.effect("refuses a subtest that is no Effect, and says what to do", () =>
     Effect.gen(function* () {
       const { service, subtests } = yield* driverOf({})

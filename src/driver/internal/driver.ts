@@ -24,7 +24,7 @@ import { Reporter, type RunEvent } from "../RunEvent.ts"
 import type { SubtestResult } from "../TestResult.ts"
 import * as DriverTree from "./driverTree.ts"
 import * as Forks from "./forks.ts"
-import { machinesOf, mustBeEffect, runBody } from "./refuse.ts"
+import { givingEffects, machinesOf, mustBeEffect, runBody } from "./refuse.ts"
 import type { Saved } from "./saveAll.ts"
 import type { Location } from "./scriptLocation.ts"
 import * as Subtests from "./subtests.ts"
@@ -310,7 +310,7 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
         ),
       waitAll: (those, wait) =>
         Effect.flatMap(machinesOf("driver.waitAll: the argument", those), (all) =>
-          Effect.forEach(all, wait, { concurrency: "unbounded" })
+          Effect.forEach(all, givingEffects("driver.waitAll", wait), { concurrency: "unbounded" })
         ),
       log: (line) => emit({ _tag: "Log", test: options.test, line })
     }

@@ -68,6 +68,20 @@ export const bodyExample = "({ web }) => Effect.gen(function* () { … })"
 export const runBody = <A, E, R>(whose: string, given: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   run({ argument: `what ${whose} returns,`, value: `the value of ${whose},`, hint: `; write ${bodyExample}` }, given)
 
+/** A function of the script's whose value for something is an Effect, or else refused as it is. */
+export const givingEffects =
+  <A, B, E, R>(method: string, body: (of: A) => Effect.Effect<B, E, R>) =>
+  (of: A): Effect.Effect<B, E, R> =>
+    Effect.suspend(() => {
+      const argument = `${method}: the function`
+      if (isGenerator(body))
+        return refuse(argument, body, "is a generator function; Effect.fn makes one that gives an Effect of it")
+      if (Effect.isEffect(body)) return refuse(argument, body, "is an Effect, not a function that gives one")
+      if (!Predicate.isFunction(body)) return refuse(argument, body, "is not a function that gives an Effect")
+      const effect = body(of)
+      return Effect.andThen(mustBeEffect(`${method}: what the function gives`, effect), effect)
+    })
+
 const isMachine = (value: unknown): value is Machine => Predicate.hasProperty(value, "waitForShutdown")
 
 const partsOf = (given: unknown): ReadonlyArray<unknown> => {
