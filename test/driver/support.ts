@@ -4,7 +4,13 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
-import { Backend, type BackendService, type MachineShape, type SavedMachine } from "../../src/backends/Backend.ts"
+import {
+  Backend,
+  type BackendService,
+  type Hypervisor,
+  type MachineShape,
+  type SavedMachine
+} from "../../src/backends/Backend.ts"
 import { LoadFailed } from "../../src/backends/BackendError.ts"
 import * as Mock from "../../src/backends/Mock.ts"
 import * as internal from "../../src/driver/internal/driver.ts"
@@ -50,6 +56,13 @@ const outOfSorts = ({ name }: MachineShape) =>
     new LoadFailed({ machine: name, directory: "there", reason: "it is out of sorts", output: "hm\nno such card\n" })
   )
 
+export interface DriverOfOptions {
+  readonly script?: string
+  readonly breaks?: (from: SavedMachine, shape: MachineShape) => boolean
+  /** What opening the shell of a machine does. */
+  readonly open?: (shell: Hypervisor["shell"]) => Hypervisor["shell"]
+}
+
 /** A driver with these machines, the mock behind it, and what was reported. */
 export const driverOf = (
   machines: Readonly<Record<string, MachineSpec.MachineOptions>>,
@@ -57,10 +70,7 @@ export const driverOf = (
   /** Where snapshots are kept; a path below the test's own folder would do. Default: none are. */
   snapshots: boolean | StoreOptions = false,
   /** The digest of the script, and what of that which was saved does not load. */
-  {
-    breaks = () => false,
-    script
-  }: { readonly script?: string; readonly breaks?: (from: SavedMachine, shape: MachineShape) => boolean } = {}
+  { breaks = () => false, open = (shell) => shell, script }: DriverOfOptions = {}
 ) =>
   Effect.gen(function* () {
     const base = mkdtempSync(join(tmpdir(), "vmtest-"))
@@ -80,7 +90,7 @@ export const driverOf = (
           Effect.andThen(
             start?.from !== undefined && breaks(start.from, shape)
               ? outOfSorts(shape)
-              : mock.backend.start(shape, start)
+              : Effect.map(mock.backend.start(shape, start), (one) => ({ ...one, shell: open(one.shell) }))
           )
         )
     }

@@ -2,6 +2,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -18,8 +19,9 @@ import { make as makeRunDirectory, RunDirectory } from "../../src/host/RunDirect
 import { ImageStore } from "../../src/images/ImageStore.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
 import type { MachineOptions } from "../../src/machine/MachineSpec.ts"
+import { BootProgressListener } from "../../src/transport/Shell.ts"
 import { collecting, temporaryFolder } from "./storeSupport.ts"
-import { driverOf, imageStore, offline } from "./support.ts"
+import { type DriverOfOptions, driverOf, imageStore, offline } from "./support.ts"
 
 /** How each machine became ready, in the order of the events. */
 const readiness = (events: ReadonlyArray<RunEvent>) =>
@@ -44,10 +46,7 @@ const inRun = <A, E>(
   folder: string,
   machines: Readonly<Record<string, MachineOptions>>,
   body: (driver: Effect.Success<ReturnType<typeof driverOf>>) => Effect.Effect<A, E>,
-  options: Mock.MockOptions & {
-    readonly script?: string
-    readonly breaks?: (from: SavedMachine, shape: MachineShape) => boolean
-  } = {}
+  options: Mock.MockOptions & DriverOfOptions = {}
 ) => {
   const { layer, lines } = collecting()
   return Effect.gen(function* () {
@@ -179,6 +178,30 @@ describe("machines that start from a snapshot", () => {
       assert.deepStrictEqual((yield* inRun(folder, { a: with1 }, again)).ready, ["a booted", "a booted"])
       assert.deepStrictEqual((yield* inRun(folder, { a: with1 }, again)).ready, ["a forked", "a booted"])
       assert.deepStrictEqual((yield* inRun(folder, { a: offline() }, again)).ready, ["a booted", "a forked"])
+    })
+  )
+})
+
+describe("a boot that takes long", () => {
+  it.live("is told as the machine's, of one that goes on from a snapshot as well", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const open: DriverOfOptions["open"] = (shell) =>
+        Effect.gen(function* () {
+          const tell = yield* BootProgressListener
+          yield* tell({ machine: "its guest", waited: Duration.seconds(10), console: "Restarting system\n" })
+          return yield* shell
+        })
+      for (const how of ["booted", "forked"]) {
+        const { events, lines, ready } = yield* inRun(folder, { a: offline() }, nothing, { open })
+        assert.deepStrictEqual(ready, [`a ${how}`])
+        const told = events.flatMap((event) =>
+          event._tag === "MachineEvent" && event.event._tag === "StillBooting" ? [event.event] : []
+        )
+        const detail = "no shell after 10 s; the console said last:\nRestarting system"
+        assert.deepStrictEqual(told, [{ _tag: "StillBooting", machine: "a", detail }])
+        assert.deepStrictEqual(lines, [])
+      }
     })
   )
 })

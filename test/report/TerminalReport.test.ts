@@ -91,6 +91,18 @@ describe("the terminal's report", () => {
     })
   )
 
+  it.effect("indents what a console said last as it does the line before it", () =>
+    Effect.gen(function* () {
+      const detail = "no shell after 10 s; the console said last:\nRestarting system\r\nLinux version"
+      const { err } = yield* told([machine({ _tag: "StillBooting", machine: "web", detail })])
+      assert.deepStrictEqual(err.join("\n").split("\n"), [
+        "  web: no shell after 10 s; the console said last:",
+        "    Restarting system",
+        "    Linux version"
+      ])
+    })
+  )
+
   it.effect("does not mix up machines of one name in tests that run at once", () =>
     Effect.gen(function* () {
       const web = (test: string, state: "booting" | "ready"): RunEvent => ({

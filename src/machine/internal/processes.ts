@@ -7,7 +7,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as ExitReason from "../../actors/ExitReason.ts"
 import * as Process from "../../actors/Process.ts"
-import { BootProgressListener, formatProgress, type ShellService } from "../../transport/Shell.ts"
+import type { ShellService } from "../../transport/Shell.ts"
 import { Deadlines } from "../Deadlines.ts"
 import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment } from "../MachineTree.ts"
@@ -85,11 +85,7 @@ export const shells = (boot: Boot, environment: Environment) =>
     const running = yield* boot.hypervisor.get
     const deadlines = yield* Deadlines
     const limit = Duration.times(deadlines.boot, environment.backend.timeScale)
-    const emit = yield* MachineEvents
     const shell = yield* running.shell.pipe(
-      Effect.provideService(BootProgressListener, (progress) =>
-        emit({ _tag: "StillBooting", machine: environment.spec.name, detail: formatProgress(progress) })
-      ),
       Effect.timeoutOrElse({
         duration: limit,
         orElse: () => giveUp(boot, `its shell did not answer within ${Duration.format(limit)}`, howToHear)

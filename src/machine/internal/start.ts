@@ -4,10 +4,22 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
-import type { Hypervisor, SavedMachine } from "../../backends/Backend.ts"
+import type { Hypervisor, SavedMachine, StartOptions } from "../../backends/Backend.ts"
 import { lastLines } from "../../host/Evidence.ts"
+import { BootProgressListener, formatProgress } from "../../transport/Shell.ts"
+import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Origin } from "../Origin.ts"
+
+/** A hypervisor of the backend. Whoever opens its shell, a boot that takes long, the first or a later one, is told as the machine's. */
+const launch = Effect.fnUntraced(function* ({ backend, shape, spec }: Environment, options?: StartOptions) {
+  const emit = yield* MachineEvents
+  const hypervisor = yield* backend.start(shape, options)
+  const shell = Effect.provideService(hypervisor.shell, BootProgressListener, (progress) =>
+    emit({ _tag: "StillBooting", machine: spec.name, detail: formatProgress(progress) })
+  )
+  return { ...hypervisor, shell } satisfies Hypervisor
+})
 
 /** A guest that goes on answers within a fraction of a second; a busy host takes its time. */
 const answersWithin = Duration.seconds(20)
@@ -26,12 +38,12 @@ interface Started {
  * A machine that goes on from a saved one, and whose shell has answered: until then nobody can know that it is one. The first to open
  * the shell is given the one that answered.
  */
-const goOn = Effect.fnUntraced(function* ({ backend, shape }: Environment, from: SavedMachine) {
+const goOn = Effect.fnUntraced(function* (environment: Environment, from: SavedMachine) {
   const scope = yield* Scope.fork(yield* Effect.scope)
   const opening = yield* Scope.fork(scope)
   return yield* Effect.gen(function* () {
-    const hypervisor = yield* Scope.provide(backend.start(shape, { from }), scope)
-    const deadline = Duration.times(answersWithin, backend.timeScale)
+    const hypervisor = yield* Scope.provide(launch(environment, { from }), scope)
+    const deadline = Duration.times(answersWithin, environment.backend.timeScale)
     const first = yield* Scope.provide(hypervisor.shell, opening).pipe(
       Effect.timeoutOrElse({
         duration: deadline,
@@ -64,11 +76,10 @@ export const start = (
   origin: Origin,
   onStart: (origin: Origin) => Effect.Effect<void>
 ): Effect.Effect<Started, Refusal, Scope.Scope> => {
-  const { backend, shape } = environment
   const { from, otherwise } = origin
   const hypervisor =
     from === undefined
-      ? Effect.mapError(backend.start(shape), ({ message }): Refusal => ({ reason: message }))
+      ? Effect.mapError(launch(environment), ({ message }): Refusal => ({ reason: message }))
       : goOn(environment, from)
   const started = Effect.andThen(
     onStart(origin),
