@@ -90,7 +90,8 @@ export const test = <
         body(
           machines as { readonly [Name in keyof Machines]: Machine },
           driver as DriverService<Extract<keyof Machines, string>>
-        )
+        ),
+        { last: true }
       ),
     declaredAt: () => scriptFrame(stack)
   }

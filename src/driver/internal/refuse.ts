@@ -49,14 +49,19 @@ interface Place {
   readonly value: string
   /** What to write instead. */
   readonly hint?: string
+  /** Nobody looks at its value: an Exit that failed was meant to fail it. */
+  readonly last?: boolean
 }
 
 /** Runs what must be an Effect, and whose value must be no Effect that nobody ran: it would be passed over in silence. */
-export const run = <A, E, R>({ argument, hint, value }: Place, given: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+export const run = <A, E, R>(
+  { argument, hint, last = false, value }: Place,
+  given: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
   Effect.andThen(
     mustBeEffect(argument, given, hint),
     Effect.tap(given, (result) => {
-      const reason = unrun(result)
+      const reason = Exit.isExit(result) && !last ? undefined : unrun(result)
       return reason === undefined ? Effect.void : refuse(value, Exit.isExit(result) ? result : "Effect", reason)
     })
   )
@@ -64,9 +69,15 @@ export const run = <A, E, R>({ argument, hint, value }: Place, given: Effect.Eff
 /** What to write for a function of machines that gives an Effect. */
 export const bodyExample = "({ web }) => Effect.gen(function* () { … })"
 
-/** Runs what a body gives; `whose` is its name in messages. */
-export const runBody = <A, E, R>(whose: string, given: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  run({ argument: `what ${whose} returns,`, value: `the value of ${whose},`, hint: `; write ${bodyExample}` }, given)
+/** Runs what a body gives; `whose` is its name in messages. Of one that is `last` nobody looks at the value. */
+export const runBody = <A, E, R>(
+  whose: string,
+  given: Effect.Effect<A, E, R>,
+  { last = false }: { readonly last?: boolean } = {}
+): Effect.Effect<A, E, R> => {
+  const hint = `; write ${bodyExample}`
+  return run({ argument: `what ${whose} returns,`, value: `the value of ${whose},`, hint, last }, given)
+}
 
 /** A function of the script's whose value for something is an Effect, or else refused as it is. */
 export const givingEffects =
