@@ -2,6 +2,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -424,6 +425,20 @@ describe("a warm-up", () => {
     })
   )
 
+  it.live("that gives no Effect, or one that nobody ran, fails as well", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      for (const [warmUp, words] of [
+        [() => undefined, 'what the warm-up returns, "undefined" is not an Effect; write (machine) => Effect.gen'],
+        [() => Effect.succeed(Effect.never), 'the value of the warm-up, "Effect" is an Effect that nobody ran']
+      ] as const) {
+        const machines = { a: offline({ warmUp: warmUp as () => Effect.Effect<void> }) }
+        const error = yield* Effect.flip(Effect.sandbox(inRun(folder, machines, nothing, { script: "1" })))
+        assert.include(String(Cause.squash(error)), words)
+      }
+    })
+  )
+
   it.live("that fails is a failure to boot, and nothing of it is kept", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
@@ -439,6 +454,18 @@ describe("a warm-up", () => {
 })
 
 describe("driver.fork", () => {
+  it.live("fails when the value of its body is an Effect that nobody ran", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* inRun(folder, { a: offline() }, ({ service }) =>
+        Effect.gen(function* () {
+          const error = yield* Effect.flip(Effect.sandbox(service.fork(() => Effect.succeed(Effect.never))))
+          assert.include(String(Cause.squash(error)), "the value of driver.fork's body, ")
+        })
+      )
+    })
+  )
+
   it.live("runs an effect on forks of all machines, gives its result, and throws them away", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder

@@ -196,6 +196,12 @@ describe("ImageStore", () => {
       const path = Path.join(base, "disk.img")
       const missing = yield* Effect.flip(resolve(Image.disk({ path })))
       assert.strictEqual(missing._tag, "BadImage")
+      for (const [options, words] of [
+        [{ path, comandline: "quiet" }, "comandline is not known here; the nearest is cmdline,"],
+        [{}, "path is no string"]
+      ] as const) {
+        assert.include((yield* Effect.flip(resolve(Image.disk(options as never)))).message, words)
+      }
       Fs.writeFileSync(path, Buffer.from("514649fb00000003", "hex"))
       const image = yield* resolve(Image.disk({ path }))
       assert.deepStrictEqual(image.disk, { path, format: "qcow2" })

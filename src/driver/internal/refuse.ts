@@ -69,13 +69,13 @@ export const run = <A, E, R>(
 /** What to write for a function of machines that gives an Effect. */
 export const bodyExample = "({ web }) => Effect.gen(function* () { … })"
 
-/** Runs what a body gives; `whose` is its name in messages. Of one that is `last` nobody looks at the value. */
+/** Runs what a body gives; `whose` is its name in messages, `example` what to write instead. Of one that is `last` nobody looks at the value. */
 export const runBody = <A, E, R>(
   whose: string,
   given: Effect.Effect<A, E, R>,
-  { last = false }: { readonly last?: boolean } = {}
+  { example = bodyExample, last = false }: { readonly example?: string; readonly last?: boolean } = {}
 ): Effect.Effect<A, E, R> => {
-  const hint = `; write ${bodyExample}`
+  const hint = `; write ${example}`
   return run({ argument: `what ${whose} returns,`, value: `the value of ${whose},`, hint, last }, given)
 }
 

@@ -18,6 +18,7 @@ import * as Origin from "../../machine/Origin.ts"
 import type { AddressedNode } from "../../network/Addresses.ts"
 import * as SnapshotStore from "../SnapshotStore.ts"
 import * as HostInputs from "./hostInputs.ts"
+import { runBody } from "./refuse.ts"
 
 /** A machine that is to start. */
 export interface Subject {
@@ -60,7 +61,12 @@ const emptyDisks = ({ disks = [] }: MachineShape, spec: MachineSpec): Effect.Eff
 
 /** Runs a warm-up, if there is one. */
 const warmUpOf = ({ warmUp }: MachineSpec) =>
-  warmUp === undefined ? undefined : (machine: Machine) => Effect.asVoid(warmUp.run(machine))
+  warmUp === undefined
+    ? undefined
+    : (machine: Machine) =>
+        Effect.asVoid(
+          runBody("the warm-up", warmUp.run(machine), { example: "(machine) => Effect.gen(function* () { … })" })
+        )
 
 /** A boot with its warm-up. What is on disks outlives a boot, and so does what the warm-up made there. */
 const plainBoot =
