@@ -59,7 +59,10 @@ const failed = (cause: Cause.Cause<unknown>): { readonly error: unknown; readonl
   for (const reason of cause.reasons) {
     if (Cause.isDieReason(reason)) return { error: reason.defect, step: originOf(reason) }
   }
-  return { error: Cause.squash(cause), step: undefined }
+  const error = Cause.hasInterruptsOnly(cause)
+    ? { _tag: "Interrupted", message: "it was interrupted before its end" }
+    : Cause.squash(cause)
+  return { error, step: undefined }
 }
 
 /**

@@ -16,6 +16,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Backend } from "../backends/Backend.ts"
+import { section } from "../host/Evidence.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
 import { quote } from "../host/Quote.ts"
@@ -34,8 +35,9 @@ import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
 import { folderName, keepLogs } from "./internal/keepLogs.ts"
 import { lastStep, watch } from "./internal/scriptLocation.ts"
+import * as UnderWay from "./internal/underWay.ts"
 import * as WarmStart from "./internal/warmStart.ts"
-import { Reporter } from "./RunEvent.ts"
+import { Reporter, type RunEvent } from "./RunEvent.ts"
 import * as SavedTest from "./SavedTest.ts"
 import type { StoreOptions } from "./SnapshotStore.ts"
 import type { TestCase } from "./TestCase.ts"
@@ -54,10 +56,15 @@ export class InvalidTest extends Schema.TaggedError<InvalidTest>()("InvalidTest"
 /** The test, from the start of its machines to the end of its body, took longer than it may. */
 export class TestTimeout extends Schema.TaggedError<TestTimeout>()("TestTimeout", {
   test: Schema.String,
-  timeout: Schema.Duration
+  timeout: Schema.Duration,
+  /** What machines were busy with when the time was up, a line each: `running "sleep 100" on web for 3s`. */
+  underWay: Schema.Array(Schema.String)
 }) {
   override get message() {
-    return `did not end within ${Duration.format(this.timeout)}`
+    const late = `the test did not end within ${Duration.format(this.timeout)}`
+    const [only, ...others] = this.underWay
+    if (only !== undefined && others.length === 0) return `${late}; it was ${only}`
+    return late + section("it was", this.underWay.join("\n"))
   }
 }
 
@@ -142,6 +149,14 @@ const runTest = Effect.fnUntraced(function* (
   const soft: Array<Failure.Failure> = []
   const deadline = Deadline.make(timeout)
   const deadlines = yield* Deadlines
+  const underWay = UnderWay.make()
+  const heard = (event: RunEvent) => Effect.andThen(underWay.hear(event), emit(event))
+  let late: TestTimeout | undefined
+  const timedOut = Effect.gen(function* () {
+    yield* deadline.passed
+    late = new TestTimeout({ test: test.name, timeout, underWay: yield* underWay.lines })
+    return yield* late
+  })
   // A folder for each test: those that run at once, or use a name twice, would write over each other's.
   const artefacts = NodePath.join(options.output, folder)
 
@@ -172,6 +187,7 @@ const runTest = Effect.fnUntraced(function* (
       script: test.script,
       occurrence,
       warm,
+      interruptedBy: () => late,
       onSubtest: (result, failsLater) => {
         subtests.push(result)
         // The script has the others: it fails with them, or has dealt with them.
@@ -185,13 +201,18 @@ const runTest = Effect.fnUntraced(function* (
       return yield* test.body(running.machines, running.service)
     })
     return yield* running.script(Effect.provideService(Effect.scoped(body), Driver, running.service)).pipe(
-      Effect.raceFirst(Effect.andThen(deadline.passed, Effect.fail(new TestTimeout({ test: test.name, timeout })))),
+      Effect.raceFirst(timedOut),
       Effect.onExit((exit) => {
         const failed = Exit.isFailure(exit) ? !Cause.hasInterruptsOnly(exit.cause) : soft.length > 0
         return failed && options.snapshotOnFailure === true ? keepMachines(running) : Effect.void
       })
     )
-  }).pipe(Effect.scoped, Effect.provideService(Deadlines, { ...deadlines, wait }), Effect.exit)
+  }).pipe(
+    Effect.scoped,
+    Effect.provideService(Deadlines, { ...deadlines, wait }),
+    Effect.provideService(Reporter, heard),
+    Effect.exit
+  )
 
   const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()
   const hard = Exit.isFailure(exit)
@@ -204,10 +225,10 @@ const runTest = Effect.fnUntraced(function* (
     const problems = yield* keepLogs({ output, folder, prefix: `${number}`, machines: declared })
     yield* Effect.forEach(problems, (line) => emit({ _tag: "Log", test: test.name, line }), { discard: true })
   }
-  const timedOut = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout
+  const isLate = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout
   const result: TestResult = {
     name: test.name,
-    status: failure === undefined ? "passed" : timedOut ? "timedOut" : "failed",
+    status: failure === undefined ? "passed" : isLate ? "timedOut" : "failed",
     startedAt,
     millis,
     subtests,

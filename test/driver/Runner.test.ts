@@ -3,6 +3,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -10,15 +11,16 @@ import * as TestClock from "effect/testing/TestClock"
 import * as TestConsole from "effect/testing/TestConsole"
 import { Backend } from "../../src/backends/Backend.ts"
 import * as Mock from "../../src/backends/Mock.ts"
-import { Driver } from "../../src/driver/Driver.ts"
+import { Driver, type DriverService } from "../../src/driver/Driver.ts"
 import * as Failure from "../../src/driver/Failure.ts"
-import { Reporter } from "../../src/driver/RunEvent.ts"
+import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
 import * as Runner from "../../src/driver/Runner.ts"
 import { fromEffect, fromExport, type TestCase, test } from "../../src/driver/TestCase.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import { BadImage } from "../../src/images/ImageError.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
 import { Deadlines } from "../../src/machine/Deadlines.ts"
+import type { Machine } from "../../src/machine/Machine.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 import * as TerminalReport from "../../src/report/TerminalReport.ts"
 import { bootImage, offline } from "./support.ts"
@@ -169,6 +171,78 @@ describe("a run", () => {
         ["timedOut", "passed"]
       )
       assert.include(results[0]?.failure?.message, "did not end within 1m")
+    })
+  )
+
+  /** What comes of a test of five seconds whose time goes by from the event on that is waited for. */
+  const late = Effect.fnUntraced(function* (
+    machines: ReadonlyArray<string>,
+    body: TestCase["body"],
+    from: (event: RunEvent) => boolean
+  ) {
+    const seen = Deferred.makeUnsafe<void>()
+    const declared = Object.fromEntries(machines.map((name) => [name, offline()]))
+    const guests = ({ name }: { readonly name: string }) =>
+      name === "slow" ? { bootTime: Infinity } : { commands: [[/sleep \d00$/, { delay: "1 day" }]] as const }
+    const running = yield* run([test("late", { machines: declared, timeout: "5 seconds" }, body)], { guests }).pipe(
+      Effect.provideService(Reporter, (event) => (from(event) ? Deferred.succeed(seen, undefined) : Effect.void)),
+      Effect.forkChild
+    )
+    // A boot has short pauses.
+    const passing = Effect.andThen(TestClock.adjust("1 millis"), TestClock.withLive(Effect.sleep("5 millis")))
+    yield* Effect.raceFirst(Deferred.await(seen), Effect.forever(passing))
+    yield* TestClock.adjust("1 minute")
+    return (yield* Fiber.join(running))[0]!
+  })
+  const toSubtest = ({ _tag }: RunEvent) => _tag === "SubtestStarted"
+  const tooLate = "the test did not end within 5s"
+
+  it.effect("says what was under way when a test's time was up, of the subtest that it was in as well", () =>
+    Effect.gen(function* () {
+      const sleeping = (web: Machine | undefined) => Effect.delay(web!.succeed("sleep 100"), "2 seconds")
+      const { failure, status, subtests } = yield* late(
+        ["web"],
+        ({ web }, driver) => Effect.andThen(web!.succeed("true"), driver.subtest("part", sleeping(web))),
+        toSubtest
+      )
+      assert.strictEqual(status, "timedOut")
+      assert.strictEqual(failure?.message, `${tooLate}; it was running "sleep 100" on web for 3s`)
+      assert.deepStrictEqual(failure?.subtest, ["part"])
+      assert.deepStrictEqual(
+        subtests.map((part) => [part.status, part.failure?.kind, part.failure?.message]),
+        [["failed", "TestTimeout", failure?.message]]
+      )
+    })
+  )
+
+  it.effect("says all that was under way when a test's time was up", () =>
+    Effect.gen(function* () {
+      const both = yield* late(
+        ["web", "client"],
+        ({ client, web }, driver) =>
+          Effect.gen(function* () {
+            yield* web!.succeed("true")
+            yield* client!.succeed("true")
+            const all = [web!.succeed("sleep 100"), client!.succeed("sleep 200")]
+            yield* driver.subtest("part", Effect.all(all, { concurrency: "unbounded" }))
+          }),
+        toSubtest
+      )
+      const lines = ['running "sleep 100" on web for 5s', 'running "sleep 200" on client for 5s']
+      assert.strictEqual(both.failure?.message, `${tooLate}\nit was:\n${lines.map((line) => `  ${line}`).join("\n")}`)
+      const boots = (event: RunEvent) => event._tag === "MachineEvent" && event.event._tag === "MachineState"
+      const slow = yield* late(["slow"], () => Effect.void, boots)
+      assert.strictEqual(slow.failure?.message, `${tooLate}; it was starting slow for 5s`)
+    })
+  )
+
+  it.effect("says of a subtest that the script interrupts that it was", () =>
+    Effect.gen(function* () {
+      const part = (_: unknown, driver: DriverService) =>
+        Effect.raceFirst(driver.subtest("part", Effect.never), Effect.sleep("1 second"))
+      const { status, subtests } = yield* late([], part, toSubtest)
+      assert.strictEqual(status, "passed")
+      assert.strictEqual(subtests[0]?.failure?.message, "it was interrupted before its end")
     })
   )
 

@@ -38,6 +38,8 @@ export interface Options {
   readonly output: string
   /** Told of each subtest's end; `failsLater` says whether its failure is for the end of the test to count. */
   readonly onSubtest: (result: SubtestResult, failsLater: boolean) => void
+  /** Why subtests are interrupted, once that is known. */
+  readonly interruptedBy?: (() => unknown) | undefined
   /** The place of failures that have none in the script. */
   readonly declaredAt?: () => Location | undefined
   readonly resolve: (image: Image) => Effect.Effect<BootImage, ImageUnavailable>

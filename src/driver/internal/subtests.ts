@@ -33,6 +33,8 @@ interface Options {
   readonly emit: (event: RunEvent) => Effect.Effect<void>
   /** Told of each end; `failsLater` says whether its failure is for the end of the test to count. */
   readonly onSubtest: (result: SubtestResult, failsLater: boolean) => void
+  /** Why subtests are interrupted, once that is known. */
+  readonly interruptedBy?: (() => unknown) | undefined
   /** The place of failures that have none in the script. */
   readonly declaredAt?: (() => Location | undefined) | undefined
 }
@@ -44,7 +46,7 @@ const survive = (cause: Cause.Cause<unknown>) =>
 const place = { argument: "driver.subtest: the part", value: "driver.subtest: the value of the part," }
 
 /** `DriverService.subtest`. */
-export const make = ({ declaredAt, emit, onSubtest, test }: Options): DriverService["subtest"] => {
+export const make = ({ declaredAt, emit, interruptedBy, onSubtest, test }: Options): DriverService["subtest"] => {
   const subtest = <A, E, R>(
     name: string,
     effect: Effect.Effect<A, E, R>,
@@ -58,7 +60,9 @@ export const make = ({ declaredAt, emit, onSubtest, test }: Options): DriverServ
       const started = yield* Clock.currentTimeMillis
       yield* emit({ _tag: "SubtestStarted", test, subtest: name, within })
       const fiber = Fiber.getCurrent()
-      const failureOf = (cause: Cause.Cause<unknown>): Failure.Failure => {
+      const failureOf = (given: Cause.Cause<unknown>): Failure.Failure => {
+        const why = Cause.hasInterruptsOnly(given) ? interruptedBy?.() : undefined
+        const cause = why === undefined ? given : Cause.fail(why)
         const place = (fiber === undefined ? undefined : lastStep(fiber)) ?? declaredAt?.()
         const error = Failure.errorOf(cause)
         const from = part.errors.get(error) ?? part.path
