@@ -53,6 +53,46 @@ describe("what a test leaves in the output folder", () => {
     }).pipe(Effect.provide(NodeServices.layer))
   )
 
+  it.live("has a file of each machine that calls one alike, and the last of each", () =>
+    Effect.gen(function* () {
+      const folder = yield* base
+      const output = Path.join(folder, "output")
+      const written: Array<string> = []
+      const machines = { a: offline(), b: offline(), c: offline() }
+      const results = yield* Runner.run(
+        [
+          test("two", { machines }, ({ a, b, c }) =>
+            Effect.forEach(
+              [
+                a.dumpTtyContents(1, "x"),
+                b.dumpTtyContents(1, "x.txt"),
+                a.dumpTtyContents(1, "x"),
+                b.dumpTtyContents(1, "x"),
+                a.dumpTtyContents(1, "in/x-c"),
+                b.dumpTtyContents(1, "in/x"),
+                c.dumpTtyContents(1, "in/x")
+              ],
+              (dump) => Effect.map(dump, (path) => written.push(Path.relative(output, path)))
+            )
+          )
+        ],
+        { output, snapshots: false }
+      ).pipe(
+        Effect.provideService(Backend, (yield* mock).backend),
+        Effect.provideService(RunDirectory.RunDirectory, yield* RunDirectory.make({ base: folder })),
+        Effect.provideService(ImageStore, imageStore)
+      )
+      assert.strictEqual(results[0]?.status, "passed")
+      const names = ["x", "x-b", "x", "x-b", "in/x-c", "in/x", "in/x-c-2"]
+      assert.deepStrictEqual(
+        written,
+        names.map((name) => `two/${name}.txt`)
+      )
+      const content = (path: string) => Fs.readFileSync(Path.join(output, path), "utf8")
+      assert.deepStrictEqual(written.map(content), ["a\n", "b\n", "a\n", "b\n", "a\n", "b\n", "c\n"])
+    }).pipe(Effect.provide(NodeServices.layer))
+  )
+
   /** Where a driver outside a runner puts things. */
   const pathFrom = Effect.fnUntraced(function* (options: DriverLayer.DriverOptions) {
     const services = Layer.mergeAll(

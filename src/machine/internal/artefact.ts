@@ -14,7 +14,23 @@ export interface Artefact {
   readonly copy: (from: string) => Effect.Effect<void, HostFileError>
 }
 
-/** Where a file of that name goes, its ending added unless it is there; a name that leads out of the output folder, or is none, is refused. */
+/** Which machine has a file of this run, by its path. */
+const owners = new Map<string, string>()
+
+/** The path in the output folder for a file of a machine: with its name where another one has a file of that name, and then a number. */
+const freeFor = (machine: string, path: string, ending: string): string => {
+  const isFree = (candidate: string) => (owners.get(candidate) ?? machine) === machine
+  const bare = path.slice(0, -ending.length)
+  let candidate = path
+  for (let time = 1; !isFree(candidate); time++)
+    candidate = `${bare}-${machine}${time === 1 ? "" : `-${time}`}${ending}`
+  return candidate
+}
+
+/**
+ * Where a file of that name goes, its ending added unless it is there; a name that leads out of the output folder, or is none, is refused. A
+ * machine's file takes the place of its own of that name, and of no other machine's.
+ */
 export const at = Effect.fnUntraced(function* (guest: Guest, name: string, ending: string) {
   const given: unknown = name
   const bare = typeof given === "string" ? given.slice(given.lastIndexOf("/") + 1).replace(ending, "") : ""
@@ -23,12 +39,13 @@ export const at = Effect.fnUntraced(function* (guest: Guest, name: string, endin
     return yield* new InvalidArgument({ machine: guest.name, argument: "name", value: String(given), reason })
   }
   const output = Path.resolve(guest.output)
-  const path = Path.resolve(output, name.endsWith(ending) ? name : name + ending)
+  const path = freeFor(guest.name, Path.resolve(output, name.endsWith(ending) ? name : name + ending), ending)
   const explained = Effect.mapError(
     (reason: OutputFolder.Reason) => new HostFileError({ machine: guest.name, path, reason })
   )
   // Before anything is made that would be for nothing.
   yield* explained(OutputFolder.makeParent(output, path))
+  owners.set(path, guest.name)
   const place = (write: (file: string) => void) => explained(OutputFolder.place(output, path, write))
   return {
     path,
