@@ -14,6 +14,7 @@ afterAll(() => Fs.rmSync(folder, { recursive: true, force: true }))
 
 const source = fileURLToPath(new URL("../../src/machine/internal/renew.s", import.meta.url))
 const hasAssembler = spawnSync("as", ["--version"]).status === 0 && process.arch === "x64"
+if (!hasAssembler) process.stderr.write("skipped: what needs x86-64 and its assembler (Debian: binutils)\n")
 
 describe("the program that renews a guest", () => {
   it.skipIf(process.arch !== "x64")("is a program, and says when it is given nothing (on x86-64)", () => {
