@@ -13,7 +13,7 @@ import { Driver } from "../src/driver/Driver.ts"
 import * as DriverLayer from "../src/driver/DriverLayer.ts"
 import * as Image from "../src/images/Image.ts"
 import type { Machine } from "../src/machine/Machine.ts"
-import type { ReadOptions } from "../src/machine/Screen.ts"
+import type { ReadOptions } from "../src/screen/Screen.ts"
 import { type Case, median, progress, report } from "./harness.ts"
 
 const rounds = Number(/--rounds=(\d+)/.exec(process.argv.join(" "))?.[1] ?? 15)

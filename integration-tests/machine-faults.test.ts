@@ -9,10 +9,10 @@ import * as Record from "effect/Record"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { PNG } from "pngjs"
+import type { WaitOptions } from "../src/guest/Guest.ts"
+import type { MachineState } from "../src/guest/MachineEvent.ts"
 import * as Image from "../src/images/Image.ts"
-import type { WaitOptions } from "../src/machine/internal/Guest.ts"
 import type { Machine as MachineOf } from "../src/machine/Machine.ts"
-import type { MachineState } from "../src/machine/MachineEvent.ts"
 import { Machine, machines } from "../src/vitest.ts"
 
 const image = Image.debian({ packages: ["nginx-light", "x11-utils"] })

@@ -3,9 +3,9 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import type { MachineState } from "../src/guest/MachineEvent.ts"
 import * as Image from "../src/images/Image.ts"
 import type { Machine as MachineOf } from "../src/machine/Machine.ts"
-import type { MachineState } from "../src/machine/MachineEvent.ts"
 import { Machine, machines } from "../src/vitest.ts"
 
 const image = Image.tiny()

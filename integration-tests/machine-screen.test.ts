@@ -8,9 +8,9 @@ import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { PNG } from "pngjs"
 import * as Image from "../src/images/Image.ts"
-import { keyNames } from "../src/machine/internal/keys.ts"
 import type { Machine as MachineOf } from "../src/machine/Machine.ts"
-import { UpdateReferences } from "../src/machine/ScreenImage.ts"
+import { keyNames } from "../src/screen/internal/keys.ts"
+import { UpdateReferences } from "../src/screen/ScreenImage.ts"
 import { Machine, machines } from "../src/vitest.ts"
 
 class Box extends Machine<Box>()("box", { image: Image.debian(), memory: "512 MiB" }) {}

@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Backend } from "../../src/backends/Backend.ts"
-import * as Qemu from "../../src/backends/Qemu.ts"
+import * as Qemu from "../../src/backends/qemu/Qemu.ts"
 import * as Cache from "../../src/host/Cache.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import * as Image from "../../src/images/Image.ts"

@@ -12,9 +12,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as ExitReason from "./ExitReason.ts"
-import { CurrentSystem, defaultAbandonAfter } from "./internal/current.ts"
-import { sendExit, Watcher } from "./internal/process.ts"
-import { SystemImpl } from "./internal/system.ts"
+import { CurrentSystem, defaultAbandonAfter } from "./internal/process/current.ts"
+import { sendExit, Watcher } from "./internal/process/process.ts"
+import { SystemImpl } from "./internal/process/system.ts"
 import type * as Pid from "./Pid.ts"
 
 /** The part of an actor system that everyone may see. */

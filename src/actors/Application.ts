@@ -37,6 +37,9 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import type { CallError } from "./CallError.ts"
 import * as GenServer from "./GenServer.ts"
+import { CurrentSystem } from "./internal/process/current.ts"
+import { implOf, Self } from "./internal/process/process.ts"
+import { awaitDown, shutdownAndWait } from "./internal/process/stop.ts"
 import {
   type AnyApplication,
   ApplicationNotStarted,
@@ -46,10 +49,7 @@ import {
   type Running,
   type StartFailure,
   type StartType
-} from "./internal/application.ts"
-import { CurrentSystem } from "./internal/current.ts"
-import { implOf, Self } from "./internal/process.ts"
-import { awaitDown, shutdownAndWait } from "./internal/stop.ts"
+} from "./internal/supervise/application.ts"
 import type * as Pid from "./Pid.ts"
 import type * as Process from "./Process.ts"
 
@@ -72,7 +72,7 @@ export {
   type StartFailure,
   /** What the end of an application by itself does to the others. */
   type StartType
-} from "./internal/application.ts"
+} from "./internal/supervise/application.ts"
 
 /** The environment of an application cannot be read. */
 export class BadEnvironment extends Data.TaggedError("BadEnvironment")<{

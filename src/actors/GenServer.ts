@@ -36,14 +36,21 @@ import type * as Scope from "effect/Scope"
 import type { CallError } from "./CallError.ts"
 import { NoProcess } from "./CallError.ts"
 import * as ExitReason from "./ExitReason.ts"
-import { Cast as CastLetter, call as callUntyped, PendingCall } from "./internal/call.ts"
-import { resolve } from "./internal/current.ts"
-import type { Name, Via } from "./internal/names.ts"
-import { currentFiber } from "./internal/park.ts"
-import { describe, implOf, type Self } from "./internal/process.ts"
-import { InitOutcome, type Next as NextImpl, Outcome, type ServerModule, serve, Timeout } from "./internal/server.ts"
-import { type StartOptions as ProcessStart, start as startProcess } from "./internal/start.ts"
-import { askToStop, awaitDown, shutdownAndWait } from "./internal/stop.ts"
+import { Cast as CastLetter, call as callUntyped, PendingCall } from "./internal/gen/call.ts"
+import {
+  InitOutcome,
+  type Next as NextImpl,
+  Outcome,
+  type ServerModule,
+  serve,
+  Timeout
+} from "./internal/gen/server.ts"
+import { resolve } from "./internal/process/current.ts"
+import type { Name, Via } from "./internal/process/names.ts"
+import { currentFiber } from "./internal/process/park.ts"
+import { describe, implOf, type Self } from "./internal/process/process.ts"
+import { type StartOptions as ProcessStart, start as startProcess } from "./internal/process/start.ts"
+import { askToStop, awaitDown, shutdownAndWait } from "./internal/process/stop.ts"
 import type * as Pid from "./Pid.ts"
 import type { Call, CallTag, Cast, CastTag, ErrorOf, PayloadOf, Protocol, ReplyOf } from "./Protocol.ts"
 import { type StartError, StopFailed } from "./StartError.ts"

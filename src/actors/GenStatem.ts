@@ -61,7 +61,7 @@ import {
   serveStatem,
   stateTimer,
   Transition
-} from "./internal/statem.ts"
+} from "./internal/gen/statem.ts"
 import type {
   Action,
   EnterAction,
@@ -72,7 +72,7 @@ import type {
   Reply,
   SetTimeout,
   TagOf
-} from "./internal/statemEvents.ts"
+} from "./internal/gen/statemEvents.ts"
 
 export type {
   /** A caller that waits for an answer. */
@@ -107,7 +107,7 @@ export {
   stop
 } from "./GenServer.ts"
 
-export * from "./internal/statemEvents.ts"
+export * from "./internal/gen/statemEvents.ts"
 
 // ----------------------------------------------------------------------------
 // Results of handlers

@@ -17,12 +17,17 @@ import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import * as ExitReason from "./ExitReason.ts"
-import { currentSystem, resolve } from "./internal/current.ts"
-import { ExitMessage, type Letter, Message } from "./internal/mailbox.ts"
-import { Down, demonitor as demonitorProcess, type Monitor, monitor as monitorProcess } from "./internal/monitor.ts"
-import type { Address, Name, Via } from "./internal/names.ts"
-import * as Names from "./internal/names.ts"
-import { currentFiber, type Parkable } from "./internal/park.ts"
+import { currentSystem, resolve } from "./internal/process/current.ts"
+import { ExitMessage, type Letter, Message } from "./internal/process/mailbox.ts"
+import {
+  Down,
+  demonitor as demonitorProcess,
+  type Monitor,
+  monitor as monitorProcess
+} from "./internal/process/monitor.ts"
+import type { Address, Name, Via } from "./internal/process/names.ts"
+import * as Names from "./internal/process/names.ts"
+import { currentFiber, type Parkable } from "./internal/process/park.ts"
 import {
   implOf,
   link as linkProcesses,
@@ -32,10 +37,10 @@ import {
   unlink as unlinkProcesses,
   type Waiter,
   Watcher
-} from "./internal/process.ts"
-import { self as currentProcess } from "./internal/start.ts"
-import type { SystemImpl } from "./internal/system.ts"
-import { FunctionTimer } from "./internal/timers.ts"
+} from "./internal/process/process.ts"
+import { self as currentProcess } from "./internal/process/start.ts"
+import type { SystemImpl } from "./internal/process/system.ts"
+import { FunctionTimer } from "./internal/process/timers.ts"
 import type * as Pid from "./Pid.ts"
 
 export type {

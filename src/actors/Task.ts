@@ -27,12 +27,12 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Stream from "effect/Stream"
-import { Message } from "./internal/mailbox.ts"
-import { implOf, Self } from "./internal/process.ts"
-import { self as currentProcess } from "./internal/start.ts"
-import { launch, type TaskExit, TaskImpl, TaskReply, type TaskTimeout, taskProcess } from "./internal/task.ts"
-import type { Task } from "./internal/taskAwait.ts"
-import { type Options as StreamOptionsImpl, spawnLinked, streamTasks } from "./internal/taskStream.ts"
+import { Message } from "./internal/process/mailbox.ts"
+import { implOf, Self } from "./internal/process/process.ts"
+import { self as currentProcess } from "./internal/process/start.ts"
+import { launch, type TaskExit, TaskImpl, TaskReply, type TaskTimeout, taskProcess } from "./internal/tasks/task.ts"
+import type { Task } from "./internal/tasks/taskAwait.ts"
+import { type Options as StreamOptionsImpl, spawnLinked, streamTasks } from "./internal/tasks/taskStream.ts"
 import type * as Pid from "./Pid.ts"
 import * as Process from "./Process.ts"
 import type * as Supervisor from "./Supervisor.ts"
@@ -50,12 +50,12 @@ export {
   TaskTimeout,
   /** A task that was completed from the start cannot be shut down: a defect. */
   TaskWithoutProcess
-} from "./internal/task.ts"
-export * from "./internal/taskAwait.ts"
+} from "./internal/tasks/task.ts"
+export * from "./internal/tasks/taskAwait.ts"
 export {
   /** Options of a stream that make no sense: a defect. */
   BadStreamOptions
-} from "./internal/taskStream.ts"
+} from "./internal/tasks/taskStream.ts"
 
 export interface Options {
   /** Shown by observers and in messages. */

@@ -16,7 +16,7 @@ import * as Schema from "effect/Schema"
 import type { HostProcessError } from "../host/HostProcess.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import { UnsuitableHypervisor } from "./BackendError.ts"
-import * as probe from "./internal/probe.ts"
+import * as probe from "./qemu/probe.ts"
 
 /** Hardware virtualisation, or emulation in software. */
 export type AcceleratorName = "kvm" | "tcg"

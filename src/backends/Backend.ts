@@ -12,7 +12,7 @@ import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { BootImage } from "../images/BootImage.ts"
-import type { QmpService } from "../transport/Qmp.ts"
+import type { QmpService } from "../transport/qmp/Qmp.ts"
 import type { ShellService } from "../transport/Shell.ts"
 import type { BackendError, ChannelError, ControlError, SaveError } from "./BackendError.ts"
 
@@ -142,9 +142,9 @@ export interface StartOptions {
 }
 
 /** A machine that only one holder pauses, resumes or saves. */
-export interface Held {
+export interface Exclusive {
   /** Stops the guest's time until the scope closes; one that stood still before stays so. */
-  readonly standStill: Effect.Effect<void, ControlError, Scope.Scope>
+  readonly pause: Effect.Effect<void, ControlError, Scope.Scope>
   /** As `save` of the hypervisor. */
   readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
 }
@@ -184,7 +184,7 @@ export interface Hypervisor {
    */
   readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
   /** Keeps all others from pausing, resuming and saving it until the scope closes; they wait. Whoever holds several takes them in one order. */
-  readonly hold: Effect.Effect<Held, never, Scope.Scope>
+  readonly exclusive: Effect.Effect<Exclusive, never, Scope.Scope>
 }
 
 /** One kind of hypervisor, ready to start machines. */

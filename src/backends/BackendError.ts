@@ -5,7 +5,7 @@
  */
 import * as Schema from "effect/Schema"
 import type { SpawnFailed, ToolMissing } from "../host/HostProcess.ts"
-import type { QmpError } from "../transport/Qmp.ts"
+import type { QmpError } from "../transport/qmp/Qmp.ts"
 import type { ShellNotReady, TransportError } from "../transport/ShellError.ts"
 import type { Capability } from "./Backend.ts"
 

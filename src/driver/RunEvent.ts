@@ -5,7 +5,7 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type { MachineEvent } from "../machine/MachineEvent.ts"
+import type { MachineEvent } from "../guest/MachineEvent.ts"
 import type { SubtestResult, TestResult } from "./TestResult.ts"
 
 /** One thing that happened in a run. `test` is the name of the test it happened in. */

@@ -15,7 +15,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Cache from "../host/Cache.ts"
@@ -23,6 +22,9 @@ import * as Lock from "../host/Lock.ts"
 import * as HostInputs from "./internal/hostInputs.ts"
 import * as Entries from "./internal/snapshotEntries.ts"
 import * as Folders from "./internal/snapshotFolders.ts"
+import { SnapshotStoreFailed } from "./internal/snapshotFolders.ts"
+
+export { SnapshotStoreFailed } from "./internal/snapshotFolders.ts"
 
 /** What a saved machine depends on. */
 export interface SnapshotKey {
@@ -56,16 +58,6 @@ export interface Vacancy {
   readonly folder: string
   /** Takes what is in the folder into the store. Others who wait get it at once. */
   readonly publish: Effect.Effect<StoredSnapshot, SnapshotStoreError>
-}
-
-/** The store cannot do it: no space, no right. Whoever asked can do without it. */
-export class SnapshotStoreFailed extends Schema.TaggedError<SnapshotStoreFailed>()("SnapshotStoreFailed", {
-  path: Schema.String,
-  reason: Schema.String
-}) {
-  override get message() {
-    return `the snapshot store cannot use ${this.path}: ${this.reason}`
-  }
 }
 
 /** Why the store has nothing to give or take. */

@@ -8,12 +8,12 @@ import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type ControlError, unsupported } from "../backends/BackendError.ts"
-import type { QmpService } from "../transport/Qmp.ts"
-import { type Guest, guard, type Unavailable, type WaitOptions, wait } from "./internal/Guest.ts"
+import { type Guest, guard, type Unavailable, type WaitOptions, wait } from "../guest/Guest.ts"
+import type { InvalidArgument, WaitTimeout } from "../guest/MachineError.ts"
+import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
+import { timeoutOf } from "../guest/Timeout.ts"
+import type { QmpService } from "../transport/qmp/Qmp.ts"
 import * as QmpEvents from "./internal/qmpEvents.ts"
-import { timeoutOf } from "./internal/times.ts"
-import type { InvalidArgument, WaitTimeout } from "./MachineError.ts"
-import type { PollingConditionFailed } from "./PollingCondition.ts"
 
 type ControlFailure = Unavailable | ControlError | PollingConditionFailed
 

@@ -7,10 +7,10 @@ import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import type { ControlError } from "../backends/BackendError.ts"
-import type { CommandFailed } from "./Command.ts"
-import type { CutShort, DeadlineError, Unavailable, WaitError, WaitOptions } from "./internal/Guest.ts"
-import type { MachineState } from "./MachineEvent.ts"
-import type { PollingConditionFailed } from "./PollingCondition.ts"
+import type { CommandFailed } from "../guest/Command.ts"
+import type { CutShort, DeadlineError, Unavailable, WaitError, WaitOptions } from "../guest/Guest.ts"
+import type { MachineState } from "../guest/MachineEvent.ts"
+import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
 
 /** The guest was asked to reboot, and its declaration does not allow it: without `allowReboot` a reboot ends the machine. */
 export class RebootNotAllowed extends Schema.TaggedError<RebootNotAllowed>()("RebootNotAllowed", {

@@ -6,11 +6,11 @@
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import type { ControlError } from "../backends/BackendError.ts"
-import { QmpError, type QmpService } from "../transport/Qmp.ts"
+import { type Guest, guard, type Unavailable } from "../guest/Guest.ts"
+import { InvalidArgument } from "../guest/MachineError.ts"
+import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
+import { QmpError, type QmpService } from "../transport/qmp/Qmp.ts"
 import { onControl } from "./Control.ts"
-import { type Guest, guard, type Unavailable } from "./internal/Guest.ts"
-import { InvalidArgument } from "./MachineError.ts"
-import type { PollingConditionFailed } from "./PollingCondition.ts"
 
 type LinkFailure = Unavailable | ControlError | PollingConditionFailed
 

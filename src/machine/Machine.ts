@@ -6,33 +6,35 @@
  *
  * @since 0.1.0
  */
+
+import * as Effect from "effect/Effect"
+import * as Command from "../guest/Command.ts"
+import * as Console from "../guest/Console.ts"
+import * as Copy from "../guest/Copy.ts"
+import * as File from "../guest/File.ts"
+import type { Guest } from "../guest/Guest.ts"
+import * as Interact from "../guest/Interact.ts"
+import * as Journal from "../guest/Journal.ts"
+import * as Port from "../guest/Port.ts"
+import * as Socket from "../guest/Socket.ts"
+import * as Spawn from "../guest/Spawn.ts"
+import * as Terminal from "../guest/Terminal.ts"
+import * as Unit from "../guest/Unit.ts"
 import type { Interface } from "../network/Addresses.ts"
-import * as Command from "./Command.ts"
-import * as Console from "./Console.ts"
+import type { Display } from "../screen/Display.ts"
+import * as Displays from "../screen/Displays.ts"
+import * as Keyboard from "../screen/Keyboard.ts"
+import * as Mouse from "../screen/Mouse.ts"
+import * as Recording from "../screen/Recording.ts"
+import * as Screen from "../screen/Screen.ts"
+import * as ScreenImage from "../screen/ScreenImage.ts"
+import * as X11 from "../screen/X11.ts"
 import * as Control from "./Control.ts"
-import * as Copy from "./Copy.ts"
-import * as File from "./File.ts"
-import * as Interact from "./Interact.ts"
 import * as Arguments from "./internal/arguments.ts"
-import type { Display } from "./internal/display.ts"
-import * as Displays from "./internal/displays.ts"
-import type { Guest } from "./internal/Guest.ts"
-import * as Journal from "./Journal.ts"
-import * as Keyboard from "./Keyboard.ts"
 import type { LifeMethods } from "./Life.ts"
 import * as Link from "./Link.ts"
 import type { MachineSpec } from "./MachineSpec.ts"
-import * as Mouse from "./Mouse.ts"
-import * as Port from "./Port.ts"
-import * as Recording from "./Recording.ts"
-import * as Screen from "./Screen.ts"
-import * as ScreenImage from "./ScreenImage.ts"
 import type * as Snapshot from "./Snapshot.ts"
-import * as Socket from "./Socket.ts"
-import * as Spawn from "./Spawn.ts"
-import * as Terminal from "./Terminal.ts"
-import * as Unit from "./Unit.ts"
-import * as X11 from "./X11.ts"
 
 export type {
   /** What any command on a machine can fail with, apart from what it was run for. */
@@ -47,7 +49,7 @@ export type {
   WaitError,
   /** How long a wait may take. */
   WaitOptions
-} from "./internal/Guest.ts"
+} from "../guest/Guest.ts"
 
 /** A machine of a test. */
 export interface Machine
@@ -86,6 +88,17 @@ const displayMethods = (guest: Guest, display: Display): X11.DisplayMethods => {
   }
 }
 
+/** The handles of spawned commands refuse wrong arguments as the machine's methods do. */
+const spawnMethods = (guest: Guest): Spawn.SpawnMethods => {
+  const { spawn } = Spawn.make(guest)
+  const checked = (command: string, options?: Spawn.SpawnOptions) =>
+    Effect.map(spawn(command, options), (spawned) =>
+      Arguments.refuseWrongTypes(guest.name, spawned, Arguments.ofSpawned)
+    )
+  // Only a command that is not detached asks for a scope.
+  return { spawn: checked as typeof spawn }
+}
+
 /** Gives a guest all its methods. */
 export const make = (
   guest: Guest,
@@ -101,7 +114,7 @@ export const make = (
     interfaces,
     ...life,
     ...Command.make(guest),
-    ...Spawn.make(guest),
+    ...spawnMethods(guest),
     ...Unit.make(guest),
     ...Journal.make(guest),
     ...File.make(guest),

@@ -15,13 +15,13 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { SavedMachine } from "../backends/Backend.ts"
 import { type SaveFailed, type Unsupported, unsupported } from "../backends/BackendError.ts"
+import { type CutShort, type Guest, guard, type Unavailable } from "../guest/Guest.ts"
+import { InvalidArgument } from "../guest/MachineError.ts"
+import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
 import type { AddressesExhausted } from "../network/Addresses.ts"
-import { type CutShort, type Guest, guard, type Unavailable } from "./internal/Guest.ts"
 import { beforeSaving } from "./internal/identity.ts"
 import type { Machine } from "./Machine.ts"
-import { InvalidArgument } from "./MachineError.ts"
 import type { InvalidMachine } from "./MachineSpec.ts"
-import type { PollingConditionFailed } from "./PollingCondition.ts"
 
 /** A snapshot of a machine; it is there as long as the test. */
 export interface Snapshot {
@@ -132,7 +132,7 @@ export interface Hooks {
 }
 
 /** What keeps the folder of a snapshot. */
-interface Keeper {
+interface RefCount {
   readonly scope: Scope.Closeable
   /** How many forks are going on from it. */
   users: number
@@ -141,24 +141,24 @@ interface Keeper {
 }
 
 /** Those of all machines: a fork may go on from another's. */
-const keepers = new WeakMap<Snapshot, Keeper>()
+const refCounts = new WeakMap<Snapshot, RefCount>()
 
-const leave = (keeper: Keeper) =>
-  keeper.replaced && keeper.users === 0 ? Scope.close(keeper.scope, Exit.void) : Effect.void
+const release = (refs: RefCount) =>
+  refs.replaced && refs.users === 0 ? Scope.close(refs.scope, Exit.void) : Effect.void
 
 /** Keeps the folder of a snapshot while something goes on from it. */
 const keeping = <A, E>(snapshot: Snapshot, effect: Effect.Effect<A, E>): Effect.Effect<A, E> => {
-  const keeper = keepers.get(snapshot)
-  if (keeper === undefined) return effect
+  const refs = refCounts.get(snapshot)
+  if (refs === undefined) return effect
   return Effect.acquireUseRelease(
     Effect.sync(() => {
-      keeper.users++
+      refs.users++
     }),
     () => effect,
     () =>
       Effect.suspend(() => {
-        keeper.users--
-        return leave(keeper)
+        refs.users--
+        return release(refs)
       })
   )
 }
@@ -187,7 +187,7 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
       const shell = yield* guest.shell
       // What every fork needs is better there before; a guest that cannot take it yet is given it later.
       yield* Effect.ignore(shell.execute(beforeSaving, { timeout: "1 minute" }))
-      yield* shell.rested
+      yield* shell.awaitIdle
     }
     const parent = yield* Effect.mapError(hooks.folder, ({ message }) => failed(message))
     const directory = Path.join(parent, `${guest.name}-${count++}`)
@@ -200,15 +200,15 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
   })
 
   /** In a scope of its own, as long as the test at most. */
-  const held = Effect.fnUntraced(function* (name: string) {
+  const takeCounted = Effect.fnUntraced(function* (name: string) {
     const scope = yield* Scope.fork(guest.scope)
     const snapshot = yield* take(name).pipe(
       Scope.provide(scope),
       Effect.onError(() => Scope.close(scope, Exit.void))
     )
-    const keeper: Keeper = { scope, users: 0, replaced: false }
-    keepers.set(snapshot, keeper)
-    return { snapshot, keeper }
+    const refs: RefCount = { scope, users: 0, replaced: false }
+    refCounts.set(snapshot, refs)
+    return { snapshot, refs }
   })
 
   const find = (which: Snapshot | string): Effect.Effect<Snapshot, NoSuchSnapshot> =>
@@ -228,15 +228,15 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
       Effect.gen(function* () {
         yield* able
         const name = wanted ?? `snapshot ${++unnamed}`
-        const taken = yield* held(name)
+        const taken = yield* takeCounted(name)
         const nameIt = Effect.gen(function* () {
           const before = named.get(name)
           named.set(name, taken.snapshot)
-          const keeper = before === undefined ? undefined : keepers.get(before)
-          if (before !== undefined && keeper !== undefined) {
+          const refs = before === undefined ? undefined : refCounts.get(before)
+          if (before !== undefined && refs !== undefined) {
             replaced.add(before.saved.directory)
-            keeper.replaced = true
-            yield* leave(keeper)
+            refs.replaced = true
+            yield* release(refs)
           }
         })
         yield* alone(nameIt)
@@ -260,8 +260,8 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
         const forkOf = (snapshot: Snapshot) =>
           keeping(snapshot, hooks.fork({ name, from: snapshot.saved, identity: wanted }))
         if (from !== undefined) return yield* forkOf(yield* find(from))
-        const { keeper, snapshot } = yield* held("for a fork")
-        keeper.replaced = true
+        const { refs, snapshot } = yield* takeCounted("for a fork")
+        refs.replaced = true
         return yield* forkOf(snapshot)
       })
   }

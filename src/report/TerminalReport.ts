@@ -15,7 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Failure from "../driver/Failure.ts"
 import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import type { TestResult } from "../driver/TestResult.ts"
-import type { MachineEvent } from "../machine/MachineEvent.ts"
+import type { MachineEvent } from "../guest/MachineEvent.ts"
 
 /** How much is told, and how. */
 export interface TerminalOptions {

@@ -109,7 +109,7 @@ export interface ShellService {
    * Returns when the guest has made ready what its next commands need, after a second at the latest. One that is saved then answers at
    * once when it goes on, and one that is saved the moment after a command must first start a shell.
    */
-  readonly rested: Effect.Effect<void>
+  readonly awaitIdle: Effect.Effect<void>
   /**
    * Waits until the guest's shell is lost, and says why: the guest died, rebooted or froze. For what asks the guest again and again, and
    * may be between two commands then.

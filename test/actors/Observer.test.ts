@@ -17,8 +17,8 @@ import {
   Registry,
   Supervisor
 } from "vmtest/actors"
-import { MessageLoop } from "../../src/actors/internal/loop.ts"
-import { implOf } from "../../src/actors/internal/process.ts"
+import { MessageLoop } from "../../src/actors/internal/process/loop.ts"
+import { implOf } from "../../src/actors/internal/process/process.ts"
 
 /** Runs a test as a process of an actor system of its own. */
 const actor = <A, E>(body: Effect.Effect<A, E, Process.Self | Scope.Scope>) =>

@@ -6,7 +6,7 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Accelerator from "../../src/backends/Accelerator.ts"
-import * as probe from "../../src/backends/internal/probe.ts"
+import * as probe from "../../src/backends/qemu/probe.ts"
 
 const temporary = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-test-"))),

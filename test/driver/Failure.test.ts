@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Failure from "../../src/driver/Failure.ts"
-import { BootFailed, MachineDied, WaitTimeout } from "../../src/machine/MachineError.ts"
+import { BootFailed, MachineDied, WaitTimeout } from "../../src/guest/MachineError.ts"
 import { CommandTimeout } from "../../src/transport/ShellError.ts"
 
 describe("a failure", () => {

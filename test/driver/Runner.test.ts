@@ -10,16 +10,16 @@ import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import * as TestConsole from "effect/testing/TestConsole"
 import { Backend } from "../../src/backends/Backend.ts"
-import * as Mock from "../../src/backends/Mock.ts"
+import * as Mock from "../../src/backends/mock/Mock.ts"
 import { Driver, type DriverService } from "../../src/driver/Driver.ts"
 import * as Failure from "../../src/driver/Failure.ts"
 import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
 import * as Runner from "../../src/driver/Runner.ts"
 import { fromEffect, fromExport, type TestCase, test } from "../../src/driver/TestCase.ts"
+import { Deadlines } from "../../src/guest/Deadlines.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import { BadImage } from "../../src/images/ImageError.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
-import { Deadlines } from "../../src/machine/Deadlines.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 import * as TerminalReport from "../../src/report/TerminalReport.ts"
@@ -324,7 +324,7 @@ describe("a run", () => {
   it.effect("tells the evidence of subtests that failed softly once, in the result of the test", () =>
     Effect.gen(function* () {
       const lines = Array.from({ length: 20 }, (_, line) => `console <${line}>`)
-      const guest: Mock.Guest = { console: lines.join("\n"), commands: [["crash", { ends: { exitCode: 1 } }]] }
+      const guest: Mock.MockGuest = { console: lines.join("\n"), commands: [["crash", { ends: { exitCode: 1 } }]] }
       const softly = { softFail: true } as const
       yield* run(
         [

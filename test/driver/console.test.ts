@@ -4,7 +4,7 @@ import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import type { Hypervisor } from "../../src/backends/Backend.ts"
-import * as Console from "../../src/machine/Console.ts"
+import * as Console from "../../src/guest/Console.ts"
 import { guestOn, hostShell } from "../machine/support.ts"
 import { driverOf, offline } from "./support.ts"
 

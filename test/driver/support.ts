@@ -12,7 +12,7 @@ import {
   type SavedMachine
 } from "../../src/backends/Backend.ts"
 import { LoadFailed } from "../../src/backends/BackendError.ts"
-import * as Mock from "../../src/backends/Mock.ts"
+import * as Mock from "../../src/backends/mock/Mock.ts"
 import * as internal from "../../src/driver/internal/driver.ts"
 import * as WarmStart from "../../src/driver/internal/warmStart.ts"
 import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"

@@ -4,8 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { InvalidArgument } from "../../src/guest/MachineError.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
-import { InvalidArgument } from "../../src/machine/MachineError.ts"
 import { driverOf, offline } from "../driver/support.ts"
 
 /** A value of each JavaScript type, that no method can mean. */

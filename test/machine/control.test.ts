@@ -4,7 +4,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Hypervisor } from "../../src/backends/Backend.ts"
 import * as Control from "../../src/machine/Control.ts"
-import { QmpError, type QmpService } from "../../src/transport/Qmp.ts"
+import { QmpError, type QmpService } from "../../src/transport/qmp/Qmp.ts"
 import { guestOn, hostShell } from "./support.ts"
 
 const refusal = new QmpError({ machine: "box", command: "nonsense", class: "CommandNotFound", desc: "no such" })

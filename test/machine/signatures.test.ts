@@ -2,8 +2,8 @@ import { describe, expectTypeOf, it } from "@effect/vitest"
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type { DriverService } from "../../src/driver/Driver.ts"
+import type { SpawnedCommand } from "../../src/guest/Spawn.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
-import type { SpawnedCommand } from "../../src/machine/Spawn.ts"
 
 type ErrorOf<A> =
   A extends Effect.Effect<infer _A, infer E, infer _R>

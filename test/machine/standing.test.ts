@@ -4,7 +4,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
-import * as File from "../../src/machine/File.ts"
+import * as File from "../../src/guest/File.ts"
 import { ShellLost } from "../../src/transport/ShellError.ts"
 import { guestOn, shellOf } from "./support.ts"
 

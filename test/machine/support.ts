@@ -5,10 +5,10 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Stream from "effect/Stream"
 import type { BackendService } from "../../src/backends/Backend.ts"
+import type { Guest } from "../../src/guest/Guest.ts"
+import { type BootFailed, MachineDied } from "../../src/guest/MachineError.ts"
+import * as PollingCondition from "../../src/guest/PollingCondition.ts"
 import * as HostProcess from "../../src/host/HostProcess.ts"
-import type { Guest } from "../../src/machine/internal/Guest.ts"
-import { type BootFailed, MachineDied } from "../../src/machine/MachineError.ts"
-import * as PollingCondition from "../../src/machine/PollingCondition.ts"
 import type { CommandResult, ExecuteOptions, ShellService } from "../../src/transport/Shell.ts"
 
 type Execute = (command: string, options?: ExecuteOptions) => Effect.Effect<CommandResult>
@@ -42,7 +42,7 @@ export const shellOf = (execute: Execute, lost: ShellService["lost"] = Effect.ne
       signal: () => Effect.void,
       wait: Effect.map(result, ({ exitCode }) => exitCode)
     })),
-  rested: Effect.void,
+  awaitIdle: Effect.void,
   lost,
   reset: () => Effect.void
 })

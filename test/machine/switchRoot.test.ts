@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
-import type { Rule } from "../../src/backends/Mock.ts"
+import type { Rule } from "../../src/backends/mock/Mock.ts"
 import * as SwitchRoot from "../../src/machine/internal/switchRoot.ts"
 import { driverOf, offline } from "../driver/support.ts"
 

@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scheduler from "effect/Scheduler"
 import * as ActorSystem from "../../src/actors/ActorSystem.ts"
-import { SystemImpl } from "../../src/actors/internal/system.ts"
+import { SystemImpl } from "../../src/actors/internal/process/system.ts"
 
 interface Sleeper {
   readonly at: number

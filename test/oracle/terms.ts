@@ -3,7 +3,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as ExitReason from "../../src/actors/ExitReason.ts"
-import { UnknownMessage } from "../../src/actors/internal/server.ts"
+import { UnknownMessage } from "../../src/actors/internal/gen/server.ts"
 import { FailedToStartChild, InvalidSpec, type Problem, StartCrash } from "../../src/actors/SupervisorError.ts"
 
 export type Json = null | boolean | number | string | ReadonlyArray<Json> | { readonly [key: string]: Json }

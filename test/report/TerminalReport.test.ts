@@ -7,7 +7,7 @@ import * as TestConsole from "effect/testing/TestConsole"
 import * as Failure from "../../src/driver/Failure.ts"
 import { type RunEvent, report } from "../../src/driver/RunEvent.ts"
 import type { TestResult } from "../../src/driver/TestResult.ts"
-import { CommandFailed } from "../../src/machine/Command.ts"
+import { CommandFailed } from "../../src/guest/Command.ts"
 import * as TerminalReport from "../../src/report/TerminalReport.ts"
 
 const error = new CommandFailed({

@@ -72,7 +72,7 @@ const framesFor = Effect.fnUntraced(function* (
     slowness: 1,
     state: () => "full",
     signal: () => Effect.succeed(true),
-    rested: Effect.void,
+    awaitIdle: Effect.void,
     lost: Effect.never,
     reset: () => {}
   }

@@ -405,7 +405,7 @@ describe("a shell is at rest", () => {
       let asked = 0
       const { shell } = yield* open({ waiting: (lane) => lane !== 1 || asked++ >= 3 })
       yield* shell.execute("a")
-      yield* shell.rested
+      yield* shell.awaitIdle
       assert.strictEqual(asked, 4)
     })
   )
@@ -423,7 +423,7 @@ describe("a shell is at rest", () => {
         }
       })
       yield* shell.execute("a")
-      yield* shell.rested
+      yield* shell.awaitIdle
       assert.isTrue(settled)
     })
   )
@@ -440,7 +440,7 @@ describe("a shell is at rest", () => {
         }
       })
       yield* shell.spawn("sleep 100")
-      yield* shell.rested
+      yield* shell.awaitIdle
       // Were it waited for, the guest would be asked again and again for a second.
       assert.isAtMost(asked, 10)
     }).pipe(Effect.scoped)
@@ -454,7 +454,7 @@ describe("a shell is at rest", () => {
       for (const { shell } of [silent, never]) {
         yield* shell.execute("a")
         frozen = true
-        const [took] = yield* Effect.timed(shell.rested)
+        const [took] = yield* Effect.timed(shell.awaitIdle)
         assert.isAtLeast(Duration.toMillis(took), 500)
         assert.isBelow(Duration.toMillis(took), 10_000)
       }

@@ -2,14 +2,14 @@
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Semaphore from "effect/Semaphore"
-import type { Held, Hypervisor, SavedMachine } from "../Backend.ts"
+import type { Exclusive, Hypervisor, SavedMachine } from "../Backend.ts"
 import type { ControlError, SaveError } from "../BackendError.ts"
 
 /** What a hypervisor can do to its guest; nothing here knows of the other. */
-interface Guest {
+interface Controls {
   readonly isRunning: Effect.Effect<boolean, ControlError>
   readonly stop: Effect.Effect<void, ControlError>
-  readonly goOn: Effect.Effect<void, ControlError>
+  readonly resume: Effect.Effect<void, ControlError>
   /** Of a guest that stands still. It need not be one that goes on by itself: it is told to if it ran before. */
   readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
   /** What an error of the others is to a save. */
@@ -17,39 +17,41 @@ interface Guest {
 }
 
 /** The part of a hypervisor that lets its guest stand still. */
-export type RunState = Pick<Hypervisor, "pause" | "resume" | "hold" | "save">
+export type RunState = Pick<Hypervisor, "pause" | "resume" | "exclusive" | "save">
 
 /** In a fiber of its own: one that was interrupted cannot wait for an answer any more. */
 export const apart = (effect: Effect.Effect<unknown>) => Effect.flatMap(Effect.forkDetach(effect), Fiber.await)
 
-export const make = ({ goOn, isRunning, notSaved, save, stop }: Guest): RunState => {
+export const make = ({ resume, isRunning, notSaved, save, stop }: Controls): RunState => {
   const one = Semaphore.makeUnsafe(1)
-  const still = Effect.tap(isRunning, (running) => (running ? stop : Effect.void))
+  const paused = Effect.tap(isRunning, (running) => (running ? stop : Effect.void))
   // A machine that ended meanwhile has better news than that it does not go on; of one that did not, nobody else would tell.
-  const goOnOrWarn = Effect.catch(goOn, ({ message }) => Effect.logWarning(`a guest still stands still: ${message}`))
-  const goOnAgain = (ran: boolean) => (ran ? apart(goOnOrWarn) : Effect.void)
+  const resumeOrWarn = Effect.catch(resume, ({ message }) =>
+    Effect.logWarning(`could not resume a guest after it was saved: ${message}`)
+  )
+  const resumeAgain = (ran: boolean) => (ran ? apart(resumeOrWarn) : Effect.void)
 
-  const saveStill = (directory: string) => {
+  const savePaused = (directory: string) => {
     const failed = Effect.mapError((error: ControlError) => notSaved(error, directory))
     return Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
-        const ran = yield* failed(still)
+        const ran = yield* failed(paused)
         const exit = yield* Effect.exit(restore(save(directory)))
-        if (exit._tag === "Failure") yield* goOnAgain(ran)
-        else if (ran) yield* failed(goOn)
+        if (exit._tag === "Failure") yield* resumeAgain(ran)
+        else if (ran) yield* failed(resume)
         return yield* exit
       })
     )
   }
 
-  const held: Held = { standStill: Effect.asVoid(Effect.acquireRelease(still, goOnAgain)), save: saveStill }
+  const exclusive: Exclusive = { pause: Effect.asVoid(Effect.acquireRelease(paused, resumeAgain)), save: savePaused }
   return {
     pause: one.withPermit(stop),
-    resume: one.withPermit(goOn),
-    hold: Effect.as(
+    resume: one.withPermit(resume),
+    exclusive: Effect.as(
       Effect.acquireRelease(one.take(1), () => one.release(1), { interruptible: true }),
-      held
+      exclusive
     ),
-    save: (directory) => one.withPermit(saveStill(directory))
+    save: (directory) => one.withPermit(savePaused(directory))
   }
 }

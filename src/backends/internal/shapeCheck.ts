@@ -3,7 +3,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import type { MachineShape } from "../Backend.ts"
 import { InvalidShape } from "../BackendError.ts"
-import { longestSocketPath, maximumNetworks, roundMemory, socketsIn } from "./qemuCommand.ts"
+import { longestSocketPath, maximumNetworks, roundMemory, socketsIn } from "../qemu/command.ts"
 
 /** What the host has to give; `memory` in bytes. */
 export interface Host {

@@ -5,17 +5,17 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { MachineShape } from "../../backends/Backend.ts"
 import { Backend } from "../../backends/Backend.ts"
+import { MachineEvents } from "../../guest/MachineEvent.ts"
+import * as PollingCondition from "../../guest/PollingCondition.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import { RunDirectory } from "../../host/RunDirectory.ts"
 import type { BootImage } from "../../images/BootImage.ts"
 import type { Image } from "../../images/Image.ts"
 import type { Machine } from "../../machine/Machine.ts"
-import { MachineEvents } from "../../machine/MachineEvent.ts"
 import * as MachineSpec from "../../machine/MachineSpec.ts"
 import * as MachineTree from "../../machine/MachineTree.ts"
 import type { Origins } from "../../machine/Origin.ts"
 import * as Origin from "../../machine/Origin.ts"
-import * as PollingCondition from "../../machine/PollingCondition.ts"
 import type * as Snapshot from "../../machine/Snapshot.ts"
 import * as Addresses from "../../network/Addresses.ts"
 import { Driver, type DriverService, type ForkError } from "../Driver.ts"
@@ -88,7 +88,7 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
     const conditions = options.conditions === undefined ? own : PollingCondition.under(options.conditions, own)
     const folders = yield* RunDirectory
     const tree = yield* DriverTree.make(yield* Effect.orDie(folders.folder(`${options.prefix}-net`)), (error) =>
-      conditions.giveUp(`VLAN ${error.vlan} is up`, error.message)
+      conditions.abort(`VLAN ${error.vlan} is up`, error.message)
     )
     const handles = new Map<string, MachineTree.Handle>()
     const machines: Record<string, Machine> = {}

@@ -6,8 +6,8 @@ import { isNativeError, isPromise } from "node:util/types"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
+import { InvalidArgument } from "../../guest/MachineError.ts"
 import type { Machine } from "../../machine/Machine.ts"
-import { InvalidArgument } from "../../machine/MachineError.ts"
 import { short } from "../../transport/ShellError.ts"
 
 const refuse = (argument: string, value: unknown, reason: string): Effect.Effect<never> =>

@@ -14,8 +14,8 @@ interface Running {
   readonly hypervisor: Backend.Hypervisor
 }
 
-interface Held extends Running {
-  readonly held: Backend.Held
+interface Exclusive extends Running {
+  readonly exclusive: Backend.Exclusive
 }
 
 /**
@@ -29,7 +29,7 @@ export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, p
       Effect.gen(function* () {
         const on = yield* handle.running
         if (on === undefined) return undefined
-        yield* on.shell.rested
+        yield* on.shell.awaitIdle
         return { handle, hypervisor: on.hypervisor }
       }),
     { concurrency: "unbounded" }
@@ -37,8 +37,8 @@ export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, p
   const running = found.filter((one) => one !== undefined)
   const failed = ({ handle }: Running, { message }: { readonly message: string }) =>
     new ForkFailed({ machine: handle.spec.name, reason: message })
-  const stop = (one: Held) => Effect.mapError(one.held.standStill, (error) => failed(one, error))
-  const save = Effect.fnUntraced(function* (one: Held) {
+  const stop = (one: Exclusive) => Effect.mapError(one.exclusive.pause, (error) => failed(one, error))
+  const save = Effect.fnUntraced(function* (one: Exclusive) {
     const { name } = one.handle.spec
     const directory = place(name)
     yield* Effect.try({
@@ -47,15 +47,17 @@ export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, p
     })
     return [
       name,
-      yield* Effect.mapError(one.held.save(Path.resolve(directory)), (error) => failed(one, error))
+      yield* Effect.mapError(one.exclusive.save(Path.resolve(directory)), (error) => failed(one, error))
     ] as const
   })
   return yield* Effect.gen(function* () {
     // One after the other, all of them before any stands still: two who want them all do not wait for each other, nor the guests for their turn.
-    const held = yield* Effect.forEach(running, (one) => Effect.map(one.hypervisor.hold, (held) => ({ ...one, held })))
-    yield* Effect.forEach(held, stop, { concurrency: "unbounded", discard: true })
+    const exclusive = yield* Effect.forEach(running, (one) =>
+      Effect.map(one.hypervisor.exclusive, (exclusive) => ({ ...one, exclusive }))
+    )
+    yield* Effect.forEach(exclusive, stop, { concurrency: "unbounded", discard: true })
     // One after the other: what they wait for is the disk.
-    const saved: Saved = new Map(yield* Effect.forEach(held, save))
+    const saved: Saved = new Map(yield* Effect.forEach(exclusive, save))
     return saved
   }).pipe(Effect.scoped)
 })

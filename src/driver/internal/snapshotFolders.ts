@@ -3,14 +3,24 @@ import { randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Lock from "../../host/Lock.ts"
-import { SnapshotStoreFailed } from "../SnapshotStore.ts"
 import { machineOf, type Place, temporaries } from "./snapshotEntries.ts"
 
 /** Who makes an entry, or drops a damaged one, has this to itself. */
 export const buildLock = (place: Place, id: string): string => Path.join(place.locks, `${id}.build`)
 /** Shared by the runs that use an entry; who removes one that works has it to itself. */
 export const useLock = (place: Place, id: string): string => Path.join(place.locks, `${id}.use`)
+
+/** The store cannot do it: no space, no right. Whoever asked can do without it. */
+export class SnapshotStoreFailed extends Schema.TaggedError<SnapshotStoreFailed>()("SnapshotStoreFailed", {
+  path: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `the snapshot store cannot use ${this.path}: ${this.reason}`
+  }
+}
 
 const attempt = <A>(path: string, body: () => A): Effect.Effect<A, SnapshotStoreFailed> =>
   Effect.try({

@@ -2,7 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { MachineEvent } from "../../machine/MachineEvent.ts"
+import type { MachineEvent } from "../../guest/MachineEvent.ts"
 import type { RunEvent } from "../RunEvent.ts"
 
 interface Doing {

@@ -122,7 +122,7 @@ export const make = Effect.fnUntraced(function* (
   /** How often what was saved did not load in this run; what was made anew is given a second chance, and no third. */
   const failures = new Map<string, number>()
   const failuresOf = (key: SnapshotStore.SnapshotKey) => failures.get(keyText(key)) ?? 0
-  const giveUp = (key: SnapshotStore.SnapshotKey) => failures.set(keyText(key), Infinity)
+  const doNotRetry = (key: SnapshotStore.SnapshotKey) => failures.set(keyText(key), Infinity)
   const told = new Set<string>()
   const tellOnce = (about: string, line: string) =>
     Effect.suspend(() => {
@@ -134,7 +134,7 @@ export const make = Effect.fnUntraced(function* (
   const claim = Effect.fnUntraced(function* (key: SnapshotStore.SnapshotKey, subject: Subject) {
     if (failuresOf(key) > 1) return undefined
     const notSaved = (reason: string) => {
-      giveUp(key)
+      doNotRetry(key)
       return tellOnce(keyText(key), `there is no snapshot of ${key.name}, so machines like it boot: ${reason}`)
     }
     const claimScope = yield* Scope.fork(scope)
@@ -148,7 +148,7 @@ export const make = Effect.fnUntraced(function* (
         Effect.catch((error) => {
           // One that somebody else is making says nothing of the others.
           if (error._tag === "LockTimeout") return Effect.as(notSaved(error.message), undefined)
-          giveUp(key)
+          doNotRetry(key)
           return Effect.as(tellOnce("store", `machines boot without snapshots: ${error.message}`), undefined)
         })
       )
@@ -176,7 +176,7 @@ export const make = Effect.fnUntraced(function* (
   })
 
   /** A machine that goes on from what is stored; where that does not work it is dropped, and the machine starts as if it had not been there. */
-  const goOn = (
+  const resumeFrom = (
     { shape, spec }: Subject,
     key: SnapshotStore.SnapshotKey,
     snapshot: SnapshotStore.StoredSnapshot,
@@ -199,7 +199,7 @@ export const make = Effect.fnUntraced(function* (
     Effect.map(claim(key, subject), (claimed) => {
       if (claimed === undefined) return Origin.boot
       if (claimed._tag === "Vacant") return { from: undefined, onSettled: claimed.save }
-      return goOn(subject, key, claimed.snapshot, settledOrigin(subject, key))
+      return resumeFrom(subject, key, claimed.snapshot, settledOrigin(subject, key))
     })
 
   const warmOrigin = (
@@ -217,7 +217,7 @@ export const make = Effect.fnUntraced(function* (
       }
       const claimed = key === undefined ? undefined : yield* claim(key, subject)
       if (key !== undefined && claimed?._tag === "Stored") {
-        return goOn(
+        return resumeFrom(
           subject,
           key,
           claimed.snapshot,

@@ -8,7 +8,7 @@ import * as Apt from "./apt.ts"
 import { attempt, type Building } from "./building.ts"
 import * as Cpio from "./cpio.ts"
 import * as Entries from "./entries.ts"
-import * as Guest from "./guest.ts"
+import * as GuestFiles from "./guestFiles.ts"
 import * as Kernel from "./kernel.ts"
 import type { TinyPlan } from "./plan.ts"
 import * as Scratch from "./scratch.ts"
@@ -40,7 +40,7 @@ export const build = Effect.fnUntraced(function* (building: Building, store: Scr
     Fs.writeFileSync(Path.join(out, "kernel"), kernel.image)
     Fs.writeFileSync(
       Path.join(out, "initrd"),
-      Zlib.gzipSync(Cpio.encode(Guest.tinyTree(kernel.busybox, modules, files)))
+      Zlib.gzipSync(Cpio.encode(GuestFiles.tinyTree(kernel.busybox, modules, files)))
     )
   })
   return yield* Entries.publish(building, store.entries, out, {

@@ -12,7 +12,7 @@ import { attempt, type Building, must } from "./building.ts"
 import * as Cpio from "./cpio.ts"
 import { canonical, sha256 } from "./digest.ts"
 import * as Entries from "./entries.ts"
-import * as Guest from "./guest.ts"
+import * as GuestFiles from "./guestFiles.ts"
 import * as Kernel from "./kernel.ts"
 import * as Mmdebstrap from "./mmdebstrap.ts"
 import type { DebianPlan } from "./plan.ts"
@@ -95,7 +95,7 @@ export const get = Effect.fnUntraced(function* (
 ) {
   const kernel = yield* Kernel.packages(building, apt)
   const inputs = { version: builderVersion, sources: apt.sources, basePackages, kernel, modules: plan.modules }
-  const key = sha256(canonical({ ...inputs, guest: Guest.guestSources }))
+  const key = sha256(canonical({ ...inputs, guest: GuestFiles.guestSources }))
   const hold = (entry: Entries.Entry) => Lock.acquire(Scratch.lockOf(store, entry.id), { mode: "shared" })
   for (const found of Entries.list(store.entries).filter(({ id }) => Entries.isOf(id, key))) {
     yield* hold(found)
@@ -130,7 +130,7 @@ const build = Effect.fnUntraced(function* (
   yield* attempt(building, step, work, () => {
     Fs.mkdirSync(out, { mode: 0o700 })
     Fs.writeFileSync(Path.join(out, files.kernel), kernel.image)
-    const initramfs = Guest.debianInitramfs(kernel.busybox, modules)
+    const initramfs = GuestFiles.debianInitramfs(kernel.busybox, modules)
     Fs.writeFileSync(Path.join(out, files.initrd), Zlib.gzipSync(Cpio.encode(initramfs)))
   })
   const modulesTar = Path.join(work, "modules.tar")
@@ -150,14 +150,14 @@ const build = Effect.fnUntraced(function* (
     ]
   })
   const script = "/.vmtest-base"
-  const own = Object.entries(Guest.debianFiles).map(([path, data]) => ({
+  const own = Object.entries(GuestFiles.debianFiles).map(([path, data]) => ({
     path,
-    mode: Guest.executable.has(path) ? 0o755 : 0o644,
+    mode: GuestFiles.executable.has(path) ? 0o755 : 0o644,
     data
   }))
   const guestTar = yield* writeTar(building, work, "guest.tar", [
     ...own,
-    { path: script, mode: 0o600, data: Guest.debianScript(kernel.release) }
+    { path: script, mode: 0o600, data: GuestFiles.debianScript(kernel.release) }
   ])
   yield* building.progress(step, `${resolved.length} packages`)
   yield* Mmdebstrap.run(building, {

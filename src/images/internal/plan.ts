@@ -9,7 +9,7 @@ import { canonical, sha256 } from "./digest.ts"
 import { unknownField } from "./fields.ts"
 import type { GuestFile } from "./files.ts"
 import { identity, readFiles } from "./files.ts"
-import { baseModules, commandLine, debianModules, guestSources, lateDevices, tinyModules } from "./guest.ts"
+import { baseModules, commandLine, debianModules, guestSources, lateDevices, tinyModules } from "./guestFiles.ts"
 
 /** Goes up with every change of what builders make of a description that `guestSources` does not show. */
 export const builderVersion = 5

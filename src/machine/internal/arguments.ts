@@ -9,9 +9,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { InvalidArgument } from "../../guest/MachineError.ts"
+import type { SpawnedCommand } from "../../guest/Spawn.ts"
 import type { Machine } from "../Machine.ts"
-import { InvalidArgument } from "../MachineError.ts"
-import type { SpawnedCommand } from "../Spawn.ts"
 
 interface Problem {
   readonly argument: string

@@ -4,12 +4,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type { Console, Hypervisor, MachineExit } from "../../backends/Backend.ts"
+import { BootFailed, MachineDied } from "../../guest/MachineError.ts"
+import type { MachineState } from "../../guest/MachineEvent.ts"
+import { pausedMessage } from "../../guest/Paused.ts"
 import type { ShellService } from "../../transport/Shell.ts"
 import type { Machine } from "../Machine.ts"
-import { BootFailed, MachineDied } from "../MachineError.ts"
-import type { MachineState } from "../MachineEvent.ts"
 import * as Origin from "../Origin.ts"
-import { standsStill } from "./paused.ts"
 
 /** A value that may be taken back and given anew; who asks meanwhile waits. */
 export class Cell<A, E> {
@@ -118,7 +118,7 @@ export class Boot {
 
   /** The machine did not come up. */
   fail(reason: string, console: string): Effect.Effect<void> {
-    const why = this.isPaused ? `${reason} (${standsStill})` : reason
+    const why = this.isPaused ? `${reason} (${pausedMessage})` : reason
     const failed = new BootFailed({ machine: this.listener.machine, reason: why, console })
     return this.finish(failed, this.asked ? "stopped" : "crashed", this.asked ? "" : reason)
   }

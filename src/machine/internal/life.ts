@@ -6,24 +6,24 @@ import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
+import { CommandFailed } from "../../guest/Command.ts"
+import { disconnect } from "../../guest/Disconnect.ts"
+import { action, type Guest, guard, neverLate, type Unavailable, type WaitOptions, wait } from "../../guest/Guest.ts"
+import { MachineNotRunning, WaitTimeout } from "../../guest/MachineError.ts"
+import type { MachineState } from "../../guest/MachineEvent.ts"
+import { MachineEvents } from "../../guest/MachineEvent.ts"
+import { pausedMessage } from "../../guest/Paused.ts"
+import { timeoutOf } from "../../guest/Timeout.ts"
 import { lastLines } from "../../host/Evidence.ts"
 import type { ShellService } from "../../transport/Shell.ts"
-import { CommandFailed } from "../Command.ts"
 import { type LifeMethods, NotInInitrd, RebootNotAllowed } from "../Life.ts"
 import * as Machine from "../Machine.ts"
-import { MachineNotRunning, WaitTimeout } from "../MachineError.ts"
-import type { MachineState } from "../MachineEvent.ts"
-import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment, Handle } from "../MachineTree.ts"
 import * as Origin from "../Origin.ts"
 import * as Snapshot from "../Snapshot.ts"
-import { abandon } from "./abandon.ts"
 import { Boot } from "./boot.ts"
-import { type Guest, guard, neverLate, told, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
 import { hostsScript } from "./identity.ts"
-import { standsStill } from "./paused.ts"
 import * as SwitchRoot from "./switchRoot.ts"
-import { timeoutOf } from "./times.ts"
 
 /** How long the guest may take to accept an order that ends its shell. */
 const orderTimeout = Duration.seconds(15)
@@ -129,13 +129,13 @@ export const make = Effect.fnUntraced(function* (
       const late = Effect.gen(function* () {
         const console = yield* guest.consoleTail
         const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
-        const hindrance = on.isPaused ? standsStill : hindered()
+        const hindrance = on.isPaused ? pausedMessage : hindered()
         const lastSeen = hindrance === "" ? console : `${hindrance}\n${lastLines(console, 5)}`
         return yield* new WaitTimeout({ machine: spec.name, awaited, waited, lastSeen, console })
       })
-      const asked = Effect.raceFirst(Effect.andThen(abandon(ask), Effect.never), on.ended)
+      const asked = Effect.raceFirst(Effect.andThen(disconnect(ask), Effect.never), on.ended)
       const ended = Effect.timeoutOrElse(asked, { duration: timeout, orElse: () => late })
-      yield* told(guest, `waiting for ${awaited}`, conditions.guard(ended))
+      yield* action(guest, `waiting for ${awaited}`, conditions.guard(ended))
     })
 
   const powerOff = `if [ -d /run/systemd/system ]; then systemctl --no-block poweroff

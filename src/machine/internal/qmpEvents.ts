@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import type { QmpEvent } from "../../transport/Qmp.ts"
+import type { QmpEvent } from "../../transport/qmp/Qmp.ts"
 
 const literals = (ast: SchemaAST.AST): ReadonlyArray<string> => {
   if (SchemaAST.isUnion(ast)) return ast.types.flatMap(literals)

@@ -23,5 +23,5 @@ export const settle = (shell: ShellService, timeScale: number): Effect.Effect<vo
 /** The same hypervisor, which saves its guest once that is ready to take a command. */
 export const savingAtRest = (hypervisor: Hypervisor, shell: ShellService): Hypervisor => ({
   ...hypervisor,
-  save: (directory) => Effect.andThen(shell.rested, hypervisor.save(directory))
+  save: (directory) => Effect.andThen(shell.awaitIdle, hypervisor.save(directory))
 })

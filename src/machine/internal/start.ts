@@ -5,9 +5,9 @@ import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
 import type { Hypervisor, SavedMachine, StartOptions } from "../../backends/Backend.ts"
+import { MachineEvents } from "../../guest/MachineEvent.ts"
 import { lastLines } from "../../host/Evidence.ts"
 import { BootProgressListener, formatProgress } from "../../transport/Shell.ts"
-import { MachineEvents } from "../MachineEvent.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Origin } from "../Origin.ts"
 
@@ -38,7 +38,7 @@ interface Started {
  * A machine that goes on from a saved one, and whose shell has answered: until then nobody can know that it is one. The first to open
  * the shell is given the one that answered.
  */
-const goOn = Effect.fnUntraced(function* (environment: Environment, from: SavedMachine) {
+const resumeFrom = Effect.fnUntraced(function* (environment: Environment, from: SavedMachine) {
   const scope = yield* Scope.fork(yield* Effect.scope)
   const opening = yield* Scope.fork(scope)
   return yield* Effect.gen(function* () {
@@ -80,7 +80,7 @@ export const start = (
   const hypervisor =
     from === undefined
       ? Effect.mapError(launch(environment), ({ message }): Refusal => ({ reason: message }))
-      : goOn(environment, from)
+      : resumeFrom(environment, from)
   const started = Effect.andThen(
     onStart(origin),
     Effect.map(hypervisor, (hypervisor) => ({ hypervisor, origin }))

@@ -10,7 +10,7 @@ import type { Connection } from "../Connection.ts"
 import type { TransportError } from "../ShellError.ts"
 import { agent } from "./agent.ts"
 import { nonce } from "./nonce.ts"
-import type { Guest } from "./request.ts"
+import type { AgentShell } from "./request.ts"
 
 /** What a guest prints when its bootstrap shell starts: ours, and the NixOS backdoor's. */
 const readyLines = ["vmtest: shell ready", "Spawning backdoor root shell..."]
@@ -126,7 +126,7 @@ export const make = (connection: Connection, onReady: () => void): Admin => {
 /** What the guest says of itself, twice, since all that follows depends on it. */
 const described = /^((?:\/run|\/dev\/shm|\/tmp)\/vmtest) (bash|sh)( pipefail)? = \1 \2(\3)$/
 
-const readGuest = (said: string): Guest | undefined => {
+const readAgentShell = (said: string): AgentShell | undefined => {
   const [, folder, shell, pipefail] = described.exec(said) ?? []
   if (folder === undefined) return undefined
   return {
@@ -148,7 +148,7 @@ export const install = Effect.fnUntraced(function* (admin: Admin, session: strin
   let said = ""
   for (let i = 0; i < installTries; i++) {
     said = yield* admin.ask(setup(session, lanes), "60 seconds")
-    const guest = readGuest(said)
+    const guest = readAgentShell(said)
     if (guest !== undefined) return guest
   }
   return yield* Effect.fail<NoAnswer>({
@@ -191,14 +191,14 @@ if [ -n "$_vt_guest" ] && echo ${session} >$_vt_d/session; then _vt_attach ${lan
     Effect.andThen(admin.awake, ask("30 seconds"))
   )
   const [description = "", waiting] = said.split(";")
-  const guest = readGuest(description)
+  const guest = readAgentShell(description)
   if (guest === undefined || waiting === undefined) return undefined
   const found = waiting.trim().split(" ").map(Number)
   return { guest, waiting: lanes.filter((lane) => found.includes(lane)) }
 })
 
 /** Whether the guest still is the one that was given this session, or has rebooted since. */
-export const sameSession = (admin: Admin, session: string, guest: Guest) =>
+export const sameSession = (admin: Admin, session: string, guest: AgentShell) =>
   admin
     .ask(
       `_vt_d=${guest.folder} _vt_answer=

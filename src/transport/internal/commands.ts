@@ -391,7 +391,7 @@ export const make = Effect.fnUntraced(function* (options: {
     executeBytes,
     executeStream,
     spawn,
-    rested: pool.rested,
+    awaitIdle: pool.awaitIdle,
     lost: pool.lost,
     reset: (reason) => Effect.sync(() => pool.reset(reason))
   }

@@ -16,7 +16,7 @@ import { janitor } from "./janitor.ts"
 import type { LaneEnd } from "./lane.ts"
 import * as LaneLife from "./laneLife.ts"
 import { nonce } from "./nonce.ts"
-import type { Guest } from "./request.ts"
+import type { AgentShell } from "./request.ts"
 
 /** What a pool needs. */
 export interface PoolOptions extends Bootstrap.BootstrapOptions {
@@ -31,7 +31,7 @@ export interface SessionEnded {
 
 /** The lanes of one guest. */
 export interface Pool {
-  readonly guest: () => Guest
+  readonly guest: () => AgentShell
   /** Takes an idle lane, or waits for one: where there is no session, for the next one's. */
   readonly acquire: Effect.Effect<LaneEnd, ShellNotReady | SessionEnded>
   /** Waits until the session that is on ends, or the next one where none is, and says why. */
@@ -45,7 +45,7 @@ export interface Pool {
   /** Sends a signal to the process group of the command with this nonce. False says that the guest has not started it yet. */
   readonly signal: (lane: LaneEnd, nonce: string, signal: string) => Effect.Effect<boolean>
   /** Waits until every lane either runs a command or has made what its next one becomes, for a second at most. */
-  readonly rested: Effect.Effect<void>
+  readonly awaitIdle: Effect.Effect<void>
   /** Everything under way is lost; the bootstrap shell is asked again. */
   readonly reset: (reason: string) => void
 }
@@ -79,7 +79,7 @@ export const make = Effect.fnUntraced(function* (
   const waiters = new Map<Deferred.Deferred<LaneEnd, ShellNotReady | SessionEnded>, LaneLife.Session | undefined>()
   let nextLoss = Deferred.makeUnsafe<string>()
   let session: LaneLife.Session | undefined
-  let guest: Guest = { folder: "/run/vmtest", shell: "sh", pipefail: false }
+  let guest: AgentShell = { folder: "/run/vmtest", shell: "sh", pipefail: false }
   let restart = Deferred.makeUnsafe<string>()
   const clock = yield* Clock.Clock
   /** since when a session is sought, or was */
@@ -375,7 +375,7 @@ export const make = Effect.fnUntraced(function* (
             Effect.map((answer) => answer !== ""),
             Effect.catch(() => Effect.succeed(true))
           ),
-    rested: Effect.gen(function* () {
+    awaitIdle: Effect.gen(function* () {
       while (session !== undefined) {
         const numbers = idle.map(({ number }) => number)
         const said = yield* session.admin.ask(`_vt_waiting ${numbers.join(" ")}`, longestRest)

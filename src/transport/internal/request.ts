@@ -11,7 +11,7 @@ import { dedent, escape } from "./shellText.ts"
 import * as Timeout from "./timeout.ts"
 
 /** What is known of the guest's shell. */
-export interface Guest {
+export interface AgentShell {
   /** the folder of the agent in the guest */
   readonly folder: string
   readonly shell: "bash" | "sh"
@@ -101,7 +101,7 @@ const input = (stdin: ExecuteOptions["stdin"], open: boolean): Input => {
 /** Builds a request, or says what is wrong with it. `open` asks for an input that is written later. */
 export const make = Effect.fnUntraced(function* (options: {
   readonly machine: string
-  readonly guest: Guest
+  readonly guest: AgentShell
   readonly command: string
   readonly execute: ExecuteOptions
   readonly fault: string

@@ -1,0 +1,96 @@
+/**
+ * The QEMU backend: stock guests on a q35 machine, on KVM where it works and emulated where not.
+ *
+ * `microvm` is not used: without hardware virtualisation a third of its boots hang (it has no timer that Linux can check
+ * its clock against).
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type { HostProcessError } from "../../host/HostProcess.ts"
+import type { Findings, InvalidAccelerator } from "../Accelerator.ts"
+import * as Accelerator from "../Accelerator.ts"
+import type { BackendService, Capability, Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
+import { Backend } from "../Backend.ts"
+import type { BackendError, UnsuitableHypervisor } from "../BackendError.ts"
+import { findInvalid, type Host, thisHost } from "../internal/shapeCheck.ts"
+import { fingerprint } from "./fingerprint.ts"
+import * as machine from "./machine.ts"
+
+/** What QEMU can do here. */
+export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
+  "qmp",
+  "consoleInput",
+  "screen",
+  "keyboard",
+  "mouse",
+  "pause",
+  "reset",
+  "powerdown",
+  "reboot",
+  "links",
+  "forwards",
+  "hotplug",
+  "snapshots"
+])
+
+/** How to find and run QEMU. */
+export interface QemuOptions {
+  /** Which QEMU, and on which accelerator; see `Accelerator.detect`. */
+  readonly findings: Findings
+  /** What machines may ask for. Default: what this host has. */
+  readonly host?: Host | undefined
+  /** More words for every command line. Default none. */
+  readonly extraArguments?: ReadonlyArray<string> | undefined
+}
+
+/** The backend on a QEMU that was found. */
+export const make = ({ extraArguments = [], findings, host = thisHost() }: QemuOptions): BackendService => {
+  const timeScale = Accelerator.timeScale(findings.accelerator.name)
+  return {
+    name: "qemu",
+    capabilities,
+    timeScale,
+    fingerprint: fingerprint(findings, extraArguments),
+    start: (shape, { from } = {}) => start(shape, { findings, host, extraArguments, timeScale }, from)
+  }
+}
+
+interface Settings {
+  readonly findings: Findings
+  readonly host: Host
+  readonly extraArguments: ReadonlyArray<string>
+  readonly timeScale: number
+}
+
+const start: (
+  shape: MachineShape,
+  settings: Settings,
+  from: SavedMachine | undefined
+) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
+  const invalid = findInvalid(shape, settings.host)
+  if (invalid !== undefined) return yield* invalid
+  const { extraArguments, findings, timeScale } = settings
+  const accelerator = findings.accelerator.name
+  return yield* machine.start(shape, { program: findings.qemu.path, accelerator, extraArguments, timeScale }, from)
+})
+
+/** What keeps the backend as a whole from being there. */
+export type QemuError = HostProcessError | UnsuitableHypervisor | InvalidAccelerator
+
+/**
+ * The QEMU backend of this host: finds QEMU, its version and the accelerator first, so that a host without QEMU fails
+ * with `ToolMissing` before anything starts. `folder` is where the findings are remembered.
+ */
+export const layer = (options: {
+  readonly folder: string
+  readonly extraArguments?: ReadonlyArray<string> | undefined
+}): Layer.Layer<Backend, QemuError> =>
+  Layer.effect(
+    Backend,
+    Effect.map(Accelerator.detect({ folder: options.folder }), (findings) =>
+      make({ findings, extraArguments: options.extraArguments })
+    )
+  )

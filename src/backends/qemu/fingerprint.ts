@@ -1,0 +1,80 @@
+/** What two runs of QEMU must have in common so that one loads what the other saved. */
+import { createHash } from "node:crypto"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Effect from "effect/Effect"
+import { agentDigest } from "../../transport/Shell.ts"
+import type { Findings } from "../Accelerator.ts"
+import type { MachineShape } from "../Backend.ts"
+import { command, emulatedCpu, socketsIn } from "./command.ts"
+
+/** The format of what is saved; another number, and what was saved before is of no use. */
+export const savedFormat = 1
+
+const attempt = (read: () => string): Effect.Effect<string> => Effect.orElseSucceed(Effect.try(read), () => "unknown")
+
+/**
+ * The processor of the host: a guest on KVM sees it and its microcode, and keeps to what it saw. The order of the flags and
+ * the speed of the moment do not count.
+ */
+const hostCpu = attempt(() => {
+  const info = Fs.readFileSync("/proc/cpuinfo", "utf8").split("\n\n")[0] ?? ""
+  const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, "m").exec(info)?.[1] ?? ""
+  const flags = createHash("sha256").update(field("flags").split(" ").sort().join(" ")).digest("hex").slice(0, 16)
+  return `${field("model name")} ${field("stepping")} ${field("microcode")} ${flags}`
+})
+
+/** A package's new build of the same version is another file, and may save otherwise. */
+const program = (path: string) =>
+  attempt(() => {
+    const { mtimeMs, size } = Fs.statSync(path)
+    return `${size} bytes of ${Math.floor(mtimeMs / 1000)}`
+  })
+
+/** A machine that has one of everything, so that its words are all that a command line can have. */
+const example: MachineShape = {
+  name: "",
+  image: { digest: "", kernel: "kernel", initrd: "initrd", cmdline: "", root: "root", guest: "debian", builtAt: 0 },
+  memory: 1024 ** 3,
+  cpus: 1,
+  disks: [{ path: "disk" }],
+  networks: [{ vlan: 1, mac: "", socket: "" }],
+  internet: false,
+  forwards: [],
+  allowReboot: false,
+  directory: "/"
+}
+
+/** Machines that are put together otherwise do not load each other's state. */
+const hardware = (accelerator: Findings["accelerator"]["name"]): string => {
+  const words = command({
+    ...{
+      shape: example,
+      accelerator,
+      sockets: socketsIn("/"),
+      memory: { _tag: "Anonymous" },
+      incoming: false,
+      extra: []
+    }
+  })
+  return createHash("sha256").update(JSON.stringify(words)).digest("hex").slice(0, 16)
+}
+
+export const fingerprint = (
+  { accelerator, qemu }: Findings,
+  extraArguments: ReadonlyArray<string>
+): Effect.Effect<Readonly<Record<string, string>>> =>
+  Effect.gen(function* () {
+    const kvm = accelerator.name === "kvm"
+    return {
+      hypervisor: `QEMU ${qemu.version}`,
+      program: yield* program(qemu.path),
+      accelerator: accelerator.name,
+      cpu: kvm ? yield* hostCpu : emulatedCpu,
+      ...(kvm ? { kernel: Os.release() } : {}),
+      ...(extraArguments.length === 0 ? {} : { arguments: extraArguments.join(" ") }),
+      hardware: hardware(accelerator.name),
+      guest: agentDigest,
+      format: `${savedFormat}`
+    }
+  })

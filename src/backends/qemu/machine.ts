@@ -1,0 +1,258 @@
+/** One QEMU: its process, console, control channel and end, all in one scope. */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { HostProcess as Process } from "../../host/HostProcess.ts"
+import * as HostProcess from "../../host/HostProcess.ts"
+import type { Preopened } from "../../transport/Preopened.ts"
+import { QmpError, type QmpService } from "../../transport/qmp/Qmp.ts"
+import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
+import * as Shell from "../../transport/Shell.ts"
+import { ShellNotReady } from "../../transport/ShellError.ts"
+import type { AcceleratorName } from "../Accelerator.ts"
+import type { Console, EndCause, Hypervisor, MachineExit, MachineShape, SavedMachine } from "../Backend.ts"
+import type { BackendError } from "../BackendError.ts"
+import { LoadFailed, SaveFailed, StartFailed } from "../BackendError.ts"
+import type { ConsoleLog } from "../internal/consoleLog.ts"
+import * as consoleLog from "../internal/consoleLog.ts"
+import * as runState from "../internal/runState.ts"
+import { cardId, command, type Sockets, socketsIn } from "./command.ts"
+import { make as connectControl } from "./control.ts"
+import { load, prepareDisks } from "./load.ts"
+import { save } from "./save.ts"
+import * as saved from "./saved.ts"
+
+export interface Settings {
+  readonly program: string
+  readonly accelerator: AcceleratorName
+  readonly extraArguments: ReadonlyArray<string>
+  readonly timeScale: number
+}
+
+/** QEMU listens within a tenth of a second; a host that is short of memory takes its time. */
+const controlTimeout = Duration.seconds(30)
+const bootTimeout = Duration.minutes(5)
+/** How many lines of the console go into errors: as many as a kernel's panic with its registers and call trace. */
+const evidence = 80
+
+export const start: (
+  shape: MachineShape,
+  settings: Settings,
+  from: SavedMachine | undefined
+) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
+  const description = from === undefined ? undefined : yield* saved.read(shape, from)
+  const stderrFile = Path.join(shape.directory, "qemu.log")
+  const failed = (reason: string) =>
+    from === undefined
+      ? new StartFailed({ machine: shape.name, backend: "qemu", reason, output: endOf(stderrFile) })
+      : new LoadFailed({ machine: shape.name, directory: from.directory, reason, output: endOf(stderrFile) })
+  yield* Effect.mapError(prepareDisks(shape, from), failed)
+  const sockets = yield* Effect.acquireRelease(
+    Effect.sync(() => socketsIn(shape.directory)),
+    removeSockets
+  )
+  const process = yield* HostProcess.spawn({
+    name: `${shape.name}'s QEMU`,
+    command: settings.program,
+    args: command({
+      shape,
+      sockets,
+      accelerator: settings.accelerator,
+      // Never shared: what a guest writes is its own, and the file that it may have come from stays as it is.
+      memory:
+        from === undefined
+          ? { _tag: "Anonymous" }
+          : { _tag: "File", path: Path.join(from.directory, saved.fileNames.memory), share: false },
+      incoming: from !== undefined,
+      extra: settings.extraArguments
+    }),
+    cwd: shape.directory,
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: { file: stderrFile },
+    // There is nothing in a machine that a slower end would save.
+    grace: 0
+  })
+  const stdout = process.streams.stdout
+  if (stdout === null) return yield* failed("it has no console")
+  const before = from === undefined ? undefined : saved.consoleOf(from)
+  const log = yield* consoleLog
+    .make(stdout, Path.join(shape.directory, "console.log"), before)
+    .pipe(Effect.mapError((reason) => failed(`the console's log cannot be written: ${reason}`)))
+  let cause: EndCause | undefined
+  const exited = yield* watchExit(process, log, stderrFile, () => cause)
+  const connected = connectControl(
+    {
+      machine: shape.name,
+      socket: sockets.qmp,
+      retry: Schedule.spaced("5 millis"),
+      connectTimeout: Duration.times(controlTimeout, settings.timeScale)
+    },
+    Deferred.await(exited)
+  )
+  const running = Effect.gen(function* () {
+    const control = yield* connected
+    if (from === undefined || description === undefined) return { control, attached: undefined }
+    const attached = yield* load({ shape, sockets, control, from, description, timeScale: settings.timeScale })
+    return { control, attached }
+  })
+  const { attached, control } = yield* running.pipe(
+    // Where QEMU did not take its words or its state, its end is the news; the broken connection only comes a moment earlier.
+    Effect.catch((error) =>
+      error._tag === "LoadFailed"
+        ? Effect.fail(failed(error.reason))
+        : Effect.andThen(Effect.sleep("1 second"), Effect.fail(failed(error.message)))
+    ),
+    Effect.raceFirst(
+      Effect.flatMap(Deferred.await(exited), (exit) => Effect.fail(failed(`it ended with ${describe(exit)}`)))
+    )
+  )
+  yield* noteCause(control, (said) => {
+    cause = said
+  })
+  const inherited = before?.toString("utf8").split("\n").length
+  return hypervisor({ shape, settings, sockets, process, log, exited, control, attached, inherited })
+})
+
+const describe = ({ exitCode, signal }: MachineExit): string =>
+  signal === undefined ? `exit code ${exitCode}` : `signal ${signal}`
+
+/** QEMU's SHUTDOWN event, and how its reasons map to ours. */
+const Shutdown = Schema.Struct({ event: Schema.Literal("SHUTDOWN"), data: Schema.Struct({ reason: Schema.String }) })
+const causes: Readonly<Record<string, EndCause>> = {
+  "guest-shutdown": "power-off",
+  "guest-reset": "reset",
+  "guest-panic": "reset",
+  "host-qmp-system-reset": "host",
+  "host-qmp-quit": "host",
+  "host-signal": "host"
+}
+
+/** Hears why the machine ends: QEMU says so before it does. */
+const noteCause = Effect.fnUntraced(function* (control: QmpService, note: (cause: EndCause | undefined) => void) {
+  const decode = Schema.decodeUnknownOption(Shutdown)
+  yield* control.events.pipe(
+    Stream.runForEach((event) =>
+      Effect.sync(() => {
+        const said = decode(event)
+        if (Option.isSome(said)) note(causes[said.value.data.reason])
+      })
+    ),
+    Effect.forkScoped({ startImmediately: true })
+  )
+})
+
+/** QEMU removes its own only when it ends in peace. */
+const removeSockets = ({ load, ports, qmp, save }: Sockets) =>
+  Effect.sync(() => {
+    for (const path of [qmp, save, load, ...ports]) Fs.rmSync(path, { force: true })
+  })
+
+const endOf = (file: string): string => {
+  const read = Effect.runSyncExit(Effect.try(() => Fs.readFileSync(file, "utf8")))
+  return read._tag === "Success" ? read.value.slice(-4000).trim() : ""
+}
+
+/** The end is complete when the process is gone and what it left in the console's pipe has been read. */
+const watchExit = Effect.fnUntraced(function* (
+  process: Process,
+  log: ConsoleLog,
+  stderrFile: string,
+  cause: () => EndCause | undefined
+) {
+  const exited = yield* Deferred.make<MachineExit>()
+  yield* Effect.gen(function* () {
+    const { exitCode, signal } = yield* process.exited
+    yield* Effect.timeoutOption(log.ended, "1 second")
+    const consoleTail = yield* log.tail(evidence)
+    yield* Deferred.succeed(exited, {
+      exitCode,
+      signal,
+      cause: cause(),
+      consoleTail,
+      stderr: endOf(stderrFile)
+    })
+  }).pipe(Effect.forkScoped)
+  return exited
+})
+
+interface Parts {
+  readonly shape: MachineShape
+  readonly settings: Settings
+  readonly sockets: Sockets
+  readonly process: Process
+  readonly log: ConsoleLog
+  readonly exited: Deferred.Deferred<MachineExit>
+  readonly control: QmpService
+  /** The ports that are open, of a machine that went on from a saved one. */
+  readonly attached: Preopened | undefined
+  readonly inherited: number | undefined
+}
+
+const hypervisor = (parts: Parts): Hypervisor => {
+  const { attached, control, exited, inherited, log, process, settings, shape, sockets } = parts
+  const [bootstrap = "", ...ports] = sockets.ports
+  const run = (name: string, args?: Readonly<Record<string, unknown>>) => Effect.asVoid(control.execute(name, args))
+  const console: Console = {
+    log: log.log,
+    inherited,
+    tail: log.tail,
+    stream: log.stream,
+    write: (text) =>
+      process
+        .write(text)
+        .pipe(
+          Effect.mapError(
+            ({ reason }) =>
+              new QmpError({ machine: shape.name, command: "console", class: "ConsoleClosed", desc: reason })
+          )
+        )
+  }
+  return {
+    name: shape.name,
+    pid: process.pid,
+    directory: shape.directory,
+    shell: Shell.make({
+      machine: shape.name,
+      channel: { _tag: "VirtioPorts", bootstrap, ports },
+      attached,
+      bootTimeout: Duration.times(bootTimeout, settings.timeScale),
+      consoleTail: log.tail(evidence)
+    }).pipe(
+      Effect.raceFirst(
+        Effect.flatMap(Deferred.await(exited), (exit) =>
+          Effect.fail(
+            new ShellNotReady({
+              machine: shape.name,
+              reason: `its QEMU ended with ${describe(exit)}`,
+              waited: Duration.zero,
+              console: exit.consoleTail
+            })
+          )
+        )
+      )
+    ),
+    control,
+    console,
+    exited: Deferred.await(exited),
+    kill: Effect.andThen(process.kill("SIGKILL"), Effect.asVoid(Deferred.await(exited))),
+    powerdown: run("system_powerdown"),
+    reset: run("system_reset"),
+    setLink: (vlan, up) => run("set_link", { name: cardId(vlan), up }),
+    ...runState.make({
+      isRunning: Effect.map(QmpCommands.queryStatus(control), ({ running }) => running),
+      stop: QmpCommands.stop(control),
+      resume: QmpCommands.cont(control),
+      save: (directory) =>
+        save({ shape, sockets, control, console: log.log, timeScale: settings.timeScale }, directory),
+      notSaved: ({ message }, directory) => new SaveFailed({ machine: shape.name, directory, reason: message })
+    })
+  }
+}

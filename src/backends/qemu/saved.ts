@@ -1,0 +1,94 @@
+/**
+ * A saved QEMU machine: a folder with
+ *
+ *     machine.json   what it is; written last
+ *     memory         the guest's memory, as long as that, with holes where it is zero
+ *     state          the devices: a migration stream without the memory's pages
+ *     console        what the guest had printed
+ *     disk           the changes to the image's disk, where it has one that can be written (qcow2)
+ *     own1, own2 …   the machine's own disks (raw)
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { MachineShape, SavedMachine } from "../Backend.ts"
+import { LoadFailed } from "../BackendError.ts"
+import { roundMemory } from "./command.ts"
+import { savedFormat } from "./fingerprint.ts"
+
+export const fileNames = { memory: "memory", state: "state", console: "console", disk: "disk" } as const
+export const ownDisk = (index: number): string => `own${index + 1}`
+
+const description = "machine.json"
+
+/** What a guest can see of its hardware. */
+const Hardware = Schema.Struct({
+  image: Schema.String,
+  memory: Schema.Number,
+  cpus: Schema.Number,
+  cards: Schema.Number,
+  disks: Schema.Number
+})
+export type Hardware = typeof Hardware.Type
+
+const Description = Schema.Struct({
+  backend: Schema.Literal("qemu"),
+  format: Schema.Literal(savedFormat),
+  hardware: Hardware,
+  /** Which of the guest's ports the host had open: the fork has them open from its first moment on. */
+  ports: Schema.Array(Schema.Number),
+  /** The length of each file beside this one. */
+  files: Schema.Record(Schema.String, Schema.Number)
+})
+export type Description = typeof Description.Type
+
+const Json = Schema.fromJsonString(Description)
+
+export const hardwareOf = (shape: MachineShape): Hardware => ({
+  image: shape.image.digest,
+  memory: roundMemory(shape.memory),
+  cpus: shape.cpus,
+  cards: shape.networks.length,
+  disks: shape.disks?.length ?? 0
+})
+
+/** Writes what makes a folder a saved machine. Throws what the file system says. */
+export const describe = (directory: string, hardware: Hardware, ports: ReadonlyArray<number>): void => {
+  const files = Object.fromEntries(
+    Fs.readdirSync(directory).map((name) => [name, Fs.statSync(Path.join(directory, name)).size])
+  )
+  const whole: Description = { backend: "qemu", format: savedFormat, hardware, ports, files }
+  Fs.writeFileSync(Path.join(directory, description), JSON.stringify(whole), { mode: 0o600 })
+}
+
+/** Reads it again, and makes sure that it is whole and of this shape. */
+export const read = (shape: MachineShape, { directory }: SavedMachine): Effect.Effect<Description, LoadFailed> =>
+  Effect.gen(function* () {
+    const failed = (reason: string) => new LoadFailed({ machine: shape.name, directory, reason, output: "" })
+    const text = yield* Effect.try({
+      try: () => Fs.readFileSync(Path.join(directory, description), "utf8"),
+      catch: () => failed(`there is no ${description} in it`)
+    })
+    const saved = yield* Schema.decodeUnknownEffect(Json)(text).pipe(
+      Effect.mapError(() => failed(`its ${description} is damaged, or of another version`))
+    )
+    for (const [name, size] of Object.entries(saved.files)) {
+      const found = Fs.statSync(Path.join(directory, name), { throwIfNoEntry: false })
+      if (found?.size !== size) return yield* failed(`its ${name} has ${found?.size ?? "no"} bytes, not ${size}`)
+    }
+    const wanted = hardwareOf(shape)
+    for (const key of ["image", "memory", "cpus", "cards", "disks"] as const) {
+      if (saved.hardware[key] !== wanted[key]) {
+        return yield* failed(`it was saved with ${key} ${saved.hardware[key]}, not ${wanted[key]}`)
+      }
+    }
+    if (saved.files[fileNames.memory] !== wanted.memory) return yield* failed("its memory is of another size")
+    return saved
+  })
+
+/** What the saved machine had printed; nothing where that cannot be read. */
+export const consoleOf = ({ directory }: SavedMachine): Buffer => {
+  const read = Effect.runSyncExit(Effect.try(() => Fs.readFileSync(Path.join(directory, fileNames.console))))
+  return read._tag === "Success" ? read.value : Buffer.alloc(0)
+}

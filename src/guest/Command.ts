@@ -1,0 +1,171 @@
+/**
+ * Commands in a guest.
+ *
+ * They run as root in bash where the guest has it, with `set -euo pipefail`; standard output, standard errors and the exit status
+ * arrive apart and whole. Without a `timeout` a command may take 15 minutes. It counts from when the guest is there to be asked: a machine that
+ * boots or reboots is waited for until the deadline of its boot (`Deadlines`), however short the command's own is.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { section } from "../host/Evidence.ts"
+import type {
+  BytesResult,
+  CollectOptions,
+  CommandEvent,
+  CommandResult,
+  ExecuteOptions,
+  ShellService
+} from "../transport/Shell.ts"
+import {
+  asking,
+  type CommandError,
+  type DeadlineError,
+  execute,
+  executeBytes,
+  executeStream,
+  type Guest,
+  neverLate,
+  short,
+  type UntimedError,
+  type WaitOptions,
+  wait
+} from "./Guest.ts"
+import type { InvalidArgument } from "./MachineError.ts"
+import { kinds, timed, timeOf } from "./Timeout.ts"
+
+/** A command ended otherwise than it should: `wanted` is `"success"` for `succeed`, `"failure"` for `fail`. */
+export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandFailed", {
+  machine: Schema.String,
+  command: Schema.String,
+  wanted: Schema.Literals(["success", "failure"]),
+  exitCode: Schema.Number,
+  stdout: Schema.String,
+  stderr: Schema.String
+}) {
+  override get message() {
+    const end =
+      this.wanted === "success" ? `failed with exit code ${this.exitCode}` : "succeeded, and was expected to fail"
+    return `${this.machine}: \`${short(this.command)}\` ${end}${section("stderr", this.stderr)}${section("stdout", this.stdout)}`
+  }
+}
+
+/** One or several commands, then options if there are any. */
+export type Commands = readonly [string, ...Array<string>] | readonly [string, ...Array<string>, CollectOptions]
+
+/** Options of waits that try a command again and again. */
+export interface RetryOptions extends WaitOptions, Omit<ExecuteOptions, "timeout"> {
+  /** Time between two tries. Default 50 ms. */
+  readonly interval?: Duration.Input
+}
+
+/** The commands of a machine. */
+export interface CommandMethods {
+  /** Runs a command and gives its exit code and what it wrote (UTF-8, bad bytes replaced). A command that fails is no failure here. */
+  readonly execute: (
+    command: string,
+    options?: CollectOptions
+  ) => Effect.Effect<CommandResult, CommandError | InvalidArgument>
+  /** As `execute`, with what it wrote as bytes. */
+  readonly executeBytes: (
+    command: string,
+    options?: CollectOptions
+  ) => Effect.Effect<BytesResult, CommandError | InvalidArgument>
+  /** What a command writes while it runs, its exit code last. A consumer that stops early ends the command; one that pauses slows it down. */
+  readonly executeStream: (
+    command: string,
+    options?: ExecuteOptions
+  ) => Stream.Stream<CommandEvent, CommandError | InvalidArgument>
+  /** Runs commands one after the other and gives their standard outputs joined, untrimmed. The first that fails is a `CommandFailed`. */
+  readonly succeed: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
+  /** Runs commands that must fail, and gives their standard outputs joined. The first that succeeds is a `CommandFailed`. */
+  readonly fail: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
+  /** Tries a command until it succeeds, at most 50 ms after the last try, and gives its standard output. */
+  readonly waitUntilSucceeds: (
+    command: string,
+    options?: RetryOptions
+  ) => Effect.Effect<string, CommandError | DeadlineError>
+  /** Tries a command until it fails, and gives its standard output. */
+  readonly waitUntilFails: (
+    command: string,
+    options?: RetryOptions
+  ) => Effect.Effect<string, CommandError | DeadlineError>
+  /** Waits for so much of the guest's own time, which stands still while the guest is paused; not less than none, and not for ever. */
+  readonly sleep: (duration: Duration.Input) => Effect.Effect<void, UntimedError | InvalidArgument>
+}
+
+const split = (args: Commands): { readonly commands: Array<string>; readonly options: CollectOptions } => {
+  const commands: Array<string> = []
+  let options: CollectOptions = {}
+  for (const arg of args) {
+    if (typeof arg === "string") commands.push(arg)
+    else options = arg
+  }
+  return { commands, options }
+}
+
+const describe = ({ exitCode, stderr, stdout }: CommandResult) =>
+  [`exit code ${exitCode}`, stderr.trim(), stdout.trim()].filter((text) => text !== "").join("\n")
+
+/** The command methods of a guest. */
+export const make = (guest: Guest): CommandMethods => {
+  const expecting = (wanted: "success" | "failure") =>
+    Effect.fnUntraced(function* (...args: Commands) {
+      const { commands, options: given } = split(args)
+      const options = yield* timed(guest, given)
+      let output = ""
+      for (const command of commands) {
+        const result = yield* execute(guest, command, options)
+        if ((result.exitCode === 0) !== (wanted === "success")) {
+          return yield* new CommandFailed({ machine: guest.name, command, wanted, ...result })
+        }
+        output += result.stdout
+      }
+      return output
+    })
+
+  const retrying =
+    (wanted: "succeed" | "fail") =>
+    (command: string, options: RetryOptions = {}) => {
+      const { interval = "50 millis", timeout, ...rest } = options
+      return Effect.gen(function* () {
+        const pause = yield* timeOf(guest, kinds.interval, interval)
+        let last = "the command has not ended yet"
+        const attempts = Effect.fnUntraced(function* (shell: ShellService) {
+          while (true) {
+            const started = yield* Clock.currentTimeMillis
+            const result = yield* shell.execute(command, { ...rest, timeout: Duration.infinity })
+            if ((result.exitCode === 0) === (wanted === "succeed")) return result.stdout
+            last = `${describe(result)}\n(after ${(yield* Clock.currentTimeMillis) - started} ms)`
+            yield* Effect.sleep(pause)
+          }
+        })
+        return yield* wait(guest, {
+          awaited: `${JSON.stringify(short(command))} to ${wanted}`,
+          options: timeout === undefined ? {} : { timeout },
+          until: asking(guest, command, attempts),
+          lastSeen: Effect.sync(() => last)
+        })
+      })
+    }
+
+  return {
+    execute: (command, options) => Effect.flatMap(timed(guest, options), (all) => execute(guest, command, all)),
+    executeBytes: (command, options) =>
+      Effect.flatMap(timed(guest, options), (all) => executeBytes(guest, command, all)),
+    executeStream: (command, options) =>
+      Stream.unwrap(Effect.map(timed(guest, options), (all) => executeStream(guest, command, all))),
+    succeed: expecting("success"),
+    fail: expecting("failure"),
+    waitUntilSucceeds: retrying("succeed"),
+    waitUntilFails: retrying("fail"),
+    sleep: Effect.fnUntraced(function* (duration) {
+      const time = yield* timeOf(guest, kinds.sleep, duration)
+      yield* neverLate(execute(guest, `sleep ${Duration.toSeconds(time)}`, { timeout: Duration.infinity }))
+    })
+  }
+}

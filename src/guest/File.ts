@@ -1,0 +1,102 @@
+/**
+ * Files in a guest.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import { quote } from "../host/Quote.ts"
+import { CommandFailed } from "./Command.ts"
+import {
+  type CommandError,
+  execute,
+  executeBytes,
+  type Guest,
+  type WaitError,
+  type WaitOptions,
+  waitInGuest
+} from "./Guest.ts"
+import { nap } from "./internal/nap.ts"
+import { InvalidArgument } from "./MachineError.ts"
+
+/** How a file is written. */
+export interface WriteOptions {
+  /** Its mode, as `chmod` takes it: `"0644"`. Kept, or as the guest's umask has it, if absent. */
+  readonly mode?: string
+}
+
+/** The files of a machine. */
+export interface FileMethods {
+  /** Waits until a path exists, of whatever kind. */
+  readonly waitForFile: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError>
+  /** Waits until a path does not exist. */
+  readonly waitUntilFileIsGone: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError>
+  /** The text of a file (UTF-8, bad bytes replaced), of up to 256 MiB; `copyFromMachine` takes longer ones. */
+  readonly readFile: (path: string) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
+  /** The bytes of a file, of up to 256 MiB. */
+  readonly readFileBytes: (path: string) => Effect.Effect<Uint8Array, CommandError | CommandFailed | InvalidArgument>
+  /** Writes a file, of any length; folders above it are made. */
+  readonly writeFile: (
+    path: string,
+    content: string | Uint8Array,
+    options?: WriteOptions
+  ) => Effect.Effect<void, CommandError | CommandFailed | InvalidArgument>
+}
+
+/** Runs a command that must succeed. */
+export const must = Effect.fnUntraced(function* (
+  guest: Guest,
+  command: string,
+  options: Parameters<typeof execute>[2] = {}
+) {
+  const result = yield* execute(guest, command, options)
+  if (result.exitCode === 0) return result.stdout
+  return yield* new CommandFailed({ machine: guest.name, command, wanted: "success", ...result })
+})
+
+/** A path may begin with a hyphen; no command may take it for an option. */
+export const path = (name: string): string => quote(name.startsWith("-") ? `./${name}` : name)
+
+/** The file methods of a guest. */
+export const make = (guest: Guest): FileMethods => {
+  const waitFor = (wanted: "exist" | "be gone") =>
+    Effect.fnUntraced(function* (name: string, options?: WaitOptions) {
+      if (name === "") {
+        const reason = "is no path: say which file is awaited"
+        return yield* new InvalidArgument({ machine: guest.name, argument: "path", value: name, reason })
+      }
+      const there = `[ -e ${path(name)} ] || [ -L ${path(name)} ]`
+      yield* waitInGuest(guest, {
+        awaited: `the file ${name} to ${wanted}`,
+        options,
+        loop: `set +eu\n${nap}\n${wanted === "exist" ? "until" : "while"} { ${there}; }; do nap; done`,
+        // The file itself last: of what was seen last, the end is shown.
+        look: `set +eu\nd=${path(name)}; d=\${d%/*}; ls -la -- "\${d:-/}" 2>&1 | head -n 9; ls -ld -- ${path(name)} 2>&1; true`
+      })
+    })
+  return {
+    waitForFile: waitFor("exist"),
+    waitUntilFileIsGone: waitFor("be gone"),
+    readFile: (name) => must(guest, `cat -- ${path(name)}`),
+    readFileBytes: Effect.fnUntraced(function* (name) {
+      const command = `cat -- ${path(name)}`
+      const { exitCode, stderr, stdout } = yield* executeBytes(guest, command)
+      if (exitCode === 0) return stdout
+      const text = new TextDecoder()
+      return yield* new CommandFailed({
+        machine: guest.name,
+        command,
+        wanted: "success",
+        exitCode,
+        stdout: "",
+        stderr: text.decode(stderr)
+      })
+    }),
+    writeFile: (name, content, options) => {
+      const folder = name.includes("/") ? `mkdir -p -- ${path(name.slice(0, name.lastIndexOf("/")) || "/")}\n` : ""
+      // What is meant for few is for nobody else while it is written.
+      const [before, after] =
+        options?.mode === undefined ? ["", ""] : ["umask 077\n", `\nchmod -- ${quote(options.mode)} ${path(name)}`]
+      return Effect.asVoid(must(guest, `${folder}${before}cat > ${path(name)}${after}`, { stdin: content }))
+    }
+  }
+}

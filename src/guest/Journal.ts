@@ -1,0 +1,173 @@
+/**
+ * The journal of a guest.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { quote } from "../host/Quote.ts"
+import type { ShellService } from "../transport/Shell.ts"
+import { CommandRejected } from "../transport/ShellError.ts"
+import { CommandFailed } from "./Command.ts"
+import { type CommandError, type Guest, raceDeathStream, relabel } from "./Guest.ts"
+import { InvalidArgument, MachineDied } from "./MachineError.ts"
+import { fullName } from "./systemd/unitStates.ts"
+
+/** One entry. What a field does not have is `""`. */
+export interface JournalEntry {
+  /** When the journal received it, by the guest's clock. */
+  readonly time: DateTime.Utc
+  readonly message: string
+  /** The unit it is about, of the system or of a user. */
+  readonly unit: string
+  /** The name that the program gave itself. */
+  readonly identifier: string
+  /** From 0, an emergency, to 7, debugging, as in syslog; 6 is information. */
+  readonly priority: number
+  /** Every field by the journal's own name (`_PID`, `_UID`, `CODE_FILE`, …); several values of one are lines. */
+  readonly fields: Readonly<Record<string, string>>
+}
+
+/** What of the journal. */
+export interface JournalOptions {
+  /** Only what is about this unit; of everything if absent. */
+  readonly unit?: string
+  /** The user whose unit it is; without a unit, only what this user's processes wrote. */
+  readonly user?: string
+  /** How many of the entries that are already there. Default all since the guest booted. */
+  readonly lines?: number
+  /** Whether to wait for more. Default true. */
+  readonly follow?: boolean
+}
+
+/** The journal of a machine. */
+export interface JournalMethods {
+  /**
+   * The entries of the journal since the guest booted, then those that come. It ends with a machine that powers off, and fails with
+   * `MachineDied` when the machine ends otherwise.
+   *
+   * A guest that reboots meanwhile is a `ShellLost`; a guest without a journal gives none. A journal that cannot be read, or whose
+   * `journalctl` was ended by somebody in the guest, is a `CommandFailed`.
+   */
+  readonly journal: (
+    options?: JournalOptions
+  ) => Stream.Stream<JournalEntry, CommandError | CommandFailed | InvalidArgument>
+}
+
+/** Exit code of {@link command}; `journalctl` has 0 and 1. */
+const unknownUser = 90
+/** Of a shell that finds no `journalctl`. */
+const missing = 127
+/** Of what it complains of, characters. */
+const kept = 10_000
+/** Above this, a signal ended it. */
+const signalled = 128
+
+/** Succeeds in a guest that goes down, whose systemd ends everything, `journalctl` too. */
+const goesDown =
+  'case "$(systemctl is-system-running 2>/dev/null)" in running|degraded|starting|initializing|maintenance) exit 1 ;; esac'
+
+/**
+ * A `journalctl` for root. The journal of a user's unit is found by its fields: `--user` would look for that of the user who asks, and
+ * only where journals are kept apart.
+ */
+export const command = (options: {
+  readonly unit?: string | undefined
+  readonly user?: string | undefined
+  readonly lines?: number | undefined
+  readonly follow?: boolean | undefined
+  readonly output: "cat" | "json"
+}): string => {
+  const { follow = false, lines, output, unit, user } = options
+  const flags = `-b -q --no-pager --all -o ${output} -n ${lines ?? "all"}${follow ? " -f" : ""}`
+  if (user === undefined) return `journalctl ${flags}${unit === undefined ? "" : ` -u ${quote(unit)}`}`
+  const name = unit === undefined ? undefined : fullName(unit)
+  const matches =
+    name === undefined
+      ? "_UID=$u"
+      : ["_SYSTEMD_USER_UNIT", "USER_UNIT"].map((field) => `_UID=$u ${field}=${quote(name)}`).join(" + ")
+  return `u=$(id -u -- ${quote(user)}) || exit ${unknownUser}\njournalctl ${flags} ${matches}`
+}
+
+const Fields = Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown))
+const decode = Schema.decodeUnknownOption(Fields)
+
+/** A field is a text, bytes where it is none, or an array of several; a field that was too long is null. */
+const text = (value: unknown): string => {
+  if (typeof value === "string") return value
+  if (!Array.isArray(value)) return ""
+  return value.every((byte) => typeof byte === "number")
+    ? Buffer.from(value).toString("utf8")
+    : value.map(text).join("\n")
+}
+
+const entryOf = (line: string): JournalEntry | undefined => {
+  const decoded = decode(line)
+  if (decoded._tag === "None") return undefined
+  const fields = Object.fromEntries(Object.entries(decoded.value).map(([name, value]) => [name, text(value)]))
+  return {
+    time: DateTime.makeUnsafe(Number(fields.__REALTIME_TIMESTAMP ?? 0) / 1000),
+    message: fields.MESSAGE ?? "",
+    unit: fields.USER_UNIT ?? fields.UNIT ?? fields._SYSTEMD_USER_UNIT ?? fields._SYSTEMD_UNIT ?? "",
+    identifier: fields.SYSLOG_IDENTIFIER ?? "",
+    priority: Number(fields.PRIORITY ?? 6),
+    fields
+  }
+}
+
+const isPowerOff = (error: unknown): boolean =>
+  error instanceof MachineDied && error.exitCode === 0 && error.ended !== "reset"
+
+/** The journal methods of a guest. */
+export const make = (guest: Guest): JournalMethods => ({
+  journal: (options = {}) => {
+    const { follow = true, lines, unit, user } = options
+    if (unit !== undefined && !/^[A-Za-z0-9:_.\\@-]{1,255}$/.test(unit)) {
+      const reason = "is not a unit name: letters, digits and :_.\\@-"
+      return Stream.fail(new InvalidArgument({ machine: guest.name, argument: "unit", value: unit, reason }))
+    }
+    if (lines !== undefined && (!Number.isInteger(lines) || lines < 0)) {
+      return Stream.fail(InvalidArgument.number(guest.name, "lines", lines, "is not a number of entries"))
+    }
+    const doing = "reading the journal"
+    const script = command({ unit, user, lines, follow, output: "json" })
+    let stderr = ""
+    const text = new TextDecoder()
+    /** Whether it went wrong, or just ended with the guest. */
+    const ended = Effect.fnUntraced(function* (shell: ShellService, exitCode: number) {
+      if (exitCode === 0 || exitCode === missing) return
+      if (exitCode === unknownUser) {
+        const detail = `there is no user ${user}`
+        return yield* new CommandRejected({ machine: guest.name, command: doing, reason: "UnknownUser", detail })
+      }
+      const down = exitCode > signalled && (yield* shell.execute(goesDown, { timeout: "1 minute" })).exitCode === 0
+      // The machine's own end is the better news, and comes soon.
+      if (down) yield* shell.execute("sleep 60", { timeout: "2 minutes" })
+      const failed = { wanted: "success", exitCode, stdout: "", stderr } as const
+      return yield* new CommandFailed({ machine: guest.name, command: script, ...failed })
+    })
+    const read = Effect.map(guest.shell, (shell) =>
+      shell.executeStream(script, { timeout: "Infinity" }).pipe(
+        Stream.mapEffect((event) => {
+          if (event._tag === "Exit") return Effect.as(ended(shell, event.exitCode), new Uint8Array())
+          if (event._tag === "Stdout") return Effect.succeed(event.bytes)
+          stderr = (stderr + text.decode(event.bytes, { stream: true })).slice(-kept)
+          return Effect.succeed(new Uint8Array())
+        })
+      )
+    )
+    return Stream.unwrap(read).pipe(
+      // Not with the script, nor with entries in JSON as what it said so far.
+      Stream.mapError(relabel(doing)),
+      Stream.decodeText(),
+      Stream.splitLines,
+      Stream.map(entryOf),
+      Stream.filter((entry) => entry !== undefined),
+      (all) => raceDeathStream(guest, doing, all),
+      // A machine that was shut down in order has no more to say.
+      Stream.catchIf(isPowerOff, () => Stream.empty)
+    )
+  }
+})

@@ -1,0 +1,108 @@
+/**
+ * Waiting for TCP ports.
+ *
+ * A port of the guest itself is read from `/proc/net/tcp` and `/proc/net/tcp6` in a loop of shell builtins, so it needs no program in the
+ * guest and disturbs no server; another address is tried by connecting from the guest.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { quote } from "../host/Quote.ts"
+import { type Guest, type WaitError, type WaitOptions, waitInGuest } from "./Guest.ts"
+import { nap } from "./internal/nap.ts"
+import * as PortProbe from "./internal/portProbe.ts"
+import { InvalidArgument } from "./MachineError.ts"
+
+/** An address, or none, and then options if there are any. */
+export type AddressAndOptions =
+  | readonly [address?: string | undefined, options?: WaitOptions | undefined]
+  | readonly [options: WaitOptions]
+
+/** The ports of a machine, and those it can reach. */
+export interface PortMethods {
+  /**
+   * Waits until something listens on a TCP port.
+   *
+   * Without an address any listener of the guest counts; `"localhost"`, `"127.0.0.1"` and `"::1"` ask for one that those reach; any other
+   * address or name is tried by connecting from the guest, with bash, telnet or nc. A name that has no address yet is tried again.
+   *
+   * Only where all that listens is a socket for any address of IPv6 is `"127.0.0.1"` tried as well, once: it may want IPv6 alone.
+   */
+  readonly waitForOpenPort: (
+    port: number,
+    ...rest: AddressAndOptions
+  ) => Effect.Effect<void, WaitError | NoWayToConnect>
+  /**
+   * Waits until nothing listens on a TCP port, or, at another address, until connecting to it is refused or gets no answer for a second.
+   * A name that has no address is neither open nor closed.
+   */
+  readonly waitForClosedPort: (
+    port: number,
+    ...rest: AddressAndOptions
+  ) => Effect.Effect<void, WaitError | NoWayToConnect>
+}
+
+/** The guest has no program that could connect to a port elsewhere. */
+export class NoWayToConnect extends Schema.TaggedError<NoWayToConnect>()("NoWayToConnect", {
+  machine: Schema.String,
+  address: Schema.String,
+  port: Schema.Int
+}) {
+  override get message() {
+    return `${this.machine}: the guest cannot connect to port ${this.port} of ${this.address}: it needs bash, telnet or nc`
+  }
+}
+
+const look = `listening=
+for f in /proc/net/tcp /proc/net/tcp6; do
+  [ -r $f ] || continue
+  while read -r _ local _ st _; do
+    [ "$st" = 0A ] && listening=1 && echo "listening: $((0x\${local##*:})) ($f)"
+  done < $f
+done
+[ -n "$listening" ] || echo "nothing listens on any TCP port"`
+
+/** The port methods of a guest. */
+export const make = (guest: Guest): PortMethods => {
+  const waitFor = (wanted: "open" | "closed") =>
+    Effect.fnUntraced(function* (port: number, ...[first, second]: AddressAndOptions) {
+      const [address, options] = typeof first === "object" ? [undefined, first] : [first, second]
+      if (!Number.isInteger(port) || port < 1 || port > 65535) {
+        return yield* InvalidArgument.number(guest.name, "port", port, "is not a port; ports are 1 to 65535")
+      }
+      // Of a name or an IP address, with a zone (fe80::1%eth1) perhaps.
+      if (address !== undefined && !/^[A-Za-z0-9._:%-]+$/.test(address)) {
+        return yield* new InvalidArgument({
+          machine: guest.name,
+          argument: "address",
+          value: address,
+          reason: "is neither a host name nor an IP address"
+        })
+      }
+      const awaited = `port ${port}${address === undefined ? "" : ` of ${address}`} to be ${wanted}`
+      const local = PortProbe.localOf(address)
+      if (local !== undefined) {
+        const open = PortProbe.open(port, address, local)
+        const loop = `set +eu\n${nap}\n${open}\n${wanted === "open" ? "until" : "while"} open; do nap; done`
+        yield* waitInGuest(guest, { awaited, options, loop, look })
+        return
+      }
+      const there = address ?? ""
+      const connects = PortProbe.connects(port, there)
+      const { exitCode } = yield* waitInGuest(guest, {
+        awaited,
+        options,
+        loop: `set +eu\n${nap}\n${connects}
+while :; do
+  connects
+  case $verdict in ${wanted}) exit 0 ;; missing) exit 127 ;; esac
+  nap
+done`,
+        look: `set +eu\n${connects}\nconnects
+case $verdict in open) echo "it is open" ;; unresolved) echo ${quote(`${there} has no address`)} ;; *) echo "connecting fails" ;; esac`
+      })
+      if (exitCode === 127) return yield* new NoWayToConnect({ machine: guest.name, address: there, port })
+    })
+  return { waitForOpenPort: waitFor("open"), waitForClosedPort: waitFor("closed") }
+}

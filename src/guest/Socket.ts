@@ -1,0 +1,114 @@
+/**
+ * Waiting for Unix-domain sockets.
+ *
+ * `/proc/net/unix` says who listens, so the wait needs no program in the guest and disturbs no server.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import { quote } from "../host/Quote.ts"
+import { type Guest, type WaitError, type WaitOptions, waitInGuest } from "./Guest.ts"
+import { nap } from "./internal/nap.ts"
+import { InvalidArgument } from "./MachineError.ts"
+
+/** The kinds of Unix-domain sockets. */
+export type SocketType = "stream" | "datagram" | "seqpacket"
+
+/** Which socket is waited for, and how long. */
+export interface SocketOptions extends WaitOptions {
+  /** Default `"stream"`. */
+  readonly type?: SocketType
+}
+
+/** The sockets of a machine. */
+export interface SocketMethods {
+  /**
+   * Waits until a process listens on a Unix-domain socket; for a datagram socket, until one is bound to it.
+   *
+   * The address is an absolute path, or `@` and the name of an abstract socket. A socket file that nobody listens on does not count.
+   * A file counts whichever network its server is in (`PrivateNetwork=yes`), an abstract socket in that of the guest's root.
+   */
+  readonly waitForOpenUnixSocket: (address: string, options?: SocketOptions) => Effect.Effect<void, WaitError>
+}
+
+/**
+ * Flags and type as `/proc/net/unix` prints them. 00010000 is `__SO_ACCEPTCON`, a socket that listens; a datagram socket cannot.
+ * Source: net/unix/af_unix.c of Linux, `unix_seq_show`.
+ */
+const patterns: Readonly<Record<SocketType, string>> = {
+  stream: '"00010000 0001"',
+  datagram: '"00000000 0002"',
+  seqpacket: '"00010000 0005"'
+}
+
+/** `others` runs a command for the list of each process whose sockets are in another list: a service with `PrivateNetwork=yes`. */
+const others = `others() {
+  for _ns in /proc/[0-9]*/ns/net; do
+    [ "$_ns" -ef /proc/self/ns/net ] && continue
+    _list=\${_ns%/ns/net}/net/unix
+    [ -r "$_list" ] && { "$1" "$_list"; } 2>/dev/null && return 0
+  done
+  return 1
+}`
+
+/**
+ * The kernel prints the path that the server gave to `bind`. That is another one for the same file where there are symbolic links
+ * (`/var/run`, `/dev/log`), and one without its folders where the server changed to that of the socket.
+ *
+ * A file can be reached from any network, an abstract socket from its own alone.
+ */
+const openLoop = (address: string, type: SocketType) => {
+  const name = address.slice(address.lastIndexOf("/") + 1)
+  const abstract = address.startsWith("@")
+  const same = abstract
+    ? `[ "$path" = ${quote(address)} ] && return 0`
+    : `[ -S ${quote(address)} ] || return 1
+        case "$path" in
+          ${quote(address)} | ${quote(name)} | ./${quote(name)}) return 0 ;;
+          /*) [ "$path" -ef ${quote(address)} ] && return 0 ;;
+        esac`
+  return `listed() {
+  while read -r _ _ _ flags type _ _ path; do
+    case "$flags $type" in
+      ${patterns[type]})
+        ${same} ;;
+    esac
+  done < "$1"
+  return 1
+}
+${others}
+open() { listed /proc/net/unix${abstract ? "" : ` || { [ -S ${quote(address)} ] && others listed; }`}; }`
+}
+
+const look = (
+  address: string
+) => `${address.startsWith("@") ? "" : `ls -ld -- ${quote(address)} 2>&1\n`}while read -r _ _ _ flags type _ _ path; do
+  [ -n "$path" ] || continue
+  case "$flags $type" in
+    ${patterns.stream}) echo "stream: $path" ;;
+    ${patterns.datagram}) echo "datagram: $path" ;;
+    ${patterns.seqpacket}) echo "seqpacket: $path" ;;
+  esac
+done < /proc/net/unix
+true`
+
+/** The socket methods of a guest. */
+export const make = (guest: Guest): SocketMethods => ({
+  waitForOpenUnixSocket: Effect.fnUntraced(function* (address, options) {
+    const invalid = (argument: string, value: string, reason: string) =>
+      new InvalidArgument({ machine: guest.name, argument, value, reason })
+    if (!/^(\/|@.)/.test(address) || address.endsWith("/")) {
+      return yield* invalid("address", address, "is not an absolute path, nor @ and the name of an abstract socket")
+    }
+    const type = options?.type ?? "stream"
+    if (!Object.hasOwn(patterns, type)) {
+      return yield* invalid("type", type, `is not one of ${Object.keys(patterns).join(", ")}`)
+    }
+    yield* waitInGuest(guest, {
+      awaited: `the ${type} socket ${address} to be open`,
+      options,
+      loop: `set +eu\n${nap}\n${openLoop(address, type)}\nuntil open; do nap; done`,
+      look: `set +eu\n${look(address)}`
+    })
+  })
+})

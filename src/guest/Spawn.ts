@@ -1,0 +1,131 @@
+/**
+ * Commands that run beside the test: their output while it comes, their input, signals.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { ExecuteOptions, GuestProcess, Signal } from "../transport/Shell.ts"
+import type { CommandRejected, ShellError } from "../transport/ShellError.ts"
+import {
+  type CommandError,
+  type CutShort,
+  type DeadlineError,
+  type Guest,
+  guard,
+  raceDeath,
+  raceDeathStream,
+  short,
+  type WaitOptions,
+  wait
+} from "./Guest.ts"
+import { InvalidArgument } from "./MachineError.ts"
+import { timed } from "./Timeout.ts"
+
+/** How a command is started. */
+export interface SpawnOptions extends ExecuteOptions {
+  /**
+   * Whether the command outlives the scope it was started in, until it ends by itself or the test does. Default false: the end of the
+   * scope kills its process group.
+   */
+  readonly detached?: boolean
+}
+
+/** A command under way in a guest. It takes one of the ten places for commands until it ends. */
+export interface SpawnedCommand {
+  readonly command: string
+  /** What it writes, once: a second reader would steal from the first. A reader that pauses slows the command down. */
+  readonly stdout: Stream.Stream<Uint8Array, CutShort | ShellError>
+  /** As `stdout`. */
+  readonly stderr: Stream.Stream<Uint8Array, CutShort | ShellError>
+  /**
+   * Writes to its standard input, waiting while the command does not read. What is written after the command ended is dropped; after
+   * `end`, or beside a `stdin` that was given, fails with `CommandRejected`.
+   */
+  readonly write: (data: string | Uint8Array) => Effect.Effect<void, CutShort | CommandRejected | InvalidArgument>
+  /** Ends its standard input. */
+  readonly end: Effect.Effect<void, CutShort>
+  /** Sends a signal to its process group, `"INT"` or `"SIGINT"`; nothing happens when it has ended. Default `"TERM"`. */
+  readonly signal: (signal?: Signal | `SIG${Signal}`) => Effect.Effect<void, CutShort | InvalidArgument>
+  /**
+   * Waits for its end and gives its exit code: 0 to 255, 128 + n after death by signal n. A command that writes more than some 1 MiB does
+   * not end before somebody reads `stdout` and `stderr`.
+   */
+  readonly wait: (options?: WaitOptions) => Effect.Effect<number, CutShort | ShellError | DeadlineError>
+}
+
+/** Starting commands, for a machine. */
+export interface SpawnMethods {
+  /** Starts a command and gives a handle on it. Without a `timeout` it may run as long as it likes. */
+  readonly spawn: {
+    (
+      command: string,
+      options: SpawnOptions & { readonly detached: true }
+    ): Effect.Effect<SpawnedCommand, CommandError | InvalidArgument>
+    (
+      command: string,
+      options?: SpawnOptions
+    ): Effect.Effect<SpawnedCommand, CommandError | InvalidArgument, Scope.Scope>
+  }
+}
+
+const signals: ReadonlyArray<Signal> = ["HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP"]
+
+/** The handle of the shell, with the errors of a machine. */
+const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
+  const doing = (what: string) => `${what} ${JSON.stringify(short(process.command))}`
+  /** What nobody has begun to read. */
+  const unread = new Set(["stdout", "stderr"])
+  const output = (name: "stdout" | "stderr"): SpawnedCommand["stdout"] =>
+    Stream.suspend(() => {
+      unread.delete(name)
+      return raceDeathStream(guest, doing("reading"), process[name])
+    })
+  const within = <A, E>(what: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E | CutShort> =>
+    guest.conditions.guard(raceDeath(guest, doing(what), effect))
+  const spawned: SpawnedCommand = {
+    command: process.command,
+    stdout: output("stdout"),
+    stderr: output("stderr"),
+    write: (data) => within("writing to", process.write(data)),
+    end: within("writing to", process.end),
+    signal: (signal = "TERM") => {
+      const name = signals.find((known) => signal === known || signal === `SIG${known}`)
+      if (name !== undefined) return within(`sending ${name} to`, process.signal(name))
+      const reason = `is not one of ${signals.join(", ")}`
+      return Effect.fail(new InvalidArgument({ machine: guest.name, argument: "signal", value: signal, reason }))
+    },
+    wait: (options) =>
+      wait(guest, {
+        awaited: `${JSON.stringify(short(process.command))} to end`,
+        options,
+        until: process.wait,
+        lastSeen: Effect.sync(() =>
+          unread.size === 0
+            ? "it runs"
+            : `it runs, and nobody reads its ${[...unread].join(" and ")}: after some 1 MiB it waits for that`
+        )
+      })
+  }
+  return spawned
+}
+
+/** The spawn methods of a guest. */
+export const make = (guest: Guest): SpawnMethods => {
+  const spawn = Effect.fnUntraced(function* (command: string, options: SpawnOptions = {}) {
+    const { detached = false, ...rest } = options
+    const all = yield* timed(guest, rest)
+    const shell = yield* guest.shell
+    const scope = detached ? guest.scope : yield* Effect.scope
+    const process = yield* guard(
+      guest,
+      `starting ${JSON.stringify(short(command))}`,
+      Scope.provide(shell.spawn(command, { timeout: Duration.infinity, ...all }), scope)
+    )
+    return handle(guest, process)
+  })
+  // Only a command that is not detached asks for a scope.
+  return { spawn: spawn as SpawnMethods["spawn"] }
+}

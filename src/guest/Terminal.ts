@@ -1,0 +1,157 @@
+/**
+ * The guest's virtual terminals (tty1 and so on), as text.
+ *
+ * The kernel keeps what each of them shows in `/dev/vcs<tty>`; it is read in the guest, so the terminal need not be the one on the
+ * screen, and the machine needs none.
+ *
+ * @since 0.1.0
+ */
+
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import * as Artefact from "./Artefact.ts"
+import { codePage } from "./CodePage.ts"
+import { CommandFailed } from "./Command.ts"
+import type { HostFileError } from "./Copy.ts"
+import {
+  type CommandError,
+  executeBytes,
+  type Guest,
+  neverLate,
+  type WaitError,
+  type WaitOptions,
+  wait
+} from "./Guest.ts"
+import { nap } from "./internal/nap.ts"
+import { InvalidArgument } from "./MachineError.ts"
+import * as Pattern from "./Pattern.ts"
+
+/** What reading a terminal can fail with; `CommandFailed` when the guest has no such terminal. */
+export type TerminalError = CommandError | CommandFailed | InvalidArgument
+
+/** The virtual terminals of a machine; `tty` is a number from 1 to 63. */
+export interface TerminalMethods {
+  /** What a terminal shows: a line a row, without spaces at the ends of lines and empty lines at the end. */
+  readonly getTtyText: (tty: number) => Effect.Effect<string, TerminalError>
+  /**
+   * Waits until a pattern is in what a terminal shows, and gives what it matched; the pattern sees all lines at once. A terminal that nobody
+   * has opened yet is waited for.
+   */
+  readonly waitUntilTtyMatches: (
+    tty: number,
+    pattern: RegExp | string,
+    options?: WaitOptions
+  ) => Effect.Effect<string, WaitError | CommandFailed>
+  /** Writes what a terminal shows into the output folder, as `<name>.txt`, and gives the path. Default name: `<machine>-tty<tty>`. */
+  readonly dumpTtyContents: (tty: number, name?: string) => Effect.Effect<string, TerminalError | HostFileError>
+}
+
+/** Rows, columns, the cursor's column and row; then each cell's character and colours (vcs(4)). */
+const textOf = (screen: Uint8Array): string => {
+  const [rows = 0, columns = 0] = screen
+  const lines = Array.from({ length: rows }, (_, row) =>
+    Array.from({ length: columns }, (_, column) => {
+      const code = screen[4 + (row * columns + column) * 2] ?? 0x20
+      return code === 0 ? " " : (codePage[code] ?? " ")
+    })
+      .join("")
+      .trimEnd()
+  )
+  return lines.join("\n").trimEnd()
+}
+
+/**
+ * Writes out the characters of a terminal whenever they have changed, a screen a line. Reading is done by the shell itself, so a look costs no
+ * process; a terminal has no line ends in it. One that nobody has opened yet is waited for: the kernel makes it then.
+ */
+const follow = (tty: number) => `set +eu
+${nap}
+export LC_ALL=C
+[ -c /dev/tty0 ] || { echo "the guest has no virtual terminals" >&2; exit 1; }
+last=
+while :; do
+  { IFS= read -r screen </dev/vcs${tty}; } 2>/dev/null
+  if [ "$screen" != "$last" ]; then printf '%s\\n' "$screen"; last=$screen; fi
+  nap
+done`
+
+/** Characters in the kernel's code page, in lines of so many. */
+const textIn = (screen: string, columns: number): string =>
+  (screen.match(new RegExp(`.{1,${columns}}`, "gs")) ?? [])
+    .map((line) =>
+      Array.from(line, (cell) => codePage[cell.charCodeAt(0)] ?? " ")
+        .join("")
+        .trimEnd()
+    )
+    .join("\n")
+    .trimEnd()
+
+/** The terminal methods of a guest. */
+export const make = (guest: Guest): TerminalMethods => {
+  const check = (tty: number) =>
+    Number.isInteger(tty) && tty >= 1 && tty <= 63
+      ? Effect.void
+      : Effect.fail(InvalidArgument.number(guest.name, "tty", tty, "is not a terminal; terminals are 1 to 63"))
+  const failed = (command: string, stderr: string, exitCode: number) =>
+    new CommandFailed({ machine: guest.name, command, wanted: "success", exitCode, stdout: "", stderr })
+
+  const getTtyText: TerminalMethods["getTtyText"] = Effect.fnUntraced(function* (tty) {
+    yield* check(tty)
+    const command = `cat /dev/vcsa${tty}`
+    const { exitCode, stderr, stdout } = yield* executeBytes(guest, command)
+    if (exitCode !== 0) return yield* failed(command, new TextDecoder().decode(stderr), exitCode)
+    return textOf(stdout)
+  })
+
+  return {
+    getTtyText,
+    waitUntilTtyMatches: Effect.fnUntraced(function* (tty, pattern, options) {
+      yield* check(tty)
+      yield* Pattern.check(guest, "pattern", pattern)
+      let seen = ""
+      const until = Effect.gen(function* () {
+        const shell = yield* guest.shell
+        let stderr = ""
+        let size = { cells: 0, columns: 80 }
+        /** As wide as the terminal is now: it changes with its font. */
+        const columnsOf = Effect.fnUntraced(function* (cells: number) {
+          if (cells === size.cells) return size.columns
+          const { exitCode, stdout } = yield* shell.executeBytes(`cat /dev/vcsa${tty}`, { timeout: Duration.infinity })
+          size = { cells, columns: (exitCode === 0 && stdout[1]) || size.columns }
+          return size.columns
+        })
+        const matched = yield* shell.executeStream(follow(tty), { timeout: Duration.infinity }).pipe(
+          Stream.mapEffect((event) => {
+            if (event._tag === "Exit") return Effect.fail(failed(`reading /dev/vcs${tty}`, stderr, event.exitCode))
+            if (event._tag === "Stdout") return Effect.succeed(Buffer.from(event.bytes).toString("latin1"))
+            stderr += new TextDecoder().decode(event.bytes)
+            return Effect.succeed("")
+          }),
+          Stream.splitLines,
+          Stream.mapEffect((screen) =>
+            Effect.map(columnsOf(screen.length), (columns) => {
+              seen = textIn(screen, columns)
+              const match = Pattern.matchIn(pattern, seen)
+              return match === undefined ? undefined : { match }
+            })
+          ),
+          Stream.filter((found) => found !== undefined),
+          Stream.runHead
+        )
+        return matched._tag === "Some" ? matched.value.match : yield* failed(`reading /dev/vcs${tty}`, stderr, 1)
+      })
+      return yield* wait(guest, {
+        awaited: `${Pattern.shown(pattern)} on tty${tty}`,
+        options,
+        until: neverLate(until),
+        lastSeen: Effect.suspend(() => (seen === "" ? getTtyText(tty) : Effect.succeed(seen)))
+      })
+    }),
+    dumpTtyContents: Effect.fnUntraced(function* (tty, name = `${guest.name}-tty${tty}`) {
+      const file = yield* Artefact.at(guest, name, ".txt")
+      yield* file.write(`${yield* getTtyText(tty)}\n`)
+      return file.path
+    })
+  }
+}

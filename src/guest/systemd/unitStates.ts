@@ -1,0 +1,259 @@
+/** The states of a unit as they change: heard from the service manager where it can be reached, asked for again and again where not. */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Queue from "effect/Queue"
+import * as RcMap from "effect/RcMap"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { quote } from "../../host/Quote.ts"
+import type { ShellService } from "../../transport/Shell.ts"
+import type { ShellError } from "../../transport/ShellError.ts"
+import type { Unavailable } from "../Guest.ts"
+import * as SystemdBus from "./bus.ts"
+import type { Value } from "./dbus.ts"
+
+/** Where a unit is: systemd's LoadState, ActiveState and SubState. */
+export interface UnitState {
+  readonly loadState: string
+  readonly activeState: string
+  readonly subState: string
+  /** A job of its own is queued or runs. */
+  readonly pending: boolean
+  /** The manager has no job at all, so a unit that is inactive stays so unless something outside starts it. */
+  readonly idle: boolean
+  /** The manager has started all that it starts by itself, so what it does not know, no program of the boot is about to install. */
+  readonly up: boolean
+}
+
+/** The guest has no systemd that runs, so it has no units. */
+export class NoSystemd extends Schema.TaggedError<NoSystemd>()("NoSystemd", {
+  machine: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `${this.machine} has no units: ${this.reason}`
+  }
+}
+
+/** Why the state of a unit is not known; a `BusRefused` comes from the manager itself. */
+export type UnitStateError = Unavailable | ShellError | NoSystemd | SystemdBus.BusRefused
+
+const managerPath = "/org/freedesktop/systemd1"
+const managerInterface = "org.freedesktop.systemd1.Manager"
+const unitInterface = "org.freedesktop.systemd1.Unit"
+const propertiesInterface = "org.freedesktop.DBus.Properties"
+
+/** The object of a unit: bytes other than letters and digits, and a digit at the start, are written in hexadecimal. */
+export const unitPath = (unit: string): string => {
+  const bytes = [...Buffer.from(unit)].map((byte, at) => {
+    const character = String.fromCharCode(byte)
+    const plain = /[A-Za-z]/.test(character) || (at > 0 && /[0-9]/.test(character))
+    return plain ? character : `_${byte.toString(16).padStart(2, "0")}`
+  })
+  return `${managerPath}/unit/${bytes.join("")}`
+}
+
+const suffixes = /\.(service|socket|target|device|mount|automount|swap|timer|path|slice|scope)$/
+
+/** A name without a suffix is a service, as for `systemctl`. */
+export const fullName = (unit: string): string => (suffixes.test(unit) ? unit : `${unit}.service`)
+
+const isMap = (value: Value | undefined): value is ReadonlyMap<Value, Value> => value instanceof Map
+
+const ofManager = (property: string) => ({
+  path: managerPath,
+  interface: propertiesInterface,
+  member: "Get",
+  args: [managerInterface, property]
+})
+
+/** SystemState before the first time that no job was left. */
+const comingUp = ["initializing", "starting"]
+
+/** Jobs first: a job that ends between the two has changed the unit by the time it is looked at. */
+const look = (bus: SystemdBus.SystemdBus, unit: string) =>
+  Effect.map(
+    bus.call(ofManager("NJobs"), ofManager("SystemState"), {
+      path: unitPath(unit),
+      interface: propertiesInterface,
+      member: "GetAll",
+      args: [unitInterface]
+    }),
+    ([jobs, manager, all]) => {
+      const properties = isMap(all?.[0]) ? all[0] : new Map<Value, Value>()
+      const text = (name: string) => String(properties.get(name) ?? "unknown")
+      const job = properties.get("Job")
+      const pending = Array.isArray(job) && job[0] !== 0
+      const state: UnitState = {
+        loadState: text("LoadState"),
+        activeState: text("ActiveState"),
+        subState: text("SubState"),
+        pending,
+        idle: jobs?.[0] === 0 && !pending,
+        up: !comingUp.includes(String(manager?.[0]))
+      }
+      return { state, path: unitPath(text("Id")) }
+    }
+  )
+
+type News = { readonly _tag: "Active"; readonly subState: string } | { readonly _tag: "LookAgain" }
+
+/**
+ * Hears the states of a unit on one connection, until that ends.
+ *
+ * Good news is taken from the signal itself, for somebody waits for it; whatever else changed is looked at.
+ */
+const heard = (bus: SystemdBus.SystemdBus, unit: string) =>
+  Stream.callback<UnitState, SystemdBus.BusClosed | SystemdBus.BusRefused | ShellError>((queue) =>
+    Effect.gen(function* () {
+      const news = yield* Queue.unbounded<News>()
+      let known: { readonly state: UnitState; readonly path: string } | undefined
+      const lookAgain = () => Queue.offerUnsafe(news, { _tag: "LookAgain" })
+      yield* bus.listen((signal) => {
+        if (signal.member === "PropertiesChanged") {
+          const [of, properties] = signal.body
+          if (of !== unitInterface || !isMap(properties)) return
+          // Until the first look is done it is not known under which of its names the unit is announced.
+          if (known === undefined) return lookAgain()
+          if (signal.path !== known.path) return
+          if (properties.get("ActiveState") !== "active") return lookAgain()
+          Queue.offerUnsafe(news, { _tag: "Active", subState: String(properties.get("SubState")) })
+        } else if (signal.path === managerPath && known?.state.activeState !== "active") {
+          // The last job may have ended, or all units been loaded anew.
+          if (signal.member === "JobRemoved" || signal.member === "Reloading") lookAgain()
+        }
+      })
+      const follow = Effect.gen(function* () {
+        while (true) {
+          known = yield* look(bus, unit)
+          yield* Queue.offer(queue, known.state)
+          for (let again = false; !again; ) {
+            for (const one of yield* Queue.takeAll(news)) {
+              if (one._tag === "LookAgain") again = true
+              else yield* Queue.offer(queue, { ...known.state, activeState: "active", subState: one.subState })
+            }
+          }
+        }
+      })
+      yield* Effect.raceFirst(follow, bus.closed).pipe(Effect.catch((error) => Queue.fail(queue, error)))
+    })
+  )
+
+/** Asks for the state until nobody listens: where there is no bridge. A line is a state. */
+const askLoop = (unit: string, user: string | undefined) => {
+  const flag = user === undefined ? "" : "--user "
+  return `set +eu
+command -v systemctl >/dev/null || { echo "there is no systemctl" >&2; exit 127; }
+${user === undefined ? '[ -d /run/systemd/system ] || { echo "systemd does not run" >&2; exit 127; }' : 'export XDG_RUNTIME_DIR="/run/user/$(id -u)"'}
+before=
+while :; do
+  n=$(systemctl ${flag}show -p NJobs -p SystemState 2>/dev/null)
+  s=$(systemctl ${flag}show -p LoadState -p ActiveState -p SubState -p Job -- ${quote(unit)} 2>/dev/null)
+  now=$(echo $n $s)
+  [ "$now" = "$before" ] || printf '%s\\n' "$now"
+  before=$now
+  sleep 0.02
+done`
+}
+
+const parse = (line: string): UnitState | undefined => {
+  const values = new Map(line.split(" ").map((word) => word.split("=") as [string, string]))
+  const activeState = values.get("ActiveState")
+  if (activeState === undefined) return undefined
+  // No job is shown as nothing, as an empty value, or as 0, by versions of systemd.
+  const pending = !["", "0"].includes(values.get("Job") ?? "")
+  return {
+    loadState: values.get("LoadState") ?? "unknown",
+    activeState,
+    subState: values.get("SubState") ?? "unknown",
+    pending,
+    idle: values.get("NJobs") === "0" && !pending,
+    up: !comingUp.includes(values.get("SystemState") ?? "")
+  }
+}
+
+const asked = (shell: ShellService, unit: string, user: string | undefined) =>
+  Stream.suspend(() => {
+    let complaint = ""
+    const as = user === undefined ? {} : { user }
+    return shell.executeStream(askLoop(unit, user), { timeout: "Infinity", ...as }).pipe(
+      Stream.flatMap((event): Stream.Stream<Uint8Array, NoSystemd> => {
+        if (event._tag === "Stdout") return Stream.succeed(event.bytes)
+        if (event._tag === "Exit") {
+          return Stream.fail(new NoSystemd({ machine: shell.machine, reason: complaint.trim() }))
+        }
+        complaint += Buffer.from(event.bytes).toString("utf8")
+        return Stream.empty
+      }),
+      Stream.decodeText(),
+      Stream.splitLines,
+      Stream.map(parse),
+      Stream.filter((state) => state !== undefined)
+    )
+  })
+
+/** How long a connection that nobody uses is kept for the next wait. */
+const keptFor = "1 minute"
+
+/** Units of one guest. */
+export interface UnitStates {
+  /** The state of a unit now, and each that follows; a state may come twice. Never ends by itself. */
+  readonly of: (unit: string, user: string | undefined) => Stream.Stream<UnitState, UnitStateError>
+}
+
+/** Makes the states of units of a guest. Waits share one connection to a manager, which is made by the first and ends with the scope. */
+export const make = (shell: Effect.Effect<ShellService, Unavailable>, scope: Scope.Scope): UnitStates => {
+  type Buses = RcMap.RcMap<string, SystemdBus.SystemdBus, SystemdBus.NoBridge | ShellError | Unavailable>
+  let made: Buses | undefined
+  const open = (
+    user: string
+  ): Effect.Effect<SystemdBus.SystemdBus, SystemdBus.NoBridge | ShellError | Unavailable, Scope.Scope> =>
+    Effect.gen(function* () {
+      const bus = yield* SystemdBus.open(yield* shell, user === "" ? undefined : user)
+      // It would wait for its own end if it were a part of the connection.
+      yield* Effect.forkDetach(Effect.catch(bus.closed, () => forget(user)))
+      return bus
+    })
+  const forget = (user: string) =>
+    Effect.suspend(() => (made === undefined ? Effect.void : RcMap.invalidate(made, user)))
+  const buses: Effect.Effect<Buses> = Effect.suspend(() => {
+    if (made !== undefined) return Effect.succeed(made)
+    return RcMap.make({ lookup: open, idleTimeToLive: keptFor }).pipe(
+      Effect.provideService(Scope.Scope, scope),
+      Effect.tap((map) => Effect.sync(() => (made = map)))
+    )
+  })
+
+  const waiting = new Map<string, number>()
+  const count = (user: string, change: number) => {
+    const left = (waiting.get(user) ?? 0) + change
+    waiting.set(user, left)
+    return left
+  }
+  /** The connection, once it is there. One that is not made yet waits in the guest for a manager that may never run: it ends with the last who waits for it. */
+  const connected = (user: string) =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => count(user, 1)),
+      () => Effect.flatMap(buses, (map) => RcMap.get(map, user)),
+      (_, exit) =>
+        Effect.suspend(() => {
+          const left = count(user, -1)
+          if (Exit.isSuccess(exit)) return Effect.void
+          return left === 0 || !Cause.hasInterrupts(exit.cause) ? forget(user) : Effect.void
+        })
+    )
+
+  const of = (unit: string, user: string | undefined): Stream.Stream<UnitState, UnitStateError> => {
+    const name = fullName(unit)
+    const bus = connected(user ?? "")
+    return Stream.unwrap(Effect.map(bus, (open) => heard(open, name))).pipe(
+      Stream.scoped,
+      Stream.catchTag("NoBridge", () => Stream.unwrap(Effect.map(shell, (service) => asked(service, name, user)))),
+      // A manager that executes itself anew closes its connections.
+      Stream.catchTag("BusClosed", () => Stream.unwrap(Effect.as(Effect.sleep("50 millis"), of(unit, user))))
+    )
+  }
+  return { of }
+}

@@ -1,0 +1,171 @@
+/**
+ * Videos of the guest's display.
+ *
+ * The display is looked at a few times a second, and pictures that differ from the one before are kept with their times. At the end they
+ * become a WebM file where ffmpeg is installed, and else an animated PNG, which browsers and most image viewers play.
+ *
+ * @since 0.1.0
+ */
+import * as Path from "node:path"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Artefact from "../guest/Artefact.ts"
+import { HostFileError } from "../guest/Copy.ts"
+import { type Guest, guard } from "../guest/Guest.ts"
+import { InvalidArgument } from "../guest/MachineError.ts"
+import * as HostProcess from "../host/HostProcess.ts"
+import type { Display, DisplayError } from "./Display.ts"
+import { encode, type Picture, pictureOf, type TimedPicture } from "./internal/apng.ts"
+import { hashOf } from "./internal/frame.ts"
+
+/** ffmpeg could not make a video of the pictures. */
+export class RecordingFailed extends Schema.TaggedError<RecordingFailed>()("RecordingFailed", {
+  machine: Schema.String,
+  path: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `${this.machine}: the recording ${this.path} could not be made: ${this.reason}`
+  }
+}
+
+/** How to record. */
+export interface RecordOptions {
+  /** `webm` needs ffmpeg on the host. Default: `webm` where it is, else `apng`. */
+  readonly format?: "webm" | "apng"
+  /** Looks at the display a second, from 1 to 30. Default 5: each costs the guest some milliseconds of one processor. */
+  readonly framesPerSecond?: number
+}
+
+/** What ending a recording can fail with. */
+export type RecordingError = RecordingFailed | HostProcess.HostProcessError | HostFileError
+
+/** A recording that is running. */
+export interface Recording {
+  /** The file that will be there once it is stopped: `<name>.webm` or `<name>.png`. */
+  readonly path: string
+  /** Ends it, writes the file and gives its path; as often as one likes. The scope's end does the same. */
+  readonly stop: Effect.Effect<string, RecordingError>
+}
+
+const formats: ReadonlyArray<string> = ["webm", "apng"] satisfies ReadonlyArray<RecordOptions["format"]>
+
+/** Recording, for a machine. */
+export interface RecordingMethods {
+  /**
+   * Records the display into the output folder until it is stopped or the scope ends. What there was until a machine ended is kept,
+   * and a look that fails is left out.
+   * Default name: the machine's.
+   */
+  readonly recordVideo: (
+    name?: string,
+    options?: RecordOptions
+  ) => Effect.Effect<Recording, DisplayError | InvalidArgument | HostProcess.ToolMissing, Scope.Scope>
+}
+
+/** VP8 as fast as it gets; the size of the first picture is everyone's, made even, as the format wants it. */
+const ffmpegArguments = (list: string, { height, width }: Pick<Picture, "width" | "height">, file: string) => {
+  const [w, h] = [width + (width % 2), height + (height % 2)]
+  const fit = `scale=${w}:${h}:force_original_aspect_ratio=decrease,pad=${w}:${h}:(ow-iw)/2:(oh-ih)/2`
+  return [
+    ...["-nostdin", "-loglevel", "error", "-y", "-f", "concat", "-safe", "0", "-i", list],
+    ...["-vf", fit, "-vsync", "vfr", "-c:v", "libvpx", "-crf", "10", "-b:v", "2M", "-deadline", "realtime"],
+    ...["-cpu-used", "8", "-pix_fmt", "yuv420p", file]
+  ]
+}
+
+/** The recording methods of a guest. */
+export const make = (guest: Guest, display: Display): RecordingMethods => {
+  const hostError = (path: string) => (error: { readonly message: string }) =>
+    new HostFileError({ machine: guest.name, path, reason: `cannot be written: ${error.message}` })
+
+  const webm = (pictures: ReadonlyArray<TimedPicture>, file: Artefact.Artefact) =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const folder = yield* Effect.mapError(
+          guest.fs.makeTempDirectoryScoped({ prefix: "vmtest-video-" }),
+          hostError(file.path)
+        )
+        const lines: Array<string> = []
+        for (const [index, { millis, png }] of pictures.entries()) {
+          const picture = Path.join(folder, `${index}.png`)
+          yield* Effect.mapError(guest.fs.writeFile(picture, png), hostError(picture))
+          lines.push(`file '${picture}'`, `duration ${(millis / 1000).toFixed(3)}`)
+          // ffmpeg takes a duration to be the time until the next file: the last one needs one after it.
+          if (index === pictures.length - 1) lines.push(`file '${picture}'`)
+        }
+        const list = Path.join(folder, "list")
+        yield* Effect.mapError(guest.fs.writeFileString(list, `${lines.join("\n")}\n`), hostError(list))
+        const first = pictures[0] ?? { width: 2, height: 2 }
+        const video = Path.join(folder, "video.webm")
+        yield* HostProcess.check({ command: "ffmpeg", args: ffmpegArguments(list, first, video) }).pipe(
+          Effect.catchTag("ProcessFailed", (error) =>
+            Effect.fail(new RecordingFailed({ machine: guest.name, path: file.path, reason: error.stderr.trim() }))
+          )
+        )
+        yield* file.copy(video)
+      })
+    )
+
+  return {
+    recordVideo: Effect.fnUntraced(function* (name = guest.name, options) {
+      const rate = options?.framesPerSecond ?? 5
+      const reason = "is not a rate from 1 to 30 a second"
+      yield* InvalidArgument.inRange(guest.name, "framesPerSecond", rate, [1, 30], reason)
+      if (options?.format !== undefined && !formats.includes(options.format)) {
+        return yield* new InvalidArgument({
+          machine: guest.name,
+          argument: "format",
+          value: String(options.format),
+          reason: `is not one of ${formats.join(", ")}`
+        })
+      }
+      const encoder = Effect.isSuccess(HostProcess.locate("ffmpeg"))
+      const format = options?.format ?? ((yield* encoder) ? "webm" : "apng")
+      if (format === "webm") yield* HostProcess.locate("ffmpeg")
+      const file = yield* Artefact.at(guest, name, format === "webm" ? ".webm" : ".png")
+
+      const taken: Array<Picture & { readonly at: number }> = []
+      let hash = ""
+      const take = Effect.gen(function* () {
+        const frame = yield* display.capture
+        const now = hashOf(frame)
+        if (now === hash) return
+        hash = now
+        taken.push({ ...pictureOf(frame), at: yield* Clock.currentTimeMillis })
+      })
+      // The first picture is there when this returns, or the error says why there will be none.
+      yield* guard(guest, `recording ${display.name}`, take)
+      // A look that fails, while the guest changes its mode or reboots, leaves the picture before in place.
+      const loop = yield* Effect.sleep(1000 / rate).pipe(
+        Effect.andThen(Effect.ignore(guest.conditions.unguarded(take))),
+        Effect.forever,
+        Effect.forkDetach({ startImmediately: true })
+      )
+      const finish = Effect.gen(function* () {
+        yield* Fiber.interrupt(loop).pipe(Effect.timeoutOption("2 seconds"))
+        const end = yield* Clock.currentTimeMillis
+        const pictures = taken.map((picture, index) => ({
+          ...picture,
+          millis: Math.max(1, (taken[index + 1]?.at ?? end) - picture.at)
+        }))
+        if (format === "webm") yield* webm(pictures, file)
+        else yield* file.write(encode(pictures))
+        return file.path
+      })
+      const done = yield* Deferred.make<string, RecordingError>()
+      let stopping = false
+      const stop = Effect.suspend(() => {
+        if (stopping) return Deferred.await(done)
+        stopping = true
+        return Effect.uninterruptible(Effect.andThen(Deferred.complete(done, finish), Deferred.await(done)))
+      })
+      yield* Effect.addFinalizer(() => Effect.ignore(stop))
+      return { path: file.path, stop }
+    })
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * The guest's X server: whether it is there, its windows, and its display as it looks from inside the guest.
+ *
+ * The guest needs `x11-utils` for its windows; `xdotool` and `x11-apps` for `xDisplay`.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import {
+  asking,
+  type CommandError,
+  executeBytes,
+  type Guest,
+  neverLate,
+  type WaitError,
+  type WaitOptions,
+  wait,
+  waitInGuest
+} from "../guest/Guest.ts"
+import { InvalidArgument } from "../guest/MachineError.ts"
+import * as Pattern from "../guest/Pattern.ts"
+import { DisplayUnavailable } from "./Display.ts"
+import { list, titlesOf } from "./internal/windowTitles.ts"
+import { environment } from "./internal/x11Display.ts"
+import type { KeyboardMethods } from "./Keyboard.ts"
+import type { MouseMethods } from "./Mouse.ts"
+import type { RecordingMethods } from "./Recording.ts"
+import type { ScreenMethods } from "./Screen.ts"
+import type { ScreenImageMethods } from "./ScreenImage.ts"
+
+/** What looking at a display, or touching it, can fail with. */
+export type { DisplayError } from "./Display.ts"
+export { DisplayUnavailable } from "./Display.ts"
+
+/** Which X display of the guest. */
+export interface XOptions {
+  /** Default `:0`. */
+  readonly display?: string
+}
+
+/** Everything that can be seen and done on one display. */
+export interface DisplayMethods
+  extends ScreenMethods,
+    ScreenImageMethods,
+    RecordingMethods,
+    KeyboardMethods,
+    MouseMethods {}
+
+/** The X server of a machine. */
+export interface X11Methods {
+  /** Waits until an X server answers. */
+  readonly waitForX: (options?: WaitOptions & XOptions) => Effect.Effect<void, WaitError>
+  /** The titles of all windows that have one, in any script, in xwininfo's order. */
+  readonly getWindowNames: (
+    options?: XOptions
+  ) => Effect.Effect<ReadonlyArray<string>, CommandError | DisplayUnavailable | InvalidArgument>
+  /** Waits until a window has a title that the pattern matches (a string: that has it in it), and gives the title. */
+  readonly waitForWindow: (
+    title: RegExp | string,
+    options?: WaitOptions & XOptions
+  ) => Effect.Effect<string, WaitError | DisplayUnavailable>
+  /**
+   * An X display with the methods that a machine has for its screen, through programs in the guest: for an X server that draws on no
+   * screen, such as Xvfb. A machine whose backend has no screen uses `:0` for its own methods.
+   */
+  readonly xDisplay: (display?: string) => DisplayMethods
+}
+
+const reasonOf = (stderr: Uint8Array) => new TextDecoder().decode(stderr).trim()
+
+/** Between two questions for the windows: an xwininfo takes some 50 ms itself under emulation. */
+const interval = "100 millis"
+
+/** The X methods of a guest. */
+export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethods): X11Methods => {
+  const displayOf = (options: XOptions | undefined) => {
+    const display = options?.display ?? ":0"
+    const reason = "is not a display of the guest, such as :0"
+    return /^:\d+(\.\d+)?$/.test(display)
+      ? Effect.succeed(display)
+      : Effect.fail(new InvalidArgument({ machine: guest.name, argument: "display", value: display, reason }))
+  }
+  const windows = (display: string) =>
+    Effect.flatMap(executeBytes(guest, list(display)), ({ exitCode, stderr, stdout }) =>
+      exitCode === 0
+        ? Effect.succeed(titlesOf(stdout))
+        : Effect.fail(new DisplayUnavailable({ machine: guest.name, reason: reasonOf(stderr) }))
+    )
+  return {
+    waitForX: Effect.fnUntraced(function* (options) {
+      const display = yield* displayOf(options)
+      const socket = `/tmp/.X11-unix/X${/\d+/.exec(display)?.[0]}`
+      // xset and xwininfo are in different packages; where there is neither, the socket has to do.
+      const answers = `if command -v xwininfo; then xwininfo -root; elif command -v xdpyinfo; then xdpyinfo; fi`
+      yield* waitInGuest(guest, {
+        awaited: `the X server ${display}`,
+        options,
+        // The server's key is that of the server, which may not be there yet, or of the next one.
+        loop: `set +eu\nuntil [ -S ${socket} ] && (\n${environment(display)}\n${answers}\n) >/dev/null 2>&1; do sleep 0.05; done`,
+        look: `${environment(display)}\nls -la /tmp/.X11-unix 2>&1; xwininfo -root 2>&1 | head -n 5; true`
+      })
+    }),
+    getWindowNames: (options) => Effect.flatMap(displayOf(options), windows),
+    waitForWindow: Effect.fnUntraced(function* (title, options) {
+      const display = yield* displayOf(options)
+      yield* Pattern.check(guest, "title", title)
+      let seen: ReadonlyArray<string> | undefined
+      return yield* wait(guest, {
+        awaited: `a window ${Pattern.shown(title)} on ${display}`,
+        options,
+        until: asking(
+          guest,
+          "xwininfo -root -tree",
+          Effect.fnUntraced(function* (shell) {
+            while (true) {
+              const { exitCode, stderr, stdout } = yield* neverLate(
+                shell.executeBytes(list(display), { timeout: Duration.infinity })
+              )
+              // An X server that is not there yet may come; a program that is not there will not.
+              if (exitCode === 127)
+                return yield* new DisplayUnavailable({ machine: guest.name, reason: reasonOf(stderr) })
+              seen = exitCode === 0 ? titlesOf(stdout) : [reasonOf(stderr)]
+              const found = seen.find((name) => Pattern.matchIn(title, name) !== undefined)
+              if (exitCode === 0 && found !== undefined) return found
+              yield* Effect.sleep(interval)
+            }
+          })
+        ),
+        lastSeen: Effect.map(
+          Effect.suspend(() => (seen === undefined ? windows(display) : Effect.succeed(seen))),
+          (names) => names.join("\n")
+        )
+      })
+    }),
+    xDisplay: (display = ":0") => methodsOf(display)
+  }
+}

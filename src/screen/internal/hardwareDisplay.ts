@@ -1,0 +1,76 @@
+/** The display, keyboard and pointer that the hypervisor gives a guest, driven by QMP. */
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import { unsupported } from "../../backends/BackendError.ts"
+import { HostFileError } from "../../guest/Copy.ts"
+import type { Guest } from "../../guest/Guest.ts"
+import type { QmpService } from "../../transport/qmp/Qmp.ts"
+import { type Button, type Display, DisplayUnavailable, type HandError, type Touch } from "../Display.ts"
+import { fromPpm } from "./frame.ts"
+import { type } from "./ps2.ts"
+
+/** QEMU's axes go from 0 to this, whatever the display's size (INPUT_EVENT_ABS_MAX). */
+const axisEnd = 0x7fff
+
+const axis = (name: "x" | "y", pixel: number, size: number) => ({
+  type: "abs",
+  data: { axis: name, value: Math.round((pixel / Math.max(1, size - 1)) * axisEnd) }
+})
+
+const eventsOf = (touch: Touch): ReadonlyArray<unknown> =>
+  touch._tag === "Move"
+    ? [axis("x", touch.to.x, touch.screen.width), axis("y", touch.to.y, touch.screen.height)]
+    : [{ type: "btn", data: { down: touch._tag === "Press", button: touch.button } }]
+
+/** A hand is no faster; and what a guest polls for, it does not miss. */
+const touchDelay = "20 millis"
+
+export const make = (guest: Guest): Display => {
+  let captures = 0
+  const onControl = <A, E>(
+    use: (control: QmpService, directory: string) => Effect.Effect<A, E>
+  ): Effect.Effect<A, E | HandError> =>
+    Effect.flatMap(
+      guest.hypervisor,
+      ({ control, directory }): Effect.Effect<A, E | HandError> =>
+        control === undefined ? Effect.fail(unsupported(guest.backend.name, "qmp")) : use(control, directory)
+    )
+  return {
+    name: "the screen",
+    capture: onControl((control, directory) => {
+      const filename = Path.join(directory, `screen-${captures++}.ppm`)
+      return Effect.gen(function* () {
+        yield* control.execute("screendump", { filename })
+        const bytes = yield* Effect.mapError(
+          guest.fs.readFile(filename),
+          ({ message }) =>
+            new HostFileError({ machine: guest.name, path: filename, reason: `is not there: ${message}` })
+        )
+        const frame = fromPpm(bytes)
+        if (frame !== undefined) return frame
+        return yield* new DisplayUnavailable({
+          machine: guest.name,
+          reason: "its display shows no picture yet",
+          passing: true
+        })
+      }).pipe(Effect.ensuring(Effect.ignore(guest.fs.remove(filename, { force: true }))))
+    }),
+    press: (combinations, delay) => onControl((control) => type(guest, control, combinations, delay)),
+    touch: (touches) =>
+      onControl((control) => {
+        let down: Button | undefined
+        const send = (touch: Touch) => {
+          if (touch._tag !== "Move") down = touch._tag === "Press" ? touch.button : undefined
+          return control.execute("input-send-event", { events: eventsOf(touch) })
+        }
+        return Effect.forEach(touches, (touch) => Effect.andThen(send(touch), Effect.sleep(touchDelay)), {
+          discard: true
+        }).pipe(
+          // A hand that lets go: the guest would take the next click for the end of this one.
+          Effect.onError(() =>
+            down === undefined ? Effect.void : Effect.ignore(send({ _tag: "Release", button: down }))
+          )
+        )
+      })
+  }
+}

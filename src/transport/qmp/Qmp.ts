@@ -1,0 +1,263 @@
+/**
+ * The QEMU Machine Protocol: commands to a running QEMU, and its events.
+ *
+ * One JSON object a line: a greeting, the negotiation of capabilities, then replies that carry the id of their command,
+ * with events between any two of them. Source: docs/interop/qmp-spec of QEMU.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as PubSub from "effect/PubSub"
+import type * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Connection from "../Connection.ts"
+import { nonce } from "../internal/nonce.ts"
+import * as Timeout from "../internal/timeout.ts"
+import { TransportError } from "../ShellError.ts"
+import * as Wire from "./wire.ts"
+
+/** QEMU refused a command, did not answer it in time, or answered something of another shape. */
+export class QmpError extends Schema.TaggedError<QmpError>()("QmpError", {
+  machine: Schema.String,
+  command: Schema.String,
+  /** QEMU's error class (`GenericError`, `CommandNotFound`, …), or ours: `Timeout`, `BadRequest`, `BadReply`, `HumanMonitor` */
+  class: Schema.String,
+  desc: Schema.String
+}) {
+  override get message() {
+    return `${this.machine}: QMP ${this.command}: ${this.desc} (${this.class})`
+  }
+}
+
+/** An event of QEMU. */
+export interface QmpEvent {
+  readonly event: string
+  readonly data: unknown
+  /** milliseconds since the epoch, on QEMU's clock */
+  readonly timestamp: number
+}
+
+/** Whatever a command can fail with. */
+export type QmpFailure = QmpError | TransportError
+
+/** A control channel to one QEMU. */
+export interface QmpService {
+  readonly machine: string
+  /** The version of QEMU, `7.2.22` say, from its greeting. */
+  readonly version: string
+  /** Runs a command by name; with a schema, decodes the reply. Fails after 30 s without one. */
+  readonly execute: {
+    (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure>
+    <A>(
+      command: string,
+      args: Readonly<Record<string, unknown>> | undefined,
+      schema: Schema.Decoder<A>
+    ): Effect.Effect<A, QmpFailure>
+  }
+  /** Every event from the moment the stream runs on; ends when the connection does. */
+  readonly events: Stream.Stream<QmpEvent>
+  /** The first event that the schema decodes (of `{ event, data, timestamp }`), from the call on. 30 s unless told. */
+  readonly waitForEvent: <A>(
+    schema: Schema.Decoder<A>,
+    options?: { readonly timeout?: Duration.Input | undefined }
+  ) => Effect.Effect<A, QmpFailure>
+  /** Runs a line of the human monitor and gives what it printed; what it prints about a mistake is a `QmpError`. */
+  readonly hmp: (line: string) => Effect.Effect<string, QmpFailure>
+  /** Waits for the end of the connection and says why it ended. */
+  readonly closed: Effect.Effect<string>
+}
+
+/** The control channel, as a service. */
+export class Qmp extends Context.Service<Qmp, QmpService>()("vmtest/transport/Qmp") {}
+
+/** What {@link make} needs. */
+export interface QmpOptions {
+  readonly machine: string
+  /** the path of the unix socket that QEMU listens on */
+  readonly socket: string
+  /** when to try again to connect; every 20 ms unless told */
+  readonly retry?: Schedule.Schedule<unknown, TransportError> | undefined
+  /** how long to try to connect, and how long the greeting may take; 10 s unless told */
+  readonly connectTimeout?: Duration.Input | undefined
+  /** how long a command may take to be answered; 30 s unless told */
+  readonly commandTimeout?: Duration.Input | undefined
+}
+
+/**
+ * What the human monitor of QEMU 7.2 prints when a line was wrong or went wrong; it has no status of its own. `word: …` is no
+ * mistake: memory and the balloon are told that way.
+ */
+const hmpMistakes: ReadonlyArray<RegExp> = [
+  // a line that it could not read, after any of many reasons
+  /^Try "help [^"]*" for more information\r?$/m,
+  /^(Error\b|invalid |unknown (command|event)\b|unrecognized |unexpected option |Must specify )/i,
+  // of host forwarding, debuggers and files; after the reason where there is one
+  /^could not /im,
+  /^.* not found\r?\n$/,
+  /^('\w+' error for |No memory is mapped at )/,
+  /: Cannot access memory\r?\n$/
+]
+
+/** Opens the control channel: connects, reads the greeting and negotiates. */
+export const make = (options: QmpOptions): Effect.Effect<QmpService, QmpFailure, Scope.Scope> =>
+  Timeout.timeout(
+    options.connectTimeout ?? "10 seconds",
+    (desc) => new QmpError({ machine: options.machine, command: "greeting", class: "BadRequest", desc })
+  ).pipe(
+    Effect.flatMap((timeout) =>
+      Connection.connect({ machine: options.machine, socket: options.socket, retry: options.retry, timeout })
+    ),
+    Effect.flatMap((connection) => fromConnection(connection, options))
+  )
+
+/** The control channel over a connection of the caller's: reads the greeting and negotiates. See {@link make}. */
+export const fromConnection = Effect.fnUntraced(function* (
+  connection: Connection.Connection,
+  options: Pick<QmpOptions, "machine" | "connectTimeout" | "commandTimeout">
+): Effect.fn.Return<QmpService, QmpFailure, Scope.Scope> {
+  const { machine } = options
+  const { socket } = connection
+  const given = (command: string, timeout: Duration.Input) =>
+    Timeout.timeout(timeout, (desc) => new QmpError({ machine, command, class: "BadRequest", desc }))
+  const connectTimeout = yield* given("greeting", options.connectTimeout ?? "10 seconds")
+  const commandTimeout = yield* given("greeting", options.commandTimeout ?? "30 seconds")
+  const greeting = Deferred.makeUnsafe<Wire.Greeting>()
+  const events = yield* PubSub.unbounded<QmpEvent | undefined>()
+  const waiting = new Map<string, Deferred.Deferred<Wire.Reply>>()
+
+  const gone = Effect.flatMap(connection.closed, (reason) =>
+    Effect.fail(new TransportError({ machine, socket, reason }))
+  )
+  const inTime = <A, E>(command: string, timeout: Duration.Duration, what: string, self: Effect.Effect<A, E>) =>
+    Effect.timeoutOrElse(self, {
+      duration: timeout,
+      orElse: () =>
+        Effect.fail(
+          new QmpError({ machine, command, class: "Timeout", desc: `${what} within ${Duration.format(timeout)}` })
+        )
+    })
+
+  const within = <A, E>(command: string, timeout: Duration.Duration, what: string, self: Effect.Effect<A, E>) =>
+    inTime(command, timeout, what, Effect.raceFirst(self, gone))
+
+  connection.onData(
+    Wire.reader((message) => {
+      if (message._tag === "Greeting") Deferred.doneUnsafe(greeting, Effect.succeed(message))
+      else if (message._tag === "Event") PubSub.publishUnsafe(events, message)
+      else {
+        const asked = waiting.get(message.id)
+        if (asked !== undefined) Deferred.doneUnsafe(asked, Effect.succeed(message))
+      }
+    })
+  )
+  // The end goes the way of the events, so that what QEMU said last is still read.
+  let ended = false
+  yield* Effect.forkScoped(
+    Effect.andThen(
+      connection.closed,
+      Effect.sync(() => {
+        ended = true
+        PubSub.publishUnsafe(events, undefined)
+      })
+    )
+  )
+
+  const ask = (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure> =>
+    // An id that nobody can guess: no damaged one, and none of a client before, is taken for it.
+    Effect.flatMap(nonce, (id) => {
+      const answer = Deferred.makeUnsafe<Wire.Reply>()
+      waiting.set(id, answer)
+      const line = Effect.try({
+        try: () => JSON.stringify({ execute: command, ...(args === undefined ? {} : { arguments: args }), id }) + "\n",
+        catch: (error) => new QmpError({ machine, command, class: "BadRequest", desc: String(error) })
+      })
+      return within(
+        command,
+        commandTimeout,
+        "no answer",
+        line.pipe(Effect.flatMap(connection.write), Effect.andThen(Deferred.await(answer)))
+      ).pipe(
+        Effect.flatMap((reply) =>
+          reply._tag === "Return"
+            ? Effect.succeed(reply.value)
+            : Effect.fail(new QmpError({ machine, command, class: reply.class, desc: reply.desc }))
+        ),
+        Effect.ensuring(Effect.sync(() => waiting.delete(id)))
+      )
+    })
+
+  const typed = <A>(
+    command: string,
+    args: Readonly<Record<string, unknown>> | undefined,
+    schema: Schema.Decoder<A>
+  ): Effect.Effect<A, QmpFailure> =>
+    Effect.flatMap(ask(command, args), (value) =>
+      Effect.mapError(
+        Schema.decodeUnknownEffect(schema)(value),
+        (error) => new QmpError({ machine, command, class: "BadReply", desc: error.message })
+      )
+    )
+
+  function execute(command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure>
+  function execute<A>(
+    command: string,
+    args: Readonly<Record<string, unknown>> | undefined,
+    schema: Schema.Decoder<A>
+  ): Effect.Effect<A, QmpFailure>
+  function execute<A>(command: string, args?: Readonly<Record<string, unknown>>, schema?: Schema.Decoder<A>) {
+    return schema === undefined ? ask(command, args) : typed(command, args, schema)
+  }
+
+  const waitForEvent = <A>(
+    schema: Schema.Decoder<A>,
+    wait: { readonly timeout?: Duration.Input | undefined } = {}
+  ): Effect.Effect<A, QmpFailure> => {
+    const decode = Schema.decodeUnknownOption(schema)
+    return Effect.scoped(
+      Effect.gen(function* () {
+        const timeout = yield* given("waitForEvent", wait.timeout ?? "30 seconds")
+        const subscription = yield* PubSub.subscribe(events)
+        if (ended) return yield* gone
+        const found = Effect.gen(function* () {
+          for (;;) {
+            const event = yield* PubSub.take(subscription)
+            if (event === undefined) return yield* gone
+            const decoded = decode(event)
+            if (Option.isSome(decoded)) return decoded.value
+          }
+        })
+        return yield* inTime("waitForEvent", timeout, "no such event", found)
+      })
+    )
+  }
+
+  const { version } = yield* within("greeting", connectTimeout, "no greeting", Deferred.await(greeting))
+  yield* ask("qmp_capabilities")
+
+  return {
+    machine,
+    version,
+    execute,
+    events: Stream.suspend(() =>
+      ended ? Stream.empty : Stream.takeWhile(Stream.fromPubSub(events), (event) => event !== undefined)
+    ),
+    waitForEvent,
+    hmp: (line) =>
+      Effect.flatMap(typed("human-monitor-command", { "command-line": line }, Schema.String), (printed) =>
+        hmpMistakes.some((mistake) => mistake.test(printed))
+          ? Effect.fail(new QmpError({ machine, command: line, class: "HumanMonitor", desc: printed.trim() }))
+          : Effect.succeed(printed)
+      ),
+    closed: connection.closed
+  }
+})
+
+/** {@link make} as a layer. */
+export const layer = (options: QmpOptions): Layer.Layer<Qmp, QmpFailure> => Layer.effect(Qmp, make(options))
