@@ -14,8 +14,8 @@ import type * as Scope from "effect/Scope"
 import * as GenServer from "./GenServer.ts"
 import { implOf, type Self } from "./internal/process/process.ts"
 import { Start } from "./internal/process/start.ts"
+import { Provided } from "./internal/supervise/children.ts"
 import { Started } from "./internal/supervise/childStart.ts"
-import { Provided } from "./internal/supervise/supervisor.ts"
 import type * as Pid from "./Pid.ts"
 
 export type { Started }
@@ -124,27 +124,77 @@ export const child = <A, E, R>(
   )
 })
 
+/** How a Layer is a child. */
+export interface LayerOptions<Build extends "start" | "continue"> extends ChildOptions {
+  /**
+   * When the layer is built. `start`, the default: the child counts as started when its layer is built. `continue`: the child
+   * counts as started at once and builds its layer afterwards, as a server does that works in `handle_continue`.
+   */
+  readonly build?: Build
+}
+
+/** Builds a layer in the process's Scope, with a memo map of its own: a restarted child must not find its predecessor's services. */
+const build = <Out, E>(layer: Layer.Layer<Out, E>): Effect.Effect<Context.Context<never>, E> =>
+  Effect.flatMap(
+    Effect.scope,
+    (scope): Effect.Effect<Context.Context<never>, E> =>
+      Layer.buildWithMemoMap(layer, Layer.makeMemoMapUnsafe(), scope) as Effect.Effect<Context.Context<never>, E>
+  ) as Effect.Effect<Context.Context<never>, E>
+
 /**
  * A Layer as a child: a process that builds it, counts as started when it is built, and holds its resources until it is
- * stopped. Its services are given to the children started after it, and to {@link service}; a restart builds them anew.
+ * stopped. Its services are given to the children started after it, and to `Supervisor.service`; a restart builds them again.
+ *
+ * **Details**
+ *
+ * With `build: "continue"` the child counts as started at once and its layer is built afterwards, in the child's own process,
+ * while the supervisor starts the next children and answers requests. Until it is built it is a running child without
+ * services; then `Supervisor.service` finds them. Later siblings and `Supervisor.layer` do not get them, and its type does not promise
+ * them. A build that fails ends the process with that cause: a crash, to which the child's `restart` applies, not a
+ * failed start. One that calls `Process.exit(ExitReason.shutdown)` ends it in order. Stopping the child interrupts the build.
+ *
+ * **Example** (A slow connection that delays nobody)
+ *
+ * ```ts
+ * import { Context, Effect, Layer } from "effect"
+ * import { Supervisor } from "vmtest/actors"
+ *
+ * class Connection extends Context.Service<Connection, { readonly number: number }>()("Connection") {}
+ *
+ * const slow = Layer.effect(Connection, Effect.as(Effect.sleep("1 second"), { number: 1 }))
+ *
+ * export const program = Effect.gen(function* () {
+ *   const supervisor = yield* Supervisor.scoped({
+ *     children: [Supervisor.childLayer("connection", slow, { build: "continue", restart: "transient" })]
+ *   })
+ *   yield* Effect.sleep("2 seconds")
+ *   return yield* Supervisor.service(supervisor, Connection)
+ * })
+ * ```
  */
-export const childLayer = <Out, E, R>(
+export const childLayer = <Out, E, R, Build extends "start" | "continue" = "start">(
   id: string,
   layer: Layer.Layer<Out, E, R>,
-  options?: ChildOptions
-): ChildSpec<Exclude<R, Self | Scope.Scope> | Self, Out> => ({
-  ...options,
-  id,
-  start: startBody(id, (done) =>
-    Effect.flatMap(
-      // A memo map of its own: a restarted child must not find its predecessor's services.
-      Effect.flatMap(Effect.scope, (scope) =>
-        Layer.buildWithMemoMap(layer as Layer.Layer<Out, E>, Layer.makeMemoMapUnsafe(), scope)
-      ) as Effect.Effect<Context.Context<Out>, E>,
-      (services) => {
-        done(new Provided(services as Context.Context<never>))
-        return Effect.never
+  options?: LayerOptions<Build>
+): ChildSpec<Exclude<R, Self | Scope.Scope> | Self, "continue" extends Build ? never : Out> => {
+  const { build: when, ...childOptions } = options ?? {}
+  const built = build(layer as Layer.Layer<Out, E>)
+  return {
+    ...childOptions,
+    id,
+    start: startBody(id, (done) => {
+      if (when !== "continue") {
+        return Effect.flatMap(built, (services) => {
+          done(new Provided(services))
+          return Effect.never
+        })
       }
-    )
-  )
-})
+      const provided = new Provided(undefined)
+      done(provided)
+      return Effect.flatMap(built, (services) => {
+        provided.services = services
+        return Effect.never
+      })
+    })
+  }
+}

@@ -28,6 +28,7 @@ import { currentFiber } from "./internal/process/park.ts"
 import { implOf, type Self } from "./internal/process/process.ts"
 import { start as startProcess } from "./internal/process/start.ts"
 import { shutdownAndWait } from "./internal/process/stop.ts"
+import type { Child } from "./internal/supervise/children.ts"
 import type { CheckedSpec } from "./internal/supervise/childSpec.ts"
 import { type RawOptions, SupervisorLoop, supervise } from "./internal/supervise/supervisor.ts"
 import type * as Pid from "./Pid.ts"
@@ -46,6 +47,7 @@ export {
   type ChildSpec,
   child,
   childLayer,
+  type LayerOptions,
   type Required,
   type Restart,
   type ServicesOf,
@@ -167,15 +169,21 @@ export const layer = <C extends AnyChild>(
   start?: StartOptions
 ): Layer.Layer<ServicesOf<C>, GenServer.StartError, Required<C>> =>
   Layer.effectContext(
-    Effect.map(scoped(options, start), (pid) => servicesOf(pid) as Context.Context<ServicesOf<C>>)
+    Effect.map(
+      scoped(options, start),
+      (pid) => servicesOf(pid, (child) => child.provided?.promised === true) as Context.Context<ServicesOf<C>>
+    )
   ) as Layer.Layer<ServicesOf<C>, GenServer.StartError, Required<C>>
 
-const servicesOf = (pid: Pid.Any): Context.Context<never> => {
+const runs = ({ pid }: Child): boolean => pid?.alive === true
+
+const servicesOf = (pid: Pid.Any, counts: (child: Child) => boolean): Context.Context<never> => {
   const { behaviour } = implOf(pid)
   let services = Context.empty()
   if (behaviour instanceof SupervisorLoop) {
-    for (const each of behaviour.children.named.values()) {
-      if (each.services !== undefined && each.pid !== undefined) services = Context.merge(services, each.services)
+    for (const child of behaviour.children.named.values()) {
+      const built = child.provided?.services
+      if (built !== undefined && counts(child)) services = Context.merge(services, built)
     }
   }
   return services
@@ -194,11 +202,14 @@ export type RequestError = Exclude<CallError, { readonly _tag: "CallTimeout" }>
 const request = <A, E>(supervisor: Address, tag: string, payload: unknown): Effect.Effect<A, E> =>
   call(supervisor, tag, payload, Number.POSITIVE_INFINITY) as Effect.Effect<A, E>
 
-/** The service that a running Layer child built, as it is now. */
+/**
+ * The service that a running Layer child built, as it is now. Fails with `NoProcess` while no such child runs, and while one
+ * that continues after its start (`build: "continue"`) is still being built.
+ */
 export const service = <I, S>(supervisor: Ref, key: Context.Key<I, S>): Effect.Effect<S, NoProcess> =>
   Effect.suspend(() => {
     const process = resolve(supervisor, currentFiber())
-    const found = process === undefined ? undefined : servicesOf(process).mapUnsafe.get(key.key)
+    const found = process === undefined ? undefined : servicesOf(process, runs).mapUnsafe.get(key.key)
     return found === undefined
       ? Exit.fail(new NoProcess({ server: String(supervisor), request: key.key }))
       : Exit.succeed(found as S)

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -405,6 +406,158 @@ describe("Layers as children", () => {
       })
       assert.deepStrictEqual(yield* Effect.provide(program, Supervisor.layer(tree(log))), [1, 1])
       assert.strictEqual(log.at(-1), "hypervisor 1 down")
+    })
+  )
+})
+
+describe("Layers that are built after their start", () => {
+  class Link extends Context.Service<Link, { readonly number: number }>()("test/Link") {}
+
+  /** Builds when it is told to, by a gate of its own each time; says what it did. */
+  const slow = (log: Array<string>, gates: ReadonlyArray<Deferred.Deferred<void, string>>) => {
+    let count = 0
+    return Layer.effect(
+      Link,
+      Effect.gen(function* () {
+        const number = ++count
+        log.push(`build ${number}`)
+        yield* Effect.addFinalizer(() => Effect.sync(() => log.push(`release ${number}`)))
+        const gate = gates[number - 1]
+        if (gate !== undefined) yield* Deferred.await(gate)
+        log.push(`built ${number}`)
+        return { number }
+      }).pipe(Effect.onInterrupt(() => Effect.sync(() => log.push("interrupted"))))
+    )
+  }
+  const gate = Deferred.make<void, string>()
+  const continued = (layer: Layer.Layer<Link, string>, options?: Supervisor.ChildOptions) =>
+    Supervisor.childLayer("link", layer, { ...options, build: "continue" })
+  const number = (sup: Supervisor.Ref) =>
+    Effect.match(Supervisor.service(sup, Link), { onFailure: ({ _tag }) => _tag, onSuccess: (link) => link.number })
+
+  it.effect("count as started at once, run without services, and have them when they are built", () =>
+    actor(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const open = yield* gate
+        const sup = yield* Supervisor.startLink({ children: [continued(slow(log, [open])), idle("next")] })
+        const pid = yield* pidOf(sup, "link")
+        assert.strictEqual((yield* Supervisor.countChildren(sup)).active, 2)
+        yield* quiet
+        assert.deepStrictEqual(log, ["build 1"])
+        assert.strictEqual(yield* number(sup), "NoProcess")
+        yield* Deferred.succeed(open, undefined)
+        yield* quiet
+        assert.strictEqual(yield* number(sup), 1)
+        assert.strictEqual(yield* pidOf(sup, "link"), pid)
+      })
+    )
+  )
+
+  it.effect("crash when their build fails, with its cause, and are restarted as any child is", () =>
+    actor(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const first = yield* gate
+        const sup = yield* Supervisor.startLink({ children: [continued(slow(log, [first]))] })
+        const ended = yield* Effect.forkChild(Process.awaitExit(yield* pidOf(sup, "link")), { startImmediately: true })
+        yield* quiet
+        yield* Deferred.fail(first, "no link")
+        const reason = yield* Fiber.join(ended)
+        assert.strictEqual(ExitReason.format(reason), "crashed: no link")
+        yield* quiet
+        assert.strictEqual(yield* number(sup), 2)
+        assert.deepStrictEqual(log, ["build 1", "release 1", "build 2", "built 2"])
+      })
+    )
+  )
+
+  it.effect.each([
+    ["permanent", "restarted"],
+    ["transient", "kept"],
+    ["temporary", "forgotten"]
+  ] as const)("end in order when their build ends the process with shutdown: %s is %s", ([restart, fate]) =>
+    actor(
+      Effect.gen(function* () {
+        let builds = 0
+        const layer = Layer.effect(
+          Link,
+          Effect.suspend(() =>
+            ++builds === 1 ? Process.exit(ExitReason.shutdown) : Effect.succeed({ number: builds })
+          )
+        )
+        const sup = yield* Supervisor.startLink({ children: [continued(layer, { restart })] })
+        yield* quiet
+        const children = yield* Supervisor.whichChildren(sup)
+        assert.strictEqual(builds, fate === "restarted" ? 2 : 1)
+        assert.deepStrictEqual(
+          children.map(({ child }) => child === undefined),
+          fate === "forgotten" ? [] : [fate === "kept"]
+        )
+      })
+    )
+  )
+
+  it.effect("are interrupted by a stop while they are built, and release what they have", () =>
+    actor(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const sup = yield* Supervisor.startLink({
+          children: [continued(slow(log, [yield* gate]))]
+        })
+        const ended = yield* Effect.forkChild(Process.awaitExit(yield* pidOf(sup, "link")), { startImmediately: true })
+        yield* quiet
+        yield* Supervisor.terminateChild(sup, "link")
+        assert.strictEqual((yield* Fiber.join(ended))._tag, "Shutdown")
+        assert.deepStrictEqual(log, ["build 1", "interrupted", "release 1"])
+        assert.strictEqual(yield* number(sup), "NoProcess")
+      })
+    )
+  )
+
+  it.effect("have no services from the end of one process until the next has built its own", () =>
+    actor(
+      Effect.gen(function* () {
+        const open = yield* gate
+        yield* Deferred.succeed(open, undefined)
+        const second = yield* gate
+        const sup = yield* Supervisor.startLink({
+          children: [continued(slow([], [open, second]))]
+        })
+        yield* quiet
+        assert.strictEqual(yield* number(sup), 1)
+        yield* Process.exit(yield* pidOf(sup, "link"), boom)
+        assert.strictEqual(yield* number(sup), "NoProcess")
+        yield* quiet
+        assert.strictEqual(yield* number(sup), "NoProcess")
+        yield* Deferred.succeed(second, undefined)
+        yield* quiet
+        assert.strictEqual(yield* number(sup), 2)
+      })
+    )
+  )
+
+  it.effect("give their services to no sibling and not to Supervisor.layer, also when they have them by then", () =>
+    Effect.gen(function* () {
+      const seen: Array<number> = []
+      const user = Supervisor.child(
+        "user",
+        Effect.flatMap(Link, (link) => {
+          seen.push(link.number)
+          return Effect.never
+        })
+      )
+      const tree = Supervisor.layer({
+        strategy: "restForOne",
+        children: [continued(Layer.succeed(Link, { number: 1 })), user]
+      })
+      yield* Link.pipe(
+        Effect.tap((link) => Effect.sync(() => seen.push(link.number))),
+        Effect.andThen(quiet),
+        Effect.provide(tree),
+        Effect.provideService(Link, { number: 7 })
+      )
+      assert.deepStrictEqual(seen, [7, 7])
     })
   )
 })

@@ -153,6 +153,20 @@ describe("supervisors", () => {
     expectTypeOf(layer).returns.toEqualTypeOf<Layer.Layer<Db, GenServer.StartError>>()
   })
 
+  it("do not promise what a Layer child builds after its start", () => {
+    const db = Supervisor.childLayer("db", Layer.succeed(Db, 1), { build: "continue", restart: "transient" })
+    const worker = Supervisor.server("worker", server, [1])
+    const layer = () => Supervisor.layer({ children: [db, worker] })
+    expectTypeOf(layer).returns.toEqualTypeOf<Layer.Layer<never, GenServer.StartError, Db>>()
+    const either = (build: "start" | "continue") => Supervisor.childLayer("db", Layer.succeed(Db, 1), { build })
+    expectTypeOf(either).returns.toEqualTypeOf<Supervisor.ChildSpec<Process.Self>>()
+    const other = () => Supervisor.childLayer("db", Layer.succeed(Db, 1), { restart: "transient" })
+    expectTypeOf(other).returns.toEqualTypeOf<Supervisor.ChildSpec<Process.Self, Db>>()
+    // @ts-expect-error an Effect has nothing to build
+    const child = () => Supervisor.child("x", Effect.never, { build: "continue" })
+    expectTypeOf(child).toBeFunction()
+  })
+
   it("refuse wrong words", () => {
     // @ts-expect-error there is no such strategy
     const strategy = () => Supervisor.scoped({ strategy: "oneForNone", children: [] })

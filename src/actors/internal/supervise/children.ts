@@ -10,6 +10,18 @@ import { ProcessImpl } from "../process/process.ts"
 import type { CheckedSpec } from "./childSpec.ts"
 import type { StartOutcome } from "./childStart.ts"
 
+/** What a Layer child tells its supervisor when it counts as started. */
+export class Provided {
+  /** The services that it built; `undefined` until then, for one that is built after its start. */
+  services: Context.Context<never> | undefined
+  /** Whether its later siblings may count on them. */
+  readonly promised: boolean
+  constructor(services: Context.Context<never> | undefined) {
+    this.services = services
+    this.promised = services !== undefined
+  }
+}
+
 /** One child. Under simple_one_for_one every child has the template's spec and its own start. */
 export interface Child {
   readonly spec: CheckedSpec
@@ -19,8 +31,8 @@ export interface Child {
   last: ProcessImpl | undefined
   /** A start failed during a restart and is being tried again. */
   restarting: boolean
-  /** Services that a Layer child built; its later siblings' starts see them. */
-  services: Context.Context<never> | undefined
+  /** What the last process of a Layer child built. */
+  provided: Provided | undefined
 }
 
 /** A child that does not run yet. `args` are for a template's start. */
@@ -32,7 +44,7 @@ export const newChild = (spec: CheckedSpec, args: ReadonlyArray<unknown> = []): 
     pid: undefined,
     last: undefined,
     restarting: false,
-    services: undefined
+    provided: undefined
   }
 }
 

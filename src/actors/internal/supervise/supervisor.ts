@@ -24,7 +24,7 @@ import { MessageLoop, type Work } from "../process/loop.ts"
 import { ExitMessage, type Letter, Message } from "../process/mailbox.ts"
 import { ProcessImpl } from "../process/process.ts"
 import { type Init, Start } from "../process/start.ts"
-import { answerOf, type Child, Children, newChild } from "./children.ts"
+import { answerOf, type Child, Children, newChild, Provided } from "./children.ts"
 import { type CheckedSpec, checkFlags, checkSpec, checkSpecs, type Flags } from "./childSpec.ts"
 import { outcomeOf, type StartOutcome, startChild, stopChild, stopChildren } from "./childStart.ts"
 import { Intensity } from "./intensity.ts"
@@ -104,8 +104,9 @@ export class SupervisorLoop extends MessageLoop {
     let services: Context.Context<never> | undefined
     for (const sibling of this.children.named.values()) {
       if (sibling === child) break
-      if (sibling.services === undefined || sibling.pid === undefined) continue
-      services = services === undefined ? sibling.services : Context.merge(services, sibling.services)
+      if (sibling.provided?.services === undefined || !sibling.provided.promised || sibling.pid === undefined) continue
+      const built = sibling.provided.services
+      services = services === undefined ? built : Context.merge(services, built)
     }
     return services
   }
@@ -114,7 +115,7 @@ export class SupervisorLoop extends MessageLoop {
     child.restarting = false
     if (outcome._tag === "Running") {
       this.children.setPid(child, outcome.pid)
-      child.services = outcome.info instanceof Provided ? outcome.info.services : undefined
+      child.provided = outcome.info instanceof Provided ? outcome.info : undefined
     } else this.children.setPid(child, undefined)
     return outcome
   }
@@ -349,14 +350,6 @@ export class SupervisorLoop extends MessageLoop {
 }
 
 const tryAgain = "tryAgain"
-
-/** What a Layer child tells its supervisor: the services that it built. */
-export class Provided {
-  readonly services: Context.Context<never>
-  constructor(services: Context.Context<never>) {
-    this.services = services
-  }
-}
 
 /** Options as they come, unchecked. */
 export type RawOptions = Readonly<Record<string, unknown>> & { readonly children: ReadonlyArray<unknown> }
