@@ -202,7 +202,7 @@ machines(Box)("a machine's screen", (it) => {
       yield* quietScreen(box, "Status: \\033[32mready\\033[0m\\r\\n")
       const missing = yield* Effect.flip(box.expectScreenshot(reference, { timeout: "1 second" }))
       assert.strictEqual(missing._tag, "ReferenceMissing")
-      assert.include(missing.message, "--update-snapshots")
+      assert.include(missing.message, "--update-references")
 
       yield* Effect.provideService(box.expectScreenshot(reference), UpdateReferences, true)
       assert.deepStrictEqual(sizeOf(reference), { width: 720, height: 400 })

@@ -23,18 +23,22 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as ExitCode from "./ExitCode.ts"
+import * as Usage from "./internal/usage.ts"
 
-/** What every subcommand that runs machines can be told. */
+/** The options of every subcommand that runs machines. */
 export interface RunOptions {
-  /** Keep the state folder of the run and say where it is. Default: false. */
+  /** Whether to keep the state folder of the run and print its path. Default: false. */
   readonly keepState: boolean
-  /** Where each test has a folder for screenshots and files copied from guests, as the user wrote it. Default: `vmtest-output`, made when first written to. */
+  /**
+   * The folder in which each test has a folder for its screenshots and the files copied from guests, as the user wrote it. Default:
+   * `vmtest-output`, made when something is first written to it.
+   */
   readonly output: string | undefined
-  /** Also every command and every line of the consoles. Default: false. */
+  /** Whether to print every command and every console line as well. Default: false. */
   readonly verbose: boolean
-  /** Only failures and the summary. Default: false. */
+  /** Whether to print only failures and the summary. Default: false. */
   readonly quiet: boolean
-  /** Whether machines start from snapshots, and are kept as such. Default: true. */
+  /** Whether machines start from stored snapshots, and machines that boot are stored as snapshots. Default: true. */
   readonly snapshot: boolean
 }
 
@@ -50,12 +54,12 @@ export type Invocation =
       readonly names: ReadonlyArray<string>
       /** Replaces the timeout of every test, in milliseconds. */
       readonly timeout: number | undefined
-      /** What the waits of tests that do not say may take, in milliseconds. */
+      /** How long a wait may take if neither it nor its test sets a timeout, in milliseconds. */
       readonly waitTimeout: number | undefined
-      /** Save the machines of tests that fail below the output folder. */
+      /** Whether to save the machines of failed tests, in the output folder. */
       readonly snapshotOnFailure: boolean
-      /** Write the reference pictures of screens instead of comparing with them. */
-      readonly updateSnapshots: boolean
+      /** Whether to write the reference pictures of screens instead of comparing with them. */
+      readonly updateReferences: boolean
       readonly options: RunOptions
     }
   | { readonly _tag: "Eval"; readonly expression: string; readonly options: RunOptions }
@@ -66,18 +70,18 @@ export type Invocation =
   | {
       readonly _tag: "ImagePrune"
       readonly all: boolean
-      /** Milliseconds; images not used for longer go. */
+      /** Milliseconds: removes images that have not been used for longer. */
       readonly olderThan: number | undefined
-      /** Bytes the cache may keep; the images not used for longest go first. */
+      /** Bytes: removes the least recently used images until the cache is no larger. */
       readonly maxSize: number | undefined
     }
   | { readonly _tag: "SnapshotList"; readonly json: boolean }
   | {
       readonly _tag: "SnapshotPrune"
       readonly all: boolean
-      /** Milliseconds; snapshots not used for longer go. */
+      /** Milliseconds: removes snapshots that have not been used for longer. */
       readonly olderThan: number | undefined
-      /** Bytes the store may keep; the snapshots not used for longest go first. */
+      /** Bytes: removes the least recently used snapshots until the store is no larger. */
       readonly maxSize: number | undefined
     }
   | { readonly _tag: "Resume"; readonly folder: string; readonly options: RunOptions }
@@ -94,7 +98,7 @@ const durationFlag = (name: string) =>
     Flag.withMetavar("DURATION"),
     Flag.filterMap(
       (text) => Option.map(Duration.fromInput(text as Duration.Input), Duration.toMillis),
-      (text) => `a duration such as "90 seconds" or "5 minutes", not "${text}"`
+      () => `a duration such as "90 seconds" or "5 minutes"`
     )
   )
 
@@ -103,29 +107,44 @@ const sizeFlag = (name: string) =>
     Flag.withMetavar("SIZE"),
     Flag.filterMap(
       (text) => Option.map(ByteSize.fromInput(text as ByteSize.Input), Number),
-      (text) => `a size such as "512 MiB" or "10 GiB", not "${text}"`
+      () => `a size such as "512 MiB" or "10 GiB"`
     )
   )
 
 const booleanFlag = (name: string, description: string) =>
   Flag.Boolean(name).pipe(Flag.withDefault(false), Flag.withoutNegation, Flag.withDescription(description))
 
+const jobsFlag = Flag.String("jobs").pipe(
+  Flag.withAlias("j"),
+  Flag.withMetavar("N"),
+  Flag.withDescription("How many tests run at the same time (default: 1)"),
+  Flag.filterMap(
+    (text) => Option.some(Number(text)).pipe(Option.filter((jobs) => /^\d+$/.test(text) && jobs >= 1)),
+    () => "a whole number of at least 1"
+  ),
+  Flag.withDefault(1)
+)
+
 const runFlags = {
-  keepState: booleanFlag("keep-state", "Keep the state folder of the run, and say where it is"),
+  keepState: booleanFlag(
+    "keep-state",
+    "Keep the run's state folder (sockets, logs, disks of all machines) in the temporary folder and print its path (default: removed)"
+  ),
   output: undefinedOr(
     Flag.String("output").pipe(
       Flag.withAlias("o"),
       Flag.withMetavar("FOLDER"),
       Flag.withDescription(
-        "Folder in which each test has one for its screenshots and copies; vmtest-output unless told"
+        "Where screenshots and files copied from guests go, in a folder for each test (default: vmtest-output). If set, the logs of failed tests' machines are copied there too"
       )
     )
   ),
-  verbose: booleanFlag("verbose", "Also tell every command and every line of the consoles"),
-  quiet: booleanFlag("quiet", "Tell only failures and the summary").pipe(Flag.withAlias("q")),
-  snapshot: booleanFlag("no-snapshot", "Boot every machine, and keep no snapshot of what booted").pipe(
-    Flag.map((cold) => !cold)
-  )
+  verbose: booleanFlag("verbose", "Print every command and every console line as well"),
+  quiet: booleanFlag("quiet", "Print only failures and the summary").pipe(Flag.withAlias("q")),
+  snapshot: booleanFlag(
+    "no-snapshot",
+    "Boot every machine, and neither use nor store snapshots (default: machines start from stored snapshots)"
+  ).pipe(Flag.map((cold) => !cold))
 }
 
 const scriptsArgument = Argument.String("SCRIPT").pipe(
@@ -139,51 +158,48 @@ const run = Command.make(
   "run",
   {
     scripts: scriptsArgument,
-    jobs: Flag.Int("jobs").pipe(
-      Flag.withAlias("j"),
-      Flag.withMetavar("N"),
-      Flag.withDefault(1),
-      Flag.filter(
-        (jobs) => jobs >= 1,
-        (jobs) => `at least 1, not ${jobs}`
-      ),
-      Flag.withDescription("How many tests run at the same time")
-    ),
+    jobs: jobsFlag,
     names: Flag.String("test-name").pipe(
       Flag.withAlias("t"),
       Flag.withMetavar("TEXT"),
-      Flag.withDescription("Run only the tests whose name contains TEXT; may be given several times"),
+      Flag.withDescription("Run only tests whose name contains TEXT; repeat it to select more (default: all tests)"),
       Flag.atLeast(0)
     ),
     timeout: undefinedOr(
-      durationFlag("timeout").pipe(Flag.withDescription("Replaces the timeout of every test, for example '10 minutes'"))
+      durationFlag("timeout").pipe(
+        Flag.withDescription(
+          "Override the timeout of every test, for example '10 minutes' (default: the test's own, else 30 minutes)"
+        )
+      )
     ),
     waitTimeout: undefinedOr(
       durationFlag("wait-timeout").pipe(
-        Flag.withDescription("How long a wait may take where neither it nor its test says; stretched under emulation")
+        Flag.withDescription(
+          "How long a wait may take if neither it nor its test sets a timeout (default: 5 minutes); three times as long under emulation"
+        )
       )
     ),
     snapshotOnFailure: booleanFlag(
       "snapshot-on-failure",
-      "Save the machines of a test that fails, for 'vmtest resume FOLDER/TEST'"
+      "Save the machines of a failed test to its output folder, for 'vmtest resume FOLDER/TEST' (default: off)"
     ),
-    updateSnapshots: booleanFlag(
-      "update-snapshots",
-      "Write the reference pictures of 'expectScreenshot' instead of comparing with them"
+    updateReferences: booleanFlag(
+      "update-references",
+      "Write the reference pictures of 'expectScreenshot' over the existing files instead of comparing with them (default: off)"
     ),
     ...runFlags
   },
-  ({ jobs, names, scripts, snapshotOnFailure, timeout, updateSnapshots, waitTimeout, ...options }) =>
+  ({ jobs, names, scripts, snapshotOnFailure, timeout, updateReferences, waitTimeout, ...options }) =>
     choose({
       _tag: "Run",
-      ...{ scripts, jobs, names, timeout, waitTimeout, snapshotOnFailure, updateSnapshots },
+      ...{ scripts, jobs, names, timeout, waitTimeout, snapshotOnFailure, updateReferences },
       options
     })
 ).pipe(
   Command.withDescription("Run the tests of one or several scripts"),
   Command.withExamples([
     { command: "vmtest run test.ts", description: "Run one script" },
-    { command: "vmtest run -j 2 tests/*.ts", description: "Run many, two tests at a time" }
+    { command: "vmtest run -j 2 tests/*.ts", description: "Run several scripts, two tests at a time" }
   ])
 )
 
@@ -193,12 +209,12 @@ const evaluate = Command.make(
   ({ expression, ...options }) => choose({ _tag: "Eval", expression, options })
 ).pipe(
   Command.withDescription(
-    "Run one expression with driver, Image and Effect in scope, and print what it gives. An Effect is run; yield* may be used."
+    "Evaluate an expression with driver, Image and Effect in scope, and print its value. An Effect is run; yield* is allowed."
   ),
   Command.withExamples([
     {
       command: `vmtest eval '(yield* driver.machine("m", { image: Image.tiny() })).succeed("uname -a")'`,
-      description: "Boot a guest and print what a command says"
+      description: "Boot a guest and print a command's output"
     }
   ])
 )
@@ -212,70 +228,76 @@ const evaluateFile = Command.make(
     ...runFlags
   },
   ({ file, ...options }) => choose({ _tag: "EvalFile", file, options })
-).pipe(Command.withDescription("Like eval, with the program in a file"))
+).pipe(Command.withDescription("Evaluate a program in a file, like eval"))
 
 const json = booleanFlag("json", "Print JSON")
 
 const doctor = Command.make("doctor", { json }, ({ json }) => choose({ _tag: "Doctor", json })).pipe(
-  Command.withDescription("Say what this host can do, and the command that mends what is missing")
+  Command.withDescription("Check this host, and print the commands that install what is missing")
 )
 
 const image = Command.make("image").pipe(
-  Command.withDescription("The cache of guest images"),
+  Command.withDescription("List, build and remove cached guest images"),
   Command.withSubcommands([
     Command.make("list", { json }, ({ json }) => choose({ _tag: "ImageList", json })).pipe(
-      Command.withDescription("List the cached images: size, age, last use")
+      Command.withDescription("List the cached images with their size, age and last use")
     ),
     Command.make(
       "build",
       {
         scripts: Argument.String("SCRIPT").pipe(
-          Argument.withDescription("Scripts whose images to build; without one, the tiny and the plain Debian image"),
+          Argument.withDescription("Scripts whose images to build (default: the tiny and the plain Debian image)"),
           Argument.variadic()
         ),
-        refresh: booleanFlag("refresh", "Build anew from the distribution's current packages, even when cached")
+        refresh: booleanFlag("refresh", "Rebuild cached images too, from the distribution's current packages")
       },
       ({ refresh, scripts }) => choose({ _tag: "ImageBuild", scripts, refresh })
-    ).pipe(Command.withDescription("Build images ahead of the tests that need them")),
+    ).pipe(Command.withDescription("Build images before the tests that need them")),
     Command.make(
       "prune",
       {
         all: booleanFlag("all", "Remove every image"),
         olderThan: undefinedOr(
-          durationFlag("older-than").pipe(Flag.withDescription("Remove images that were not used for so long"))
+          durationFlag("older-than").pipe(
+            Flag.withDescription("Remove images that have not been used for longer than this")
+          )
         ),
         maxSize: undefinedOr(
           sizeFlag("max-size").pipe(
-            Flag.withDescription("Remove images, the longest unused first, until the cache is this small")
+            Flag.withDescription("Remove the least recently used images until the cache is no larger than this")
           )
         )
       },
       ({ all, maxSize, olderThan }) => choose({ _tag: "ImagePrune", all, olderThan, maxSize })
-    ).pipe(Command.withDescription("Remove images by age and size, and what interrupted builds left"))
+    ).pipe(Command.withDescription("Remove images by age and size, and the remains of interrupted builds"))
   ])
 )
 
 const snapshot = Command.make("snapshot").pipe(
-  Command.withDescription("The store of machines that have booted, which others start from"),
+  Command.withDescription("List and remove stored snapshots of booted machines"),
   Command.withSubcommands([
     Command.make("list", { json }, ({ json }) => choose({ _tag: "SnapshotList", json })).pipe(
-      Command.withDescription("List the stored machines: size, age, last use")
+      Command.withDescription("List the stored snapshots with their size, age and last use")
     ),
     Command.make(
       "prune",
       {
         all: booleanFlag("all", "Remove every snapshot"),
         olderThan: undefinedOr(
-          durationFlag("older-than").pipe(Flag.withDescription("Remove snapshots that were not used for so long"))
+          durationFlag("older-than").pipe(
+            Flag.withDescription("Remove snapshots that have not been used for longer than this")
+          )
         ),
         maxSize: undefinedOr(
           sizeFlag("max-size").pipe(
-            Flag.withDescription("Remove snapshots, the longest unused first, until the store is this small")
+            Flag.withDescription("Remove the least recently used snapshots until the store is no larger than this")
           )
         )
       },
       ({ all, maxSize, olderThan }) => choose({ _tag: "SnapshotPrune", all, olderThan, maxSize })
-    ).pipe(Command.withDescription("Remove snapshots by age and size, damaged ones, and what killed runs left"))
+    ).pipe(
+      Command.withDescription("Remove snapshots by age and size, damaged snapshots, and the remains of killed runs")
+    )
   ])
 )
 
@@ -283,21 +305,21 @@ const resume = Command.make(
   "resume",
   {
     folder: Argument.String("FOLDER").pipe(
-      Argument.withDescription("What 'vmtest run --snapshot-on-failure' left of a test: FOLDER/TEST")
+      Argument.withDescription("A test's folder that 'vmtest run --snapshot-on-failure' saved: FOLDER/TEST")
     ),
     ...runFlags
   },
   ({ folder, ...options }) => choose({ _tag: "Resume", folder, options })
 ).pipe(
-  Command.withDescription("Open the machines of a failed test as they were, and a prompt to look around in them"),
+  Command.withDescription("Resume the saved machines of a failed test, with a prompt to inspect them"),
   Command.withExamples([
-    { command: "vmtest resume vmtest-output/'a page is served'", description: "Look at what a test left" }
+    { command: "vmtest resume vmtest-output/'a page is served'", description: "Inspect a failed test" }
   ])
 )
 
 const vmtest = Command.make("vmtest").pipe(
   Command.withDescription(
-    "Integration tests on real virtual machines. Exit codes: 0 passed, 1 a test failed, 2 wrong usage or an unusable script, 130 interrupted."
+    "Integration tests on real virtual machines. Exit codes: 0 passed, 1 a test failed, 2 wrong usage or a script that cannot be used, 130 interrupted."
   ),
   Command.withSubcommands([run, evaluate, evaluateFile, resume, doctor, image, snapshot])
 )
@@ -305,24 +327,17 @@ const vmtest = Command.make("vmtest").pipe(
 /** The version of the package this module is part of. */
 export const version: string = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version
 
-/** A usage error is one line an error and one that says where to read more, on stderr; whole pages of help hide it. */
+/** Errors go to stderr in a few lines: whole pages of help would hide them. */
 const presenter: CliOutput.Presenter = {
   present: (event) =>
-    event._tag === "InvalidInvocation"
-      ? Console.error(
-          [
-            ...event.errors.map((error) => `vmtest: ${error.message}`),
-            `Try: ${event.commandPath.join(" ")} --help`
-          ].join("\n")
-        )
-      : CliOutput.defaultPresenter.present(event)
+    event._tag === "InvalidInvocation" ? Console.error(Usage.render(event)) : CliOutput.defaultPresenter.present(event)
 }
 
 /**
  * Reads a command line (without `node` and the command's own name).
  *
- * Gives what the user asked for; or, where help, the version or a usage error was all there was to say and has been said
- * (help and version on stdout, errors on stderr), the exit code.
+ * Gives what the user asked for. If that was help or the version, or the command line is wrong, prints the answer (help and
+ * version to stdout, errors to stderr) and gives the exit code.
  */
 export const parse = (
   args: ReadonlyArray<string>

@@ -48,7 +48,7 @@ export const run = Effect.fnUntraced(function* (
     return ExitCode.unusable
   }
   const { jobs, options, snapshotOnFailure } = invocation
-  const update = invocation.updateSnapshots || (yield* UpdateReferences)
+  const update = invocation.updateReferences || (yield* UpdateReferences)
   return yield* Host.runTests(tests, { jobs, options, snapshotOnFailure }).pipe(
     Effect.provideService(UpdateReferences, update),
     Effect.tap((results) => print(TerminalReport.summary(results))),

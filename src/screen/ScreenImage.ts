@@ -1,8 +1,8 @@
 /**
  * Comparing the guest's display with reference pictures.
  *
- * A reference is a PNG file of the project; a relative path is one from the working folder. `vmtest run --update-snapshots` (or
- * `VMTEST_UPDATE_SNAPSHOTS=1` in a suite) writes references instead of comparing with them, once the screen rests: when two looks in a row
+ * A reference is a PNG file of the project; a relative path is one from the working folder. `vmtest run --update-references` (or
+ * `VMTEST_UPDATE_REFERENCES=1` in a suite) writes references instead of comparing with them, once the screen rests: when two looks in a row
  * see the same, masks apart. A screen that does not within the timeout is a `WaitTimeout`.
  *
  * @since 0.1.0
@@ -23,9 +23,9 @@ import * as Evidence from "./internal/evidence.ts"
 import { type Box, type Frame, fromPng, hashOf, toPng } from "./internal/frame.ts"
 import { compare, locator, masked } from "./internal/pictureDiff.ts"
 
-/** Whether references are written instead of compared with. Default: what `VMTEST_UPDATE_SNAPSHOTS` says. */
+/** Whether references are written instead of compared with. Default: what `VMTEST_UPDATE_REFERENCES` says. */
 export const UpdateReferences = Context.Reference<boolean>("vmtest/machine/UpdateReferences", {
-  defaultValue: () => (process.env.VMTEST_UPDATE_SNAPSHOTS ?? "") !== ""
+  defaultValue: () => (process.env.VMTEST_UPDATE_REFERENCES ?? "") !== ""
 })
 
 /** There is no reference picture at that path. */
@@ -95,7 +95,7 @@ export interface ScreenImageMethods {
     options?: ExpectScreenshotOptions
   ) => Effect.Effect<void, ImageError | ScreenDiffers | WaitTimeout>
   /**
-   * Waits until a reference picture, for example of a button, is somewhere on the screen, and gives its first place. `--update-snapshots`
+   * Waits until a reference picture, for example of a button, is somewhere on the screen, and gives its first place. `--update-references`
    * does not write such a picture: it is cut out of a screenshot.
    */
   readonly waitForImage: (
@@ -222,7 +222,7 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
       const allowedTime = options?.timeout ?? Duration.times(defaultTimeout, guest.backend.timeScale)
       const timeout = yield* timeOf(guest, kinds.looking, allowedTime)
       if (yield* UpdateReferences) return yield* update(reference, masks, timeout)
-      const expected = masked(yield* load(reference, "vmtest run --update-snapshots writes it"), masks)
+      const expected = masked(yield* load(reference, "vmtest run --update-references writes it"), masks)
       const allowed = Math.floor(expected.width * expected.height * tolerance)
       const started = yield* Clock.currentTimeMillis
       const look = Effect.gen(function* () {
@@ -258,7 +258,7 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
     waitForImage: Effect.fnUntraced(function* (reference, options) {
       const { threshold, tolerance } = yield* checked(options)
       // Nobody but its author knows which part of a screen is meant.
-      const wanted = yield* load(reference, "cut it out of a screenshot(), --update-snapshots does not write this one")
+      const wanted = yield* load(reference, "cut it out of a screenshot(), --update-references does not write this one")
       const allowed = Math.floor(wanted.width * wanted.height * tolerance)
       const locate = locator(wanted, threshold, allowed)
       let seen = "nothing"

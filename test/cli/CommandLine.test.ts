@@ -23,7 +23,7 @@ describe("the command line", () => {
         timeout: undefined,
         waitTimeout: undefined,
         snapshotOnFailure: false,
-        updateSnapshots: false,
+        updateReferences: false,
         options: plain
       })
       const all = [
@@ -39,7 +39,7 @@ describe("the command line", () => {
         "30 seconds",
         "--keep-state",
         "--snapshot-on-failure",
-        "--update-snapshots",
+        "--update-references",
         "--no-snapshot",
         "--verbose",
         "-q",
@@ -55,7 +55,7 @@ describe("the command line", () => {
         timeout: 120_000,
         waitTimeout: 30_000,
         snapshotOnFailure: true,
-        updateSnapshots: true,
+        updateReferences: true,
         options: { keepState: true, output: "out", verbose: true, quiet: true, snapshot: false }
       })
     })
@@ -125,14 +125,22 @@ describe("the command line", () => {
   )
 
   for (const [wrong, says] of [
-    [["rnu", "a.ts"], "rnu"],
-    [["run"], "SCRIPT"],
-    [["run", "a.ts", "--bogus"], "--bogus"],
-    [["run", "a.ts", "--jobs", "0"], "at least 1"],
-    [["run", "a.ts", "--jobs", "many"], "--jobs"],
-    [["run", "a.ts", "--timeout", "soon"], "duration"],
-    [["eval"], "EXPRESSION"],
-    [["image", "prune", "--max-size", "big"], "size"]
+    [["rnu", "a.ts"], 'unknown command "rnu"; did you mean "run"?'],
+    [["run"], "missing argument SCRIPT"],
+    [["run", "a.ts", "--bogus"], "unknown option --bogus\n"],
+    [["run", "a.ts", "--jbos", "2"], "unknown option --jbos; did you mean --jobs?"],
+    [["run", "a.ts", "--update-refs"], "did you mean --update-references?"],
+    [["run", "a.ts", "--tim", "2 minutes"], "did you mean --timeout?"],
+    [["run", "a.ts", "-k"], "unknown option -k; did you mean --keep-state?"],
+    [["run", "a.ts", "-i"], "unknown option -i\n"],
+    [["run", "a.ts", "--jobs", "0"], '--jobs must be a whole number of at least 1, got "0"'],
+    [["run", "a.ts", "--jobs", "many"], '--jobs must be a whole number of at least 1, got "many"'],
+    [["run", "a.ts", "--jobs"], "--jobs needs a value: N"],
+    [["run", "a.ts", "-j", "1", "-j", "2"], "--jobs can be given only once"],
+    [["run", "a.ts", "--timeout", "soon"], '--timeout must be a duration such as "90 seconds"'],
+    [["eval"], "missing argument EXPRESSION"],
+    [["eval", "1", "2"], 'unexpected argument "2"'],
+    [["image", "prune", "--max-size", "big"], '--max-size must be a size such as "512 MiB"']
   ] as const) {
     it.effect(`vmtest ${wrong.join(" ")} is wrong usage: exit code 2, and says why on stderr only`, () =>
       Effect.gen(function* () {

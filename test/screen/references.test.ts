@@ -15,7 +15,7 @@ import { guestOn } from "../machine/support.ts"
 import { never, pictureOf, showing } from "./displays.ts"
 
 describe("a reference picture", () => {
-  it.effect("that is missing is written by --update-snapshots for a whole screen alone", () =>
+  it.effect("that is missing is written by --update-references for a whole screen alone", () =>
     Effect.gen(function* () {
       const { guest } = yield* guestOn(never)
       const images = ScreenImage.make(guest, showing(1).display)
@@ -24,7 +24,7 @@ describe("a reference picture", () => {
       assert.strictEqual(part._tag, "ReferenceMissing")
       assert.include(part.message, "cut it out of a screenshot()")
       const whole = yield* Effect.flip(images.expectScreenshot("/proc/nonexistent/desk.png"))
-      assert.include(whole.message, "vmtest run --update-snapshots writes it")
+      assert.include(whole.message, "vmtest run --update-references writes it")
     })
   )
 
