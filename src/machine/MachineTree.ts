@@ -14,6 +14,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Scope from "effect/Scope"
+import * as DynamicSupervisor from "../actors/DynamicSupervisor.ts"
 import * as Process from "../actors/Process.ts"
 import * as Supervisor from "../actors/Supervisor.ts"
 import type { BackendService, Hypervisor, MachineShape } from "../backends/Backend.ts"
@@ -49,7 +50,7 @@ export interface Environment {
   /** Makes a machine of the same test that goes on from a saved one of this machine's shape. */
   readonly fork: (request: ForkRequest) => ReturnType<Hooks["fork"]>
   /** The supervisor that boots are children of. */
-  readonly supervisor: Supervisor.SupervisorPid
+  readonly supervisor: DynamicSupervisor.DynamicSupervisorPid
 }
 
 /** A machine, and what its driver does with it. */
@@ -102,7 +103,9 @@ export const make = (environment: Environment): Effect.Effect<Handle> =>
     const launch = (boot: Boot) => {
       boots += 1
       const spec = subtree(`${environment.spec.name} (boot ${boots})`, boot, environment, outside)
-      return Effect.catch(Supervisor.startChild(environment.supervisor, spec), (error) => boot.fail(error.message, ""))
+      return Effect.catch(DynamicSupervisor.startChild(environment.supervisor, spec), (error) =>
+        boot.fail(error.message, "")
+      )
     }
     return life.make(environment, launch)
   })

@@ -4,6 +4,8 @@ import * as Path from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as ActorSystem from "../../src/actors/ActorSystem.ts"
+import * as Observer from "../../src/actors/Observer.ts"
 import * as DriverTree from "../../src/driver/internal/driverTree.ts"
 import * as Image from "../../src/images/Image.ts"
 import { driverOf } from "./support.ts"
@@ -26,6 +28,43 @@ exit 3
 afterEach(() => {
   process.env.PATH = before
   Fs.rmSync(base, { recursive: true, force: true })
+})
+
+/** Who is whose child, down to the boots of machines, whose own processes are theirs. */
+const picture = (nodes: ReadonlyArray<Observer.Node>, indent = ""): ReadonlyArray<string> =>
+  nodes.flatMap(({ children, kind, label }) => [
+    `${indent}${label} (${kind})`,
+    ...(label?.includes("boot") ? [] : picture(children, `${indent}  `))
+  ])
+
+describe("the tree of a test", () => {
+  it.live("is the one that the documentation draws", () =>
+    ActorSystem.scoped(
+      Effect.gen(function* () {
+        const { machines, script } = yield* driverOf({
+          a: { image: Image.tiny(), vlans: [1, 2] },
+          b: { image: Image.tiny(), vlans: [2] }
+        })
+        const seen = yield* script(
+          Effect.gen(function* () {
+            yield* machines.a!.start()
+            yield* machines.b!.start()
+            return yield* Observer.snapshot
+          })
+        )
+        assert.deepStrictEqual(picture(seen.roots), [
+          "Driver (Supervisor)",
+          "  Network (DynamicSupervisor)",
+          "    VLAN 1 (process)",
+          "    VLAN 2 (process)",
+          "  Machines (DynamicSupervisor)",
+          "    a (boot 1) (Supervisor)",
+          "    b (boot 1) (Supervisor)",
+          "  Script (Task)"
+        ])
+      })
+    )
+  )
 })
 
 describe("a switch that ends unasked", () => {

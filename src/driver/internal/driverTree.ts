@@ -1,7 +1,12 @@
 /**
  * The supervision tree of one test:
  *
- * Driver → Network (a switch for each VLAN), Machines (a subtree for each boot), Script
+ * ```text
+ * Driver
+ * ├─ Network   (DynamicSupervisor)  a switch for each VLAN
+ * ├─ Machines  (DynamicSupervisor)  a subtree for each boot
+ * └─ Script    (Task)               the test's program
+ * ```
  *
  * The script comes last and so ends first; the switches are there as long as anything is plugged in.
  */
@@ -13,15 +18,17 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
+import * as DynamicSupervisor from "../../actors/DynamicSupervisor.ts"
 import * as Process from "../../actors/Process.ts"
 import * as Supervisor from "../../actors/Supervisor.ts"
+import * as Task from "../../actors/Task.ts"
 import type { HostProcessError } from "../../host/HostProcess.ts"
 import { describeStatus } from "../../host/HostProcess.ts"
 import * as Vlan from "../../network/Vlan.ts"
 
 export interface DriverTree {
   /** The supervisor of the machines' boots. */
-  readonly machines: Supervisor.SupervisorPid
+  readonly machines: DynamicSupervisor.DynamicSupervisorPid
   /** The socket of a VLAN's switch, which is started when it is first asked for. */
   readonly vlan: (vlan: number) => Effect.Effect<string, HostProcessError | Vlan.VlanFailed>
   /**
@@ -46,18 +53,15 @@ export const make = Effect.fnUntraced(function* (
   directory: string,
   onLost: (error: Vlan.VlanFailed) => Effect.Effect<void> = () => Effect.void
 ) {
-  const empty = { strategy: "oneForOne", children: [] } as const
   const driver = yield* Effect.orDie(
     Supervisor.scoped(
-      {
-        strategy: "oneForOne",
-        children: [Supervisor.supervisor("Network", empty), Supervisor.supervisor("Machines", empty)]
-      },
+      { children: [DynamicSupervisor.childSpec("Network"), DynamicSupervisor.childSpec("Machines")] },
       { label: "Driver" }
     )
   )
   const children = yield* Effect.orDie(Supervisor.whichChildren(driver))
-  const childOf = (id: string) => children.find((child) => child.id === id)?.child as Supervisor.SupervisorPid
+  const childOf = (id: string) =>
+    children.find((child) => child.id === id)?.child as DynamicSupervisor.DynamicSupervisorPid
   const network = childOf("Network")
   const lost = Deferred.makeUnsafe<never, Vlan.VlanFailed>()
   const sockets = new Map<number, Deferred.Deferred<string, HostProcessError | Vlan.VlanFailed>>()
@@ -85,7 +89,7 @@ export const make = Effect.fnUntraced(function* (
         yield* onLost(error)
       })
       yield* Effect.orDie(
-        Supervisor.startChild(network, Supervisor.child(`VLAN ${number}`, body, { restart: "temporary" }))
+        DynamicSupervisor.startChild(network, Supervisor.child(`VLAN ${number}`, body, { restart: "temporary" }))
       )
       return yield* Deferred.await(socket)
     })
@@ -99,9 +103,7 @@ export const make = Effect.fnUntraced(function* (
         // What came of the test is the test's result; the process itself did its work.
         Effect.exit
       )
-      return Effect.orDie(
-        Supervisor.startChild(driver, Supervisor.child("Script", body, { restart: "temporary" }))
-      ).pipe(
+      return Effect.orDie(Supervisor.startChild(driver, Task.childSpec("Script", body))).pipe(
         Effect.andThen(Deferred.await(outcome)),
         Effect.onInterrupt(() => Effect.ignore(Supervisor.terminateChild(driver, "Script")))
       )
