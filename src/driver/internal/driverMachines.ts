@@ -1,0 +1,204 @@
+/** The machines of one driver: those that its test declares, those made while it runs, and forks of single machines. */
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type * as Scope from "effect/Scope"
+import type * as Semaphore from "effect/Semaphore"
+import type { BackendService, MachineShape } from "../../backends/Backend.ts"
+import { MachineEvents } from "../../guest/MachineEvent.ts"
+import type * as PollingCondition from "../../guest/PollingCondition.ts"
+import * as HostProcess from "../../host/HostProcess.ts"
+import type { RunDirectory } from "../../host/RunDirectory.ts"
+import type { Machine } from "../../machine/Machine.ts"
+import * as MachineSpec from "../../machine/MachineSpec.ts"
+import * as MachineTree from "../../machine/MachineTree.ts"
+import type { Origins } from "../../machine/Origin.ts"
+import * as Origin from "../../machine/Origin.ts"
+import type * as Snapshot from "../../machine/Snapshot.ts"
+import * as Addresses from "../../network/Addresses.ts"
+import type { DeclareError } from "../Driver.ts"
+import type { ImageUnavailable } from "../ImageUnavailable.ts"
+import type { RunEvent } from "../RunEvent.ts"
+import { declaredIn, type Options } from "./driverOptions.ts"
+import type { DriverTree } from "./driverTree.ts"
+
+export interface DriverMachines {
+  readonly options: Options
+  readonly backend: BackendService
+  readonly fs: FileSystem.FileSystem
+  readonly folders: RunDirectory["Service"]
+  readonly scope: Scope.Scope
+  readonly emit: (event: RunEvent) => Effect.Effect<void>
+  readonly conditions: PollingCondition.PollingConditions
+  readonly tree: DriverTree
+  /** Makes one machine at a time: each takes a name and a number. */
+  readonly declaring: Semaphore.Semaphore
+  readonly handles: Map<string, MachineTree.Handle>
+  readonly machines: Record<string, Machine>
+}
+
+/** Machines that share the test's networks. */
+export const neighbours = ({ handles }: DriverMachines): ReadonlyArray<MachineTree.Handle> =>
+  [...handles.values()].filter(({ spec, self }) => spec.name === self.name)
+
+const nextNumber = (all: DriverMachines) => Math.max(0, ...neighbours(all).map(({ self }) => self.number)) + 1
+
+/** Starts machines together, and waits until all are ready. */
+export const startAll = (handles: Iterable<MachineTree.Handle>) =>
+  Effect.forEach(handles, ({ machine }) => machine.start(), { concurrency: "unbounded", discard: true })
+
+/** A sparse file. */
+const emptyDisk = ({ fs }: DriverMachines, path: string, size: number) =>
+  fs
+    .writeFile(path, new Uint8Array(), { mode: 0o600 })
+    .pipe(Effect.andThen(fs.truncate(path, size)), Effect.as({ path }))
+
+const shapeOf = Effect.fnUntraced(function* (
+  all: DriverMachines,
+  spec: MachineSpec.MachineSpec,
+  self: Addresses.AddressedNode
+) {
+  const { folders, options, tree } = all
+  const image = yield* options.resolve(spec.image)
+  const directory = yield* Effect.orDie(folders.folder(`${options.prefix}-${spec.name}`))
+  const networks = yield* Effect.forEach(self.interfaces, ({ mac, vlan }) =>
+    // A fork with a name of its own keeps to itself: another machine has its addresses.
+    Effect.map(spec.name === self.name ? Effect.orDie(tree.vlan(vlan)) : Effect.succeed(undefined), (socket) => ({
+      vlan,
+      socket,
+      mac
+    }))
+  )
+  const disks = yield* Effect.forEach(spec.disks, (size, index) =>
+    Effect.orDie(emptyDisk(all, `${directory}/disk${index + 1}`, size))
+  )
+  const { allowReboot, cpus, forwards, internet, memory, name } = spec
+  return {
+    ...{ name, image, memory, cpus, disks, networks, internet, forwards, allowReboot, directory }
+  } satisfies MachineShape
+})
+
+/** Where the machine's starts go on from: a saved machine for the first one, where there is one; else what the warm start offers. */
+const originsOf = (
+  { emit, options }: DriverMachines,
+  spec: MachineSpec.MachineSpec,
+  shape: MachineShape,
+  self: Addresses.AddressedNode
+): Origins => {
+  const warm = options.warm.originsOf({
+    ...{ spec, shape, self, script: options.script, declaredIn: declaredIn(options, spec) },
+    onWait: (detail) =>
+      emit({
+        _tag: "MachineEvent",
+        test: options.test,
+        event: { _tag: "StillBooting", machine: spec.name, detail }
+      })
+  })
+  const from = options.saved?.machines.get(spec.name)
+  const origin = from === undefined ? undefined : { from, identity: options.saved?.identity }
+  return (start) => (start === 1 && origin !== undefined ? Effect.succeed(origin) : warm(start))
+}
+
+/** Adds a machine that is not started yet; `first` is where its first start goes on from. */
+export const add: (
+  all: DriverMachines,
+  spec: MachineSpec.MachineSpec,
+  self: Addresses.AddressedNode,
+  first?: Origin.Origin
+) => Effect.Effect<MachineTree.Handle, ImageUnavailable> = Effect.fnUntraced(function* (all, spec, self, first) {
+  const { backend, conditions, emit, fs, options, scope, tree } = all
+  const shape = yield* shapeOf(all, spec, self)
+  const handle = yield* MachineTree.make({
+    ...{ spec, self, shape, backend, conditions, fs, scope, output: options.output },
+    all: Effect.sync(() => neighbours(all).map(({ self }) => self)),
+    origins: Origin.first(first, originsOf(all, spec, shape, self)),
+    snapshots: options.warm.store.temporary,
+    fork: (request) => forkOne(all, spec, self, request),
+    supervisor: tree.machines
+  }).pipe(Effect.provideService(MachineEvents, (event) => emit({ _tag: "MachineEvent", test: options.test, event })))
+  all.handles.set(spec.name, handle)
+  all.machines[spec.name] = handle.machine
+  return handle
+})
+
+/** Each machine that the test declares with its node: as it was saved, or numbered in the order of names. */
+const nodesOf = ({ machines, saved }: Options) =>
+  saved === undefined
+    ? Addresses.assign(machines).map((node) => [machines.find(({ name }) => name === node.name)!, node] as const)
+    : // A fork has another name than its guest, so names do not tell whose node it is.
+      machines.map((spec, index) => [spec, saved.nodes[index]] as const)
+
+/** Adds the machines that the test declares, or those that were saved. */
+export const addDeclared = Effect.fnUntraced(function* (all: DriverMachines) {
+  for (const [spec, node] of nodesOf(all.options)) if (node !== undefined) yield* add(all, spec, node)
+})
+
+const checkName = Effect.fnUntraced(function* ({ handles }: DriverMachines, name: string) {
+  const twin = [...handles.keys()].find((other) => other.toLowerCase() === name.toLowerCase())
+  if (twin === undefined) return
+  const reason = twin === name ? "is taken" : `differs from ${JSON.stringify(twin)} only in case`
+  return yield* new MachineSpec.InvalidMachine({ machine: name, option: "name", reason })
+})
+
+/** Whether there is an address for one more machine of the test's networks. */
+const checkAddresses = (all: DriverMachines, spec: MachineSpec.MachineSpec) =>
+  Effect.suspend(
+    () => Addresses.check([...neighbours(all).map((other) => other.spec), spec]) ?? (Effect.void as Effect.Effect<void>)
+  )
+
+/** Has machines that run learn the name of a new one. */
+const refreshNames = ({ scope }: DriverMachines, others: Iterable<MachineTree.Handle>) =>
+  Effect.forkIn(
+    Effect.forEach(others, ({ refreshNames }) => refreshNames, { concurrency: "unbounded", discard: true }),
+    scope
+  )
+
+/** Makes and starts a machine that goes on from a saved one of a machine's shape; see `ForkOptions`. */
+const forkOne = Effect.fnUntraced(
+  function* (
+    all: DriverMachines,
+    { name: original, warmUp, ...source }: MachineSpec.MachineSpec,
+    self: Addresses.AddressedNode,
+    request: Snapshot.ForkRequest
+  ) {
+    const { handles } = all
+    const free = Array.from({ length: handles.size + 1 }, (_, index) => `${original}-fork${index + 1}`)
+    const name = request.name ?? free.find((candidate) => !handles.has(candidate)) ?? original
+    const spec = { ...(yield* MachineSpec.check(name, { ...source, autoStart: false, forwards: [] })), warmUp }
+    yield* checkName(all, name)
+    const others = [...handles.values()]
+    const { identity, from } = request
+    // One that keeps to itself has the addresses of its source.
+    if (identity !== undefined) yield* checkAddresses(all, spec)
+    const who = identity === undefined || identity.sshHostKeys === false ? "declared" : "new"
+    const node = identity === undefined ? self : Addresses.number(spec, nextNumber(all))
+    const handle = yield* Effect.orDie(add(all, spec, node, { from, identity: who }))
+    if (identity !== undefined) yield* refreshNames(all, others)
+    return handle.machine
+  },
+  (made, { declaring }) => Effect.tap(declaring.withPermits(1)(made), (machine) => machine.start())
+)
+
+/** Makes a machine while the test runs; see `DriverService.machine`. */
+export const declare: (
+  all: DriverMachines,
+  name: string,
+  declared: MachineSpec.MachineOptions
+) => Effect.Effect<Machine, DeclareError> = Effect.fnUntraced(
+  function* (all, name, declared) {
+    const { conditions, handles, scope } = all
+    const spec = yield* MachineSpec.check(name, declared)
+    yield* checkName(all, name)
+    const others = [...handles.values()]
+    yield* checkAddresses(all, spec)
+    if (spec.vlans.length > 0) yield* HostProcess.locate("vde_switch")
+    const handle = yield* add(all, spec, Addresses.number(spec, nextNumber(all)))
+    yield* refreshNames(all, others)
+    // The first use of the machine fails with what its start failed with.
+    if (spec.autoStart) {
+      const start = Effect.ignore(conditions.unguarded(handle.machine.start()))
+      yield* Effect.forkIn(start, scope, { startImmediately: true })
+    }
+    return handle.machine
+  },
+  (made, { declaring }) => declaring.withPermits(1)(made)
+)

@@ -1,0 +1,54 @@
+/** What a driver is made of. */
+import type * as Effect from "effect/Effect"
+import type * as PollingCondition from "../../guest/PollingCondition.ts"
+import type { BootImage } from "../../images/BootImage.ts"
+import type { Image } from "../../images/Image.ts"
+import type { MachineSpec } from "../../machine/MachineSpec.ts"
+import type * as Origin from "../../machine/Origin.ts"
+import type { AddressedNode } from "../../network/Addresses.ts"
+import type { ImageUnavailable } from "../ImageUnavailable.ts"
+import type { SubtestResult } from "../TestResult.ts"
+import type { Saved } from "./saveAll.ts"
+import type { Location } from "./scriptLocation.ts"
+import type { WarmStart } from "./warmStart.ts"
+
+export interface Options {
+  readonly test: string
+  readonly machines: ReadonlyArray<MachineSpec>
+  /** Tells the test's folders apart from those of other tests of the run. */
+  readonly prefix: string
+  readonly output: string
+  /** Hears of each subtest's end; `failsLater` says whether the test counts its failure at its own end. */
+  readonly onSubtest: (result: SubtestResult, failsLater: boolean) => void
+  /** Why subtests are interrupted, once that is known. */
+  readonly interruptedBy?: (() => unknown) | undefined
+  /** The place of failures that have none in the script. */
+  readonly declaredAt?: () => Location | undefined
+  readonly resolve: (image: Image) => Effect.Effect<BootImage, ImageUnavailable>
+  readonly warm: WarmStart
+  /** The digest of the script that declares the machines, if there is one. */
+  readonly script?: string | undefined
+  /** Which of the script's tests of this name it is, from 1. Default 1. */
+  readonly occurrence?: number | undefined
+  /** What declares its machines, where that is not the test itself. */
+  readonly declaredIn?: { readonly others: string; readonly machines: ReadonlyMap<string, string> } | undefined
+  /** Machines that resume from where they were saved, under the numbers that they had; all others start as they were declared. */
+  readonly saved?: SavedMachines | undefined
+  /** Of the test that these machines are forks of. */
+  readonly conditions?: PollingCondition.PollingConditions | undefined
+}
+
+interface SavedMachines {
+  readonly machines: Saved
+  /** In the order of the machines that are declared. */
+  readonly nodes: ReadonlyArray<AddressedNode>
+  /** Who they are when they resume. Default: what they are declared to be. */
+  readonly identity?: Origin.Origin["identity"]
+}
+
+/** What declares a machine, where nothing says otherwise. */
+export const declaredHere = ({ declaredIn, occurrence, test }: Options): string =>
+  declaredIn?.others ?? `test ${occurrence ?? 1} of the name ${test}`
+
+export const declaredIn = (options: Options, { name }: MachineSpec): string =>
+  options.declaredIn?.machines.get(name) ?? declaredHere(options)
