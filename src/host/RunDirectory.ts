@@ -8,7 +8,7 @@
  * @since 0.1.0
  */
 
-import { createHash, randomBytes } from "node:crypto"
+import { randomBytes } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
@@ -18,6 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Digest from "./Digest.ts"
 import { makeFolder } from "./internal/makeFolder.ts"
 import { isDead, keptFile, ownerFile, thisOwner } from "./internal/runOwner.ts"
 
@@ -153,4 +154,4 @@ const remove = (path: string) =>
 const shortName = (name: string): string =>
   /^[A-Za-z0-9][A-Za-z0-9._-]{0,26}$/.test(name)
     ? name
-    : `${name.replaceAll(/[^A-Za-z0-9_-]/g, "").slice(0, 16)}-${createHash("sha256").update(name).digest("hex").slice(0, 10)}`
+    : `${name.replaceAll(/[^A-Za-z0-9_-]/g, "").slice(0, 16)}-${Digest.of(name).slice(0, 10)}`

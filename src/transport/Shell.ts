@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import { createHash } from "node:crypto"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -11,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
+import * as Digest from "../host/Digest.ts"
 import type { GuestChannel } from "./GuestChannel.ts"
 import { agent } from "./internal/agent.ts"
 import * as Commands from "./internal/commands.ts"
@@ -150,7 +150,7 @@ export interface BootProgress {
 export class Shell extends Context.Service<Shell, ShellService>()("vmtest/transport/Shell") {}
 
 /** Of what runs in guests for the shell: a guest that was saved with another cannot be asked by this one. */
-export const agentDigest: string = createHash("sha256").update(agent).digest("hex").slice(0, 16)
+export const agentDigest: string = Digest.short(Digest.of(agent))
 
 /** Told how a boot goes that takes long: after 10 s without a shell, and at each doubling. Logs unless provided. */
 export const BootProgressListener = Context.Reference<(progress: BootProgress) => Effect.Effect<void>>(

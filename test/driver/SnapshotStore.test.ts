@@ -6,7 +6,6 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { sparseDigest } from "../../src/driver/internal/sparseDigest.ts"
 import { build, collecting, keyOf, randomOf, run, save, spoil, temporaryFolder } from "./storeSupport.ts"
 
 const child = fileURLToPath(new URL("./fixtures/storeBuilder.ts", import.meta.url))
@@ -45,28 +44,6 @@ const builder = (folder: string, image: string) =>
 const entries = (folder: string) => Fs.readdirSync(Path.join(folder, "entries"))
 const temporaries = (folder: string) => Fs.readdirSync(Path.join(folder, "tmp"))
 const never = () => Effect.die("it is stored")
-
-describe("the digest of a sparse file", () => {
-  it.live("is that of the content, whether zeros are holes or not, and of the size", () =>
-    Effect.gen(function* () {
-      const folder = yield* temporaryFolder
-      const digest = (name: string, size: number, filled: boolean, at = 3_000_000) => {
-        const path = Path.join(folder, name)
-        const file = Fs.openSync(path, "w")
-        if (filled) Fs.writeSync(file, Buffer.alloc(size))
-        else Fs.ftruncateSync(file, size)
-        Fs.writeSync(file, "data", at)
-        Fs.closeSync(file)
-        return sparseDigest(path)
-      }
-      const size = 5_000_001
-      const one = yield* digest("a", size, true)
-      assert.strictEqual(yield* digest("b", size, false), one)
-      assert.notStrictEqual(yield* digest("c", size, false, 3_000_001), one)
-      assert.notStrictEqual(yield* digest("d", size + 1, false), one)
-    })
-  )
-})
 
 describe("the snapshot store", () => {
   it.live("makes an entry once, and gives it to this run and the next", () =>

@@ -1,8 +1,8 @@
 /** What two runs of QEMU must have in common so that one loads what the other saved. */
-import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Effect from "effect/Effect"
+import * as Digest from "../../host/Digest.ts"
 import { agentDigest } from "../../transport/Shell.ts"
 import type { Findings } from "../Accelerator.ts"
 import type { MachineShape } from "../Backend.ts"
@@ -20,7 +20,7 @@ const attempt = (read: () => string): Effect.Effect<string> => Effect.orElseSucc
 const hostCpu = attempt(() => {
   const info = Fs.readFileSync("/proc/cpuinfo", "utf8").split("\n\n")[0] ?? ""
   const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, "m").exec(info)?.[1] ?? ""
-  const flags = createHash("sha256").update(field("flags").split(" ").sort().join(" ")).digest("hex").slice(0, 16)
+  const flags = Digest.short(Digest.of(field("flags").split(" ").sort().join(" ")))
   return `${field("model name")} ${field("stepping")} ${field("microcode")} ${flags}`
 })
 
@@ -57,7 +57,7 @@ const hardware = (accelerator: Findings["accelerator"]["name"]): string => {
       extra: []
     }
   })
-  return createHash("sha256").update(JSON.stringify(words)).digest("hex").slice(0, 16)
+  return Digest.short(Digest.ofValue(words))
 }
 
 export const fingerprint = (

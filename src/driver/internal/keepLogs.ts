@@ -1,9 +1,9 @@
 /** What is left of a failed test's machines once the run's folder is gone. */
-import { createHash } from "node:crypto"
 import { copyFileSync } from "node:fs"
 import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import * as Digest from "../../host/Digest.ts"
 import * as OutputFolder from "../../host/OutputFolder.ts"
 import { RunDirectory } from "../../host/RunDirectory.ts"
 
@@ -19,10 +19,7 @@ export const folderName = (test: string, occurrence = 1) => {
     .replace(/^[. ]+/, "_")
     .slice(0, 60)
   if (name === test && name !== "" && occurrence === 1) return name
-  const digest = createHash("sha256")
-    .update(JSON.stringify([test, occurrence]))
-    .digest("hex")
-  return `${name.slice(0, 51)}-${digest.slice(0, 8)}`
+  return `${name.slice(0, 51)}-${Digest.ofValue([test, occurrence]).slice(0, 8)}`
 }
 
 /** Copies the logs of machines to `<output>/<test>/<machine>/`, and gives a line for each machine of which it could not. */

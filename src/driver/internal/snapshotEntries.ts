@@ -4,13 +4,14 @@
  * A folder is made beside its place and renamed into it, so one that is there is whole; it never changes afterwards, but for the time of
  * `used`. One that goes is renamed away before it is removed.
  */
-import { createHash, randomUUID } from "node:crypto"
+import { randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { sparseDigest, sync } from "./sparseDigest.ts"
+import * as Digest from "../../host/Digest.ts"
+import { sync } from "./sparseDigest.ts"
 
 /** The format of a folder of the store; another number, and what is there is of no use. */
 export const storeFormat = 2
@@ -62,12 +63,7 @@ export const placeAt = (root: string): Place => ({
   locks: Path.join(root, "locks")
 })
 
-const sha256 = (text: string | Uint8Array) => createHash("sha256").update(text).digest("hex")
-
-const digestOf = (facts: Facts) => {
-  const sorted = Object.entries(facts).sort(([a], [b]) => (a < b ? -1 : 1))
-  return sha256(JSON.stringify(sorted)).slice(0, 16)
-}
+const digestOf = (facts: Facts) => Digest.short(Digest.ofValue(facts))
 
 /** `<what it is of>-<what it runs on>`: entries of one subject share the first half. */
 export const idOf = (subject: Facts, host: Facts): string =>
@@ -78,7 +74,7 @@ export const sameSubject = (a: string, b: string): boolean => a.slice(0, 16) ===
 /** Tells hosts apart that share a cache. */
 export const origin: Effect.Effect<string> = Effect.try(() => Fs.readFileSync("/etc/machine-id", "utf8")).pipe(
   Effect.orElseSucceed(() => Os.hostname()),
-  Effect.map((id) => sha256(id).slice(0, 16))
+  Effect.map((id) => Digest.short(Digest.of(id)))
 )
 
 export const folderOf = (place: Place, id: string): string => Path.join(place.entries, id)
@@ -95,7 +91,8 @@ export const read = (place: Place, id: string): Entry | { readonly problem: stri
   const folder = Path.join(place.entries, id)
   const text = readText(Path.join(folder, manifestFile))
   if (text === undefined) return Fs.existsSync(folder) ? { problem: `${manifestFile} cannot be read` } : undefined
-  if (readText(Path.join(folder, sealFile)) !== `${sha256(text)}\n`) return { problem: `${manifestFile} was changed` }
+  if (readText(Path.join(folder, sealFile)) !== `${Digest.of(text)}\n`)
+    return { problem: `${manifestFile} was changed` }
   const decoded = Schema.decodeUnknownOption(manifestText)(text)
   if (decoded._tag === "None") return { problem: `${manifestFile} makes no sense` }
   return { id, folder, manifest: decoded.value }
@@ -152,7 +149,7 @@ export const sizeProblem = (folder: string, files: FileRecords): string | undefi
 /** Why the content of a saved machine is not what was saved; reads it all. */
 export const contentProblem = Effect.fnUntraced(function* (folder: string, files: FileRecords) {
   for (const [name, { digest }] of Object.entries(files)) {
-    const found = yield* Effect.orElseSucceed(sparseDigest(Path.join(folder, name)), () => "unreadable")
+    const found = yield* Effect.orElseSucceed(Digest.ofSparseFile(Path.join(folder, name)), () => "unreadable")
     if (found !== digest) return `${name} is not what was saved`
   }
   return undefined
@@ -171,7 +168,7 @@ export const recordFiles = Effect.fnUntraced(function* (folder: string) {
     const path = Path.join(folder, name)
     Fs.chmodSync(path, 0o600)
     yield* sync(path)
-    files[name] = { size: Fs.statSync(path).size, digest: yield* sparseDigest(path) }
+    files[name] = { size: Fs.statSync(path).size, digest: yield* Digest.ofSparseFile(path) }
   }
   return files satisfies FileRecords as FileRecords
 }, attempting)
@@ -197,7 +194,7 @@ export const publish = Effect.fnUntraced(function* (
   const text = `${JSON.stringify(manifest, null, 2)}\n`
   for (const [name, content] of [
     [manifestFile, text],
-    [sealFile, `${sha256(text)}\n`]
+    [sealFile, `${Digest.of(text)}\n`]
   ] as const) {
     Fs.writeFileSync(Path.join(folder, name), content, { mode: 0o600 })
     yield* sync(Path.join(folder, name))

@@ -7,13 +7,13 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import * as Digest from "../../host/Digest.ts"
 import type { SpawnFailed } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import { ToolMissing } from "../../host/HostProcess.ts"
 import { type BuildFailed, type DiskFull, NoMirror, UnknownPackage } from "../ImageError.ts"
 import { debianMirrors, type Mirrors, readHostSources, sourcesText } from "./aptSources.ts"
 import { attempt, type Building, failure, must, runTool } from "./building.ts"
-import { sha256 } from "./digest.ts"
 
 /** Debian signs its archives with these. */
 export const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -95,7 +95,7 @@ const fresh = 24 * 60 * 60 * 1000
 export const open = Effect.fnUntraced(function* (building: Building, root: string, suite: string, mirrors: Mirrors) {
   if (!Fs.existsSync(keyring)) return yield* new ToolMissing({ tool: keyring, package: "debian-archive-keyring" })
   const sources = sourcesText(mirrors, suite, keyring)
-  const folder = Path.join(root, `${suite}-${sha256(sources).slice(0, 12)}`)
+  const folder = Path.join(root, `${suite}-${Digest.of(sources).slice(0, 12)}`)
   const apt: Apt = {
     suite,
     folder,

@@ -6,11 +6,11 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Zlib from "node:zlib"
 import * as Effect from "effect/Effect"
+import * as Digest from "../../host/Digest.ts"
 import * as Lock from "../../host/Lock.ts"
 import * as Apt from "./apt.ts"
 import { attempt, type Building, must } from "./building.ts"
 import * as Cpio from "./cpio.ts"
-import { canonical, sha256 } from "./digest.ts"
 import * as Entries from "./entries.ts"
 import * as GuestFiles from "./guestFiles.ts"
 import * as Kernel from "./kernel.ts"
@@ -95,7 +95,7 @@ export const get = Effect.fnUntraced(function* (
 ) {
   const kernel = yield* Kernel.packages(building, apt)
   const inputs = { version: builderVersion, sources: apt.sources, basePackages, kernel, modules: plan.modules }
-  const key = sha256(canonical({ ...inputs, guest: GuestFiles.guestSources }))
+  const key = Digest.ofValue({ ...inputs, guest: GuestFiles.guestSources })
   const hold = (entry: Entries.Entry) => Lock.acquire(Scratch.lockOf(store, entry.id), { mode: "shared" })
   for (const found of Entries.list(store.entries).filter(({ id }) => Entries.isOf(id, key))) {
     yield* hold(found)

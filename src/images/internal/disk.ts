@@ -2,11 +2,11 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import * as Digest from "../../host/Digest.ts"
 import type { BootImage } from "../BootImage.ts"
 import type { DiskImage } from "../Image.ts"
 import { describe } from "../Image.ts"
 import { BadImage } from "../ImageError.ts"
-import { canonical, sha256 } from "./digest.ts"
 import { unknownField } from "./fields.ts"
 
 /** QEMU: docs/interop/qcow2.rst. */
@@ -46,7 +46,7 @@ export const bootDisk = Effect.fnUntraced(function* (image: DiskImage) {
     try: (): BootImage => {
       const files = [path, kernel, initrd].filter((file) => file !== "").map(fileIdentity)
       return {
-        digest: sha256(canonical({ files, cmdline: image.cmdline ?? "" })),
+        digest: Digest.ofValue({ files, cmdline: image.cmdline ?? "" }),
         kernel,
         initrd,
         cmdline: image.cmdline ?? "",

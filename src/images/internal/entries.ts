@@ -8,8 +8,8 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Digest from "../../host/Digest.ts"
 import { attempt, type Building } from "./building.ts"
-import { canonical, sha256, sha256File } from "./digest.ts"
 
 const FileRecord = Schema.Struct({ size: Schema.Number, mtimeMs: Schema.Number, sha256: Schema.String })
 
@@ -74,7 +74,7 @@ export const problemOf = Effect.fnUntraced(function* (entry: Entry) {
     if (stat === undefined) return `${name} is missing`
     if (stat.size !== record.size) return `${name} has ${stat.size} bytes instead of ${record.size}`
     if (stat.mtimeMs === record.mtimeMs && stat.ctimeMs <= checked && now - checked < day) continue
-    const digest = yield* Effect.orElseSucceed(sha256File(path), () => "unreadable")
+    const digest = yield* Effect.orElseSucceed(Digest.ofFile(path), () => "unreadable")
     if (digest !== record.sha256) return `${name} is not what was built`
   }
   if (now - checked >= day || checked === 0) yield* touch(stamp)
@@ -119,7 +119,7 @@ export const publish = Effect.fnUntraced(function* (
   const files: Record<string, typeof FileRecord.Type> = {}
   for (const name of names) {
     const path = Path.join(folder, name)
-    const digest = yield* sha256File(path).pipe(Effect.orElseSucceed(() => ""))
+    const digest = yield* Digest.ofFile(path).pipe(Effect.orElseSucceed(() => ""))
     files[name] = yield* attempt(building, step, path, () => {
       Fs.chmodSync(path, 0o444)
       const { mtimeMs, size } = Fs.statSync(path)
@@ -128,7 +128,7 @@ export const publish = Effect.fnUntraced(function* (
   }
   const builtAt = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
   const contents = Object.entries(files).map(([name, record]) => [name, record.sha256])
-  const manifest: Manifest = { ...what, digest: sha256(canonical([what.key, contents])), builtAt, files }
+  const manifest: Manifest = { ...what, digest: Digest.ofValue([what.key, contents]), builtAt, files }
   const id = `${short(what.key)}-${short(manifest.digest)}`
   return yield* attempt(building, step, folder, (): Entry => {
     const place = Path.join(entries, id)

@@ -2,9 +2,9 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import * as Digest from "../../host/Digest.ts"
 import type { FileContent, FileOptions, Files } from "../Image.ts"
 import { BadImage } from "../ImageError.ts"
-import { sha256 } from "./digest.ts"
 
 /** A file as it will be in the guest. */
 export interface GuestFile {
@@ -20,7 +20,7 @@ export const identity = ({ data, mode, owner, path }: GuestFile) => ({
   path,
   mode,
   owner: owner ?? "root:root",
-  content: sha256(data)
+  content: Digest.of(data)
 })
 
 /** Reads all files of a description, in the order of their paths. Fails with `BadImage` before anything is built. */

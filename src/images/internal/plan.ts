@@ -2,10 +2,10 @@
 import { inspect } from "node:util"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
+import * as Digest from "../../host/Digest.ts"
 import type { DebianImage, TinyImage, UserOptions } from "../Image.ts"
 import { describe } from "../Image.ts"
 import { BadImage } from "../ImageError.ts"
-import { canonical, sha256 } from "./digest.ts"
 import { unknownField } from "./fields.ts"
 import type { GuestFile } from "./files.ts"
 import { identity, readFiles } from "./files.ts"
@@ -49,7 +49,7 @@ export type Plan = TinyPlan | DebianPlan
 const keyed = <P extends Plan>(plan: Omit<P, "key">): P => {
   // What an image is called is no part of it: it follows from the rest.
   const inputs = { ...plan, name: "", files: plan.files.map(identity), builder: [builderVersion, guestSources] }
-  return { ...plan, key: sha256(canonical(inputs)) } as P
+  return { ...plan, key: Digest.ofValue(inputs) } as P
 }
 
 const string = { is: (value: unknown) => typeof value === "string", meant: "a string" }
