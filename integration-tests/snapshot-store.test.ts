@@ -85,7 +85,7 @@ describe("vmtest run", () => {
     )
     const run = vmtest(place, ["run", "--snapshot-on-failure", "-o", "out", name])
     assert.strictEqual(run.status, 1, run.all)
-    assert.match(run.stderr, /the machines are saved: npx vmtest resume 'out\/it fails'/)
+    assert.match(run.stderr, /saved the machines; inspect them with: npx vmtest resume 'out\/it fails'/)
     const lines = [
       "// A connection between the two lives on.",
       'a.waitUntilSucceeds("test $(wc -l < /tmp/heard) -gt $(($(cat /tmp/until) + 3))", { timeout: "1 minute" })',

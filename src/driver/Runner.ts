@@ -2,6 +2,21 @@
  * Running tests: each in a driver of its own, one after the other or several at once.
  *
  * Everything that can be wrong before a machine starts (a declaration, an image) is found for all tests before the first of them starts.
+ * Each test is a span `vmtest.test` with the attributes `vmtest.test.name` and `vmtest.test.status` (`"passed"` or `"failed"`).
+ *
+ * **Example** (Running the tests of an application)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { DriverLayer, Image, Runner, test } from "vmtest"
+ *
+ * const greets = test("greets", { machines: { web: { image: Image.tiny() } } }, ({ web }) => web.succeed("echo hello"))
+ *
+ * const program = Effect.gen(function* () {
+ *   const results = yield* Runner.run([greets], { output: "vmtest-output" })
+ *   for (const { name, status } of results) yield* Effect.log(`${name}: ${status}`)
+ * }).pipe(Effect.provide(DriverLayer.host))
+ * ```
  *
  * @since 0.1.0
  */
@@ -35,15 +50,16 @@ import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
 import { folderName, keepLogs } from "./internal/keepLogs.ts"
 import { lastStep, watch } from "./internal/scriptLocation.ts"
+import * as Spans from "./internal/spans.ts"
 import * as UnderWay from "./internal/underWay.ts"
 import * as WarmStart from "./internal/warmStart.ts"
-import { Reporter, type RunEvent } from "./RunEvent.ts"
+import { Reporter, type RunEvent, report } from "./RunEvent.ts"
 import * as SavedTest from "./SavedTest.ts"
 import type { StoreOptions } from "./SnapshotStore.ts"
 import type { TestCase } from "./TestCase.ts"
 import type { TestResult } from "./TestResult.ts"
 
-/** A test's declaration, machines apart, cannot be meant. */
+/** A test is declared wrongly; what is wrong with its machines is an `InvalidMachine` instead. */
 export class InvalidTest extends Schema.TaggedError<InvalidTest>()("InvalidTest", {
   test: Schema.String,
   reason: Schema.String
@@ -53,7 +69,7 @@ export class InvalidTest extends Schema.TaggedError<InvalidTest>()("InvalidTest"
   }
 }
 
-/** The test, from the start of its machines to the end of its body, took longer than it may. */
+/** The test took longer than its timeout, from the start of its machines to the end of its body. */
 export class TestTimeout extends Schema.TaggedError<TestTimeout>()("TestTimeout", {
   test: Schema.String,
   timeout: Schema.Duration,
@@ -61,18 +77,18 @@ export class TestTimeout extends Schema.TaggedError<TestTimeout>()("TestTimeout"
   underWay: Schema.Array(Schema.String)
 }) {
   override get message() {
-    const late = `the test did not end within ${Duration.format(this.timeout)}`
+    const late = `the test timed out after ${Duration.format(this.timeout)}`
     const [only, ...others] = this.underWay
-    if (only !== undefined && others.length === 0) return `${late}; it was ${only}`
-    return late + section("it was", this.underWay.join("\n"))
+    if (only !== undefined && others.length === 0) return `${late} while ${only}`
+    return late + section("while", this.underWay.join("\n"))
   }
 }
 
 /** How tests are run. */
 export interface RunnerOptions {
   /**
-   * The folder in which each test has one of its own, `<output>/<test>/`, for screenshots and files copied from guests; made when first
-   * written to.
+   * The folder for screenshots and files copied from guests. Each test has a folder of its own in it, `<output>/<test>/`, which is made when
+   * something is first written to it.
    */
   readonly output: string
   /**
@@ -83,8 +99,8 @@ export interface RunnerOptions {
   /** How many tests run at once. Default 1. */
   readonly concurrency?: number
   /**
-   * Whether machines start from snapshots of machines like them, and what boots is kept for that; or where. Default true: in the cache folder.
-   * `VMTEST_SNAPSHOTS=off` in the environment says false.
+   * Whether machines start from stored snapshots, and machines that boot are stored; or where the store is. Default true: in the cache
+   * folder. `VMTEST_SNAPSHOTS=off` in the environment means false.
    */
   readonly snapshots?: boolean | StoreOptions
   /**
@@ -93,10 +109,10 @@ export interface RunnerOptions {
   readonly snapshotOnFailure?: boolean
 }
 
-/** Why nothing was started. */
+/** Why no test was started. */
 export type RunnerError = InvalidTest | InvalidMachine | ImageUnavailable | HostProcess.ToolMissing
 
-/** What a runner needs: a hypervisor, a folder for state, images, and what tests may ask of the platform. */
+/** What a runner needs: a hypervisor, a folder for state, images, and the platform's services, which tests may use. */
 export type RunnerServices = Backend | RunDirectory | ImageStore | NodeServices.NodeServices
 
 const defaultTimeout = Duration.minutes(30)
@@ -118,7 +134,7 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   const time = (option: "timeout" | "waitTimeout", otherwise: Duration.Duration) => {
     const asked = test[option] === undefined ? Option.some(otherwise) : Duration.fromInput(test[option])
     if (Option.isSome(asked) && Duration.isPositive(asked.value)) return Effect.succeed(asked.value)
-    const reason = `its ${option} ${JSON.stringify(String(test[option]))} is not a time such as "5 minutes"`
+    const reason = `${option} must be a duration such as "5 minutes", got ${JSON.stringify(String(test[option]))}`
     return Effect.fail(new InvalidTest({ test: test.name, reason }))
   }
   const timeout = yield* time("timeout", defaultTimeout)
@@ -131,6 +147,17 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   const folder = folderName(test.name, namesakes.length)
   return { test, occurrence, folder, specs, timeout, wait } satisfies Checked
 })
+
+/** Saves the machines of a failed test to its folder. Problems with that are reported, and fail nothing. */
+const keepMachines = Effect.fnUntraced(
+  function* ({ handles }: internal.Running, test: string, folder: string) {
+    yield* SavedTest.save({ folder, test, handles: handles(), now: yield* Clock.currentTimeMillis })
+    return `saved the machines; inspect them with: npx vmtest resume ${quote(NodePath.relative("", folder))}`
+  },
+  Effect.timeoutOrElse({ duration: "2 minutes", orElse: () => Effect.fail({ message: "timed out after 2m" }) }),
+  Effect.catch(({ message }) => Effect.succeed(`could not save the machines: ${message}`)),
+  (made, _, test) => Effect.flatMap(made, (line) => report({ _tag: "Log", test, line }))
+)
 
 /** Runs one test that was checked, on images that are there. Never fails: what went wrong is in the result. */
 const runTest = Effect.fnUntraced(function* (
@@ -160,22 +187,6 @@ const runTest = Effect.fnUntraced(function* (
   // A folder for each test: those that run at once, or use a name twice, would write over each other's.
   const artefacts = NodePath.join(options.output, folder)
 
-  /** Why they were not kept is told, and no failure of the test. */
-  const keepMachines = Effect.fnUntraced(
-    function* ({ handles }: internal.Running) {
-      yield* SavedTest.save({
-        folder: artefacts,
-        test: test.name,
-        handles: handles(),
-        now: yield* Clock.currentTimeMillis
-      })
-      return `the machines are saved: npx vmtest resume ${quote(NodePath.relative("", artefacts))}`
-    },
-    Effect.timeoutOrElse({ duration: "2 minutes", orElse: () => Effect.fail({ message: "it took too long" }) }),
-    Effect.catch(({ message }) => Effect.succeed(`the machines were not saved: ${message}`)),
-    Effect.flatMap((line) => emit({ _tag: "Log", test: test.name, line }))
-  )
-
   const exit = yield* Effect.gen(function* () {
     const running = yield* internal.make({
       test: test.name,
@@ -204,11 +215,15 @@ const runTest = Effect.fnUntraced(function* (
       Effect.raceFirst(timedOut),
       Effect.onExit((exit) => {
         const failed = Exit.isFailure(exit) ? !Cause.hasInterruptsOnly(exit.cause) : soft.length > 0
-        return failed && options.snapshotOnFailure === true ? keepMachines(running) : Effect.void
+        return failed && options.snapshotOnFailure === true ? keepMachines(running, test.name, artefacts) : Effect.void
       })
     )
   }).pipe(
     Effect.scoped,
+    Effect.onExit((exit) =>
+      Effect.annotateCurrentSpan(Spans.status, Exit.isSuccess(exit) && soft.length === 0 ? "passed" : "failed")
+    ),
+    Effect.withSpan(...Spans.test(test.name)),
     Effect.provideService(Deadlines, { ...deadlines, wait }),
     Effect.provideService(Reporter, heard),
     Effect.exit
@@ -243,9 +258,8 @@ const runTest = Effect.fnUntraced(function* (
 /**
  * Runs tests and gives what came of each, in their order; a test that fails does not keep the others from running.
  *
- * Fails only before anything was started: with the first declaration that cannot be meant, a tool that is not
- * installed, or an image that cannot be had. Interruption ends
- * everything that runs, and leaves nothing behind.
+ * Fails only before any test was started: with the first wrong declaration, a tool that is not installed, or an image that
+ * could not be built. Interruption ends everything that runs, and leaves nothing behind.
  */
 export const run = (
   tests: ReadonlyArray<TestCase>,

@@ -88,7 +88,7 @@ describe("a run", () => {
       const error = yield* Effect.flip(
         run([test("soon", { waitTimeout: "soon" as Duration.Input }, () => Effect.void)])
       )
-      assert.include(error.message, 'its waitTimeout "soon" is not a time')
+      assert.include(error.message, 'waitTimeout must be a duration such as "5 minutes", got "soon"')
     })
   )
 
@@ -170,7 +170,7 @@ describe("a run", () => {
         results.map(({ status }) => status),
         ["timedOut", "passed"]
       )
-      assert.include(results[0]?.failure?.message, "did not end within 1m")
+      assert.include(results[0]?.failure?.message, "the test timed out after 1m")
     })
   )
 
@@ -195,7 +195,7 @@ describe("a run", () => {
     return (yield* Fiber.join(running))[0]!
   })
   const toSubtest = ({ _tag }: RunEvent) => _tag === "SubtestStarted"
-  const tooLate = "the test did not end within 5s"
+  const tooLate = "the test timed out after 5s"
 
   it.effect("says what was under way when a test's time was up, of the subtest that it was in as well", () =>
     Effect.gen(function* () {
@@ -206,7 +206,7 @@ describe("a run", () => {
         toSubtest
       )
       assert.strictEqual(status, "timedOut")
-      assert.strictEqual(failure?.message, `${tooLate}; it was running "sleep 100" on web for 3s`)
+      assert.strictEqual(failure?.message, `${tooLate} while running "sleep 100" on web for 3s`)
       assert.deepStrictEqual(failure?.subtest, ["part"])
       assert.deepStrictEqual(
         subtests.map((part) => [part.status, part.failure?.kind, part.failure?.message]),
@@ -229,10 +229,10 @@ describe("a run", () => {
         toSubtest
       )
       const lines = ['running "sleep 100" on web for 5s', 'running "sleep 200" on client for 5s']
-      assert.strictEqual(both.failure?.message, `${tooLate}\nit was:\n${lines.map((line) => `  ${line}`).join("\n")}`)
+      assert.strictEqual(both.failure?.message, `${tooLate}\nwhile:\n${lines.map((line) => `  ${line}`).join("\n")}`)
       const boots = (event: RunEvent) => event._tag === "MachineEvent" && event.event._tag === "MachineState"
       const slow = yield* late(["slow"], () => Effect.void, boots)
-      assert.strictEqual(slow.failure?.message, `${tooLate}; it was starting slow for 5s`)
+      assert.strictEqual(slow.failure?.message, `${tooLate} while starting slow for 5s`)
     })
   )
 
@@ -409,8 +409,8 @@ describe("a run", () => {
       for (const output of ["plain", "$HOME"]) {
         yield* told(run([failing("fails")], {}, 0, { output, snapshotOnFailure: true }))
       }
-      assert.match(lines[0] ?? "", /^the machines are saved: npx vmtest resume [^'"]*\/plain\/fails$/)
-      assert.match(lines[1] ?? "", /^the machines are saved: npx vmtest resume '[^'"]*\/\$HOME\/fails'$/)
+      assert.match(lines[0] ?? "", /^saved the machines; inspect them with: npx vmtest resume [^'"]*\/plain\/fails$/)
+      assert.match(lines[1] ?? "", /^saved the machines; inspect them with: npx vmtest resume '[^'"]*\/\$HOME\/fails'$/)
     })
   )
 
@@ -466,7 +466,7 @@ describe("a run", () => {
     [
       "a timeout that is no time",
       test("t", { timeout: "soon" as "1 minute" }, () => Effect.void),
-      /"soon" is not a time/
+      /must be a duration such as "5 minutes", got "soon"/
     ]
   ] as const) {
     it.effect(`starts nothing when one test has ${what}`, () =>

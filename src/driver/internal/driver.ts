@@ -18,6 +18,7 @@ import * as DriverTree from "./driverTree.ts"
 import * as Forks from "./forks.ts"
 import { givingEffects, machinesOf, mustBeEffect, runBody } from "./refuse.ts"
 import type { Saved } from "./saveAll.ts"
+import * as Spans from "./spans.ts"
 import * as Subtests from "./subtests.ts"
 
 export interface Running {
@@ -109,7 +110,10 @@ const makeFork = Effect.fnUntraced(function* (all: DriverMachines) {
         return yield* Effect.scoped(runBody("driver.fork's body", body(running.machines, running.service)))
       })
       return yield* running.script(Effect.provideService(program, Driver, running.service))
-    }).pipe(Effect.scoped) as Effect.Effect<A, E | ForkError, Exclude<R, Driver | Scope.Scope>>
+    }).pipe(
+      Effect.scoped,
+      Effect.withSpan(...Spans.fork(Machines.neighbours(all).map(({ spec }) => spec.name)))
+    ) as Effect.Effect<A, E | ForkError, Exclude<R, Driver | Scope.Scope>>
 })
 
 const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverService => {
@@ -149,7 +153,10 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
     const running: Running = {
       service: makeService(all, yield* makeFork(all)),
       machines: { ...all.machines },
-      begin: Effect.suspend(() => Machines.startAll([...all.handles.values()].filter(({ spec }) => spec.autoStart))),
+      begin: Effect.suspend(() => {
+        const starting = [...all.handles.values()].filter(({ spec }) => spec.autoStart)
+        return Machines.startAll(starting).pipe(Effect.withSpan(...Spans.start(starting.map(({ spec }) => spec.name))))
+      }),
       script: all.tree.script,
       handles: () => [...all.handles.values()]
     }

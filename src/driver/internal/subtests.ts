@@ -11,6 +11,7 @@ import type { RunEvent } from "../RunEvent.ts"
 import type { SubtestResult } from "../TestResult.ts"
 import * as Refuse from "./refuse.ts"
 import { type Location, lastStep } from "./scriptLocation.ts"
+import * as Spans from "./spans.ts"
 
 /** A subtest that is under way. */
 interface Part {
@@ -79,11 +80,13 @@ export const make = ({ declaredAt, emit, interruptedBy, onSubtest, test }: Optio
           const status = failure === undefined && !part.failedWithin ? "passed" : "failed"
           const result: SubtestResult = { name, within, status, millis, failure }
           onSubtest(result, given && softFail)
+          yield* Effect.annotateCurrentSpan(Spans.status, status)
           yield* emit({ _tag: "SubtestEnded", test, result, failsLater: given && soft })
         })
       const body = Refuse.run(place, effect)
-      return yield* Effect.onExit(Effect.provideService(body, Around, part), end).pipe((run) =>
-        softFail ? Effect.catchCause(run, survive) : run
+      return yield* Effect.onExit(Effect.provideService(body, Around, part), end).pipe(
+        Effect.withSpan(...Spans.subtest(part.path)),
+        (run) => (softFail ? Effect.catchCause(run, survive) : run)
       )
     })
   return subtest as DriverService["subtest"]
