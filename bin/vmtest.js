@@ -8,6 +8,8 @@
     process.exitCode = 2
   } else if (process.argv.length === 3 && process.argv[2] === "--version") {
     // Answered here, because loading the command-line grammar takes longer than everything else this does.
+    // Its reader may be gone.
+    process.stdout.on("error", () => {})
     import("node:fs").then(({ readFileSync }) => {
       const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
       process.stdout.write(`vmtest v${version}\n`)
@@ -15,6 +17,8 @@
   } else {
     // Until the library has loaded and cleans up itself, there is nothing to clean up.
     for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(130))
+    // Should it end while the library loads, nobody could tell afterwards who it was.
+    globalThis[Symbol.for("vmtest/parent")] = process.ppid
     Promise.all([import("node:fs"), import("node:module"), import("node:os"), import("node:path")])
       .then(([fs, module, os, path]) => {
         // Compiled code from the last time: a third of what loading the library takes. Without it everything works too.

@@ -1,7 +1,8 @@
-import { execFileSync, spawnSync } from "node:child_process"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process"
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 
@@ -77,4 +78,79 @@ export default test("typed", { machines: { m: { image } } }, ({ m }) => m.succee
     const ran = spawnSync(process.execPath, ["--input-type=module", "-e", imports], { cwd: project, encoding: "utf8" })
     assert.strictEqual(ran.stdout, "function true\n", ran.stderr)
   })
+})
+
+const sleepy = `import { Effect } from "effect"
+import { test } from "vmtest"
+export default test("sleepy", {}, () => Effect.andThen(Effect.sync(() => console.log("asleep")), Effect.sleep("60 seconds")))
+`
+
+const endOf = (child: ChildProcess) =>
+  new Promise<readonly [number | null, NodeJS.Signals | null]>((resolve) =>
+    child.once("exit", (code, signal) => resolve([code, signal]))
+  )
+
+/** The vmtest processes of the project, npm and its shell apart. */
+const running = (script: string) =>
+  readdirSync("/proc").filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false
+    try {
+      const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")
+      return words.includes(script) && words.some((word) => word.endsWith("/vmtest")) && !words.includes("-c")
+    } catch {
+      return false
+    }
+  })
+
+describe("a signal", () => {
+  it("is heard at every moment of the first 1.5 s, and is the first of two", async () => {
+    writeFileSync(join(project, "sleepy.ts"), sleepy)
+    for (let round = 0; round < 30; round++) {
+      const sent = round % 2 === 0 ? "SIGINT" : "SIGTERM"
+      const delay = Math.random() * 1500
+      const child = spawn(process.execPath, ["node_modules/.bin/vmtest", "run", "sleepy.ts"], {
+        cwd: project,
+        stdio: ["ignore", "ignore", "pipe"]
+      })
+      let said = ""
+      child.stderr.on("data", (chunk) => {
+        said += chunk
+      })
+      const ended = endOf(child)
+      await sleep(delay)
+      const at = performance.now()
+      child.kill(sent)
+      const [code, signal] = await ended
+      const what = `${sent} after ${delay} ms: ${code} ${signal} ${said}`
+      // Before Node has read its first line, the signal ends it as any process.
+      assert.isTrue(code === 130 || (signal === sent && delay < 300), what)
+      assert.isBelow(performance.now() - at, 5000, what)
+    }
+  })
+})
+
+describe("npx vmtest run", () => {
+  for (const [sent, when] of [
+    ["SIGTERM", "asleep"],
+    ["SIGKILL", "asleep"],
+    ["SIGKILL", "at once"]
+  ] as const) {
+    it(`ends with npx: ${sent} to npx ${when === "asleep" ? "while a test runs" : "before any test runs"}`, async () => {
+      const script = `sleepy-${sent}-${when.replace(" ", "-")}.ts`
+      writeFileSync(join(project, script), sleepy)
+      const npx = spawn("npx", ["vmtest", "run", script], { cwd: project, stdio: ["ignore", "pipe", "ignore"] })
+      let said = ""
+      npx.stdout.on("data", (chunk) => {
+        said += chunk
+      })
+      const deadline = performance.now() + 30_000
+      const begun = () => (when === "asleep" ? said.includes("asleep") : running(script).length > 0)
+      while (!begun() && performance.now() < deadline) await sleep(20)
+      assert.lengthOf(running(script), 1, said)
+      npx.kill(sent)
+      const limit = performance.now() + 5000
+      while (running(script).length > 0 && performance.now() < limit) await sleep(50)
+      assert.deepStrictEqual(running(script), [])
+    })
+  }
 })

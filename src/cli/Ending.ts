@@ -35,10 +35,25 @@ export const removeOnExit = (folder: string): Effect.Effect<void, never, Scope.S
     () => Effect.sync(() => void folders.delete(folder))
   )
 
-/** Ends the process with a code that vmtest itself chose. */
-export const exit = (code: number): never => {
+/** Calls back when the reader of a stream has taken everything that was written to it, or will take nothing more. */
+const whenTaken = (stream: NodeJS.WriteStream, then: () => void): void => {
+  if (stream.destroyed || stream.writableEnded) then()
+  else stream.write("", () => then())
+}
+
+const endProcess = process.exit.bind(process)
+
+/** Ends the process at once with a code that vmtest itself chose; what its readers have not taken yet is lost. */
+export const exitNow = (code: number): never => {
   decided = true
-  process.exit(code)
+  return endProcess(code)
+}
+
+/** Ends the process with a code that vmtest itself chose, when its readers have taken what it said. */
+export const exit = (code: number): void => {
+  decided = true
+  // Node ends a process with what the pipe had no room for unsaid.
+  whenTaken(process.stdout, () => whenTaken(process.stderr, () => exitNow(code)))
 }
 
 const codeOfPhase = (): ExitCode.ExitCode => (phase === "loading" ? ExitCode.unusable : ExitCode.failed)

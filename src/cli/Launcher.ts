@@ -15,7 +15,7 @@ import * as ExitCode from "./ExitCode.ts"
 const launch = Effect.gen(function* () {
   const parsed = yield* CommandLine.parse(process.argv.slice(2))
   if (typeof parsed === "number") {
-    process.exitCode = parsed
+    process.exitCode ||= parsed
     return
   }
   const { main } = yield* Effect.promise(() => import("./Main.ts"))
@@ -28,5 +28,12 @@ const fault = (cause: Cause.Cause<never>) =>
     process.stderr.write(`vmtest: cannot be started\n${Cause.pretty(cause)}\n`)
     process.exitCode = ExitCode.failed
   })
+
+// Whoever reads the output may leave early (head): no reason for a stack trace. What else keeps help from being read is one to fail.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") process.exitCode ||= ExitCode.failed
+  })
+}
 
 Effect.runFork(launch.pipe(Effect.catchCause(fault), Effect.provide(NodeServices.layer)))

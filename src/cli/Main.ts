@@ -14,6 +14,7 @@ import * as Ending from "./Ending.ts"
 import * as Eval from "./Eval.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as ImageCommand from "./ImageCommand.ts"
+import * as Ancestors from "./internal/ancestors.ts"
 import * as Resume from "./Resume.ts"
 import * as Run from "./Run.ts"
 import * as SnapshotCommand from "./SnapshotCommand.ts"
@@ -52,23 +53,41 @@ const watchSignals = (): { readonly received: () => boolean } => {
   let count = 0
   const onSignal = (signal: NodeJS.Signals) => {
     count += 1
-    if (count > 1) Ending.exit(ExitCode.interrupted)
+    if (count > 1) Ending.exitNow(ExitCode.interrupted)
     say(`\nvmtest: ${signal}: cleaning up; again to stop at once`)
   }
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    // The launcher's own, which ended the process at once while there was nothing to clean up.
-    process.removeAllListeners(signal)
+    // The launcher's own, which ended the process at once while there was nothing to clean up. Without any listener, be it for a moment,
+    // Node forgets a signal that has come while the library was read and that no listener has heard of yet.
+    const earlier = process.rawListeners(signal)
     process.on(signal, onSignal)
+    for (const listener of earlier) process.off(signal, listener as NodeJS.SignalsListener)
   }
   // A closed terminal: the runtime knows only the other two.
   process.on("SIGHUP", () => process.kill(process.pid, "SIGTERM"))
   return { received: () => count > 0 }
 }
 
+/** The process that started this one, as the launcher found it, or as it is now. */
+const parent = (): number => {
+  const noted: unknown = Reflect.get(globalThis, Symbol.for("vmtest/parent"))
+  return typeof noted === "number" ? noted : process.ppid
+}
+
+/** Whoever ends npx means vmtest. */
+const endWithPackageManager = Effect.andThen(
+  Ancestors.gone(parent()),
+  Effect.sync(() => {
+    say("\nvmtest: the package manager that started vmtest has ended")
+    process.kill(process.pid, "SIGTERM")
+  })
+)
+
 /** Runs what was asked for. Ends the process; nothing may follow it. */
 export const main = (invocation: Invocation): void => {
   const signals = watchSignals()
   Ending.guardExit()
+  Effect.runFork(endWithPackageManager)
   NodeRuntime.runMain(work(invocation).pipe(Ending.orUncaught, Effect.provide(NodeServices.layer)), {
     disableErrorReporting: true,
     teardown: (exit) => {

@@ -62,6 +62,54 @@ describe("a script that ends the process, or tries to, while it is imported", ()
   }
 })
 
+/** Runs the command and begins to read what it says only after a while; gives how much of it came. */
+const readLate = (args: ReadonlyArray<string>, wait: number) => {
+  const child = spawn(process.execPath, [launcher, ...args], {
+    cwd: place,
+    env: { ...process.env, TMPDIR: join(place, "tmp"), XDG_RUNTIME_DIR: join(place, "run"), NO_COLOR: "1" },
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: 60_000
+  })
+  const said = { stdout: "", stderr: "" }
+  const read = () => {
+    for (const name of ["stdout", "stderr"] as const) {
+      child[name].on("data", (chunk) => {
+        said[name] += chunk
+      })
+    }
+  }
+  setTimeout(read, wait)
+  return new Promise<{ readonly status: number | null; readonly stdout: string; readonly stderr: string }>((resolve) =>
+    child.once("close", (status) => resolve({ status, ...said }))
+  )
+}
+
+describe("output into a pipe", () => {
+  const said = "x".repeat(1_000_000)
+  const text = `process.stdout.write("x".repeat(1_000_000)); process.stderr.write("x".repeat(1_000_000))\n`
+
+  for (const wait of [0, 2500]) {
+    it(`comes whole to a reader that begins after ${wait} ms`, { timeout: 60_000 }, async () => {
+      writeFileSync(join(place, "script.ts"), text)
+      const { status, stderr, stdout } = await readLate(["run", "script.ts"], wait)
+      assert.strictEqual(status, 2)
+      assert.strictEqual(stdout, said)
+      assert.isTrue(stderr.startsWith(said))
+      assert.match(stderr.slice(said.length), /script\.ts: no default export/)
+    })
+  }
+
+  for (const args of [["--help"], ["--version"], ["run", "--nope"]]) {
+    it(`may have no reader: vmtest ${args.join(" ")}`, { timeout: 60_000 }, async () => {
+      const child = spawn(process.execPath, [launcher, ...args], { stdio: ["ignore", "pipe", "pipe"] })
+      child.stdout.destroy()
+      child.stderr.destroy()
+      const status = await new Promise((resolve) => child.once("exit", resolve))
+      assert.strictEqual(status, args[1] === "--nope" ? 2 : 0)
+    })
+  }
+})
+
 describe("output that nobody takes", () => {
   const talkative = `for (let line = 0; line < 1000; line++) console.log("x".repeat(100))
 await new Promise((resolve) => setTimeout(resolve, 500))`
