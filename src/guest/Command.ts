@@ -21,22 +21,13 @@ import type {
   ExecuteOptions,
   ShellService
 } from "../transport/Shell.ts"
-import {
-  asking,
-  type CommandError,
-  type DeadlineError,
-  execute,
-  executeBytes,
-  executeStream,
-  type Guest,
-  neverLate,
-  short,
-  type UntimedError,
-  type WaitOptions,
-  wait
-} from "./Guest.ts"
+import { short } from "../transport/ShellError.ts"
+import { traced } from "./Action.ts"
+import type { CommandError, DeadlineError, Guest, UntimedError, WaitOptions } from "./Guest.ts"
 import type { InvalidArgument } from "./MachineError.ts"
+import { execute, executeBytes, executeStream, withoutTimeout } from "./Run.ts"
 import { kinds, timed, timeOf } from "./Timeout.ts"
+import { untilShellLost, wait } from "./Wait.ts"
 
 /** A command ended otherwise than it should: `wanted` is `"success"` for `succeed`, `"failure"` for `fail`. */
 export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandFailed", {
@@ -113,20 +104,29 @@ const describe = ({ exitCode, stderr, stdout }: CommandResult) =>
 
 /** The command methods of a guest. */
 export const make = (guest: Guest): CommandMethods => {
-  const expecting = (wanted: "success" | "failure") =>
-    Effect.fnUntraced(function* (...args: Commands) {
-      const { commands, options: given } = split(args)
-      const options = yield* timed(guest, given)
-      let output = ""
-      for (const command of commands) {
-        const result = yield* execute(guest, command, options)
-        if ((result.exitCode === 0) !== (wanted === "success")) {
-          return yield* new CommandFailed({ machine: guest.name, command, wanted, ...result })
-        }
-        output += result.stdout
+  const runAll = Effect.fnUntraced(function* (
+    wanted: "success" | "failure",
+    commands: ReadonlyArray<string>,
+    given: CollectOptions
+  ) {
+    const options = yield* timed(guest, given)
+    let output = ""
+    for (const command of commands) {
+      const result = yield* execute(guest, command, options)
+      if ((result.exitCode === 0) !== (wanted === "success")) {
+        return yield* new CommandFailed({ machine: guest.name, command, wanted, ...result })
       }
-      return output
-    })
+      output += result.stdout
+    }
+    return output
+  })
+  const expecting =
+    (name: string, wanted: "success" | "failure") =>
+    (...args: Commands) => {
+      const { commands, options } = split(args)
+      const attributes = { command: short(commands.join("; ")) }
+      return traced(guest, { name, attributes }, runAll(wanted, commands, options))
+    }
 
   const retrying =
     (wanted: "succeed" | "fail") =>
@@ -145,9 +145,11 @@ export const make = (guest: Guest): CommandMethods => {
           }
         })
         return yield* wait(guest, {
+          name: wanted === "succeed" ? "waitUntilSucceeds" : "waitUntilFails",
+          attributes: { command: short(command) },
           awaited: `${JSON.stringify(short(command))} to ${wanted}`,
           options: timeout === undefined ? {} : { timeout },
-          until: asking(guest, command, attempts),
+          until: untilShellLost(guest, command, attempts),
           lastSeen: Effect.sync(() => last)
         })
       })
@@ -159,13 +161,14 @@ export const make = (guest: Guest): CommandMethods => {
       Effect.flatMap(timed(guest, options), (all) => executeBytes(guest, command, all)),
     executeStream: (command, options) =>
       Stream.unwrap(Effect.map(timed(guest, options), (all) => executeStream(guest, command, all))),
-    succeed: expecting("success"),
-    fail: expecting("failure"),
+    succeed: expecting("succeed", "success"),
+    fail: expecting("fail", "failure"),
     waitUntilSucceeds: retrying("succeed"),
     waitUntilFails: retrying("fail"),
     sleep: Effect.fnUntraced(function* (duration) {
       const time = yield* timeOf(guest, kinds.sleep, duration)
-      yield* neverLate(execute(guest, `sleep ${Duration.toSeconds(time)}`, { timeout: Duration.infinity }))
+      const slept = execute(guest, `sleep ${Duration.toSeconds(time)}`, { timeout: Duration.infinity })
+      yield* traced(guest, { name: "sleep" }, withoutTimeout(slept))
     })
   }
 }

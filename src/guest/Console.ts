@@ -10,11 +10,13 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { ControlError } from "../backends/BackendError.ts"
 import { lastLines } from "../host/Evidence.ts"
-import { type DeadlineError, type Guest, guard, type Unavailable, type WaitOptions, wait } from "./Guest.ts"
+import { guard } from "./Action.ts"
+import type { DeadlineError, Guest, Unavailable, WaitOptions } from "./Guest.ts"
 import { search } from "./internal/textSearch.ts"
 import type { InvalidArgument } from "./MachineError.ts"
 import * as Pattern from "./Pattern.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
+import { wait } from "./Wait.ts"
 
 /** The console ended before the awaited text was in it. */
 export class ConsoleEnded extends Schema.TaggedError<ConsoleEnded>()("ConsoleEnded", {
@@ -75,10 +77,13 @@ export const make = (guest: Guest): ConsoleMethods => ({
       Effect.flatMap(guest.hypervisor, (hypervisor) => hypervisor.console.tail(20)),
       (tail) => (tail.trim() === "" ? "the console is empty" : tail)
     )
-    return Effect.andThen(Pattern.check(guest, "pattern", pattern), wait(guest, { awaited, options, until, lastSeen }))
+    return Effect.andThen(
+      Pattern.check(guest, "pattern", pattern),
+      wait(guest, { name: "waitForConsoleText", awaited, options, until, lastSeen })
+    )
   },
   sendConsole: (text) =>
     Effect.flatMap(guest.hypervisor, (hypervisor) =>
-      guard(guest, "typing into the console", hypervisor.console.write(text))
+      guard(guest, { name: "sendConsole", doing: "typing into the console" }, hypervisor.console.write(text))
     )
 })

@@ -18,11 +18,13 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as HostProcess from "../host/HostProcess.ts"
 import type { CommandOutput, CommandResult, ShellService } from "../transport/Shell.ts"
+import { guard, traced } from "./Action.ts"
 import { CommandFailed } from "./Command.ts"
-import { type CommandError, type Guest, guard, relabel } from "./Guest.ts"
+import type { CommandError, Guest } from "./Guest.ts"
 import * as Scripts from "./internal/copyScripts.ts"
 import * as HostFiles from "./internal/hostFiles.ts"
 import { InvalidArgument } from "./MachineError.ts"
+import { relabel } from "./Run.ts"
 
 /** A file of the host that is missing, cannot be read or written, or lies outside the output folder. */
 export class HostFileError extends Schema.TaggedError<HostFileError>()("HostFileError", {
@@ -277,5 +279,10 @@ export const make = (guest: Guest): CopyMethods => {
       })
     )
 
-  return { copyFromHost, copyFromMachine }
+  return {
+    copyFromHost: (source, target) =>
+      traced(guest, { name: "copyFromHost", attributes: { path: source } }, copyFromHost(source, target)),
+    copyFromMachine: (source, folder) =>
+      traced(guest, { name: "copyFromMachine", attributes: { path: source } }, copyFromMachine(source, folder))
+  }
 }

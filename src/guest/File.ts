@@ -5,18 +5,13 @@
  */
 import * as Effect from "effect/Effect"
 import { quote } from "../host/Quote.ts"
+import { traced } from "./Action.ts"
 import { CommandFailed } from "./Command.ts"
-import {
-  type CommandError,
-  execute,
-  executeBytes,
-  type Guest,
-  type WaitError,
-  type WaitOptions,
-  waitInGuest
-} from "./Guest.ts"
+import type { CommandError, Guest, WaitError, WaitOptions } from "./Guest.ts"
 import { nap } from "./internal/nap.ts"
 import { InvalidArgument } from "./MachineError.ts"
+import { execute, executeBytes } from "./Run.ts"
+import { waitInGuest } from "./Wait.ts"
 
 /** How a file is written. */
 export interface WriteOptions {
@@ -66,6 +61,8 @@ export const make = (guest: Guest): FileMethods => {
       }
       const there = `[ -e ${path(name)} ] || [ -L ${path(name)} ]`
       yield* waitInGuest(guest, {
+        name: wanted === "exist" ? "waitForFile" : "waitUntilFileIsGone",
+        attributes: { path: name },
         awaited: `the file ${name} to ${wanted}`,
         options,
         loop: `set +eu\n${nap}\n${wanted === "exist" ? "until" : "while"} { ${there}; }; do nap; done`,
@@ -73,30 +70,34 @@ export const make = (guest: Guest): FileMethods => {
         look: `set +eu\nd=${path(name)}; d=\${d%/*}; ls -la -- "\${d:-/}" 2>&1 | head -n 9; ls -ld -- ${path(name)} 2>&1; true`
       })
     })
+  const readBytes = Effect.fnUntraced(function* (name: string) {
+    const command = `cat -- ${path(name)}`
+    const { exitCode, stderr, stdout } = yield* executeBytes(guest, command)
+    if (exitCode === 0) return stdout
+    const text = new TextDecoder()
+    return yield* new CommandFailed({
+      machine: guest.name,
+      command,
+      wanted: "success",
+      exitCode,
+      stdout: "",
+      stderr: text.decode(stderr)
+    })
+  })
+
   return {
     waitForFile: waitFor("exist"),
     waitUntilFileIsGone: waitFor("be gone"),
-    readFile: (name) => must(guest, `cat -- ${path(name)}`),
-    readFileBytes: Effect.fnUntraced(function* (name) {
-      const command = `cat -- ${path(name)}`
-      const { exitCode, stderr, stdout } = yield* executeBytes(guest, command)
-      if (exitCode === 0) return stdout
-      const text = new TextDecoder()
-      return yield* new CommandFailed({
-        machine: guest.name,
-        command,
-        wanted: "success",
-        exitCode,
-        stdout: "",
-        stderr: text.decode(stderr)
-      })
-    }),
+    readFile: (name) =>
+      traced(guest, { name: "readFile", attributes: { path: name } }, must(guest, `cat -- ${path(name)}`)),
+    readFileBytes: (name) => traced(guest, { name: "readFileBytes", attributes: { path: name } }, readBytes(name)),
     writeFile: (name, content, options) => {
       const folder = name.includes("/") ? `mkdir -p -- ${path(name.slice(0, name.lastIndexOf("/")) || "/")}\n` : ""
       // What is meant for few is for nobody else while it is written.
       const [before, after] =
         options?.mode === undefined ? ["", ""] : ["umask 077\n", `\nchmod -- ${quote(options.mode)} ${path(name)}`]
-      return Effect.asVoid(must(guest, `${folder}${before}cat > ${path(name)}${after}`, { stdin: content }))
+      const written = must(guest, `${folder}${before}cat > ${path(name)}${after}`, { stdin: content })
+      return traced(guest, { name: "writeFile", attributes: { path: name } }, Effect.asVoid(written))
     }
   }
 }

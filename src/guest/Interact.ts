@@ -14,7 +14,8 @@ import type { Size, Terminal } from "../host/Terminal.ts"
 import { UserTerminal } from "../host/Terminal.ts"
 import type { GuestProcess, ShellService } from "../transport/Shell.ts"
 import type { ShellError } from "../transport/ShellError.ts"
-import { type CommandError, type Guest, guard, type Unavailable } from "./Guest.ts"
+import { guard } from "./Action.ts"
+import type { CommandError, Guest, Unavailable } from "./Guest.ts"
 import { Line } from "./internal/line.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
 
@@ -135,7 +136,7 @@ export const make = (guest: Guest): InteractMethods => {
       const session = device === undefined ? onLines(terminal, process) : onDevice(shell, process, device)
       yield* Effect.raceFirst(Stream.runForEach(process.stdout, terminal.write), serve(terminal, session))
     })
-    yield* guard(guest, "connected to the terminal", Effect.scoped(talk))
+    yield* guard(guest, { name: "shellInteract", doing: "connected to the terminal" }, Effect.scoped(talk))
     yield* say("left")
   }, Effect.scoped)
 
@@ -158,7 +159,7 @@ export const make = (guest: Guest): InteractMethods => {
     }
     yield* guard(
       guest,
-      "connected to the console",
+      { name: "consoleInteract", doing: "connected to the console" },
       Effect.raceFirst(Stream.runForEach(console.stream, show), serve(terminal, session))
     )
     yield* say("left")

@@ -10,9 +10,11 @@ import * as Stream from "effect/Stream"
 import { quote } from "../host/Quote.ts"
 import type { ShellService } from "../transport/Shell.ts"
 import { CommandRejected } from "../transport/ShellError.ts"
+import { raceDeathStream, tracedStream } from "./Action.ts"
 import { CommandFailed } from "./Command.ts"
-import { type CommandError, type Guest, raceDeathStream, relabel } from "./Guest.ts"
+import type { CommandError, Guest } from "./Guest.ts"
 import { InvalidArgument, MachineDied } from "./MachineError.ts"
+import { relabel } from "./Run.ts"
 import { fullName } from "./systemd/unitStates.ts"
 
 /** One entry. What a field does not have is `""`. */
@@ -167,7 +169,8 @@ export const make = (guest: Guest): JournalMethods => ({
       Stream.filter((entry) => entry !== undefined),
       (all) => raceDeathStream(guest, doing, all),
       // A machine that was shut down in order has no more to say.
-      Stream.catchIf(isPowerOff, () => Stream.empty)
+      Stream.catchIf(isPowerOff, () => Stream.empty),
+      (all) => tracedStream(guest, { name: "journal", attributes: { unit, user } }, all)
     )
   }
 })

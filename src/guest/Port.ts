@@ -9,10 +9,11 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { quote } from "../host/Quote.ts"
-import { type Guest, type WaitError, type WaitOptions, waitInGuest } from "./Guest.ts"
+import type { Guest, WaitError, WaitOptions } from "./Guest.ts"
 import { nap } from "./internal/nap.ts"
 import * as PortProbe from "./internal/portProbe.ts"
 import { InvalidArgument } from "./MachineError.ts"
+import { waitInGuest } from "./Wait.ts"
 
 /** An address, or none, and then options if there are any. */
 export type AddressAndOptions =
@@ -80,17 +81,21 @@ export const make = (guest: Guest): PortMethods => {
           reason: "is neither a host name nor an IP address"
         })
       }
+      const name = wanted === "open" ? "waitForOpenPort" : "waitForClosedPort"
+      const attributes = { port, address }
       const awaited = `port ${port}${address === undefined ? "" : ` of ${address}`} to be ${wanted}`
       const local = PortProbe.localOf(address)
       if (local !== undefined) {
         const open = PortProbe.open(port, address, local)
         const loop = `set +eu\n${nap}\n${open}\n${wanted === "open" ? "until" : "while"} open; do nap; done`
-        yield* waitInGuest(guest, { awaited, options, loop, look })
+        yield* waitInGuest(guest, { name, attributes, awaited, options, loop, look })
         return
       }
       const there = address ?? ""
       const connects = PortProbe.connects(port, there)
       const { exitCode } = yield* waitInGuest(guest, {
+        name,
+        attributes,
         awaited,
         options,
         loop: `set +eu\n${nap}\n${connects}

@@ -7,9 +7,10 @@
  */
 import * as Effect from "effect/Effect"
 import { quote } from "../host/Quote.ts"
-import { type Guest, type WaitError, type WaitOptions, waitInGuest } from "./Guest.ts"
+import type { Guest, WaitError, WaitOptions } from "./Guest.ts"
 import { nap } from "./internal/nap.ts"
 import { InvalidArgument } from "./MachineError.ts"
+import { waitInGuest } from "./Wait.ts"
 
 /** The kinds of Unix-domain sockets. */
 export type SocketType = "stream" | "datagram" | "seqpacket"
@@ -105,6 +106,8 @@ export const make = (guest: Guest): SocketMethods => ({
       return yield* invalid("type", type, `is not one of ${Object.keys(patterns).join(", ")}`)
     }
     yield* waitInGuest(guest, {
+      name: "waitForOpenUnixSocket",
+      attributes: { path: address },
       awaited: `the ${type} socket ${address} to be open`,
       options,
       loop: `set +eu\n${nap}\n${openLoop(address, type)}\nuntil open; do nap; done`,

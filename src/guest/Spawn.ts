@@ -8,21 +8,12 @@ import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { ExecuteOptions, GuestProcess, Signal } from "../transport/Shell.ts"
-import type { CommandRejected, ShellError } from "../transport/ShellError.ts"
-import {
-  type CommandError,
-  type CutShort,
-  type DeadlineError,
-  type Guest,
-  guard,
-  raceDeath,
-  raceDeathStream,
-  short,
-  type WaitOptions,
-  wait
-} from "./Guest.ts"
+import { type CommandRejected, type ShellError, short } from "../transport/ShellError.ts"
+import { guard, raceDeath, raceDeathStream, traced } from "./Action.ts"
+import type { CommandError, CutShort, DeadlineError, Guest, WaitOptions } from "./Guest.ts"
 import { InvalidArgument } from "./MachineError.ts"
 import { timed } from "./Timeout.ts"
+import { wait } from "./Wait.ts"
 
 /** How a command is started. */
 export interface SpawnOptions extends ExecuteOptions {
@@ -83,22 +74,25 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
       unread.delete(name)
       return raceDeathStream(guest, doing("reading"), process[name])
     })
-  const within = <A, E>(what: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E | CutShort> =>
-    guest.conditions.guard(raceDeath(guest, doing(what), effect))
+  const attributes = { command: short(process.command) }
+  const within = <A, E>(name: string, what: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E | CutShort> =>
+    traced(guest, { name, attributes }, guest.conditions.guard(raceDeath(guest, doing(what), effect)))
   const spawned: SpawnedCommand = {
     command: process.command,
     stdout: output("stdout"),
     stderr: output("stderr"),
-    write: (data) => within("writing to", process.write(data)),
-    end: within("writing to", process.end),
+    write: (data) => within("write", "writing to", process.write(data)),
+    end: within("end", "writing to", process.end),
     signal: (signal = "TERM") => {
       const name = signals.find((known) => signal === known || signal === `SIG${known}`)
-      if (name !== undefined) return within(`sending ${name} to`, process.signal(name))
+      if (name !== undefined) return within("signal", `sending ${name} to`, process.signal(name))
       const reason = `is not one of ${signals.join(", ")}`
       return Effect.fail(new InvalidArgument({ machine: guest.name, argument: "signal", value: signal, reason }))
     },
     wait: (options) =>
       wait(guest, {
+        name: "wait",
+        attributes,
         awaited: `${JSON.stringify(short(process.command))} to end`,
         options,
         until: process.wait,
@@ -121,7 +115,7 @@ export const make = (guest: Guest): SpawnMethods => {
     const scope = detached ? guest.scope : yield* Effect.scope
     const process = yield* guard(
       guest,
-      `starting ${JSON.stringify(short(command))}`,
+      { name: "spawn", doing: `starting ${JSON.stringify(short(command))}`, attributes: { command: short(command) } },
       Scope.provide(shell.spawn(command, { timeout: Duration.infinity, ...all }), scope)
     )
     return handle(guest, process)

@@ -10,22 +10,17 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import { traced } from "./Action.ts"
 import * as Artefact from "./Artefact.ts"
 import { codePage } from "./CodePage.ts"
 import { CommandFailed } from "./Command.ts"
 import type { HostFileError } from "./Copy.ts"
-import {
-  type CommandError,
-  executeBytes,
-  type Guest,
-  neverLate,
-  type WaitError,
-  type WaitOptions,
-  wait
-} from "./Guest.ts"
+import type { CommandError, Guest, WaitError, WaitOptions } from "./Guest.ts"
 import { nap } from "./internal/nap.ts"
 import { InvalidArgument } from "./MachineError.ts"
 import * as Pattern from "./Pattern.ts"
+import { executeBytes, withoutTimeout } from "./Run.ts"
+import { wait } from "./Wait.ts"
 
 /** What reading a terminal can fail with; `CommandFailed` when the guest has no such terminal. */
 export type TerminalError = CommandError | CommandFailed | InvalidArgument
@@ -96,7 +91,7 @@ export const make = (guest: Guest): TerminalMethods => {
   const failed = (command: string, stderr: string, exitCode: number) =>
     new CommandFailed({ machine: guest.name, command, wanted: "success", exitCode, stdout: "", stderr })
 
-  const getTtyText: TerminalMethods["getTtyText"] = Effect.fnUntraced(function* (tty) {
+  const read = Effect.fnUntraced(function* (tty: number) {
     yield* check(tty)
     const command = `cat /dev/vcsa${tty}`
     const { exitCode, stderr, stdout } = yield* executeBytes(guest, command)
@@ -104,8 +99,14 @@ export const make = (guest: Guest): TerminalMethods => {
     return textOf(stdout)
   })
 
+  const dump = Effect.fnUntraced(function* (tty: number, name: string) {
+    const file = yield* Artefact.at(guest, name, ".txt")
+    yield* file.write(`${yield* read(tty)}\n`)
+    return file.path
+  })
+
   return {
-    getTtyText,
+    getTtyText: (tty) => traced(guest, { name: "getTtyText", attributes: { tty } }, read(tty)),
     waitUntilTtyMatches: Effect.fnUntraced(function* (tty, pattern, options) {
       yield* check(tty)
       yield* Pattern.check(guest, "pattern", pattern)
@@ -142,16 +143,15 @@ export const make = (guest: Guest): TerminalMethods => {
         return matched._tag === "Some" ? matched.value.match : yield* failed(`reading /dev/vcs${tty}`, stderr, 1)
       })
       return yield* wait(guest, {
+        name: "waitUntilTtyMatches",
+        attributes: { tty },
         awaited: `${Pattern.shown(pattern)} on tty${tty}`,
         options,
-        until: neverLate(until),
-        lastSeen: Effect.suspend(() => (seen === "" ? getTtyText(tty) : Effect.succeed(seen)))
+        until: withoutTimeout(until),
+        lastSeen: Effect.suspend(() => (seen === "" ? read(tty) : Effect.succeed(seen)))
       })
     }),
-    dumpTtyContents: Effect.fnUntraced(function* (tty, name = `${guest.name}-tty${tty}`) {
-      const file = yield* Artefact.at(guest, name, ".txt")
-      yield* file.write(`${yield* getTtyText(tty)}\n`)
-      return file.path
-    })
+    dumpTtyContents: (tty, name = `${guest.name}-tty${tty}`) =>
+      traced(guest, { name: "dumpTtyContents", attributes: { tty } }, dump(tty, name))
   }
 }

@@ -6,81 +6,29 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { section } from "../host/Evidence.ts"
 import { quote } from "../host/Quote.ts"
 import type { CommandResult } from "../transport/Shell.ts"
+import { traced } from "./Action.ts"
 import { CommandFailed } from "./Command.ts"
-import {
-  type CommandError,
-  type DeadlineError,
-  execute,
-  type Guest,
-  guard,
-  relabel,
-  type WaitOptions,
-  wait
-} from "./Guest.ts"
-import * as Journal from "./Journal.ts"
+import type { CommandError, DeadlineError, Guest, WaitOptions } from "./Guest.ts"
+import { fail, lastLines, manager, parse, type UnitFailed, type UnitOptions } from "./internal/unitFailure.ts"
 import { InvalidArgument } from "./MachineError.ts"
+import { execute, relabel } from "./Run.ts"
 import * as UnitStates from "./systemd/unitStates.ts"
+import { wait } from "./Wait.ts"
 
-/**
- * A unit is not in the state it should be in, and will not get there by itself.
- *
- * `state`, `subState`, `result`, `loadState` and `loadError` are systemd's ActiveState, SubState, Result, LoadState and LoadError; `journal`
- * has the unit's last lines.
- */
-export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
-  machine: Schema.String,
-  unit: Schema.String,
-  wanted: Schema.String,
-  state: Schema.String,
-  subState: Schema.String,
-  result: Schema.String,
-  loadState: Schema.String,
-  loadError: Schema.String,
-  /** Whether it was waited for: then no job was pending that could change its state. */
-  awaited: Schema.Boolean,
-  journal: Schema.String
-}) {
-  /** Why there is nothing to start, or the state. */
-  private get known(): string {
-    switch (this.loadState) {
-      case "not-found":
-        return "is not known to systemd"
-      case "masked":
-        return "is masked, so systemd does not start it"
-      case "loaded":
-      case "":
-        return `is ${this.state} (${this.subState})`
-      default:
-        return `could not be loaded (${this.loadState}${this.loadError === "" ? "" : `: ${this.loadError}`})`
-    }
-  }
-
-  override get message() {
-    const known = this.known
-    const result = this.result === "" || this.result === "success" ? "" : `, result ${this.result}`
-    const waits = this.loadState === "loaded" || this.loadState === ""
-    const pending = this.awaited && this.state === "inactive" && waits ? ", and no job is pending" : ""
-    return `${this.machine}: ${this.unit} ${known}${result}${pending}; wanted ${this.wanted}${section("journal", this.journal)}`
-  }
-}
-
+export {
+  /** A unit is not in the state it should be in. */
+  UnitFailed,
+  type UnitOptions
+} from "./internal/unitFailure.ts"
 export {
   /** The guest has no systemd that runs, so it has no units. */
   NoSystemd
 } from "./systemd/unitStates.ts"
 
 type UnitState = UnitStates.UnitState
-
-/** Whose systemd is asked. */
-export interface UnitOptions {
-  /** The user whose own manager it is; the system's if absent. An unknown one is a `CommandRejected`. */
-  readonly user?: string
-}
 
 /** The units of a machine. */
 export interface UnitMethods {
@@ -131,12 +79,6 @@ export interface UnitMethods {
   ) => Effect.Effect<void, CommandError | CommandFailed | InvalidArgument>
 }
 
-/** A user's manager is reached through that user's runtime folder, which a shell without a login does not know. */
-const manager = (options: UnitOptions | undefined) =>
-  options?.user === undefined
-    ? { prelude: "", flag: "", execute: {} }
-    : { prelude: 'export XDG_RUNTIME_DIR="/run/user/$(id -u)"\n', flag: "--user ", execute: { user: options.user } }
-
 /** What is wrong with a name that no unit can have, or one that `systemctl` would take for a pattern. */
 const problemOf = (unit: string): string | undefined => {
   if (!/^[A-Za-z0-9:_.\\@-]{1,255}$/.test(unit)) {
@@ -165,22 +107,76 @@ const isSettled = ({ activeState, idle, loadState, pending, up }: UnitState, uni
   }
 }
 
-/** `systemctl show` prints a property that has several values on several lines. */
-const parse = (text: string): Record<string, string> => {
-  const properties: Record<string, string> = {}
-  for (const line of text.split("\n")) {
-    const at = line.indexOf("=")
-    if (at <= 0) continue
-    const name = line.slice(0, at)
-    const before = properties[name]
-    properties[name] = (before === undefined ? "" : `${before}\n`) + line.slice(at + 1)
-  }
-  return properties
+/** What a wait for a unit has seen, and since when. */
+interface Seen {
+  readonly state: UnitState
+  readonly since: number
 }
+
+const describeSeen = Effect.fnUntraced(function* (
+  guest: Guest,
+  unit: string,
+  user: string | undefined,
+  seen: Seen | undefined
+) {
+  if (seen === undefined) {
+    return user === undefined
+      ? "systemd has not answered"
+      : `the service manager of ${user} does not run: it does while the user is logged in, or lingers (loginctl enable-linger)`
+  }
+  const { activeState, subState } = seen.state
+  const so = Duration.format(Duration.millis((yield* Clock.currentTimeMillis) - seen.since))
+  // The state is known; a guest that froze has no more to say.
+  const journal = yield* Effect.timeoutOrElse(lastLines(guest, unit, user), {
+    duration: "4 seconds",
+    orElse: () => Effect.succeed("the guest does not answer within 4 seconds")
+  })
+  return `${activeState} (${subState}), so for ${so}\n${journal}`
+})
+
+/** Waits until a unit is active, or will not be by itself; gives the state that it then has. */
+const settledState = Effect.fnUntraced(function* (
+  guest: Guest,
+  states: UnitStates.UnitStates,
+  unit: string,
+  options: (UnitOptions & WaitOptions) | undefined
+) {
+  let seen: Seen | undefined
+  const note = (state: UnitState) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      const before = seen?.state
+      if (before?.activeState === state.activeState && before.subState === state.subState) return
+      seen = { state, since: now }
+    })
+  return yield* wait(guest, {
+    awaited: `${unit} to be active`,
+    options,
+    until: states.of(unit, options?.user).pipe(
+      Stream.tap(note),
+      Stream.filter((state) => isSettled(state, unit)),
+      Stream.runHead,
+      // The states of a unit never end.
+      Effect.flatMap((state) => (state._tag === "Some" ? Effect.succeed(state.value) : Effect.never))
+    ),
+    lastSeen: Effect.suspend(() => describeSeen(guest, unit, options?.user, seen))
+  }).pipe(
+    Effect.catchTag("BusRefused", ({ reason }) =>
+      Effect.fail(new InvalidArgument({ machine: guest.name, argument: "unit", value: unit, reason }))
+    ),
+    Effect.mapError(relabel(`waitForUnit ${unit}`))
+  )
+})
 
 /** The unit methods of a guest. */
 export const make = (guest: Guest): UnitMethods => {
   const states = UnitStates.make(guest.shell, guest.scope)
+
+  const spanned = <A, E>(
+    name: string,
+    unit: string,
+    options: UnitOptions | undefined,
+    effect: Effect.Effect<A, E>
+  ): Effect.Effect<A, E> => traced(guest, { name, attributes: { unit, user: options?.user } }, effect)
 
   const named = (unit: string): Effect.Effect<string, InvalidArgument> => {
     const reason = problemOf(unit)
@@ -205,103 +201,11 @@ export const make = (guest: Guest): UnitMethods => {
     })
   })
 
-  /**
-   * Asks for what explains a state that is known, under the name of what that was asked for; the test has run no such command. What cannot be
-   * had is no reason to hide what it would explain.
-   */
-  const explain = (doing: string, command: string, timeout: Duration.Input, as: UnitOptions = {}) =>
-    Effect.flatMap(guest.shell, (shell) =>
-      guard(guest, doing, Effect.mapError(shell.execute(command, { ...as, timeout }), relabel(doing)))
-    ).pipe(
-      Effect.catchTag(["CommandTimeout", "CommandRejected", "ShellLost", "ShellNotReady"], (error) =>
-        Effect.succeed({ stdout: "", stderr: error.message })
-      )
-    )
-
-  /** The unit's last lines. */
-  const lastLines = (unit: string, user: string | undefined) =>
-    Effect.map(
-      explain(
-        `reading the journal of ${unit}`,
-        `journalctl --sync 2>/dev/null || true\n${Journal.command({ unit, user, lines: 20, output: "cat" })}`,
-        "10 seconds"
-      ),
-      ({ stderr, stdout }) => stdout || stderr
-    )
-
-  const failure = Effect.fnUntraced(function* (
-    unit: string,
-    wanted: string,
-    seen: Pick<UnitState, "activeState" | "subState">,
-    awaited: boolean,
-    options: UnitOptions | undefined
-  ) {
-    const { execute: as, flag, prelude } = manager(options)
-    const shown = yield* explain(
-      `asking why ${unit} is ${seen.activeState}`,
-      `${prelude}systemctl ${flag}show -p Result -p LoadState -p LoadError -- ${quote(unit)}`,
-      "1 minute",
-      as
-    )
-    const { LoadError = "", LoadState = "", Result = "" } = parse(shown.stdout)
-    // One whose file was removed may have run.
-    const unheardOf = LoadState === "not-found" && seen.activeState === "inactive"
-    return yield* new UnitFailed({
-      machine: guest.name,
-      unit,
-      wanted,
-      state: seen.activeState,
-      subState: seen.subState,
-      result: Result,
-      loadState: LoadState,
-      // `org.freedesktop.systemd1.BadUnitSetting "Unit … has a bad unit file setting."`
-      loadError: LoadError.trim(),
-      awaited,
-      journal: unheardOf ? "" : yield* lastLines(unit, options?.user)
-    })
-  })
-
   const waitForUnit = Effect.fnUntraced(function* (unit: string, options: (UnitOptions & WaitOptions) | undefined) {
     yield* named(unit)
-    let seen: { readonly state: UnitState; readonly since: number } | undefined
-    const note = (state: UnitState) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
-        const before = seen?.state
-        if (before?.activeState === state.activeState && before.subState === state.subState) return
-        seen = { state, since: now }
-      })
-    const lastSeen = Effect.gen(function* () {
-      if (seen === undefined) {
-        return options?.user === undefined
-          ? "systemd has not answered"
-          : `the service manager of ${options.user} does not run: it does while the user is logged in, or lingers (loginctl enable-linger)`
-      }
-      const { activeState, subState } = seen.state
-      const so = Duration.format(Duration.millis((yield* Clock.currentTimeMillis) - seen.since))
-      // The state is known; a guest that froze has no more to say.
-      const journal = yield* Effect.timeoutOrElse(lastLines(unit, options?.user), {
-        duration: "4 seconds",
-        orElse: () => Effect.succeed("the guest does not answer within 4 seconds")
-      })
-      return `${activeState} (${subState}), so for ${so}\n${journal}`
-    })
-    const { state } = yield* wait(guest, {
-      awaited: `${unit} to be active`,
-      options,
-      until: states.of(unit, options?.user).pipe(
-        Stream.tap(note),
-        Stream.filter((state) => isSettled(state, unit)),
-        Stream.runHead,
-        Effect.flatMap((state) => (state._tag === "Some" ? Effect.succeed({ state: state.value }) : Effect.never))
-      ),
-      lastSeen
-    }).pipe(
-      Effect.catchTag("BusRefused", ({ reason }) =>
-        Effect.fail(new InvalidArgument({ machine: guest.name, argument: "unit", value: unit, reason }))
-      ),
-      Effect.mapError(relabel(`waitForUnit ${unit}`))
-    )
-    if (state.activeState !== "active") return yield* failure(unit, "active", state, true, options)
+    const state = yield* settledState(guest, states, unit, options)
+    if (state.activeState === "active") return
+    return yield* fail(guest, { unit, wanted: "active", seen: state, awaited: true, options })
   })
 
   const getUnitInfo = Effect.fnUntraced(function* (unit: string, options?: UnitOptions) {
@@ -309,36 +213,40 @@ export const make = (guest: Guest): UnitMethods => {
     return parse(yield* checked(`show -- ${name}`, options))
   })
 
+  const getUnitProperty = Effect.fnUntraced(function* (unit: string, property: string, options?: UnitOptions) {
+    const name = yield* named(unit)
+    const value = parse(yield* checked(`show -p ${quote(property)} -- ${name}`, options))[property]
+    if (value !== undefined) return value
+    const reason = `is not a property of ${unit}`
+    return yield* new InvalidArgument({ machine: guest.name, argument: "property", value: property, reason })
+  })
+
+  const requireUnitState = Effect.fnUntraced(function* (unit: string, state: string, options?: UnitOptions) {
+    if (!activeStates.includes(state)) {
+      const reason = `is not an ActiveState: those are ${activeStates.join(", ")}`
+      return yield* new InvalidArgument({ machine: guest.name, argument: "state", value: state, reason })
+    }
+    const { ActiveState = "unknown", LoadState, SubState = "unknown" } = yield* getUnitInfo(unit, options)
+    // A unit whose file was removed while it runs is not found, but active.
+    if (ActiveState === state && !(LoadState === "not-found" && ActiveState === "inactive")) return
+    const seen = { activeState: ActiveState, subState: SubState }
+    return yield* fail(guest, { unit, wanted: state, seen, awaited: false, options })
+  })
+
+  const job = Effect.fnUntraced(function* (verb: "start" | "stop", unit: string, options?: UnitOptions) {
+    yield* checked(`${verb} -- ${yield* named(unit)}`, options)
+  })
+
   return {
-    systemctl,
-    waitForUnit: (unit, options) => waitForUnit(unit, options),
-    getUnitInfo,
-    getUnitProperty: Effect.fnUntraced(function* (unit, property, options) {
-      const name = yield* named(unit)
-      const value = parse(yield* checked(`show -p ${quote(property)} -- ${name}`, options))[property]
-      if (value !== undefined) return value
-      return yield* new InvalidArgument({
-        machine: guest.name,
-        argument: "property",
-        value: property,
-        reason: `is not a property of ${unit}`
-      })
-    }),
-    requireUnitState: Effect.fnUntraced(function* (unit, state = "active", options) {
-      if (!activeStates.includes(state)) {
-        const reason = `is not an ActiveState: those are ${activeStates.join(", ")}`
-        return yield* new InvalidArgument({ machine: guest.name, argument: "state", value: state, reason })
-      }
-      const { ActiveState = "unknown", LoadState, SubState = "unknown" } = yield* getUnitInfo(unit, options)
-      // A unit whose file was removed while it runs is not found, but active.
-      if (ActiveState === state && !(LoadState === "not-found" && ActiveState === "inactive")) return
-      return yield* failure(unit, state, { activeState: ActiveState, subState: SubState }, false, options)
-    }),
-    startJob: Effect.fnUntraced(function* (unit, options) {
-      yield* checked(`start -- ${yield* named(unit)}`, options)
-    }),
-    stopJob: Effect.fnUntraced(function* (unit, options) {
-      yield* checked(`stop -- ${yield* named(unit)}`, options)
-    })
+    systemctl: (query, options) =>
+      traced(guest, { name: "systemctl", attributes: { user: options?.user } }, systemctl(query, options)),
+    waitForUnit: (unit, options) => spanned("waitForUnit", unit, options, waitForUnit(unit, options)),
+    getUnitInfo: (unit, options) => spanned("getUnitInfo", unit, options, getUnitInfo(unit, options)),
+    getUnitProperty: (unit, property, options) =>
+      spanned("getUnitProperty", unit, options, getUnitProperty(unit, property, options)),
+    requireUnitState: (unit, state = "active", options) =>
+      spanned("requireUnitState", unit, options, requireUnitState(unit, state, options)),
+    startJob: (unit, options) => spanned("startJob", unit, options, job("start", unit, options)),
+    stopJob: (unit, options) => spanned("stopJob", unit, options, job("stop", unit, options))
   }
 }

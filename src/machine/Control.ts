@@ -8,10 +8,12 @@ import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type ControlError, unsupported } from "../backends/BackendError.ts"
-import { type Guest, guard, type Unavailable, type WaitOptions, wait } from "../guest/Guest.ts"
+import { type Action, guard } from "../guest/Action.ts"
+import type { Guest, Unavailable, WaitOptions } from "../guest/Guest.ts"
 import type { InvalidArgument, WaitTimeout } from "../guest/MachineError.ts"
 import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
 import { timeoutOf } from "../guest/Timeout.ts"
+import { wait } from "../guest/Wait.ts"
 import type { QmpService } from "../transport/qmp/Qmp.ts"
 import * as QmpEvents from "./internal/qmpEvents.ts"
 
@@ -43,13 +45,13 @@ export interface ControlMethods {
 /** Uses the control channel of a running machine; `Unsupported` where the backend has none. */
 export const onControl = <A, E>(
   guest: Guest,
-  doing: string,
+  what: Action,
   use: (control: QmpService) => Effect.Effect<A, E>
 ): Effect.Effect<A, E | ControlFailure> =>
   Effect.gen(function* () {
     const { control } = yield* guest.hypervisor
     if (control === undefined) return yield* unsupported(guest.backend.name, "qmp")
-    return yield* guard(guest, doing, use(control))
+    return yield* guard(guest, what, use(control))
   })
 
 /** The control methods of a guest. */
@@ -65,7 +67,7 @@ export const make = (guest: Guest): ControlMethods => {
     args?: Readonly<Record<string, unknown>>,
     schema?: Schema.Decoder<A>
   ): Effect.Effect<unknown, ControlFailure> {
-    return onControl(guest, `running QMP ${command}`, (control) =>
+    return onControl(guest, { name: "qmp", doing: `running QMP ${command}`, attributes: { command } }, (control) =>
       schema === undefined ? control.execute(command, args) : control.execute(command, args, schema)
     )
   }
@@ -80,12 +82,18 @@ export const make = (guest: Guest): ControlMethods => {
         const seen = QmpEvents.makeSeen(names)
         yield* Effect.forkScoped(Stream.runForEach(control.events, seen.note), { startImmediately: true })
         return yield* wait(guest, {
+          name: "waitForQmpEvent",
           awaited: names.length === 0 ? "a QMP event" : `the QMP event ${names.join(" or ")}`,
           options,
           until: control.waitForEvent(schema, { timeout: Duration.infinity }),
           lastSeen: seen.described
         })
       }).pipe(Effect.scoped),
-    sendMonitorCommand: (line) => onControl(guest, `running monitor command ${line}`, (control) => control.hmp(line))
+    sendMonitorCommand: (line) =>
+      onControl(
+        guest,
+        { name: "sendMonitorCommand", doing: `running monitor command ${line}`, attributes: { command: line } },
+        (control) => control.hmp(line)
+      )
   }
 }

@@ -6,7 +6,8 @@
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import type { ControlError } from "../backends/BackendError.ts"
-import { type Guest, guard, type Unavailable } from "../guest/Guest.ts"
+import { guard } from "../guest/Action.ts"
+import type { Guest, Unavailable } from "../guest/Guest.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
 import { QmpError, type QmpService } from "../transport/qmp/Qmp.ts"
@@ -48,7 +49,7 @@ export const make = (guest: Guest, vlans: ReadonlyArray<number>): LinkMethods =>
       const hypervisor = yield* guest.hypervisor
       yield* guard(
         guest,
-        up ? "plugging cables" : "pulling cables",
+        { name: up ? "unblock" : "block", doing: up ? "plugging cables" : "pulling cables", attributes: { vlan } },
         Effect.forEach(vlan === undefined ? vlans : [vlan], (number) => hypervisor.setLink(number, up), {
           discard: true
         })
@@ -68,8 +69,10 @@ export const make = (guest: Guest, vlans: ReadonlyArray<number>): LinkMethods =>
             return yield* invalid(argument, port, `is not a port; ports are ${least} to 65535`)
           }
         }
-        return yield* onControl(guest, `forwarding port ${guestPort}`, (control) =>
-          adding.withPermits(1)(addForward(control, guest.name, guestPort, hostPort))
+        return yield* onControl(
+          guest,
+          { name: "forwardPort", doing: `forwarding port ${guestPort}`, attributes: { port: guestPort } },
+          (control) => adding.withPermits(1)(addForward(control, guest.name, guestPort, hostPort))
         )
       })
   }

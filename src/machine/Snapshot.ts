@@ -15,7 +15,8 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { SavedMachine } from "../backends/Backend.ts"
 import { type SaveFailed, type Unsupported, unsupported } from "../backends/BackendError.ts"
-import { type CutShort, type Guest, guard, type Unavailable } from "../guest/Guest.ts"
+import { guard } from "../guest/Action.ts"
+import type { CutShort, Guest, Unavailable } from "../guest/Guest.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
 import type { AddressesExhausted } from "../network/Addresses.ts"
@@ -195,7 +196,11 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
       try: () => Fs.mkdirSync(directory, { recursive: true, mode: 0o700 }),
       catch: (error) => failed(error instanceof Error ? error.message : String(error))
     })
-    const saved = yield* guard(guest, `taking the snapshot ${JSON.stringify(name)}`, hypervisor.save(directory))
+    const saved = yield* guard(
+      guest,
+      { name: "snapshot", doing: `taking the snapshot ${JSON.stringify(name)}`, attributes: { snapshot: name } },
+      hypervisor.save(directory)
+    )
     return { name, machine: guest.name, saved } satisfies Snapshot
   })
 

@@ -8,9 +8,11 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { type Guest, guard, short } from "../guest/Guest.ts"
+import { guard } from "../guest/Action.ts"
+import type { Guest } from "../guest/Guest.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import { kinds, timeOf } from "../guest/Timeout.ts"
+import { short } from "../transport/ShellError.ts"
 import type { Display, HandError, KeysLost } from "./Display.ts"
 import { keyNames, keysOfCharacter, nearestKeys } from "./internal/keys.ts"
 
@@ -57,7 +59,11 @@ export const make = (guest: Guest, display: Display): KeyboardMethods => {
           return yield* invalid("key", name, `is not a key; the nearest are ${nearestKeys(name).join(", ")}`)
         }
       }
-      yield* guard(guest, `pressing ${keys.join("-")}`, display.press([keys], delay))
+      yield* guard(
+        guest,
+        { name: "sendKey", doing: `pressing ${keys.join("-")}`, attributes: { key: keys.join("-") } },
+        display.press([keys], delay)
+      )
     }),
     sendChars: Effect.fnUntraced(function* (text, options) {
       const delay = yield* delayOf(options)
@@ -68,7 +74,11 @@ export const make = (guest: Guest, display: Display): KeyboardMethods => {
         if (keys === undefined) return yield* invalid("text", character, "is not on a US keyboard")
         combinations.push(keys)
       }
-      yield* guard(guest, `typing ${JSON.stringify(short(text))}`, display.press(combinations, delay))
+      yield* guard(
+        guest,
+        { name: "sendChars", doing: `typing ${JSON.stringify(short(text))}` },
+        display.press(combinations, delay)
+      )
     })
   }
 }

@@ -6,7 +6,8 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import { type Guest, guard, type WaitOptions } from "../guest/Guest.ts"
+import { guard } from "../guest/Action.ts"
+import type { Guest, WaitOptions } from "../guest/Guest.ts"
 import type { WaitTimeout } from "../guest/MachineError.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import type { Button, Display, DisplayError, Point, Touch } from "./Display.ts"
@@ -89,13 +90,14 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
     ).flat()
   /** The size of the screen is asked each time: guests change it. */
   const hand = (
+    name: string,
     doing: string,
     points: ReadonlyArray<Point>,
     touches: (move: (to: Point) => Touch) => ReadonlyArray<Touch>
   ) =>
     guard(
       guest,
-      doing,
+      { name, doing },
       Effect.gen(function* () {
         const screen = yield* display.capture
         yield* check(screen, points)
@@ -107,19 +109,19 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
   const mouseClick: MouseMethods["mouseClick"] = Effect.fnUntraced(function* (at, { button = "left", count = 1 } = {}) {
     yield* checkClick({ button, count })
     yield* checkPoints({ at })
-    yield* hand(`clicking at ${place(at)}`, [at], (move) => [move(at), ...clicks(button, count)])
+    yield* hand("mouseClick", `clicking at ${place(at)}`, [at], (move) => [move(at), ...clicks(button, count)])
   })
 
   return {
     mouseMove: Effect.fnUntraced(function* (to) {
       yield* checkPoints({ to })
-      yield* hand(`moving the pointer to ${place(to)}`, [to], (move) => [move(to)])
+      yield* hand("mouseMove", `moving the pointer to ${place(to)}`, [to], (move) => [move(to)])
     }),
     mouseClick,
     mouseDrag: Effect.fnUntraced(function* (from, to, { button = "left" } = {}) {
       yield* checkClick({ button })
       yield* checkPoints({ from, to })
-      yield* hand(`dragging from ${place(from)} to ${place(to)}`, [from, to], (move) => [
+      yield* hand("mouseDrag", `dragging from ${place(from)} to ${place(to)}`, [from, to], (move) => [
         move(from),
         { _tag: "Press", button },
         ...Array.from({ length: steps }, (_, index) => {
@@ -133,6 +135,7 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
       yield* checkClick(options ?? {})
       const found = yield* waitForMatch(
         guest,
+        "clickText",
         display,
         reader,
         pattern,

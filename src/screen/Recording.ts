@@ -13,9 +13,10 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { guard } from "../guest/Action.ts"
 import * as Artefact from "../guest/Artefact.ts"
 import { HostFileError } from "../guest/Copy.ts"
-import { type Guest, guard } from "../guest/Guest.ts"
+import type { Guest } from "../guest/Guest.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import type { Display, DisplayError } from "./Display.ts"
@@ -139,7 +140,11 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
         taken.push({ ...pictureOf(frame), at: yield* Clock.currentTimeMillis })
       })
       // The first picture is there when this returns, or the error says why there will be none.
-      yield* guard(guest, `recording ${display.name}`, take)
+      yield* guard(
+        guest,
+        { name: "recordVideo", doing: `recording ${display.name}`, attributes: { path: file.path } },
+        take
+      )
       // A look that fails, while the guest changes its mode or reboots, leaves the picture before in place.
       const loop = yield* Effect.sleep(1000 / rate).pipe(
         Effect.andThen(Effect.ignore(guest.conditions.unguarded(take))),

@@ -9,10 +9,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
+import { guard } from "../guest/Action.ts"
 import * as Artefact from "../guest/Artefact.ts"
-import { type Guest, guard, type WaitOptions, wait } from "../guest/Guest.ts"
+import type { Guest, WaitOptions } from "../guest/Guest.ts"
 import { InvalidArgument, type WaitTimeout } from "../guest/MachineError.ts"
 import * as Pattern from "../guest/Pattern.ts"
+import { wait } from "../guest/Wait.ts"
 import { lastLines } from "../host/Evidence.ts"
 import type { ToolMissing } from "../host/HostProcess.ts"
 import { type Display, type DisplayError, interval, nextFrame } from "./Display.ts"
@@ -162,6 +164,7 @@ const readNow = Effect.fnUntraced(function* (display: Display, reader: Reader, o
 /** Waits until a pattern is on a display: what it matched, and where, as far as that is known. */
 export const waitForMatch = <A>(
   guest: Guest,
+  name: string,
   display: Display,
   reader: Reader,
   pattern: RegExp | string,
@@ -214,6 +217,8 @@ export const waitForMatch = <A>(
     }
   })
   const waiting = wait(guest, {
+    name,
+    attributes: { display: display.name },
     awaited: `${Pattern.shown(pattern)} on ${display.name}`,
     options,
     until,
@@ -234,13 +239,17 @@ export const waitForMatch = <A>(
 export const make = (guest: Guest, display: Display, reader: Reader): ScreenMethods => ({
   screenshot: Effect.fnUntraced(function* (name = guest.name) {
     const file = yield* Artefact.at(guest, name, ".png")
-    const frame = yield* guard(guest, "taking a screenshot", display.capture)
-    yield* file.write(toPng(frame))
+    yield* guard(
+      guest,
+      { name: "screenshot", doing: "taking a screenshot", attributes: { path: file.path } },
+      Effect.flatMap(display.capture, (frame) => file.write(toPng(frame)))
+    )
     return file.path
   }),
   getScreenText: Effect.fnUntraced(function* (options) {
     yield* checkReader(guest, options)
-    const { text } = yield* guard(guest, `reading ${display.name}`, readNow(display, reader, options))
+    const what = { name: "getScreenText", doing: `reading ${display.name}` }
+    const { text } = yield* guard(guest, what, readNow(display, reader, options))
     return text
   }),
   getScreenTextVariants: Effect.fnUntraced(function* (options) {
@@ -248,14 +257,15 @@ export const make = (guest: Guest, display: Display, reader: Reader): ScreenMeth
     const readings = Effect.flatMap(display.capture, (frame) =>
       Effect.forEach(reader.ways(frame, options), (way) => reader.read(frame, way))
     )
-    return (yield* guard(guest, `reading ${display.name}`, readings)).map(({ text }) => text)
+    const what = { name: "getScreenTextVariants", doing: `reading ${display.name}` }
+    return (yield* guard(guest, what, readings)).map(({ text }) => text)
   }),
   waitForText: (pattern, options) =>
-    waitForMatch(guest, display, reader, pattern, options, ({ text }) => Pattern.matchIn(pattern, text)),
+    waitForMatch(guest, "waitForText", display, reader, pattern, options, ({ text }) => Pattern.matchIn(pattern, text)),
   findText: Effect.fnUntraced(function* (pattern, options) {
     yield* checkReader(guest, options)
     yield* Pattern.check(guest, "pattern", pattern)
-    const doing = `looking for ${Pattern.shown(pattern)} on ${display.name}`
-    return findIn(pattern, yield* guard(guest, doing, readNow(display, reader, options)))
+    const what = { name: "findText", doing: `looking for ${Pattern.shown(pattern)} on ${display.name}` }
+    return findIn(pattern, yield* guard(guest, what, readNow(display, reader, options)))
   })
 })

@@ -14,10 +14,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import { guard } from "../guest/Action.ts"
 import { HostFileError } from "../guest/Copy.ts"
-import { type Guest, guard, type WaitOptions, wait } from "../guest/Guest.ts"
+import type { Guest, WaitOptions } from "../guest/Guest.ts"
 import { InvalidArgument, WaitTimeout } from "../guest/MachineError.ts"
 import { kinds, timeOf } from "../guest/Timeout.ts"
+import { wait } from "../guest/Wait.ts"
 import { type Display, type DisplayError, interval, nextFrame } from "./Display.ts"
 import * as Evidence from "./internal/evidence.ts"
 import { type Box, type Frame, fromPng, hashOf, toPng } from "./internal/frame.ts"
@@ -206,7 +208,11 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
     timeout: Duration.Duration
   ) {
     const path = Path.resolve(reference)
-    const frame = yield* guard(guest, `writing the reference ${reference}`, stable(reference, masks, timeout))
+    const frame = yield* guard(
+      guest,
+      { name: "expectScreenshot", doing: `writing the reference ${reference}`, attributes: { path } },
+      stable(reference, masks, timeout)
+    )
     yield* Effect.mapError(guest.fs.makeDirectory(Path.dirname(path), { recursive: true }), (error) =>
       hostError(path, `cannot be written: ${error.message}`)
     )
@@ -253,7 +259,15 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
           yield* Effect.sleep(interval)
         }
       })
-      yield* guard(guest, `comparing ${display.name} with ${reference}`, look)
+      yield* guard(
+        guest,
+        {
+          name: "expectScreenshot",
+          doing: `comparing ${display.name} with ${reference}`,
+          attributes: { path: Path.resolve(reference) }
+        },
+        look
+      )
     }),
     waitForImage: Effect.fnUntraced(function* (reference, options) {
       const { threshold, tolerance } = yield* checked(options)
@@ -283,6 +297,8 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
         }
       })
       return yield* wait(guest, {
+        name: "waitForImage",
+        attributes: { path: Path.resolve(reference) },
         awaited: `the picture ${reference} on ${display.name}`,
         options,
         until,

@@ -7,19 +7,12 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import {
-  asking,
-  type CommandError,
-  executeBytes,
-  type Guest,
-  neverLate,
-  type WaitError,
-  type WaitOptions,
-  wait,
-  waitInGuest
-} from "../guest/Guest.ts"
+import { traced } from "../guest/Action.ts"
+import type { CommandError, Guest, WaitError, WaitOptions } from "../guest/Guest.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import * as Pattern from "../guest/Pattern.ts"
+import { executeBytes, withoutTimeout } from "../guest/Run.ts"
+import { untilShellLost, wait, waitInGuest } from "../guest/Wait.ts"
 import { DisplayUnavailable } from "./Display.ts"
 import { list, titlesOf } from "./internal/windowTitles.ts"
 import { environment } from "./internal/x11Display.ts"
@@ -94,6 +87,8 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
       // xset and xwininfo are in different packages; where there is neither, the socket has to do.
       const answers = `if command -v xwininfo; then xwininfo -root; elif command -v xdpyinfo; then xdpyinfo; fi`
       yield* waitInGuest(guest, {
+        name: "waitForX",
+        attributes: { display },
         awaited: `the X server ${display}`,
         options,
         // The server's key is that of the server, which may not be there yet, or of the next one.
@@ -101,20 +96,25 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
         look: `${environment(display)}\nls -la /tmp/.X11-unix 2>&1; xwininfo -root 2>&1 | head -n 5; true`
       })
     }),
-    getWindowNames: (options) => Effect.flatMap(displayOf(options), windows),
+    getWindowNames: (options) =>
+      Effect.flatMap(displayOf(options), (display) =>
+        traced(guest, { name: "getWindowNames", attributes: { display } }, windows(display))
+      ),
     waitForWindow: Effect.fnUntraced(function* (title, options) {
       const display = yield* displayOf(options)
       yield* Pattern.check(guest, "title", title)
       let seen: ReadonlyArray<string> | undefined
       return yield* wait(guest, {
+        name: "waitForWindow",
+        attributes: { display },
         awaited: `a window ${Pattern.shown(title)} on ${display}`,
         options,
-        until: asking(
+        until: untilShellLost(
           guest,
           "xwininfo -root -tree",
           Effect.fnUntraced(function* (shell) {
             while (true) {
-              const { exitCode, stderr, stdout } = yield* neverLate(
+              const { exitCode, stderr, stdout } = yield* withoutTimeout(
                 shell.executeBytes(list(display), { timeout: Duration.infinity })
               )
               // An X server that is not there yet may come; a program that is not there will not.

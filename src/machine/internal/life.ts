@@ -6,14 +6,17 @@ import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
+import { action, guard } from "../../guest/Action.ts"
 import { CommandFailed } from "../../guest/Command.ts"
 import { disconnect } from "../../guest/Disconnect.ts"
-import { action, type Guest, guard, neverLate, type Unavailable, type WaitOptions, wait } from "../../guest/Guest.ts"
+import type { Guest, Unavailable, WaitOptions } from "../../guest/Guest.ts"
 import { MachineNotRunning, WaitTimeout } from "../../guest/MachineError.ts"
 import type { MachineState } from "../../guest/MachineEvent.ts"
 import { MachineEvents } from "../../guest/MachineEvent.ts"
 import { pausedMessage } from "../../guest/Paused.ts"
+import { withoutTimeout } from "../../guest/Run.ts"
 import { timeoutOf } from "../../guest/Timeout.ts"
+import { wait } from "../../guest/Wait.ts"
 import { lastLines } from "../../host/Evidence.ts"
 import type { ShellService } from "../../transport/Shell.ts"
 import { type LifeMethods, NotInInitrd, RebootNotAllowed } from "../Life.ts"
@@ -241,7 +244,7 @@ fi`
         yield* timeoutOf(guest, options)
         const on = yield* current
         const shell = yield* guest.shell
-        const ask = (command: string) => neverLate(shell.execute(command, { timeout: Duration.infinity }))
+        const ask = (command: string) => withoutTimeout(shell.execute(command, { timeout: Duration.infinity }))
         let moved = false
         const go = Effect.gen(function* () {
           if ((yield* ask(SwitchRoot.untilReady)).exitCode === 3) return yield* new NotInInitrd({ machine: spec.name })

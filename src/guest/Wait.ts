@@ -1,0 +1,125 @@
+/**
+ * Waiting on a guest: with a deadline, until it dies, and under the test's polling conditions.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Semaphore from "effect/Semaphore"
+import type { CommandResult, ShellService } from "../transport/Shell.ts"
+import { ShellLost } from "../transport/ShellError.ts"
+import { type Attributes, guard } from "./Action.ts"
+import { disconnect } from "./Disconnect.ts"
+import type { CutShort, DeadlineError, Guest, Unavailable, WaitError, WaitOptions } from "./Guest.ts"
+import { WaitTimeout } from "./MachineError.ts"
+import { pausedMessage } from "./Paused.ts"
+import { relabel, withoutTimeout } from "./Run.ts"
+import { timeoutOf } from "./Timeout.ts"
+
+interface Awaited {
+  /** The method of the machine, where the wait is all of it; else the span is the method's to make. */
+  readonly name?: string
+  readonly attributes?: Attributes
+  /** Completes "waited 5s for …". */
+  readonly awaited: string
+  readonly options: WaitOptions | undefined
+}
+
+interface Wait<A, E> extends Awaited {
+  /** Answers when it holds. */
+  readonly until: Effect.Effect<A, E>
+  /** The current state, for the error; asked at the deadline, for at most five seconds. */
+  readonly lastSeen: Effect.Effect<string, unknown>
+}
+
+/** How long the guest may take to say why a wait timed out. */
+const lastSeenTimeout = "5 seconds"
+
+/** Waits on the guest, raced against its death, the polling conditions and the deadline. */
+export const wait = <A, E>(
+  guest: Guest,
+  { attributes, awaited, lastSeen, name, options, until }: Wait<A, E>
+): Effect.Effect<A, E | CutShort | DeadlineError> =>
+  Effect.gen(function* () {
+    const timeout = yield* timeoutOf(guest, options)
+    const started = yield* Clock.currentTimeMillis
+    const timedOut = Effect.gen(function* () {
+      const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
+      const asked = disconnect(lastSeen).pipe(
+        Effect.timeoutOrElse({
+          duration: lastSeenTimeout,
+          orElse: () => Effect.succeed("the guest does not answer within 5 seconds, asked how things stand")
+        }),
+        Effect.catch((error) => Effect.succeed(String(error)))
+      )
+      const seen = (yield* guest.isPaused) ? pausedMessage : yield* asked
+      const console = yield* guest.consoleTail
+      return yield* new WaitTimeout({ machine: guest.name, awaited, waited, lastSeen: seen, console })
+    })
+    const doing = `waiting for ${awaited}`
+    return yield* guard(
+      guest,
+      name === undefined ? doing : { name, doing, attributes: { awaited, ...attributes } },
+      Effect.timeoutOrElse(disconnect(until), { duration: timeout, orElse: () => timedOut })
+    )
+  })
+
+/** Uses the guest's shell until that is lost: between two commands of a poll nothing runs that would notice. */
+export const untilShellLost = <A, E>(
+  guest: Guest,
+  command: string,
+  use: (shell: ShellService) => Effect.Effect<A, E>
+): Effect.Effect<A, E | ShellLost | Unavailable> =>
+  Effect.flatMap(guest.shell, (shell) => {
+    const lost = Effect.gen(function* () {
+      const reason = yield* shell.lost
+      const console = yield* guest.consoleTail
+      return yield* new ShellLost({ machine: guest.name, command, reason, stdout: "", stderr: "", console })
+    })
+    return Effect.raceFirst(disconnect(use(shell)), lost)
+  })
+
+/** Waits that loop in a guest leave this many of its lanes to commands, which may be what ends them. */
+const reservedLanes = 2
+
+const waitSlots = new WeakMap<ShellService, Semaphore.Semaphore>()
+const waitSlotsOf = (shell: ShellService): Semaphore.Semaphore => {
+  const found = waitSlots.get(shell) ?? Semaphore.makeUnsafe(Math.max(1, shell.lanes - reservedLanes))
+  waitSlots.set(shell, found)
+  return found
+}
+
+interface InGuest extends Awaited {
+  /** Shell text that ends when the condition holds. */
+  readonly loop: string
+  /** Shell text that prints the current state. */
+  readonly look: string
+}
+
+/** Waits with one command that loops in the guest and ends when the condition holds. */
+export const waitInGuest = (
+  guest: Guest,
+  { look, loop, ...awaited }: InGuest
+): Effect.Effect<CommandResult, WaitError> => {
+  let queued = false
+  const command = `waiting for ${awaited.awaited}`
+  const run = (shell: ShellService) => {
+    queued = true
+    return waitSlotsOf(shell).withPermits(1)(
+      Effect.suspend(() => {
+        queued = false
+        return shell.execute(loop, { timeout: Duration.infinity })
+      })
+    )
+  }
+  return wait(guest, {
+    ...awaited,
+    until: Effect.mapError(withoutTimeout(untilShellLost(guest, command, run)), relabel(command)),
+    lastSeen: Effect.map(
+      Effect.flatMap(guest.shell, (shell) => shell.execute(look, { timeout: lastSeenTimeout })),
+      ({ stderr, stdout }) =>
+        (queued ? "so many waits stand in the guest that this one has not begun\n" : "") + stdout + stderr
+    )
+  })
+}

@@ -1,0 +1,146 @@
+/** Why a unit is not in the state it should be in, as systemd and the journal explain it. */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { section } from "../../host/Evidence.ts"
+import { quote } from "../../host/Quote.ts"
+import { guard } from "../Action.ts"
+import type { Guest } from "../Guest.ts"
+import * as Journal from "../Journal.ts"
+import { relabel } from "../Run.ts"
+import type { UnitState } from "../systemd/unitStates.ts"
+
+/**
+ * A unit is not in the state it should be in, and will not get there by itself.
+ *
+ * `state`, `subState`, `result`, `loadState` and `loadError` are systemd's ActiveState, SubState, Result, LoadState and LoadError; `journal`
+ * has the unit's last lines.
+ */
+export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
+  machine: Schema.String,
+  unit: Schema.String,
+  wanted: Schema.String,
+  state: Schema.String,
+  subState: Schema.String,
+  result: Schema.String,
+  loadState: Schema.String,
+  loadError: Schema.String,
+  /** Whether it was waited for: then no job was pending that could change its state. */
+  awaited: Schema.Boolean,
+  journal: Schema.String
+}) {
+  /** Why there is nothing to start, or the state. */
+  private get known(): string {
+    switch (this.loadState) {
+      case "not-found":
+        return "is not known to systemd"
+      case "masked":
+        return "is masked, so systemd does not start it"
+      case "loaded":
+      case "":
+        return `is ${this.state} (${this.subState})`
+      default:
+        return `could not be loaded (${this.loadState}${this.loadError === "" ? "" : `: ${this.loadError}`})`
+    }
+  }
+
+  override get message() {
+    const known = this.known
+    const result = this.result === "" || this.result === "success" ? "" : `, result ${this.result}`
+    const waits = this.loadState === "loaded" || this.loadState === ""
+    const pending = this.awaited && this.state === "inactive" && waits ? ", and no job is pending" : ""
+    return `${this.machine}: ${this.unit} ${known}${result}${pending}; wanted ${this.wanted}${section("journal", this.journal)}`
+  }
+}
+
+/** Whose systemd is asked. */
+export interface UnitOptions {
+  /** The user whose own manager it is; the system's if absent. An unknown one is a `CommandRejected`. */
+  readonly user?: string
+}
+
+/** A user's manager is reached through that user's runtime folder, which a shell without a login does not know. */
+export const manager = (options: UnitOptions | undefined) =>
+  options?.user === undefined
+    ? { prelude: "", flag: "", execute: {} }
+    : { prelude: 'export XDG_RUNTIME_DIR="/run/user/$(id -u)"\n', flag: "--user ", execute: { user: options.user } }
+
+/** `systemctl show` prints a property that has several values on several lines. */
+export const parse = (text: string): Record<string, string> => {
+  const properties: Record<string, string> = {}
+  for (const line of text.split("\n")) {
+    const at = line.indexOf("=")
+    if (at <= 0) continue
+    const name = line.slice(0, at)
+    const before = properties[name]
+    properties[name] = (before === undefined ? "" : `${before}\n`) + line.slice(at + 1)
+  }
+  return properties
+}
+
+/**
+ * Runs a command that explains a known state. Its errors name what it was run for, since the test ran no such command, and never hide the
+ * state itself.
+ */
+const explain = (
+  guest: Guest,
+  doing: string,
+  command: string,
+  { timeout, user }: UnitOptions & { readonly timeout: Duration.Input }
+) =>
+  Effect.flatMap(guest.shell, (shell) => {
+    const options = user === undefined ? { timeout } : { timeout, user }
+    return guard(guest, doing, Effect.mapError(shell.execute(command, options), relabel(doing)))
+  }).pipe(
+    Effect.catchTag(["CommandTimeout", "CommandRejected", "ShellLost", "ShellNotReady"], (error) =>
+      Effect.succeed({ stdout: "", stderr: error.message })
+    )
+  )
+
+/** The unit's last lines in the journal. */
+export const lastLines = (guest: Guest, unit: string, user: string | undefined) =>
+  Effect.map(
+    explain(
+      guest,
+      `reading the journal of ${unit}`,
+      `journalctl --sync 2>/dev/null || true\n${Journal.command({ unit, user, lines: 20, output: "cat" })}`,
+      { timeout: "10 seconds" }
+    ),
+    ({ stderr, stdout }) => stdout || stderr
+  )
+
+/** What was asked of a unit, and what it was seen to be. */
+interface Mismatch {
+  readonly unit: string
+  readonly wanted: string
+  readonly seen: Pick<UnitState, "activeState" | "subState">
+  readonly awaited: boolean
+  readonly options: UnitOptions | undefined
+}
+
+/** Fails with why a unit is not in the state that is wanted. */
+export const fail = Effect.fnUntraced(function* (guest: Guest, { awaited, options, seen, unit, wanted }: Mismatch) {
+  const { execute: as, flag, prelude } = manager(options)
+  const shown = yield* explain(
+    guest,
+    `asking why ${unit} is ${seen.activeState}`,
+    `${prelude}systemctl ${flag}show -p Result -p LoadState -p LoadError -- ${quote(unit)}`,
+    { timeout: "1 minute", ...as }
+  )
+  const { LoadError = "", LoadState = "", Result = "" } = parse(shown.stdout)
+  // A unit whose file was removed may have run, and then it has a journal.
+  const neverExisted = LoadState === "not-found" && seen.activeState === "inactive"
+  return yield* new UnitFailed({
+    machine: guest.name,
+    unit,
+    wanted,
+    state: seen.activeState,
+    subState: seen.subState,
+    result: Result,
+    loadState: LoadState,
+    // `org.freedesktop.systemd1.BadUnitSetting "Unit … has a bad unit file setting."`
+    loadError: LoadError.trim(),
+    awaited,
+    journal: neverExisted ? "" : yield* lastLines(guest, unit, options?.user)
+  })
+})
