@@ -22,7 +22,10 @@ const report = await compare(count, seed, (done) => {
 })
 const seconds = ((performance.now() - begun) / 1000).toFixed(1)
 if (report.mismatch === undefined) {
-  console.log(`${report.scenarios} scenarios of seed ${seed}: no mismatch, ${report.unjudged} not judged, ${seconds} s`)
+  const { differ, raised, scenarios, unjudged } = report
+  console.log(
+    `${scenarios} scenarios of seed ${seed}: no mismatch, ${unjudged} not judged, ${raised} with a raised shutdown, ${differ} of which differ as expected, ${seconds} s`
+  )
 } else {
   console.log(`mismatch in scenario ${report.scenarios} of seed ${seed}, after ${seconds} s:`)
   console.log(JSON.stringify(report.mismatch.scenario))

@@ -49,7 +49,17 @@ const Worker = GenServer.protocol({
   raise: GenServer.Cast<Json>()
 })
 
+/** How to run a scenario. */
+export interface RunOptions {
+  /**
+   * Whether a worker that raises `shutdown` ends with `{shutdown, Stack}`, which OTP's supervisors take for an orderly end. Default: it
+   * crashes, which is what vmtest makes of it.
+   */
+  readonly orderlyRaise?: boolean
+}
+
 class Runner {
+  private readonly options: RunOptions
   private readonly world = new World()
   private events: Array<Event> = []
   private readonly entries = new Map<ProcessImpl, Entry>()
@@ -62,6 +72,10 @@ class Runner {
   private readonly dynamic = new Map<string, number>()
   private readonly own = new Set<ProcessImpl>()
   private root: ProcessImpl | undefined = undefined
+
+  constructor(options: RunOptions = {}) {
+    this.options = options
+  }
 
   run(scenario: Term): string {
     this.world.system.observers.add({
@@ -554,7 +568,9 @@ class Runner {
         },
         raise: (reason, pid) => {
           this.own.add(pid)
-          return Effect.die(new TermError(reason))
+          return reason === "shutdown" && this.options.orderlyRaise === true
+            ? Process.exit(ExitReason.shutdownWith("$stack"))
+            : Effect.die(new TermError(reason))
         }
       },
       info: (message, pid) => {
@@ -665,4 +681,5 @@ const sortRuns = (rows: ReadonlyArray<Row>): ReadonlyArray<ReadonlyArray<unknown
 export const runLine = (line: string): string => new Runner().run(JSON.parse(line) as Term)
 
 /** Runs one scenario and gives the line of its trace. */
-export const runScenario = (scenario: unknown): string => new Runner().run(scenario as Term)
+export const runScenario = (scenario: unknown, options?: RunOptions): string =>
+  new Runner(options).run(scenario as Term)

@@ -232,7 +232,7 @@ class Generator {
       [simple ? 0 : 2, "ignore"],
       [2, { stop: this.reason() }],
       [0.5, { bad: random.pick<unknown>(["huh", 5, ["huh", "x"]]) }],
-      [1, { crash: random.pick<unknown>(["bad", "normal", ["shutdown", "q"]]) }],
+      [1, { crash: random.pick<unknown>(["bad", "normal", "shutdown", ["shutdown", "q"]]) }],
       [1, { exit: this.reason() }]
     ]
     return random.weighted(sup ? anywhere : [...anywhere, ...worker])
@@ -286,7 +286,7 @@ class Generator {
     return {
       op,
       path: this.path(),
-      reason: op === "raise" ? random.pick<unknown>(["oops", "normal", ["shutdown", "r"]]) : this.reason()
+      reason: op === "raise" ? random.pick<unknown>(["oops", "normal", "shutdown", ["shutdown", "r"]]) : this.reason()
     }
   }
 

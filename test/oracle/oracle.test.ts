@@ -14,6 +14,8 @@ const scenarios = lines("scenarios.jsonl")
 const expected = lines("expected.jsonl")
 /** A bug of OTP 25, fixed later: a simple_one_for_one child whose restart says ignore. */
 const otpBug = 23
+/** A deliberate difference: a worker that raises `shutdown` crashes. */
+const raisedShutdown = 28
 
 const erlang = isInstalled()
 if (!erlang)
@@ -22,7 +24,7 @@ if (!erlang)
 describe("the hand-made scenarios", () => {
   it.each(scenarios.map((line, i) => [JSON.parse(line).id as string, i] as const))("%s", (_, i) => {
     const trace = runLine(scenarios[i] as string)
-    if (i === otpBug) assert.notStrictEqual(trace, expected[i])
+    if (i === otpBug || i === raisedShutdown) assert.notStrictEqual(trace, expected[i])
     else assert.strictEqual(trace, expected[i])
   })
 
@@ -30,6 +32,31 @@ describe("the hand-made scenarios", () => {
     const { steps } = JSON.parse(runLine(scenarios[otpBug] as string))
     assert.deepStrictEqual(steps[2].tree, [{ sup: "", count: [1, 0, 0, 0], kids: [] }])
     assert.deepStrictEqual(steps.at(-1).ev, [["exit", "", 1, "shutdown"]])
+  })
+})
+
+describe("a transient worker that raises shutdown", () => {
+  const at = (trace: string | undefined) => JSON.parse(trace as string).steps[1]
+
+  it("has crashed, so it is restarted", () => {
+    const step = at(runLine(scenarios[raisedShutdown] as string))
+    assert.deepStrictEqual(step.ev, [
+      ["terminate", "a", 1, ["shutdown", "$stack"]],
+      ["exit", "a", 1, ["shutdown", "$stack"]],
+      ["start", "a", 2]
+    ])
+  })
+
+  it("has ended in order for OTP, so it is not", () => {
+    assert.deepStrictEqual(at(expected[raisedShutdown]).ev, [
+      ["terminate", "a", 1, ["shutdown", "$stack"]],
+      ["exit", "a", 1, ["shutdown", "$stack"]]
+    ])
+  })
+
+  it("is the only difference of its scenario", () => {
+    const scenario = JSON.parse(scenarios[raisedShutdown] as string)
+    assert.strictEqual(runScenario(scenario, { orderlyRaise: true }), expected[raisedShutdown])
   })
 })
 
@@ -65,7 +92,10 @@ describe.skipIf(!erlang)("real Erlang/OTP", () => {
   })
 
   it("agrees with vmtest on random scenarios", { timeout: 120_000 }, async () => {
-    const { mismatch } = await compare(300, 20251)
+    const { differ, mismatch, raised } = await compare(300, 20251)
     assert.isUndefined(mismatch, JSON.stringify(mismatch, null, 1))
+    // Scenarios with the one deliberate difference are among them, and show it.
+    assert.isAbove(raised, 0)
+    assert.isAbove(differ, 0)
   })
 })
