@@ -63,11 +63,38 @@ type RequirementsOf<C> = C extends { readonly start: infer St }
       : never
   : never
 
-/** The services that Layer children build. */
-export type ServicesOf<C> = C extends { readonly "~services"?: () => infer S } ? S : never
+type Built<C> = "~services" extends keyof C ? (C extends { readonly "~services"?: () => infer S } ? S : never) : never
 
-/** What the children need from outside: not what they find in their process, nor what their elder siblings build. */
-export type Required<C> = Exclude<RequirementsOf<C>, Self | Scope.Scope | ServicesOf<C>>
+/** Any child. */
+export type AnyChild = ChildSpec<unknown, unknown> | Template<ReadonlyArray<never>, unknown>
+
+/** The services that the Layer children of a list build. */
+export type ServicesOf<Children extends ReadonlyArray<unknown>> = Built<Children[number]>
+
+/**
+ * What the children of a list need from outside: not what they find in their process, and not what the siblings before them build.
+ *
+ * **Gotchas**
+ *
+ * Only a list that is written in place, or `as const`, has an order that its type knows. In any other array a child counts on no
+ * sibling.
+ */
+export type Required<Children extends ReadonlyArray<unknown>> = Needed<Children, Self | Scope.Scope, never>
+
+/** Takes children from the front, and those after a spread array from the back. */
+type Needed<Children extends ReadonlyArray<unknown>, Given, Found> = Children extends readonly [
+  infer First,
+  ...infer Rest
+]
+  ? Needed<Rest, Given | Built<First>, Found | Exclude<RequirementsOf<First>, Given>>
+  : Children extends readonly [...infer Rest, infer Last]
+    ? Needed<Rest, Given, Found | Exclude<RequirementsOf<Last>, Given | BuiltBack<Rest, never>>>
+    : Found | Exclude<RequirementsOf<Children[number]>, Given>
+
+/** What the children at the end of a list build, back to the spread array. */
+type BuiltBack<Children extends ReadonlyArray<unknown>, Found> = Children extends readonly [...infer Rest, infer Last]
+  ? BuiltBack<Rest, Found | Built<Last>>
+  : Found
 
 /** A pid with something to tell the one who asked for the child. */
 export const started = (pid: Pid.Any, info: unknown): Started => new Started(implOf(pid), info)

@@ -19,7 +19,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { type CallError, NoProcess } from "./CallError.ts"
-import type { ChildOptions, ChildSpec, Required, ServicesOf, Template } from "./ChildSpec.ts"
+import type { AnyChild, ChildOptions, ChildSpec, Required, ServicesOf } from "./ChildSpec.ts"
 import type * as GenServer from "./GenServer.ts"
 import { call } from "./internal/gen/call.ts"
 import { resolve } from "./internal/process/current.ts"
@@ -43,6 +43,7 @@ import type {
 } from "./SupervisorError.ts"
 
 export {
+  type AnyChild,
   type ChildOptions,
   type ChildSpec,
   child,
@@ -88,9 +89,14 @@ export interface Flags {
   readonly autoShutdown?: AutoShutdown
 }
 
-/** What a supervisor is and supervises. */
-export interface Options<C> extends Flags {
-  readonly children: ReadonlyArray<C>
+/**
+ * What a supervisor is and supervises.
+ *
+ * The types know the order of children that are written as a list in place, or `as const`: what one needs and a sibling before it builds
+ * is not needed from outside.
+ */
+export interface Options<Children extends ReadonlyArray<unknown>> extends Flags {
+  readonly children: Children
 }
 
 /** The pid of a supervisor. */
@@ -101,14 +107,12 @@ export interface Supervisor {
   readonly "~vmtest/actors/Supervisor": true
 }
 
-type AnyChild = ChildSpec<unknown, unknown> | Template<ReadonlyArray<never>, unknown>
-
-/** A supervisor as a child. */
-export const supervisor = <C extends AnyChild>(
+/** A supervisor as a child. It gives its siblings nothing of what its own Layer children build. */
+export const supervisor = <C extends AnyChild = AnyChild, const Children extends ReadonlyArray<C> = readonly []>(
   id: string,
-  options: Options<C>,
+  options: Options<Children>,
   childOptions?: ChildOptions & { readonly name?: Name }
-): ChildSpec<Required<C> | Self> => ({
+): ChildSpec<Required<Children> | Self> => ({
   ...childOptions,
   type: childOptions?.type ?? "supervisor",
   id,
@@ -127,9 +131,9 @@ export interface StartOptions {
 /** What the Effect of {@link startLink} may give instead of options: there is nothing to supervise. */
 export const ignore = undefined
 
-const startAs = <C>(
+const startAs = <Children extends ReadonlyArray<unknown>>(
   linked: boolean,
-  options: Options<C> | Effect.Effect<Options<C> | undefined, unknown, unknown>,
+  options: Options<Children> | Effect.Effect<Options<Children> | undefined, unknown, unknown>,
   start: StartOptions | undefined
 ): Effect.Effect<SupervisorPid, GenServer.StartError> => {
   const label = start?.label ?? (typeof start?.name === "string" ? start.name : undefined)
@@ -144,17 +148,29 @@ const startAs = <C>(
  * Starts a supervisor linked to this process, with its children. When a child fails to start, those started before it are
  * stopped again and the start fails with `InitFailed`, whose reason is `ShutdownWith` a {@link FailedToStartChild}.
  */
-export const startLink = <C extends AnyChild, R2 = never>(
-  options: Options<C> | Effect.Effect<Options<C> | undefined, unknown, R2>,
+export const startLink = <
+  C extends AnyChild = AnyChild,
+  const Children extends ReadonlyArray<C> = readonly [],
+  R2 = never
+>(
+  options: Options<Children> | Effect.Effect<Options<Children> | undefined, unknown, R2>,
   start?: StartOptions
-): Effect.Effect<SupervisorPid, GenServer.StartError, Required<C> | Exclude<R2, Self | Scope.Scope> | Self> =>
+): Effect.Effect<SupervisorPid, GenServer.StartError, Required<Children> | Exclude<R2, Self | Scope.Scope> | Self> =>
   startAs(true, options, start)
 
 /** Starts a supervisor that belongs to a Scope: it is shut down, children first, when the scope closes. */
-export const scoped = <C extends AnyChild, R2 = never>(
-  options: Options<C> | Effect.Effect<Options<C> | undefined, unknown, R2>,
+export const scoped = <
+  C extends AnyChild = AnyChild,
+  const Children extends ReadonlyArray<C> = readonly [],
+  R2 = never
+>(
+  options: Options<Children> | Effect.Effect<Options<Children> | undefined, unknown, R2>,
   start?: StartOptions
-): Effect.Effect<SupervisorPid, GenServer.StartError, Required<C> | Exclude<R2, Self | Scope.Scope> | Scope.Scope> =>
+): Effect.Effect<
+  SupervisorPid,
+  GenServer.StartError,
+  Required<Children> | Exclude<R2, Self | Scope.Scope> | Scope.Scope
+> =>
   Effect.acquireRelease(startAs(false, options, start), (pid) => shutdownAndWait(implOf(pid), Number.POSITIVE_INFINITY))
 
 /**
@@ -164,16 +180,16 @@ export const scoped = <C extends AnyChild, R2 = never>(
  *
  * What it provides are the services at the time of the start. {@link service} gives those of the child that runs now.
  */
-export const layer = <C extends AnyChild>(
-  options: Options<C>,
+export const layer = <C extends AnyChild = AnyChild, const Children extends ReadonlyArray<C> = readonly []>(
+  options: Options<Children>,
   start?: StartOptions
-): Layer.Layer<ServicesOf<C>, GenServer.StartError, Required<C>> =>
+): Layer.Layer<ServicesOf<Children>, GenServer.StartError, Required<Children>> =>
   Layer.effectContext(
     Effect.map(
       scoped(options, start),
-      (pid) => servicesOf(pid, (child) => child.provided?.promised === true) as Context.Context<ServicesOf<C>>
+      (pid) => servicesOf(pid, (child) => child.provided?.promised === true) as Context.Context<ServicesOf<Children>>
     )
-  ) as Layer.Layer<ServicesOf<C>, GenServer.StartError, Required<C>>
+  ) as Layer.Layer<ServicesOf<Children>, GenServer.StartError, Required<Children>>
 
 const runs = ({ pid }: Child): boolean => pid?.alive === true
 

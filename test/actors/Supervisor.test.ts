@@ -72,7 +72,9 @@ describe("specs", () => {
         )
         const problem = (options: object) =>
           Effect.map(
-            Effect.flip(Supervisor.startLink({ children: [first], ...options } as Supervisor.Options<typeof first>)),
+            Effect.flip(
+              Supervisor.startLink({ children: [first], ...options } as Supervisor.Options<ReadonlyArray<typeof first>>)
+            ),
             (error) =>
               error._tag === "InitFailed" && error.reason._tag === "Custom"
                 ? (error.reason.term as Supervisor.InvalidSpec).problem
@@ -352,7 +354,7 @@ describe("Layers as children", () => {
     return {
       strategy: "restForOne" as const,
       intensity: 5,
-      children: [Supervisor.childLayer("hypervisor", hypervisor), Supervisor.childLayer("control", control)]
+      children: [Supervisor.childLayer("hypervisor", hypervisor), Supervisor.childLayer("control", control)] as const
     }
   }
 

@@ -153,6 +153,75 @@ describe("supervisors", () => {
     expectTypeOf(layer).returns.toEqualTypeOf<Layer.Layer<Db, GenServer.StartError>>()
   })
 
+  it("know the order of their children: what a later sibling builds is needed from outside", () => {
+    const db = Supervisor.childLayer("db", Layer.succeed(Db, 1))
+    const worker = Supervisor.server("worker", server, [1])
+    const early = () => Supervisor.layer({ children: [worker, db] })
+    expectTypeOf(early).returns.toEqualTypeOf<Layer.Layer<Db, GenServer.StartError, Db>>()
+    const scoped = () => Supervisor.scoped({ children: [worker, db] })
+    // @ts-expect-error Db is missing: the worker starts before it is built
+    const run = () => Effect.runPromise(Effect.scoped(scoped()))
+    expectTypeOf(run).toBeFunction()
+    const linked = () => Supervisor.startLink({ children: [worker, db, worker] })
+    expectTypeOf(linked).returns.toEqualTypeOf<
+      Effect.Effect<Supervisor.SupervisorPid, GenServer.StartError, Db | Process.Self>
+    >()
+    const nested = () => Supervisor.supervisor("nested", { children: [worker, db] })
+    expectTypeOf(nested).returns.toEqualTypeOf<Supervisor.ChildSpec<Db | Process.Self>>()
+    const within = () => Supervisor.layer({ children: [db, Supervisor.supervisor("nested", { children: [worker] })] })
+    expectTypeOf(within).returns.toEqualTypeOf<Layer.Layer<Db, GenServer.StartError>>()
+    const lately = () => Supervisor.startLink(Effect.succeed({ children: [db, worker] as const }))
+    expectTypeOf(lately).returns.toEqualTypeOf<
+      Effect.Effect<Supervisor.SupervisorPid, GenServer.StartError, Process.Self>
+    >()
+    const listed = [db, worker] as const
+    const const_ = () => Supervisor.layer({ children: listed })
+    expectTypeOf(const_).returns.toEqualTypeOf<Layer.Layer<Db, GenServer.StartError>>()
+  })
+
+  it("take lists whose order their type does not know: a child counts on no sibling then", () => {
+    const db = Supervisor.childLayer("db", Layer.succeed(Db, 1))
+    const worker = Supervisor.server("worker", server, [1])
+    const workers = ["a", "b"].map((id) => Supervisor.server(id, server, [1]))
+    const many = () => Supervisor.scoped({ children: workers })
+    expectTypeOf(many).returns.toEqualTypeOf<
+      Effect.Effect<Supervisor.SupervisorPid, GenServer.StartError, Db | Scope.Scope>
+    >()
+    const array = [worker, db]
+    const unknown = () => Supervisor.layer({ children: array })
+    expectTypeOf(unknown).returns.toEqualTypeOf<Layer.Layer<Db, GenServer.StartError, Db>>()
+    const first = () => Supervisor.layer({ children: [db, ...workers, worker] })
+    expectTypeOf(first).returns.toEqualTypeOf<Layer.Layer<Db, GenServer.StartError>>()
+    const last = () => Supervisor.layer({ children: [...workers, db, worker] })
+    expectTypeOf(last).returns.toEqualTypeOf<Layer.Layer<Db, GenServer.StartError, Db>>()
+    const others = ["x"].map((id) => Supervisor.child(id, Effect.never))
+    const after = () => Supervisor.layer({ children: [...others, db, worker] })
+    expectTypeOf(after).returns.toEqualTypeOf<Layer.Layer<Db, GenServer.StartError>>()
+    const some = (isWanted: boolean) =>
+      Supervisor.layer({ children: [...(isWanted ? [Supervisor.child("x", Effect.never)] : []), db, worker] })
+    expectTypeOf(some).returns.toEqualTypeOf<Layer.Layer<Db, GenServer.StartError>>()
+    const maybe = (isWanted: boolean) => Supervisor.layer({ children: [...(isWanted ? [db] : []), worker] })
+    expectTypeOf(maybe).returns.toEqualTypeOf<Layer.Layer<Db, GenServer.StartError, Db>>()
+    const w = worker
+    const long = () => Supervisor.layer({ children: [w, w, w, w, w, w, w, w, w, w, w, w, w, w, w, w, w, w, w, w, db] })
+    expectTypeOf(long).returns.toEqualTypeOf<Layer.Layer<Db, GenServer.StartError, Db>>()
+    const none = () => Supervisor.layer({ children: [] })
+    expectTypeOf(none).returns.toEqualTypeOf<Layer.Layer<never, GenServer.StartError>>()
+  })
+
+  it("need what plain specs and templates need", () => {
+    const start = GenServer.startLink(server, [1])
+    const plain = () => Supervisor.scoped({ children: [{ id: "plain", start }] })
+    expectTypeOf(plain).returns.toEqualTypeOf<
+      Effect.Effect<Supervisor.SupervisorPid, GenServer.StartError, Db | Scope.Scope>
+    >()
+    const template = { id: "template", start: (n: number) => GenServer.startLink(server, [n]) }
+    const simple = () => Supervisor.scoped({ strategy: "simpleOneForOne", children: [template] })
+    expectTypeOf(simple).returns.toEqualTypeOf<
+      Effect.Effect<Supervisor.SupervisorPid, GenServer.StartError, Db | Scope.Scope>
+    >()
+  })
+
   it("do not promise what a Layer child builds after its start", () => {
     const db = Supervisor.childLayer("db", Layer.succeed(Db, 1), { build: "continue", restart: "transient" })
     const worker = Supervisor.server("worker", server, [1])
