@@ -28,7 +28,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Backend } from "../backends/Backend.ts"
 import { Deadlines } from "../guest/Deadlines.ts"
@@ -131,14 +130,8 @@ interface Checked {
 const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: ReadonlyArray<TestCase>) {
   if (test.problem !== undefined) return yield* new InvalidTest({ test: test.name, reason: test.problem })
   const specs = yield* MachineSpecs.checkAll(test.machines)
-  const time = (option: "timeout" | "waitTimeout", otherwise: Duration.Duration) => {
-    const asked = test[option] === undefined ? Option.some(otherwise) : Duration.fromInput(test[option])
-    if (Option.isSome(asked) && Duration.isPositive(asked.value)) return Effect.succeed(asked.value)
-    const reason = `${option} must be a duration such as "5 minutes", got ${JSON.stringify(String(test[option]))}`
-    return Effect.fail(new InvalidTest({ test: test.name, reason }))
-  }
-  const timeout = yield* time("timeout", defaultTimeout)
-  const wait = yield* time("waitTimeout", (yield* Deadlines).wait)
+  const timeout = Duration.fromInputUnsafe(test.timeout ?? defaultTimeout)
+  const wait = test.waitTimeout === undefined ? (yield* Deadlines).wait : Duration.fromInputUnsafe(test.waitTimeout)
   const exhausted = Addresses.check(specs)
   if (exhausted !== undefined) return yield* new InvalidTest({ test: test.name, reason: exhausted.message })
   if (specs.some(({ vlans }) => vlans.length > 0)) yield* HostProcess.locate("vde_switch")

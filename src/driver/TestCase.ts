@@ -9,12 +9,14 @@ import type * as NodeServices from "@effect/platform-node/NodeServices"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Decode from "../host/Decode.ts"
+import * as Fields from "../host/Fields.ts"
 import type { Machine } from "../machine/Machine.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
 import type { Driver, DriverService } from "./Driver.ts"
-import * as Declared from "./internal/declared.ts"
-import { runBody } from "./internal/refuse.ts"
+import { bodyProblem, runBody } from "./internal/refuse.ts"
 import { type Location, scriptFrame } from "./internal/scriptLocation.ts"
 
 const TypeId = "~vmtest/driver/TestCase"
@@ -37,21 +39,43 @@ export interface TestCase {
   ) => Effect.Effect<unknown, unknown, TestServices>
   /** The digest of the script that declares it, where a command has bundled one: what is kept of warm-ups goes by it. */
   readonly script?: string | undefined
-  /** What is wrong with how it is declared, its machines and times apart: it is not run. */
+  /** What is wrong with how it is declared, its machines apart: it is not run. */
   readonly problem?: string | undefined
   /** Where the script declares it, if that can be told. */
   readonly declaredAt: () => Location | undefined
 }
 
+const example = "{ machines: { web: { image: Image.tiny() } } }"
+const LongTime = Fields.time({ endless: true })
+
 /** What a test declares besides its name and its program. */
-export interface TestOptions<Machines extends Readonly<Record<string, MachineOptions>>> {
-  /** The machines by name. Their keys are the guests' host names, and the keys of the body's first argument. Default none. */
-  readonly machines?: Machines
+export const TestOptions = Schema.Struct({
+  /** The machines by name; each is checked by `MachineOptions` when the test is run. */
+  machines: Schema.optional(
+    Schema.declare<Readonly<Record<string, MachineOptions>>>(
+      (value): value is Readonly<Record<string, MachineOptions>> =>
+        Predicate.isObject(value) && !Array.isArray(value) && !Effect.isEffect(value),
+      { expected: `an object of names and declarations, such as ${example}` }
+    )
+  ),
   /** How long the test may take, image builds apart. Default 30 minutes. */
-  readonly timeout?: Duration.Input
+  timeout: Schema.optional(LongTime),
   /** How long each wait on a machine may take that does not say so itself, three times that under emulation. Default 5 minutes. */
-  readonly waitTimeout?: Duration.Input
+  waitTimeout: Schema.optional(LongTime)
+}).annotate({
+  expected: `an object of options, such as ${example}, or {} for no machines`,
+  /** NixOS's word among them. */
+  aliases: { nodes: "machines", vms: "machines", hosts: "machines" }
+})
+
+/** What a test declares besides its name and its program. */
+export interface TestOptions<Machines extends Readonly<Record<string, MachineOptions>>>
+  extends Omit<Schema.Schema.Type<typeof TestOptions>, "machines"> {
+  /** The machines by name. Their keys are the guests' host names, and the keys of the body's first argument. Default none. */
+  readonly machines?: Machines | undefined
 }
+
+const optionsProblem = Decode.checker(TestOptions, { whole: "the options" })
 
 /**
  * Declares a test.
@@ -74,7 +98,7 @@ export const test = <
   ) => Effect.Effect<unknown, unknown, TestServices>
 ): TestCase => {
   const { stack = "" } = new Error()
-  const problem = Declared.problemOf(options, body)
+  const problem = optionsProblem(options)?.reason ?? bodyProblem(body)
   const { machines, timeout, waitTimeout }: TestOptions<Machines> = problem === undefined ? options : {}
   return {
     [TypeId]: TypeId,

@@ -19,7 +19,7 @@ interface Kind {
 
 /** The times that methods take. */
 export const kinds = {
-  timeout: { argument: "timeout", zero: false, endless: true, what: "a time above zero" },
+  timeout: { argument: "timeout", zero: false, endless: true, what: "a duration above zero" },
   /** Of what looks once at least. */
   looking: { argument: "timeout", zero: true, endless: true, what: "a time from zero on" },
   interval: { argument: "interval", zero: true, endless: false, what: "a time between two tries" },

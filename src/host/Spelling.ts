@@ -1,10 +1,8 @@
 /**
- * Words that were misspelt: which known ones are near, and which fields of an object nobody reads.
+ * Words that were misspelt, and which known ones are near.
  *
  * @since 0.1.0
  */
-import * as Predicate from "effect/Predicate"
-
 /** How many letters have to be put in, taken out or replaced to make one word of another (Levenshtein). */
 const distance = (a: string, b: string): number => {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index)
@@ -31,30 +29,13 @@ export const nearest = (word: string, known: Iterable<string>, aliases: Aliases 
   return [...new Set(alias === undefined ? near : [alias, ...near])]
 }
 
-/** Every field that a type has: the compiler says when one is missing or is none. */
-export type FieldsOf<A> = Readonly<Record<keyof A & string, true>>
+const letters = (word: string) => [...word].sort().join("")
 
-/** A field that nobody reads, and what is to be said of it. */
-export interface UnknownField {
-  readonly field: string
-  readonly reason: string
-}
-
-/**
- * The first field of an object that is none of the known ones, which would be passed over in silence; undefined if there is none, or no object.
- * A `_tag` is ours. `within` is the field that the object is itself.
- */
-export const unknownField = (
-  given: unknown,
-  known: Readonly<Record<string, true>>,
-  { aliases, within }: { readonly aliases?: Aliases; readonly within?: string } = {}
-): UnknownField | undefined => {
-  if (!Predicate.isObject(given)) return undefined
-  const field = Object.keys(given).find((name) => name !== "_tag" && !Object.hasOwn(known, name))
-  if (field === undefined) return undefined
-  const names = Object.keys(known)
-  return {
-    field: within === undefined ? field : `${within}.${field}`,
-    reason: `is not known here; the nearest is ${nearest(field, names, aliases)[0]}, of ${names.join(", ")}`
-  }
+/** The known word that was likely meant, if there is one: an alias, one that differs in a third of the letters at most, or in their order. */
+export const near = (word: string, known: Iterable<string>, aliases: Aliases = {}): string | undefined => {
+  const lower = word.toLowerCase()
+  const [first] = nearest(word, known, aliases)
+  if (first === undefined || (Object.hasOwn(aliases, lower) && aliases[lower] === first)) return first
+  const other = first.toLowerCase()
+  return distance(lower, other) <= Math.ceil(word.length / 3) || letters(lower) === letters(other) ? first : undefined
 }

@@ -1,90 +1,183 @@
 /**
  * Descriptions of what a machine boots. A description is plain data; `ImageStore` builds it.
  *
+ * Each has its schema here; one that does not fit is a `BadImage` before anything is built.
+ *
  * @since 0.1.0
  */
+import * as Path from "node:path"
+import * as Schema from "effect/Schema"
+import * as Fields from "../host/Fields.ts"
+
+/** A file to put into a guest, with how it should look there: its `content` or a `source`. */
+export const FileOptions = Schema.Struct({
+  /** The content itself. Either this or `source`. */
+  content: Schema.optional(Fields.Content),
+  /** A file or a whole folder of the host; relative to the working folder. */
+  source: Schema.optional(Schema.String),
+  /** Permission bits, for example `0o755`. Default: 0o755 for a `source` that can be executed, else 0o644. */
+  mode: Schema.optional(Fields.whole(0, 0o7777).annotate({ expected: "permission bits, such as 0o644" })),
+  /** `user`, `user:group` or numbers, as chown takes them in the guest. Default root. Not for `Image.tiny`. */
+  owner: Schema.optional(Fields.text("user or user:group", /^[a-z0-9_][a-z0-9_.-]*(:[a-z0-9_][a-z0-9_.-]*)?$/i))
+}).check(
+  Schema.makeFilter(({ content, source }) =>
+    (content === undefined) === (source === undefined) ? "must have either `content` or `source`" : undefined
+  )
+)
+
+/** A file to put into a guest, with how it should look there. */
+export interface FileOptions extends Schema.Schema.Type<typeof FileOptions> {}
 
 /** A file to put into a guest: its content, or where on the host it is. */
 export type FileContent = string | Uint8Array | FileOptions
 
-/** A file to put into a guest, with how it should look there. */
-export interface FileOptions {
-  /** The content itself. Either this or `source`. */
-  readonly content?: string | Uint8Array | undefined
-  /** A file or a whole folder of the host; relative to the working folder. */
-  readonly source?: string | undefined
-  /** Permission bits, for example `0o755`. Default: 0o755 for a `source` that can be executed, else 0o644. */
-  readonly mode?: number | undefined
-  /** `user`, `user:group` or numbers, as chown takes them in the guest. Default root. Not for `Image.tiny`. */
-  readonly owner?: string | undefined
-}
+const FileContent = Schema.Union([Schema.String, Fields.Bytes, FileOptions]).annotate({
+  expected: "a string, a Uint8Array, or an object with either `content` or `source`"
+})
+
+/** What is wrong with the names of an object's members: each is told at the first that does not fit. */
+const names = (expected: string, fits: (name: string) => boolean) =>
+  Schema.makeFilter((members: Readonly<Record<string, unknown>>) => {
+    const wrong = Object.keys(members).find((name) => !fits(name))
+    return wrong === undefined
+      ? undefined
+      : { path: [wrong], issue: `cannot be called that: the name must be ${expected}` }
+  })
+
+const Files = Schema.Record(Schema.String, FileContent)
+  .annotate({ expected: "an object of paths in the guest and their contents" })
+  .check(
+    names(
+      "the absolute path of a file in the guest, without . or .. in it",
+      (path) =>
+        path.startsWith("/") && !path.includes("\0") && Path.posix.normalize(path) === path && !path.endsWith("/")
+    )
+  )
 
 /** Absolute paths in the guest, and what is there. Folders on the way are made as needed. */
-export type Files = Readonly<Record<string, FileContent>>
+export type Files = typeof Files.Type
 
 /** A user of the guest. */
-export interface UserOptions {
-  readonly uid?: number | undefined
+export const UserOptions = Schema.Struct({
+  uid: Schema.optional(Fields.whole(0)),
   /** Further groups; they must exist. */
-  readonly groups?: ReadonlyArray<string> | undefined
+  groups: Schema.optional(Schema.Array(Schema.String)),
   /** Default /bin/bash. */
-  readonly shell?: string | undefined
+  shell: Schema.optional(Schema.String),
   /** In the clear: this is a test's guest. Default: none, logging in needs no password. */
-  readonly password?: string | undefined
-}
+  password: Schema.optional(Schema.String)
+}).annotate({ expected: "an object of options, such as { uid: 1000 }", aliases: { passwd: "password" } })
+
+/** A user of the guest. */
+export interface UserOptions extends Schema.Schema.Type<typeof UserOptions> {}
 
 /** What every image built from Debian packages takes. */
-export interface SuiteOptions {
+export const SuiteOptions = Schema.Struct({
   /** Debian's code name. Default `bookworm`, whatever the host runs. */
-  readonly suite?: string | undefined
+  suite: Schema.optional(Fields.text('the name of a Debian release, such as "bookworm"', /^[a-z][a-z0-9-]*$/)),
   /**
    * Where the suite comes from. Default: `VMTEST_DEBIAN_MIRROR` if it is set, else the host's own apt configuration on
    * a Debian host. Packages are always verified with Debian's archive keyring.
    */
-  readonly mirror?: string | undefined
+  mirror: Schema.optional(
+    Fields.text('the address of a mirror, such as "http://deb.debian.org/debian"', /^(https?|mirror\+?\w*):\S+$/)
+  ),
   /** Appended to the kernel's command line. */
-  readonly kernelParameters?: string | undefined
-}
+  kernelParameters: Schema.optional(Fields.text("a string of one line", (text) => !/[\n\0]/.test(text)))
+})
+
+/** What every image built from Debian packages takes. */
+export interface SuiteOptions extends Schema.Schema.Type<typeof SuiteOptions> {}
 
 /** Options of {@link tiny}. */
-export interface TinyOptions extends SuiteOptions {
-  readonly files?: Files | undefined
+export const TinyOptions = Schema.Struct({
+  files: Schema.optional(Files),
   /** Kernel modules to load besides virtio's, by name; what they depend on comes along. */
-  readonly modules?: ReadonlyArray<string> | undefined
-}
+  modules: Schema.optional(
+    Schema.Array(Fields.text("the name of a kernel module", /^[A-Za-z0-9_-]+$/)).annotate({
+      expected: "an array of names of kernel modules"
+    })
+  ),
+  ...SuiteOptions.fields
+}).annotate({ expected: "an object of options, such as { files: {} }" })
 
-/** Options of {@link debian}. */
-export interface DebianOptions extends SuiteOptions {
-  /** Package names, or `name=version`. Recommended packages do not come along by themselves. */
-  readonly packages?: ReadonlyArray<string> | undefined
-  readonly files?: Files | undefined
-  /** systemd units by full name (`echo.service`): their text, enabled. `{ text, enabled: false }` only puts it there. */
-  readonly units?: Readonly<Record<string, string | UnitOptions>> | undefined
-  readonly users?: Readonly<Record<string, UserOptions>> | undefined
-  /** Default `vmtest`. The driver gives each machine its own name when it boots. */
-  readonly hostname?: string | undefined
-  /** Commands for sh, as root inside the image, after everything else is in place. One that fails fails the build. */
-  readonly setup?: string | ReadonlyArray<string> | undefined
-}
+/** Options of {@link tiny}. */
+export interface TinyOptions extends Schema.Schema.Type<typeof TinyOptions> {}
 
 /** A systemd unit to put into a guest. */
-export interface UnitOptions {
-  readonly text: string
+export const UnitOptions = Schema.Struct({
+  text: Schema.String,
   /** Default true. A service without an [Install] section is started with multi-user.target. */
-  readonly enabled?: boolean | undefined
-}
+  enabled: Schema.optional(Schema.Boolean)
+})
+
+/** A systemd unit to put into a guest. */
+export interface UnitOptions extends Schema.Schema.Type<typeof UnitOptions> {}
+
+// deb-version(7), and the names of Debian Policy 5.6.1; nothing that apt would read as an option or a pattern.
+const packageName = /^[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9]+)?([=/][A-Za-z0-9.+:~-]+)?$/
+const unitName = /^[A-Za-z0-9:_.\\@-]+\.(service|socket|target|timer|path|mount|automount|swap|slice)$/
+
+/** Options of {@link debian}. */
+export const DebianOptions = Schema.Struct({
+  /** Package names, or `name=version`. Recommended packages do not come along by themselves. */
+  packages: Schema.optional(
+    Schema.Array(
+      Fields.text('the name of a Debian package, such as "nginx-light" or "curl=7.88.1"', packageName)
+    ).annotate({
+      expected: 'an array of names of Debian packages, such as ["nginx-light"]'
+    })
+  ),
+  files: Schema.optional(Files),
+  /** systemd units by full name (`echo.service`): their text, enabled. `{ text, enabled: false }` only puts it there. */
+  units: Schema.optional(
+    Schema.Record(
+      Schema.String,
+      Schema.Union([Schema.String, UnitOptions]).annotate({ expected: "the text of a unit, or { text, enabled? }" })
+    )
+      .annotate({ expected: "an object of unit names and their texts" })
+      .check(names("the whole of a unit's, such as echo.service", (name) => unitName.test(name)))
+  ),
+  users: Schema.optional(
+    Schema.Record(Schema.String, UserOptions)
+      .annotate({ expected: "an object of user names and their options" })
+      .check(names("that of a user, such as alice", (name) => /^[a-z_][a-z0-9_-]{0,31}$/.test(name)))
+  ),
+  /** Default `vmtest`. The driver gives each machine its own name when it boots. */
+  hostname: Schema.optional(Fields.text("a host name", /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i)),
+  /** Commands for sh, as root inside the image, after everything else is in place. One that fails fails the build. */
+  setup: Schema.optional(
+    Schema.Union([Schema.String, Schema.Array(Schema.String)]).annotate({
+      expected: "a command, or an array of commands"
+    })
+  ),
+  ...SuiteOptions.fields
+}).annotate({ expected: "an object of options, such as { packages: [] }" })
+
+/** Options of {@link debian}. */
+export interface DebianOptions extends Schema.Schema.Type<typeof DebianOptions> {}
 
 /** Options of {@link disk}. */
-export interface DiskOptions {
+export const DiskOptions = Schema.Struct({
   /** A raw or qcow2 disk; relative to the working folder. It is never written to. */
-  readonly path: string
+  path: Schema.String,
   /** Default: by the file's first bytes. */
-  readonly format?: "raw" | "qcow2" | undefined
+  format: Schema.optional(Schema.Literals(["raw", "qcow2"])),
   /** Boots this kernel instead of what the disk's boot loader starts. */
-  readonly kernel?: string | undefined
-  readonly initrd?: string | undefined
+  kernel: Schema.optional(Schema.String),
+  initrd: Schema.optional(Schema.String),
   /** For `kernel`, without `console=`. */
-  readonly cmdline?: string | undefined
+  cmdline: Schema.optional(Schema.String)
+})
+
+/** Options of {@link disk}. */
+export interface DiskOptions extends Schema.Schema.Type<typeof DiskOptions> {}
+
+/** A description by its tag, as `tiny`, `debian` and `disk` make them. */
+export const schemas = {
+  TinyImage: Schema.Struct({ _tag: Schema.Literal("TinyImage"), ...TinyOptions.fields }),
+  DebianImage: Schema.Struct({ _tag: Schema.Literal("DebianImage"), ...DebianOptions.fields }),
+  DiskImage: Schema.Struct({ _tag: Schema.Literal("DiskImage"), ...DiskOptions.fields })
 }
 
 /** Busybox and a kernel, see {@link tiny}. */
@@ -127,9 +220,9 @@ export const disk = (options: DiskOptions): DiskImage => ({ ...options, _tag: "D
 
 /** What messages and the terminal call an image. */
 export const describe = (image: Image): string => {
-  if (image._tag === "DiskImage") return `disk ${image.path}`
+  // It names images that are refused, too: what no compiler checked may be of any type.
+  if (image._tag === "DiskImage") return typeof image.path === "string" ? `disk ${image.path}` : "disk"
   if (image._tag === "TinyImage") return "tiny"
-  // It names images that are refused, too: what no compiler checked may be no array.
   const packages = Array.isArray(image.packages) ? image.packages : []
   const shown = packages.slice(0, 4).join(", ")
   const more = packages.length > 4 ? `, and ${packages.length - 4} more` : ""

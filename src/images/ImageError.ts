@@ -8,14 +8,14 @@ import type { CacheUnwritable } from "../host/Cache.ts"
 import type { SpawnFailed, ToolMissing } from "../host/HostProcess.ts"
 import type { LockFailed, LockTimeout } from "../host/Lock.ts"
 
-/** The description makes no sense; nothing was started. `field` is where, for example `files./etc/motd`. */
+/** The description makes no sense; nothing was started. `field` is where, for example `files./etc/motd`; `reason` is a sentence that names it. */
 export class BadImage extends Schema.TaggedError<BadImage>()("BadImage", {
   image: Schema.String,
   field: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `image ${this.image}: ${this.field} ${this.reason}`
+    return `image ${this.image}: ${this.reason}`
   }
 }
 

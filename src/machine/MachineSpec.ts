@@ -4,57 +4,138 @@
  * @since 0.1.0
  */
 import * as Os from "node:os"
-import { inspect } from "node:util"
 import * as ByteSize from "effect/ByteSize"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Spelling from "../host/Spelling.ts"
+import * as Transformation from "effect/SchemaTransformation"
+import * as Limits from "../backends/Limits.ts"
+import * as Decode from "../host/Decode.ts"
+import * as Fields from "../host/Fields.ts"
 import type { Image } from "../images/Image.ts"
 import type { Machine } from "./Machine.ts"
 
-/**
- * A port of the host that leads to a port of the guest.
- *
- * `protocol` defaults to `"tcp"`.
- */
-export interface Forward {
-  readonly hostPort: number
-  readonly guestPort: number
-  readonly protocol?: "tcp" | "udp"
+const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(bytes))
+
+/** A number of bytes, if it can be one exactly. */
+const bytesOf = (input: unknown): number | undefined => {
+  const bytes =
+    typeof input === "number"
+      ? Math.floor(input)
+      : Option.getOrUndefined(Option.map(ByteSize.fromInput(input as ByteSize.Input), Number))
+  return Number.isSafeInteger(bytes) ? bytes : undefined
 }
 
+/** A size of at least so many bytes; decoded, whole units of bytes. */
+const sizeFrom = (least: number, unit = 1) =>
+  Schema.declare<ByteSize.Input>(
+    (value): value is ByteSize.Input => {
+      const bytes = bytesOf(value)
+      return bytes !== undefined && bytes >= least
+    },
+    { expected: `a size of at least ${size(least)}, such as "512 MiB" or a number of bytes` }
+  ).pipe(
+    Schema.decodeTo(
+      Schema.Number,
+      Transformation.transform<number, ByteSize.Input>({
+        decode: (input) => Math.ceil((bytesOf(input) ?? least) / unit) * unit,
+        encode: (bytes) => bytes
+      })
+    )
+  )
+
+const otherwise = <A>(value: A) => Effect.succeed(value)
+
+/** A port of the host that leads to a port of the guest. */
+export const Forward = Schema.Struct({
+  /** On the host's loopback. */
+  hostPort: Fields.Port,
+  guestPort: Fields.Port,
+  /** Default `"tcp"`. */
+  protocol: Schema.Literals(["tcp", "udp"]).pipe(Schema.withDecodingDefault(otherwise("tcp" as const)))
+}).annotate({ expected: "an object { hostPort, guestPort, protocol? }" })
+
+/** A port of the host that leads to a port of the guest, as it is declared. */
+export interface Forward extends Schema.Codec.Encoded<typeof Forward> {}
+
+const Run = Fields.callback<(machine: Machine) => Effect.Effect<unknown, unknown>>()
+
 /** What is to be done to a machine once, and what its result depends on. */
-export interface WarmUp {
-  readonly run: (machine: Machine) => Effect.Effect<unknown, unknown>
+export const WarmUp = Schema.Struct({
+  run: Run,
   /**
    * To be changed whenever `run` does something else, be it that a file of the host changed that it reads. It counts in the whole cache: two
    * machines of one name, shape and address with the same key share one result, whichever scripts and tests they are of. Default: the digest of
    * the script and the test's name.
    */
-  readonly key?: string | undefined
-}
+  key: Schema.optional(Schema.String)
+})
 
-/** The declaration of one machine; only `image` is required. */
-export interface MachineOptions {
+/** What is to be done to a machine once, and what its result depends on. */
+export interface WarmUp extends Schema.Schema.Type<typeof WarmUp> {}
+
+const imageTags: ReadonlyArray<unknown> = ["TinyImage", "DebianImage", "DiskImage"]
+
+/** What is in an image is looked at when it is built, by the schema of its own. */
+const AnyImage = Schema.declare<Image>(
+  (value): value is Image => Predicate.hasProperty(value, "_tag") && imageTags.includes(value._tag),
+  { expected: "an image, such as Image.tiny() or Image.debian({})" }
+)
+
+const Vlans = Schema.Array(Fields.whole(1, Limits.mostVlan)).check(
+  Schema.makeFilter((vlans: ReadonlyArray<number>) => new Set(vlans).size === vlans.length, {
+    expected: `an array of different numbers from 1 to ${Limits.mostVlan}`
+  })
+)
+
+/** The fields of a declaration, with their defaults. `description` and `default` of each are its line in docs/machines.md. */
+const fields = {
   /** What the machine boots. */
-  readonly image: Image
+  image: AnyImage.pipe(
+    Schema.annotateKey({
+      description: "what it boots: `Image.tiny()`, `Image.debian({ … })`, `Image.disk(…)`: [images.md](images.md)"
+    })
+  ),
   /** Size of its memory: `"512 MiB"`, or a number of bytes. Default 1 GiB. */
-  readonly memory?: ByteSize.Input
+  memory: sizeFrom(Limits.leastMemory).pipe(
+    Schema.withDecodingDefault(otherwise("1 GiB" as ByteSize.Input)),
+    Schema.annotateKey({
+      description: `a size: \`"512 MiB"\`, or a number of bytes; at least ${size(Limits.leastMemory)}, and for all machines together no more than the host has`
+    })
+  ),
   /** How many virtual processors. Default 1. */
-  readonly cpus?: number
+  cpus: Fields.Count.pipe(
+    Schema.withDecodingDefault(otherwise(1)),
+    Schema.annotateKey({ description: "virtual processors; no more than the host has" })
+  ),
   /**
    * Sizes of empty disks, such as `["1 GiB"]`: `/dev/vdb`, `/dev/vdc`, … (from `/dev/vda` on where the image has no disk), also
    * `/dev/disk/by-id/virtio-disk1` and so on where udev runs. What is on them stays over reboots, shutdowns and crashes of the machine until the
-   * test ends, and takes only the place of what was written. Default none.
+   * test ends, and takes only the place of what was written. Default none. Disks and `vlans` are at most 22 together.
    */
-  readonly disks?: ReadonlyArray<ByteSize.Input>
+  disks: Schema.Array(sizeFrom(Limits.leastDisk, Limits.leastDisk)).pipe(
+    Schema.withDecodingDefault(otherwise([])),
+    Schema.annotateKey({
+      description: `sizes of empty disks, from ${size(Limits.leastDisk)}: \`["1 GiB"]\` is \`/dev/vdb\` (\`/dev/vda\` where the image has no disk), and \`/dev/disk/by-id/virtio-disk1\` where udev runs`
+    })
+  ),
   /** The virtual networks it is on, in the order of its interfaces eth1, eth2, … Default `[1]`. */
-  readonly vlans?: ReadonlyArray<number>
+  vlans: Vlans.pipe(
+    Schema.withDecodingDefault(otherwise([1])),
+    Schema.annotateKey({
+      description: `the networks of its cards eth1, eth2, …; numbers from 1 to ${Limits.mostVlan}, each once. Cards and disks are at most ${Limits.mostDevices} together`
+    })
+  ),
   /** Whether it is started before the test's body. Default true. */
-  readonly autoStart?: boolean
+  autoStart: Schema.Boolean.pipe(
+    Schema.withDecodingDefault(otherwise(true)),
+    Schema.annotateKey({
+      description: "whether it is started before the test's body; else its first use, or `start()`, does"
+    })
+  ),
   /**
    * Done once on a machine that is ready, before the test can use it: what follows, in this run and in later ones, starts from its result.
    *
@@ -63,44 +144,70 @@ export interface MachineOptions {
    * `copyFromHost` stay the same, but not others that it reads; it is that of this test's machine of this name and address. Outside of scripts
    * that `vmtest` runs it needs a `key` to be kept. Its failure is a failure to boot.
    */
-  readonly warmUp?: WarmUp["run"] | WarmUp
+  warmUp: Schema.optional(
+    Schema.Union([Run, WarmUp]).annotate({ expected: "a function, or { run, key } with a function" })
+  ).pipe(
+    Schema.annotateKey({
+      description:
+        "`(machine) => effect` or `{ run, key? }`: done once, its result is where machines start: [snapshots.md](snapshots.md)"
+    })
+  ),
   /**
    * Whether the machine may start from the snapshot of one like it that has booted, instead of booting itself. Default true. A service that must
    * find the machine's name or addresses when it starts wants false: that one may have had others, or none yet.
    */
-  readonly snapshot?: boolean
+  snapshot: Schema.Boolean.pipe(
+    Schema.withDecodingDefault(otherwise(true)),
+    Schema.annotateKey({
+      description: "whether it may start from the snapshot of a machine like it, instead of booting"
+    })
+  ),
   /** Whether a reboot of the guest keeps the machine; without it a reboot ends the machine. Default false. */
-  readonly allowReboot?: boolean
+  allowReboot: Schema.Boolean.pipe(
+    Schema.withDecodingDefault(otherwise(false)),
+    Schema.annotateKey({ description: "whether it outlives a reboot of its guest; else that ends it" })
+  ),
   /** Whether the guest may reach the networks of the host through eth0. Default false. */
-  readonly internet?: boolean
+  internet: Schema.Boolean.pipe(
+    Schema.withDecodingDefault(otherwise(false)),
+    Schema.annotateKey({ description: "whether the guest reaches the host's networks through eth0" })
+  ),
   /** Ports of the host that lead into the guest. Default none. */
-  readonly forwards?: ReadonlyArray<Forward>
+  forwards: Schema.Array(Forward).pipe(
+    Schema.withDecodingDefault(otherwise([])),
+    Schema.annotateKey({
+      description:
+        '`{ hostPort, guestPort, protocol? }`: ports of the host that lead into the guest; `protocol` is `"tcp"` by default, or `"udp"`'
+    })
+  )
 }
+
+/** The declaration of one machine: what a script gives is its encoded side, and what it means, defaults filled in, its decoded one. */
+export const MachineOptions = Schema.Struct(fields).annotate({
+  expected: "an object such as { image: Image.tiny() }",
+  /** What other drivers and hypervisors call them. */
+  aliases: { memorysize: "memory", ram: "memory", cores: "cpus", networks: "vlans", ports: "forwards" }
+})
+
+/** The declaration of one machine; only `image` is required. */
+export interface MachineOptions extends Schema.Codec.Encoded<typeof MachineOptions> {}
 
 /** A checked declaration, with every default filled in; sizes in bytes. */
-export interface MachineSpec {
+export interface MachineSpec extends Omit<Schema.Schema.Type<typeof MachineOptions>, "warmUp"> {
   readonly name: string
-  readonly image: Image
-  readonly memory: number
-  readonly cpus: number
-  readonly disks: ReadonlyArray<number>
-  readonly vlans: ReadonlyArray<number>
-  readonly autoStart: boolean
   readonly warmUp: WarmUp | undefined
-  readonly snapshot: boolean
-  readonly allowReboot: boolean
-  readonly internet: boolean
-  readonly forwards: ReadonlyArray<Required<Forward>>
 }
 
-/** A declaration that cannot be meant: `reason` says which option, why, and what would do. */
+/**
+ * A declaration that makes no sense: `option` is the field, and `reason` a sentence that names it, and says what it must be and what it was.
+ */
 export class InvalidMachine extends Schema.TaggedError<InvalidMachine>()("InvalidMachine", {
   machine: Schema.String,
   option: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `machine ${JSON.stringify(this.machine)}: ${this.option} ${this.reason}`
+    return this.machine === "" ? this.reason : `${this.machine}: ${this.reason}`
   }
 }
 
@@ -113,150 +220,48 @@ export const HostLimits = Context.Reference<{ readonly memory: number; readonly 
   { defaultValue: () => ({ memory: memory(), cpus: Os.availableParallelism() }) }
 )
 
-/** No Linux guest of ours gets to a shell with less. */
-const smallestMemory = 64 * 1024 * 1024
-const defaultMemory = 1024 * 1024 * 1024
-/** Guests do not take less, and hypervisors like whole mebibytes. */
-const smallestDisk = 1024 * 1024
-/** A VLAN's number is an octet of its addresses; the node's number is the next one. */
-const largestVlan = 254
+const HostName = Fields.text("a host name of letters, digits and inner hyphens, at most 63 characters", (name) =>
+  /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(name)
+)
 
-const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(Math.floor(bytes)))
-
-const isHostName = (name: string) => /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(name)
-const imageTags: ReadonlyArray<unknown> = ["TinyImage", "DebianImage", "DiskImage"]
-
-/** What is wrong with an `image`, whatever a script without types put there. */
-const imageProblem = (image: unknown): string | undefined => {
-  if (image === undefined) return "is missing: say what it boots, for example Image.tiny()"
-  if (typeof image === "function") return `is a function: call it: Image.${image.name || "debian"}({})`
-  if (Predicate.hasProperty(image, "_tag") && imageTags.includes(image._tag)) return undefined
-  return `is ${inspect(image, { depth: 0, breakLength: Infinity })}, not an image such as Image.tiny() or Image.debian({})`
-}
-
-const machineFields: Spelling.FieldsOf<MachineOptions> = {
-  image: true,
-  memory: true,
-  cpus: true,
-  disks: true,
-  vlans: true,
-  autoStart: true,
-  warmUp: true,
-  snapshot: true,
-  allowReboot: true,
-  internet: true,
-  forwards: true
-}
-const forwardFields: Spelling.FieldsOf<Forward> = { hostPort: true, guestPort: true, protocol: true }
-const warmUpFields: Spelling.FieldsOf<WarmUp> = { run: true, key: true }
-/** What other drivers and hypervisors call them. */
-const aliases: Spelling.Aliases = {
-  memorysize: "memory",
-  ram: "memory",
-  cores: "cpus",
-  networks: "vlans",
-  ports: "forwards"
-}
-
-/** The first field that nobody reads, of a declaration or of what is in it. */
-const unknownField = (options: unknown): Spelling.UnknownField | undefined => {
-  if (!Predicate.isObject(options)) return undefined
-  const forwards = Array.isArray(options.forwards) ? options.forwards : []
-  const parts = [
-    Spelling.unknownField(options, machineFields, { aliases }),
-    Spelling.unknownField(options.warmUp, warmUpFields, { within: "warmUp" }),
-    ...forwards.map((forward: unknown) => Spelling.unknownField(forward, forwardFields, { within: "forwards" }))
-  ]
-  return parts.find(Predicate.isNotUndefined)
-}
-
-const isPort = (port: number) => Number.isInteger(port) && port >= 1 && port <= 65535
+const nameFrom = Decode.decoder(HostName, { whole: "name" })
+const optionsFrom = Decode.decoder(MachineOptions, { whole: "the declaration" })
 
 /**
  * Checks one declaration and fills in the defaults.
  *
- * Fails with `InvalidMachine` when the name is no host name (RFC 1123: letters, digits and inner hyphens, at most 63), a field is not
- * known, or an option makes no sense or asks for more than the host has.
+ * Fails with `InvalidMachine` when the name is no host name (RFC 1123), a field is not known, or an option makes no sense or asks for more than
+ * the host has.
  */
 export const check = Effect.fnUntraced(function* (name: string, options: MachineOptions) {
   const limits = yield* HostLimits
-  const invalid = (option: string, reason: string) => new InvalidMachine({ machine: name, option, reason })
-  if (!isHostName(name)) {
-    return yield* invalid("name", "is not a valid host name: letters, digits and inner hyphens, at most 63 characters")
+  const invalid = (option: string, reason: string) => new InvalidMachine({ machine: String(name), option, reason })
+  const named = nameFrom(name)
+  if (Result.isFailure(named)) return yield* invalid("name", named.failure.reason)
+  const decoded = optionsFrom(options)
+  if (Result.isFailure(decoded)) {
+    return yield* invalid(Decode.nameOf(decoded.failure.path, { whole: "" }), decoded.failure.reason)
   }
-  const unknown = unknownField(options)
-  if (unknown !== undefined) return yield* invalid(unknown.field, unknown.reason)
-  const notAnImage = imageProblem(Predicate.hasProperty(options, "image") ? options.image : undefined)
-  if (notAnImage !== undefined) return yield* invalid("image", notAnImage)
-  for (const option of ["disks", "vlans", "forwards"] as const) {
-    const value: unknown = options[option]
-    if (value !== undefined && !Array.isArray(value)) {
-      return yield* invalid(option, `is ${inspect(value, { depth: 0 })}, not an array`)
-    }
-  }
-  const memory = options.memory === undefined ? defaultMemory : Option.getOrUndefined(readSize(options.memory))
-  if (memory === undefined) {
+  const { warmUp, ...spec } = decoded.success
+  if (spec.memory > limits.memory) {
     return yield* invalid(
       "memory",
-      `is ${JSON.stringify(String(options.memory))}, not a size such as "512 MiB" or a number of bytes`
+      `memory must be at most the ${size(limits.memory)} of this host, got ${size(spec.memory)}`
     )
   }
-  if (memory < smallestMemory)
-    return yield* invalid("memory", `is ${size(memory)}; the least is ${size(smallestMemory)}`)
-  if (memory > limits.memory)
-    return yield* invalid("memory", `is ${size(memory)}; this host has ${size(limits.memory)}`)
-  const cpus = options.cpus ?? 1
-  if (!Number.isInteger(cpus) || cpus < 1) return yield* invalid("cpus", `is ${cpus}, not a whole number from 1 on`)
-  if (cpus > limits.cpus) return yield* invalid("cpus", `is ${cpus}; this host has ${limits.cpus}`)
-  const disks: Array<number> = []
-  for (const input of options.disks ?? []) {
-    const bytes = Option.getOrUndefined(readSize(input))
-    if (bytes === undefined || bytes < smallestDisk) {
-      return yield* invalid(
-        "disks",
-        `has ${JSON.stringify(String(input))}, not a size from ${size(smallestDisk)} on, such as "1 GiB"`
-      )
-    }
-    disks.push(Math.ceil(bytes / smallestDisk) * smallestDisk)
+  if (spec.cpus > limits.cpus) {
+    return yield* invalid("cpus", `cpus must be at most the ${limits.cpus} of this host, got ${spec.cpus}`)
   }
-  const warmUp = typeof options.warmUp === "function" ? { run: options.warmUp } : options.warmUp
-  if (warmUp !== undefined && typeof warmUp.run !== "function") {
-    return yield* invalid("warmUp", "is neither a function nor { run, key } with a function")
-  }
-  const vlans = options.vlans ?? [1]
-  const wrongVlan = vlans.find((vlan) => !Number.isInteger(vlan) || vlan < 1 || vlan > largestVlan)
-  if (wrongVlan !== undefined) return yield* invalid("vlans", `has ${wrongVlan}, not a number from 1 to ${largestVlan}`)
-  if (new Set(vlans).size !== vlans.length) return yield* invalid("vlans", "has a number twice")
-  const wrongForward = options.forwards?.find((forward: unknown) => !Predicate.isObject(forward))
-  if (wrongForward !== undefined) {
-    return yield* invalid("forwards", `has ${inspect(wrongForward)}, not { hostPort, guestPort }`)
-  }
-  const forwards = (options.forwards ?? []).map((forward) => ({ protocol: "tcp" as const, ...forward }))
-  for (const { guestPort, hostPort } of forwards) {
-    for (const port of [hostPort, guestPort]) {
-      if (!isPort(port)) return yield* invalid("forwards", `has the port ${port}; ports are 1 to 65535`)
-    }
+  if (spec.vlans.length + spec.disks.length > Limits.mostDevices) {
+    const reason = `vlans and disks must be at most ${Limits.mostDevices} together, got ${spec.vlans.length} and ${spec.disks.length}`
+    return yield* invalid("disks", reason)
   }
   return {
+    ...spec,
     name,
-    image: options.image,
-    memory,
-    cpus,
-    disks,
-    vlans,
-    autoStart: options.autoStart ?? true,
-    warmUp,
-    snapshot: options.snapshot ?? true,
-    allowReboot: options.allowReboot ?? false,
-    internet: options.internet ?? false,
-    forwards
+    warmUp: typeof warmUp === "function" ? { run: warmUp } : warmUp
   } satisfies MachineSpec as MachineSpec
 })
-
-const readSize = (input: ByteSize.Input): Option.Option<number> => {
-  if (typeof input !== "number") return Option.map(ByteSize.fromInput(input), Number)
-  return Number.isFinite(input) && input > 0 ? Option.some(Math.floor(input)) : Option.none()
-}
 
 /**
  * Checks the declarations of all machines of a test together.
@@ -272,7 +277,7 @@ export const checkAll = Effect.fnUntraced(function* (machines: Readonly<Record<s
       return yield* new InvalidMachine({
         machine: name,
         option: "name",
-        reason: `differs from ${JSON.stringify(twin)} only in case`
+        reason: `name must differ from ${JSON.stringify(twin)} in more than case: host names do not know case`
       })
     }
     seen.set(name.toLowerCase(), name)
@@ -283,7 +288,7 @@ export const checkAll = Effect.fnUntraced(function* (machines: Readonly<Record<s
   for (const spec of specs) {
     together += spec.memory
     if (together > limits.memory) {
-      const reason = `is ${size(spec.memory)}, ${size(together)} with the machines before it; this host has ${size(limits.memory)}`
+      const reason = `memory must be at most what the machines before it leave of the ${size(limits.memory)} of this host, got ${size(spec.memory)}, together ${size(together)}`
       return yield* new InvalidMachine({ machine: spec.name, option: "memory", reason })
     }
   }

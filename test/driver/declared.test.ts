@@ -7,12 +7,16 @@ describe("a test's declaration", () => {
   const problem = (options: unknown) => test("t", options as object, () => Effect.void).problem
 
   for (const [what, options, words] of [
-    ["NixOS's nodes", { nodes: {} }, "its nodes is not known here; the nearest is machines, of machines, timeout"],
-    ["a misspelt time", { waitTimout: "1 second" }, "the nearest is waitTimeout,"],
-    ["an array of machines", { machines: [{ image: Image.tiny() }] }, "its machines are an array; an object of names"],
-    ["a name for machines", { machines: "web" }, "its machines are a string"],
-    ["no options", undefined, "its options are no object such as { machines"],
-    ["its body in their place", () => Effect.void, "it has no options before its body"]
+    ["NixOS's nodes", { nodes: {} }, 'unknown option "nodes"; did you mean "machines"?'],
+    ["a misspelt time", { waitTimout: "1 second" }, 'unknown option "waitTimout"; did you mean "waitTimeout"?'],
+    [
+      "an array of machines",
+      { machines: [{ image: Image.tiny() }] },
+      "machines must be an object of names and declarations, such as { machines: {"
+    ],
+    ["a name for machines", { machines: "web" }, 'Image.tiny() } } }, got "web"'],
+    ["no options", undefined, "the options must be an object of options, such as { machines"],
+    ["its body in their place", () => Effect.void, "or {} for no machines, got"]
   ] as const) {
     it(`is refused for ${what}`, () => assert.include(problem(options) ?? "nothing", words))
   }
@@ -20,15 +24,31 @@ describe("a test's declaration", () => {
   it("may leave out all of them", () => assert.strictEqual(problem({}), undefined))
 
   for (const [what, body, words] of [
-    ["no body", undefined, "it has no body; write ({ web }) => Effect.gen(function* () { … })"],
-    ["a body that is no function", "ls", "its body is no function; write ({ web }) =>"],
+    [
+      "no body",
+      undefined,
+      "the body must be a function that returns an Effect, got undefined; write ({ web }) => Effect.gen(function* () { … })"
+    ],
+    [
+      "a body that is no function",
+      "ls",
+      'the body must be a function that returns an Effect, got "ls"; write ({ web }) =>'
+    ],
     [
       "an Effect for a body",
       Effect.void,
-      "its body is an Effect, and no function that gives one; put () => in front of it"
+      "the body must be a function that returns an Effect, got an Effect; put () => in front of it"
     ],
-    ["an async body", async () => {}, "its body is async; write ({ web }) => Effect.gen"],
-    ["a generator for a body", function* () {}, "its body is a generator function; write ({ web }) => Effect.gen"]
+    [
+      "an async body",
+      async () => {},
+      "the body must return an Effect, got an async function; write ({ web }) => Effect.gen"
+    ],
+    [
+      "a generator for a body",
+      function* () {},
+      "the body must return an Effect, got a generator function; write ({ web }) => Effect.gen"
+    ]
   ] as const) {
     it(`is refused for ${what}`, () => assert.include(test("t", {}, body as never).problem ?? "nothing", words))
   }

@@ -123,7 +123,7 @@ describe("a time that makes no sense is refused before the machine is started", 
       const { box } = yield* unstarted
       const advice = 'a time is a number of milliseconds, or a text such as "5 minutes"'
       const typo = yield* Effect.flip(box.succeed("true", { timeout: "5 minuts" as "5 minutes" }))
-      assert.strictEqual(typo.message, `box: timeout "5 minuts" is not a time above zero; ${advice}`)
+      assert.strictEqual(typo.message, `box: timeout "5 minuts" is not a duration above zero; ${advice}`)
       const negative = yield* Effect.flip(box.waitUntilFails("true", { interval: -5 }))
       assert.strictEqual(negative.message, "box: interval -5 is not a time between two tries")
     })

@@ -197,8 +197,8 @@ describe("ImageStore", () => {
       const missing = yield* Effect.flip(resolve(Image.disk({ path })))
       assert.strictEqual(missing._tag, "BadImage")
       for (const [options, words] of [
-        [{ path, comandline: "quiet" }, "comandline is not known here; the nearest is cmdline,"],
-        [{}, "path is no string"]
+        [{ path, comandline: "quiet" }, 'unknown option "comandline"'],
+        [{}, "image disk: path is missing: it must be a string"]
       ] as const) {
         assert.include((yield* Effect.flip(resolve(Image.disk(options as never)))).message, words)
       }

@@ -15,7 +15,7 @@ import * as Accelerator from "../Accelerator.ts"
 import type { BackendService, Capability, Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import { Backend } from "../Backend.ts"
 import type { BackendError, UnsuitableHypervisor } from "../BackendError.ts"
-import { findInvalid, type Host, thisHost } from "../internal/shapeCheck.ts"
+import { findInvalid } from "../internal/shapeCheck.ts"
 import { fingerprint } from "./fingerprint.ts"
 import * as machine from "./machine.ts"
 
@@ -40,27 +40,24 @@ export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
 export interface QemuOptions {
   /** Which QEMU, and on which accelerator; see `Accelerator.detect`. */
   readonly findings: Findings
-  /** What machines may ask for. Default: what this host has. */
-  readonly host?: Host | undefined
   /** More words for every command line. Default none. */
   readonly extraArguments?: ReadonlyArray<string> | undefined
 }
 
 /** The backend on a QEMU that was found. */
-export const make = ({ extraArguments = [], findings, host = thisHost() }: QemuOptions): BackendService => {
+export const make = ({ extraArguments = [], findings }: QemuOptions): BackendService => {
   const timeScale = Accelerator.timeScale(findings.accelerator.name)
   return {
     name: "qemu",
     capabilities,
     timeScale,
     fingerprint: fingerprint(findings, extraArguments),
-    start: (shape, { from } = {}) => start(shape, { findings, host, extraArguments, timeScale }, from)
+    start: (shape, { from } = {}) => start(shape, { findings, extraArguments, timeScale }, from)
   }
 }
 
 interface Settings {
   readonly findings: Findings
-  readonly host: Host
   readonly extraArguments: ReadonlyArray<string>
   readonly timeScale: number
 }
@@ -70,7 +67,7 @@ const start: (
   settings: Settings,
   from: SavedMachine | undefined
 ) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
-  const invalid = findInvalid(shape, settings.host)
+  const invalid = findInvalid(shape)
   if (invalid !== undefined) return yield* invalid
   const { extraArguments, findings, timeScale } = settings
   const accelerator = findings.accelerator.name

@@ -41,12 +41,6 @@ export const portCount = 31
  */
 const portsPerBus = 15
 
-/**
- * Every PCI device has a slot of its own on the root bus: 32, less the chipset's, the disk, rng, serial, eth0, display and
- * pointer.
- */
-export const maximumNetworks = 22
-
 /** `sun_path` has 108 bytes, one of them for the final NUL. */
 export const longestSocketPath = 107
 

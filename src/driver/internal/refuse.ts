@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
 import { InvalidArgument } from "../../guest/MachineError.ts"
+import { shown } from "../../host/Decode.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import { short } from "../../transport/ShellError.ts"
 
@@ -68,6 +69,17 @@ export const run = <A, E, R>(
 
 /** What to write for a function of machines that gives an Effect. */
 export const bodyExample = "({ web }) => Effect.gen(function* () { … })"
+
+/** What is wrong with a test's body, before it is run. */
+export const bodyProblem = (body: unknown): string | undefined => {
+  if (isAsync(body))
+    return `the body must return an Effect, got an async function; write ${bodyExample}, with yield* in place of await`
+  if (isGenerator(body)) return `the body must return an Effect, got a generator function; write ${bodyExample}`
+  if (Predicate.isFunction(body)) return undefined
+  const must = "the body must be a function that returns an Effect"
+  if (Effect.isEffect(body)) return `${must}, got an Effect; put () => in front of it`
+  return `${must}, got ${shown(body)}; write ${bodyExample}`
+}
 
 /** Runs what a body gives; `whose` is its name in messages, `example` what to write instead. Of one that is `last` nobody looks at the value. */
 export const runBody = <A, E, R>(

@@ -7,7 +7,7 @@ import type { BootImage } from "../BootImage.ts"
 import type { DiskImage } from "../Image.ts"
 import { describe } from "../Image.ts"
 import { BadImage } from "../ImageError.ts"
-import { unknownField } from "./fields.ts"
+import { checkDescription } from "./checked.ts"
 
 /** QEMU: docs/interop/qcow2.rst. */
 const qcow2Magic = "QFI\xfb"
@@ -28,16 +28,14 @@ const fileIdentity = (path: string) => {
 
 /** What to boot; `BadImage` for files that are not there. */
 export const bootDisk = Effect.fnUntraced(function* (image: DiskImage) {
+  yield* checkDescription(image)
   const name = describe(image)
-  const unknown = unknownField(image)
-  if (unknown !== undefined) return yield* new BadImage({ image: name, ...unknown })
-  if (typeof image.path !== "string") return yield* new BadImage({ image: name, field: "path", reason: "is no string" })
   const existing = (field: string, path: string) =>
     Effect.suspend(() => {
       const absolute = Path.resolve(path)
       return Fs.statSync(absolute, { throwIfNoEntry: false })?.isFile() === true
         ? Effect.succeed(absolute)
-        : new BadImage({ image: name, field, reason: `is no file: ${absolute}` })
+        : new BadImage({ image: name, field, reason: `${field} must be a file, got ${absolute}` })
     })
   const path = yield* existing("path", image.path)
   const kernel = image.kernel === undefined ? "" : yield* existing("kernel", image.kernel)
@@ -57,6 +55,10 @@ export const bootDisk = Effect.fnUntraced(function* (image: DiskImage) {
       }
     },
     catch: (error) =>
-      new BadImage({ image: name, field: "path", reason: error instanceof Error ? error.message : String(error) })
+      new BadImage({
+        image: name,
+        field: "path",
+        reason: `path could not be read: ${error instanceof Error ? error.message : String(error)}`
+      })
   })
 })

@@ -23,29 +23,15 @@ export const identity = ({ data, mode, owner, path }: GuestFile) => ({
   content: Digest.of(data)
 })
 
-/** Reads all files of a description, in the order of their paths. Fails with `BadImage` before anything is built. */
+/** Reads all files of a description that was checked, in the order of their paths. Fails with `BadImage` before anything is built. */
 export const readFiles = (image: string, files: Files): Effect.Effect<ReadonlyArray<GuestFile>, BadImage> =>
   Effect.forEach(Object.entries(files), ([path, content]) => readOne(image, path, content)).pipe(
     Effect.map((all) => all.flat().sort((a, b) => (a.path < b.path ? -1 : 1)))
   )
 
 const readOne = Effect.fnUntraced(function* (image: string, path: string, content: FileContent) {
-  const bad = (reason: string) => new BadImage({ image, field: `files.${path}`, reason })
-  if (!path.startsWith("/") || path.includes("\0") || Path.posix.normalize(path) !== path || path.endsWith("/")) {
-    return yield* bad("must be the absolute path of a file in the guest, without . or .. in it")
-  }
-  const options: FileOptions =
-    typeof content === "string" || content instanceof Uint8Array ? { content } : (content ?? {})
+  const options: FileOptions = typeof content === "string" || content instanceof Uint8Array ? { content } : content
   const { mode, owner, source } = options
-  if ((options.content === undefined) === (source === undefined)) {
-    return yield* bad("needs either `content` or `source`")
-  }
-  if (mode !== undefined && (!Number.isInteger(mode) || mode < 0 || mode > 0o7777)) {
-    return yield* bad(`has the mode ${mode}: permission bits such as 0o644 are meant`)
-  }
-  if (owner !== undefined && !/^[a-z0-9_][a-z0-9_.-]*(:[a-z0-9_][a-z0-9_.-]*)?$/i.test(owner)) {
-    return yield* bad(`has the owner ${JSON.stringify(owner)}: user or user:group is meant`)
-  }
   if (source === undefined) {
     const data = typeof options.content === "string" ? Buffer.from(options.content) : options.content
     return [{ path, mode: mode ?? 0o644, owner, data: data ?? new Uint8Array() }]
@@ -58,7 +44,11 @@ const readOne = Effect.fnUntraced(function* (image: string, path: string, conten
         owner,
         data
       })),
-    catch: (error) => bad(`cannot be read: ${error instanceof Error ? error.message : String(error)}`)
+    catch: (error) => {
+      const field = `files.${path}`
+      const reason = `${field} could not be read: ${error instanceof Error ? error.message : String(error)}`
+      return new BadImage({ image, field, reason })
+    }
   })
 })
 

@@ -1,12 +1,10 @@
 /** A description made exact: checked, its files read, its defaults filled in. Equal plans have equal keys. */
-import { inspect } from "node:util"
 import * as Effect from "effect/Effect"
-import * as Predicate from "effect/Predicate"
 import * as Digest from "../../host/Digest.ts"
 import type { DebianImage, TinyImage, UserOptions } from "../Image.ts"
 import { describe } from "../Image.ts"
 import { BadImage } from "../ImageError.ts"
-import { unknownField } from "./fields.ts"
+import { checkDescription } from "./checked.ts"
 import type { GuestFile } from "./files.ts"
 import { identity, readFiles } from "./files.ts"
 import { baseModules, commandLine, debianModules, guestSources, lateDevices, tinyModules } from "./guestFiles.ts"
@@ -52,65 +50,12 @@ const keyed = <P extends Plan>(plan: Omit<P, "key">): P => {
   return { ...plan, key: Digest.ofValue(inputs) } as P
 }
 
-const string = { is: (value: unknown) => typeof value === "string", meant: "a string" }
-const arrayOfStrings = {
-  is: (value: unknown) => Array.isArray(value) && value.every((one) => typeof one === "string"),
-  meant: "an array of strings"
-}
-const recordOf = (member: (value: unknown) => boolean, meant: string) => ({
-  is: (value: unknown) => Predicate.isObject(value) && Object.values(value).every(member),
-  meant
-})
-
-/** What the fields must be of, for scripts that no compiler checked. */
-const fieldTypes: Readonly<Record<string, { readonly is: (value: unknown) => boolean; readonly meant: string }>> = {
-  suite: string,
-  mirror: string,
-  kernelParameters: string,
-  hostname: string,
-  packages: arrayOfStrings,
-  modules: arrayOfStrings,
-  files: recordOf(
-    (file) => typeof file === "string" || Predicate.isObject(file),
-    "an object of guest paths and their contents"
-  ),
-  units: recordOf(
-    (unit) => typeof unit === "string" || (Predicate.hasProperty(unit, "text") && typeof unit.text === "string"),
-    "an object of unit names and their texts"
-  ),
-  users: recordOf(Predicate.isObject, "an object of user names and their options"),
-  setup: {
-    is: (value) => typeof value === "string" || arrayOfStrings.is(value),
-    meant: "a command or an array of them"
-  }
-}
-
-const checkTypes = Effect.fnUntraced(function* (image: TinyImage | DebianImage) {
-  const unknown = unknownField(image)
-  if (unknown !== undefined) {
-    return yield* new BadImage({ image: image._tag === "TinyImage" ? "tiny" : "debian", ...unknown })
-  }
-  for (const [field, value] of Object.entries(image)) {
-    const type = fieldTypes[field]
-    if (value === undefined || type === undefined || type.is(value)) continue
-    const reason = `is ${inspect(value, { depth: 1, breakLength: Infinity })}; ${type.meant} is meant`
-    return yield* new BadImage({ image: image._tag === "TinyImage" ? "tiny" : "debian", field, reason })
-  }
-})
-
 const common = Effect.fnUntraced(function* (image: TinyImage | DebianImage) {
-  yield* checkTypes(image)
+  yield* checkDescription(image)
   const name = describe(image)
-  const bad = (field: string, reason: string) => new BadImage({ image: name, field, reason })
-  const suite = image.suite ?? "bookworm"
-  if (!/^[a-z][a-z0-9-]*$/.test(suite)) return yield* bad("suite", `cannot be ${JSON.stringify(suite)}`)
-  if (image.mirror !== undefined && !/^(https?|mirror\+?\w*):\S+$/.test(image.mirror)) {
-    return yield* bad("mirror", `is no address: ${image.mirror}`)
-  }
-  if (/[\n\0]/.test(image.kernelParameters ?? "")) return yield* bad("kernelParameters", "must be one line")
   return {
     name,
-    suite,
+    suite: image.suite ?? "bookworm",
     mirror: image.mirror,
     cmdline: [commandLine, image.kernelParameters?.trim() ?? ""].filter((part) => part !== "").join(" "),
     files: yield* readFiles(name, image.files ?? {})
@@ -122,25 +67,12 @@ export const tiny = Effect.fnUntraced(function* (image: TinyImage) {
   const base = yield* common(image)
   const owned = base.files.find(({ owner }) => owner !== undefined)
   if (owned !== undefined) {
-    return yield* new BadImage({
-      image: base.name,
-      field: `files.${owned.path}`,
-      reason: "cannot have an owner but root"
-    })
+    const field = `files.${owned.path}`
+    const reason = `${field}.owner must be left out: a tiny image has no users but root`
+    return yield* new BadImage({ image: base.name, field, reason })
   }
-  const more = image.modules ?? []
-  const strange = more.find((name) => !/^[A-Za-z0-9_-]+$/.test(name))
-  if (strange !== undefined) {
-    return yield* new BadImage({ image: base.name, field: "modules", reason: `has no module's name: ${strange}` })
-  }
-  return keyed<TinyPlan>({ ...base, kind: "tiny", modules: [...baseModules, ...tinyModules, ...more] })
+  return keyed<TinyPlan>({ ...base, kind: "tiny", modules: [...baseModules, ...tinyModules, ...(image.modules ?? [])] })
 })
-
-// deb-version(7), and the names of Debian Policy 5.6.1; nothing that apt would read as an option or a pattern.
-const packageName = /^[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9]+)?([=/][A-Za-z0-9.+:~-]+)?$/
-const unitName = /^[A-Za-z0-9:_.\\@-]+\.(service|socket|target|timer|path|mount|automount|swap|slice)$/
-const userName = /^[a-z_][a-z0-9_-]{0,31}$/
-const hostName = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
 
 /**
  * Where a disk is mounted at boot, devices are looked for as early as elsewhere in Debian: the driver's shell waits for the files
@@ -155,24 +87,13 @@ const earlyDevices = (files: ReadonlyArray<GuestFile>, units: ReadonlyArray<Unit
 /** The plan of a debian image; `BadImage` for what makes no sense in it. */
 export const debian = Effect.fnUntraced(function* (image: DebianImage) {
   const base = yield* common(image)
-  const bad = (field: string, reason: string) => new BadImage({ image: base.name, field, reason })
   const packages = [...new Set(image.packages ?? [])].sort()
-  const noPackage = packages.find((name) => typeof name !== "string" || !packageName.test(name))
-  if (noPackage !== undefined) return yield* bad("packages", `has no package's name: ${JSON.stringify(noPackage)}`)
   const units = Object.entries(image.units ?? {}).map(([name, unit]) =>
     typeof unit === "string"
       ? { name, text: unit, enabled: true }
       : { name, text: unit.text, enabled: unit.enabled ?? true }
   )
-  const noUnit = units.find(({ name }) => !unitName.test(name))
-  if (noUnit !== undefined) {
-    return yield* bad(`units.${noUnit.name}`, "is no unit's name: the whole of it is meant, for example echo.service")
-  }
   const users = Object.entries(image.users ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))
-  const noUser = users.find(([name]) => !userName.test(name))
-  if (noUser !== undefined) return yield* bad("users", `has no user's name: ${JSON.stringify(noUser[0])}`)
-  const hostname = image.hostname ?? "vmtest"
-  if (!hostName.test(hostname)) return yield* bad("hostname", `cannot be ${JSON.stringify(hostname)}`)
   return keyed<DebianPlan>({
     ...base,
     files: [...earlyDevices(base.files, units), ...base.files],
@@ -181,7 +102,7 @@ export const debian = Effect.fnUntraced(function* (image: DebianImage) {
     packages,
     units: units.sort((a, b) => (a.name < b.name ? -1 : 1)),
     users,
-    hostname,
+    hostname: image.hostname ?? "vmtest",
     setup: typeof image.setup === "string" ? [image.setup] : (image.setup ?? [])
   })
 })

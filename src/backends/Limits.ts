@@ -1,0 +1,22 @@
+/**
+ * What a machine's shape can be, whatever the host: the one place of these numbers.
+ *
+ * @since 0.1.0
+ */
+
+/** Bytes of memory. With less no Linux guest of ours gets to a shell; Debian's kernel does not even unpack below 48 MiB. */
+export const leastMemory = 64 * 1024 * 1024
+
+/** Bytes of a disk. Guests do not take less, and hypervisors like whole mebibytes. */
+export const leastDisk = 1024 * 1024
+
+/** A VLAN's number is an octet of its addresses; the node's number is the next one. */
+export const mostVlan = 254
+
+/**
+ * How many VLANs and disks of its own a machine may have together.
+ *
+ * Each is a PCI device with a slot of its own on the root bus. QEMU's q35 has 30 free slots (tried with 7.2: the 31st device is refused), of
+ * which the image's disk, the random number generator, three serial buses, eth0, the display and the pointer take 8.
+ */
+export const mostDevices = 22
