@@ -1,11 +1,22 @@
 /**
  * Whether guests run on this host's hardware virtualisation or under emulation, found by running one.
  *
- * That `/dev/kvm` opens says little: there are hosts where a virtual machine can be made and its guest never gets
- * anywhere, or QEMU aborts. So the probe runs 512 bytes in the place of a guest that tell QEMU to exit, and gives them two seconds. What came of
- * it is remembered until the host boots again or QEMU changes.
+ * It is not enough that `/dev/kvm` opens: on some hosts a virtual machine can be made, but its guest never runs, or QEMU
+ * aborts. So the probe runs a guest of 512 bytes that tells QEMU to exit, and gives it two seconds. The result is
+ * remembered until the host reboots or QEMU changes.
  *
- * `VMTEST_ACCEL` (`auto`, `kvm`, `tcg`) overrules it.
+ * `VMTEST_ACCEL` (`auto`, `kvm`, `tcg`) overrides it.
+ *
+ * **Example** (Finding QEMU and its accelerator)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ *
+ * Effect.gen(function* () {
+ *   const { accelerator, qemu } = yield* Accelerator.detect({ folder: "/var/cache/example" })
+ *   yield* Effect.log(`QEMU ${qemu.version} on ${accelerator.name}: ${accelerator.reason}`)
+ * })
+ * ```
  *
  * @since 0.1.0
  */
@@ -24,9 +35,9 @@ export type AcceleratorName = "kvm" | "tcg"
 /** What was found, and why. */
 export interface Accelerator {
   readonly name: AcceleratorName
-  /** For people: `"/dev/kvm opens but a guest never ran"`. */
+  /** For people: `"/dev/kvm opens, but a guest does not run on it"`. */
   readonly reason: string
-  /** `environment`: VMTEST_ACCEL said so. `remembered`: a probe since the host booted. `probed`: just now. */
+  /** `environment`: set by VMTEST_ACCEL. `remembered`: by an earlier probe since the host booted. `probed`: by a probe just now. */
   readonly source: "environment" | "remembered" | "probed"
 }
 
@@ -43,17 +54,17 @@ export interface Findings {
   readonly accelerator: Accelerator
 }
 
-/** VMTEST_ACCEL says something else than `auto`, `kvm` or `tcg`. */
+/** VMTEST_ACCEL is not `auto`, `kvm` or `tcg`. */
 export class InvalidAccelerator extends Schema.TaggedError<InvalidAccelerator>()("InvalidAccelerator", {
   value: Schema.String
 }) {
   override get message() {
-    return `VMTEST_ACCEL is ${JSON.stringify(this.value)}; it can be auto, kvm or tcg`
+    return `VMTEST_ACCEL must be auto, kvm or tcg, got ${JSON.stringify(this.value)}`
   }
 }
 
 /**
- * By what factor deadlines that suit hardware virtualisation have to be stretched. A Debian guest boots in 10 s to 30 s
+ * The factor by which default deadlines are multiplied. A Debian guest boots in 10 s to 30 s
  * under emulation on two cores, the longer the busier they are, and in 2 s to 5 s on KVM.
  */
 export const timeScale = (name: AcceleratorName): number => (name === "tcg" ? 3 : 1)
@@ -77,9 +88,8 @@ const wanted = Config.String("VMTEST_ACCEL").pipe(
  *
  * **Details**
  *
- * `folder` is where findings are remembered; one that cannot be written only means that every run probes. `refresh` probes
- * again whatever is remembered. Takes about 3 s at most, and no process at all when everything is remembered. A fresh probe is
- * logged in one line.
+ * `folder` is where the result is remembered; if it cannot be written, every run probes. `refresh` probes again even if a
+ * result is remembered. A probe takes about 3 s at most; a remembered result needs no process. A new probe is logged in one line.
  */
 export const detect: (options: {
   readonly folder: string
@@ -108,7 +118,9 @@ export const detect: (options: {
     const verdict = yield* probe.runGuest(path)
     yield* probe.remember(folder, { key, version, verdict })
     yield* Effect.logInfo(
-      verdict.name === "kvm" ? "guests run on KVM" : `guests run emulated, several times slower: ${verdict.reason}`
+      verdict.name === "kvm"
+        ? "guests run on KVM"
+        : `guests run under emulation, several times slower: ${verdict.reason}`
     )
     return found(qemu, { ...verdict, source: "probed" })
   }
@@ -120,11 +132,11 @@ const versionOf = Effect.fnUntraced(function* (path: string) {
   const version = /version (\d+)\.(\d+)(?:\.(\d+))?/.exec(output)
   const unsuitable = (reason: string) => new UnsuitableHypervisor({ program: path, reason })
   if (version === null) {
-    return yield* unsuitable(`does not say its version: ${output.split("\n")[0] || "it said nothing within 10 s"}`)
+    return yield* unsuitable(`it did not print its version: ${output.split("\n")[0] || "no output within 10s"}`)
   }
   const [, major, minor, patch = "0"] = version
   if (Number(major) < oldest[0]) {
-    return yield* unsuitable(`is version ${major}.${minor}; vmtest needs ${oldest.join(".")} or newer`)
+    return yield* unsuitable(`vmtest needs version ${oldest.join(".")} or newer, found ${major}.${minor}`)
   }
   return `${major}.${minor}.${patch}`
 })

@@ -1,9 +1,17 @@
 /**
- * What every hypervisor looks like to the rest of vmtest.
+ * The interface of hypervisors.
  *
- * A backend owns the whole boot of a machine: the process of the host, the console, the control channel and the channel
- * to the guest's shells. Everything it starts lives in the scope of `start`; closing that scope leaves no process, no
- * socket and no file outside the machine's folder.
+ * A backend owns the whole boot of a machine: the host's process, the console, the control channel and the channel to the
+ * guest's shells. Everything it starts lives in the scope of `start`; closing that scope leaves no process, no socket and
+ * no file outside the machine's folder.
+ *
+ * **Example** (Asking for a capability)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ *
+ * const canFork = Backend.use(({ capabilities }) => Effect.succeed(capabilities.has("snapshots")))
+ * ```
  *
  * @since 0.1.0
  */
@@ -17,19 +25,19 @@ import type { ShellService } from "../transport/Shell.ts"
 import type { BackendError, ChannelError, ControlError, SaveError } from "./BackendError.ts"
 
 /**
- * What a backend may or may not be able to do.
+ * What a backend can do.
  *
- * - `qmp`: `Hypervisor.control` is there, with every command of QEMU's
+ * - `qmp`: `Hypervisor.control` exists, with all of QEMU's commands
  * - `screen`: a picture of the display can be taken
  * - `keyboard`, `mouse`: input devices that can be driven
  * - `consoleInput`: `Console.write` reaches the guest
  * - `pause`, `reset`, `powerdown`: the methods of that name
  * - `reboot`: a guest that reboots keeps its machine, where the shape allows it
- * - `links`: `Hypervisor.setLink` pulls and plugs network cables
+ * - `links`: `Hypervisor.setLink` unplugs and plugs network cables
  * - `forwards`: ports of the host lead into the guest
  * - `hotplug`: devices come and go while the guest runs
  * - `snapshots`: a machine can be saved and forked
- * - `vsock`: the guest can be reached by vsock
+ * - `vsock`: the guest can be reached over vsock
  */
 export type Capability =
   | "qmp"
@@ -52,45 +60,45 @@ export interface NetworkShape {
   readonly vlan: number
   /** For example `52:54:00:12:01:02`. */
   readonly mac: string
-  /** Where the VLAN's switch listens (`Vlan.socket`). Undefined for a network with nobody else on it. */
+  /** Where the VLAN's switch listens (`Vlan.socket`). Undefined for a network without other machines. */
   readonly socket: string | undefined
 }
 
 /** A port of the host that leads to a port of the guest, over eth0. */
 export interface ForwardShape {
-  /** 0 lets the host choose; the one chosen is not told. */
+  /** 0 lets the host choose one; which one cannot be queried. */
   readonly hostPort: number
   readonly guestPort: number
   readonly protocol: "tcp" | "udp"
 }
 
-/** A disk of the machine's own: a file of raw bytes, there before `start`, that outlives the hypervisor. */
+/** A disk of the machine's own: a raw file that exists before `start` and outlives the hypervisor. */
 export interface DiskShape {
   readonly path: string
 }
 
-/** Everything a hypervisor has to know to start a machine; nothing of it is a default. */
+/** Everything a hypervisor needs to start a machine; all defaults are filled in. */
 export interface MachineShape {
-  /** What messages call it; also the guest's host name. */
+  /** Its name in messages, and the guest's host name. */
   readonly name: string
   readonly image: BootImage
   /** Bytes. */
   readonly memory: number
   readonly cpus: number
-  /** After the image's own, in the guest's order; their serial numbers are `disk1`, `disk2`, … */
+  /** They follow the image's disks, in this order; their serial numbers are `disk1`, `disk2`, … */
   readonly disks?: ReadonlyArray<DiskShape> | undefined
   /** In the order of the guest's interfaces: the first is eth1. */
   readonly networks: ReadonlyArray<NetworkShape>
   /** Whether eth0 leads out of the host. */
   readonly internet: boolean
   readonly forwards: ReadonlyArray<ForwardShape>
-  /** Whether a guest that reboots keeps its machine; without it a reboot is the end of the hypervisor. */
+  /** Whether the machine survives a reboot of its guest; otherwise a reboot ends the hypervisor. */
   readonly allowReboot: boolean
-  /** A folder of the machine's own, mode 0700, there before `start`: logs and sockets go in. */
+  /** A folder of the machine's own for logs and sockets, mode 0700; exists before `start`. */
   readonly directory: string
 }
 
-/** Who ended a machine: the guest by power-off, by a reset that it is not allowed to survive, or the host. */
+/** What ended a machine: the guest's power-off, a reset without `allowReboot`, or the host. */
 export type EndCause = "power-off" | "reset" | "host"
 
 /** How a hypervisor ended. */
@@ -98,52 +106,52 @@ export interface MachineExit {
   /** Undefined when a signal ended it. 0 is also what a guest's own power-off gives. */
   readonly exitCode: number | undefined
   readonly signal: string | undefined
-  /** What made it end, where it said so; a kernel that panicked asks for a reset. */
+  /** What ended it, where the hypervisor reports that; a kernel that panics resets. */
   readonly cause?: EndCause | undefined
   /** The last lines of the guest's console. */
   readonly consoleTail: string
-  /** The last of what the hypervisor itself said. */
+  /** The end of the hypervisor's own output. */
   readonly stderr: string
 }
 
 /** The guest's serial console. */
 export interface Console {
   /**
-   * Everything so far; UTF-8, bad bytes replaced. Of a machine that went on from a saved one it begins with what that one
-   * had printed, of which `inherited` says how many lines (the last of them may be unfinished).
+   * Everything so far, as UTF-8 with bad bytes replaced. For a machine that resumed from a saved one it begins with the
+   * output of that machine; `inherited` is the number of these lines (the last of them can be incomplete).
    */
   readonly log: Effect.Effect<string>
   readonly inherited?: number | undefined
   /** The last `lines` lines. */
   readonly tail: (lines: number) => Effect.Effect<string>
-  /** Everything from the first byte on, then what comes, until the hypervisor ends. Each reader has its own. */
+  /** Everything from the first byte, then new output, until the hypervisor ends. Each reader gets all of it. */
   readonly stream: Stream.Stream<string>
   /** Types into the console. */
   readonly write: (text: string) => Effect.Effect<void, ControlError>
 }
 
 /**
- * A machine that was saved while it ran: a folder, complete in itself, that any number of machines can be started from,
- * at once and one after the other. Nothing writes into it again; it may be moved or copied while nothing runs on it.
+ * A machine that was saved while it ran: a self-contained folder that any number of machines can start from, also at the
+ * same time. Nothing writes to it again; it can be moved or copied while no machine runs from it.
  */
 export interface SavedMachine {
-  /** Absolute. What is in it is the backend's own affair, but it is made of plain files only, without folders. */
+  /** Absolute. The backend decides what it contains, but only plain files, no folders. */
   readonly directory: string
 }
 
 /** How a machine starts. */
 export interface StartOptions {
   /**
-   * What to go on from instead of booting. The shape must be that of the machine that was saved in everything that a guest
-   * can see of its hardware (image, memory, processors, number of cards); name, sockets, forwards and folder are its own.
-   * What the guest knows of its MAC addresses, its name and its time is the saved machine's until somebody tells it.
+   * The saved machine to resume from, instead of booting. The shape must equal that of the saved machine in all hardware
+   * that a guest can see (image, memory, processors, number of cards); name, sockets, forwards and folder can differ. The
+   * guest keeps the MAC addresses, the name and the time of the saved machine until it is given new ones.
    */
   readonly from?: SavedMachine | undefined
 }
 
-/** A machine that only one holder pauses, resumes or saves. */
+/** Exclusive control over pausing, resuming and saving a machine. */
 export interface Exclusive {
-  /** Stops the guest's time until the scope closes; one that stood still before stays so. */
+  /** Stops the guest until the scope closes; a guest that was stopped before stays stopped. */
   readonly pause: Effect.Effect<void, ControlError, Scope.Scope>
   /** As `save` of the hypervisor. */
   readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
@@ -154,36 +162,36 @@ export interface Hypervisor {
   readonly name: string
   /** The process of the host, where there is one. */
   readonly pid: number | undefined
-  /** The machine's own folder (`MachineShape.directory`): what is put there is gone with the machine. */
+  /** The machine's own folder (`MachineShape.directory`), which is removed with the machine. */
   readonly directory: string
   /**
-   * Opens the channel to the guest and waits until its shell answers. To be opened again when a shell was lost; one at a
-   * time.
+   * Opens the channel to the guest and waits until its shell answers. It can be opened again when a shell was lost; only
+   * one at a time.
    */
   readonly shell: Effect.Effect<ShellService, ChannelError, Scope.Scope>
   /** QEMU's own control channel, on backends with the capability `qmp`. */
   readonly control: QmpService | undefined
   readonly console: Console
-  /** Resolves when the process of the host is gone, for whatever reason; asked as often as one likes. */
+  /** Ends when the host's process has ended, for whatever reason; can be awaited any number of times. */
   readonly exited: Effect.Effect<MachineExit>
-  /** Ends the hypervisor as if the power failed, and waits until it is gone. */
+  /** Ends the hypervisor like a power failure, and waits until it has ended. */
   readonly kill: Effect.Effect<void>
   /** Presses the power button; the guest decides. */
   readonly powerdown: Effect.Effect<void, ControlError>
-  /** Presses the reset button; without `allowReboot` that is the end of the hypervisor. */
+  /** Presses the reset button; without `allowReboot` that ends the hypervisor. */
   readonly reset: Effect.Effect<void, ControlError>
-  /** Stops the guest's time; while the machine is saved or held by somebody, afterwards. So it is with `resume`. */
+  /** Stops the guest. While the machine is being saved or held exclusively, it waits for that first; so does `resume`. */
   readonly pause: Effect.Effect<void, ControlError>
   readonly resume: Effect.Effect<void, ControlError>
-  /** Pulls (`false`) or plugs (`true`) the cable of the card on a VLAN. */
+  /** Unplugs (`false`) or plugs (`true`) the cable of the card on a VLAN. */
   readonly setLink: (vlan: number, up: boolean) => Effect.Effect<void, ControlError>
   /**
-   * Saves the whole machine into a folder that is there and empty: memory, devices, and what was written to its disks.
-   * The guest stands still meanwhile and goes on afterwards, whether it could be saved or not; one that was paused stays
-   * paused. A folder whose save failed or was interrupted is rubbish.
+   * Saves the whole machine to an existing empty folder: memory, devices, and what was written to its disks. The guest is
+   * stopped meanwhile and resumes afterwards, whether saving succeeded or not; a paused guest stays paused. If saving fails
+   * or is interrupted, the folder's content cannot be used.
    */
   readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
-  /** Keeps all others from pausing, resuming and saving it until the scope closes; they wait. Whoever holds several takes them in one order. */
+  /** Makes all others wait to pause, resume and save it until the scope closes. To hold several machines, take them in a fixed order. */
   readonly exclusive: Effect.Effect<Exclusive, never, Scope.Scope>
 }
 
@@ -191,18 +199,19 @@ export interface Hypervisor {
 export interface BackendService {
   readonly name: string
   readonly capabilities: ReadonlySet<Capability>
-  /** By what factor default deadlines have to be stretched; 1 where guests run on hardware virtualisation. */
+  /** The factor by which default deadlines are multiplied; 1 where guests run on hardware virtualisation. */
   readonly timeScale: number
   /**
-   * Starts a machine; it is booting when this returns. Interruption, or closing the scope, ends it.
+   * Starts a machine, which is booting when this returns. Interruption, or closing the scope, ends it.
    *
-   * With `from` it goes on where that machine was saved, with memory of its own: the machines of one saved machine share
-   * what none of them has written. It runs when this returns; `LoadFailed` says why it cannot go on from there.
+   * With `from` it resumes where that machine was saved, with memory of its own: machines that resume from one saved
+   * machine share the pages that none of them has written. It runs when this returns; it fails with `LoadFailed` if it
+   * could not resume from there.
    */
   readonly start: (shape: MachineShape, options?: StartOptions) => Effect.Effect<Hypervisor, BackendError, Scope.Scope>
   /**
-   * What must be equal for a saved machine to load: the hypervisor and its version, the accelerator, the processor that
-   * guests see.
+   * The facts that must be equal for a saved machine to load: the hypervisor and its version, the accelerator, the
+   * processor that guests see.
    */
   readonly fingerprint: Effect.Effect<Readonly<Record<string, string>>>
 }

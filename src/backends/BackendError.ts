@@ -1,5 +1,13 @@
 /**
- * What can go wrong between a machine's declaration and its running hypervisor.
+ * The errors of backends: what can go wrong between a machine's declaration and its running hypervisor.
+ *
+ * **Example** (Taking a screenshot only where the backend has a screen)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ *
+ * web.screenshot().pipe(Effect.catchTag("Unsupported", ({ message }) => driver.log(message)))
+ * ```
  *
  * @since 0.1.0
  */
@@ -9,13 +17,13 @@ import type { QmpError } from "../transport/qmp/Qmp.ts"
 import type { ShellNotReady, TransportError } from "../transport/ShellError.ts"
 import type { Capability } from "./Backend.ts"
 
-/** The backend cannot do this at all; the caller decides what to do instead. */
+/** The backend does not have this capability; the caller decides what to do instead. */
 export class Unsupported extends Schema.TaggedError<Unsupported>()("Unsupported", {
   backend: Schema.String,
   capability: Schema.String
 }) {
   override get message() {
-    return `the ${this.backend} backend has no ${this.capability}`
+    return `the ${this.backend} backend does not support ${this.capability}`
   }
 }
 
@@ -23,7 +31,7 @@ export class Unsupported extends Schema.TaggedError<Unsupported>()("Unsupported"
 export const unsupported = (backend: string, capability: Capability): Unsupported =>
   new Unsupported({ backend, capability })
 
-/** A machine of this shape cannot be: `field` is the offending part of the `MachineShape`. Nothing was started. */
+/** A machine of this shape is not possible: `field` is the part of the `MachineShape` that is wrong. Nothing was started. */
 export class InvalidShape extends Schema.TaggedError<InvalidShape>()("InvalidShape", {
   machine: Schema.String,
   field: Schema.String,
@@ -34,7 +42,7 @@ export class InvalidShape extends Schema.TaggedError<InvalidShape>()("InvalidSha
   }
 }
 
-/** The hypervisor ended, or did not answer, before the machine was up; `output` is what it said last. */
+/** The hypervisor ended, or did not answer, before the machine ran; `output` is the end of its output. */
 export class StartFailed extends Schema.TaggedError<StartFailed>()("StartFailed", {
   machine: Schema.String,
   backend: Schema.String,
@@ -43,11 +51,11 @@ export class StartFailed extends Schema.TaggedError<StartFailed>()("StartFailed"
 }) {
   override get message() {
     const said = this.output.trim()
-    return `${this.machine}: ${this.backend} did not start: ${this.reason}${said === "" ? "" : `\n${said}`}`
+    return `${this.machine}: could not start ${this.backend}: ${this.reason}${said === "" ? "" : `\n${said}`}`
   }
 }
 
-/** The installed hypervisor is of a version that vmtest cannot drive, or says none. */
+/** The installed hypervisor has a version that vmtest does not support, or does not print its version. */
 export class UnsuitableHypervisor extends Schema.TaggedError<UnsuitableHypervisor>()("UnsuitableHypervisor", {
   program: Schema.String,
   reason: Schema.String
@@ -57,20 +65,20 @@ export class UnsuitableHypervisor extends Schema.TaggedError<UnsuitableHyperviso
   }
 }
 
-/** A running machine could not be saved; it runs on. `reason` has the hypervisor's own words where it had some. */
+/** A running machine could not be saved; it continues to run. `reason` is the hypervisor's own message where it has one. */
 export class SaveFailed extends Schema.TaggedError<SaveFailed>()("SaveFailed", {
   machine: Schema.String,
   directory: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `${this.machine} could not be saved to ${this.directory}: ${this.reason}`
+    return `${this.machine}: could not save the machine to ${this.directory}: ${this.reason}`
   }
 }
 
 /**
- * A machine cannot go on from a saved one: it is damaged, of another version or shape, or did not load in time. `output` is
- * what the hypervisor said last.
+ * A machine could not resume from a saved one, which is damaged, has another version or shape, or did not load in time.
+ * `output` is the end of the hypervisor's output.
  */
 export class LoadFailed extends Schema.TaggedError<LoadFailed>()("LoadFailed", {
   machine: Schema.String,
@@ -80,11 +88,11 @@ export class LoadFailed extends Schema.TaggedError<LoadFailed>()("LoadFailed", {
 }) {
   override get message() {
     const said = this.output.trim()
-    return `${this.machine} cannot go on from ${this.directory}: ${this.reason}${said === "" ? "" : `\n${said}`}`
+    return `${this.machine}: could not resume from ${this.directory}: ${this.reason}${said === "" ? "" : `\n${said}`}`
   }
 }
 
-/** Everything that can keep a backend from starting a machine. */
+/** Why a backend could not start a machine. */
 export type BackendError =
   | ToolMissing
   | SpawnFailed
@@ -94,11 +102,11 @@ export type BackendError =
   | LoadFailed
   | Unsupported
 
-/** What asking something of a running hypervisor can fail with. */
+/** How a request to a running hypervisor can fail. */
 export type ControlError = Unsupported | QmpError | TransportError
 
-/** What saving a running machine can fail with. */
+/** How saving a running machine can fail. */
 export type SaveError = Unsupported | SaveFailed
 
-/** What opening the channel to a guest can fail with. */
+/** How opening the channel to a guest can fail. */
 export type ChannelError = Unsupported | ShellNotReady | TransportError

@@ -1,8 +1,21 @@
 /**
- * The driver of one test: its machines, and what concerns them together.
+ * The driver of one test: its machines, and operations on all of them.
  *
  * A driver is a supervision tree (networks, machines, the script); closing its scope leaves no process, no socket and no file outside the
  * output folder.
+ *
+ * **Example** (A machine that is made while the test runs)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Driver, Image } from "vmtest"
+ *
+ * export default Effect.gen(function* () {
+ *   const driver = yield* Driver
+ *   const web = yield* driver.machine("web", { image: Image.tiny() })
+ *   yield* driver.subtest("it answers", web.succeed("echo hello"))
+ * })
+ * ```
  *
  * @since 0.1.0
  */
@@ -19,37 +32,38 @@ import type { VlanFailed } from "../network/Vlan.ts"
 import type { ForkFailed } from "./ForkFailed.ts"
 import type { ImageUnavailable } from "./ImageUnavailable.ts"
 
-/** How a subtest counts. */
+/** Options of a subtest. */
 export interface SubtestOptions {
-  /** Whether the test goes on after its failure, and fails at its end. Default false. */
+  /** Whether the test continues after the subtest failed, and fails at its end. Default false. */
   readonly softFail?: boolean
 }
 
-/** Why a machine cannot be made while the test runs: its declaration, its image, no address left, or no `vde_switch` for its VLANs. */
+/** Why a machine could not be made while the test runs: its declaration, its image, no address left, or no `vde_switch` for its VLANs. */
 export type DeclareError = InvalidMachine | ImageUnavailable | AddressesExhausted | ToolMissing
 
-/** Why an effect cannot be run on forks: the backend has no snapshots, a machine cannot be saved, a fork or its network does not come up. */
+/** Why an effect could not be run on forks: the backend does not support snapshots, or a machine could not be saved, or a fork or its network did not start. */
 export type ForkError = Unsupported | ForkFailed | Unavailable | VlanFailed
 
-/** What a test can ask of its driver. `Names` are those of the machines that the test declares. */
+/** The operations of a driver. `Names` are the names of the machines that the test declares. */
 export interface DriverService<Names extends string = string> {
   /** The machines by name, those made by `machine` included. */
   readonly machines: Readonly<Record<string, Machine>>
   /**
    * Makes a machine while the test runs.
    *
-   * It starts at once, unless `autoStart` is false, and the first use waits until it is ready. Its node number, and so its addresses, are the
-   * next free ones; the machines that run already learn its name.
+   * It starts at once, unless `autoStart` is false, and its first use waits until it is ready. It has the next free node number, and the
+   * addresses that follow from it; the other machines learn its name.
    */
   readonly machine: (name: string, options: MachineOptions) => Effect.Effect<Machine, DeclareError>
-  /** Starts all machines together and waits until they are ready; forks that keep to themselves, which have run from their beginning, are left alone. */
+  /** Starts all machines together and waits until they are ready. Forks of single machines are left as they are. */
   readonly startAll: () => Effect.Effect<void, CutShort>
   /** Waits until all machines have ended. */
   readonly joinAll: (options?: WaitOptions) => Effect.Effect<void, PollingConditionFailed | DeadlineError>
   /**
-   * Runs a part of the test under a name of its own, which the report shows with how it went.
+   * Runs a part of the test under a name of its own, which the report shows with its result.
    *
-   * Its failure is the Effect's, and so fails the test unless the script handles it; with `softFail` the test goes on, gets `undefined`, and fails at its end.
+   * Fails as the Effect does, which fails the test unless the script handles it. With `softFail` it gives `undefined` instead, and the test
+   * continues, and fails at its end.
    */
   readonly subtest: {
     <A, E, R>(name: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R>
@@ -61,9 +75,9 @@ export interface DriverService<Names extends string = string> {
     <A, E, R>(name: string, effect: Effect.Effect<A, E, R>, options: SubtestOptions): Effect.Effect<A | undefined, E, R>
   }
   /**
-   * A condition that must hold whenever the test waits or runs a command, from now until the scope closes: at the test's end, or at the end of
-   * the part of it that `Effect.scoped` is around. It does not hold when its check fails or gives `false`; whatever the test is waiting for then,
-   * or waits for next, fails with `PollingConditionFailed`.
+   * A condition that must hold whenever the test waits or runs a command, until the scope closes: at the end of the test, or of the part of it
+   * in `Effect.scoped`. It does not hold if its check fails or gives `false`; the current wait of the test, or its next one, fails with
+   * `PollingConditionFailed` then.
    *
    * ```ts
    * yield* Effect.scoped(
@@ -80,17 +94,17 @@ export interface DriverService<Names extends string = string> {
     check: Effect.Effect<unknown, E, R>,
     options?: PollingConditionOptions
   ) => Effect.Effect<void, InvalidInterval, R | Scope.Scope>
-  /** Waits on several machines at once, and gives what came of each, in their order: the first failure is the whole's. */
+  /** Waits on several machines at once, and gives the results in their order. Fails with the first failure. */
   readonly waitAll: <A, E, R>(
     machines: Iterable<Machine> | Readonly<Record<string, Machine>>,
     wait: (machine: Machine) => Effect.Effect<A, E, R>
   ) => Effect.Effect<Array<A>, E, R>
   /**
-   * Runs an effect on forks of all the machines as they are now, with networks of their own, gives its result, and throws the forks away.
+   * Runs an effect on forks of all machines as they are now, on networks of their own, gives its result, and discards the forks.
    *
-   * All machines that run are saved at one point in time, and stand still for about a second meanwhile; those that boot are waited for, those
-   * that do not run do not run in the fork either. The forks have the names and addresses of their originals, whose networks they cannot reach.
-   * Several forks may run at once. What happens in a fork happens nowhere else: subtests on forks cannot spoil each other.
+   * All running machines are saved at one point in time, which stops them for about a second; machines that boot are waited for, and machines
+   * that do not run do not run in the fork either. The forks have the names and addresses of their originals, and cannot reach the networks of
+   * these. Several forks can run at once. Nothing that happens in a fork affects the originals or other forks.
    */
   readonly fork: <A, E, R>(
     body: (machines: Readonly<Record<Names, Machine>>, driver: DriverService) => Effect.Effect<A, E, R>

@@ -1,7 +1,15 @@
 /**
  * Machines for applications and test suites: a driver, and each of its machines, as Layers.
  *
+ * Machines on the same driver share its networks and know each other's names. Closing the scope of the layer ends them, and dies with
+ * `SubtestsFailed` if subtests failed with `softFail`.
+ *
+ * **Example** (A machine as a service)
+ *
  * ```ts
+ * import { Effect } from "effect"
+ * import { DriverLayer, Image } from "vmtest"
+ *
  * class Web extends DriverLayer.Machine<Web>()("web", { image: Image.debian({ packages: ["nginx-light"] }) }) {}
  *
  * const program = Effect.gen(function* () {
@@ -10,9 +18,6 @@
  * })
  * program.pipe(Effect.provide(Web.layer), Effect.provide(DriverLayer.layer()))
  * ```
- *
- * Machines on the same driver share its networks and know each other's names. Closing the scope of the layer ends them, and dies with
- * `SubtestsFailed` when subtests had failed with `softFail`.
  *
  * @since 0.1.0
  */
@@ -38,29 +43,29 @@ import type { StoreOptions } from "./SnapshotStore.ts"
 import { Collector, SoftFailures } from "./SoftFailure.ts"
 
 export {
-  /** Subtests failed with `softFail`: what the end of a test in a suite, or of the layer, says of it. */
+  /** Subtests failed with `softFail`: how the test of a suite, or the closing of the layer, fails. */
   SubtestsFailed
 } from "./SoftFailure.ts"
 
-/** How a driver outside a runner is set up. */
+/** Options of a driver outside a runner. */
 export interface DriverOptions {
-  /** What reports call it. Default `"driver"`. */
+  /** Its name in reports. Default `"driver"`. */
   readonly name?: string
   /**
-   * The folder for screenshots and files copied from guests. Default: `vmtest-output` in the working folder, and in it a folder of the driver's
-   * name if it was given one.
+   * The folder for screenshots and files copied from guests. Default: `vmtest-output/<name>` in the working folder, or `vmtest-output` for a
+   * driver without a name.
    */
   readonly output?: string
   /**
-   * Whether machines start from snapshots of machines like them, and what boots is kept for that; or where. Default true: in the cache folder.
-   * `VMTEST_SNAPSHOTS=off` in the environment says false.
+   * Whether machines start from stored snapshots, and machines that boot are stored; or where the store is. Default true: in the cache
+   * folder. `VMTEST_SNAPSHOTS=off` in the environment means false.
    */
   readonly snapshots?: boolean | StoreOptions
 }
 
 let drivers = 0
 
-/** A driver without machines, on the backend, the images and the state folder that are provided. */
+/** A driver without machines, with the backend, the images and the state folder that are provided. */
 export const make = (
   options: DriverOptions = {}
 ): Layer.Layer<Driver, never, Backend | ImageStore.ImageStore | RunDirectory.RunDirectory> =>
@@ -95,10 +100,10 @@ export const make = (
     })
   ).pipe(Layer.provide(NodeServices.layer))
 
-/** What the host itself can lack. */
+/** What can be missing on the host. */
 export type HostError = QemuError | Cache.CacheUnwritable | RunDirectory.RunDirectoryError
 
-/** What drivers run on: QEMU as it is found on this host, the user's image cache, a state folder that goes with the layer. */
+/** What drivers need: this host's QEMU, the user's image cache, and a state folder that is removed with the layer. */
 export const host: Layer.Layer<Backend | ImageStore.ImageStore | RunDirectory.RunDirectory, HostError> = Layer.mergeAll(
   Layer.unwrap(Effect.map(Cache.folder("host"), (folder) => Qemu.layer({ folder }))),
   ImageStore.ImageStore.layer,
@@ -108,10 +113,10 @@ export const host: Layer.Layer<Backend | ImageStore.ImageStore | RunDirectory.Ru
 /** A driver on this host. */
 export const layer = (options: DriverOptions = {}): Layer.Layer<Driver, HostError> => Layer.provide(make(options), host)
 
-/** Why a machine's layer cannot be built. */
+/** Why a machine's layer could not be built. */
 export type MachineLayerError = DeclareError | Machines.Unavailable
 
-/** What {@link Machine} makes: a service whose value is the machine, and the layer that declares it. */
+/** The result of {@link Machine}: a service whose value is the machine, and the layer that declares it. */
 export interface MachineClass<Self, Name extends string>
   extends Context.ServiceClass<Self, `vmtest/driver/DriverLayer/${Name}`, Machines.Machine> {
   readonly layer: Layer.Layer<Self, MachineLayerError, Driver>

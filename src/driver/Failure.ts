@@ -1,6 +1,15 @@
 /**
  * Why a test failed, as data for people: what went wrong, the evidence, and where in the script.
  *
+ * **Example** (Showing a failure in a report)
+ *
+ * ```ts
+ * import type { Failure } from "vmtest"
+ *
+ * const line = ({ kind, message, place }: Failure.Failure) =>
+ *   place === undefined ? `${kind}: ${message}` : `${place.file}:${place.line}: ${message}`
+ * ```
+ *
  * @since 0.1.0
  */
 import { readFileSync } from "node:fs"
@@ -22,7 +31,7 @@ export interface Failure {
   readonly kind: string
   /** One or several lines; says the most important of the evidence. */
   readonly message: string
-  /** The string fields of the error that the message does not show whole, such as `stdout`, `journal` or `console`; then other failures. */
+  /** The error's `stdout`, `stderr`, `journal` and `console`, where the message does not show them whole; then other failures. */
   readonly evidence: ReadonlyArray<{ readonly title: string; readonly text: string }>
   /** The script's line that failed. */
   readonly place: Place | undefined
@@ -60,7 +69,7 @@ const failed = (cause: Cause.Cause<unknown>): { readonly error: unknown; readonl
     if (Cause.isDieReason(reason)) return { error: reason.defect, step: originOf(reason) }
   }
   const error = Cause.hasInterruptsOnly(cause)
-    ? { _tag: "Interrupted", message: "it was interrupted before its end" }
+    ? { _tag: "Interrupted", message: "interrupted before it ended" }
     : Cause.squash(cause)
   return { error, step: undefined }
 }

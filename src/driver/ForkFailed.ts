@@ -1,5 +1,15 @@
 /**
- * Machines that cannot be forked together.
+ * The error of machines that could not be forked together.
+ *
+ * **Example** (Running a check on forks only where that is possible)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ *
+ * driver.fork(({ web }) => web.succeed("rm -rf /srv")).pipe(
+ *   Effect.catchTag("ForkFailed", ({ message }) => driver.log(message))
+ * )
+ * ```
  *
  * @since 0.1.0
  */
@@ -11,6 +21,6 @@ export class ForkFailed extends Schema.TaggedError<ForkFailed>()("ForkFailed", {
   reason: Schema.String
 }) {
   override get message() {
-    return `the machines cannot be forked: ${this.machine === "" ? "" : `${this.machine}: `}${this.reason}`
+    return `could not fork the machines: ${this.machine === "" ? "" : `${this.machine}: `}${this.reason}`
   }
 }

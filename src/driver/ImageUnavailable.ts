@@ -1,11 +1,22 @@
 /**
- * An image that cannot be had.
+ * The error of an image that could not be built, or loaded from the cache.
+ *
+ * **Example** (Skipping an optional machine)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Image } from "vmtest"
+ *
+ * driver.machine("extra", { image: Image.disk({ path: "extra.qcow2" }) }).pipe(
+ *   Effect.catchTag("ImageUnavailable", ({ message }) => driver.log(message))
+ * )
+ * ```
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
 
-/** The image of a machine could not be built, or taken from the cache; `reason` is what the builder said, `error` its error's tag. */
+/** A machine's image could not be built, or loaded from the cache; `reason` is the builder's message, `error` its error's tag. */
 export class ImageUnavailable extends Schema.TaggedError<ImageUnavailable>()("ImageUnavailable", {
   image: Schema.String,
   error: Schema.String,

@@ -1,5 +1,18 @@
 /**
- * What happens in a run of tests, for whoever reports it.
+ * What happens in a run of tests, for reporters.
+ *
+ * **Example** (A reporter that prints the tests that end)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { RunEvent, Runner } from "vmtest"
+ *
+ * const quiet = Runner.run(tests, { output: "vmtest-output" }).pipe(
+ *   Effect.provideService(RunEvent.Reporter, (event) =>
+ *     event._tag === "TestEnded" ? Console.log(`${event.result.name}: ${event.result.status}`) : Effect.void
+ *   )
+ * )
+ * ```
  *
  * @since 0.1.0
  */
@@ -23,13 +36,13 @@ export type RunEvent =
       readonly _tag: "SubtestEnded"
       readonly test: string
       readonly result: SubtestResult
-      /** It failed, the test goes on unless the script says otherwise, and is to fail with it at its end; what went wrong is told then. */
+      /** It failed softly: the test continues, and fails with this at its end. The failure is shown in full then. */
       readonly failsLater: boolean
     }
   | { readonly _tag: "Log"; readonly test: string; readonly line: string }
   | { readonly _tag: "TestEnded"; readonly result: TestResult }
 
-/** Told of every event of a run; must be quick and must not fail. Nobody listens by default. */
+/** Receives every event of a run; must return quickly and must not fail. Default: does nothing. */
 export const Reporter = Context.Reference<(event: RunEvent) => Effect.Effect<void>>("vmtest/driver/Reporter", {
   defaultValue: () => () => Effect.void
 })

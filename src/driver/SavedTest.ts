@@ -1,8 +1,20 @@
 /**
- * The machines of a test, saved to a folder so that people can look at them later.
+ * The machines of a test, saved to a folder so that people can inspect them later.
  *
- * The folder has `resume.json`, which says what the machines are, and `<machine>/saved/` for each that ran. The image's files stay where they
- * are: a folder can be opened on the host that saved it, for as long as the image is in the cache.
+ * The folder has `resume.json`, which describes the machines, and `<machine>/saved/` for each machine that ran. It refers to the image's files
+ * in the cache, so it can be opened only on the host that saved it, and only while the image is in the cache.
+ *
+ * **Example** (Checking what `vmtest run --snapshot-on-failure` saved)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SavedTest } from "vmtest"
+ *
+ * Effect.gen(function* () {
+ *   const { running, test } = yield* SavedTest.open("vmtest-output/a page is served")
+ *   yield* Effect.log(`${test}: ${running.join(", ")} can be resumed`)
+ * })
+ * ```
  *
  * @since 0.1.0
  */
@@ -28,13 +40,13 @@ import * as Entries from "./internal/snapshotEntries.ts"
 import * as WarmStart from "./internal/warmStart.ts"
 import type { SoftFailures } from "./SoftFailure.ts"
 
-/** What is in the folder cannot be opened; `reason` says what is wrong with it. */
+/** The folder could not be opened or resumed; `reason` says what is wrong with it. */
 export class CannotResume extends Schema.TaggedError<CannotResume>()("CannotResume", {
   folder: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `cannot resume ${this.folder}: ${this.reason}`
+    return `could not resume ${this.folder}: ${this.reason}`
   }
 }
 
@@ -83,7 +95,7 @@ const text = Schema.fromJsonString(Saved)
 const failed = (folder: string) => (error: unknown) =>
   new CannotResume({ folder, reason: error instanceof Error ? error.message : String(error) })
 
-/** Saves the machines of a test that runs, as they are at one point in time, to a folder that has nothing saved in it yet. */
+/** Saves the machines of a running test, all at one point in time, to a folder; what an earlier test saved there is replaced. */
 export const save = Effect.fnUntraced(function* (options: {
   readonly folder: string
   readonly test: string
@@ -133,18 +145,18 @@ export interface Opened {
   readonly saved: Saved
 }
 
-/** Reads a folder that {@link save} made, and makes sure that its machines can go on here: this host, the image, every byte. */
+/** Reads a folder that {@link save} made, and checks that its machines can resume here: the host, the image, and every byte of the files. */
 export const open: (folder: string) => Effect.Effect<Opened, CannotResume, Backend | ImageStore> = Effect.fnUntraced(
   function* (folder: string) {
     const refuse = (reason: string) => Effect.fail(new CannotResume({ folder, reason }))
     const { fingerprint } = yield* Backend
     const path = Path.join(folder, fileName)
     if (!Fs.existsSync(path)) {
-      return yield* refuse(`there is no ${fileName}; it is the folder of a test that failed with --snapshot-on-failure`)
+      return yield* refuse(`it has no ${fileName}; give the folder of a test that failed under --snapshot-on-failure`)
     }
     const content = yield* Effect.try({ try: () => Fs.readFileSync(path, "utf8"), catch: failed(folder) })
     const saved = yield* Schema.decodeUnknownEffect(text)(content).pipe(
-      Effect.catch(() => refuse(`${fileName} is damaged, or of another version of vmtest`))
+      Effect.catch(() => refuse(`${fileName} is damaged, or was written by another version of vmtest`))
     )
     const other = Entries.difference(saved.host, yield* fingerprint)
     if (other !== undefined) return yield* refuse(`it was saved on another host, or before an upgrade: ${other}`)
@@ -152,13 +164,13 @@ export const open: (folder: string) => Effect.Effect<Opened, CannotResume, Backe
     for (const { description, files, image, name } of saved.machines) {
       const needed = [image.kernel, image.initrd, image.root ?? "", image.disk?.path ?? ""]
       const missing = needed.find((file) => file !== "" && !Fs.existsSync(file))
-      if (missing !== undefined)
-        return yield* refuse(`the image of ${name} (${description}) is not in the cache any more`)
+      if (missing !== undefined) return yield* refuse(`the image of ${name} (${description}) is no longer in the cache`)
       if (image.guest === "disk" && image.disk !== undefined) {
         const { cmdline, disk, initrd, kernel } = image
         const files = { ...(kernel === "" ? {} : { kernel }), ...(initrd === "" ? {} : { initrd }) }
         const now = yield* Effect.mapError(store.resolve(Image.disk({ ...disk, ...files, cmdline })), failed(folder))
-        if (now.digest !== image.digest) return yield* refuse(`the image of ${name} (${description}) has changed since`)
+        if (now.digest !== image.digest)
+          return yield* refuse(`the image of ${name} (${description}) has changed since it was saved`)
       }
       if (files === undefined) continue
       const directory = savedFolder(folder, name)
@@ -170,18 +182,18 @@ export const open: (folder: string) => Effect.Effect<Opened, CannotResume, Backe
   }
 )
 
-/** Why opened machines do not run. */
+/** Why opened machines could not be resumed. */
 export type ResumeError = CannotResume | Unavailable
 
 /**
- * Lets the machines go on where they were saved, with networks of their own, until the scope closes. They still are who they were, and their
- * connections to each other live on; only their clocks and their entropy are those of now. Those that did not run do not run.
+ * Resumes the machines where they were saved, on networks of their own, until the scope closes. They keep their identities and their
+ * connections to each other; only their clocks and their entropy are new. Machines that did not run when they were saved do not run now.
  */
 export const resume: (
   opened: Opened,
   options: {
     readonly output: string
-    /** Hears of the subtests that fail softly. */
+    /** Collects the subtests that fail softly. */
     readonly soft: SoftFailures
   }
 ) => Effect.Effect<

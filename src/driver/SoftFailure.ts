@@ -1,5 +1,20 @@
 /**
- * Subtests that failed softly where there is no runner to count them: in a suite's tests, or in the life of a layer.
+ * Subtests that failed softly where no runner counts them: in a suite's tests, or while a layer is open.
+ *
+ * **Example** (Handling them at the end of an application)
+ *
+ * ```ts
+ * import { Cause, Effect } from "effect"
+ * import { DriverLayer } from "vmtest"
+ *
+ * program.pipe(
+ *   Effect.provide(DriverLayer.layer()),
+ *   // Closing the layer dies with them.
+ *   Effect.catchDefect((defect) =>
+ *     defect instanceof DriverLayer.SubtestsFailed ? Effect.logError(defect.message) : Effect.die(defect)
+ *   )
+ * )
+ * ```
  *
  * @since 0.1.0
  */
@@ -8,7 +23,7 @@ import * as Schema from "effect/Schema"
 import * as Failure from "./Failure.ts"
 import type { SubtestResult } from "./TestResult.ts"
 
-/** Parts of a test failed, and the test went on: what it fails with at its end. */
+/** Subtests of a test failed with `softFail`: the test continued, and fails with this at its end. */
 export class SubtestsFailed extends Schema.TaggedError<SubtestsFailed>()("SubtestsFailed", {
   subtests: Schema.Array(Schema.Struct({ name: Schema.String, failure: Schema.String }))
 }) {
@@ -20,17 +35,17 @@ export class SubtestsFailed extends Schema.TaggedError<SubtestsFailed>()("Subtes
   }
 }
 
-/** What failed and was not told yet. */
+/** The soft failures that have not been reported yet. */
 export class SoftFailures {
   private failed: Array<{ readonly name: string; readonly failure: string }> = []
 
-  /** Hears how a subtest ended; for a driver's `onSubtest`. */
+  /** Notes how a subtest ended; for a driver's `onSubtest`. */
   readonly hear = ({ failure, name }: SubtestResult, failsLater: boolean): void => {
     if (!failsLater || failure === undefined) return
     this.failed.push({ name: Failure.subtestName(failure.subtest ?? [name]), failure: Failure.render(failure) })
   }
 
-  /** Tells of them, once. */
+  /** Gives them, once. */
   take(): SubtestsFailed | undefined {
     const subtests = this.failed
     this.failed = []
@@ -38,7 +53,7 @@ export class SoftFailures {
   }
 }
 
-/** Who else may tell of them before the layer closes. */
+/** Where soft failures are collected, if something reports them before the layer closes. */
 export const Collector = Context.Reference<SoftFailures | undefined>("vmtest/driver/SoftFailure/Collector", {
   defaultValue: () => undefined
 })

@@ -1,22 +1,33 @@
 /**
- * What came of a test.
+ * The result of a test, and of its subtests.
+ *
+ * **Example** (Listing the failed subtests of a run)
+ *
+ * ```ts
+ * import type { TestResult } from "vmtest"
+ *
+ * const failed = (results: ReadonlyArray<TestResult>) =>
+ *   results.flatMap(({ name, subtests }) =>
+ *     subtests.filter(({ status }) => status === "failed").map((subtest) => `${name} › ${subtest.name}`)
+ *   )
+ * ```
  *
  * @since 0.1.0
  */
 import type { Failure } from "./Failure.ts"
 
-/** What came of a part of a test. */
+/** The result of a subtest. */
 export interface SubtestResult {
   readonly name: string
-  /** The names of the subtests that it is a part of, the outermost first. */
+  /** The names of the subtests around it, outermost first. */
   readonly within: ReadonlyArray<string>
-  /** One that a part of failed with `softFail` failed as well; if nothing else was wrong with it, it has no failure of its own. */
+  /** A subtest also fails when one within it failed with `softFail`; it has no `failure` of its own then. */
   readonly status: "passed" | "failed"
   readonly millis: number
   readonly failure: Failure | undefined
 }
 
-/** What came of a test. A test that ran into its timeout is `"timedOut"`; its failure says where it was. */
+/** The result of a test. One that ran into its timeout is `"timedOut"`; its failure says what it was doing. */
 export interface TestResult {
   readonly name: string
   readonly status: "passed" | "failed" | "timedOut"
@@ -26,8 +37,8 @@ export interface TestResult {
   readonly millis: number
   readonly subtests: ReadonlyArray<SubtestResult>
   readonly failure: Failure | undefined
-  /** The test's folder in the output folder, if there is something in it: pictures, copies, logs, saved machines. */
+  /** The test's folder in the output folder, if it has files: pictures, copies, logs, saved machines. */
   readonly folder: string | undefined
-  /** What the body gave, if it passed. */
+  /** The value of the body, if the test passed. */
   readonly value: unknown
 }

@@ -1,7 +1,15 @@
 /**
- * The addresses of a test's machines: which node and VLAN has which MAC, IPv4 and IPv6 address, and how a guest is told.
+ * The addresses of a test's machines: the MAC, IPv4 and IPv6 address for each node and VLAN, and the commands that set them in a guest.
  *
- * Pure, and the same every time: networks are isolated, so addresses may repeat from test to test.
+ * Pure: networks are isolated from each other, so every test can use the same addresses.
+ *
+ * **Example** (The address of the first machine on VLAN 1)
+ *
+ * ```ts
+ * const [client, server] = Addresses.assign([{ name: "server", vlans: [1] }, { name: "client", vlans: [1] }])
+ * client.interfaces[0].ipv4 // "192.168.1.1"
+ * server.interfaces[0].ipv4 // "192.168.1.2"
+ * ```
  *
  * @since 0.1.0
  */
@@ -10,7 +18,7 @@ import * as Schema from "effect/Schema"
 /** Nodes and VLANs each have one octet of an address, less 0 and 255. */
 export const maximum = 254
 
-/** There are more machines than addresses, or a VLAN outside 1 to 254. */
+/** There are more machines than addresses, or a VLAN is outside 1 to 254. */
 export class AddressesExhausted extends Schema.TaggedError<AddressesExhausted>()("AddressesExhausted", {
   reason: Schema.String
 }) {
@@ -37,7 +45,7 @@ export interface Interface {
   readonly ipv6: string
 }
 
-/** One machine with all it is reached by. */
+/** One machine with its number and its addresses. */
 export interface AddressedNode {
   readonly name: string
   /** Its number, from 1, in the alphabetical order of names. */
@@ -58,15 +66,17 @@ export const ipv6 = (vlan: number, node: number): string => `2001:db8:${vlan.toS
 
 const isOctet = (value: number) => Number.isInteger(value) && value >= 1 && value <= maximum
 
-/** What of these machines has no address to be had, or undefined. */
+/** Why these machines cannot all have addresses, or undefined if they can. */
 export const check = (nodes: ReadonlyArray<Node>): AddressesExhausted | undefined => {
   if (nodes.length > maximum) {
-    return new AddressesExhausted({ reason: `${nodes.length} machines; a test can have ${maximum}` })
+    return new AddressesExhausted({ reason: `a test can have at most ${maximum} machines, got ${nodes.length}` })
   }
   for (const { name, vlans } of nodes) {
     const wrong = vlans.find((vlan) => !isOctet(vlan))
     if (wrong !== undefined) {
-      return new AddressesExhausted({ reason: `${name} is on VLAN ${wrong}; VLANs are 1 to ${maximum}` })
+      return new AddressesExhausted({
+        reason: `${name}: a VLAN must be a whole number from 1 to ${maximum}, got ${wrong}`
+      })
     }
   }
   return undefined
@@ -151,6 +161,6 @@ export const ipCommands = (node: AddressedNode, options: { readonly internet: bo
       .map((line) => `ip ${line.replace("address replace", "addr replace").replace(" nodad", "")}`)
   ].join("\n") + "\n"
 
-/** `/etc/resolv.conf`: QEMU's forwarder where there is a way out; nothing to ask where there is none. */
+/** `/etc/resolv.conf`: QEMU's forwarder with `internet`; empty without it. */
 export const resolvConf = (options: { readonly internet: boolean }): string =>
   options.internet ? `nameserver ${userNetwork.nameserver}\n` : ""

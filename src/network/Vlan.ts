@@ -1,8 +1,19 @@
 /**
- * VLANs: one virtual switch each, that machines plug into.
+ * VLANs: a virtual switch for each, which machines plug into.
  *
- * The switch is `vde_switch --hub` from the package vde2: every frame reaches every port, so that a capture sees all of
- * it, and nobody needs rights on the host.
+ * The switch is `vde_switch --hub` from the package vde2: every frame reaches every port, so that a capture sees all
+ * frames, and it needs no privileges on the host.
+ *
+ * **Example** (Starting a switch)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ *
+ * Effect.gen(function* () {
+ *   const vlan = yield* Vlan.make({ vlan: 1, directory: "/run/test" })
+ *   yield* Effect.log(`plug into ${vlan.socket}`)
+ * }).pipe(Effect.scoped)
+ * ```
  *
  * @since 0.1.0
  */
@@ -16,7 +27,7 @@ import type * as Scope from "effect/Scope"
 import type { ExitStatus, HostProcessError } from "../host/HostProcess.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 
-/** The switch did not come up; `output` is what it said. */
+/** The switch did not start, or ended; `output` is the end of its output. */
 export class VlanFailed extends Schema.TaggedError<VlanFailed>()("VlanFailed", {
   vlan: Schema.Int,
   reason: Schema.String,
@@ -33,11 +44,14 @@ export interface Vlan {
   /** What `-netdev vde,sock=` and `vde_plug` are given: a folder, mode 0700, with the switch's sockets. */
   readonly socket: string
   readonly pid: number
-  /** Resolves when the switch is gone. */
+  /** Ends when the switch has ended. */
   readonly exited: Effect.Effect<ExitStatus>
 }
 
-/** The switch makes the folder and the socket in it within a few milliseconds. */
+/** How often to look for the switch's socket. The switch makes it within a few milliseconds. */
+const untilReady = Schedule.spaced("5 millis")
+
+/** How long the switch may take to listen. */
 const readyWithin = Duration.seconds(10)
 
 /**
@@ -62,9 +76,9 @@ export const make: (options: {
   const logFile = Path.join(directory, `vde${vlan}.log`)
   const failed = (reason: string) => new VlanFailed({ vlan, reason, output: endOf(logFile) })
   if (Buffer.byteLength(socket) > longestFolder) {
-    return yield* failed(`its folder's path is longer than ${longestFolder} bytes: ${socket}`)
+    return yield* failed(`the path of its folder must be at most ${longestFolder} bytes long, got ${socket}`)
   }
-  if (Fs.existsSync(socket)) return yield* failed(`there is one already: ${socket}`)
+  if (Fs.existsSync(socket)) return yield* failed(`its folder exists already: ${socket}`)
   // A switch that was killed leaves its sockets behind, and QEMU's plugs theirs.
   yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(socket, { recursive: true, force: true })))
   const process = yield* HostProcess.spawn({
@@ -79,11 +93,14 @@ export const make: (options: {
     grace: "500 millis"
   })
   yield* Effect.sync(() => Fs.existsSync(Path.join(socket, "ctl"))).pipe(
-    Effect.repeat({ schedule: Schedule.spaced("5 millis"), until: (ready) => ready || process.status() !== undefined }),
-    Effect.timeoutOrElse({ duration: readyWithin, orElse: () => Effect.fail(failed("it does not listen")) })
+    Effect.repeat({ schedule: untilReady, until: (ready) => ready || process.status() !== undefined }),
+    Effect.timeoutOrElse({
+      duration: readyWithin,
+      orElse: () => Effect.fail(failed(`the switch did not listen within ${Duration.format(readyWithin)}`))
+    })
   )
   const ended = process.status()
-  if (ended !== undefined) return yield* failed(`its switch ended with ${HostProcess.describeStatus(ended)}`)
+  if (ended !== undefined) return yield* failed(`the switch ended with ${HostProcess.describeStatus(ended)}`)
   return { number: vlan, socket, pid: process.pid, exited: process.exited }
 })
 

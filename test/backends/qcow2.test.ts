@@ -17,7 +17,7 @@ describe("an empty qcow2 image", () => {
     assert.strictEqual(virtualSize(path, "qcow2"), 123 * 512)
     Fs.writeFileSync(path, Buffer.alloc(1000))
     assert.strictEqual(virtualSize(path, "raw"), 1024)
-    assert.throws(() => virtualSize(path, "qcow2"), /no qcow2 image/)
+    assert.throws(() => virtualSize(path, "qcow2"), /is not a qcow2 image/)
   })
 
   it("is one to QEMU, of any size", ({ skip }) => {

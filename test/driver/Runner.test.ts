@@ -106,11 +106,14 @@ describe("a run", () => {
       const example = "write ({ web }) => Effect.gen(function* () { … })"
       const wrong: ReadonlyArray<readonly [body: () => unknown, words: string]> = [
         [() => undefined, `what the body returns, "undefined" is not an Effect; ${example}`],
-        [() => Promise.resolve(1), "is not an Effect but a Promise; in Effect.gen"],
-        [() => Effect.succeed(Effect.never), 'the value of the body, "Effect" is an Effect that nobody ran: yield* it'],
+        [() => Promise.resolve(1), "is a Promise, not an Effect; write Effect.gen"],
+        [
+          () => Effect.succeed(Effect.never),
+          'the value of the body, "Effect" is an Effect that was never run; write return yield*'
+        ],
         [
           () => Effect.sync(() => Effect.fail("never")),
-          'the value of the body, "Failure(Cause([Fail(\\"never\\")]))" fails nothing as a value: yield* it'
+          'the value of the body, "Failure(Cause([Fail(\\"never\\")]))" is a failure that was returned, not raised; write return yield* Effect.fail'
         ]
       ]
       const results = yield* run(wrong.map(([body], index) => test(`${index}`, {}, body as () => Effect.Effect<void>)))
@@ -242,7 +245,7 @@ describe("a run", () => {
         Effect.raceFirst(driver.subtest("part", Effect.never), Effect.sleep("1 second"))
       const { status, subtests } = yield* late([], part, toSubtest)
       assert.strictEqual(status, "passed")
-      assert.strictEqual(subtests[0]?.failure?.message, "it was interrupted before its end")
+      assert.strictEqual(subtests[0]?.failure?.message, "interrupted before it ended")
     })
   )
 
@@ -461,7 +464,7 @@ describe("a run", () => {
         { machines: Object.fromEntries(Array.from({ length: 255 }, (_, n) => [`m${n}`, offline()])) },
         () => Effect.void
       ),
-      /255 machines; a test can have 254/
+      /a test can have at most 254 machines, got 255/
     ],
     [
       "a timeout that is no time",

@@ -45,7 +45,7 @@ describe("the folder of a failed test", () => {
         Effect.provide(Mock.layer()),
         Effect.provideService(ImageStore, imageStore)
       )
-      assert.match((yield* Effect.flip(open)).message, /the image of a \(tiny\) is not in the cache any more/)
+      assert.match((yield* Effect.flip(open)).message, /the image of a \(tiny\) is no longer in the cache/)
       Fs.writeFileSync(image.kernel, "")
       assert.strictEqual((yield* open).test, "t")
     })

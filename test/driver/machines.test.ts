@@ -270,7 +270,7 @@ describe("the driver", () => {
       for (const those of [5, undefined, ["a"], new Map(Object.entries(machines)), machines.a!.succeed("true")]) {
         assert.include(yield* refused(service.waitAll(those as never, named)), "driver.waitAll: the argument")
       }
-      assert.include(yield* refused(service.waitAll(machines.a as never, named)), '"a" is one machine')
+      assert.include(yield* refused(service.waitAll(machines.a as never, named)), '"a" is a single machine')
     })
   )
 
@@ -278,11 +278,11 @@ describe("the driver", () => {
     Effect.gen(function* () {
       const { machines, service, subtests } = yield* driverOf({ a: offline() })
       const bodies = [
-        ["nginx", 'the function "nginx" is not a function that gives an Effect'],
-        [machines.a!.succeed("true"), "is an Effect, not a function that gives one"],
-        [function* () {}, "is a generator function; Effect.fn makes one"],
-        [() => undefined, 'what the function gives "undefined" is not an Effect'],
-        [() => () => Effect.void, "is a function, not an Effect; give the Effect that it returns"]
+        ["nginx", 'the function "nginx" is not a function that returns an Effect'],
+        [machines.a!.succeed("true"), "is an Effect, not a function that returns one"],
+        [function* () {}, "is a generator function, not a function that returns an Effect; wrap it in Effect.fn"],
+        [() => undefined, 'what the function returns, "undefined" is not an Effect'],
+        [() => () => Effect.void, "is a function, not an Effect; pass the Effect that it returns"]
       ] as const
       for (const [body, reason] of bodies) {
         const waiting = service.waitAll(machines, body as unknown as () => Effect.Effect<void>)
@@ -299,16 +299,13 @@ describe("the driver", () => {
     Effect.gen(function* () {
       const { service, subtests } = yield* driverOf({})
       const given = (part: unknown) => refused(service.subtest("part", part as Effect.Effect<void>))
-      assert.include(yield* given(() => Effect.void), "is a function, not an Effect; give the Effect that it returns")
-      assert.include(
-        yield* given(function* () {}),
-        "is a generator function, not an Effect; Effect.gen makes one of it"
-      )
+      assert.include(yield* given(() => Effect.void), "is a function, not an Effect; pass the Effect that it returns")
+      assert.include(yield* given(function* () {}), "is a generator function, not an Effect; wrap it in Effect.gen")
       assert.include(yield* given(undefined), 'driver.subtest: the part "undefined" is not an Effect')
-      assert.include(yield* given(Promise.resolve(1)), "is not an Effect but a Promise")
+      assert.include(yield* given(Promise.resolve(1)), "is a Promise, not an Effect")
       assert.include(
         yield* given(Effect.succeed(Effect.never)),
-        'driver.subtest: the value of the part, "Effect" is an Effect that nobody ran: yield* it'
+        'driver.subtest: the value of the part, "Effect" is an Effect that was never run; write return yield*'
       )
       // One to be looked at.
       const exit = yield* service.subtest("looked at", Effect.exit(Effect.fail("seen")))
@@ -361,7 +358,7 @@ describe("a machine made while the test runs", () => {
       const { service } = yield* driverOf(all)
       const error = yield* Effect.flip(service.machine("more", idle))
       assert.strictEqual(error._tag, "AddressesExhausted")
-      assert.include(error.message, "255 machines; a test can have 254")
+      assert.include(error.message, "a test can have at most 254 machines, got 255")
     }).pipe(Effect.provideService(HostLimits, { memory: 2 ** 40, cpus: 4 }))
   )
 

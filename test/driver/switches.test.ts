@@ -83,7 +83,7 @@ describe("a switch that ends unasked", () => {
       const error = yield* Effect.flip(tree.script(waiting))
       assert.strictEqual(error._tag, "VlanFailed")
       assert.strictEqual(error.vlan, 1)
-      assert.include(error.message, "its switch ended with")
+      assert.include(error.message, "the switch ended with")
       assert.include(error.output, "out of ports")
       assert.isTrue(cleaned)
     })
@@ -100,7 +100,7 @@ describe("a switch that ends unasked", () => {
       Fs.writeFileSync(Path.join(base, "end"), "")
       for (const error of [yield* Fiber.join(waiting), yield* Effect.flip(machines.a!.waitForFile("/x"))]) {
         assert.strictEqual(error._tag, "PollingConditionFailed")
-        assert.include(error.message, '"VLAN 1 is up" no longer holds: VLAN 1: its switch ended with exit code 3')
+        assert.include(error.message, '"VLAN 1 is up" no longer holds: VLAN 1: the switch ended with exit code 3')
         assert.include(error.message, "out of ports")
       }
     })

@@ -430,7 +430,7 @@ describe("a warm-up", () => {
       const folder = yield* temporaryFolder
       for (const [warmUp, words] of [
         [() => undefined, 'what the warm-up returns, "undefined" is not an Effect; write (machine) => Effect.gen'],
-        [() => Effect.succeed(Effect.never), 'the value of the warm-up, "Effect" is an Effect that nobody ran']
+        [() => Effect.succeed(Effect.never), 'the value of the warm-up, "Effect" is an Effect that was never run']
       ] as const) {
         const machines = { a: offline({ warmUp: warmUp as () => Effect.Effect<void> }) }
         const error = yield* Effect.flip(Effect.sandbox(inRun(folder, machines, nothing, { script: "1" })))
@@ -578,7 +578,7 @@ describe("driver.fork", () => {
           Effect.gen(function* () {
             const error = yield* Effect.flip(service.fork(() => Effect.void))
             assert.strictEqual(error._tag, "ForkFailed")
-            assert.match(error.message, /cannot be forked: a: .*no space left/)
+            assert.match(error.message, /could not fork the machines: a: .*no space left/)
           }),
         { guests }
       )

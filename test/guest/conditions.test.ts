@@ -135,8 +135,8 @@ describe("a polling condition", () => {
       const added = (check: unknown) => service.pollingCondition("the light is on", check as Effect.Effect<void>)
       for (const [check, reason] of [
         [() => Effect.void, "is a function, not an Effect"],
-        [function* () {}, "Effect.gen makes one of it"],
-        [Promise.resolve(true), "is not an Effect"]
+        [function* () {}, "wrap it in Effect.gen"],
+        [Promise.resolve(true), "is a Promise, not an Effect"]
       ]) {
         const exit = yield* Effect.exit(added(check))
         assert.isTrue(Exit.isFailure(exit))

@@ -59,9 +59,12 @@ describe("addresses", () => {
   it("run out", () => {
     const many = (count: number) => Array.from({ length: count }, (_, index) => ({ name: `m${index}`, vlans: [1] }))
     assert.isUndefined(Addresses.check(many(254)))
-    assert.include(Addresses.check(many(255))?.message, "255 machines")
+    assert.include(Addresses.check(many(255))?.message, "at most 254 machines, got 255")
     for (const vlan of [0, 255, 1.5, Number.NaN]) {
-      assert.include(Addresses.check([{ name: "web", vlans: [vlan] }])?.message, `web is on VLAN ${vlan}`)
+      assert.include(
+        Addresses.check([{ name: "web", vlans: [vlan] }])?.message,
+        `web: a VLAN must be a whole number from 1 to 254, got ${vlan}`
+      )
     }
   })
 })

@@ -32,7 +32,7 @@ describe("a VLAN's switch", () => {
       const directory = yield* temporary
       const first = yield* Vlan.make({ vlan: 1, directory })
       const error = yield* Effect.flip(Effect.scoped(Vlan.make({ vlan: 1, directory })))
-      assert.include(error.message, "VLAN 1: there is one already")
+      assert.include(error.message, "VLAN 1: its folder exists already")
       assert.isTrue(Fs.existsSync(Path.join(first.socket, "ctl")))
     })
   )
@@ -40,7 +40,7 @@ describe("a VLAN's switch", () => {
   it.live("needs a folder with a short path, that is there", () =>
     Effect.gen(function* () {
       const long = yield* Effect.flip(Effect.scoped(Vlan.make({ vlan: 1, directory: `/tmp/${"x".repeat(90)}` })))
-      assert.include(long.message, "longer than 85 bytes")
+      assert.include(long.message, "at most 85 bytes")
       const missing = yield* Effect.flip(Effect.scoped(Vlan.make({ vlan: 1, directory: "/nonexistent" })))
       assert.include(missing.message, "no such folder")
     })

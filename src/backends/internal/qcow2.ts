@@ -18,7 +18,7 @@ export const virtualSize = (path: string, format: "raw" | "qcow2"): number => {
   const file = Fs.openSync(path, "r")
   const read = Fs.readSync(file, head, 0, head.length, 0)
   Fs.closeSync(file)
-  if (read < head.length || head.readUInt32BE(0) !== magic) throw new Error(`${path} is no qcow2 image`)
+  if (read < head.length || head.readUInt32BE(0) !== magic) throw new Error(`${path} is not a qcow2 image`)
   return Number(head.readBigUInt64BE(24))
 }
 

@@ -1,8 +1,27 @@
 /**
- * A backend without machines: its guests are scripts. For tests of what is built on a backend.
+ * A backend without machines, for unit tests of test code: its guests answer from a table.
  *
- * Everything that takes time takes it on the `Clock`, so a test that holds the clock decides when a guest boots, answers
- * and dies.
+ * All delays use the `Clock`, so a test with a `TestClock` decides when a guest boots, answers and dies.
+ *
+ * **Example** (A guest that answers two commands, and boots in 3 seconds)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { DriverLayer } from "vmtest"
+ *
+ * const backend = Mock.layer({
+ *   guests: {
+ *     web: {
+ *       bootTime: "3 seconds",
+ *       commands: [
+ *         ["hostname", "web\n"],
+ *         [/^curl /, { stderr: "connection refused\n", exitCode: 7 }]
+ *       ]
+ *     }
+ *   }
+ * })
+ * const driver = DriverLayer.make().pipe(Layer.provide(backend))
+ * ```
  *
  * @since 0.1.0
  */
@@ -20,60 +39,60 @@ import { unsupported } from "../BackendError.ts"
 import * as mockMachine from "./machine.ts"
 import * as mockSnapshot from "./snapshot.ts"
 
-/** What a guest does with a command. Everything left out is nothing: no output, exit code 0, at once. */
+/** How a guest answers a command. Default: no output, exit code 0, no delay. */
 export interface Reply {
   readonly stdout?: string | undefined
   readonly stderr?: string | undefined
   readonly exitCode?: number | undefined
   /** How long the command takes. */
   readonly delay?: Duration.Input | undefined
-  /** The guest ends with this after the delay, and the command with it. */
+  /** After the delay the guest ends in this way, and the command with it. */
   readonly ends?: { readonly exitCode?: number; readonly signal?: string } | undefined
 }
 
-/** A reply, only its stdout, or one that is worked out when the command comes. */
+/** A reply, only its stdout, or a function that gives either when the command arrives. */
 export type Answer =
   | string
   | Reply
   | ((command: string, options: ExecuteOptions) => string | Reply | Effect.Effect<string | Reply, ShellError>)
 
 /**
- * Which commands, and what to do with them. A string is the whole command, blanks around it aside. Of an array, each
- * answer is given once and the last one for ever.
+ * Which commands, and how to answer them. A string is the whole command, apart from blanks around it. An array gives each
+ * of its answers once, and repeats the last one.
  */
 export type Rule = readonly [
   matches: string | RegExp | ((command: string) => boolean),
   answer: Answer | ReadonlyArray<Answer>
 ]
 
-/** What a guest is. */
+/** A guest. */
 export interface MockGuest {
   /** The first rule that matches counts. */
   readonly commands?: ReadonlyArray<Rule> | undefined
-  /** What happens to a command without a rule. Default: it succeeds and says nothing. */
+  /** The answer to a command that no rule matches. Default: it succeeds without output. */
   readonly otherwise?: Answer | undefined
   /**
-   * From the start to a shell that answers. Default 0; `Infinity` for a guest that never gets there. A machine that goes on
-   * from a saved one need not boot.
+   * The time from the start to a shell that answers. Default 0; `Infinity` for a guest that never boots. A machine that
+   * resumes from a saved one does not boot.
    */
   readonly bootTime?: Duration.Input | undefined
-  /** What is on the console from the start. */
+  /** The console's text at the start. */
   readonly console?: string | undefined
-  /** Why it does not even start. */
+  /** If set, the machine fails to start with this error. */
   readonly startError?: BackendError | undefined
-  /** Why it cannot be saved. */
+  /** If set, the machine fails to be saved with this error. */
   readonly saveError?: SaveFailed | undefined
-  /** How long it stands still to be saved. Default 0. */
+  /** How long it is stopped to be saved. Default 0. */
   readonly saveTime?: Duration.Input | undefined
-  /** What stands for QEMU's control channel, where the backend is given the capability `qmp`. */
+  /** The control channel, for a backend with the capability `qmp`. */
   readonly control?: QmpService | undefined
 }
 
-/** The backend as a whole. */
+/** Options of the backend. */
 export interface MockOptions {
-  /** What each machine is, by name or for all of them. Default: a guest without rules. */
+  /** The guests by name, or a function from the machine's shape. Default: a guest without rules. */
   readonly guests?: Readonly<Record<string, MockGuest>> | ((shape: MachineShape) => MockGuest) | undefined
-  /** Default: all that the mock can do, see {@link capabilities}. */
+  /** Default: all {@link capabilities} of the mock. */
   readonly capabilities?: Iterable<Capability> | undefined
   /** Default 1. */
   readonly timeScale?: number | undefined
@@ -81,7 +100,7 @@ export interface MockOptions {
   readonly fingerprint?: Readonly<Record<string, string>> | undefined
 }
 
-/** What the mock can do by itself. */
+/** The capabilities of this backend. */
 export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
   "consoleInput",
   "pause",
@@ -92,26 +111,26 @@ export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
   "snapshots"
 ])
 
-/** One boot of one machine, from behind. */
+/** One boot of one machine, for the test to inspect and control. */
 export interface MockMachine {
   readonly shape: MachineShape
-  /** What it went on from; undefined when it booted. */
+  /** The saved machine that it resumed from; undefined when it booted. */
   readonly from: SavedMachine | undefined
-  /** Every command so far, in the order in which they came. */
+  /** Every command so far, in order. */
   readonly commands: Effect.Effect<ReadonlyArray<string>>
-  /** Everything typed into the console so far. */
+  /** Everything that was typed into the console so far. */
   readonly typed: Effect.Effect<string>
-  /** The VLANs whose cables are pulled. */
+  /** The VLANs with unplugged cables. */
   readonly unplugged: Effect.Effect<ReadonlySet<number>>
   /** Puts text on the console. */
   readonly emit: (text: string) => Effect.Effect<void>
-  /** Ends the machine unasked. Default: exit code 0, as a guest's own power-off. */
+  /** Ends the machine. Default: with exit code 0, like a guest that powers off. */
   readonly exit: (how?: { readonly exitCode?: number; readonly signal?: string }) => Effect.Effect<void>
-  /** Breaks the shell: every command under way fails with `ShellLost`. A shell that is opened anew works. */
+  /** Breaks the shell: every command under way fails with `ShellLost`. A shell that is opened afterwards works. */
   readonly loseShell: (reason: string) => Effect.Effect<void>
 }
 
-/** A backend of scripts, and the way behind its scenes. */
+/** The backend, and the test's access to its machines. */
 export interface Mock {
   readonly backend: BackendService
   /** The latest boot of a machine; waits until there is one. */
@@ -120,7 +139,7 @@ export interface Mock {
   readonly starts: (name: string) => Effect.Effect<number>
 }
 
-/** Makes a backend of scripts. */
+/** Makes a mock backend. */
 export const make = (options: MockOptions = {}): Effect.Effect<Mock> =>
   Effect.sync(() => {
     const able = new Set(options.capabilities ?? capabilities)

@@ -44,5 +44,5 @@ export const load = (shape: MachineShape, { directory }: SavedMachine): Effect.E
           : saved.cpus !== cpus
             ? "cpus"
             : undefined
-    if (other !== undefined) yield* Effect.fail(failed(`it was saved with another ${other}`))
+    if (other !== undefined) yield* Effect.fail(failed(`it was saved with a different ${other}`))
   })

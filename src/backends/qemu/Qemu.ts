@@ -1,8 +1,18 @@
 /**
- * The QEMU backend: stock guests on a q35 machine, on KVM where it works and emulated where not.
+ * The QEMU backend: stock guests on a q35 machine, on KVM where it works and under emulation elsewhere.
  *
  * `microvm` is not used: without hardware virtualisation a third of its boots hang (it has no timer that Linux can check
  * its clock against).
+ *
+ * **Example** (Providing it to a driver)
+ *
+ * ```ts
+ * import { Layer } from "effect"
+ * import { DriverLayer } from "vmtest"
+ *
+ * const backend = Qemu.layer({ folder: "/var/cache/example" })
+ * const driver = DriverLayer.make().pipe(Layer.provide(backend))
+ * ```
  *
  * @since 0.1.0
  */
@@ -19,7 +29,7 @@ import { findInvalid } from "../internal/shapeCheck.ts"
 import { fingerprint } from "./fingerprint.ts"
 import * as machine from "./machine.ts"
 
-/** What QEMU can do here. */
+/** The capabilities of this backend. */
 export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
   "qmp",
   "consoleInput",
@@ -40,11 +50,11 @@ export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
 export interface QemuOptions {
   /** Which QEMU, and on which accelerator; see `Accelerator.detect`. */
   readonly findings: Findings
-  /** More words for every command line. Default none. */
+  /** Further arguments for every command line. Default none. */
   readonly extraArguments?: ReadonlyArray<string> | undefined
 }
 
-/** The backend on a QEMU that was found. */
+/** The backend, with the QEMU that was found. */
 export const make = ({ extraArguments = [], findings }: QemuOptions): BackendService => {
   const timeScale = Accelerator.timeScale(findings.accelerator.name)
   return {
@@ -74,12 +84,12 @@ const start: (
   return yield* machine.start(shape, { program: findings.qemu.path, accelerator, extraArguments, timeScale }, from)
 })
 
-/** What keeps the backend as a whole from being there. */
+/** Why the backend cannot be used. */
 export type QemuError = HostProcessError | UnsuitableHypervisor | InvalidAccelerator
 
 /**
- * The QEMU backend of this host: finds QEMU, its version and the accelerator first, so that a host without QEMU fails
- * with `ToolMissing` before anything starts. `folder` is where the findings are remembered.
+ * The QEMU backend of this host. Finds QEMU, its version and the accelerator first, so that a host without QEMU fails
+ * with `ToolMissing` before anything starts. `folder` is where these are remembered.
  */
 export const layer = (options: {
   readonly folder: string

@@ -74,7 +74,7 @@ export const load = Effect.fnUntraced(function* (loading: Loading) {
     Effect.scoped,
     Effect.timeoutOrElse({
       duration: limit,
-      orElse: () => Effect.fail(failed(`it did not load within ${Duration.format(limit)}`))
+      orElse: () => Effect.fail(failed(`timed out after ${Duration.format(limit)}`))
     })
   )
   yield* QmpCommands.cont(control)

@@ -54,7 +54,7 @@ export const remember = (folder: string, memory: Memory): Effect.Effect<void> =>
 
 /** Why there is no use in trying KVM, or undefined where there is. Too cheap to be remembered, and soon mended. */
 export const lookAtKvm: Effect.Effect<string | undefined> = Effect.sync(() => {
-  if (!Fs.existsSync("/dev/kvm")) return "there is no /dev/kvm"
+  if (!Fs.existsSync("/dev/kvm")) return "/dev/kvm does not exist"
   const opened = Effect.runSyncExit(
     Effect.try({
       try: () => Fs.closeSync(Fs.openSync("/dev/kvm", "r+")),
@@ -65,8 +65,8 @@ export const lookAtKvm: Effect.Effect<string | undefined> = Effect.sync(() => {
   const reason = opened.cause.reasons[0]
   const code = reason?._tag === "Fail" ? reason.error.code : undefined
   return code === "EACCES"
-    ? "/dev/kvm is there, but not for this user: add it to the group kvm"
-    : `/dev/kvm does not open (${code ?? "unknown error"})`
+    ? "this user cannot open /dev/kvm; add the user to the group kvm"
+    : `could not open /dev/kvm (${code ?? "unknown error"})`
 })
 
 /**
@@ -103,7 +103,7 @@ export const runGuest: (program: string) => Effect.Effect<Verdict, HostProcessEr
   program
 ) {
   const rom = yield* Effect.result(romFile)
-  if (rom._tag === "Failure") return emulated(`the probe could not be written: ${rom.failure}`)
+  if (rom._tag === "Failure") return emulated(`could not write the probe: ${rom.failure}`)
   const probe = HostProcess.run({
     name: "accelerator probe",
     command: program,
@@ -115,8 +115,8 @@ export const runGuest: (program: string) => Effect.Effect<Verdict, HostProcessEr
     grace: 0
   })
   const ended = Option.getOrUndefined(yield* Effect.timeoutOption(probe, limit))
-  if (ended === undefined) return emulated("/dev/kvm opens but a guest never ran")
+  if (ended === undefined) return emulated("/dev/kvm opens, but a guest does not run on it")
   if (ended.exitCode === ranExitCode) return verdict("kvm", "a guest ran on /dev/kvm")
   const said = ended.stderr.trim().split("\n")[0] ?? ""
-  return emulated(`/dev/kvm opens but QEMU ended with ${HostProcess.describeStatus(ended)}: ${said}`)
+  return emulated(`/dev/kvm opens, but QEMU ended with ${HostProcess.describeStatus(ended)}: ${said}`)
 }, Effect.scoped)

@@ -60,7 +60,7 @@ export const save = Effect.fnUntraced(function* (
       orElse: () =>
         Effect.andThen(
           Effect.ignore(control.execute("migrate_cancel")),
-          Effect.fail(failed(`it took longer than ${Duration.format(limit)}`))
+          Effect.fail(failed(`timed out after ${Duration.format(limit)}`))
         )
     })
   )
@@ -100,8 +100,9 @@ const steps = Effect.fnUntraced(function* (saving: Saving, directory: string) {
 
   yield* attempt(() => memory.flush())
   const state = splitter.finish()
-  if (state === undefined) return yield* failed(splitter.problem ?? "its state is not whole")
-  if (splitter.memory !== size) return yield* failed(`its memory has ${splitter.memory ?? "no"} bytes, not ${size}`)
+  if (state === undefined) return yield* failed(splitter.problem ?? "its state is incomplete")
+  if (splitter.memory !== size)
+    return yield* failed(`its memory has ${splitter.memory ?? "no"} bytes, expected ${size}`)
   const console = yield* saving.console
   yield* attempt(() => {
     Fs.writeFileSync(path(saved.fileNames.state), state, { mode: 0o600 })

@@ -68,22 +68,22 @@ export const read = (shape: MachineShape, { directory }: SavedMachine): Effect.E
     const failed = (reason: string) => new LoadFailed({ machine: shape.name, directory, reason, output: "" })
     const text = yield* Effect.try({
       try: () => Fs.readFileSync(Path.join(directory, description), "utf8"),
-      catch: () => failed(`there is no ${description} in it`)
+      catch: () => failed(`it has no ${description}`)
     })
     const saved = yield* Schema.decodeUnknownEffect(Json)(text).pipe(
-      Effect.mapError(() => failed(`its ${description} is damaged, or of another version`))
+      Effect.mapError(() => failed(`its ${description} is damaged, or was written by another version`))
     )
     for (const [name, size] of Object.entries(saved.files)) {
       const found = Fs.statSync(Path.join(directory, name), { throwIfNoEntry: false })
-      if (found?.size !== size) return yield* failed(`its ${name} has ${found?.size ?? "no"} bytes, not ${size}`)
+      if (found?.size !== size) return yield* failed(`its ${name} has ${found?.size ?? "no"} bytes, expected ${size}`)
     }
     const wanted = hardwareOf(shape)
     for (const key of ["image", "memory", "cpus", "cards", "disks"] as const) {
       if (saved.hardware[key] !== wanted[key]) {
-        return yield* failed(`it was saved with ${key} ${saved.hardware[key]}, not ${wanted[key]}`)
+        return yield* failed(`it was saved with ${key} ${saved.hardware[key]}, but this machine has ${wanted[key]}`)
       }
     }
-    if (saved.files[fileNames.memory] !== wanted.memory) return yield* failed("its memory is of another size")
+    if (saved.files[fileNames.memory] !== wanted.memory) return yield* failed("its memory has another size")
     return saved
   })
 

@@ -82,7 +82,7 @@ export const make = Effect.fnUntraced(function* (
           )
         )
         // A switch that ends because it should is interrupted here.
-        const reason = `its switch ended with ${describeStatus(yield* started.exited)} while the test ran`
+        const reason = `the switch ended with ${describeStatus(yield* started.exited)} while the test ran`
         const output = outputOf(directory, number)
         const error = new Vlan.VlanFailed({ vlan: number, reason, output })
         yield* Deferred.fail(lost, error)

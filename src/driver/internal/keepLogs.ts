@@ -49,7 +49,7 @@ export const keepLogs = Effect.fnUntraced(function* (options: {
     return []
   })
   const lines = yield* Effect.forEach(options.machines, (machine) =>
-    Effect.catch(copy(machine), (error) => Effect.succeed([`the logs of ${machine} were not kept: ${error.message}`]))
+    Effect.catch(copy(machine), (error) => Effect.succeed([`could not copy the logs of ${machine}: ${error.message}`]))
   )
   return lines.flat()
 })

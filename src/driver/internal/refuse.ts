@@ -21,11 +21,11 @@ export const isAsync = (value: unknown): boolean =>
   Predicate.isFunction(value) && /^Async(Generator)?Function$/.test(value.constructor.name)
 
 const noEffect = (given: unknown): string => {
-  if (isGenerator(given)) return "is a generator function, not an Effect; Effect.gen makes one of it"
+  if (isGenerator(given)) return "is a generator function, not an Effect; wrap it in Effect.gen"
   if (isPromise(given))
-    return "is not an Effect but a Promise; in Effect.gen(function* () { … }), yield* is what await is elsewhere"
+    return "is a Promise, not an Effect; write Effect.gen(function* () { … }) and use yield* instead of await"
   return Predicate.isFunction(given)
-    ? "is a function, not an Effect; give the Effect that it returns"
+    ? "is a function, not an Effect; pass the Effect that it returns"
     : "is not an Effect"
 }
 
@@ -37,11 +37,11 @@ export const mustBeEffect = (argument: string, given: unknown, hint = ""): Effec
 const unrun = (value: unknown): string | undefined => {
   // Errors are Effects, too: `Effect.flip` gives them as values.
   if (!Effect.isEffect(value) || isNativeError(value)) return undefined
-  if (!Exit.isExit(value)) return "is an Effect that nobody ran: yield* it, as in return yield* …"
+  if (!Exit.isExit(value)) return "is an Effect that was never run; write return yield* …"
   // `Effect.fail("no")` is an Exit itself, and so not to be told from one that is meant.
   return Exit.isSuccess(value)
     ? undefined
-    : "fails nothing as a value: yield* it, as in return yield* Effect.fail(…); an Exit is to be looked at, not given"
+    : "is a failure that was returned, not raised; write return yield* Effect.fail(…)"
 }
 
 /** What runs an Effect that a script gives, and how messages name it and its value. */
@@ -98,11 +98,15 @@ export const givingEffects =
     Effect.suspend(() => {
       const argument = `${method}: the function`
       if (isGenerator(body))
-        return refuse(argument, body, "is a generator function; Effect.fn makes one that gives an Effect of it")
-      if (Effect.isEffect(body)) return refuse(argument, body, "is an Effect, not a function that gives one")
-      if (!Predicate.isFunction(body)) return refuse(argument, body, "is not a function that gives an Effect")
+        return refuse(
+          argument,
+          body,
+          "is a generator function, not a function that returns an Effect; wrap it in Effect.fn"
+        )
+      if (Effect.isEffect(body)) return refuse(argument, body, "is an Effect, not a function that returns one")
+      if (!Predicate.isFunction(body)) return refuse(argument, body, "is not a function that returns an Effect")
       const effect = body(of)
-      return Effect.andThen(mustBeEffect(`${method}: what the function gives`, effect), effect)
+      return Effect.andThen(mustBeEffect(`${method}: what the function returns,`, effect), effect)
     })
 
 const isMachine = (value: unknown): value is Machine => Predicate.hasProperty(value, "waitForShutdown")
@@ -118,7 +122,12 @@ export const machinesOf = (
   given: Iterable<Machine> | Readonly<Record<string, Machine>>
 ): Effect.Effect<ReadonlyArray<Machine>> =>
   Effect.suspend(() => {
-    if (isMachine(given)) return refuse(argument, given.name, "is one machine, not several; wait on it alone")
+    if (isMachine(given))
+      return refuse(
+        argument,
+        given.name,
+        "is a single machine; pass an array or a record of machines, or call the wait on it directly"
+      )
     const all = partsOf(given)
     if (all.every(isMachine)) return Effect.succeed(all)
     const stranger = all.find((one) => !isMachine(one))

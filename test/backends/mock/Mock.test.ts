@@ -300,7 +300,7 @@ describe("a saved machine", () => {
       const saved = yield* hypervisor.save(yield* folder)
       const other = yield* Effect.flip(mock.backend.start({ ...shape, cpus: 2 }, { from: saved }))
       assert.strictEqual(other._tag, "LoadFailed")
-      assert.match(other.message, /another cpus/)
+      assert.match(other.message, /a different cpus/)
       Fs.writeFileSync(Path.join(saved.directory, "machine.json"), "{")
       assert.match((yield* Effect.flip(mock.backend.start(shape, { from: saved }))).message, /damaged/)
       const unable = yield* Mock.make({ capabilities: [] })
