@@ -39,7 +39,7 @@
       })
       .catch((error) => {
         if (error.code !== "ERR_MODULE_NOT_FOUND" || !String(error.url).endsWith("/dist/cli/vmtest.js")) throw error
-        process.stderr.write("vmtest is not built in this checkout: npm run setup\n")
+        process.stderr.write("vmtest is not built in this checkout; run npm run setup\n")
         process.exitCode = 2
       })
   }

@@ -126,7 +126,7 @@ describe("vmtest run", () => {
       script("file", "")
       const { status, stderr } = vmtest("run", "-o", folder, script("a.ts", onTiny("")))
       assert.strictEqual(status, 2, stderr)
-      assert.include(stderr, `cannot write to the output folder ${folder}`)
+      assert.include(stderr, `could not write to the output folder ${folder}`)
       assert.deepStrictEqual(processes(), [])
     })
 

@@ -36,7 +36,7 @@ describe("vmtest run", () => {
 
     assert.isUndefined(flipToTheEnd(place, randomOf(Date.now())))
     assert.match(vmtest(place, ["run", name]).stderr, /a: forked in/)
-    assert.match(vmtest(place, ["snapshot", "prune", "--all"]).stdout, /^removed tiny, 128 MiB .*\n1 removed/)
+    assert.match(vmtest(place, ["snapshot", "prune", "--all"]).stdout, /^removed tiny, 128 MiB .*\nremoved 1 snapshot,/)
     assert.deepStrictEqual(readdirSync(join(storeOf(place), "entries")), [])
   })
 
@@ -110,7 +110,7 @@ describe("vmtest run", () => {
     )
     assert.strictEqual(failing.status, 1, failing.all)
     assert.include(failing.stdout, "goes on")
-    assert.include(failing.stderr, "line 3 starts a statement that is not finished where the input ends: if (a) {")
+    assert.include(failing.stderr, "the input ends within the statement that starts on line 3: if (a) {")
 
     assert.match(vmtest(place, ["resume", "out"]).stderr, /it has no resume.json/)
     const saved = join(place, "work", "out", "it fails")

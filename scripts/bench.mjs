@@ -12,7 +12,7 @@ main(() => {
     .filter((file) => file.endsWith(".bench.ts"))
     .map((file) => file.slice(0, -".bench.ts".length))
   const unknown = wanted.filter((name) => !all.includes(name))
-  if (unknown.length > 0) throw new Stop(`no such bench: ${unknown.join(", ")}; there are ${all.join(", ")}`, 2)
+  if (unknown.length > 0) throw new Stop(`unknown bench ${unknown.join(", ")}; choose from ${all.join(", ")}`, 2)
   setup({ test: false, log: (line) => process.stderr.write(`${line}\n`) })
   const failed = (wanted.length > 0 ? wanted : all).filter(
     (name) => run("node", [join("bench", `${name}.bench.ts`), ...flags], { env: localEnvironment() }) !== 0

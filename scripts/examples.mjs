@@ -27,7 +27,7 @@ main(() => {
   const all = names()
   const wanted = process.argv.slice(2)
   const unknown = wanted.filter((name) => !all.includes(name))
-  if (unknown.length > 0) throw new Stop(`no such example: ${unknown.join(", ")}; there are ${all.join(", ")}`, 2)
+  if (unknown.length > 0) throw new Stop(`unknown example ${unknown.join(", ")}; choose from ${all.join(", ")}`, 2)
   setup({ test: true, log: (line) => process.stderr.write(`${line}\n`) })
   const results = []
   for (const name of wanted.length > 0 ? wanted : all) {

@@ -13,7 +13,7 @@ main(() => {
     .filter((file) => file.endsWith(".ts"))
     .map((file) => file.slice(0, -".ts".length))
   const unknown = wanted.filter((name) => !all.includes(name))
-  if (unknown.length > 0) throw new Stop(`no such proof: ${unknown.join(", ")}; there are ${all.join(", ")}`, 2)
+  if (unknown.length > 0) throw new Stop(`unknown proof ${unknown.join(", ")}; choose from ${all.join(", ")}`, 2)
   const failed = (wanted.length > 0 ? wanted : all).filter(
     (name) => run("node", [join("scripts", "proof", `${name}.ts`), ...flags], { env: localEnvironment() }) !== 0
   )

@@ -12,17 +12,17 @@ const installSystemPackages = (packages, log) => {
   const missing = packages.filter((item) => !item.present())
   if (missing.length === 0) return
   const names = missing.map((item) => item.package)
-  log("setup: this machine lacks:")
+  log("setup: missing packages:")
   for (const item of missing) log(`setup:   ${item.package} (${item.why})`)
   if (!hasProgram("apt-get")) {
     throw new Stop(
-      `setup: there is no apt-get here. Install what your system calls ${names.join(", ")}, then try again.`
+      `setup: apt-get was not found. Install your system's packages for ${names.join(", ")}, then run this again.`
     )
   }
   const isRoot = process.getuid() === 0
   if (!isRoot && !hasProgram("sudo")) {
     throw new Stop(
-      `setup: neither root nor sudo here. As root: apt-get update && apt-get install --no-install-recommends ${names.join(" ")}`
+      `setup: installing packages needs root, and sudo was not found. As root, run: apt-get update && apt-get install --no-install-recommends ${names.join(" ")}`
     )
   }
   const asRoot = isRoot ? ["env"] : ["sudo", "env"]
@@ -32,7 +32,7 @@ const installSystemPackages = (packages, log) => {
     return run(command, rest)
   }
   // A fresh machine has no package lists; a stale list names files that are gone: refresh first, always.
-  if (apt("update") !== 0) log("setup: apt-get update failed; trying with the package lists there are")
+  if (apt("update") !== 0) log("setup: apt-get update failed; using the existing package lists")
   if (apt("install", "--no-install-recommends", ...names) !== 0) {
     throw new Stop(`setup: apt-get could not install ${names.join(" ")}`)
   }
@@ -52,7 +52,7 @@ const staleModules = () => {
     ([path, item]) =>
       path !== "" && !(installed[path] === undefined && item.optional) && installed[path]?.version !== item.version
   )
-  if (wrong) return `${wrong[0]} is not at ${wrong[1].version}`
+  if (wrong) return `${wrong[0]} must have version ${wrong[1].version}`
   const works = spawnSync(join(root, "node_modules", ".bin", "node"), ["-e", "0"], { stdio: "ignore" })
   return works.status === 0 ? undefined : "node_modules/.bin/node does not run"
 }
@@ -60,17 +60,17 @@ const staleModules = () => {
 const installModules = (log) => {
   const why = staleModules()
   if (why === undefined) return
-  log(`setup: ${why}: npm ci`)
+  log(`setup: ${why}; running npm ci`)
   if (run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], { env: systemEnvironment() }) !== 0)
     throw new Stop("setup: npm ci failed")
   const still = staleModules()
   if (still !== undefined) throw new Stop(`setup: after npm ci, ${still}`)
 }
 
-/** All of it. `test`: also what only the tests need. */
+/** Does all of it. `test`: also installs what only the tests need. */
 export const setup = ({ test, log }) => {
   if (process.platform !== "linux" || process.arch !== "x64") {
-    throw new Stop(`setup: vmtest runs on Linux x86_64, and this is ${process.platform} ${process.arch}`)
+    throw new Stop(`setup: vmtest needs Linux on x86_64, found ${process.platform} on ${process.arch}`)
   }
   installSystemPackages(test ? [...runtime, ...testing] : runtime, log)
   installModules(log)

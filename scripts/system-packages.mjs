@@ -1,4 +1,4 @@
-// What must be on the machine: the Debian package, what it is for, and how to see that it is there without asking dpkg.
+// What must be installed: the Debian package, its purpose, and how to find it without dpkg.
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { hasFile, hasProgram, root } from "./lib.mjs"
@@ -15,7 +15,7 @@ export const runtime = requirements.filter((item) => !item.optional)
 export const testing = [
   ...requirements.filter((item) => item.optional),
   ...[
-    { package: "erlang-base", program: "erl", why: "the actors are compared with Erlang/OTP itself" },
-    { package: "cpio", program: "cpio", why: "our archives are read back by it" }
+    { package: "erlang-base", program: "erl", why: "comparing the actors with Erlang/OTP" },
+    { package: "cpio", program: "cpio", why: "reading vmtest's archives back" }
   ].map(withCheck)
 ]

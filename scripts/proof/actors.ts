@@ -41,6 +41,6 @@ if (isInstalled()) {
     say(mismatch === undefined, `${number(scenarios)} scenarios of seed ${seed} against OTP, ${unjudged} not judged`)
     if (mismatch !== undefined) console.log(JSON.stringify(mismatch, null, 1))
   }
-} else console.log("skipped: scenarios against real OTP, for there is no escript (Debian: erlang-base)")
+} else console.log("skipped: scenarios against real OTP need escript (Debian: erlang-base)")
 console.log(failures === 0 ? "actors: proven" : `actors: ${failures} failed`)
 process.exitCode = failures === 0 ? 0 : 1

@@ -1,5 +1,5 @@
 /**
- * `vmtest doctor`: what this host can do, and the command that mends what is missing.
+ * `vmtest doctor`: checks this host, and prints the commands that install what is missing.
  *
  * @since 0.1.0
  */
@@ -16,17 +16,17 @@ import * as Host from "./Host.ts"
 import requirements from "./requirements.json" with { type: "json" }
 import { logToStderr, print, type Work } from "./Subcommand.ts"
 
-/** One thing that was looked at. */
+/** The result of one check. */
 export interface Finding {
   readonly what: string
-  /** `limited`: it works, with the drawback that `detail` names. `missing`: some or all of vmtest does not work. */
+  /** `limited`: works, with the drawback that `detail` names. `missing`: some or all of vmtest does not work. */
   readonly state: "ok" | "limited" | "missing"
-  /** What is there, or why it is not. */
+  /** What was found, or why not. */
   readonly detail: string
-  /** The Debian package that brings it. */
+  /** The Debian package that provides it. */
   readonly package?: string
-  /** A command that mends it, for what a package does not. */
-  readonly mend?: string
+  /** A command that fixes it, where installing a package does not. */
+  readonly fix?: string
 }
 
 const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(Math.floor(bytes)))
@@ -51,9 +51,9 @@ const hypervisor: Effect.Effect<ReadonlyArray<Finding>> = Host.findings({ refres
         detail:
           accelerator.name === "kvm"
             ? `kvm: ${accelerator.reason}`
-            : `tcg, emulation, several times slower than hardware: ${accelerator.reason}`,
+            : `tcg (emulation, several times slower than hardware): ${accelerator.reason}`,
         ...(/group kvm/.test(accelerator.reason)
-          ? { mend: `sudo usermod -aG kvm ${Os.userInfo().username}   # then log in again` }
+          ? { fix: `sudo usermod -aG kvm ${Os.userInfo().username}   # then log in again` }
           : {})
       }
     ]
@@ -69,7 +69,12 @@ const tools: Effect.Effect<ReadonlyArray<Finding>> = Effect.forEach(requirements
         (): Finding =>
           Fs.existsSync(item.file)
             ? { what: item.package, state: "ok", detail: item.file }
-            : { what: item.package, state: "missing", detail: `needed for ${item.why}`, package: item.package }
+            : {
+                what: item.package,
+                state: "missing",
+                detail: `not found; needed for ${item.why}`,
+                package: item.package
+              }
       )
     : HostProcess.locate(item.program).pipe(
         Effect.match({
@@ -77,28 +82,28 @@ const tools: Effect.Effect<ReadonlyArray<Finding>> = Effect.forEach(requirements
           onFailure: (): Finding => ({
             what: item.program,
             state: item.optional === true ? "limited" : "missing",
-            detail: `${item.optional === true ? "not there: only needed" : "needed"} for ${item.why}`,
+            detail: `not found; ${item.optional === true ? "only needed" : "needed"} for ${item.why}`,
             package: item.package
           })
         })
       )
 )
 
-/** What only some of vmtest uses, and no package of Debian 12 brings: no machine needs it. */
+/** Only vsock needs this program, and no package of Debian 12 provides it. */
 const optional: Effect.Effect<ReadonlyArray<Finding>> = HostProcess.locate("vhost-device-vsock").pipe(
   Effect.match({
     onSuccess: (path): Finding => ({ what: "vhost-device-vsock", state: "ok", detail: path }),
     onFailure: (): Finding => ({
       what: "vhost-device-vsock",
       state: "limited",
-      detail: "not there: QEMU guests cannot be reached over vsock, and the tests of that are skipped",
-      mend: "cargo install vhost-device-vsock   # then put ~/.cargo/bin on the PATH"
+      detail: "not found; only needed to reach QEMU guests over vsock (tests of that are skipped)",
+      fix: "cargo install vhost-device-vsock   # then put ~/.cargo/bin on the PATH"
     })
   }),
   Effect.map((finding) => [finding])
 )
 
-/** Building a Debian image takes a root user of its own: the real one, or one in a user namespace. */
+/** Building a Debian image needs root: the host's, or that of a user namespace. */
 const namespaces: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function* () {
   if (process.getuid?.() === 0) return [{ what: "image builds", state: "ok", detail: "as root" }]
   const tried = yield* HostProcess.run({
@@ -110,8 +115,8 @@ const namespaces: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function* (
     {
       what: "image builds",
       state: "limited",
-      detail: `Debian images cannot be built by this user: ${tried.stderr.trim()}`,
-      mend: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${Os.userInfo().username}`
+      detail: `this user cannot build Debian images: ${tried.stderr.trim()}`,
+      fix: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${Os.userInfo().username}`
     }
   ]
 }).pipe(
@@ -137,7 +142,7 @@ const cache: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function* () {
   )
 )
 
-/** Looks at everything. */
+/** Makes all checks. */
 export const examine: Effect.Effect<ReadonlyArray<Finding>> = Effect.all(
   [node, hypervisor, tools, optional, namespaces, cache],
   { concurrency: "unbounded" }
@@ -145,15 +150,15 @@ export const examine: Effect.Effect<ReadonlyArray<Finding>> = Effect.all(
 
 const marks = { ok: "✔", limited: "!", missing: "✘" } as const
 
-/** The commands that mend what was found, apt's first. */
-export const mends = (findings: ReadonlyArray<Finding>): ReadonlyArray<string> => {
+/** The commands that install or fix what is missing, apt's first. */
+export const fixes = (findings: ReadonlyArray<Finding>): ReadonlyArray<string> => {
   const packages = findings.flatMap((finding) => finding.package ?? [])
   const sudo = process.getuid?.() === 0 ? "" : "sudo "
   const apt = `${sudo}apt-get update && ${sudo}apt-get install --no-install-recommends ${packages.join(" ")}`
-  return [...(packages.length > 0 ? [apt] : []), ...findings.flatMap((finding) => finding.mend ?? [])]
+  return [...(packages.length > 0 ? [apt] : []), ...findings.flatMap((finding) => finding.fix ?? [])]
 }
 
-/** Tells it. Exit code 1 when something is missing. */
+/** Prints the results. Exit code 1 if something is missing. */
 export const doctor = Effect.fnUntraced(function* ({
   json
 }: Extract<Invocation, { readonly _tag: "Doctor" }>): Effect.fn.Return<
@@ -162,14 +167,15 @@ export const doctor = Effect.fnUntraced(function* ({
   Effect.Services<Work>
 > {
   const findings = yield* examine
-  const commands = mends(findings)
+  const commands = fixes(findings)
   const usable = findings.every(({ state }) => state !== "missing")
   if (json) {
-    yield* print(JSON.stringify({ usable, findings, mend: commands }, null, 2))
+    yield* print(JSON.stringify({ usable, findings, fix: commands }, null, 2))
   } else {
     const width = Math.max(...findings.map(({ what }) => what.length))
     for (const { detail, state, what } of findings) yield* print(`${marks[state]} ${what.padEnd(width)}  ${detail}`)
-    if (commands.length > 0) yield* print(["", "To mend it:", ...commands.map((command) => `  ${command}`)].join("\n"))
+    if (commands.length > 0)
+      yield* print(["", "To fix this, run:", ...commands.map((command) => `  ${command}`)].join("\n"))
   }
   return usable ? ExitCode.passed : ExitCode.failed
 })

@@ -1,5 +1,5 @@
 /**
- * `vmtest eval 'EXPRESSION'` and `vmtest eval-file FILE`: one program with a driver, and what it gives on stdout.
+ * `vmtest eval 'EXPRESSION'` and `vmtest eval-file FILE`: runs a program with a driver, and prints its value.
  *
  * @since 0.1.0
  */
@@ -25,14 +25,14 @@ const show = (value: unknown): Effect.Effect<void> => {
   return Effect.sync(() => void process.stdout.write(text === "" || text.endsWith("\n") ? text : `${text}\n`))
 }
 
-/** What is told of a program is its value; that it passed goes without saying. */
+/** A program that passes prints its value, and no report. */
 const isSuccess = (event: RunEvent): boolean =>
   event._tag === "TestStarted" || (event._tag === "TestEnded" && event.result.status === "passed")
 
-/** What `vmtest run` finds before it starts anything, a program finds when it gets there. */
+/** Errors that `vmtest run` finds before it starts anything; a program meets them only while it runs. */
 const wrongUsage = ["InvalidMachine", "ImageUnavailable"]
 
-/** A program that is in no file: its places get the program's name and its own lines. */
+/** Gives a program without a file places in its own text. */
 const inText =
   (text: string) =>
   (event: RunEvent): RunEvent => {

@@ -4,17 +4,17 @@
  * @since 0.1.0
  */
 
-/** What the command's exit code says. */
+/** An exit code of the command. */
 export type ExitCode = 0 | 1 | 2 | 130
 
-/** Everything asked for was done, and every test passed. */
+/** The command succeeded, and every test passed. */
 export const passed: ExitCode = 0
 
-/** A test failed, or the host cannot do what was asked. */
+/** A test failed, or the host lacks something. */
 export const failed: ExitCode = 1
 
-/** Wrong usage, or a script that cannot be used; nothing was started. */
+/** The usage was wrong, or a script cannot be used; nothing was started. */
 export const unusable: ExitCode = 2
 
-/** SIGINT or SIGTERM ended the run; everything it started is gone. */
+/** SIGINT or SIGTERM ended the run, and everything that it started. */
 export const interrupted: ExitCode = 130

@@ -20,17 +20,17 @@ import type { RunOptions } from "./CommandLine.ts"
 import * as Ending from "./Ending.ts"
 import { complain, logOfTests, logToStderr } from "./Subcommand.ts"
 
-/** The folder that was asked for with `--output` cannot be written to. */
+/** The folder of `--output` cannot be written to. */
 export class OutputUnwritable extends Schema.TaggedError<OutputUnwritable>()("OutputUnwritable", {
   folder: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `cannot write to the output folder ${this.folder}: ${this.reason}`
+    return `could not write to the output folder ${this.folder}: ${this.reason}`
   }
 }
 
-/** Where artefacts go when nothing else was said; made when the first one is written. */
+/** The default of `--output`; made when the first file is written to it. */
 export const defaultOutput = "vmtest-output"
 
 const findingsFolder = Cache.folder("host")
@@ -39,7 +39,7 @@ const findingsFolder = Cache.folder("host")
 export const findings = (options: { readonly refresh: boolean }) =>
   Effect.flatMap(findingsFolder, (folder) => Accelerator.detect({ folder, ...options }))
 
-/** QEMU as it is found on this host. */
+/** The QEMU backend of this host. */
 export const backend = Layer.unwrap(Effect.map(findingsFolder, (folder) => Qemu.layer({ folder }))).pipe(
   Layer.provide(logToStderr)
 )
@@ -58,13 +58,13 @@ const writable = Effect.fnUntraced(
   function* (folder: string) {
     const fs = yield* FileSystem.FileSystem
     yield* makeFolder(NodePath.resolve(folder))
-    // Permission bits say nothing of a file, or of a read-only or full file system.
+    // Permission bits do not tell of a read-only or full file system.
     yield* Effect.scoped(fs.makeTempDirectoryScoped({ directory: folder, prefix: ".writable-" }))
   },
   (effect, folder) => Effect.mapError(effect, (error) => new OutputUnwritable({ folder, reason: error.reason._tag }))
 )
 
-/** Runs an effect with a state folder for what it starts, and an output folder that can be written to if one was named. */
+/** Runs an effect with a state folder for what it starts, after checking that the folder of `--output`, if any, can be written to. */
 export const withState =
   (options: RunOptions) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>) =>
@@ -73,13 +73,13 @@ export const withState =
       if (options.output !== undefined) yield* writable(options.output)
       const state = yield* RunDirectory.make({ keep: options.keepState })
       yield* options.keepState
-        ? Effect.addFinalizer(() => complain(`the state folder of this run is kept: ${state.path}`))
+        ? Effect.addFinalizer(() => complain(`kept the state folder of this run: ${state.path}`))
         : Ending.removeOnExit(state.path)
       return yield* Effect.provideService(effect, RunDirectory.RunDirectory, state)
     }).pipe(Effect.scoped)
 
 /**
- * Runs tests on this host. Whatever can be wrong before a machine starts is an error; what comes of the tests is not.
+ * Runs tests on this host. Fails if something is wrong before any machine starts; the failure of a test is in its result.
  */
 export const runTests = (
   tests: ReadonlyArray<TestCase>,

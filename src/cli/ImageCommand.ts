@@ -1,5 +1,5 @@
 /**
- * `vmtest image list|build|prune`: looking after the image cache.
+ * `vmtest image list|build|prune`: the image cache.
  *
  * @since 0.1.0
  */
@@ -10,14 +10,14 @@ import * as ImageStore from "../images/ImageStore.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
-import { age, size, table } from "./internal/listing.ts"
+import { age, count, size, table } from "./internal/listing.ts"
 import * as Run from "./Run.ts"
 import { complain, print, type Work } from "./Subcommand.ts"
 
 const total = (images: ReadonlyArray<ImageStore.StoredImage>): string =>
   size(images.reduce((sum, { bytes }) => sum + bytes, 0))
 
-/** Anything that goes wrong with the cache is said, and is exit code 1; a host or a description that cannot do it is 2. */
+/** Prints an error, and gives exit code 2. */
 const orComplain = <R>(
   work: Effect.Effect<ExitCode.ExitCode, { readonly message: string }, R | ImageStore.ImageStore>
 ) =>
@@ -26,7 +26,7 @@ const orComplain = <R>(
     Effect.catch((error) => Effect.as(complain(error.message), ExitCode.unusable))
   )
 
-/** Lists what is stored, the most recently used first. */
+/** Lists the cached images, the most recently used first. */
 export const list = ({ json }: Extract<Invocation, { readonly _tag: "ImageList" }>): Work =>
   Effect.gen(function* () {
     const images = yield* (yield* ImageStore.ImageStore).list
@@ -45,14 +45,14 @@ export const list = ({ json }: Extract<Invocation, { readonly _tag: "ImageList" 
       image.id
     ])
     if (images.length > 0) yield* print(table([["IMAGE", "KIND", "SUITE", "SIZE", "AGE", "UNUSED FOR", "ID"], ...rows]))
-    yield* print(`${images.length} stored, ${total(images)}`)
+    yield* print(`${count(images.length, "image")}, ${total(images)}`)
     return ExitCode.passed
   }).pipe(orComplain)
 
 const tellProgress = (progress: ImageStore.ImageProgress) =>
   complain(`${progress.image}: ${ImageStore.progressLine(progress)}`)
 
-/** Builds what is not stored, or with `refresh` all of it, one after the other. */
+/** Builds the images that are not cached, or with `refresh` all of them, one after the other. */
 export const build = Effect.fnUntraced(function* ({
   refresh,
   scripts
@@ -79,14 +79,14 @@ export const build = Effect.fnUntraced(function* ({
       const how =
         built.builtAt >= before
           ? `built in ${TerminalReport.duration(now - before)}`
-          : `stored, ${age(now - built.builtAt)} old`
+          : `cached, ${age(now - built.builtAt)} old`
       yield* print(`${Image.describe(image)}: ${how}`)
     }
     return ExitCode.passed
   }).pipe(orComplain)
 })
 
-/** Removes by age and size; without either, by the store's own limits. */
+/** Removes images by age and size; without either, by the cache's own limits. */
 export const prune = ({ all, maxSize, olderThan }: Extract<Invocation, { readonly _tag: "ImagePrune" }>): Work =>
   Effect.gen(function* () {
     const store = yield* ImageStore.ImageStore
@@ -95,6 +95,6 @@ export const prune = ({ all, maxSize, olderThan }: Extract<Invocation, { readonl
       ...(olderThan === undefined ? {} : { olderThan })
     })
     for (const image of removed) yield* print(`removed ${image.name} (${image.kind}, ${image.id})`)
-    yield* print(`${removed.length} removed, ${size(bytes)}; ${total(yield* store.list)} stay`)
+    yield* print(`removed ${count(removed.length, "image")}, ${size(bytes)}; ${total(yield* store.list)} left`)
     return ExitCode.passed
   }).pipe(orComplain)

@@ -25,7 +25,7 @@ const launch = Effect.gen(function* () {
 /** For example an installation without `effect`: said, and not taken for success. */
 const fault = (cause: Cause.Cause<never>) =>
   Effect.sync(() => {
-    process.stderr.write(`vmtest: cannot be started\n${Cause.pretty(cause)}\n`)
+    process.stderr.write(`vmtest: could not start\n${Cause.pretty(cause)}\n`)
     process.exitCode = ExitCode.failed
   })
 

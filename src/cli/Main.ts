@@ -1,5 +1,5 @@
 /**
- * Doing what the command line asked for, and ending the process with the exit code that says how it went.
+ * Runs the subcommand, and ends the process with its exit code.
  *
  * @since 0.1.0
  */
@@ -54,7 +54,7 @@ const watchSignals = (): { readonly received: () => boolean } => {
   const onSignal = (signal: NodeJS.Signals) => {
     count += 1
     if (count > 1) Ending.exitNow(ExitCode.interrupted)
-    say(`\nvmtest: ${signal}: cleaning up; again to stop at once`)
+    say(`\nvmtest: ${signal}: cleaning up; send it again to stop at once`)
   }
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     // The launcher's own, which ended the process at once while there was nothing to clean up. Without any listener, be it for a moment,
@@ -94,7 +94,7 @@ export const main = (invocation: Invocation): void => {
       if (signals.received()) return Ending.exit(ExitCode.interrupted)
       if (Exit.isSuccess(exit)) return Ending.exit(Number(exit.value))
       if (Cause.hasInterruptsOnly(exit.cause)) return Ending.exit(ExitCode.interrupted)
-      say(`vmtest: this is a fault of vmtest itself\n${Cause.pretty(exit.cause)}`)
+      say(`vmtest: internal error in vmtest\n${Cause.pretty(exit.cause)}`)
       Ending.exit(ExitCode.failed)
     }
   })

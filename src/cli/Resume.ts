@@ -1,5 +1,5 @@
 /**
- * `vmtest resume FOLDER`: the machines of a failed test as they were, and a prompt to look around in them.
+ * `vmtest resume FOLDER`: resumes the saved machines of a failed test, with a prompt to inspect them.
  *
  * @since 0.1.0
  */
@@ -30,7 +30,7 @@ const historyFile = Cache.folder("host").pipe(
 )
 
 /**
- * Exit code 1 when a line that came through a pipe failed or was not finished, or a subtest in it failed, softly or not; 2 for a folder that cannot be
+ * Exit code 1 if a line from a pipe failed or was not finished, or a subtest in it failed, softly or not; 2 for a folder that cannot be
  * opened.
  */
 export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag: "Resume" }>): Work =>
@@ -44,10 +44,10 @@ export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag:
     const names = opened.running.map((name) => (isName(name) ? name : `machines[${JSON.stringify(name)}]`))
     const when = new Date(opened.savedAt).toISOString().replace("T", " ").slice(0, 16)
     yield* complain(
-      `${JSON.stringify(opened.test)} as it was at ${when} UTC: ${names.join(", ")}. Effects are run; .exit ends it.`
+      `resumed ${JSON.stringify(opened.test)}, saved at ${when} UTC; machines: ${names.join(", ")}. Effects are run; type .exit to leave`
     )
     let softly = false
-    /** The report leaves what went wrong to the end of a test, which there is none of here. */
+    /** The report shows soft failures at the end of a test, and a prompt has no end of a test. */
     const tellSoft = Effect.suspend(() => {
       const failed = soft.take()
       softly ||= failed !== undefined
@@ -59,7 +59,7 @@ export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag:
       run: (effect) => Effect.ensuring(Effect.provideContext(effect, context), tellSoft)
     }).pipe(Effect.catchTag("UnfinishedStatement", ({ message }) => Effect.as(complain(message), 1)))
     yield* tellSoft
-    // At a terminal somebody has seen them.
+    // At a terminal the user has seen them.
     return process.stdin.isTTY === true || (failures === 0 && !softly) ? ExitCode.passed : ExitCode.failed
   }).pipe(
     Host.withState(options),

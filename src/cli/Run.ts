@@ -1,5 +1,5 @@
 /**
- * `vmtest run SCRIPT…`: load every script, and only when all of them can be used run their tests.
+ * `vmtest run SCRIPT…`: loads every script, and runs their tests if all of them can be used.
  *
  * @since 0.1.0
  */
@@ -18,7 +18,7 @@ import { complain, print, type Work } from "./Subcommand.ts"
 
 type Loaded = ReadonlyArray<TestCase>
 
-/** The tests of all scripts, in their order; or every script's problem said, and nothing. */
+/** The tests of all scripts, in their order. If a script has a problem, prints the problems of all scripts, and gives undefined. */
 export const loadAll: (
   scripts: ReadonlyArray<string>
 ) => Effect.Effect<Loaded | undefined, never, FileSystem.FileSystem | Path.Path> = Effect.fnUntraced(function* (
@@ -32,7 +32,7 @@ export const loadAll: (
   return problems.length === 0 ? tests.flat() : undefined
 })
 
-/** Does it. Exit code 2 also when no test has a name that was asked for. */
+/** Runs the tests. Exit code 2 also if no test matches `--test-name`. */
 export const run = Effect.fnUntraced(function* (
   invocation: Extract<Invocation, { readonly _tag: "Run" }>
 ): Effect.fn.Return<ExitCode.ExitCode, never, Effect.Services<Work>> {
@@ -44,7 +44,7 @@ export const run = Effect.fnUntraced(function* (
     .map((test) => (timeout === undefined ? test : { ...test, timeout }))
     .map((test) => ({ ...test, waitTimeout: test.waitTimeout ?? waitTimeout }))
   if (tests.length === 0) {
-    yield* complain(`no test has a name with ${names.map((name) => JSON.stringify(name)).join(" or ")} in it`)
+    yield* complain(`no test name contains ${names.map((name) => JSON.stringify(name)).join(" or ")}`)
     return ExitCode.unusable
   }
   const { jobs, options, snapshotOnFailure } = invocation

@@ -5,7 +5,7 @@
  */
 import * as Schema from "effect/Schema"
 
-/** There is no readable file of that name. */
+/** The script could not be read. */
 export class NoSuchScript extends Schema.TaggedError<NoSuchScript>()("NoSuchScript", {
   script: Schema.String,
   reason: Schema.String
@@ -30,7 +30,7 @@ const pointAt = (place: typeof Place.Type, what: string): string => {
   return `${place.file}:${place.line}:${place.column + 1}: ${what}\n${gutter}${place.text}\n${indent}│ ${before}^`
 }
 
-/** The script, or a file it imports by a relative path, is not TypeScript. */
+/** The script, or a file that it imports by a relative path, has a syntax error. */
 export class ScriptSyntaxError extends Schema.TaggedError<ScriptSyntaxError>()("ScriptSyntaxError", {
   script: Schema.String,
   place: Place,
@@ -41,7 +41,7 @@ export class ScriptSyntaxError extends Schema.TaggedError<ScriptSyntaxError>()("
   }
 }
 
-/** The script imports something that cannot be found from its folder. */
+/** The script imports a module that cannot be found from its folder. */
 export class UnresolvedImport extends Schema.TaggedError<UnresolvedImport>()("UnresolvedImport", {
   script: Schema.String,
   place: Place,
@@ -61,10 +61,10 @@ export class NoDefaultExport extends Schema.TaggedError<NoDefaultExport>()("NoDe
   }
 }
 
-/** The module threw while it was imported, or did not finish. */
+/** The module threw while it was imported, or did not finish loading. */
 export class ScriptThrew extends Schema.TaggedError<ScriptThrew>()("ScriptThrew", {
   script: Schema.String,
-  /** What was thrown, as text, with the frames that are the user's own. */
+  /** What was thrown, as text, with the frames in the user's own files. */
   thrown: Schema.String
 }) {
   override get message() {
@@ -72,27 +72,28 @@ export class ScriptThrew extends Schema.TaggedError<ScriptThrew>()("ScriptThrew"
   }
 }
 
-/** The default export holds no test. */
+/** The default export is not a test, an array of tests, or an Effect; or the program is empty. */
 export class NoTests extends Schema.TaggedError<NoTests>()("NoTests", {
   script: Schema.String,
   found: Schema.String
 }) {
   override get message() {
-    return `${this.script}: declares no test: its default export is ${this.found}, not a test, an array of tests or an Effect`
+    if (this.found === "nothing") return `${this.script}: the program is empty`
+    return `${this.script}: the default export must be a test, an array of tests or an Effect, got ${this.found}`
   }
 }
 
-/** A bundled script cannot be written to the temporary folder. */
+/** A bundled script could not be written to the temporary folder. */
 export class TemporaryFolderUnwritable extends Schema.TaggedError<TemporaryFolderUnwritable>()(
   "TemporaryFolderUnwritable",
   { folder: Schema.String, reason: Schema.String }
 ) {
   override get message() {
-    return `cannot write to the temporary folder ${this.folder}: ${this.reason} (TMPDIR chooses another)`
+    return `could not write to the temporary folder ${this.folder}: ${this.reason}; set TMPDIR to use another`
   }
 }
 
-/** Any reason why a script cannot be used. */
+/** Why a script cannot be used. */
 export type ScriptError =
   | NoSuchScript
   | ScriptSyntaxError

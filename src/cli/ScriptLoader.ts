@@ -22,7 +22,7 @@ import { describeThrown } from "./internal/frames.ts"
 import * as Program from "./internal/program.ts"
 import * as ScriptError from "./ScriptError.ts"
 
-/** How long a script's top level may take. */
+/** How long a script's top level may run. */
 const importTimeout = "60 seconds"
 
 /**
@@ -36,7 +36,7 @@ const toScriptError = (script: string, text: string, isScript: (file: string) =>
   const own = isScript(file) ? lines[line - 1] : lineText
   const moved = own !== undefined && lineText.endsWith(own) ? lineText.length - own.length : 0
   // Past the end esbuild speaks of what was put there.
-  const problem = own === undefined ? "Unexpected end of the text" : message.text
+  const problem = own === undefined ? "Unexpected end of file" : message.text
   const place =
     own === undefined
       ? { file: script, line: lines.length, column: last.length, text: last }
@@ -93,7 +93,7 @@ const withDigest =
 
 const reasons: Partial<Record<PlatformError.SystemErrorTag, string>> = {
   NotFound: "no such script",
-  PermissionDenied: "the script cannot be read: permission denied"
+  PermissionDenied: "could not read the script: permission denied"
 }
 
 const readable = Effect.fnUntraced(
@@ -132,7 +132,7 @@ const describeExport = (exported: unknown): string =>
   Array.isArray(exported)
     ? exported.length === 0
       ? "an empty array"
-      : "an array that holds something else than tests"
+      : "an array with items that are not tests"
     : exported === null || exported === undefined
       ? String(exported)
       : typeof exported === "object"

@@ -1,5 +1,5 @@
 /**
- * `vmtest snapshot list|prune`: looking after the snapshot store.
+ * `vmtest snapshot list|prune`: the snapshot store.
  *
  * @since 0.1.0
  */
@@ -9,13 +9,13 @@ import type * as Scope from "effect/Scope"
 import * as SnapshotStore from "../driver/SnapshotStore.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
-import { age, size, table } from "./internal/listing.ts"
+import { age, count, size, table } from "./internal/listing.ts"
 import { complain, logToStderr, print, type Work } from "./Subcommand.ts"
 
 const total = (snapshots: ReadonlyArray<SnapshotStore.SnapshotSummary>): string =>
   size(snapshots.reduce((sum, { bytes }) => sum + bytes, 0))
 
-/** A store that cannot be used is said, and is exit code 2. */
+/** Prints an error, and gives exit code 2. */
 const onStore = (
   work: (
     store: SnapshotStore.SnapshotStore
@@ -27,7 +27,7 @@ const onStore = (
     Effect.catch((error) => Effect.as(complain(error.message), ExitCode.unusable))
   )
 
-/** Lists what is stored, the most recently used first. */
+/** Lists the stored snapshots, the most recently used first. */
 export const list = ({ json }: Extract<Invocation, { readonly _tag: "SnapshotList" }>): Work =>
   onStore((store) =>
     Effect.gen(function* () {
@@ -45,14 +45,14 @@ export const list = ({ json }: Extract<Invocation, { readonly _tag: "SnapshotLis
         age(now - lastUsed),
         id
       ])
-      const head = ["SNAPSHOT", "OF", "SIZE", "AGE", "UNUSED FOR", "ID"]
+      const head = ["SNAPSHOT", "HYPERVISOR", "SIZE", "AGE", "UNUSED FOR", "ID"]
       if (rows.length > 0) yield* print(table([head, ...rows]))
-      yield* print(`${snapshots.length} stored, ${total(snapshots)}`)
+      yield* print(`${count(snapshots.length, "snapshot")}, ${total(snapshots)}`)
       return ExitCode.passed
     })
   )
 
-/** Removes by age and size; without either, by the store's own limits. */
+/** Removes snapshots by age and size; without either, by the store's own limits. */
 export const prune = ({ all, maxSize, olderThan }: Extract<Invocation, { readonly _tag: "SnapshotPrune" }>): Work =>
   onStore((store) =>
     Effect.gen(function* () {
@@ -60,8 +60,8 @@ export const prune = ({ all, maxSize, olderThan }: Extract<Invocation, { readonl
         ...(all ? { maxBytes: -1 } : maxSize === undefined ? {} : { maxBytes: maxSize }),
         ...(olderThan === undefined ? {} : { olderThan })
       })
-      for (const { id, name } of removed) yield* print(`removed ${name === "" ? "a damaged one" : name} (${id})`)
-      yield* print(`${removed.length} removed, ${size(bytes)}; ${total(yield* store.list)} stay`)
+      for (const { id, name } of removed) yield* print(`removed ${name === "" ? "a damaged snapshot" : name} (${id})`)
+      yield* print(`removed ${count(removed.length, "snapshot")}, ${size(bytes)}; ${total(yield* store.list)} left`)
       return ExitCode.passed
     })
   )

@@ -1,8 +1,20 @@
 /**
- * A run of tests, told to people on a terminal or in a log.
+ * The report of a run for people, on a terminal or in a log.
  *
- * What is under way goes to standard error, results to standard output, so that a script's own output and the results can be kept apart
- * from the rest. Colours are used on a terminal only, and never with NO_COLOR.
+ * Progress goes to standard error, results to standard output. Colours are used only on a terminal, and not if NO_COLOR is set.
+ *
+ * **Example** (Reporting the tests of an application)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { DriverLayer, Runner, TerminalReport } from "vmtest"
+ *
+ * Runner.run(tests, { output: "vmtest-output" }).pipe(
+ *   Effect.tap((results) => Console.log(TerminalReport.summary(results))),
+ *   Effect.provide(TerminalReport.layer({ quiet: true })),
+ *   Effect.provide(DriverLayer.host)
+ * )
+ * ```
  *
  * @since 0.1.0
  */
@@ -17,19 +29,19 @@ import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import type { TestResult } from "../driver/TestResult.ts"
 import type { MachineEvent } from "../guest/MachineEvent.ts"
 
-/** How much is told, and how. */
+/** Options of the report. */
 export interface TerminalOptions {
-  /** Also every line of the consoles and every command. Default false. */
+  /** Whether to print every command and every console line as well. Default false. */
   readonly verbose?: boolean
-  /** Only failures and the summary. Default false. */
+  /** Whether to print only failures and the summary. Default false. */
   readonly quiet?: boolean
-  /** Default: on a terminal, unless NO_COLOR is set. */
+  /** Whether to use colours. Default: on a terminal, if NO_COLOR is not set. */
   readonly colors?: boolean
 }
 
 type Style = "red" | "green" | "yellow" | "cyan" | "bold" | "dim"
 
-/** Seconds with one decimal, minutes from two on: `"3.2 s"`, `"2 min 5 s"`. */
+/** A time for people, in seconds below two minutes: `"3.2 s"`, `"2 min 5 s"`. */
 export const duration = (millis: number): string => {
   if (millis < 120_000) return `${(millis / 1000).toFixed(1)} s`
   const seconds = Math.round(millis / 1000)
@@ -38,7 +50,7 @@ export const duration = (millis: number): string => {
 
 const indented = (text: string, by = "  ") => text.replace(/^(?=.)/gm, by)
 
-/** What a line of a subtest begins with. */
+/** The indentation of a subtest's lines. */
 const depthOf = (within: ReadonlyArray<string>) => "  ".repeat(within.length + 1)
 
 /** Control characters of a guest's console would move the reader's cursor. */
@@ -63,7 +75,7 @@ const make = (options: TerminalOptions) => {
     switch (event._tag) {
       case "MachineState": {
         if (event.state === "booting") bootedAt.set(key, now)
-        // Told when it is ready, a moment later.
+        // The line for its end says that it was forked.
         if (event.state === "booting" && event.detail === "forked") return undefined
         const since = bootedAt.get(key)
         const took = event.state === "ready" && since !== undefined ? duration(now - since) : undefined
@@ -88,7 +100,7 @@ const make = (options: TerminalOptions) => {
     }
   }
 
-  /** What is told while the run goes on. */
+  /** The line for an event of the run, if it has one. */
   const progress = (event: RunEvent, now: number): string | undefined => {
     switch (event._tag) {
       case "ImageProgress":
@@ -106,7 +118,7 @@ const make = (options: TerminalOptions) => {
         const depth = depthOf(within)
         const mark = status === "passed" ? err("green", "✔") : err("red", "✘")
         const tell = event.failsLater ? Failure.headline : Failure.render
-        // One that failed with what a part of it failed with: that was told.
+        // A subtest that failed because a subtest within it failed was reported there.
         const itself = failure !== undefined && (failure.subtest?.length ?? 0) <= within.length + 1
         const why = itself ? `\n${indented(tell(failure), `${depth}  `)}` : ""
         return `${depth}${mark} ${name} ${err("dim", `(${duration(millis)})`)}${why}`
@@ -148,7 +160,7 @@ export const layer = (options: TerminalOptions = {}): Layer.Layer<never> =>
       })
   })
 
-/** The last line of a run: `"2 passed, 1 failed (31.0 s)"`. The time is from the first test's start to the last one's end. */
+/** The last line of a run: `"2 passed, 1 failed (31.0 s)"`, with the time from the first test's start to the last test's end. */
 export const summary = (results: ReadonlyArray<TestResult>): string => {
   const passed = results.filter(({ status }) => status === "passed").length
   const start = Math.min(...results.map(({ startedAt }) => startedAt))

@@ -206,7 +206,7 @@ describe("a script that cannot be used", () => {
     ["null", "null"],
     ["undefined", "undefined"],
     ["{ machines: {} }", "an object"],
-    ["[1]", "an array that holds something else than tests"]
+    ["[1]", "an array with items that are not tests"]
   ] as const) {
     it.effect(`declares no test: its default export is ${exported}`, () =>
       Effect.gen(function* () {
@@ -244,7 +244,7 @@ describe("a program to evaluate", () => {
   it.effect("that ends too early is shown to its end", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(program("const a = 1\nfoo(a, ("))
-      assert.match(error.message, /^eval:2:9: syntax error: Unexpected end of the text\n {2}2 │ foo\(a, \(\n/)
+      assert.match(error.message, /^eval:2:9: syntax error: Unexpected end of file\n {2}2 │ foo\(a, \(\n/)
     })
   )
 

@@ -117,7 +117,7 @@ describe("the prompt of vmtest resume", () => {
         "said",
         "'better'",
         "nobody is not defined",
-        "Uncaught SyntaxError: no await beside yield*; use yield* Effect.promise(() => …)",
+        "Uncaught SyntaxError: cannot mix await and yield*; use yield* Effect.promise(() => …)",
         "Uncaught SyntaxError: Unexpected number",
         "3",
         "failures: 4"
@@ -126,11 +126,11 @@ describe("the prompt of vmtest resume", () => {
   })
 
   it("says where a statement starts that the input does not finish", () => {
-    const said = "starts a statement that is not finished where the input ends: for (const x of [1]) {"
+    const said = "the input ends within the statement that starts on line 4: for (const x of [1]) {"
     assert.deepStrictEqual(answers("1", "[", "2]", "for (const x of [1]) {", "  yield* Effect.void", "3"), [
       "1",
       "[ 2 ]",
-      `UnfinishedStatement: line 4 ${said}`
+      `UnfinishedStatement: ${said}`
     ])
     assert.deepStrictEqual(answers("for (;;) {", ".break", "4"), ["4", "failures: 0"])
   })

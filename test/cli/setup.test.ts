@@ -28,8 +28,8 @@ describe("set-up on a machine that lacks packages", () => {
   it("without apt says what to install, and stops", () => {
     const { status, stderr, stdout } = run()
     assert.strictEqual(status, 1)
-    assert.match(stdout, /lacks:\n(setup: {3}.*\n)*setup: {3}qemu-system-x86 \(the hypervisor\)\n/)
-    assert.match(stderr, /no apt-get here\. Install .*qemu-system-x86, .*mmdebstrap/)
+    assert.match(stdout, /missing packages:\n(setup: {3}.*\n)*setup: {3}qemu-system-x86 \(the hypervisor\)\n/)
+    assert.match(stderr, /apt-get was not found\. Install .*qemu-system-x86, .*mmdebstrap/)
     assert.notInclude(stderr, "erlang")
   })
 
@@ -44,7 +44,7 @@ describe("set-up on a machine that lacks packages", () => {
     const calls = readFileSync(join(bin, "calls"), "utf8").trimEnd().split("\n")
     assert.strictEqual(calls[0], "apt-get -q -y update")
     assert.match(calls[1] ?? "", /^apt-get -q -y install --no-install-recommends .*qemu-system-x86/)
-    assert.isBelow(stdout.indexOf("lacks:"), stdout.indexOf("apt-get"))
+    assert.isBelow(stdout.indexOf("missing packages:"), stdout.indexOf("apt-get"))
     // This apt-get installed nothing.
     assert.strictEqual(status, 1)
     assert.match(stderr, /still not found: .*qemu-system-x86/)
@@ -69,7 +69,7 @@ describe("npm run bench on a machine that lacks packages", () => {
     })
     assert.strictEqual(status, 1)
     assert.match(stderr, /^(setup: .*\n)+$/)
-    assert.include(stderr, "no apt-get here")
+    assert.include(stderr, "apt-get was not found")
   })
 })
 

@@ -7,6 +7,7 @@
 import { readFileSync } from "node:fs"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 
 /** A process: its number may be another's later, which then has another start. */
 interface Ancestor {
@@ -51,6 +52,9 @@ const chain = (pid: number, session: string): ReadonlyArray<Ancestor | undefined
 const lives = (ancestor: Ancestor | undefined) =>
   ancestor !== undefined && find(ancestor.pid)?.startedAt === ancestor.startedAt
 
+/** How often to look whether the ancestors still live. */
+const watching = Schedule.spaced("250 millis")
+
 /** Ends when one of the processes between the package manager and this one has ended; never where no package manager started this one. */
 export const gone = (
   parent: number,
@@ -62,9 +66,9 @@ export const gone = (
     // The leader of a session of its own is meant to outlive who started it.
     if (self === undefined || self.session === String(self.pid)) return Effect.never
     const ancestors = chain(parent, self.session)
-    const check: Effect.Effect<void> = Effect.suspend(() =>
-      ancestors.every(lives) ? Effect.andThen(Effect.sleep("250 millis"), check) : Effect.void
+    return Effect.sync(() => ancestors.every(lives)).pipe(
+      Effect.repeat({ schedule: watching, while: (live) => live }),
+      Effect.asVoid
     )
-    return check
   })
 }

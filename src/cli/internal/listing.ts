@@ -1,5 +1,8 @@
-/** How lists of stored things are shown. */
+/** How lists of images and snapshots are printed. */
 import * as ByteSize from "effect/ByteSize"
+
+/** `"1 image"`, `"2 images"`. */
+export const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`
 
 export const size = (bytes: number): string => ByteSize.format(ByteSize.fromInputUnsafe(Math.floor(bytes)))
 

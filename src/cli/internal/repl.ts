@@ -16,14 +16,14 @@ import * as Schema from "effect/Schema"
 import * as Failure from "../../driver/Failure.ts"
 import { toEffect, toGenerator, yields } from "./yieldLine.ts"
 
-/** The lines of a pipe ended within a statement; none of it was evaluated. */
+/** The piped input ended within a statement, which was not evaluated. */
 export class UnfinishedStatement extends Schema.TaggedError<UnfinishedStatement>()("UnfinishedStatement", {
   /** Where it starts, from 1. */
   line: Schema.Int,
   text: Schema.String
 }) {
   override get message() {
-    return `line ${this.line} starts a statement that is not finished where the input ends: ${this.text.trim()}`
+    return `the input ends within the statement that starts on line ${this.line}: ${this.text.trim()}`
   }
 }
 

@@ -37,7 +37,7 @@ const withValue = (body: string): string => {
   return body
 }
 
-const noAwait = `throw new SyntaxError("no await beside yield*; use yield* Effect.promise(() => …)")`
+const noAwait = `throw new SyntaxError("cannot mix await and yield*; use yield* Effect.promise(() => …)")`
 
 /**
  * What the prompt has to evaluate for a line that {@link yields}: a generator function for {@link toEffect}, or a text that fails, for the
