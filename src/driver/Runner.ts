@@ -116,6 +116,9 @@ export type RunnerServices = Backend | RunDirectory | ImageStore | NodeServices.
 
 const defaultTimeout = Duration.minutes(30)
 
+/** How long the machines of a failed test may take to be saved. */
+const saveTimeout = Duration.minutes(2)
+
 interface Checked {
   readonly test: TestCase
   /** Tells tests of one name in one script apart: 1, 2, … */
@@ -147,7 +150,10 @@ const keepMachines = Effect.fnUntraced(
     yield* SavedTest.save({ folder, test, handles: handles(), now: yield* Clock.currentTimeMillis })
     return `saved the machines; inspect them with: npx vmtest resume ${quote(NodePath.relative("", folder))}`
   },
-  Effect.timeoutOrElse({ duration: "2 minutes", orElse: () => Effect.fail({ message: "timed out after 2m" }) }),
+  Effect.timeoutOrElse({
+    duration: saveTimeout,
+    orElse: () => Effect.fail({ message: `timed out after ${Duration.format(saveTimeout)}` })
+  }),
   Effect.catch(({ message }) => Effect.succeed(`could not save the machines: ${message}`)),
   (made, _, test) => Effect.flatMap(made, (line) => report({ _tag: "Log", test, line }))
 )

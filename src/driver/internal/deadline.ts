@@ -1,4 +1,4 @@
-/** A test's deadline, which image builds do not bring nearer. */
+/** A test's deadline, which does not count the time of image builds. */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -7,13 +7,13 @@ import * as Effect from "effect/Effect"
 export interface Deadline {
   /** Runs an effect whose time does not count. */
   readonly excluding: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  /** Ends when so much time that counts has gone by since it was begun. */
+  /** Ends when the time that counts, since this began, has passed. */
   readonly passed: Effect.Effect<void>
   /** The time in milliseconds that did not count so far. */
   readonly excluded: () => number
 }
 
-/** A deadline that far away; nothing is under way yet. */
+/** A deadline after this time. */
 export const make = (timeout: Duration.Duration): Deadline => {
   let running = 0
   let since = 0
@@ -37,14 +37,15 @@ export const make = (timeout: Duration.Duration): Deadline => {
   const passed = Effect.gen(function* () {
     const began = yield* Clock.currentTimeMillis
     const before = total
-    while (true) {
+    // Sleeps for what is left; what is excluded meanwhile is slept for in the next round.
+    const round = Effect.gen(function* () {
       if (running > 0) yield* Deferred.await(idle)
       const counted = (yield* Clock.currentTimeMillis) - began - (total - before)
       const left = Duration.toMillis(timeout) - counted
-      // What began while this slept is taken off when it is over.
-      if (left <= 0 && running === 0) return
       if (left > 0) yield* Effect.sleep(Duration.millis(left))
-    }
+      return left <= 0 && running === 0
+    })
+    yield* Effect.repeat(round, { until: (over) => over })
   })
 
   return {
