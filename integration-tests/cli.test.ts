@@ -142,22 +142,63 @@ describe("vmtest run", () => {
     })
   }
 
-  for (const [what, body, says] of [
-    ["process.exit(0)", "process.exit(0)", /the script ended the process before its test had ended/],
-    [
-      "an error in a callback",
-      `setTimeout(() => { throw new Error("async boom") }, 1); yield* machine.succeed("sleep 600")`,
-      /uncaught error of the script in a test[\s\S]*Error: async boom\n\s+at .*ends\.ts:6/
+  it("has a test whose callback, promise or process.exit goes wrong fail alone: the others run, nothing left behind", async () => {
+    const beside = (name: string, line: string) =>
+      `test("${name}", { machines: { web: { image: Image.tiny() } } }, ({ web }) => Effect.gen(function* () {
+  ${line}
+  yield* web.succeed("sleep 1")
+}))`
+    const tests = [
+      beside("throws", `setTimeout(() => { throw new Error("async boom") }, 1)`),
+      beside("rejects", `Promise.reject(new TypeError("rejected"))`),
+      beside("exits", "process.exit(0)"),
+      beside("exits later", "setTimeout(() => process.exit(0), 1)"),
+      beside("dies aside", `yield* Effect.forkScoped(Effect.die(new Error("fiber boom")))`),
+      beside("is well", "")
     ]
-  ] as const) {
-    it(`${what} in a test: exit code 1, nothing left behind`, async () => {
-      const { status, stderr } = vmtest("run", script("ends.ts", onTiny(`yield* machine.succeed("true")\n${body}`)))
+    for (const jobs of [1, 3]) {
+      const { status, stdout, stderr } = vmtest(
+        "run",
+        "-j",
+        String(jobs),
+        script(
+          "ends.ts",
+          `import { Effect } from "effect"\nimport { Image, test } from "vmtest"\nexport default [${tests.join(",\n")}]`
+        )
+      )
       assert.strictEqual(status, 1, stderr)
-      assert.match(stderr, says)
+      for (const [name, says] of [
+        ["throws", /ends\.ts:4:[\s\S]*was not caught: Error: async boom/],
+        ["rejects", /ends\.ts:8:[\s\S]*was not caught: TypeError: rejected/],
+        ["exits", /ends\.ts:12:[\s\S]*the script called process\.exit\(0\)/],
+        ["exits later", /ends\.ts:16:[\s\S]*the script called process\.exit\(0\)/],
+        ["dies aside", /ends\.ts:20:[\s\S]*nothing joined it: Error: fiber boom/]
+      ] as const) {
+        const report = stdout.split(/^(?=[✘✔])/m).find((part) => part.startsWith(`✘ ${name} failed`))
+        assert.match(report ?? stdout, says)
+      }
+      assert.match(stdout, /✔ is well/)
+      assert.match(stdout, /1 passed, 5 failed/)
       await until(`gone: ${processes().join("; ")}`, () => processes().length === 0, 2000)
       assert.deepStrictEqual(leftovers(), [])
-    })
-  }
+    }
+  })
+
+  it("does not pass when a callback goes wrong after its test has passed", () => {
+    const late = script(
+      "late.ts",
+      `import { Effect } from "effect"
+import { test } from "vmtest"
+export default [
+  test("early", {}, () => Effect.sync(() => setTimeout(() => { throw new Error("late boom") }, 20))),
+  test("long", {}, () => Effect.sleep("500 millis"))
+]`
+    )
+    const { status, stderr, stdout } = vmtest("run", late)
+    assert.match(stdout, /2 passed, 0 failed/)
+    assert.match(stderr, /after the test "early" had ended\n\s+Error: late boom\n\s+at .*late\.ts:4/)
+    assert.strictEqual(status, 1)
+  })
 
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     it(`${signal} while a guest runs: exit code 130, nothing left behind`, async () => {

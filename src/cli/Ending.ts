@@ -1,8 +1,8 @@
 /**
  * How the process ends when a script, not vmtest, brings the end about.
  *
- * A script runs inside the command's own process, so it can end it with `process.exit`, or with an error in a callback
- * that nothing catches. Neither may pass for a result, or leave anything behind.
+ * A script runs inside the command's own process, so it could end it with `process.exit`, or with an error in a callback
+ * that nothing catches. Neither may pass for a result, leave anything behind, or keep other tests from running.
  *
  * @since 0.1.0
  */
@@ -10,8 +10,9 @@ import * as Fs from "node:fs"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import * as UncaughtErrors from "../driver/UncaughtError.ts"
 import * as ExitCode from "./ExitCode.ts"
-import { describeThrown } from "./internal/frames.ts"
+import { describeThrown, isOfScript } from "./internal/frames.ts"
 
 /** What scripts are doing in this process. */
 export type Phase = "none" | "loading" | "running"
@@ -72,19 +73,48 @@ export const guardExit = (): void => {
   })
 }
 
+/** A script asked for the end of the process. */
+class ProcessExit extends Error {
+  override readonly name = "ProcessExit"
+  constructor(call: string) {
+    super(`the script called ${call}`)
+  }
+}
+
 /**
- * The work, or the exit code of the first error that nothing in a script caught: it is said, and the work is interrupted
- * and cleans up. Errors that follow from it are not said.
+ * Has `process.exit` throw while scripts run: it is the mistake of one test, and those beside it go on. From what is no code of a script's, and
+ * when the end is decided, nothing calls it.
+ */
+export const refuseExit = (): void => {
+  process.exit = (code) => {
+    throw new ProcessExit(`process.exit(${code ?? ""})`)
+  }
+}
+
+/**
+ * The work, or the exit code of the first error that nothing caught while scripts are loaded, or that is vmtest's own: it is said, and the work is
+ * interrupted and cleans up. Errors that follow from it are not said.
+ *
+ * While tests run, an error is the failure of the test that it belongs to. When that test has ended, or cannot be told, it is said, the work goes
+ * on, and does not end with success.
  */
 export const orUncaught = <E, R>(
   work: Effect.Effect<ExitCode.ExitCode, E, R>
-): Effect.Effect<ExitCode.ExitCode, E, R> =>
-  Effect.raceFirst(
-    work,
+): Effect.Effect<ExitCode.ExitCode, E, R> => {
+  let late = false
+  return Effect.raceFirst(
+    Effect.map(work, (code) => (late && code === ExitCode.passed ? ExitCode.failed : code)),
     Effect.callback<ExitCode.ExitCode>((resume) => {
       let first = true
       const onUncaught = (thrown: unknown) => {
-        if (!first) return
+        if (!first || decided) return
+        const claimed = UncaughtErrors.claim(thrown)
+        if (claimed?.fails === true) return
+        if (claimed !== undefined || (phase === "running" && isOfScript(thrown))) {
+          late = true
+          const whose = claimed === undefined ? "" : `, after the test ${JSON.stringify(claimed.test)} had ended`
+          return say(`uncaught error in a callback or a promise${whose}\n${describeThrown(thrown)}`)
+        }
         first = false
         const whose =
           phase === "none" ? "" : ` of the script ${phase === "loading" ? "while it was imported" : "in a test"}`
@@ -105,3 +135,4 @@ export const orUncaught = <E, R>(
       process.on("unhandledRejection", onUncaught)
     })
   )
+}

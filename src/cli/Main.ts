@@ -87,6 +87,7 @@ const endWithPackageManager = Effect.andThen(
 export const main = (invocation: Invocation): void => {
   const signals = watchSignals()
   Ending.guardExit()
+  Ending.refuseExit()
   Effect.runFork(endWithPackageManager)
   NodeRuntime.runMain(work(invocation).pipe(Ending.orUncaught, Effect.provide(NodeServices.layer)), {
     disableErrorReporting: true,

@@ -74,6 +74,17 @@ const failed = (cause: Cause.Cause<unknown>): { readonly error: unknown; readonl
   return { error, step: undefined }
 }
 
+/** The stack of an error, and of each that is its cause. */
+const stacksOf = (error: unknown): ReadonlyArray<string> => {
+  const stacks: Array<string> = []
+  const seen = new Set<unknown>()
+  for (let at = error; at instanceof Error && !seen.has(at); at = at.cause) {
+    seen.add(at)
+    if (at.stack !== undefined) stacks.push(at.stack)
+  }
+  return stacks
+}
+
 /**
  * A cause as a failure. `lastStep` is the script's step that was under way.
  *
@@ -83,7 +94,7 @@ const failed = (cause: Cause.Cause<unknown>): { readonly error: unknown; readonl
 export const fromCause = (cause: Cause.Cause<unknown>, lastStep: Location | undefined): Failure => {
   const { error, step } = failed(cause)
   const message = messageOf(error)
-  const made = error instanceof Error && error.stack !== undefined ? scriptFrame(error.stack) : undefined
+  const made = stacksOf(error).flatMap((stack) => scriptFrame(stack) ?? [])[0]
   const location = made ?? step ?? lastStep
   return {
     kind: kindOf(error),
@@ -133,11 +144,11 @@ export const tellOnce = (texts: ReadonlyArray<string>): ReadonlyArray<string> =>
   })
 }
 
-/** A test's failure, with those of its subtests as further evidence. */
+/** A test's failure, with those of its subtests, and of what ran beside it, as further evidence. */
 export const withParts = (failure: Failure, parts: ReadonlyArray<Failure>): Failure => {
   const [, ...texts] = tellOnce([failure, ...parts].map(render))
   const further = parts.map(({ subtest = [] }, index) => ({
-    title: `subtest ${JSON.stringify(subtestName(subtest))} failed too`,
+    title: subtest.length === 0 ? "another error" : `subtest ${JSON.stringify(subtestName(subtest))} failed too`,
     text: texts[index] ?? ""
   }))
   return { ...failure, evidence: [...failure.evidence, ...further] }

@@ -46,10 +46,12 @@ import * as Failure from "./Failure.ts"
 import type { ImageUnavailable } from "./ImageUnavailable.ts"
 import * as Deadline from "./internal/deadline.ts"
 import * as internal from "./internal/driver.ts"
+import * as FiberEnds from "./internal/fiberEnds.ts"
 import * as Images from "./internal/images.ts"
 import { folderName, keepLogs } from "./internal/keepLogs.ts"
 import { lastStep, watch } from "./internal/scriptLocation.ts"
 import * as Spans from "./internal/spans.ts"
+import * as Strays from "./internal/strays.ts"
 import * as UnderWay from "./internal/underWay.ts"
 import * as WarmStart from "./internal/warmStart.ts"
 import { Reporter, type RunEvent, report } from "./RunEvent.ts"
@@ -173,6 +175,7 @@ const runTest = Effect.fnUntraced(function* (
   let declared: ReadonlyArray<string> = []
   const subtests: Array<TestResult["subtests"][number]> = []
   const soft: Array<Failure.Failure> = []
+  const strays = Strays.make(test.name)
   const deadline = Deadline.make(timeout)
   const deadlines = yield* Deadlines
   const underWay = UnderWay.make()
@@ -210,13 +213,19 @@ const runTest = Effect.fnUntraced(function* (
       yield* running.begin
       return yield* test.body(running.machines, running.service)
     })
-    return yield* running.script(Effect.provideService(Effect.scoped(body), Driver, running.service)).pipe(
-      Effect.raceFirst(timedOut),
-      Effect.onExit((exit) => {
-        const failed = Exit.isFailure(exit) ? !Cause.hasInterruptsOnly(exit.cause) : soft.length > 0
-        return failed && options.snapshotOnFailure === true ? keepMachines(running, test.name, artefacts) : Effect.void
-      })
-    )
+    return yield* running
+      .script(strays.watch(Effect.provideService(Effect.scoped(body), Driver, running.service)))
+      .pipe(
+        Effect.raceFirst(timedOut),
+        Effect.onExit((exit) => {
+          const failed = Exit.isFailure(exit)
+            ? !Cause.hasInterruptsOnly(exit.cause)
+            : soft.length > 0 || strays.failed()
+          return failed && options.snapshotOnFailure === true
+            ? keepMachines(running, test.name, artefacts)
+            : Effect.void
+        })
+      )
   }).pipe(
     Effect.scoped,
     Effect.onExit((exit) =>
@@ -232,8 +241,11 @@ const runTest = Effect.fnUntraced(function* (
   const hard = Exit.isFailure(exit)
     ? Failure.fromCause(exit.cause, (script === undefined ? undefined : lastStep(script)) ?? test.declaredAt())
     : undefined
-  const first = hard === undefined ? soft.shift() : Failure.ofSubtest(hard, subtests)
-  const failure = first === undefined ? undefined : Failure.withParts(first, soft)
+  // A fiber may have failed with what the test then failed with.
+  const beside = strays.end().filter(({ error }) => hard === undefined || error.cause !== Failure.errorOf(hard.cause))
+  const others = [...soft, ...beside.map(({ cause }) => Failure.fromCause(cause, test.declaredAt()))]
+  const first = hard === undefined ? others.shift() : Failure.ofSubtest(hard, subtests)
+  const failure = first === undefined ? undefined : Failure.withParts(first, others)
   if (failure !== undefined && options.keepLogs === true) {
     const { output } = options
     const problems = yield* keepLogs({ output, folder, prefix: `${number}`, machines: declared })
@@ -275,4 +287,4 @@ export const run = (
     })
     yield* warm.finished
     return results
-  }).pipe(Effect.scoped, watch)
+  }).pipe(Effect.scoped, watch, FiberEnds.watch)

@@ -1,7 +1,3 @@
-import { mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
-import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -9,52 +5,16 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import * as TestConsole from "effect/testing/TestConsole"
-import { Backend } from "../../src/backends/Backend.ts"
-import * as Mock from "../../src/backends/mock/Mock.ts"
+import type * as Mock from "../../src/backends/mock/Mock.ts"
 import { Driver, type DriverService } from "../../src/driver/Driver.ts"
 import * as Failure from "../../src/driver/Failure.ts"
 import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
 import * as Runner from "../../src/driver/Runner.ts"
 import { fromEffect, fromExport, type TestCase, test } from "../../src/driver/TestCase.ts"
 import { Deadlines } from "../../src/guest/Deadlines.ts"
-import * as RunDirectory from "../../src/host/RunDirectory.ts"
-import { BadImage } from "../../src/images/ImageError.ts"
-import { ImageStore } from "../../src/images/ImageStore.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
-import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 import * as TerminalReport from "../../src/report/TerminalReport.ts"
-import { bootImage, offline } from "./support.ts"
-
-const unused = Effect.die("not in this store")
-
-/** Runs tests on the mock. Its store has every image, save those with kernel parameters. */
-const run = (
-  tests: ReadonlyArray<TestCase>,
-  options: Mock.MockOptions = {},
-  buildTime: Duration.Input = 0,
-  { output = "output", ...runner }: Partial<Runner.RunnerOptions> = {}
-) =>
-  Effect.gen(function* () {
-    const base = mkdtempSync(join(tmpdir(), "vmtest-"))
-    yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(base, { recursive: true, force: true })))
-    const mock = yield* Mock.make(options)
-    const folders = yield* RunDirectory.make({ base })
-    const store = ImageStore.of({
-      resolve: (image) =>
-        image._tag !== "DiskImage" && image.kernelParameters !== undefined
-          ? Effect.fail(new BadImage({ image: "tiny", field: "kernelParameters", reason: "are not to be had" }))
-          : Effect.delay(Effect.succeed(bootImage), buildTime),
-      list: unused,
-      prune: () => unused,
-      verify: unused
-    })
-    return yield* Runner.run(tests, { output: join(base, output), snapshots: false, ...runner }).pipe(
-      Effect.provideService(Backend, mock.backend),
-      Effect.provideService(RunDirectory.RunDirectory, folders),
-      Effect.provideService(ImageStore, store),
-      Effect.provideService(MachineSpec.HostLimits, { memory: 2 ** 40, cpus: 4 })
-    )
-  }).pipe(Effect.provide(NodeServices.layer))
+import { offline, runOnMock as run } from "./support.ts"
 
 describe("a run", () => {
   it.effect("gives waits that do not say the time that the test says, stretched on a slow backend", () =>

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import {
   Backend,
@@ -16,11 +17,14 @@ import * as Mock from "../../src/backends/mock/Mock.ts"
 import * as internal from "../../src/driver/internal/driver.ts"
 import * as WarmStart from "../../src/driver/internal/warmStart.ts"
 import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
+import * as Runner from "../../src/driver/Runner.ts"
 import type { StoreOptions } from "../../src/driver/SnapshotStore.ts"
+import type { TestCase } from "../../src/driver/TestCase.ts"
 import type { SubtestResult } from "../../src/driver/TestResult.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import type { BootImage } from "../../src/images/BootImage.ts"
 import * as Image from "../../src/images/Image.ts"
+import { BadImage } from "../../src/images/ImageError.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 
@@ -118,4 +122,33 @@ export const driverOf = (
           : []
       )
     return { ...running, finished: warm.finished, live: () => live, mock, events, subtests, states }
+  }).pipe(Effect.provide(NodeServices.layer))
+
+/** Runs tests on the mock. Its store has every image, save those with kernel parameters. */
+export const runOnMock = (
+  tests: ReadonlyArray<TestCase>,
+  options: Mock.MockOptions = {},
+  buildTime: Duration.Input = 0,
+  { output = "output", ...runner }: Partial<Runner.RunnerOptions> = {}
+) =>
+  Effect.gen(function* () {
+    const base = mkdtempSync(join(tmpdir(), "vmtest-"))
+    yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(base, { recursive: true, force: true })))
+    const mock = yield* Mock.make(options)
+    const folders = yield* RunDirectory.make({ base })
+    const store = ImageStore.of({
+      resolve: (image) =>
+        image._tag !== "DiskImage" && image.kernelParameters !== undefined
+          ? Effect.fail(new BadImage({ image: "tiny", field: "kernelParameters", reason: "are not to be had" }))
+          : Effect.delay(Effect.succeed(bootImage), buildTime),
+      list: unused,
+      prune: () => unused,
+      verify: unused
+    })
+    return yield* Runner.run(tests, { output: join(base, output), snapshots: false, ...runner }).pipe(
+      Effect.provideService(Backend, mock.backend),
+      Effect.provideService(RunDirectory.RunDirectory, folders),
+      Effect.provideService(ImageStore, store),
+      Effect.provideService(MachineSpec.HostLimits, { memory: 2 ** 40, cpus: 4 })
+    )
   }).pipe(Effect.provide(NodeServices.layer))

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { SingleShotGen } from "effect/Utils"
+import { silently } from "./fiberEnds.ts"
 
 /** Line and column count from 1. */
 export interface Location {
@@ -81,7 +82,7 @@ function watchedNext(this: SingleShotGen<unknown, unknown>, value: unknown) {
     const site = callSite()
     const name = site?.getFileName()
     if (site !== undefined && name != null && isScript(name.replace("file://", ""))) {
-      if (!steps.has(fiber)) fiber.addObserver((exit) => noteOrigin(fiber, exit))
+      if (!steps.has(fiber)) fiber.addObserver(silently((exit) => noteOrigin(fiber, exit)))
       steps.set(fiber, site)
     }
   }

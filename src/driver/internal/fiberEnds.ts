@@ -1,0 +1,108 @@
+/**
+ * Fibers of tests that failed, and of which nobody asked how they ended.
+ *
+ * Effect says nothing of them: `yield* Effect.forkScoped(load)` goes on as if the load did. So while a run is watched, each fiber of a test is
+ * looked at when it ends, and from then on whether somebody looks at its end: `Fiber.join`, `Fiber.await`, `Effect.all` and their kin do.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as TestContext from "./testContext.ts"
+
+type Ended = Exit.Exit<unknown, unknown>
+type Observer = (exit: Ended) => void
+
+/** What is watched of a fiber. */
+interface FiberLike {
+  evaluate(effect: unknown): void
+  addObserver(observer: Observer): () => void
+  interruptUnsafe(...args: ReadonlyArray<unknown>): void
+}
+
+interface Watched {
+  /** Whether somebody will hear of its end. */
+  heard: boolean
+}
+
+const known = new WeakMap<object, Watched>()
+const silent = new WeakSet<Observer>()
+
+/** An observer that is no reason to think that somebody cares for the fiber's end. */
+export const silently = (observer: Observer): Observer => {
+  silent.add(observer)
+  return observer
+}
+
+/** A scope only forgets the fiber. The function's own text is all that tells it from others. */
+const isHousekeeping = (observer: Observer): boolean =>
+  silent.has(observer) || observer.toString().includes("scopeRemoveFinalizer")
+
+/** Has somebody who asks later for the end of a fiber that has failed take it off the list. Who interrupts it does not ask. */
+const forgetWhenSeen = (fiber: FiberLike, exit: Ended, unseen: TestContext.TestContext["unseen"]) => {
+  let interrupting = false
+  Object.defineProperty(fiber, "_exit", {
+    configurable: true,
+    get: () => {
+      if (!interrupting) unseen.delete(fiber)
+      return exit
+    }
+  })
+  fiber.interruptUnsafe = () => {
+    interrupting = true
+    queueMicrotask(() => {
+      interrupting = false
+    })
+  }
+}
+
+const noteEnd =
+  (fiber: FiberLike, watched: Watched, { unseen }: TestContext.TestContext) =>
+  (exit: Ended) => {
+    if (watched.heard || Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return
+    unseen.set(fiber, exit.cause)
+    forgetWhenSeen(fiber, exit, unseen)
+  }
+
+let watchers = 0
+let unpatch = () => {}
+
+const patch = (prototype: FiberLike) => {
+  const { addObserver, evaluate } = prototype
+  const watchedOf = (fiber: FiberLike): Watched | undefined => {
+    const before = known.get(fiber)
+    if (before !== undefined) return before
+    const context = TestContext.current()
+    if (context === undefined) return undefined
+    const watched = { heard: false }
+    known.set(fiber, watched)
+    addObserver.call(fiber, noteEnd(fiber, watched, context))
+    return watched
+  }
+  prototype.evaluate = function (this: FiberLike, effect) {
+    watchedOf(this)
+    evaluate.call(this, effect)
+  }
+  prototype.addObserver = function (this: FiberLike, observer) {
+    const watched = isHousekeeping(observer) ? undefined : watchedOf(this)
+    if (watched !== undefined) watched.heard = true
+    return addObserver.call(this, observer)
+  }
+  unpatch = () => Object.assign(prototype, { addObserver, evaluate })
+}
+
+/** Watches the fibers of tests while the effect runs. */
+export const watch = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.acquireUseRelease(
+    Effect.withFiber((fiber) =>
+      Effect.sync(() => {
+        watchers += 1
+        if (watchers === 1) patch(Object.getPrototypeOf(fiber))
+      })
+    ),
+    () => effect,
+    () =>
+      Effect.sync(() => {
+        watchers -= 1
+        if (watchers === 0) unpatch()
+      })
+  )

@@ -1,0 +1,31 @@
+/** Which test a piece of JavaScript belongs to: fibers, callbacks and promises inherit it from what started them. */
+import { AsyncLocalStorage } from "node:async_hooks"
+import type * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+
+export interface TestContext {
+  readonly test: string
+  /** Takes an error that nothing caught; gives whether the test can still fail with it. */
+  readonly thrown: (error: unknown) => boolean
+  /** The fibers that failed, and how, of which nobody has asked how they ended. */
+  readonly unseen: Map<object, Cause.Cause<unknown>>
+}
+
+const contexts = new AsyncLocalStorage<TestContext>()
+
+export const current = (): TestContext | undefined => contexts.getStore()
+
+/** Runs the effect, and all that it starts, as a part of the test. */
+export const within =
+  (context: TestContext) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.contextWith((services: Context.Context<R>) =>
+      Effect.callback<A, E>((resume) => {
+        // A fiber keeps the context in which it was started; the one that waits here keeps its own.
+        const fiber = contexts.run(context, () => Effect.runForkWith(services)(effect))
+        fiber.addObserver((exit) => resume(exit))
+        return Fiber.interrupt(fiber)
+      })
+    )

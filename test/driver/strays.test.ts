@@ -1,0 +1,101 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import * as Failure from "../../src/driver/Failure.ts"
+import type { TestServices } from "../../src/driver/TestCase.ts"
+import { fromEffect } from "../../src/driver/TestCase.ts"
+import type { TestResult } from "../../src/driver/TestResult.ts"
+import { runOnMock } from "./support.ts"
+
+type Body = Effect.Effect<unknown, unknown, TestServices>
+
+const boom = Effect.fail(new Error("boom"))
+/** Two timers, so that what was forked has its turn between them however late they are. */
+const wait = Effect.andThen(Effect.sleep("1 millis"), Effect.sleep("5 millis"))
+
+const resultOf = (body: Body) => Effect.map(runOnMock([fromEffect("forks", body)]), ([result]) => result as TestResult)
+
+describe("a fiber that a test forks, and that fails", () => {
+  const unheard: Record<string, Body> = {
+    "forkScoped, with a defect": Effect.andThen(Effect.forkScoped(Effect.die(new Error("boom"))), wait),
+    "forkScoped, with an error": Effect.andThen(Effect.forkScoped(boom), wait),
+    forkChild: Effect.andThen(Effect.forkChild(boom), wait),
+    "forkChild, at once": Effect.andThen(Effect.forkChild(boom, { startImmediately: true }), wait),
+    forkDetach: Effect.andThen(Effect.forkDetach(boom), wait),
+    "interrupted when it had failed": Effect.flatMap(Effect.forkChild(boom), (fiber) =>
+      Effect.andThen(wait, Fiber.interrupt(fiber))
+    )
+  }
+  for (const [how, body] of Object.entries(unheard)) {
+    it.live(`fails the test if nothing joins it: ${how}`, () =>
+      Effect.gen(function* () {
+        const { failure, status } = yield* resultOf(body)
+        assert.strictEqual(status, "failed")
+        assert.strictEqual(failure?.kind, "ForkedFiberFailed")
+        assert.include(failure?.message ?? "", "a forked fiber failed, and nothing joined it: Error: boom")
+      })
+    )
+  }
+
+  const bad = Stream.fromEffect(Effect.andThen(wait, Effect.fail("bad")))
+  const heard: Record<string, Body> = {
+    "joined while it runs": Effect.flatMap(Effect.forkChild(Effect.andThen(wait, boom)), Fiber.join),
+    "joined after its end": Effect.flatMap(Effect.forkChild(boom), (fiber) => Effect.andThen(wait, Fiber.join(fiber))),
+    "awaited after its end": Effect.flatMap(Effect.forkScoped(boom), (fiber) =>
+      Effect.andThen(wait, Fiber.await(fiber))
+    ),
+    "of Effect.all": Effect.all([boom, Effect.andThen(wait, boom), wait], { concurrency: "unbounded" }),
+    "of Effect.raceFirst": Effect.raceFirst(boom, wait),
+    "of Effect.timeout": Effect.timeout(Effect.never, 1),
+    "of Stream.mergeAll": Stream.runDrain(Stream.mergeAll([bad, bad], { concurrency: 2 })),
+    "of Stream.buffer": Stream.runDrain(Stream.buffer(bad, { capacity: 4 })),
+    "of Stream.flatMap": Stream.runDrain(Stream.flatMap(Stream.make(1, 2), () => bad, { concurrency: 2 })),
+    "of Stream.merge": Stream.runDrain(Stream.merge(bad, Stream.never)),
+    "of Stream.debounce": Stream.runDrain(Stream.debounce(bad, 1)),
+    "of Stream.groupByKey": Stream.runDrain(Stream.groupByKey(bad, () => 1)),
+    "of Stream.zipLatest": Stream.runDrain(Stream.zipLatest(bad, bad)),
+    "of Stream.share": Effect.scoped(Effect.flatMap(Stream.share(bad, { capacity: 4 }), Stream.runDrain)),
+    "that is interrupted": Effect.flatMap(Effect.forkChild(Effect.never), Fiber.interrupt),
+    "that its scope ends": Effect.andThen(Effect.forkScoped(Effect.never), wait)
+  }
+  for (const [how, body] of Object.entries(heard)) {
+    it.live(`is the script's business if it is heard of: ${how}`, () =>
+      Effect.gen(function* () {
+        const { status } = yield* resultOf(Effect.exit(body).pipe(Effect.asVoid))
+        assert.strictEqual(status, "passed")
+      })
+    )
+  }
+
+  it.live("is told beside what the test failed with", () =>
+    Effect.gen(function* () {
+      const { failure } = yield* resultOf(
+        Effect.gen(function* () {
+          yield* Effect.forkScoped(Effect.die(new Error("boom")))
+          yield* wait
+          yield* Effect.fail(new Error("the body's"))
+        })
+      )
+      const text = Failure.render(failure!)
+      assert.include(text, "the body's")
+      assert.include(text, "nothing joined it: Error: boom")
+    })
+  )
+
+  it.live("is told once if it is what the test failed with", () =>
+    Effect.gen(function* () {
+      const error = new Error("boom")
+      const { failure } = yield* resultOf(
+        Effect.gen(function* () {
+          yield* Effect.forkScoped(Effect.fail(error))
+          yield* wait
+          yield* Effect.fail(error)
+        })
+      )
+      assert.strictEqual(Cause.squash(failure!.cause), error)
+      assert.deepStrictEqual(failure?.evidence, [])
+    })
+  )
+})
