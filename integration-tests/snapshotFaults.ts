@@ -4,7 +4,8 @@ import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import * as Effect from "effect/Effect"
 import * as Entries from "../src/driver/internal/snapshotEntries.ts"
-import * as Store from "../src/driver/SnapshotStore.ts"
+import * as SnapshotStore from "../src/driver/SnapshotStore.ts"
+import * as Store from "../src/host/Store.ts"
 import { collecting, spoil } from "../test/driver/storeSupport.ts"
 import { processes, script, start, storeOf, vmtest } from "./snapshotPlace.ts"
 
@@ -29,6 +30,10 @@ const machine = { image: Image.tiny(), memory: "128 MiB", disks: ["8 MiB"], warm
 export default test("disk", { machines: { a: machine } }, ({ a }) => a.succeed("test $(head -c 6 /dev/vda) = warmed"))`
   )
 
+/** The store of a place, for as long as it is looked at. */
+const inStore = <A, E>(place: string, use: (store: Store.Store) => Effect.Effect<A, E>): Promise<A> =>
+  Store.make(Effect.succeed(storeOf(place))).pipe(Effect.flatten, Effect.flatMap(use), Effect.scoped, Effect.runPromise)
+
 const entriesOf = (place: string) => {
   const folder = join(storeOf(place), "entries")
   return existsSync(folder) ? readdirSync(folder).map((id) => join(folder, id)) : []
@@ -42,7 +47,7 @@ export const flips = async (place: string, times: number, random: () => number):
   const [entry] = entriesOf(place)
   if (entry === undefined) return ["there is nothing in the store"]
   const id = entry.slice(entry.lastIndexOf("/") + 1)
-  const stored = Entries.read(Entries.placeAt(storeOf(place)), id)
+  const stored = await inStore(place, (store) => Effect.succeed(Entries.read(store, id)))
   if (stored === undefined || "problem" in stored) return ["the entry is damaged to begin with"]
   const { host, name, subject } = stored.manifest
   const pristine = join(place, "pristine")
@@ -51,14 +56,16 @@ export const flips = async (place: string, times: number, random: () => number):
   for (let round = 0; round < times; round++) {
     const done = spoil(entry, random)
     const { layer, lines } = collecting()
-    const claimed = await Effect.runPromise(
-      Effect.flatMap(Store.make({ folder: storeOf(place) }), (store) => store.claim({ host, name, subject })).pipe(
+    const found = await Effect.runPromise(
+      Effect.flatMap(SnapshotStore.make({ folder: storeOf(place) }), (store) =>
+        store.lookup({ host, name, subject })
+      ).pipe(
         Effect.map(({ _tag }) => _tag),
         Effect.scoped,
         Effect.provide(layer)
       )
     )
-    if (claimed !== "Vacant" || lines.length !== 1) wrong.push(`${done}: ${claimed}, ${lines.length} warnings`)
+    if (found !== "Miss" || lines.length !== 1) wrong.push(`${done}: ${found}, ${lines.length} warnings`)
     rmSync(entry, { recursive: true, force: true })
     cpSync(pristine, entry, { recursive: true })
   }
@@ -73,25 +80,25 @@ export const flipToTheEnd = (place: string, random: () => number): string | unde
   if (entry === undefined) return "there is nothing in the store"
   const done = spoil(entry, random)
   const { all, status, stderr } = vmtest(place, ["run", name])
-  const fine = status === 0 && /a: ready after/.test(stderr) && stderr.match(/is of no use/g)?.length === 1
+  const fine = status === 0 && /a: ready after/.test(stderr) && stderr.match(/discarding the snapshot/g)?.length === 1
   return fine ? undefined : `${done}:\n${all}`
 }
 
 /** Makes an entry that is whole, but whose devices no hypervisor loads. */
-const unloadable = async (place: string, id: string): Promise<void> => {
-  const at = Entries.placeAt(storeOf(place))
-  const stored = Entries.read(at, id)
-  if (stored === undefined || "problem" in stored) throw new Error(`${id} is damaged to begin with`)
-  const { createdAt, host, inputs, name, subject } = stored.manifest
-  const state = join(Entries.machineOf(stored.folder), "state")
-  writeFileSync(state, Buffer.alloc(statSync(state).size))
-  const moved = join(at.temporary, id)
-  renameSync(stored.folder, moved)
-  await Effect.runPromise(Entries.publish(at, moved, id, { createdAt, host, inputs, name, subject }))
-}
+const unloadable = (place: string, id: string): Promise<unknown> =>
+  inStore(place, (store) => {
+    const stored = Entries.read(store, id)
+    if (stored === undefined || "problem" in stored) throw new Error(`${id} is damaged to begin with`)
+    const { createdAt, host, inputs, name, subject } = stored.manifest
+    const state = join(Entries.machineOf(stored.folder), "state")
+    writeFileSync(state, Buffer.alloc(statSync(state).size))
+    const moved = join(store.temporary, id)
+    renameSync(stored.folder, moved)
+    return Entries.publish(store, moved, id, { createdAt, host, inputs, name, subject })
+  })
 
 /**
- * Makes what is stored of a machine with a disk, before its warm-up and after it, damaged or `whole` but of no use, and runs its test: it must
+ * Makes what is stored of a machine with a disk, before its warm-up and after it, damaged, or `whole` but not to be loaded, and runs its test: it must
  * pass, on a machine that has booted with an empty disk, with a warning for each.
  */
 export const diskToTheEnd = async (
@@ -110,23 +117,25 @@ export const diskToTheEnd = async (
     else await unloadable(place, entry.slice(entry.lastIndexOf("/") + 1))
   }
   const { all, status, stderr } = vmtest(place, ["run", name])
-  const fine = status === 0 && /a: ready after/.test(stderr) && stderr.match(/is of no use/g)?.length === 2
+  const fine = status === 0 && /a: ready after/.test(stderr) && stderr.match(/discarding the snapshot/g)?.length === 2
   return fine ? undefined : `${done.join(", ")}:\n${all}`
 }
 
 /** Why the store of the place is wrong: something in it that a run would use and should not. */
-export const storeProblem = async (place: string): Promise<string | undefined> => {
-  const at = Entries.placeAt(storeOf(place))
-  for (const id of Entries.ids(at)) {
-    const entry = Entries.read(at, id)
-    if (entry === undefined || "problem" in entry) return `${id}: ${entry?.problem ?? "gone"}`
-    const problem =
-      Entries.sizeProblem(Entries.machineOf(entry.folder), entry.manifest.files) ??
-      (await Effect.runPromise(Entries.damage(entry)))
-    if (problem !== undefined) return `${id}: ${problem}`
-  }
-  return undefined
-}
+export const storeProblem = (place: string): Promise<string | undefined> =>
+  inStore(
+    place,
+    Effect.fnUntraced(function* (store) {
+      for (const id of Store.ids(store)) {
+        const entry = Entries.read(store, id)
+        if (entry === undefined || "problem" in entry) return `${id}: ${entry?.problem ?? "gone"}`
+        const problem =
+          Entries.sizeProblem(Entries.machineOf(entry.folder), entry.manifest.files) ?? (yield* Entries.damage(entry))
+        if (problem !== undefined) return `${id}: ${problem}`
+      }
+      return undefined
+    })
+  )
 
 /** Waits until nothing runs any more of what was started for the place, and says what does after ten seconds. */
 export const untilNothingRuns = async (place: string): Promise<string | undefined> => {

@@ -55,7 +55,10 @@ const faults = async (): Promise<void> => {
   const spoiled = await count(toTheEnd, async () => flipToTheEnd(place, random))
   say(spoiled === 0, `${toTheEnd} to the end: ${spoiled} without a warning, a boot and a pass`)
   const disks = await count(toTheEnd, (round) => diskToTheEnd(place, round % 2 === 0, random))
-  say(disks === 0, `${toTheEnd} to the end with a disk and a warm-up, half of them whole but of no use: ${disks} wrong`)
+  say(
+    disks === 0,
+    `${toTheEnd} to the end with a disk and a warm-up, half of them whole but not to be loaded: ${disks} wrong`
+  )
 }
 
 const kills = async (): Promise<void> => {

@@ -1,30 +1,37 @@
 /**
  * Keeps saved machines in the cache folder `snapshots`, by the digest of everything that they depend on.
  *
- * What is stored is whole or absent: it is made beside its place and renamed into it, under a lock that the kernel releases when the
- * builder dies, so that several runs make one machine once. An entry is looked at before each use (versions, host, sizes), and read once
- * in each run; one that is not as it should be is dropped with a warning, and counts as absent. Nothing here knows a hypervisor.
+ * What is stored is whole or absent, and several runs make one machine once ({@link "../host/Store.ts"}). An entry is looked at before each use
+ * (versions, host, sizes), and read once in each run; a damaged or outdated one is discarded with a warning, and counts as a miss. Nothing here
+ * knows a hypervisor.
+ *
+ * **Example** (a machine that is saved once)
+ *
+ * ```ts
+ * const store = yield* SnapshotStore.make()
+ * const key = { name: "tiny", subject: { image: digest }, host: { hypervisor: "QEMU 7.2.22" } }
+ * const found = yield* store.lookup(key)
+ * if (found._tag === "Hit") return found.snapshot.directory
+ * yield* hypervisor.save(found.folder)
+ * return (yield* found.publish).directory
+ * ```
  *
  * @since 0.1.0
  */
-import { randomUUID } from "node:crypto"
 import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Cache from "../host/Cache.ts"
-import * as Lock from "../host/Lock.ts"
-import * as HostInputs from "./internal/hostInputs.ts"
+import * as Prune from "../host/Prune.ts"
+import * as Store from "../host/Store.ts"
+import * as Checks from "./internal/snapshotChecks.ts"
 import * as Entries from "./internal/snapshotEntries.ts"
-import * as Folders from "./internal/snapshotFolders.ts"
-import { SnapshotStoreFailed } from "./internal/snapshotFolders.ts"
-
-export { SnapshotStoreFailed } from "./internal/snapshotFolders.ts"
 
 /** What a saved machine depends on. */
 export interface SnapshotKey {
@@ -48,12 +55,21 @@ export interface StoredSnapshot {
   readonly directory: string
 }
 
-/** What the store has for a key: the machine, or the task to make it, which keeps all others from making it until the scope closes. */
-export type Claim = { readonly _tag: "Stored"; readonly snapshot: StoredSnapshot } | Vacancy
+/** What the store has for a key. */
+export type Lookup = Hit | Miss
 
-/** Nobody has made it yet: whoever holds this is to. Closing its scope without `publish` leaves the store as it was. */
-export interface Vacancy {
-  readonly _tag: "Vacant"
+/** The machine is stored. */
+export interface Hit {
+  readonly _tag: "Hit"
+  readonly snapshot: StoredSnapshot
+}
+
+/**
+ * Nobody has made it yet, and nobody else makes it until the scope of the lookup closes or it is published. Closing the scope without `publish`
+ * leaves the store as it was.
+ */
+export interface Miss {
+  readonly _tag: "Miss"
   /** Empty, and on the file system of the store: the machine is to be saved here. */
   readonly folder: string
   /** Takes what is in the folder into the store. Others who wait get it at once. */
@@ -61,7 +77,7 @@ export interface Vacancy {
 }
 
 /** Why the store has nothing to give or take. */
-export type SnapshotStoreError = Cache.CacheUnwritable | Lock.LockError | SnapshotStoreFailed
+export type SnapshotStoreError = Store.StoreError
 
 /** One entry, as `vmtest snapshot list` shows it. */
 export interface SnapshotSummary {
@@ -78,19 +94,11 @@ export interface SnapshotSummary {
   readonly problem: string | undefined
 }
 
-/** What to remove. */
-export interface PruneOptions {
-  /** What was not used for longer. Default 30 days. */
-  readonly olderThan?: Duration.Input | undefined
-  /** The least recently used, until all is no larger. Default: the store's limit. */
-  readonly maxBytes?: number | undefined
-}
+/** What to prune. By default what was not used for 30 days, and the least recently used beyond the store's limit; always what is damaged. */
+export type PruneOptions = Prune.PruneOptions
 
-/** What was removed. */
-export interface Pruned {
-  readonly removed: ReadonlyArray<SnapshotSummary>
-  readonly bytes: number
-}
+/** What was pruned. What a run uses, and what could not be removed, stays. */
+export type Pruned = Prune.Pruned<SnapshotSummary>
 
 /** Where the store is and how large it may be. */
 export interface StoreOptions {
@@ -99,26 +107,26 @@ export interface StoreOptions {
   /** Bytes. Default: `VMTEST_SNAPSHOT_LIMIT`, or 10 GiB; a Debian machine takes about 200 MB. */
   readonly maxBytes?: number | undefined
   /** How long to wait for another run that makes the same machine. Default 10 minutes. */
-  readonly patience?: Duration.Input | undefined
+  readonly lockTimeout?: Duration.Input | undefined
 }
 
-/** A store for one run; what the run uses is held against removal until the scope of `make` closes. */
+/** A store for one run; no run prunes what this one uses until the scope of `make` closes. */
 export interface SnapshotStore {
   /**
-   * What is stored under the key, checked, or the task to make it. `onWait` is told once when another is making it, with what is known of
-   * that one.
+   * What is stored under the key, checked, or the task to make it. `onWait` is run once when another machine or run makes it already, with what
+   * is known of that one.
    */
-  readonly claim: (
+  readonly lookup: (
     key: SnapshotKey,
     onWait?: (holder: string) => Effect.Effect<void>
-  ) => Effect.Effect<Claim, SnapshotStoreError, Scope.Scope>
-  /** {@link claim}, and where there is nothing `build` makes it in the folder that it is given. */
+  ) => Effect.Effect<Lookup, SnapshotStoreError, Scope.Scope>
+  /** {@link lookup}; after a miss `build` makes the machine in the folder that it is given. */
   readonly getOrBuild: <E, R>(
     key: SnapshotKey,
     build: (folder: string) => Effect.Effect<unknown, E, R>
   ) => Effect.Effect<StoredSnapshot, E | SnapshotStoreError, R>
-  /** Drops an entry that turned out not to work, with a warning that says why; false where it has gone already. */
-  readonly drop: (snapshot: StoredSnapshot, problem: string) => Effect.Effect<boolean>
+  /** Discards an entry that turned out not to work, with a warning that gives the reason; false where it is gone already. */
+  readonly discard: (snapshot: StoredSnapshot, problem: string) => Effect.Effect<boolean>
   /** Everything stored, the most recently used first. */
   readonly list: Effect.Effect<ReadonlyArray<SnapshotSummary>, SnapshotStoreError>
   /** Also removes what killed runs left. What is in use stays. */
@@ -129,42 +137,49 @@ export interface SnapshotStore {
 
 const defaultLimit = 10 * 2 ** 30
 
-/** `VMTEST_SNAPSHOT_LIMIT`, such as `20 GiB`; what makes no sense there is said and left aside. */
+/** Another run that discards or makes the same machine holds the entry for longer only if it makes it again. */
+const discardTimeout: Duration.Input = "10 seconds"
+
+/** `VMTEST_SNAPSHOT_LIMIT`, such as `20 GiB`; a value that is no size is ignored with a warning. */
 const configuredLimit: Effect.Effect<number> = Effect.gen(function* () {
   const text = yield* Effect.orDie(Config.String("VMTEST_SNAPSHOT_LIMIT").pipe(Config.withDefault("")))
   if (text === "") return defaultLimit
   const size = ByteSize.fromInput(text as ByteSize.Input)
   if (Option.isSome(size)) return Number(size.value)
-  yield* Effect.logWarning(`VMTEST_SNAPSHOT_LIMIT is ${JSON.stringify(text)}, not a size such as "20 GiB"`)
+  yield* Effect.logWarning(
+    `ignoring VMTEST_SNAPSHOT_LIMIT: it must be a size such as "20 GiB", got ${JSON.stringify(text)}`
+  )
   return defaultLimit
 })
 
-/** Does it when it is first asked for, and gives all the others the same; what failed is tried again. */
-const once = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<Effect.Effect<A, E>> =>
-  Effect.map(Semaphore.make(1), (one) => {
-    let done: { readonly value: A } | undefined
-    const make = Effect.tap(effect, (value) =>
-      Effect.sync(() => {
-        done = { value }
-      })
-    )
-    return one.withPermit(Effect.suspend(() => (done === undefined ? make : Effect.succeed(done.value))))
-  })
+const snapshotOf = ({ folder, id, manifest }: Entries.Entry): StoredSnapshot => ({
+  id,
+  instance: manifest.instance,
+  name: manifest.name,
+  directory: Entries.machineOf(folder)
+})
 
-/** A store whose holds end with the scope. Nothing is made on disk before it is used. */
+const summaryOf = (store: Store.Store, id: string): SnapshotSummary => {
+  const entry = Entries.read(store, id)
+  const bytes = Store.bytesOf(Store.folderOf(store, id))
+  const lastUsed = Store.lastUsed(store, id)
+  if (entry === undefined || "problem" in entry) {
+    const problem = entry?.problem ?? "it is gone"
+    return { id, name: "", host: {}, bytes, createdAt: lastUsed, lastUsed, problem }
+  }
+  const { createdAt, host, name, subject } = entry.manifest
+  return { id, name, host, bytes, createdAt, lastUsed, problem: Entries.mismatch(entry, subject, host) }
+}
+
+/** A store for one run. Nothing is made on disk before it is used. */
 export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, never, Scope.Scope> = Effect.fnUntraced(
   function* (options: StoreOptions = {}) {
-    const scope = yield* Effect.scope
     const limit = options.maxBytes ?? (yield* configuredLimit)
-    const patience = options.patience ?? "10 minutes"
+    const timeout = options.lockTimeout ?? "10 minutes"
     const where = options.folder === undefined ? Cache.folder("snapshots") : Effect.succeed(options.folder)
-    const place = Effect.map(where, Entries.placeAt)
+    const opened: Effect.Effect<Store.Store, Cache.CacheUnwritable> = yield* Store.make(where)
     const ones = new Map<string, Semaphore.Semaphore>()
-    const held = new Set<string>()
-    /** The instances that were read whole in this run, and found right. */
-    const sound = new Set<string>()
-    /** Entries that what was copied has changed since, with the path; it is read once in a run. */
-    const outdated = new Map<string, string>()
+    const { check, sound } = Checks.make()
 
     /** One at a time in this process for each entry: machines that start together read it once. */
     const oneOf = (id: string) => {
@@ -173,182 +188,123 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
       return known
     }
 
-    /** Keeps an entry from being pruned by other runs while this one lives. */
-    const hold = Effect.fnUntraced(function* (at: Entries.Place, id: string) {
-      if (held.has(id)) return
-      yield* Scope.provide(Lock.acquire(Folders.useLock(at, id), { mode: "shared" }), scope)
-      held.add(id)
+    const hit = (store: Store.Store, entry: Entries.Entry): Effect.Effect<Hit> =>
+      Effect.as(Store.markUsed(store, entry.id), { _tag: "Hit", snapshot: snapshotOf(entry) })
+
+    const publish = Effect.fnUntraced(function* (store: Store.Store, folder: string, id: string, key: SnapshotKey) {
+      const createdAt = yield* Clock.currentTimeMillis
+      const { host, name, subject } = key
+      const inputs = Object.fromEntries(key.inputs ?? [])
+      const entry = yield* Entries.publish(store, folder, id, { name, subject, host, createdAt, inputs })
+      // It was read to be stored.
+      sound.add(entry.manifest.instance)
+      yield* Store.markUsed(store, id)
+      yield* Effect.ignore(prune())
+      return snapshotOf(entry)
     })
 
-    const snapshotOf = ({ folder, id, manifest }: Entries.Entry): StoredSnapshot => ({
-      id,
-      instance: manifest.instance,
-      name: manifest.name,
-      directory: Entries.machineOf(folder)
-    })
-
-    const look = Effect.fnUntraced(function* (at: Entries.Place, id: string, key: SnapshotKey) {
-      const found = Entries.read(at, id)
-      if (found === undefined || "problem" in found) return found
-      const mismatch = Entries.mismatch(found, key.subject, key.host)
-      if (mismatch !== undefined) return { problem: mismatch }
-      const { inputs, instance } = found.manifest
-      if (sound.has(instance)) return found
-      const changed = outdated.get(instance) ?? (yield* HostInputs.changed(inputs))
-      if (changed !== undefined) {
-        outdated.set(instance, changed)
-        // It is to change when its makers work on it; nobody needs to be told.
-        return { problem: `${changed} has changed`, foreseen: true }
-      }
-      const problem = yield* Entries.damage(found)
-      if (problem !== undefined) return { problem }
-      sound.add(instance)
-      return found
-    })
-
-    const use = Effect.fnUntraced(function* (entry: Entries.Entry) {
-      Entries.touch(entry, yield* Clock.currentTimeMillis)
-      return { _tag: "Stored", snapshot: snapshotOf(entry) } satisfies Claim as Claim
-    })
-
-    const warn = (name: string, problem: string) =>
-      Effect.logWarning(`the snapshot of ${name} is of no use (${problem}): it is dropped, and the machine boots`)
-
-    /** Drops what this host stored of the same subject when it was another: another QEMU, another processor. */
-    const dropOutdated = Effect.fnUntraced(function* (at: Entries.Place, id: string, key: SnapshotKey) {
-      const here = yield* Entries.origin
-      for (const other of Entries.ids(at).filter((one) => one !== id && Entries.sameSubject(one, id))) {
-        const entry = Entries.read(at, other)
-        if (entry === undefined || "problem" in entry || entry.manifest.origin !== here) continue
-        const { host } = entry.manifest
-        // A run that asks for another accelerator does not make the host another one.
-        if (host.accelerator !== key.host.accelerator) continue
-        const problem = Entries.mismatch(entry, key.subject, key.host) ?? "it is of another version"
-        if (yield* Folders.removeUnused(at, other)) yield* warn(key.name, problem)
-      }
-    })
-
-    const claimNow = Effect.fnUntraced(function* (
-      at: Entries.Place,
+    const find = Effect.fnUntraced(function* (
+      store: Store.Store,
+      id: string,
       key: SnapshotKey,
       onWait: (holder: string) => Effect.Effect<void>,
       exclusion: Scope.Closeable
     ) {
-      const id = Entries.idOf(key.subject, key.host)
-      yield* hold(at, id)
-      const first = yield* look(at, id, key)
-      if (first !== undefined && !("problem" in first)) return yield* use(first)
-      yield* Lock.acquire(Folders.buildLock(at, id), { deadline: patience, onWait })
-      const second = yield* look(at, id, key)
+      yield* Store.pin(store, id)
+      const first = yield* check(store, id, key)
+      if (first !== undefined && !("problem" in first)) return yield* hit(store, first)
+      yield* Store.reserve(store, id, { timeout, onWait })
+      // Another run may have made it while this one waited.
+      const second = yield* check(store, id, key)
       if (second !== undefined) {
-        if (!("problem" in second)) return yield* use(second)
-        if (!("foreseen" in second)) yield* warn(key.name, second.problem)
-        if (!(yield* Folders.remove(at, id))) {
-          return yield* new SnapshotStoreFailed({ path: Entries.folderOf(at, id), reason: "it cannot be removed" })
+        if (!("problem" in second)) return yield* hit(store, second)
+        if (!("expected" in second)) yield* Checks.warn(key.name, second.problem)
+        if (!(yield* Store.remove(store, id))) {
+          return yield* new Store.StoreFailed({ path: Store.folderOf(store, id), reason: "it could not be removed" })
         }
       }
-      yield* dropOutdated(at, id, key)
-      yield* Folders.sweep(at, id)
-      const folder = yield* Folders.forBuild(at, id)
-      const publish = Effect.gen(function* () {
-        const createdAt = yield* Clock.currentTimeMillis
-        const { host, name, subject } = key
-        const inputs = Object.fromEntries(key.inputs ?? [])
-        const entry = yield* Entries.publish(at, folder, id, { name, subject, host, createdAt, inputs }).pipe(
-          Effect.mapError((error) => new SnapshotStoreFailed({ path: folder, reason: error.message }))
+      yield* Checks.discardOutdated(store, id, key)
+      const folder = yield* Store.workspace(store, id)
+      const miss: Miss = {
+        _tag: "Miss",
+        folder: yield* Entries.makeMachine(folder),
+        publish: publish(store, folder, id, key).pipe(
+          Effect.withSpan("vmtest.snapshot.publish", {
+            attributes: { "vmtest.snapshot.id": id, "vmtest.snapshot.name": key.name }
+          }),
+          Effect.onExit(() => Scope.close(exclusion, Exit.void))
         )
-        // It was read to be stored.
-        sound.add(entry.manifest.instance)
-        yield* use(entry)
-        yield* Effect.ignore(prune())
-        return snapshotOf(entry)
-      }).pipe(Effect.onExit(() => Scope.close(exclusion, Exit.void)))
-      return { _tag: "Vacant", folder: Entries.machineOf(folder), publish } satisfies Claim as Claim
+      }
+      return miss
     })
 
-    /** The place, rid of what killed runs left there: whoever uses the store first in a run sees to that. */
-    const swept = yield* once(Effect.tap(place, (at) => Folders.sweep(at)))
-
-    const claim: SnapshotStore["claim"] = (key, onWait = () => Effect.void) =>
-      Effect.gen(function* () {
-        const at = yield* swept
-        const one = oneOf(Entries.idOf(key.subject, key.host))
-        // What keeps the others out: for as long as the caller's scope when there is something to make, else only while looking.
+    const lookup: SnapshotStore["lookup"] = (key, onWait = () => Effect.void) => {
+      const id = Entries.idOf(key.subject, key.host)
+      const one = oneOf(id)
+      return Effect.gen(function* () {
+        const store = yield* opened
+        // What keeps the others out: after a miss for as long as the caller's scope, else only while looking.
         const exclusion = yield* Scope.fork(yield* Effect.scope)
         return yield* Effect.gen(function* () {
           const free = yield* one.withPermitsIfAvailable(1)(Effect.void)
           if (Option.isNone(free)) yield* onWait("another machine of this run")
           yield* Effect.acquireRelease(one.take(1), () => one.release(1), { interruptible: true })
-          return yield* claimNow(at, key, onWait, exclusion)
+          return yield* find(store, id, key, onWait, exclusion)
         }).pipe(
           Scope.provide(exclusion),
           Effect.onExit((exit) =>
-            Exit.isSuccess(exit) && exit.value._tag === "Vacant" ? Effect.void : Scope.close(exclusion, Exit.void)
+            Exit.isSuccess(exit) && exit.value._tag === "Miss" ? Effect.void : Scope.close(exclusion, Exit.void)
           )
         )
-      })
+      }).pipe(
+        Effect.tap(({ _tag }) => Effect.annotateCurrentSpan("vmtest.store.hit", _tag === "Hit")),
+        Effect.withSpan("vmtest.snapshot.lookup", {
+          attributes: { "vmtest.snapshot.id": id, "vmtest.snapshot.name": key.name }
+        })
+      )
+    }
 
     const getOrBuild: SnapshotStore["getOrBuild"] = (key, build) =>
       Effect.gen(function* () {
-        const claimed = yield* claim(key)
-        if (claimed._tag === "Stored") return claimed.snapshot
-        yield* build(claimed.folder)
-        return yield* claimed.publish
+        const found = yield* lookup(key)
+        if (found._tag === "Hit") return found.snapshot
+        yield* build(found.folder)
+        return yield* found.publish
       }).pipe(Effect.scoped)
 
-    const drop: SnapshotStore["drop"] = (snapshot, problem) =>
+    const discard: SnapshotStore["discard"] = (snapshot, problem) =>
       Effect.gen(function* () {
-        const at = yield* place
-        const dropped = yield* Effect.gen(function* () {
-          const now = Entries.read(at, snapshot.id)
-          // Another run may have dropped it and made it anew.
+        const store = yield* opened
+        const { same, stays } = yield* Effect.gen(function* () {
+          const now = Entries.read(store, snapshot.id)
+          // Another run may have discarded it and made it again.
           const same = now !== undefined && ("problem" in now || now.manifest.instance === snapshot.instance)
-          const stays = same && !(yield* Folders.remove(at, snapshot.id))
-          return { same, stays }
-        }).pipe(Lock.withLock(Folders.buildLock(at, snapshot.id), { deadline: "10 seconds" }))
-        if (dropped.same) yield* warn(snapshot.name, dropped.stays ? `${problem}; it cannot be removed` : problem)
-        return dropped.same
+          return { same, stays: same && !(yield* Store.remove(store, snapshot.id)) }
+        }).pipe(Store.withReservation(store, snapshot.id, { timeout: discardTimeout }))
+        if (same) yield* Checks.warn(snapshot.name, stays ? `${problem}; it could not be removed` : problem)
+        return same
       }).pipe(Effect.orElseSucceed(() => false))
 
-    const list: SnapshotStore["list"] = Effect.map(place, (at) =>
-      Entries.ids(at)
-        .map((id): SnapshotSummary => {
-          const entry = Entries.read(at, id)
-          const bytes = Entries.bytesOf(at, id)
-          const lastUsed = Entries.lastUsed(at, id)
-          if (entry === undefined || "problem" in entry) {
-            const problem = entry?.problem ?? "it is gone"
-            return { id, name: "", host: {}, bytes, createdAt: lastUsed, lastUsed, problem }
-          }
-          const { createdAt, host, name, subject } = entry.manifest
-          return { id, name, host, bytes, createdAt, lastUsed, problem: Entries.mismatch(entry, subject, host) }
-        })
+    const list: SnapshotStore["list"] = Effect.map(opened, (store) =>
+      Store.ids(store)
+        .map((id) => summaryOf(store, id))
         .sort((a, b) => b.lastUsed - a.lastUsed)
     )
 
     const prune = Effect.fnUntraced(function* (asked: PruneOptions = {}) {
-      const at = yield* place
-      yield* Folders.sweep(at)
-      const oldest = (yield* Clock.currentTimeMillis) - Duration.toMillis(asked.olderThan ?? "30 days")
-      const maxBytes = asked.maxBytes ?? limit
-      const entries = yield* list
-      let total = entries.reduce((sum, { bytes }) => sum + bytes, 0)
-      const removed: Array<SnapshotSummary> = []
-      for (const one of [...entries].reverse()) {
-        const goes = one.problem !== undefined || one.lastUsed < oldest || total > maxBytes
-        // What this run holds is locked by this run as well.
-        if (!goes || held.has(one.id) || !(yield* Folders.removeUnused(at, one.id))) continue
-        total -= one.bytes
-        removed.push(one)
-      }
-      return { removed, bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) } satisfies Pruned as Pruned
+      const store = yield* opened
+      yield* Store.sweep(store)
+      return yield* Prune.prune({
+        candidates: yield* list,
+        expendable: ({ problem }) => problem !== undefined,
+        olderThan: asked.olderThan,
+        maxBytes: asked.maxBytes ?? limit,
+        remove: ({ id }) => Store.removeUnpinned(store, id)
+      })
     })
 
-    const foldersOfRun = yield* Effect.gen(function* () {
-      return yield* Folders.forRun(yield* swept, randomUUID())
-    }).pipe(Scope.provide(scope), once)
-    const temporary: SnapshotStore["temporary"] = Effect.flatten(foldersOfRun)
+    const temporary: SnapshotStore["temporary"] = Effect.flatMap(opened, ({ privateFolder }) => privateFolder)
 
-    return { claim, getOrBuild, drop, list, prune, temporary }
+    return { lookup, getOrBuild, discard, list, prune, temporary }
   }
 )

@@ -9,25 +9,25 @@
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Cache from "../host/Cache.ts"
 import * as HostProcess from "../host/HostProcess.ts"
-import * as Lock from "../host/Lock.ts"
+import * as Prune from "../host/Prune.ts"
+import * as Store from "../host/Store.ts"
 import type { BootImage } from "./BootImage.ts"
-import type { Image } from "./Image.ts"
+import { describe, type Image } from "./Image.ts"
 import type { ImageError } from "./ImageError.ts"
+import * as Apt from "./internal/apt.ts"
 import * as BuildDebian from "./internal/buildDebian.ts"
-import { type Building, removeFolder } from "./internal/building.ts"
+import { type Building, failure } from "./internal/building.ts"
 import * as BuildTiny from "./internal/buildTiny.ts"
 import { bootDisk } from "./internal/disk.ts"
 import * as Entries from "./internal/entries.ts"
 import * as Plan from "./internal/plan.ts"
-import { choose } from "./internal/prune.ts"
 import * as Scratch from "./internal/scratch.ts"
 
 /** One step of a build, for the terminal. */
@@ -67,19 +67,11 @@ export interface StoredImage {
   readonly lastUsed: number
 }
 
-/** What to remove. */
-export interface PruneOptions {
-  /** What was not used for longer. Default 30 days. */
-  readonly olderThan?: Duration.Input | undefined
-  /** The least recently used, until all is no larger. Default 20 GiB. */
-  readonly maxBytes?: number | undefined
-}
+/** What to prune. By default what was not used for 30 days, and the least recently used beyond 20 GiB. */
+export type PruneOptions = Prune.PruneOptions
 
-/** What was removed; images in use, and what could not be removed whole, stay, and are in neither. */
-export interface Pruned {
-  readonly removed: ReadonlyArray<StoredImage>
-  readonly bytes: number
-}
+/** What was pruned. Images in use, and those that could not be removed, stay. */
+export type Pruned = Prune.Pruned<StoredImage>
 
 /** A stored image that is not what was built. */
 export interface Damage {
@@ -88,7 +80,7 @@ export interface Damage {
 }
 
 interface Operations {
-  /** The image, from the store or built. Held against pruning by other processes as long as this store lives. */
+  /** The image, from the store or built. It is not pruned by any process as long as this store lives. */
   readonly resolve: (image: Image, options?: ResolveOptions) => Effect.Effect<BootImage, ImageError>
   /** Everything stored, the most recently used first. */
   readonly list: Effect.Effect<ReadonlyArray<StoredImage>, ImageError>
@@ -104,123 +96,118 @@ export class ImageStore extends Context.Service<ImageStore, Operations>()("vmtes
   static readonly layer: Layer.Layer<ImageStore> = Layer.effect(
     ImageStore,
     Effect.gen(function* () {
-      const scope = yield* Effect.scope
-      return ImageStore.of(operations(scope, yield* Semaphore.make(1)))
+      const opened = yield* Store.make(Cache.folder("images"), { removeTree: Scratch.remove })
+      return ImageStore.of(operations(opened, yield* Semaphore.make(1)))
     })
   )
 }
 
-const operations = (scope: Scope.Scope, one: Semaphore.Semaphore): Operations => {
-  const store = Effect.map(Cache.folder("images"), Scratch.storeAt)
-  const held = new Set<string>()
+const defaultLimit = 20 * 2 ** 30
 
-  /** Keeps a stored thing from being removed by others while this store lives. */
-  const hold = Effect.fnUntraced(function* (place: Scratch.Store, id: string) {
-    if (held.has(id)) return
-    yield* Scope.provide(Lock.acquire(Scratch.lockOf(place, id), { mode: "shared" }), scope)
-    held.add(id)
-  })
+const operations = (
+  opened: Effect.Effect<Store.Store, Cache.CacheUnwritable>,
+  one: Semaphore.Semaphore
+): Operations => {
+  /** The newest sound image of a key that was built since a time. */
+  const find = (store: Store.Store, key: string, since: number) =>
+    Entries.find(store, key, ({ manifest }) => Effect.succeed(manifest.builtAt >= since))
 
-  /** The newest sound image of a key that was built since a time; damaged ones are removed. */
-  const stored = Effect.fnUntraced(function* (place: Scratch.Store, key: string, since: number) {
-    for (const { id } of Entries.list(place.entries).filter((entry) => Entries.isOf(entry.id, key))) {
-      yield* hold(place, id)
-      const entry = Entries.read(place.entries, id)
-      if (entry === undefined || entry.manifest.key !== key || entry.manifest.builtAt < since) continue
-      const problem = yield* Entries.problemOf(entry)
-      if (problem === undefined) {
-        yield* Entries.touch(Path.join(entry.folder, "used"))
-        return entry
-      }
-      yield* Effect.logWarning(`the stored image ${id} is damaged (${problem}) and is built again`)
-      yield* removeFolder(entry.folder)
-    }
-    return undefined
-  })
-
-  const resolve = Effect.fnUntraced(function* (image: Image, options: ResolveOptions = {}) {
-    if (image._tag === "DiskImage") return yield* bootDisk(image)
-    const plan = yield* image._tag === "TinyImage" ? Plan.tiny(image) : Plan.debian(image)
-    const place = yield* store
-    const asked = yield* currentTime
-    // Trees of dead builds may hold much memory; usually there are none, and this costs one look.
-    yield* Scratch.sweep(place)
-    if (options.refresh !== true) {
-      // One after the other, so that several machines of one image read it once.
-      const found = yield* one.withPermits(1)(stored(place, plan.key, 0))
-      if (found !== undefined) return bootImage(found)
-    }
-    yield* Effect.forEach(plan.kind === "tiny" ? BuildTiny.tools : BuildDebian.tools, (tool) =>
-      HostProcess.locate(tool)
-    )
-    const building: Building = {
-      image: plan.name,
-      refresh: options.refresh === true,
-      progress: (step, detail) =>
-        Effect.flatMap(
-          currentTime,
-          (now) => options.onProgress?.({ image: plan.name, step, detail, elapsed: now - asked }) ?? Effect.void
-        )
-    }
-    const built = yield* Effect.gen(function* () {
-      // Another process may have built it while this one waited; a refresh wants one that was begun after it was asked.
-      const found = yield* stored(place, plan.key, building.refresh ? asked : 0)
+  /** Builds an image, unless another process has done so since it was asked for. */
+  const build = Effect.fnUntraced(
+    function* (store: Store.Store, plan: Plan.Plan, building: Building, asked: number) {
+      // A refresh wants a build that began after it was asked for.
+      const found = yield* find(store, plan.key, building.refresh ? asked : 0)
+      yield* Effect.annotateCurrentSpan("vmtest.store.hit", found !== undefined)
       if (found !== undefined) return found
-      const entry = yield* Effect.scoped(
-        plan.kind === "tiny" ? BuildTiny.build(building, place, plan) : BuildDebian.build(building, place, plan)
+      return yield* Effect.scoped(
+        plan.kind === "tiny" ? BuildTiny.build(building, store, plan) : BuildDebian.build(building, store, plan)
       )
-      yield* hold(place, entry.id)
-      return entry
-    }).pipe(
-      Lock.withLock(Scratch.lockOf(place, plan.key.slice(0, 20)), {
+    },
+    (effect, store, plan, building) =>
+      Store.withReservation(store, Entries.short(plan.key), {
         onWait: (holder) => building.progress("waiting for another build of this image", holder)
-      })
-    )
-    yield* Effect.ignore(prune())
-    return bootImage(built)
-  })
+      })(effect).pipe(Effect.withSpan("vmtest.image.build", { attributes: { "vmtest.image": plan.name } }))
+  )
+
+  const resolve = Effect.fnUntraced(
+    function* (image: Image, options: ResolveOptions = {}) {
+      if (image._tag === "DiskImage") return yield* bootDisk(image)
+      const plan = yield* image._tag === "TinyImage" ? Plan.tiny(image) : Plan.debian(image)
+      const store = yield* opened
+      const asked = yield* Clock.currentTimeMillis
+      if (options.refresh !== true) {
+        // One after the other, so that several machines of one image read it once.
+        const found = yield* one.withPermits(1)(find(store, plan.key, 0))
+        yield* Effect.annotateCurrentSpan("vmtest.store.hit", found !== undefined)
+        if (found !== undefined) return bootImage(found)
+      }
+      yield* Effect.forEach(plan.kind === "tiny" ? BuildTiny.tools : BuildDebian.tools, (tool) =>
+        HostProcess.locate(tool)
+      )
+      const building: Building = {
+        image: plan.name,
+        refresh: options.refresh === true,
+        progress: (step, detail) =>
+          Effect.flatMap(
+            Clock.currentTimeMillis,
+            (now) => options.onProgress?.({ image: plan.name, step, detail, elapsed: now - asked }) ?? Effect.void
+          ),
+        workspace: Effect.mapError(Store.workspace(store, Entries.short(plan.key)), ({ path, reason }) =>
+          failure(building, "making room", reason, "", path)
+        )
+      }
+      const built = yield* build(store, plan, building, asked)
+      yield* Effect.ignore(prune())
+      return bootImage(built)
+    },
+    Effect.tap(({ digest }) => Effect.annotateCurrentSpan("vmtest.image.digest", digest)),
+    (effect, image) =>
+      Effect.withSpan(effect, "vmtest.image.resolve", { attributes: { "vmtest.image": describe(image) } })
+  )
 
   const prune = Effect.fnUntraced(function* (options: PruneOptions = {}) {
-    const place = yield* store
-    yield* Scratch.sweep(place)
-    const everything = yield* list
-    const keys = new Map(Entries.list(place.entries).map(({ id, manifest }) => [id, manifest.key]))
-    const chosen = choose(
-      everything.map((one) => ({ ...one, key: keys.get(one.id) ?? one.id })),
-      {
-        now: yield* currentTime,
-        olderThan: Duration.toMillis(options.olderThan ?? "30 days"),
-        maxBytes: options.maxBytes ?? 20 * 2 ** 30
-      }
-    )
-    const removed: Array<StoredImage> = []
-    for (const one of everything.filter(({ id }) => chosen.includes(id))) {
-      const folder = one.kind === "packages" ? place.apt : Path.join(place.entries, one.id)
-      const gone = yield* removeFolder(folder).pipe(
-        Lock.withLock(Scratch.lockOf(place, one.id), { deadline: 0 }),
-        // Removing goes as far as it can; what it could not remove is still there.
-        Effect.map(() => !Fs.existsSync(folder)),
-        Effect.catchTag("LockTimeout", () => Effect.succeed(false))
-      )
-      if (gone) removed.push(one)
-    }
-    return { removed, bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) }
+    const store = yield* opened
+    yield* Store.sweep(store)
+    const entries = Entries.list(store)
+    const newest = new Map<string, string>()
+    for (const { id, manifest } of entries) if (!newest.has(manifest.key)) newest.set(manifest.key, id)
+    const replaced = new Set(entries.filter(({ id, manifest }) => newest.get(manifest.key) !== id).map(({ id }) => id))
+    return yield* Prune.prune({
+      candidates: yield* list,
+      expendable: ({ id }) => replaced.has(id),
+      olderThan: options.olderThan,
+      maxBytes: options.maxBytes ?? defaultLimit,
+      remove: ({ id, kind }) =>
+        kind === "packages"
+          ? Store.removeFolder(store, Apt.folderOf(store)).pipe(
+              Store.withReservation(store, Apt.reservation, { timeout: 0 }),
+              Effect.catchTag("LockTimeout", () => Effect.succeed(false))
+            )
+          : Store.removeUnpinned(store, id)
+    })
   })
 
-  const list = Effect.map(store, (place): ReadonlyArray<StoredImage> => {
-    const images = Entries.list(place.entries).map((entry): StoredImage => {
-      const { builtAt, digest, kind, name, suite } = entry.manifest
-      const bytes = Entries.bytesOf(entry.folder)
-      return { id: entry.id, kind, name, suite, digest, bytes, builtAt, lastUsed: Entries.lastUsed(entry) }
+  const list = Effect.map(opened, (store): ReadonlyArray<StoredImage> => {
+    const images = Entries.list(store).map(({ folder, id, manifest }): StoredImage => {
+      const { builtAt, digest, kind, name, suite } = manifest
+      return {
+        id,
+        kind,
+        name,
+        suite,
+        digest,
+        bytes: Store.bytesOf(folder),
+        builtAt,
+        lastUsed: Store.lastUsed(store, id)
+      }
     })
-    return [...images, ...packages(place)].sort((a, b) => b.lastUsed - a.lastUsed)
+    return [...images, ...packages(Apt.folderOf(store))].sort((a, b) => b.lastUsed - a.lastUsed)
   })
 
   const verify = Effect.gen(function* () {
-    const place = yield* store
     const damage: Array<Damage> = []
-    for (const entry of Entries.list(place.entries)) {
-      Fs.rmSync(Path.join(entry.folder, "checked"), { force: true })
+    for (const entry of Entries.list(yield* opened)) {
+      Fs.rmSync(Path.join(entry.folder, Entries.checkedFile), { force: true })
       const problem = yield* Entries.problemOf(entry)
       if (problem !== undefined) damage.push({ id: entry.id, problem })
     }
@@ -229,8 +216,6 @@ const operations = (scope: Scope.Scope, one: Semaphore.Semaphore): Operations =>
 
   return { resolve, list, prune, verify }
 }
-
-const currentTime = Effect.clockWith((clock) => clock.currentTimeMillis)
 
 const bootImage = ({ folder, manifest }: Entries.Entry): BootImage => ({
   digest: manifest.digest,
@@ -243,12 +228,12 @@ const bootImage = ({ folder, manifest }: Entries.Entry): BootImage => ({
 })
 
 /** apt's lists and archives, as one thing that can be pruned: they only make the next build faster. */
-const packages = (place: Scratch.Store): ReadonlyArray<StoredImage> => {
-  const stat = Fs.statSync(place.apt, { throwIfNoEntry: false })
+const packages = (folder: string): ReadonlyArray<StoredImage> => {
+  const stat = Fs.statSync(folder, { throwIfNoEntry: false })
   if (stat === undefined) return []
-  const suite = Fs.readdirSync(place.apt).map((name) => name.replace(/-[0-9a-f]+$/, ""))
+  const suite = Fs.readdirSync(folder).map((name) => name.replace(/-[0-9a-f]+$/, ""))
   const used = stat.mtimeMs
-  const bytes = Entries.bytesOf(place.apt)
+  const bytes = Store.bytesOf(folder)
   return [
     {
       id: "apt",

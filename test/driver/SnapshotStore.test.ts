@@ -110,12 +110,12 @@ describe("the snapshot store", () => {
           () =>
             Effect.scoped(
               Effect.gen(function* () {
-                const claim = yield* store.claim(keyOf("a"), (holder) => Effect.sync(() => void waits.push(holder)))
-                if (claim._tag === "Stored") return
+                const found = yield* store.lookup(keyOf("a"), (holder) => Effect.sync(() => void waits.push(holder)))
+                if (found._tag === "Hit") return
                 builds++
                 yield* Effect.sleep("50 millis")
-                save(claim.folder)
-                yield* claim.publish
+                save(found.folder)
+                yield* found.publish
                 // Those who wait need not wait for the end of the builder.
                 yield* Effect.sleep("1 second")
               })
@@ -160,15 +160,15 @@ describe("the snapshot store", () => {
       const other = yield* builder(folder, "a")
       yield* other.hears("building")
       const waits: Array<string> = []
-      const claiming = yield* Effect.forkChild(
+      const looking = yield* Effect.forkChild(
         run({ folder }, (store) =>
-          Effect.scoped(store.claim(keyOf("a"), (holder) => Effect.sync(() => void waits.push(holder))))
+          Effect.scoped(store.lookup(keyOf("a"), (holder) => Effect.sync(() => void waits.push(holder))))
         )
       )
       yield* Effect.sleep("600 millis")
-      assert.isUndefined(claiming.pollUnsafe())
+      assert.isUndefined(looking.pollUnsafe())
       yield* other.finish
-      assert.strictEqual((yield* Fiber.join(claiming))._tag, "Stored")
+      assert.strictEqual((yield* Fiber.join(looking))._tag, "Hit")
       assert.lengthOf(waits, 1)
       assert.match(waits[0]!, /^process \d+$/)
     })
@@ -179,8 +179,8 @@ describe("the snapshot store", () => {
       const folder = yield* temporaryFolder
       const other = yield* builder(folder, "a")
       yield* other.hears("building")
-      const claim = run({ folder, patience: "300 millis" }, (store) => Effect.scoped(store.claim(keyOf("a"))))
-      assert.strictEqual((yield* Effect.flip(claim))._tag, "LockTimeout")
+      const lookup = run({ folder, lockTimeout: "300 millis" }, (store) => Effect.scoped(store.lookup(keyOf("a"))))
+      assert.strictEqual((yield* Effect.flip(lookup))._tag, "LockTimeout")
     })
   )
 
@@ -199,7 +199,7 @@ describe("the snapshot store", () => {
 })
 
 describe("an entry of the snapshot store that is not as it should be", () => {
-  it.live("is dropped with one warning, and made anew", () =>
+  it.live("is discarded with one warning, and made again", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const random = randomOf(7)
@@ -207,23 +207,20 @@ describe("an entry of the snapshot store that is not as it should be", () => {
       for (let round = 0; round < 25; round++) {
         const done = spoil(Path.join(folder, "entries", entries(folder)[0]!), random)
         const { layer, lines } = collecting()
-        const claim = yield* run({ folder }, (store) =>
+        const found = yield* run({ folder }, (store) =>
           Effect.scoped(
             Effect.gen(function* () {
-              const claim = yield* store.claim(keyOf("a"))
-              if (claim._tag === "Stored") return "Stored"
-              save(claim.folder)
-              yield* claim.publish
-              return "Vacant"
+              const found = yield* store.lookup(keyOf("a"))
+              if (found._tag === "Hit") return "Hit"
+              save(found.folder)
+              yield* found.publish
+              return "Miss"
             })
           )
         ).pipe(Effect.provide(layer))
-        assert.strictEqual(claim, "Vacant", done)
+        assert.strictEqual(found, "Miss", done)
         assert.lengthOf(lines, 1, done)
-        assert.match(
-          lines[0]!,
-          /the snapshot of machine of a is of no use \(.*\): it is dropped, and the machine boots/
-        )
+        assert.match(lines[0]!, /^discarding the snapshot of machine of a \(.*\); booting instead$/)
       }
     })
   )
@@ -234,9 +231,9 @@ describe("an entry of the snapshot store that is not as it should be", () => {
       yield* run({ folder }, (store) =>
         Effect.andThen(store.getOrBuild(keyOf("a"), build("a")), store.getOrBuild(keyOf("b"), build("b")))
       )
-      const claimed = (image: string) => {
+      const lookedUp = (image: string) => {
         const { layer, lines } = collecting()
-        return run({ folder }, (store) => Effect.scoped(store.claim(keyOf(image)))).pipe(
+        return run({ folder }, (store) => Effect.scoped(store.lookup(keyOf(image)))).pipe(
           Effect.provide(layer),
           Effect.map(({ _tag }) => ({ _tag, lines }))
         )
@@ -248,12 +245,12 @@ describe("an entry of the snapshot store that is not as it should be", () => {
       const [a, b] = [id("a"), id("b")].map((name) => Path.join(folder, "entries", name))
       Fs.rmSync(a!, { recursive: true })
       Fs.cpSync(b!, a!, { recursive: true })
-      const copied = yield* claimed("a")
-      assert.strictEqual(copied._tag, "Vacant")
+      const copied = yield* lookedUp("a")
+      assert.strictEqual(copied._tag, "Miss")
       assert.match(copied.lines.join(), /its image is b, not a/)
       Fs.rmSync(Path.join(b!, "machine", "state"), { force: true })
-      const lacking = yield* claimed("b")
-      assert.strictEqual(lacking._tag, "Vacant")
+      const lacking = yield* lookedUp("b")
+      assert.strictEqual(lacking._tag, "Miss")
       assert.match(lacking.lines.join(), /state is missing/)
     })
   )
@@ -275,10 +272,10 @@ describe("an entry of the snapshot store that is not as it should be", () => {
         })
       )
       const next = yield* Effect.provide(
-        run({ folder }, (store) => Effect.scoped(store.claim(keyOf("a")))),
+        run({ folder }, (store) => Effect.scoped(store.lookup(keyOf("a")))),
         layer
       )
-      assert.strictEqual(next._tag, "Vacant")
+      assert.strictEqual(next._tag, "Miss")
       assert.lengthOf(lines, 1)
     })
   )
@@ -294,11 +291,11 @@ describe("an entry of the snapshot store that is not as it should be", () => {
         layer
       )
       assert.lengthOf(lines, 1)
-      assert.match(lines[0]!, /\(it was made by another version of vmtest's guest part\): it is dropped/)
+      assert.match(lines[0]!, /\(it was made with another version of vmtest's guest agent\); booting instead/)
     })
   )
 
-  it.live("is of another hypervisor: dropped with one warning, unless it is for another accelerator", () =>
+  it.live("is of another hypervisor: discarded with one warning, unless it is for another accelerator", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const kvm = keyOf("a", { accelerator: "kvm" })
@@ -318,20 +315,20 @@ describe("an entry of the snapshot store that is not as it should be", () => {
     })
   )
 
-  it.live("is dropped when whoever used it says so, but not what another run has made of it since", () =>
+  it.live("is discarded when whoever used it says so, but not what another run has made of it since", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const { layer, lines } = collecting()
       yield* run({ folder }, (store) =>
         Effect.gen(function* () {
           const one = yield* store.getOrBuild(keyOf("a"), build())
-          yield* store.drop(one, "it does not load")
+          yield* store.discard(one, "it does not load")
           assert.deepStrictEqual(entries(folder), [])
-          yield* store.drop(one, "it does not load")
+          yield* store.discard(one, "it does not load")
           assert.lengthOf(lines, 1)
           assert.match(lines[0]!, /it does not load/)
           yield* store.getOrBuild(keyOf("a"), build())
-          yield* store.drop(one, "it does not load")
+          yield* store.discard(one, "it does not load")
           assert.lengthOf(entries(folder), 1)
           assert.lengthOf(lines, 1)
         })
@@ -388,7 +385,7 @@ describe("the size of the snapshot store", () => {
     })
   )
 
-  it.live("counts what was not used for long, and what is damaged, as of no use", () =>
+  it.live("removes what was not used for long, and what is damaged", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       yield* run({ folder }, (store) =>

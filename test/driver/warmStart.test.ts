@@ -207,7 +207,7 @@ describe("a boot that takes long", () => {
   )
 })
 
-describe("a snapshot that is of no use", () => {
+describe("a snapshot that does not load", () => {
   it.live("is dropped with one warning when it does not load, and the machine boots", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
@@ -221,10 +221,7 @@ describe("a snapshot that is of no use", () => {
       })
       assert.deepStrictEqual(broken.ready.map((line) => line.split(" ")[1]).sort(), ["booted", "forked", "forked"])
       assert.lengthOf(broken.lines, 1)
-      assert.match(
-        broken.lines[0]!,
-        /is of no use \(.*out of sorts: no such card\): it is dropped, and the machine boots/
-      )
+      assert.match(broken.lines[0]!, /discarding the snapshot of .* \(.*out of sorts: no such card\); booting instead/)
       // What was made instead loads again.
       assert.deepStrictEqual((yield* inRun(folder, { a: offline() }, nothing)).ready, ["a forked"])
     })
@@ -328,7 +325,7 @@ describe("a warm-up", () => {
       const { lines } = yield* inRun(folder, { a: offline({ warmUp }) }, nothing)
       yield* inRun(folder, { a: offline({ warmUp }) }, nothing)
       assert.lengthOf(runs, 4)
-      assert.include(lines.join(), "needs a key")
+      assert.include(lines.join(), "its result is kept only with a key")
     })
   )
 

@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HostProcess from "../../src/host/HostProcess.ts"
 import * as Lock from "../../src/host/Lock.ts"
+import * as Store from "../../src/host/Store.ts"
 import * as Image from "../../src/images/Image.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
 import type { Building } from "../../src/images/internal/building.ts"
@@ -37,7 +38,14 @@ afterEach(() => {
 })
 
 const root = () => Path.join(base, "cache", "vmtest", "images")
-const quiet: Building = { image: "tiny", refresh: false, progress: () => Effect.void }
+const quiet: Building = {
+  image: "tiny",
+  refresh: false,
+  progress: () => Effect.void,
+  workspace: Effect.die("not needed")
+}
+/** The store itself, as images have it. */
+const opened = Effect.flatten(Store.make(Effect.sync(root), { removeTree: Scratch.remove }))
 
 /** Stores what looks like a build of a description. */
 const store = Effect.fnUntraced(function* (image: Image.TinyImage, kernel = "a kernel") {
@@ -46,7 +54,7 @@ const store = Effect.fnUntraced(function* (image: Image.TinyImage, kernel = "a k
   Fs.mkdirSync(out)
   Fs.writeFileSync(Path.join(out, "kernel"), kernel)
   Fs.writeFileSync(Path.join(out, "initrd"), "an initrd")
-  return yield* Entries.publish(quiet, Path.join(root(), "entries"), out, {
+  return yield* Entries.publish(quiet, yield* opened, out, {
     kind: "tiny",
     name: plan.name,
     key: plan.key,
@@ -54,7 +62,7 @@ const store = Effect.fnUntraced(function* (image: Image.TinyImage, kernel = "a k
     cmdline: plan.cmdline,
     packages: []
   })
-})
+}, Effect.scoped)
 
 const fresh = <A, E>(effect: Effect.Effect<A, E, ImageStore>) => Effect.provide(effect, ImageStore.layer)
 const resolve = (image: Image.Image) => fresh(ImageStore.use((one) => one.resolve(image)))
@@ -165,17 +173,17 @@ describe("ImageStore", () => {
   it.live("does not say that it removed what is still there", () =>
     Effect.gen(function* () {
       const { folder } = yield* store(Image.tiny())
-      const { rmSync } = DefaultFs
+      const { renameSync } = DefaultFs
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
-          DefaultFs.rmSync = rmSync
+          DefaultFs.renameSync = renameSync
           syncBuiltinESMExports()
         })
       )
       // As root, nothing but a busy folder cannot be removed.
-      DefaultFs.rmSync = (path, options) => {
-        if (path === folder) throw new Error("EBUSY: resource busy or locked")
-        rmSync(path, options)
+      DefaultFs.renameSync = (from, to) => {
+        if (from === folder) throw new Error("EBUSY: resource busy or locked")
+        renameSync(from, to)
       }
       syncBuiltinESMExports()
       const pruned = yield* fresh(ImageStore.use((one) => one.prune({ maxBytes: 0 })))
@@ -215,31 +223,33 @@ describe("ImageStore", () => {
 })
 
 describe("what killed builds leave", () => {
+  const temporary = () => Path.join(root(), "tmp")
+
   it.live("is swept, with the tree it had elsewhere; what a live build has stays", () =>
     Effect.gen(function* () {
-      const place = Scratch.storeAt(root())
+      const place = yield* opened
       const tree = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-tree-"))
-      for (const name of ["build-dead", "build-live"]) {
-        Fs.mkdirSync(Path.join(place.temporary, name), { recursive: true })
-        Fs.writeFileSync(Path.join(place.temporary, name, "half"), "x")
+      for (const name of ["dead.1", "live.2"]) {
+        Fs.mkdirSync(Path.join(temporary(), name), { recursive: true })
+        Fs.writeFileSync(Path.join(temporary(), name, "half"), "x")
       }
-      Fs.writeFileSync(Path.join(place.temporary, "build-dead", "scratch"), tree)
-      yield* Lock.acquire(Scratch.lockOf(place, "build-live"))
-      yield* Scratch.sweep(place)
-      assert.deepStrictEqual(Fs.readdirSync(place.temporary), ["build-live"])
+      Fs.writeFileSync(Path.join(temporary(), "dead.1", "scratch"), tree)
+      yield* Lock.acquire(Path.join(place.locks, "live.build"))
+      yield* opened
+      assert.deepStrictEqual(Fs.readdirSync(temporary()), ["live.2"])
       assert.isFalse(Fs.existsSync(tree))
     }).pipe(Effect.scoped)
   )
 
   it.live("never takes a folder that is not a build's for its tree", () =>
     Effect.gen(function* () {
-      const place = Scratch.storeAt(root())
       const precious = Path.join(base, "precious")
       Fs.mkdirSync(precious)
-      Fs.mkdirSync(Path.join(place.temporary, "build-dead"), { recursive: true })
-      Fs.writeFileSync(Path.join(place.temporary, "build-dead", "scratch"), precious)
-      yield* Scratch.sweep(place)
+      Fs.mkdirSync(Path.join(temporary(), "dead.1"), { recursive: true })
+      Fs.writeFileSync(Path.join(temporary(), "dead.1", "scratch"), precious)
+      yield* opened
+      assert.deepStrictEqual(Fs.readdirSync(temporary()), [])
       assert.isTrue(Fs.existsSync(precious))
-    })
+    }).pipe(Effect.scoped)
   )
 })

@@ -11,6 +11,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import type { BackendService, Hypervisor, MachineShape } from "../../backends/Backend.ts"
+import * as Digest from "../../host/Digest.ts"
 import * as Image from "../../images/Image.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import type { MachineSpec } from "../../machine/MachineSpec.ts"
@@ -118,7 +119,7 @@ export const make = Effect.fnUntraced(function* (
   const store = yield* SnapshotStore.make(typeof options === "object" ? options : {})
   const off = options === false || !backend.capabilities.has("snapshots") || (yield* switchedOff)
   const publishing = new Set<Fiber.Fiber<unknown, unknown>>()
-  const keyText = (key: SnapshotStore.SnapshotKey) => JSON.stringify([key.subject, key.host])
+  const keyText = (key: SnapshotStore.SnapshotKey) => Digest.canonical([key.subject, key.host])
   /** How often what was saved did not load in this run; what was made anew is given a second chance, and no third. */
   const failures = new Map<string, number>()
   const failuresOf = (key: SnapshotStore.SnapshotKey) => failures.get(keyText(key)) ?? 0
@@ -131,51 +132,59 @@ export const make = Effect.fnUntraced(function* (
       return Effect.logWarning(line)
     })
 
-  const claim = Effect.fnUntraced(function* (key: SnapshotStore.SnapshotKey, subject: Subject) {
+  /** A snapshot to go on from, how to save one, or undefined where the machine is to boot and not to be saved. */
+  const lookup = Effect.fnUntraced(function* (key: SnapshotStore.SnapshotKey, subject: Subject) {
     if (failuresOf(key) > 1) return undefined
     const notSaved = (reason: string) => {
       doNotRetry(key)
-      return tellOnce(keyText(key), `there is no snapshot of ${key.name}, so machines like it boot: ${reason}`)
+      return tellOnce(
+        keyText(key),
+        `could not save a snapshot of ${key.name}: ${reason}; booting machines like it instead`
+      )
     }
-    const claimScope = yield* Scope.fork(scope)
+    const lookupScope = yield* Scope.fork(scope)
     let publishes = false
     // A machine that ends before it was saved leaves the task to the next.
-    yield* Effect.addFinalizer(() => (publishes ? Effect.void : Scope.close(claimScope, Exit.void)))
-    const claimed = yield* store
-      .claim(key, (holder) => subject.onWait(`waiting for ${holder}, which saves a machine like this one`))
+    yield* Effect.addFinalizer(() => (publishes ? Effect.void : Scope.close(lookupScope, Exit.void)))
+    const found = yield* store
+      .lookup(key, (holder) => subject.onWait(`waiting for ${holder}, which is saving a machine like this one`))
       .pipe(
-        Scope.provide(claimScope),
+        Scope.provide(lookupScope),
         Effect.catch((error) => {
           // One that somebody else is making says nothing of the others.
           if (error._tag === "LockTimeout") return Effect.as(notSaved(error.message), undefined)
           doNotRetry(key)
-          return Effect.as(tellOnce("store", `machines boot without snapshots: ${error.message}`), undefined)
+          return Effect.as(
+            tellOnce("store", `could not use the snapshot store: ${error.message}; booting machines instead`),
+            undefined
+          )
         })
       )
-    if (claimed?._tag !== "Vacant") return claimed
+    if (found?._tag !== "Miss") return found
     // Others have tried while this one waited.
-    if (failuresOf(key) > 1) return yield* Effect.as(Scope.close(claimScope, Exit.void), undefined)
-    const { folder, publish } = claimed
+    if (failuresOf(key) > 1) return yield* Effect.as(Scope.close(lookupScope, Exit.void), undefined)
+    const { folder, publish } = found
     const save = Effect.fnUntraced(
       function* (hypervisor: Hypervisor) {
         const { bavail, bsize } = yield* Effect.try(() => Fs.statfsSync(folder))
         const needed = subject.shape.memory + subject.spec.disks.reduce((sum, bytes) => sum + bytes, 0)
-        if (bavail * bsize < needed) return yield* Effect.fail(new Error(`only ${size(bavail * bsize)} are free`))
+        if (bavail * bsize < needed)
+          return yield* Effect.fail(new Error(`it needs ${size(needed)}, and only ${size(bavail * bsize)} are free`))
         yield* hypervisor.save(folder)
         publishes = true
         const fiber = yield* publish.pipe(
           Effect.catch(({ message }) => notSaved(message)),
-          Effect.ensuring(Scope.close(claimScope, Exit.void)),
+          Effect.ensuring(Scope.close(lookupScope, Exit.void)),
           Effect.forkIn(scope, { startImmediately: true })
         )
         publishing.add(fiber)
       },
-      Effect.catch((error) => Effect.andThen(notSaved(error.message), Scope.close(claimScope, Exit.void)))
+      Effect.catch((error) => Effect.andThen(notSaved(error.message), Scope.close(lookupScope, Exit.void)))
     )
-    return { _tag: "Vacant", save } as const
+    return { _tag: "Miss", save } as const
   })
 
-  /** A machine that goes on from what is stored; where that does not work it is dropped, and the machine starts as if it had not been there. */
+  /** A machine that goes on from what is stored; where that does not work it is discarded, and the machine starts as if it had not been there. */
   const resumeFrom = (
     { shape, spec }: Subject,
     key: SnapshotStore.SnapshotKey,
@@ -187,7 +196,7 @@ export const make = Effect.fnUntraced(function* (
       Effect.gen(function* () {
         // The saved machine's disks were put in their place.
         yield* emptyDisks(shape, spec)
-        if (yield* store.drop(snapshot, reason)) failures.set(keyText(key), failuresOf(key) + 1)
+        if (yield* store.discard(snapshot, reason)) failures.set(keyText(key), failuresOf(key) + 1)
         return yield* again
       })
   })
@@ -196,10 +205,10 @@ export const make = Effect.fnUntraced(function* (
     subject: Subject,
     key: SnapshotStore.SnapshotKey
   ): Effect.Effect<Origin.Origin, never, Scope.Scope> =>
-    Effect.map(claim(key, subject), (claimed) => {
-      if (claimed === undefined) return Origin.boot
-      if (claimed._tag === "Vacant") return { from: undefined, onSettled: claimed.save }
-      return resumeFrom(subject, key, claimed.snapshot, settledOrigin(subject, key))
+    Effect.map(lookup(key, subject), (found) => {
+      if (found === undefined) return Origin.boot
+      if (found._tag === "Miss") return { from: undefined, onSettled: found.save }
+      return resumeFrom(subject, key, found.snapshot, settledOrigin(subject, key))
     })
 
   const warmOrigin = (
@@ -212,15 +221,15 @@ export const make = Effect.fnUntraced(function* (
       if (run !== undefined && key === undefined) {
         yield* tellOnce(
           `warm-up of ${subject.spec.name}`,
-          `the warm-up of ${subject.spec.name} runs each time: outside of scripts it needs a key that changes with it`
+          `the warm-up of ${subject.spec.name} runs at every start: outside of scripts its result is kept only with a key (warmUp: { run, key })`
         )
       }
-      const claimed = key === undefined ? undefined : yield* claim(key, subject)
-      if (key !== undefined && claimed?._tag === "Stored") {
+      const found = key === undefined ? undefined : yield* lookup(key, subject)
+      if (key !== undefined && found?._tag === "Hit") {
         return resumeFrom(
           subject,
           key,
-          claimed.snapshot,
+          found.snapshot,
           Effect.suspend(() => warmOrigin(subject, host))
         )
       }
@@ -234,7 +243,7 @@ export const make = Effect.fnUntraced(function* (
             : (machine, hypervisor) =>
                 Effect.andThen(
                   run(key === undefined ? machine : HostInputs.recording(machine, key.inputs)),
-                  claimed?._tag === "Vacant" ? claimed.save(hypervisor) : Effect.void
+                  found?._tag === "Miss" ? found.save(hypervisor) : Effect.void
                 )
       })
       return withWarmUp(yield* settledOrigin(subject, baseKey(subject, host)))

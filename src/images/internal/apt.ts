@@ -11,12 +11,19 @@ import * as Digest from "../../host/Digest.ts"
 import type { SpawnFailed } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import { ToolMissing } from "../../host/HostProcess.ts"
+import type * as Store from "../../host/Store.ts"
 import { type BuildFailed, type DiskFull, NoMirror, UnknownPackage } from "../ImageError.ts"
 import { debianMirrors, type Mirrors, readHostSources, sourcesText } from "./aptSources.ts"
 import { attempt, type Building, failure, must, runTool } from "./building.ts"
 
 /** Debian signs its archives with these. */
 export const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+/** Who uses apt's folders has this reservation of the store. */
+export const reservation = "apt"
+
+/** Where lists and archives are in a store. */
+export const folderOf = (store: Store.Store): string => Path.join(store.root, "apt")
 
 /** A private apt of one suite from certain mirrors. */
 export interface Apt {

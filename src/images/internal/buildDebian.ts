@@ -2,8 +2,8 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
-import * as Lock from "../../host/Lock.ts"
 import { quote } from "../../host/Quote.ts"
+import * as Store from "../../host/Store.ts"
 import type { UserOptions } from "../Image.ts"
 import * as Apt from "./apt.ts"
 import { attempt, type Building } from "./building.ts"
@@ -12,20 +12,19 @@ import * as Entries from "./entries.ts"
 import { cleanScript } from "./guestFiles.ts"
 import * as Mmdebstrap from "./mmdebstrap.ts"
 import type { DebianPlan, UnitPlan } from "./plan.ts"
-import * as Scratch from "./scratch.ts"
 
 /** What a debian image is built with. */
 export const tools = ["apt-get", "apt-config", "dpkg-deb", "flock", "mmdebstrap", "mkfs.erofs", "tar", "unshare"]
 
 /** Builds and stores; whatever goes wrong, nothing is left. */
-export const build = Effect.fnUntraced(function* (building: Building, store: Scratch.Store, plan: DebianPlan) {
+export const build = Effect.fnUntraced(function* (building: Building, store: Store.Store, plan: DebianPlan) {
   const mirrors = yield* Apt.mirrorsFor(plan.suite, plan.mirror)
-  const work = yield* Scratch.folder(building, store)
+  const work = yield* building.workspace
   // Until the image is done: apt's lists and archives are read to the end, and two builds at once would only be slower.
-  yield* Lock.acquire(Scratch.lockOf(store, "apt"), {
+  yield* Store.reserve(store, Apt.reservation, {
     onWait: (holder) => building.progress("waiting for another build", holder)
   })
-  const apt = yield* Apt.open(building, store.apt, plan.suite, mirrors)
+  const apt = yield* Apt.open(building, Apt.folderOf(store), plan.suite, mirrors)
   const install = ["install", ...plan.packages]
   // A name that apt does not know is told before the minutes of a base are spent.
   if (plan.packages.length > 0) yield* Apt.simulate(building, apt, install)
@@ -70,7 +69,7 @@ export const build = Effect.fnUntraced(function* (building: Building, store: Scr
     ],
     tarball: undefined
   })
-  return yield* Entries.publish(building, store.entries, out, {
+  return yield* Entries.publish(building, store, out, {
     kind: "debian",
     name: plan.name,
     key: plan.key,

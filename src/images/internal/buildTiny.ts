@@ -3,7 +3,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Zlib from "node:zlib"
 import * as Effect from "effect/Effect"
-import * as Lock from "../../host/Lock.ts"
+import * as Store from "../../host/Store.ts"
 import * as Apt from "./apt.ts"
 import { attempt, type Building } from "./building.ts"
 import * as Cpio from "./cpio.ts"
@@ -11,21 +11,20 @@ import * as Entries from "./entries.ts"
 import * as GuestFiles from "./guestFiles.ts"
 import * as Kernel from "./kernel.ts"
 import type { TinyPlan } from "./plan.ts"
-import * as Scratch from "./scratch.ts"
 
 /** What a tiny image is built with. */
 export const tools = ["apt-get", "apt-config", "dpkg-deb", "flock"]
 
 /** Builds and stores; whatever goes wrong, nothing is left. */
-export const build = Effect.fnUntraced(function* (building: Building, store: Scratch.Store, plan: TinyPlan) {
+export const build = Effect.fnUntraced(function* (building: Building, store: Store.Store, plan: TinyPlan) {
   const mirrors = yield* Apt.mirrorsFor(plan.suite, plan.mirror)
-  const work = yield* Scratch.folder(building, store)
+  const work = yield* building.workspace
   const { kernel, packages } = yield* Effect.gen(function* () {
-    const apt = yield* Apt.open(building, store.apt, plan.suite, mirrors)
+    const apt = yield* Apt.open(building, Apt.folderOf(store), plan.suite, mirrors)
     const packages = yield* Kernel.packages(building, apt)
     return { kernel: yield* Kernel.unpack(building, apt, packages, work), packages }
   }).pipe(
-    Lock.withLock(Scratch.lockOf(store, "apt"), {
+    Store.withReservation(store, Apt.reservation, {
       onWait: (holder) => building.progress("waiting for another build's downloads", holder)
     })
   )
@@ -43,7 +42,7 @@ export const build = Effect.fnUntraced(function* (building: Building, store: Scr
       Zlib.gzipSync(Cpio.encode(GuestFiles.tinyTree(kernel.busybox, modules, files)))
     )
   })
-  return yield* Entries.publish(building, store.entries, out, {
+  return yield* Entries.publish(building, store, out, {
     kind: "tiny",
     name: plan.name,
     key: plan.key,

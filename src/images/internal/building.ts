@@ -1,6 +1,6 @@
 /** What every step of a build shares: whom it builds for, progress, and tools whose failures become errors of the image. */
-import * as Fs from "node:fs"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { SpawnOptions, ToolMissing } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
@@ -12,6 +12,8 @@ export interface Building {
   readonly image: string
   readonly refresh: boolean
   readonly progress: (step: string, detail?: string) => Effect.Effect<void>
+  /** A folder for what a step makes, on the file system of the store; gone with the scope. */
+  readonly workspace: Effect.Effect<string, BuildFailed | DiskFull, Scope.Scope>
 }
 
 /** The end of what a tool said that is worth showing: where apt and dpkg say what is wrong. */
@@ -132,7 +134,3 @@ export const must = (
           )
     )
   )
-
-/** Removes a folder and what is in it, whatever its state. */
-export const removeFolder = (path: string): Effect.Effect<void> =>
-  Effect.ignore(Effect.try(() => Fs.rmSync(path, { recursive: true, force: true, maxRetries: 2 })))

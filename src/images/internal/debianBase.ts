@@ -7,7 +7,7 @@ import * as Path from "node:path"
 import * as Zlib from "node:zlib"
 import * as Effect from "effect/Effect"
 import * as Digest from "../../host/Digest.ts"
-import * as Lock from "../../host/Lock.ts"
+import type * as Store from "../../host/Store.ts"
 import * as Apt from "./apt.ts"
 import { attempt, type Building, must } from "./building.ts"
 import * as Cpio from "./cpio.ts"
@@ -17,7 +17,6 @@ import * as Kernel from "./kernel.ts"
 import * as Mmdebstrap from "./mmdebstrap.ts"
 import type { DebianPlan } from "./plan.ts"
 import { builderVersion } from "./plan.ts"
-import * as Scratch from "./scratch.ts"
 import { trimTail } from "./tar.ts"
 
 /** Besides what is essential or required in Debian. */
@@ -85,42 +84,34 @@ export const inside = (script: string): string => `chroot "$1" /bin/sh -e ${scri
 /**
  * A base that is up to date by apt's package lists; built if there is none. Needs apt's lock, for its archives.
  *
- * The entry is held, shared, until the scope closes.
+ * The entry is pinned.
  */
 export const get = Effect.fnUntraced(function* (
   building: Building,
-  store: Scratch.Store,
+  store: Store.Store,
   apt: Apt.Apt,
   plan: DebianPlan
 ) {
   const kernel = yield* Kernel.packages(building, apt)
   const inputs = { version: builderVersion, sources: apt.sources, basePackages, kernel, modules: plan.modules }
   const key = Digest.ofValue({ ...inputs, guest: GuestFiles.guestSources })
-  const hold = (entry: Entries.Entry) => Lock.acquire(Scratch.lockOf(store, entry.id), { mode: "shared" })
-  for (const found of Entries.list(store.entries).filter(({ id }) => Entries.isOf(id, key))) {
-    yield* hold(found)
-    const entry = Entries.read(store.entries, found.id)
-    if (entry === undefined || (yield* Entries.problemOf(entry)) !== undefined) continue
-    const status = Path.join(entry.folder, files.status)
-    const upgrades = yield* Apt.simulate(building, apt, ["dist-upgrade"], status)
-    if (upgrades.length > 0) continue
-    yield* Entries.touch(Path.join(entry.folder, "used"))
-    return entry
-  }
-  const entry = yield* Effect.scoped(build(building, store, apt, plan, kernel, key))
-  yield* hold(entry)
-  return entry
+  const found = yield* Entries.find(store, key, (entry) =>
+    Apt.simulate(building, apt, ["dist-upgrade"], Path.join(entry.folder, files.status)).pipe(
+      Effect.map((upgrades) => upgrades.length === 0)
+    )
+  )
+  return found ?? (yield* Effect.scoped(build(building, store, apt, plan, kernel, key)))
 })
 
 const build = Effect.fnUntraced(function* (
   building: Building,
-  store: Scratch.Store,
+  store: Store.Store,
   apt: Apt.Apt,
   plan: DebianPlan,
   which: Kernel.KernelPackages,
   key: string
 ) {
-  const work = yield* Scratch.folder(building, store)
+  const work = yield* building.workspace
   const resolved = yield* Apt.simulate(building, apt, everything(apt.suite))
   yield* Apt.download(building, apt, resolved)
   const kernel = yield* Kernel.unpack(building, apt, which, work)
@@ -180,7 +171,7 @@ const build = Effect.fnUntraced(function* (
     tarball: Path.join(out, files.tarball)
   })
   yield* attempt(building, step, out, () => trimTail(Path.join(out, files.tarball)))
-  return yield* Entries.publish(building, store.entries, out, {
+  return yield* Entries.publish(building, store, out, {
     kind: "base",
     name: `base of debian ${plan.suite}`,
     key,

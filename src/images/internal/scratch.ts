@@ -1,50 +1,14 @@
-/** Folders that a build works in. Each is locked while its build lives, so that those of dead builds can be told and removed. */
-import * as Crypto from "node:crypto"
+/** Where the tree of a guest is while it is built: in memory where there is plenty, else beside what the build makes. */
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as HostProcess from "../../host/HostProcess.ts"
-import * as Lock from "../../host/Lock.ts"
-import { attempt, type Building, removeFolder } from "./building.ts"
-
-/** Where things are in the cache. */
-export interface Store {
-  readonly root: string
-  readonly entries: string
-  readonly temporary: string
-  readonly locks: string
-  readonly apt: string
-}
-
-export const storeAt = (root: string): Store => ({
-  root,
-  entries: Path.join(root, "entries"),
-  temporary: Path.join(root, "tmp"),
-  locks: Path.join(root, "locks"),
-  apt: Path.join(root, "apt")
-})
-
-export const lockOf = (store: Store, name: string): string => Path.join(store.locks, `${name}.lock`)
+import * as Store from "../../host/Store.ts"
+import { attempt, type Building } from "./building.ts"
 
 /** Notes where a build's tree is, when it is outside the cache. */
 const pointer = "scratch"
-
-/** A folder for what a build makes, removed with the scope. */
-export const folder = Effect.fnUntraced(function* (building: Building, store: Store) {
-  const name = `build-${Crypto.randomUUID()}`
-  const path = Path.join(store.temporary, name)
-  // Locked before it is there, so that no sweep takes it for a dead one. The name never comes again: its lock may go.
-  yield* Lock.acquire(lockOf(store, name))
-  yield* Effect.addFinalizer(() =>
-    Effect.andThen(
-      remove(path),
-      Effect.sync(() => Fs.rmSync(lockOf(store, name), { force: true }))
-    )
-  )
-  yield* attempt(building, "making room", store.temporary, () => Fs.mkdirSync(path, { recursive: true, mode: 0o700 }))
-  return path
-})
 
 /**
  * A folder for the tree of a guest, beside `work` or, where there is plenty of memory, in it: a package manager syncs
@@ -74,34 +38,19 @@ const roomInMemory = (path: string): boolean => {
   return bavail * bsize > 4 * gibibyte && Number(available) * 1024 > 6 * gibibyte
 }
 
-const remove = (path: string): Effect.Effect<void> =>
+/** Removes a build's workspace, and the tree that it notes. */
+export const remove = (workspace: string): Effect.Effect<void> =>
   Effect.suspend(() => {
-    const note = Path.join(path, pointer)
+    const note = Path.join(workspace, pointer)
     const tree = Fs.existsSync(note) ? Fs.readFileSync(note, "utf8") : ""
     const outside = Path.basename(tree).startsWith("vmtest-tree-") ? removeTree(tree) : Effect.void
-    return Effect.andThen(outside, removeFolder(path))
+    return Effect.andThen(outside, Store.removeTree(workspace))
   })
 
 /** What a user namespace left belongs to users that only such a namespace may act as. */
 const removeTree = Effect.fnUntraced(function* (path: string) {
-  yield* removeFolder(path)
+  yield* Store.removeTree(path)
   if (!Fs.existsSync(path)) return
   yield* Effect.ignore(HostProcess.run({ command: "mmdebstrap", args: ["--unshare-helper", "rm", "-rf", path] }))
-  yield* removeFolder(path)
+  yield* Store.removeTree(path)
 })
-
-/** Removes what builds left that were killed. */
-export const sweep = (store: Store): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    const names = Fs.existsSync(store.temporary) ? Fs.readdirSync(store.temporary) : []
-    return Effect.forEach(
-      names,
-      (name) =>
-        remove(Path.join(store.temporary, name)).pipe(
-          Lock.withLock(lockOf(store, name), { deadline: 0 }),
-          Effect.andThen(Effect.sync(() => Fs.rmSync(lockOf(store, name), { force: true }))),
-          Effect.ignore
-        ),
-      { discard: true }
-    )
-  })
