@@ -19,6 +19,7 @@ import * as GenServer from "../src/actors/GenServer.ts"
 import type * as Pid from "../src/actors/Pid.ts"
 import * as Process from "../src/actors/Process.ts"
 import * as Registry from "../src/actors/Registry.ts"
+import * as Report from "../src/actors/Report.ts"
 import * as Supervisor from "../src/actors/Supervisor.ts"
 import { type Case, median, progress, report } from "./harness.ts"
 
@@ -257,7 +258,10 @@ const erlang = (): Figures | undefined => {
 }
 
 progress("vmtest …")
-const we = await Effect.runPromise(Effect.scoped(ActorSystem.scoped(ours)))
+const we = await Effect.runPromise(
+  // Logging a crash costs more than the crash; real Erlang is measured without its log as well.
+  Effect.scoped(ActorSystem.scoped(ours)).pipe(Effect.provideService(Report.Reports, "quiet"))
+)
 progress("Erlang …")
 const beam = erlang()
 if (beam === undefined) progress("skipped: real Erlang, for there is no escript (Debian: erlang-base)")

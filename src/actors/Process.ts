@@ -172,6 +172,9 @@ class Ended extends Watcher {
     super()
     this.ended = ended
   }
+  override get takesFailure() {
+    return true
+  }
   fire() {}
   down(reason: ExitReason.ExitReason) {
     this.ended(reason)

@@ -14,11 +14,13 @@ import {
   Pid,
   Process,
   Registry,
+  Report,
   Supervisor
 } from "vmtest/actors"
 
-/** Runs a test as a process of an actor system of its own. */
-const actor = <A, E>(body: Effect.Effect<A, E, Process.Self | Scope.Scope>) => ActorSystem.scoped(Process.run(body))
+/** Runs a test as a process of an actor system of its own; crashes are not logged. */
+const actor = <A, E>(body: Effect.Effect<A, E, Process.Self | Scope.Scope>) =>
+  Effect.provideService(ActorSystem.scoped(Process.run(body)), Report.Reports, "quiet")
 
 const sleepy = (options?: Supervisor.ChildOptions) => Supervisor.child("sleepy", Effect.never, options)
 

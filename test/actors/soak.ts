@@ -12,6 +12,7 @@ import * as ExitReason from "../../src/actors/ExitReason.ts"
 import * as GenServer from "../../src/actors/GenServer.ts"
 import type * as Pid from "../../src/actors/Pid.ts"
 import * as Process from "../../src/actors/Process.ts"
+import * as Report from "../../src/actors/Report.ts"
 import * as Supervisor from "../../src/actors/Supervisor.ts"
 
 /** Something that was counted, and what it should have been. */
@@ -168,7 +169,7 @@ export const crashes = (n: number): Effect.Effect<ReadonlyArray<Count>> =>
         { what: "processes left when the scope has closed", counted: processes.size, wanted: 0 }
       ]
     })
-  ).pipe(Effect.orDie)
+  ).pipe(Effect.provideService(Report.Reports, "quiet"), Effect.orDie)
 
 /** What the heap has grown by, as a share of what it was, after `work` has run; a first run fills the engine's caches. */
 export const growth = <A>(

@@ -3,10 +3,11 @@ import type * as Scope from "effect/Scope"
 import * as ActorSystem from "../../src/actors/ActorSystem.ts"
 import * as ExitReason from "../../src/actors/ExitReason.ts"
 import * as Process from "../../src/actors/Process.ts"
+import * as Report from "../../src/actors/Report.ts"
 
-/** Runs a test's body as a process, in an actor system of its own. */
+/** Runs a test's body as a process, in an actor system of its own; crashes are not logged. */
 export const actor = <A, E>(body: Effect.Effect<A, E, Process.Self | Scope.Scope>): Effect.Effect<A, E> =>
-  ActorSystem.scoped(Process.run(body))
+  Effect.provideService(ActorSystem.scoped(Process.run(body)), Report.Reports, "quiet")
 
 /** Lets everything that can happen without time passing happen. */
 export const quiet: Effect.Effect<void> = Effect.forEach([1, 2, 3, 4, 5, 6], () => Effect.yieldNow, { discard: true })

@@ -4,8 +4,12 @@ import * as Path from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
 import * as ActorSystem from "../../src/actors/ActorSystem.ts"
+import * as ExitReason from "../../src/actors/ExitReason.ts"
 import * as Observer from "../../src/actors/Observer.ts"
+import * as Process from "../../src/actors/Process.ts"
+import * as Report from "../../src/actors/Report.ts"
 import * as DriverTree from "../../src/driver/internal/driverTree.ts"
 import * as Image from "../../src/images/Image.ts"
 import { driverOf } from "./support.ts"
@@ -64,6 +68,40 @@ describe("the tree of a test", () => {
         ])
       })
     )
+  )
+})
+
+describe("the reports of a test's tree", () => {
+  /** What is logged, and what a function is told, of a switch that is killed. */
+  const reportsOf = (reporting?: Report.Reporting) =>
+    Effect.suspend(() => {
+      const lines: Array<unknown> = []
+      const body = ActorSystem.scoped(
+        Effect.gen(function* () {
+          const tree = yield* DriverTree.make(base)
+          yield* tree.vlan(1)
+          const { processes } = yield* Observer.snapshot
+          const pid = processes.find(({ label }) => label === "VLAN 1")!.pid
+          yield* Process.exit(pid, ExitReason.custom("boom"))
+          yield* Process.awaitExit(pid)
+          yield* Effect.sleep("10 millis")
+        })
+      )
+      return (reporting === undefined ? body : Effect.provideService(body, Report.Reports, reporting)).pipe(
+        Effect.provide(Logger.layer([Logger.make(({ message }) => lines.push(message))])),
+        Effect.as(lines)
+      )
+    })
+
+  it.live("are not logged, because the test tells what happened, unless the program asks for them", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* reportsOf(), [])
+      Fs.rmSync(Path.join(base, "vde1"), { recursive: true, force: true })
+      const told: Array<string> = []
+      yield* reportsOf((report) => Effect.sync(() => told.push(Report.format(report))))
+      assert.lengthOf(told, 1)
+      assert.include(told[0], 'child "VLAN 1"')
+    })
   )
 })
 

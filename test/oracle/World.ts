@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import * as Scheduler from "effect/Scheduler"
 import * as ActorSystem from "../../src/actors/ActorSystem.ts"
 import { SystemImpl } from "../../src/actors/internal/process/system.ts"
+import * as Report from "../../src/actors/Report.ts"
 
 interface Sleeper {
   readonly at: number
@@ -60,11 +61,12 @@ export class World {
   }
 
   /** Runs an Effect to its end. */
-  run<A, E>(effect: Effect.Effect<A, E>): Exit.Exit<A, E> {
+  run<A, E>(effect: Effect.Effect<A, E>, reporting: Report.Reporting = "quiet"): Exit.Exit<A, E> {
     const context = Context.empty().pipe(
       Context.add(Scheduler.Scheduler, this.scheduler),
       Context.add(Clock.Clock, this.clock),
-      Context.add(ActorSystem.ActorSystem, this.system)
+      Context.add(ActorSystem.ActorSystem, this.system),
+      Context.add(Report.Reports, reporting)
     )
     const fiber = Effect.runForkWith(context)(effect)
     for (;;) {

@@ -20,6 +20,7 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as DynamicSupervisor from "../../actors/DynamicSupervisor.ts"
 import * as Process from "../../actors/Process.ts"
+import * as Report from "../../actors/Report.ts"
 import * as Supervisor from "../../actors/Supervisor.ts"
 import * as Task from "../../actors/Task.ts"
 import type { HostProcessError } from "../../host/HostProcess.ts"
@@ -45,6 +46,12 @@ const outputOf = (directory: string, vlan: number): string => {
   return Result.isSuccess(log) ? log.success.slice(-1000).trim() : ""
 }
 
+/** What becomes of the tree is told by the events of its machines and by the test's result, so its crashes are logged only for those who ask for it. */
+const quietByDefault = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.updateContext(effect, (context: Context.Context<R>) =>
+    context.mapUnsafe.has(Report.Reports.key) ? context : Context.add(context, Report.Reports, "quiet")
+  )
+
 /**
  * A tree that is shut down, script first, when the scope closes. `directory` is for the switches, `onLost` is told of one that ends: there
  * may be no script that could fail.
@@ -57,7 +64,7 @@ export const make = Effect.fnUntraced(function* (
     Supervisor.scoped(
       { children: [DynamicSupervisor.childSpec("Network"), DynamicSupervisor.childSpec("Machines")] },
       { label: "Driver" }
-    )
+    ).pipe(quietByDefault)
   )
   const children = yield* Effect.orDie(Supervisor.whichChildren(driver))
   const childOf = (id: string) =>

@@ -21,6 +21,7 @@ import { type Init, Start } from "../process/start.ts"
 import { type CheckedSpec, checkFlags, type Flags, type Shutdown, type Start as SpecStart } from "./childSpec.ts"
 import { outcomeOf, type StartOutcome, startChild, stopChild, stopChildren } from "./childStart.ts"
 import { Intensity } from "./intensity.ts"
+import { reachedMaxRestartIntensity, reportChild, reportStop } from "./reports.ts"
 
 /** What startChild sends: a checked spec, the arguments of its start, and the services of the caller. */
 export interface StartRequest {
@@ -97,16 +98,22 @@ export class DynamicSupervisorLoop extends MessageLoop {
   /** All at once; one timer for all that have the same time to go. */
   protected terminate(): Work {
     const groups = new Map<Shutdown, Array<ProcessImpl>>()
-    for (const { pid, restarting, spec } of this.children.values()) {
+    const children = [...this.children.values()]
+    for (const { pid, restarting, spec } of children) {
       if (restarting) continue
       const group = groups.get(spec.shutdown)
       if (group === undefined) groups.set(spec.shutdown, [pid])
       else group.push(pid)
     }
     this.children.clear()
-    return Effect.forEach(groups, ([shutdown, pids]) => stopChildren(this.process, pids, shutdown), {
+    const stopped = Effect.forEach(groups, ([shutdown, pids]) => stopChildren(this.process, pids, shutdown), {
       concurrency: "unbounded",
       discard: true
+    })
+    return Effect.map(stopped, () => {
+      for (const { pid, restarting, spec } of children) {
+        if (!restarting && pid.reason !== undefined) reportStop(this.process, spec, pid, pid.reason)
+      }
     })
   }
 
@@ -194,7 +201,10 @@ export class DynamicSupervisorLoop extends MessageLoop {
 
   private childExited(child: Child, reason: ExitReason.ExitReason): Work {
     const { restart } = child.spec
-    if (restart === "permanent" || (restart === "transient" && !ExitReason.isNormal(reason))) return this.restart(child)
+    if (restart === "permanent" || !ExitReason.isNormal(reason)) {
+      reportChild(this.process, "childTerminated", reason, child.spec, child.pid)
+      if (restart !== "temporary") return this.restart(child)
+    }
     this.children.delete(child.pid)
     return undefined
   }
@@ -204,6 +214,7 @@ export class DynamicSupervisorLoop extends MessageLoop {
     if (start === undefined) return undefined
     return Effect.flatMap(Clock.monotonicTimeNanos, (nanos) => {
       if (!this.intensity.attempt(Number(nanos / 1_000_000_000n))) {
+        reportChild(this.process, "shutdown", reachedMaxRestartIntensity, child.spec, child.pid)
         this.children.delete(child.pid)
         this.stop(ExitReason.shutdown)
         return Exit.void
@@ -224,6 +235,7 @@ export class DynamicSupervisorLoop extends MessageLoop {
           case "Failed":
             // Back to the mailbox before the next try, so that other requests, a stop above all, are served in between.
             child.restarting = true
+            reportChild(this.process, "startError", outcome.reason, child.spec, previous)
             this.process.deliver(new Cast(tryAgain, previous))
         }
       })
@@ -240,7 +252,10 @@ export class DynamicSupervisorLoop extends MessageLoop {
   private terminateChild(child: Child, call: PendingCall): Work {
     this.children.delete(child.pid)
     if (child.restarting) return answer(call, Exit.void)
-    return Effect.map(stopChild(this.process, child.pid, child.spec.shutdown), () => answer(call, Exit.void))
+    return Effect.map(stopChild(this.process, child.pid, child.spec.shutdown), (reason) => {
+      reportStop(this.process, child.spec, child.pid, reason)
+      return answer(call, Exit.void)
+    })
   }
 
   private which(): ReadonlyArray<unknown> {

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import * as ExitReason from "../../ExitReason.ts"
+import type { ErrorContext } from "../../Report.ts"
 import {
   AlreadyPresent,
   ChildNotFound,
@@ -28,6 +29,7 @@ import { answerOf, type Child, Children, newChild, Provided } from "./children.t
 import { type CheckedSpec, checkFlags, checkSpec, checkSpecs, type Flags } from "./childSpec.ts"
 import { outcomeOf, type StartOutcome, startChild, stopChild, stopChildren } from "./childStart.ts"
 import { Intensity } from "./intensity.ts"
+import { reachedMaxRestartIntensity, reportChild, reportStop, reportStops, type Whom } from "./reports.ts"
 
 /** Answers the one who asked; nothing is left to be done then. */
 type Answer = (result: Result.Result<unknown, unknown>) => undefined
@@ -164,7 +166,10 @@ export class SupervisorLoop extends MessageLoop {
     return Effect.gen(function* () {
       for (const child of children) {
         const outcome = yield* loop.start(child)
-        if (outcome._tag === "Failed") return { child, reason: outcome.reason }
+        if (outcome._tag === "Failed") {
+          loop.report("startError", outcome.reason, child, undefined)
+          return { child, reason: outcome.reason }
+        }
         if (outcome._tag === "Ignored" && child.spec.restart === "temporary") loop.children.named.delete(child.spec.id)
       }
       return undefined
@@ -212,7 +217,13 @@ export class SupervisorLoop extends MessageLoop {
 
   private childExited(child: Child, reason: ExitReason.ExitReason): Work {
     const { restart } = child.spec
-    if (restart === "permanent" || (restart === "transient" && !ExitReason.isNormal(reason))) return this.restart(child)
+    if (restart !== "permanent" && ExitReason.isNormal(reason)) return this.childLeft(child)
+    this.report("childTerminated", reason, child, child.pid)
+    return restart === "temporary" ? this.childLeft(child) : this.restart(child)
+  }
+
+  /** The child has ended for good. */
+  private childLeft(child: Child): Work {
     this.children.forget(child)
     if (this.mustShutDown(child)) this.stop(ExitReason.shutdown)
     return undefined
@@ -234,6 +245,7 @@ export class SupervisorLoop extends MessageLoop {
   private restart(child: Child): Work {
     const nanos = Context.get(this.process.context, Clock.Clock).monotonicTimeNanosUnsafe()
     if (!this.intensity.attempt(Number(nanos / 1_000_000_000n))) {
+      this.report("shutdown", reachedMaxRestartIntensity, child, child.pid ?? child.last)
       this.children.forget(child)
       this.stop(ExitReason.shutdown)
       return undefined
@@ -243,7 +255,9 @@ export class SupervisorLoop extends MessageLoop {
         return this.restartDynamic(child)
       case "oneForOne":
         return this.startThen(child, (outcome) => {
-          if (outcome._tag === "Failed") this.tryLater(child)
+          if (outcome._tag !== "Failed") return
+          this.report("startError", outcome.reason, child, child.last)
+          this.tryLater(child)
         })
       case "restForOne": {
         const all = this.children.all
@@ -292,6 +306,7 @@ export class SupervisorLoop extends MessageLoop {
           if (old !== undefined) this.children.dynamic.delete(old)
           break
         case "Failed":
+          this.report("startError", outcome.reason, child, old)
           this.children.dynamicRestarts++
           this.tryLater(child)
       }
@@ -306,7 +321,7 @@ export class SupervisorLoop extends MessageLoop {
     return Effect.gen(function* () {
       for (const child of children.toReversed()) {
         if (child.pid !== undefined && !child.restarting) {
-          yield* stopChild(loop.process, child.pid, child.spec.shutdown)
+          yield* loop.stopOne(child.spec, child.pid)
         }
         loop.children.forget(child)
       }
@@ -314,8 +329,22 @@ export class SupervisorLoop extends MessageLoop {
   }
 
   private terminateDynamic(): Effect.Effect<void> {
+    const { template } = this.children
     const pids = this.children.takeDynamic()
-    return stopChildren(this.process, pids, this.children.template?.shutdown ?? "infinity")
+    if (template === undefined) return Exit.void
+    return Effect.map(stopChildren(this.process, pids, template.shutdown), () =>
+      reportStops(this.process, template, pids)
+    )
+  }
+
+  private stopOne(spec: CheckedSpec, child: ProcessImpl): Effect.Effect<void> {
+    return Effect.map(stopChild(this.process, child, spec.shutdown), (reason) =>
+      reportStop(this.process, spec, child, reason)
+    )
+  }
+
+  private report(context: ErrorContext, reason: ExitReason.ExitReason, { spec }: Child, whom: Whom): void {
+    reportChild(this.process, context, reason, spec, whom)
   }
 
   // --------------------------------------------------------------- requests
@@ -326,8 +355,7 @@ export class SupervisorLoop extends MessageLoop {
     }
     const child = this.children.find(id)
     if (child === undefined) return Effect.succeed(Result.fail(new ChildNotFound({ id })))
-    const stopped =
-      child.pid === undefined || child.restarting ? Exit.void : stopChild(this.process, child.pid, child.spec.shutdown)
+    const stopped = child.pid === undefined || child.restarting ? Exit.void : this.stopOne(child.spec, child.pid)
     return Effect.map(stopped, () => {
       this.children.forget(child)
       return Result.succeed(undefined)
