@@ -5,6 +5,7 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -439,7 +440,7 @@ machines(Box)("the console and the cables of a busybox guest", (it) => {
       yield* driver.log("now a condition that breaks")
       yield* box.succeed("touch /tmp/alive")
       yield* driver.pollingCondition("the guest is alive", box.succeed("test -e /tmp/alive"), {
-        interval: "200 millis"
+        schedule: Schedule.spaced("200 millis")
       })
       const waiting = yield* Effect.forkChild(Effect.flip(box.waitForConsoleText("never", { timeout: "1 minute" })))
       yield* box.succeed("sleep 1")

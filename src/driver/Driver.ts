@@ -23,7 +23,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Unsupported } from "../backends/BackendError.ts"
-import type { InvalidInterval, PollingConditionFailed, PollingConditionOptions } from "../guest/PollingCondition.ts"
+import type { PollingConditionFailed, PollingConditionOptions } from "../guest/PollingCondition.ts"
 import type { ToolMissing } from "../host/HostProcess.ts"
 import type { CutShort, DeadlineError, Machine, Unavailable, WaitOptions } from "../machine/Machine.ts"
 import type { InvalidMachine, MachineOptions } from "../machine/MachineSpec.ts"
@@ -93,7 +93,7 @@ export interface DriverService<Names extends string = string> {
     condition: string,
     check: Effect.Effect<unknown, E, R>,
     options?: PollingConditionOptions
-  ) => Effect.Effect<void, InvalidInterval, R | Scope.Scope>
+  ) => Effect.Effect<void, never, R | Scope.Scope>
   /** Waits on several machines at once, and gives the results in their order. Fails with the first failure. */
   readonly waitAll: <A, E, R>(
     machines: Iterable<Machine> | Readonly<Record<string, Machine>>,

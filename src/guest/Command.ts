@@ -7,9 +7,9 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { section } from "../host/Evidence.ts"
@@ -23,11 +23,11 @@ import type {
 } from "../transport/Shell.ts"
 import { short } from "../transport/ShellError.ts"
 import { traced } from "./Action.ts"
-import type { CommandError, DeadlineError, Guest, UntimedError, WaitOptions } from "./Guest.ts"
+import type { CommandError, DeadlineError, Guest, PollOptions, UntimedError } from "./Guest.ts"
 import type { InvalidArgument } from "./MachineError.ts"
 import { execute, executeBytes, executeStream, withoutTimeout } from "./Run.ts"
 import { kinds, timed, timeOf } from "./Timeout.ts"
-import { untilShellLost, wait } from "./Wait.ts"
+import { poll, untilShellLost, wait } from "./Wait.ts"
 
 /** A command ended otherwise than it should: `wanted` is `"success"` for `succeed`, `"failure"` for `fail`. */
 export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandFailed", {
@@ -48,11 +48,11 @@ export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandF
 /** One or several commands, then options if there are any. */
 export type Commands = readonly [string, ...Array<string>] | readonly [string, ...Array<string>, CollectOptions]
 
-/** Options of waits that try a command again and again. */
-export interface RetryOptions extends WaitOptions, Omit<ExecuteOptions, "timeout"> {
-  /** Time between two tries. Default 50 ms. */
-  readonly interval?: Duration.Input
-}
+/** Options of waits that run a command again and again; by default 50 ms after it ended. */
+export interface RetryOptions extends PollOptions, Omit<ExecuteOptions, "timeout"> {}
+
+/** When to run a command again, by default. */
+const retrySchedule = Schedule.spaced("50 millis")
 
 /** The commands of a machine. */
 export interface CommandMethods {
@@ -75,12 +75,12 @@ export interface CommandMethods {
   readonly succeed: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
   /** Runs commands that must fail, and gives their standard outputs joined. The first that succeeds is a `CommandFailed`. */
   readonly fail: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
-  /** Tries a command until it succeeds, at most 50 ms after the last try, and gives its standard output. */
+  /** Runs a command until it succeeds, again 50 ms after it failed, and gives its standard output. */
   readonly waitUntilSucceeds: (
     command: string,
     options?: RetryOptions
   ) => Effect.Effect<string, CommandError | DeadlineError>
-  /** Tries a command until it fails, and gives its standard output. */
+  /** Runs a command until it fails, again 50 ms after it succeeded, and gives its standard output. */
   readonly waitUntilFails: (
     command: string,
     options?: RetryOptions
@@ -131,25 +131,21 @@ export const make = (guest: Guest): CommandMethods => {
   const retrying =
     (wanted: "succeed" | "fail") =>
     (command: string, options: RetryOptions = {}) => {
-      const { interval = "50 millis", timeout, ...rest } = options
-      return Effect.gen(function* () {
-        const pause = yield* timeOf(guest, kinds.interval, interval)
+      const { schedule = retrySchedule, timeout, ...rest } = options
+      return Effect.suspend(() => {
         let last = "the command has not ended yet"
-        const attempts = Effect.fnUntraced(function* (shell: ShellService) {
-          while (true) {
-            const started = yield* Clock.currentTimeMillis
-            const result = yield* shell.execute(command, { ...rest, timeout: Duration.infinity })
-            if ((result.exitCode === 0) === (wanted === "succeed")) return result.stdout
-            last = `${describe(result)}\n(after ${(yield* Clock.currentTimeMillis) - started} ms)`
-            yield* Effect.sleep(pause)
-          }
+        const attempt = Effect.fnUntraced(function* (shell: ShellService) {
+          const [took, result] = yield* Effect.timed(shell.execute(command, { ...rest, timeout: Duration.infinity }))
+          if ((result.exitCode === 0) === (wanted === "succeed")) return result.stdout
+          last = `${describe(result)}\n(after ${Math.round(Duration.toMillis(took))} ms)`
+          return undefined
         })
-        return yield* wait(guest, {
+        return wait(guest, {
           name: wanted === "succeed" ? "waitUntilSucceeds" : "waitUntilFails",
           attributes: { command: short(command) },
           awaited: `${JSON.stringify(short(command))} to ${wanted}`,
           options: timeout === undefined ? {} : { timeout },
-          until: untilShellLost(guest, command, attempts),
+          until: untilShellLost(guest, command, (shell) => poll(attempt(shell), schedule)),
           lastSeen: Effect.sync(() => last)
         })
       })

@@ -7,8 +7,7 @@ import * as Effect from "effect/Effect"
 import { quote } from "../host/Quote.ts"
 import { traced } from "./Action.ts"
 import { CommandFailed } from "./Command.ts"
-import type { CommandError, Guest, WaitError, WaitOptions } from "./Guest.ts"
-import { nap } from "./internal/nap.ts"
+import type { CommandError, Guest, GuestPollOptions, WaitError } from "./Guest.ts"
 import { InvalidArgument } from "./MachineError.ts"
 import { execute, executeBytes } from "./Run.ts"
 import { waitInGuest } from "./Wait.ts"
@@ -22,9 +21,9 @@ export interface WriteOptions {
 /** The files of a machine. */
 export interface FileMethods {
   /** Waits until a path exists, of whatever kind. */
-  readonly waitForFile: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError>
+  readonly waitForFile: (path: string, options?: GuestPollOptions) => Effect.Effect<void, WaitError>
   /** Waits until a path does not exist. */
-  readonly waitUntilFileIsGone: (path: string, options?: WaitOptions) => Effect.Effect<void, WaitError>
+  readonly waitUntilFileIsGone: (path: string, options?: GuestPollOptions) => Effect.Effect<void, WaitError>
   /** The text of a file (UTF-8, bad bytes replaced), of up to 256 MiB; `copyFromMachine` takes longer ones. */
   readonly readFile: (path: string) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
   /** The bytes of a file, of up to 256 MiB. */
@@ -54,7 +53,7 @@ export const path = (name: string): string => quote(name.startsWith("-") ? `./${
 /** The file methods of a guest. */
 export const make = (guest: Guest): FileMethods => {
   const waitFor = (wanted: "exist" | "be gone") =>
-    Effect.fnUntraced(function* (name: string, options?: WaitOptions) {
+    Effect.fnUntraced(function* (name: string, options?: GuestPollOptions) {
       if (name === "") {
         const reason = "is no path: say which file is awaited"
         return yield* new InvalidArgument({ machine: guest.name, argument: "path", value: name, reason })
@@ -65,7 +64,7 @@ export const make = (guest: Guest): FileMethods => {
         attributes: { path: name },
         awaited: `the file ${name} to ${wanted}`,
         options,
-        loop: `set +eu\n${nap}\n${wanted === "exist" ? "until" : "while"} { ${there}; }; do nap; done`,
+        loop: `${wanted === "exist" ? "until" : "while"} { ${there}; }; do pause; done`,
         // The file itself last: of what was seen last, the end is shown.
         look: `set +eu\nd=${path(name)}; d=\${d%/*}; ls -la -- "\${d:-/}" 2>&1 | head -n 9; ls -ld -- ${path(name)} 2>&1; true`
       })

@@ -10,14 +10,12 @@
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { kinds, within } from "./Timeout.ts"
 
 /** A condition did not hold; `reason` is the message of what its check failed with. */
 export class PollingConditionFailed extends Schema.TaggedError<PollingConditionFailed>()("PollingConditionFailed", {
@@ -29,21 +27,24 @@ export class PollingConditionFailed extends Schema.TaggedError<PollingConditionF
   }
 }
 
-/** The interval of a condition is no time between two checks; nothing was added. */
-export class InvalidInterval extends Schema.TaggedError<InvalidInterval>()("InvalidInterval", {
-  condition: Schema.String,
-  interval: Schema.String
-}) {
-  override get message() {
-    return `the polling condition ${JSON.stringify(this.condition)} cannot be checked every ${JSON.stringify(this.interval)}: that is no time`
-  }
-}
+/** How a condition is checked. */
+export const PollingConditionOptions = Schema.Struct({
+  /**
+   * When to check again after a check has ended. Default 2 seconds later. A condition whose schedule ends is not checked any more.
+   */
+  schedule: Schema.optional(
+    Schema.declare<Schedule.Schedule<unknown>>(
+      (value): value is Schedule.Schedule<unknown> => Schedule.isSchedule(value),
+      { expected: 'a Schedule, such as Schedule.spaced("2 seconds")' }
+    )
+  )
+}).annotate({ expected: 'an object of options, such as { schedule: Schedule.spaced("2 seconds") }' })
 
 /** How a condition is checked. */
-export interface PollingConditionOptions {
-  /** Time between the end of one check and the start of the next. Default 2 seconds. */
-  readonly interval?: Duration.Input
-}
+export interface PollingConditionOptions extends Schema.Schema.Type<typeof PollingConditionOptions> {}
+
+/** When to check a condition again, by default. */
+const checkSchedule = Schedule.spaced("2 seconds")
 
 /** The conditions of one test. */
 export interface PollingConditions {
@@ -59,7 +60,7 @@ export interface PollingConditions {
     condition: string,
     check: Effect.Effect<unknown, E, R>,
     options?: PollingConditionOptions
-  ) => Effect.Effect<void, InvalidInterval, R | Scope.Scope>
+  ) => Effect.Effect<void, never, R | Scope.Scope>
   /** Nothing can be waited for any more: whatever is, and whatever will be, fails at once. */
   readonly abort: (condition: string, reason: string) => Effect.Effect<void>
 }
@@ -115,11 +116,6 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
   }
 
   const add = <E, R>(condition: string, check: Effect.Effect<unknown, E, R>, options?: PollingConditionOptions) => {
-    const asked = options?.interval ?? "2 seconds"
-    const interval = within(asked, kinds.interval)
-    if (Option.isNone(interval)) {
-      return Effect.fail(new InvalidInterval({ condition, interval: String(asked) }))
-    }
     const key = {}
     const fails = (reason: string) => {
       const error = new PollingConditionFailed({ condition, reason })
@@ -136,11 +132,11 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
           else if (exit.value === false) fails("")
           else pending.delete(key)
         })
-      ),
-      Effect.andThen(Effect.sleep(interval.value))
+      )
     )
+    const checks = Effect.repeat(once, options?.schedule ?? checkSchedule)
     return Effect.asVoid(
-      Effect.acquireRelease(Effect.forkDetach(Effect.forever(once)), (fiber) =>
+      Effect.acquireRelease(Effect.forkDetach(checks), (fiber) =>
         Effect.andThen(
           Fiber.interrupt(fiber),
           Effect.sync(() => pending.delete(key))

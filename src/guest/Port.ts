@@ -9,16 +9,15 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { quote } from "../host/Quote.ts"
-import type { Guest, WaitError, WaitOptions } from "./Guest.ts"
-import { nap } from "./internal/nap.ts"
+import type { Guest, GuestPollOptions, WaitError } from "./Guest.ts"
 import * as PortProbe from "./internal/portProbe.ts"
 import { InvalidArgument } from "./MachineError.ts"
 import { waitInGuest } from "./Wait.ts"
 
 /** An address, or none, and then options if there are any. */
 export type AddressAndOptions =
-  | readonly [address?: string | undefined, options?: WaitOptions | undefined]
-  | readonly [options: WaitOptions]
+  | readonly [address?: string | undefined, options?: GuestPollOptions | undefined]
+  | readonly [options: GuestPollOptions]
 
 /** The ports of a machine, and those it can reach. */
 export interface PortMethods {
@@ -87,7 +86,7 @@ export const make = (guest: Guest): PortMethods => {
       const local = PortProbe.localOf(address)
       if (local !== undefined) {
         const open = PortProbe.open(port, address, local)
-        const loop = `set +eu\n${nap}\n${open}\n${wanted === "open" ? "until" : "while"} open; do nap; done`
+        const loop = `${open}\n${wanted === "open" ? "until" : "while"} open; do pause; done`
         yield* waitInGuest(guest, { name, attributes, awaited, options, loop, look })
         return
       }
@@ -98,11 +97,11 @@ export const make = (guest: Guest): PortMethods => {
         attributes,
         awaited,
         options,
-        loop: `set +eu\n${nap}\n${connects}
+        loop: `${connects}
 while :; do
   connects
   case $verdict in ${wanted}) exit 0 ;; missing) exit 127 ;; esac
-  nap
+  pause
 done`,
         look: `set +eu\n${connects}\nconnects
 case $verdict in open) echo "it is open" ;; unresolved) echo ${quote(`${there} has no address`)} ;; *) echo "connecting fails" ;; esac`

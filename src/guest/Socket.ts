@@ -7,8 +7,7 @@
  */
 import * as Effect from "effect/Effect"
 import { quote } from "../host/Quote.ts"
-import type { Guest, WaitError, WaitOptions } from "./Guest.ts"
-import { nap } from "./internal/nap.ts"
+import type { Guest, GuestPollOptions, WaitError } from "./Guest.ts"
 import { InvalidArgument } from "./MachineError.ts"
 import { waitInGuest } from "./Wait.ts"
 
@@ -16,7 +15,7 @@ import { waitInGuest } from "./Wait.ts"
 export type SocketType = "stream" | "datagram" | "seqpacket"
 
 /** Which socket is waited for, and how long. */
-export interface SocketOptions extends WaitOptions {
+export interface SocketOptions extends GuestPollOptions {
   /** Default `"stream"`. */
   readonly type?: SocketType
 }
@@ -110,7 +109,7 @@ export const make = (guest: Guest): SocketMethods => ({
       attributes: { path: address },
       awaited: `the ${type} socket ${address} to be open`,
       options,
-      loop: `set +eu\n${nap}\n${openLoop(address, type)}\nuntil open; do nap; done`,
+      loop: `${openLoop(address, type)}\nuntil open; do pause; done`,
       look: `set +eu\n${look(address)}`
     })
   })

@@ -15,8 +15,8 @@ import * as Artefact from "./Artefact.ts"
 import { codePage } from "./CodePage.ts"
 import { CommandFailed } from "./Command.ts"
 import type { HostFileError } from "./Copy.ts"
-import type { CommandError, Guest, WaitError, WaitOptions } from "./Guest.ts"
-import { nap } from "./internal/nap.ts"
+import type { CommandError, Guest, GuestPollOptions, WaitError } from "./Guest.ts"
+import { intervalOf, pauseFunction } from "./internal/pause.ts"
 import { InvalidArgument } from "./MachineError.ts"
 import * as Pattern from "./Pattern.ts"
 import { executeBytes, withoutTimeout } from "./Run.ts"
@@ -36,7 +36,7 @@ export interface TerminalMethods {
   readonly waitUntilTtyMatches: (
     tty: number,
     pattern: RegExp | string,
-    options?: WaitOptions
+    options?: GuestPollOptions
   ) => Effect.Effect<string, WaitError | CommandFailed>
   /** Writes what a terminal shows into the output folder, as `<name>.txt`, and gives the path. Default name: `<machine>-tty<tty>`. */
   readonly dumpTtyContents: (tty: number, name?: string) => Effect.Effect<string, TerminalError | HostFileError>
@@ -60,15 +60,15 @@ const textOf = (screen: Uint8Array): string => {
  * Writes out the characters of a terminal whenever they have changed, a screen a line. Reading is done by the shell itself, so a look costs no
  * process; a terminal has no line ends in it. One that nobody has opened yet is waited for: the kernel makes it then.
  */
-const follow = (tty: number) => `set +eu
-${nap}
+const follow = (tty: number, interval: Duration.Duration) => `set +eu
+${pauseFunction(interval)}
 export LC_ALL=C
 [ -c /dev/tty0 ] || { echo "the guest has no virtual terminals" >&2; exit 1; }
 last=
 while :; do
   { IFS= read -r screen </dev/vcs${tty}; } 2>/dev/null
   if [ "$screen" != "$last" ]; then printf '%s\\n' "$screen"; last=$screen; fi
-  nap
+  pause
 done`
 
 /** Characters in the kernel's code page, in lines of so many. */
@@ -110,6 +110,7 @@ export const make = (guest: Guest): TerminalMethods => {
     waitUntilTtyMatches: Effect.fnUntraced(function* (tty, pattern, options) {
       yield* check(tty)
       yield* Pattern.check(guest, "pattern", pattern)
+      const interval = yield* intervalOf(guest, options)
       let seen = ""
       const until = Effect.gen(function* () {
         const shell = yield* guest.shell
@@ -122,7 +123,7 @@ export const make = (guest: Guest): TerminalMethods => {
           size = { cells, columns: (exitCode === 0 && stdout[1]) || size.columns }
           return size.columns
         })
-        const matched = yield* shell.executeStream(follow(tty), { timeout: Duration.infinity }).pipe(
+        const matched = yield* shell.executeStream(follow(tty, interval), { timeout: Duration.infinity }).pipe(
           Stream.mapEffect((event) => {
             if (event._tag === "Exit") return Effect.fail(failed(`reading /dev/vcs${tty}`, stderr, event.exitCode))
             if (event._tag === "Stdout") return Effect.succeed(Buffer.from(event.bytes).toString("latin1"))

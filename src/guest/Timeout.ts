@@ -22,7 +22,7 @@ export const kinds = {
   timeout: { argument: "timeout", zero: false, endless: true, what: "a duration above zero" },
   /** Of what looks once at least. */
   looking: { argument: "timeout", zero: true, endless: true, what: "a time from zero on" },
-  interval: { argument: "interval", zero: true, endless: false, what: "a time between two tries" },
+  interval: { argument: "interval", zero: true, endless: false, what: "a time between two looks" },
   delay: { argument: "delay", zero: true, endless: false, what: "a time between two keys" },
   sleep: { argument: "duration", zero: true, endless: false, what: "a time to sleep" }
 } as const satisfies Record<string, Kind>

@@ -4,14 +4,17 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
 import type { CommandResult, ShellService } from "../transport/Shell.ts"
 import { ShellLost } from "../transport/ShellError.ts"
 import { type Attributes, guard } from "./Action.ts"
 import { disconnect } from "./Disconnect.ts"
-import type { CutShort, DeadlineError, Guest, Unavailable, WaitError, WaitOptions } from "./Guest.ts"
+import type { CutShort, DeadlineError, Guest, GuestPollOptions, Unavailable, WaitError, WaitOptions } from "./Guest.ts"
+import { intervalOf, pauseFunction } from "./internal/pause.ts"
 import { WaitTimeout } from "./MachineError.ts"
 import { pausedMessage } from "./Paused.ts"
 import { relabel, withoutTimeout } from "./Run.ts"
@@ -27,11 +30,23 @@ interface Awaited {
 }
 
 interface Wait<A, E> extends Awaited {
-  /** Answers when it holds. */
+  /** Answers when it holds; a `poll` in it whose schedule ends, ends the wait. */
   readonly until: Effect.Effect<A, E>
   /** The current state, for the error; asked at the deadline, for at most five seconds. */
   readonly lastSeen: Effect.Effect<string, unknown>
 }
+
+/** A poll whose schedule ended before what it waits for came true. */
+class PollEnded extends Data.TaggedError("PollEnded") {}
+
+/** Looks again and again by a schedule, until a look gives something. */
+export const poll = <A, E, R>(
+  look: Effect.Effect<A | undefined, E, R>,
+  schedule: Schedule.Schedule<unknown>
+): Effect.Effect<A, E | PollEnded, R> =>
+  Effect.flatMap(Effect.repeat(look, { schedule, until: (found) => found !== undefined }), (found) =>
+    found === undefined ? Effect.fail(new PollEnded()) : Effect.succeed(found)
+  )
 
 /** How long the guest may take to say why a wait timed out. */
 const lastSeenTimeout = "5 seconds"
@@ -40,7 +55,7 @@ const lastSeenTimeout = "5 seconds"
 export const wait = <A, E>(
   guest: Guest,
   { attributes, awaited, lastSeen, name, options, until }: Wait<A, E>
-): Effect.Effect<A, E | CutShort | DeadlineError> =>
+): Effect.Effect<A, Exclude<E, PollEnded> | CutShort | DeadlineError> =>
   Effect.gen(function* () {
     const timeout = yield* timeoutOf(guest, options)
     const started = yield* Clock.currentTimeMillis
@@ -61,7 +76,11 @@ export const wait = <A, E>(
     return yield* guard(
       guest,
       name === undefined ? doing : { name, doing, attributes: { awaited, ...attributes } },
-      Effect.timeoutOrElse(disconnect(until), { duration: timeout, orElse: () => timedOut })
+      Effect.timeoutOrElse(disconnect(until), { duration: timeout, orElse: () => timedOut }).pipe(
+        Effect.catch((error) =>
+          error instanceof PollEnded ? timedOut : Effect.fail(error as Exclude<E, PollEnded> | WaitTimeout)
+        )
+      )
     )
   })
 
@@ -91,17 +110,19 @@ const waitSlotsOf = (shell: ShellService): Semaphore.Semaphore => {
 }
 
 interface InGuest extends Awaited {
-  /** Shell text that ends when the condition holds. */
+  readonly options: GuestPollOptions | undefined
+  /** Shell text that ends when the condition holds; it calls `pause` between two looks. Runs without `set -eu`. */
   readonly loop: string
   /** Shell text that prints the current state. */
   readonly look: string
 }
 
 /** Waits with one command that loops in the guest and ends when the condition holds. */
-export const waitInGuest = (
+export const waitInGuest = Effect.fnUntraced(function* (
   guest: Guest,
   { look, loop, ...awaited }: InGuest
-): Effect.Effect<CommandResult, WaitError> => {
+): Effect.fn.Return<CommandResult, WaitError> {
+  const interval = yield* intervalOf(guest, awaited.options)
   let queued = false
   const command = `waiting for ${awaited.awaited}`
   const run = (shell: ShellService) => {
@@ -109,11 +130,11 @@ export const waitInGuest = (
     return waitSlotsOf(shell).withPermits(1)(
       Effect.suspend(() => {
         queued = false
-        return shell.execute(loop, { timeout: Duration.infinity })
+        return shell.execute(`set +eu\n${pauseFunction(interval)}\n${loop}`, { timeout: Duration.infinity })
       })
     )
   }
-  return wait(guest, {
+  return yield* wait(guest, {
     ...awaited,
     until: Effect.mapError(withoutTimeout(untilShellLost(guest, command, run)), relabel(command)),
     lastSeen: Effect.map(
@@ -122,4 +143,4 @@ export const waitInGuest = (
         (queued ? "so many waits stand in the guest that this one has not begun\n" : "") + stdout + stderr
     )
   })
-}
+})

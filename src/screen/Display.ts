@@ -1,6 +1,7 @@
 /** What a test sees and touches of a guest: a picture to look at, keys to press, a pointer to move. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type { ControlError } from "../backends/BackendError.ts"
 import type { HostFileError } from "../guest/Copy.ts"
@@ -43,18 +44,13 @@ export type HandError = CommandError | ControlError | DisplayUnavailable
 /** What looking at a display, or touching a place on it, can fail with; `HostFileError` of the picture. */
 export type DisplayError = HandError | HostFileError
 
-/** Between two looks of a wait. A look takes some 20 ms. */
-export const interval = "100 millis"
+/** When a wait looks at a display again, by default. A look takes some 20 ms. */
+export const lookSchedule = Schedule.spaced("100 millis")
 
-/** The next picture of a display, which is waited for while it may come; `missing` hears why there is none, and may end the wait. */
-export const nextFrame = (
-  display: Display,
-  missing: (error: DisplayUnavailable) => Effect.Effect<void, DisplayError>
-): Effect.Effect<Frame, DisplayError> =>
+/** The picture of a display, or why there is none yet. */
+export const look = (display: Display): Effect.Effect<Frame | DisplayUnavailable, DisplayError> =>
   Effect.catchTag(display.capture, "DisplayUnavailable", (error) =>
-    error.passing === true
-      ? missing(error).pipe(Effect.andThen(Effect.sleep(interval)), Effect.andThen(nextFrame(display, missing)))
-      : Effect.fail(error)
+    error.passing === true ? Effect.succeed(error) : Effect.fail(error)
   )
 
 /** A place on the screen, in pixels from the top left. */

@@ -7,12 +7,14 @@
  */
 import * as Effect from "effect/Effect"
 import { guard } from "../guest/Action.ts"
-import type { Guest, WaitOptions } from "../guest/Guest.ts"
+import type { Guest, PollOptions } from "../guest/Guest.ts"
 import type { WaitTimeout } from "../guest/MachineError.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import type { Button, Display, DisplayError, Point, Touch } from "./Display.ts"
 import type { Frame } from "./internal/frame.ts"
-import { type FoundText, findIn, type ReadError, type Reader, type ReadOptions, waitForMatch } from "./Screen.ts"
+import { findIn } from "./internal/reader.ts"
+import { waitForMatch } from "./internal/textWait.ts"
+import type { FoundText, ReadError, Reader, ReadOptions } from "./Screen.ts"
 
 export type { Button, Point } from "./Display.ts"
 
@@ -39,7 +41,7 @@ export interface MouseMethods {
   /** Waits for a text on the screen, clicks on the middle of its first place, and gives that. */
   readonly clickText: (
     pattern: RegExp | string,
-    options?: ClickOptions & WaitOptions & ReadOptions
+    options?: ClickOptions & PollOptions & ReadOptions
   ) => Effect.Effect<FoundText, ReadError | WaitTimeout | InvalidArgument>
 }
 
@@ -133,15 +135,12 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
     }),
     clickText: Effect.fnUntraced(function* (pattern, options) {
       yield* checkClick(options ?? {})
-      const found = yield* waitForMatch(
-        guest,
-        "clickText",
-        display,
-        reader,
+      const found = yield* waitForMatch(guest, display, reader, {
+        name: "clickText",
         pattern,
         options,
-        (reading) => findIn(pattern, reading)[0]
-      )
+        pick: (reading) => findIn(pattern, reading)[0]
+      })
       const { height, width, x, y } = found.box
       yield* mouseClick({ x: x + width / 2, y: y + height / 2 }, options)
       return found

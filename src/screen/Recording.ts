@@ -9,8 +9,10 @@
 import * as Path from "node:path"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { guard } from "../guest/Action.ts"
@@ -67,6 +69,9 @@ export interface RecordingMethods {
     options?: RecordOptions
   ) => Effect.Effect<Recording, DisplayError | InvalidArgument | HostProcess.ToolMissing, Scope.Scope>
 }
+
+/** When to look at the display again. */
+const frameSchedule = (framesPerSecond: number) => Schedule.spaced(Duration.seconds(1 / framesPerSecond))
 
 /** VP8 as fast as it gets; the size of the first picture is everyone's, made even, as the format wants it. */
 const ffmpegArguments = (list: string, { height, width }: Pick<Picture, "width" | "height">, file: string) => {
@@ -146,9 +151,8 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
         take
       )
       // A look that fails, while the guest changes its mode or reboots, leaves the picture before in place.
-      const loop = yield* Effect.sleep(1000 / rate).pipe(
-        Effect.andThen(Effect.ignore(guest.conditions.unguarded(take))),
-        Effect.forever,
+      const loop = yield* Effect.ignore(guest.conditions.unguarded(take)).pipe(
+        Effect.schedule(frameSchedule(rate)),
         Effect.forkDetach({ startImmediately: true })
       )
       const finish = Effect.gen(function* () {

@@ -8,28 +8,27 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as Semaphore from "effect/Semaphore"
 import { guard } from "../guest/Action.ts"
 import * as Artefact from "../guest/Artefact.ts"
-import type { Guest, WaitOptions } from "../guest/Guest.ts"
-import { InvalidArgument, type WaitTimeout } from "../guest/MachineError.ts"
+import type { Guest, PollOptions } from "../guest/Guest.ts"
+import type { InvalidArgument, WaitTimeout } from "../guest/MachineError.ts"
 import * as Pattern from "../guest/Pattern.ts"
-import { wait } from "../guest/Wait.ts"
-import { lastLines } from "../host/Evidence.ts"
 import type { ToolMissing } from "../host/HostProcess.ts"
-import { type Display, type DisplayError, interval, nextFrame } from "./Display.ts"
-import { type Box, type Frame, hashOf, toPng } from "./internal/frame.ts"
-import * as Ocr from "./internal/ocr.ts"
-import * as TextMode from "./internal/textMode.ts"
+import type { Display, DisplayError } from "./Display.ts"
+import { type Box, toPng } from "./internal/frame.ts"
+import type { OcrFailed } from "./internal/ocr.ts"
+import { checkReader, findIn, type Reader, readNow } from "./internal/reader.ts"
+import { waitForMatch } from "./internal/textWait.ts"
 
 export type { Box } from "./internal/frame.ts"
 export { OcrFailed } from "./internal/ocr.ts"
+export { makeReader, type Reader } from "./internal/reader.ts"
 
 /**
  * What reading a display can fail with; `ToolMissing` when it shows graphics and tesseract is not installed, `InvalidArgument` for a reader
  * that there is not, or an empty pattern.
  */
-export type ReadError = DisplayError | ToolMissing | Ocr.OcrFailed | InvalidArgument
+export type ReadError = DisplayError | ToolMissing | OcrFailed | InvalidArgument
 
 /** How a display is read. */
 export interface ReadOptions {
@@ -65,174 +64,13 @@ export interface ScreenMethods {
    */
   readonly waitForText: (
     pattern: RegExp | string,
-    options?: WaitOptions & ReadOptions
+    options?: PollOptions & ReadOptions
   ) => Effect.Effect<string, ReadError | WaitTimeout | InvalidArgument>
   /** Where a pattern is on the display, from the top left; empty when it is nowhere. */
   readonly findText: (
     pattern: RegExp | string,
     options?: ReadOptions
   ) => Effect.Effect<ReadonlyArray<FoundText>, ReadError | InvalidArgument>
-}
-
-type Way = "exact" | "layout" | "exchanged" | "sparse"
-const ways: ReadonlyArray<Way> = ["layout", "exchanged", "sparse"]
-
-/** More than one picture: a cursor that blinks makes two. */
-const remembered = 32
-
-/** All places of a pattern in a reading. */
-export const findIn = (pattern: RegExp | string, { boxes, text }: TextMode.Reading): ReadonlyArray<FoundText> => {
-  const source =
-    typeof pattern === "string"
-      ? new RegExp(pattern.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "g")
-      : new RegExp(pattern.source, `${pattern.flags.replace(/[gy]/g, "")}g`)
-  return [...text.matchAll(source)].flatMap((match): ReadonlyArray<FoundText> => {
-    const places = boxes.slice(match.index, match.index + match[0].length).filter((box) => box !== undefined)
-    if (places.length === 0) return []
-    const x = Math.min(...places.map((box) => box.x))
-    const y = Math.min(...places.map((box) => box.y))
-    const right = Math.max(...places.map((box) => box.x + box.width))
-    const bottom = Math.max(...places.map((box) => box.y + box.height))
-    return [{ text: match[0], box: { x, y, width: right - x, height: bottom - y } }]
-  })
-}
-
-const readers: ReadonlyArray<unknown> = ["auto", "tesseract"] satisfies ReadonlyArray<ReadOptions["reader"]>
-
-/** Before anything is looked at. */
-const checkReader = (guest: Guest, options: ReadOptions | undefined): Effect.Effect<void, InvalidArgument> => {
-  const { reader = "auto" } = options ?? {}
-  const reason = `is not one of ${readers.join(", ")}`
-  return readers.includes(reader)
-    ? Effect.void
-    : Effect.fail(new InvalidArgument({ machine: guest.name, argument: "reader", value: String(reader), reason }))
-}
-
-/** Reads frames, each only once; what it said is kept for some more frames. */
-export interface Reader {
-  readonly ways: (frame: Frame, options: ReadOptions | undefined) => ReadonlyArray<Way>
-  readonly read: (frame: Frame, way: Way) => Effect.Effect<TextMode.Reading, ToolMissing | Ocr.OcrFailed>
-}
-
-/** A memory of readings, for all methods of a guest. */
-export const makeReader = (): Reader => {
-  const known = new Map<string, TextMode.Reading>()
-  const one = Semaphore.makeUnsafe(1)
-  const keep = (key: string, reading: TextMode.Reading) => {
-    known.set(key, reading)
-    for (const old of known.keys()) {
-      if (known.size <= remembered) break
-      known.delete(old)
-    }
-    return reading
-  }
-  const exact = (frame: Frame, hash: string): TextMode.Reading | undefined => {
-    const found = known.get(`${hash} exact`) ?? TextMode.read(frame)
-    return found === undefined ? undefined : keep(`${hash} exact`, found)
-  }
-  return {
-    ways: (frame, options) =>
-      options?.reader !== "tesseract" && exact(frame, hashOf(frame)) !== undefined ? ["exact"] : ways,
-    // One at a time: who asks for the same picture meanwhile gets the answer.
-    read: (frame, way) =>
-      one.withPermits(1)(
-        Effect.suspend(() => {
-          const hash = hashOf(frame)
-          const key = `${hash} ${way}`
-          const found = way === "exact" ? exact(frame, hash) : known.get(key)
-          if (found !== undefined) return Effect.succeed(found)
-          const most = Ocr.polarityOf(frame)
-          const other = most === "dark-on-light" ? "light-on-dark" : "dark-on-light"
-          return Effect.map(
-            Ocr.read(frame, {
-              layout: way === "sparse" ? "sparse" : "page",
-              polarity: way === "exchanged" ? other : most
-            }),
-            (reading) => keep(key, reading)
-          )
-        })
-      )
-  }
-}
-
-/** The text on a display in the likeliest way of reading it. */
-const readNow = Effect.fnUntraced(function* (display: Display, reader: Reader, options: ReadOptions | undefined) {
-  const frame = yield* display.capture
-  return yield* reader.read(frame, reader.ways(frame, options)[0] ?? "layout")
-})
-
-/** Waits until a pattern is on a display: what it matched, and where, as far as that is known. */
-export const waitForMatch = <A>(
-  guest: Guest,
-  name: string,
-  display: Display,
-  reader: Reader,
-  pattern: RegExp | string,
-  options: (WaitOptions & ReadOptions) | undefined,
-  pick: (reading: TextMode.Reading) => A | undefined
-): Effect.Effect<A, ReadError | WaitTimeout | InvalidArgument> => {
-  let seen: string | undefined
-  let missing: string | undefined
-  const look = Effect.tap(
-    nextFrame(display, ({ reason }) =>
-      Effect.sync(() => {
-        missing = reason
-      })
-    ),
-    () =>
-      Effect.sync(() => {
-        missing = undefined
-      })
-  )
-  /** A new picture is worth more than another way of reading an old one. */
-  const changed = (hash: string): Effect.Effect<void, DisplayError> =>
-    Effect.sleep(interval).pipe(
-      Effect.andThen(look),
-      Effect.flatMap((frame) => (hashOf(frame) === hash ? changed(hash) : Effect.void))
-    )
-  const until = Effect.gen(function* () {
-    const done = new Set<string>()
-    // What was left for a newer picture; that one is read to its end, or a screen that never rests would never be read.
-    let left = false
-    while (true) {
-      const frame = yield* look
-      const hash = hashOf(frame)
-      // The likeliest way of a new picture comes before the others of one that is already known.
-      const way = reader.ways(frame, options).find((name) => !done.has(`${hash} ${name}`))
-      if (way === undefined) {
-        yield* Effect.sleep(interval)
-        continue
-      }
-      const whole: boolean = way === "exact" || (way === "layout" && left)
-      const reading: TextMode.Reading | undefined = yield* whole
-        ? reader.read(frame, way)
-        : Effect.raceFirst(reader.read(frame, way), Effect.as(changed(hash), undefined))
-      if (way === "layout") left = reading === undefined
-      if (reading === undefined) continue
-      done.add(`${hash} ${way}`)
-      if (way === "exact" || way === "layout") seen = reading.text
-      const picked = pick(reading)
-      if (picked !== undefined) return picked
-      if (way === "exact") yield* Effect.sleep(interval)
-    }
-  })
-  const waiting = wait(guest, {
-    name,
-    attributes: { display: display.name },
-    awaited: `${Pattern.shown(pattern)} on ${display.name}`,
-    options,
-    until,
-    lastSeen: Effect.map(
-      Effect.suspend(() => {
-        const last = missing ?? seen
-        return last === undefined
-          ? Effect.map(readNow(display, reader, options), ({ text }) => text)
-          : Effect.succeed(last)
-      }),
-      (text) => (text === "" ? "no text" : lastLines(text, 25))
-    )
-  })
-  return Effect.andThen(checkReader(guest, options), Effect.andThen(Pattern.check(guest, "pattern", pattern), waiting))
 }
 
 /** The display methods of a guest. */
@@ -261,7 +99,12 @@ export const make = (guest: Guest, display: Display, reader: Reader): ScreenMeth
     return (yield* guard(guest, what, readings)).map(({ text }) => text)
   }),
   waitForText: (pattern, options) =>
-    waitForMatch(guest, "waitForText", display, reader, pattern, options, ({ text }) => Pattern.matchIn(pattern, text)),
+    waitForMatch(guest, display, reader, {
+      name: "waitForText",
+      pattern,
+      options,
+      pick: ({ text }) => Pattern.matchIn(pattern, text)
+    }),
   findText: Effect.fnUntraced(function* (pattern, options) {
     yield* checkReader(guest, options)
     yield* Pattern.check(guest, "pattern", pattern)

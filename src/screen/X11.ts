@@ -7,12 +7,14 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import { traced } from "../guest/Action.ts"
-import type { CommandError, Guest, WaitError, WaitOptions } from "../guest/Guest.ts"
+import type { CommandError, Guest, GuestPollOptions, PollOptions, WaitError } from "../guest/Guest.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import * as Pattern from "../guest/Pattern.ts"
 import { executeBytes, withoutTimeout } from "../guest/Run.ts"
-import { untilShellLost, wait, waitInGuest } from "../guest/Wait.ts"
+import { poll, untilShellLost, wait, waitInGuest } from "../guest/Wait.ts"
+import type { ShellService } from "../transport/Shell.ts"
 import { DisplayUnavailable } from "./Display.ts"
 import { list, titlesOf } from "./internal/windowTitles.ts"
 import { environment } from "./internal/x11Display.ts"
@@ -43,7 +45,7 @@ export interface DisplayMethods
 /** The X server of a machine. */
 export interface X11Methods {
   /** Waits until an X server answers. */
-  readonly waitForX: (options?: WaitOptions & XOptions) => Effect.Effect<void, WaitError>
+  readonly waitForX: (options?: GuestPollOptions & XOptions) => Effect.Effect<void, WaitError>
   /** The titles of all windows that have one, in any script, in xwininfo's order. */
   readonly getWindowNames: (
     options?: XOptions
@@ -51,7 +53,7 @@ export interface X11Methods {
   /** Waits until a window has a title that the pattern matches (a string: that has it in it), and gives the title. */
   readonly waitForWindow: (
     title: RegExp | string,
-    options?: WaitOptions & XOptions
+    options?: PollOptions & XOptions
   ) => Effect.Effect<string, WaitError | DisplayUnavailable>
   /**
    * An X display with the methods that a machine has for its screen, through programs in the guest: for an X server that draws on no
@@ -62,8 +64,8 @@ export interface X11Methods {
 
 const reasonOf = (stderr: Uint8Array) => new TextDecoder().decode(stderr).trim()
 
-/** Between two questions for the windows: an xwininfo takes some 50 ms itself under emulation. */
-const interval = "100 millis"
+/** When to ask for the windows again, by default: an xwininfo itself takes some 50 ms under emulation. */
+const windowSchedule = Schedule.spaced("100 millis")
 
 /** The X methods of a guest. */
 export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethods): X11Methods => {
@@ -92,7 +94,7 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
         awaited: `the X server ${display}`,
         options,
         // The server's key is that of the server, which may not be there yet, or of the next one.
-        loop: `set +eu\nuntil [ -S ${socket} ] && (\n${environment(display)}\n${answers}\n) >/dev/null 2>&1; do sleep 0.05; done`,
+        loop: `until [ -S ${socket} ] && (\n${environment(display)}\n${answers}\n) >/dev/null 2>&1; do pause; done`,
         look: `${environment(display)}\nls -la /tmp/.X11-unix 2>&1; xwininfo -root 2>&1 | head -n 5; true`
       })
     }),
@@ -104,28 +106,22 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
       const display = yield* displayOf(options)
       yield* Pattern.check(guest, "title", title)
       let seen: ReadonlyArray<string> | undefined
+      const look = Effect.fnUntraced(function* (shell: ShellService) {
+        const { exitCode, stderr, stdout } = yield* withoutTimeout(
+          shell.executeBytes(list(display), { timeout: Duration.infinity })
+        )
+        // An X server that is not there yet may come; a program that is not there will not.
+        if (exitCode === 127) return yield* new DisplayUnavailable({ machine: guest.name, reason: reasonOf(stderr) })
+        seen = exitCode === 0 ? titlesOf(stdout) : [reasonOf(stderr)]
+        return exitCode === 0 ? seen.find((name) => Pattern.matchIn(title, name) !== undefined) : undefined
+      })
       return yield* wait(guest, {
         name: "waitForWindow",
         attributes: { display },
         awaited: `a window ${Pattern.shown(title)} on ${display}`,
         options,
-        until: untilShellLost(
-          guest,
-          "xwininfo -root -tree",
-          Effect.fnUntraced(function* (shell) {
-            while (true) {
-              const { exitCode, stderr, stdout } = yield* withoutTimeout(
-                shell.executeBytes(list(display), { timeout: Duration.infinity })
-              )
-              // An X server that is not there yet may come; a program that is not there will not.
-              if (exitCode === 127)
-                return yield* new DisplayUnavailable({ machine: guest.name, reason: reasonOf(stderr) })
-              seen = exitCode === 0 ? titlesOf(stdout) : [reasonOf(stderr)]
-              const found = seen.find((name) => Pattern.matchIn(title, name) !== undefined)
-              if (exitCode === 0 && found !== undefined) return found
-              yield* Effect.sleep(interval)
-            }
-          })
+        until: untilShellLost(guest, "xwininfo -root -tree", (shell) =>
+          poll(look(shell), options?.schedule ?? windowSchedule)
         ),
         lastSeen: Effect.map(
           Effect.suspend(() => (seen === undefined ? windows(display) : Effect.succeed(seen))),

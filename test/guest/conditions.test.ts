@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { raceDeathStream } from "../../src/guest/Action.ts"
@@ -47,7 +48,7 @@ describe("a polling condition", () => {
           "80 millis"
         ),
         {
-          interval: "1 second"
+          schedule: Schedule.spaced("1 second")
         }
       )
       const short = conditions.guard(Effect.sleep("50 millis"))
@@ -97,7 +98,7 @@ describe("a polling condition", () => {
       let on = true
       const light = Effect.sync(() => on)
       const part = Effect.gen(function* () {
-        yield* service.pollingCondition("the light is on", light, { interval: "20 millis" })
+        yield* service.pollingCondition("the light is on", light, { schedule: Schedule.spaced("20 millis") })
         yield* box.succeed("short")
         on = false
         return yield* Effect.flip(box.succeed("short"))
@@ -148,13 +149,32 @@ describe("a polling condition", () => {
     })
   )
 
-  it.effect("cannot be checked at an interval that is none", () =>
+  it.effect("is checked every two seconds, by any other schedule, and no more once that ends", () =>
     Effect.gen(function* () {
       const conditions = yield* PollingCondition.make
-      for (const interval of ["soon", Number.NaN, -5, "Infinity"]) {
-        const error = yield* Effect.flip(conditions.add("x", Effect.void, { interval: interval as "1 second" }))
-        assert.strictEqual(error._tag, "InvalidInterval", String(interval))
-        assert.include(error.message, `every "${interval}"`)
+      const checks = { default: 0, growing: 0, ending: 0 }
+      const count = (name: keyof typeof checks) => Effect.sync(() => checks[name]++)
+      yield* conditions.add("default", count("default"))
+      yield* conditions.add("growing", count("growing"), { schedule: Schedule.exponential("1 second") })
+      yield* conditions.add("ending", count("ending"), { schedule: Schedule.recurs(2) })
+      yield* Effect.forkChild(conditions.guard(Effect.never))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(checks, { default: 1, growing: 2, ending: 3 })
+      // After 1, 2, 4 and 8 seconds.
+      yield* TestClock.adjust("14 seconds")
+      assert.deepStrictEqual(checks, { default: 8, growing: 5, ending: 3 })
+    })
+  )
+
+  it.effect("is refused with a schedule that is none, or an option that there is not", () =>
+    Effect.gen(function* () {
+      const { service } = yield* driverOf({})
+      for (const [options, message] of [
+        [{ schedule: "2 seconds" }, 'must be a Schedule, such as Schedule.spaced("2 seconds")'],
+        [{ interval: "2 seconds" }, 'unknown option "interval"; the options are schedule']
+      ] as const) {
+        const exit = yield* Effect.exit(service.pollingCondition("x", Effect.void, options as {}))
+        assert.include(Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : "", message)
       }
     })
   )
@@ -241,7 +261,7 @@ describe("what goes on behind the test's back", () => {
     )
     const box = machines.box!
     yield* box.start()
-    yield* service.pollingCondition("the light is on", broken("80 millis"), { interval: "1 hour" })
+    yield* service.pollingCondition("the light is on", broken("80 millis"), { schedule: Schedule.spaced("1 hour") })
     const short = yield* Effect.forkChild(box.succeed("short"))
     yield* TestClock.adjust("100 millis")
     yield* Fiber.join(short)
@@ -295,7 +315,7 @@ describe("what goes on behind the test's back", () => {
       const unused = () => Effect.void
       const display = { name: "the display", capture, press: unused, touch: unused }
       yield* Recording.make(guest, display).recordVideo("film", { format: "apng" })
-      yield* conditions.add("the light is on", broken("80 millis"), { interval: "1 hour" })
+      yield* conditions.add("the light is on", broken("80 millis"), { schedule: Schedule.spaced("1 hour") })
       const short = yield* Effect.forkChild(conditions.guard(Effect.sleep("50 millis")))
       yield* TestClock.adjust("100 millis")
       yield* Fiber.join(short)

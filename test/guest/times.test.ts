@@ -65,8 +65,13 @@ const timeouts: Readonly<Record<MethodsWith<"timeout">, Call>> = {
 }
 
 const intervals: Readonly<Record<MethodsWith<"interval">, Call>> = {
-  waitUntilSucceeds: (box, interval) => box.waitUntilSucceeds("false", { interval }),
-  waitUntilFails: (box, interval) => box.waitUntilFails("true", { interval })
+  waitForFile: (box, interval) => box.waitForFile("/never", { interval }),
+  waitUntilFileIsGone: (box, interval) => box.waitUntilFileIsGone("/", { interval }),
+  waitForOpenPort: (box, interval) => box.waitForOpenPort(9, { interval }),
+  waitForClosedPort: (box, interval) => box.waitForClosedPort(22, "other", { interval }),
+  waitForOpenUnixSocket: (box, interval) => box.waitForOpenUnixSocket("/run/never", { interval }),
+  waitForX: (box, interval) => box.waitForX({ interval }),
+  waitUntilTtyMatches: (box, interval) => box.waitUntilTtyMatches(1, "never", { interval })
 }
 
 const delays: Readonly<Record<MethodsWith<"delay">, Call>> = {
@@ -124,8 +129,8 @@ describe("a time that makes no sense is refused before the machine is started", 
       const advice = 'a time is a number of milliseconds, or a text such as "5 minutes"'
       const typo = yield* Effect.flip(box.succeed("true", { timeout: "5 minuts" as "5 minutes" }))
       assert.strictEqual(typo.message, `box: timeout "5 minuts" is not a duration above zero; ${advice}`)
-      const negative = yield* Effect.flip(box.waitUntilFails("true", { interval: -5 }))
-      assert.strictEqual(negative.message, "box: interval -5 is not a time between two tries")
+      const negative = yield* Effect.flip(box.waitForFile("/never", { interval: -5 }))
+      assert.strictEqual(negative.message, "box: interval -5 is not a time between two looks")
     })
   )
 })

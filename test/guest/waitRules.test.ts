@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import type { Capability } from "../../src/backends/Backend.ts"
@@ -128,7 +129,7 @@ for (const [name, wait] of Object.entries({
               checks++
               return broken ? Effect.fail(new Error("it is dark")) : Effect.void
             }),
-            { interval: "10 seconds" }
+            { schedule: Schedule.spaced("10 seconds") }
           )
           yield* TestClock.adjust("10 minutes")
           assert.strictEqual(checks, 0)

@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
 import * as Command from "../../src/guest/Command.ts"
 import * as File from "../../src/guest/File.ts"
@@ -80,7 +81,7 @@ describe("the deadline of a wait", () => {
       yield* conditions.add(
         "the light is on",
         Effect.sync(() => holds),
-        { interval: "1 second" }
+        { schedule: Schedule.spaced("1 second") }
       )
       const waiting = yield* Effect.forkChild(Effect.flip(Port.make(guest).waitForOpenPort(80)))
       yield* TestClock.adjust("10 seconds")

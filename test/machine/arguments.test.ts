@@ -47,13 +47,15 @@ const options = (fields: Place["fields"] = {}): Place => ({
 const time = Object.keys(samples).filter((type) => type !== "null")
 const some = (...types: ReadonlyArray<string>) => [...types, "undefined"]
 const waits = { timeout: time }
+const polls = { ...waits, schedule: some() }
+const guestPolls = { ...waits, interval: time }
 const user = { user: some("string") }
 const running = { ...waits, ...user, cwd: some("string"), env: some("object"), stdin: some("string") }
 const runs = { ...running, stream: some("function") }
 const reader = { reader: some("string") }
 const click = { button: some("string"), count: some("number") }
 const point: Place = { right: { x: 1, y: 1 }, types: [], fields: { x: ["number"], y: ["number"] } }
-const picture = { ...waits, threshold: some("number"), tolerance: some("number") }
+const picture = { ...polls, threshold: some("number"), tolerance: some("number") }
 const display = { display: some("string") }
 
 type MethodsOf<A> = { [Key in keyof A]: A[Key] extends (...args: never) => unknown ? Key : never }[keyof A]
@@ -70,8 +72,8 @@ const methods: Readonly<Record<Exclude<Name, keyof typeof bare>, ReadonlyArray<P
   executeStream: [command, options(running)],
   succeed: [command, a("true", "string", "object", "undefined")],
   fail: [command, a("true", "string", "object", "undefined")],
-  waitUntilSucceeds: [command, options({ ...running, interval: time })],
-  waitUntilFails: [command, options({ ...running, interval: time })],
+  waitUntilSucceeds: [command, options({ ...running, schedule: some() })],
+  waitUntilFails: [command, options({ ...running, schedule: some() })],
   sleep: [a(5, "number")],
   spawn: [command, options({ ...running, detached: some("boolean") })],
   systemctl: [text, options(user)],
@@ -82,22 +84,22 @@ const methods: Readonly<Record<Exclude<Name, keyof typeof bare>, ReadonlyArray<P
   startJob: [text, options(user)],
   stopJob: [text, options(user)],
   journal: [options({ unit: some("string"), ...user, lines: some("number"), follow: some("boolean") })],
-  waitForFile: [text, options(waits)],
-  waitUntilFileIsGone: [text, options(waits)],
+  waitForFile: [text, options(guestPolls)],
+  waitUntilFileIsGone: [text, options(guestPolls)],
   readFile: [text],
   readFileBytes: [text],
   writeFile: [text, text, options({ mode: some("string") })],
   copyFromHost: [text, text],
   copyFromMachine: [text, name],
-  waitForOpenPort: [number, a("localhost", "string", "undefined", "object"), options(waits)],
-  waitForClosedPort: [number, a("localhost", "string", "undefined", "object"), options(waits)],
-  waitForOpenUnixSocket: [a("/x"), options({ ...waits, type: some("string") })],
+  waitForOpenPort: [number, a("localhost", "string", "undefined", "object"), options(guestPolls)],
+  waitForClosedPort: [number, a("localhost", "string", "undefined", "object"), options(guestPolls)],
+  waitForOpenUnixSocket: [a("/x"), options({ ...guestPolls, type: some("string") })],
   waitForConsoleText: [pattern, options(waits)],
   sendConsole: [text],
   screenshot: [name],
   getScreenText: [options(reader)],
   getScreenTextVariants: [options(reader)],
-  waitForText: [pattern, options({ ...waits, ...reader })],
+  waitForText: [pattern, options({ ...polls, ...reader })],
   findText: [pattern, options(reader)],
   expectScreenshot: [text, options(picture)],
   waitForImage: [text, options(picture)],
@@ -107,12 +109,12 @@ const methods: Readonly<Record<Exclude<Name, keyof typeof bare>, ReadonlyArray<P
   mouseMove: [point],
   mouseClick: [point, options(click)],
   mouseDrag: [point, point, options({ button: some("string") })],
-  clickText: [pattern, options({ ...waits, ...reader, ...click })],
-  waitForX: [options({ ...waits, ...display })],
+  clickText: [pattern, options({ ...polls, ...reader, ...click })],
+  waitForX: [options({ ...guestPolls, ...display })],
   getWindowNames: [options(display)],
-  waitForWindow: [pattern, options({ ...waits, ...display })],
+  waitForWindow: [pattern, options({ ...polls, ...display })],
   getTtyText: [number],
-  waitUntilTtyMatches: [number, pattern, options(waits)],
+  waitUntilTtyMatches: [number, pattern, options(guestPolls)],
   dumpTtyContents: [number, name],
   qmp: [text, a({}, "object", "undefined"), a(Schema.Unknown, "undefined")],
   waitForQmpEvent: [a(Schema.Unknown), options(waits)],

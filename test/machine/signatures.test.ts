@@ -134,7 +134,7 @@ describe("the signatures of a machine", () => {
       readonly machine: "InvalidMachine" | "ImageUnavailable" | "AddressesExhausted" | "ToolMissing"
       readonly startAll: CutShort
       readonly joinAll: Deadline | "PollingConditionFailed"
-      readonly pollingCondition: "InvalidInterval"
+      readonly pollingCondition: never
     }>()
   })
 })

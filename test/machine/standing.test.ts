@@ -8,7 +8,7 @@ import * as File from "../../src/guest/File.ts"
 import { ShellLost } from "../../src/transport/ShellError.ts"
 import { guestOn, shellOf } from "./support.ts"
 
-const isLoop = (command: string) => command.includes("do nap; done")
+const isLoop = (command: string) => command.includes("do pause; done")
 
 describe("waits that stand in a guest", () => {
   it.effect("leave it two commands at once, and one that finds no place says so", () =>

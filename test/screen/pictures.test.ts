@@ -8,10 +8,10 @@ import { type Frame, fromPng, fromPpm, hashOf, toPng } from "../../src/screen/in
 import { keyNames, keysOfCharacter, nearestKeys } from "../../src/screen/internal/keys.ts"
 import { bandsOf, fromTable, joined, polarityOf } from "../../src/screen/internal/ocr.ts"
 import { compare, locator, masked } from "../../src/screen/internal/pictureDiff.ts"
+import { findIn } from "../../src/screen/internal/reader.ts"
 import * as TextMode from "../../src/screen/internal/textMode.ts"
 import { glyphs } from "../../src/screen/internal/vgaFont.ts"
 import { fromXwd } from "../../src/screen/internal/xwd.ts"
-import { findIn } from "../../src/screen/Screen.ts"
 
 type Colour = readonly [number, number, number]
 

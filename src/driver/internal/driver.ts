@@ -16,7 +16,7 @@ import * as Machines from "./driverMachines.ts"
 import { declaredHere, declaredIn, type Options } from "./driverOptions.ts"
 import * as DriverTree from "./driverTree.ts"
 import * as Forks from "./forks.ts"
-import { givingEffects, machinesOf, mustBeEffect, runBody } from "./refuse.ts"
+import { givingEffects, machinesOf, mustBeEffect, mustBeOptions, runBody } from "./refuse.ts"
 import type { Saved } from "./saveAll.ts"
 import * as Spans from "./spans.ts"
 import * as Subtests from "./subtests.ts"
@@ -134,7 +134,7 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
     subtest: Subtests.make({ ...options, emit }),
     pollingCondition: (condition, check, settings) =>
       Effect.andThen(
-        mustBeEffect("driver.pollingCondition: the check", check),
+        Effect.andThen(mustBeEffect("driver.pollingCondition: the check", check), mustBeCheckOptions(settings)),
         conditions.add(condition, check, settings)
       ),
     waitAll: (those, wait) =>
@@ -144,6 +144,8 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
     log: (line) => emit({ _tag: "Log", test: options.test, line })
   }
 }
+
+const mustBeCheckOptions = mustBeOptions("driver.pollingCondition: options", PollingCondition.PollingConditionOptions)
 
 /** A driver with the machines that are declared, none of which runs yet; closing the scope ends all that it started. */
 export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable, Services> = Effect.fnUntraced(

@@ -104,13 +104,13 @@ asked() {
   done
   return 1
 }
-giveup() {
-  trap 'kill $nap; exit' TERM
+give_up() {
+  trap 'kill $second; exit' TERM
   left=30
   while [ $left -gt 0 ]; do
     sleep 1 >/dev/null 2>&1 &
-    nap=$!
-    wait $nap
+    second=$!
+    wait $second
     ! asked || break
     left=$((left - 1))
   done
@@ -122,7 +122,7 @@ connects() {
     exec 2>&1
     connect &
     try=$!
-    giveup $try &
+    give_up $try &
     killer=$!
     wait $try; answer=$?
     kill $killer; wait $killer

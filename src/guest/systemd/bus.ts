@@ -42,12 +42,15 @@ export interface SystemdBus {
 const noBridge = 90
 const noManager = 91
 
-/** The manager of a user has its socket once it runs, which may be later than the wait. */
+/** Seconds between two looks for the socket of a user's manager, which that has once it runs: perhaps later than the wait. */
+const socketInterval = 0.05
+
+/** Connects to the private socket of a manager. */
 const script = (user: string | undefined) => `command -v systemd-stdio-bridge >/dev/null || exit ${noBridge}
 ${
   user === undefined
     ? `s=/run/systemd/private\n[ -S $s ] || exit ${noManager}`
-    : `s=/run/user/$(id -u)/systemd/private\nuntil [ -S "$s" ]; do sleep 0.05; done`
+    : `s=/run/user/$(id -u)/systemd/private\nuntil [ -S "$s" ]; do sleep ${socketInterval}; done`
 }
 exec systemd-stdio-bridge -p "unix:path=$s"`
 

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Queue from "effect/Queue"
 import * as RcMap from "effect/RcMap"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -11,6 +12,7 @@ import { quote } from "../../host/Quote.ts"
 import type { ShellService } from "../../transport/Shell.ts"
 import type { ShellError } from "../../transport/ShellError.ts"
 import type { Unavailable } from "../Guest.ts"
+import { defaultInterval, pauseFunction } from "../internal/pause.ts"
 import * as SystemdBus from "./bus.ts"
 import type { Value } from "./dbus.ts"
 
@@ -145,6 +147,7 @@ const heard = (bus: SystemdBus.SystemdBus, unit: string) =>
 const askLoop = (unit: string, user: string | undefined) => {
   const flag = user === undefined ? "" : "--user "
   return `set +eu
+${pauseFunction(defaultInterval)}
 command -v systemctl >/dev/null || { echo "there is no systemctl" >&2; exit 127; }
 ${user === undefined ? '[ -d /run/systemd/system ] || { echo "systemd does not run" >&2; exit 127; }' : 'export XDG_RUNTIME_DIR="/run/user/$(id -u)"'}
 before=
@@ -154,7 +157,7 @@ while :; do
   now=$(echo $n $s)
   [ "$now" = "$before" ] || printf '%s\\n' "$now"
   before=$now
-  sleep 0.02
+  pause
 done`
 }
 
@@ -193,6 +196,12 @@ const asked = (shell: ShellService, unit: string, user: string | undefined) =>
       Stream.filter((state) => state !== undefined)
     )
   })
+
+/** When to connect again after systemd closed a connection, as it does when it executes itself anew. Endless: the wait has a deadline. */
+const reconnect = Schedule.spaced("50 millis").pipe(
+  Schedule.setInputType<{ readonly _tag: string }>(),
+  Schedule.while(({ input }) => Effect.succeed(input._tag === "BusClosed"))
+)
 
 /** How long a connection that nobody uses is kept for the next wait. */
 const keptFor = "1 minute"
@@ -250,9 +259,9 @@ export const make = (shell: Effect.Effect<ShellService, Unavailable>, scope: Sco
     const bus = connected(user ?? "")
     return Stream.unwrap(Effect.map(bus, (open) => heard(open, name))).pipe(
       Stream.scoped,
-      Stream.catchTag("NoBridge", () => Stream.unwrap(Effect.map(shell, (service) => asked(service, name, user)))),
-      // A manager that executes itself anew closes its connections.
-      Stream.catchTag("BusClosed", () => Stream.unwrap(Effect.as(Effect.sleep("50 millis"), of(unit, user))))
+      Stream.retry(reconnect),
+      Stream.catchTag("BusClosed", () => Stream.die("a connection to systemd is made again until there is one")),
+      Stream.catchTag("NoBridge", () => Stream.unwrap(Effect.map(shell, (service) => asked(service, name, user))))
     )
   }
   return { of }

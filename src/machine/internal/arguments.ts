@@ -7,6 +7,7 @@
 import { isRegExp, isUint8Array } from "node:util/types"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { InvalidArgument } from "../../guest/MachineError.ts"
@@ -85,6 +86,7 @@ const time = a(
 const pattern = a("a string or a RegExp", (value) => isText(value) || isRegExp(value))
 const content = a("a string or a Uint8Array", (value) => isText(value) || isUint8Array(value))
 const input = either("a string, a Uint8Array or a Stream", content, a("", Stream.isStream))
+const schedule = a('a Schedule, such as Schedule.spaced("1 second"),', Schedule.isSchedule)
 const schema = a('a schema, such as Schema.Struct({ event: Schema.Literal("STOP") }),', Schema.isSchema)
 const texts = a("an object of strings", (value) => isRecord(value) && Object.values(value).every(isText))
 const point = record("a point, { x, y },", { x: number, y: number })
@@ -118,7 +120,10 @@ const reader = { reader: text }
 const click = { button: text, count: number }
 const running = { ...timeout, user: text, cwd: text, env: texts, stdin: input }
 const runs = options({ ...running, stream: callback }, waiting)
-const retries = options({ ...running, interval: time }, waiting)
+const retries = options({ ...running, schedule }, waiting)
+const polls = { ...timeout, schedule }
+const guestPolls = { ...timeout, interval: time }
+const waitsInGuest = options(guestPolls, waiting)
 const onX = { display: text }
 const keys = options({ delay: time }, '{ delay: "50 millis" }')
 const likeness = { threshold: number, tolerance: number }
@@ -158,12 +163,14 @@ const commands: Rule = (given) => {
 /** An address and options, or one of them. */
 const addressAndOptions: Rule = ([port, first, second]) =>
   number("port", port) ??
-  (isRecord(first) ? waits("options", first) : (optional(text)("address", first) ?? waits("options", second)))
+  (isRecord(first)
+    ? waitsInGuest("options", first)
+    : (optional(text)("address", first) ?? waitsInGuest("options", second)))
 
 const nothing = takes()
 const ofUnit = takes(["unit", text], ["options", user])
 const ofFile = takes(["path", text])
-const awaitedFile = takes(["path", text], ["options", waits])
+const awaitedFile = takes(["path", text], ["options", waitsInGuest])
 const retried = takes(["command", command], ["options", retries])
 const run = takes(["command", command], ["options", runs])
 const awaited = takes(["options", waits])
@@ -216,17 +223,17 @@ export const ofMachine: Rules<Machine> = {
   copyFromMachine: takes(["source", text], ["folder", optional(text)]),
   waitForOpenPort: addressAndOptions,
   waitForClosedPort: addressAndOptions,
-  waitForOpenUnixSocket: takes(["address", text], ["options", options({ ...timeout, type: text }, waiting)]),
+  waitForOpenUnixSocket: takes(["address", text], ["options", options({ ...guestPolls, type: text }, waiting)]),
   getConsoleLog: nothing,
   waitForConsoleText: takes(["pattern", pattern], ["options", waits]),
   sendConsole: takes(["text", text]),
   screenshot: takes(["name", optional(text)]),
   getScreenText: read,
   getScreenTextVariants: read,
-  waitForText: takes(["pattern", pattern], ["options", options({ ...timeout, ...reader }, waiting)]),
+  waitForText: takes(["pattern", pattern], ["options", options({ ...polls, ...reader }, waiting)]),
   findText: takes(["pattern", pattern], ["options", options(reader, '{ reader: "tesseract" }')]),
-  expectScreenshot: takes(["reference", text], ["options", options({ ...timeout, ...picture }, waiting)]),
-  waitForImage: takes(["reference", text], ["options", options({ ...timeout, ...likeness }, waiting)]),
+  expectScreenshot: takes(["reference", text], ["options", options({ ...polls, ...picture }, waiting)]),
+  waitForImage: takes(["reference", text], ["options", options({ ...polls, ...likeness }, waiting)]),
   recordVideo: takes(
     ["name", optional(text)],
     ["options", options({ format: text, framesPerSecond: number }, '{ format: "apng" }')]
@@ -236,13 +243,13 @@ export const ofMachine: Rules<Machine> = {
   mouseMove: takes(["to", point]),
   mouseClick: takes(["at", point], ["options", options(click, "{ count: 2 }")]),
   mouseDrag: takes(["from", point], ["to", point], ["options", options(click, '{ button: "right" }')]),
-  clickText: takes(["pattern", pattern], ["options", options({ ...timeout, ...reader, ...click }, waiting)]),
-  waitForX: takes(["options", options({ ...timeout, ...onX }, waiting)]),
+  clickText: takes(["pattern", pattern], ["options", options({ ...polls, ...reader, ...click }, waiting)]),
+  waitForX: takes(["options", options({ ...guestPolls, ...onX }, waiting)]),
   getWindowNames: takes(["options", options(onX, '{ display: ":0" }')]),
-  waitForWindow: takes(["title", pattern], ["options", options({ ...timeout, ...onX }, waiting)]),
+  waitForWindow: takes(["title", pattern], ["options", options({ ...polls, ...onX }, waiting)]),
   xDisplay: takes(["display", optional(text)]),
   getTtyText: takes(["tty", number]),
-  waitUntilTtyMatches: takes(["tty", number], ["pattern", pattern], ["options", waits]),
+  waitUntilTtyMatches: takes(["tty", number], ["pattern", pattern], ["options", waitsInGuest]),
   dumpTtyContents: takes(["tty", number], ["name", optional(text)]),
   qmp: takes(
     ["command", text],

@@ -17,6 +17,9 @@ export interface Box {
   readonly height: number
 }
 
+/** `800x600`. */
+export const sizeOf = ({ height, width }: Frame): string => `${width}x${height}`
+
 /** Equal pictures, and hardly any others, have equal hashes. */
 export const hashOf = ({ data, height, width }: Frame): string =>
   Crypto.createHash("sha1").update(`${width}x${height} `).update(data).digest("base64")

@@ -1,0 +1,110 @@
+/** Waiting for a text on a display. */
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type { Guest, PollOptions } from "../../guest/Guest.ts"
+import type { InvalidArgument, WaitTimeout } from "../../guest/MachineError.ts"
+import * as Pattern from "../../guest/Pattern.ts"
+import { poll, wait } from "../../guest/Wait.ts"
+import { lastLines } from "../../host/Evidence.ts"
+import { type Display, type DisplayError, DisplayUnavailable, look, lookSchedule } from "../Display.ts"
+import type { ReadError, ReadOptions } from "../Screen.ts"
+import { hashOf } from "./frame.ts"
+import { checkReader, type Reader, readNow } from "./reader.ts"
+import type * as TextMode from "./textMode.ts"
+
+/** How a wait for a text on a display goes. */
+export interface TextWait<A> {
+  /** The method of the machine. */
+  readonly name: string
+  readonly pattern: RegExp | string
+  readonly options: (PollOptions & ReadOptions) | undefined
+  /** What is waited for in a reading, if it is there. */
+  readonly pick: (reading: TextMode.Reading) => A | undefined
+}
+
+/** What a wait saw last: the text that was read, and why there is no picture now. */
+interface Seen {
+  text?: string
+  missing?: string | undefined
+}
+
+/** Reads what a display shows in every way that it was not read before, until `pick` finds something in it. */
+const readUntil = <A>(
+  display: Display,
+  reader: Reader,
+  { options, pick }: TextWait<A>,
+  seen: Seen
+): Effect.Effect<A | undefined, ReadError> => {
+  const schedule = options?.schedule ?? lookSchedule
+  const done = new Set<string>()
+  // Whether a new picture kept the last one from being read: then that one is read to its end, or a screen that always changes never would be.
+  let skipped = false
+
+  const whileTrue = schedule.pipe(
+    Schedule.setInputType<boolean>(),
+    Schedule.passthrough,
+    Schedule.while(({ input }) => Effect.succeed(input))
+  )
+  /** Ends when the display shows something else. */
+  const changed = (hash: string): Effect.Effect<undefined, DisplayError> =>
+    look(display).pipe(
+      Effect.map((frame) => frame instanceof DisplayUnavailable || hashOf(frame) === hash),
+      Effect.scheduleFrom<boolean, boolean, never, never>(true, whileTrue),
+      Effect.flatMap((same) => (same ? Effect.never : Effect.undefined))
+    )
+
+  /** Reads in the likeliest way that has not been tried: a new picture comes before another way of reading an old one. */
+  const step = Effect.gen(function* () {
+    const frame = yield* look(display)
+    if (frame instanceof DisplayUnavailable) {
+      seen.missing = frame.reason
+      return "wait"
+    }
+    seen.missing = undefined
+    const hash = hashOf(frame)
+    const way = reader.ways(frame, options).find((name) => !done.has(`${hash} ${name}`))
+    if (way === undefined) return "wait"
+    const whole = way === "exact" || (way === "layout" && skipped)
+    const reading = yield* whole ? reader.read(frame, way) : Effect.raceFirst(reader.read(frame, way), changed(hash))
+    if (way === "layout") skipped = reading === undefined
+    if (reading === undefined) return "again"
+    done.add(`${hash} ${way}`)
+    if (way === "exact" || way === "layout") seen.text = reading.text
+    const picked = pick(reading)
+    if (picked !== undefined) return { picked }
+    return way === "exact" ? "wait" : "again"
+  })
+
+  return Effect.map(Effect.repeat(step, { until: (found) => found !== "again" }), (found) =>
+    typeof found === "string" ? undefined : found.picked
+  )
+}
+
+/** Waits until a pattern is on a display: what it matched, and where, as far as that is known. */
+export const waitForMatch = <A>(
+  guest: Guest,
+  display: Display,
+  reader: Reader,
+  wanted: TextWait<A>
+): Effect.Effect<A, ReadError | WaitTimeout | InvalidArgument> => {
+  const { name, options, pattern } = wanted
+  const seen: Seen = {}
+  const read = readUntil(display, reader, wanted, seen)
+  const waiting = wait(guest, {
+    name,
+    attributes: { display: display.name },
+    awaited: `${Pattern.shown(pattern)} on ${display.name}`,
+    options,
+    until: poll(read, options?.schedule ?? lookSchedule),
+    lastSeen: Effect.map(
+      Effect.suspend(() => {
+        const last = seen.missing ?? seen.text
+        return last === undefined
+          ? Effect.map(readNow(display, reader, options), ({ text }) => text)
+          : Effect.succeed(last)
+      }),
+      (text) => (text === "" ? "no text" : lastLines(text, 25))
+    )
+  })
+  return Effect.andThen(checkReader(guest, options), Effect.andThen(Pattern.check(guest, "pattern", pattern), waiting))
+}
