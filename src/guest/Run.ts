@@ -21,10 +21,10 @@ import { Deadlines } from "./Deadlines.ts"
 import type { CommandError, Guest, Unavailable } from "./Guest.ts"
 import type { Timed } from "./Timeout.ts"
 
-const actionOf = (command: string) => ({
+const actionOf = (command: string, user: string | undefined) => ({
   name: "execute",
   doing: `running ${JSON.stringify(short(command))}`,
-  attributes: { command: short(command) }
+  attributes: { command: short(command), user }
 })
 
 /** A command's options with the timeout in force, unless it has one. */
@@ -40,7 +40,7 @@ const onShell = <A, E>(
 ): Effect.Effect<A, E | Unavailable> =>
   Effect.gen(function* () {
     const shell = yield* guest.shell
-    return yield* guard(guest, actionOf(command), use(shell, yield* withTimeout(options)))
+    return yield* guard(guest, actionOf(command, options?.user), use(shell, yield* withTimeout(options)))
   })
 
 /** Runs a command on the guest's shell. */
@@ -68,7 +68,11 @@ export const executeStream = (
   Stream.unwrap(
     Effect.gen(function* () {
       const shell = yield* guest.shell
-      return guardStream(guest, actionOf(command), shell.executeStream(command, yield* withTimeout(options)))
+      return guardStream(
+        guest,
+        actionOf(command, options?.user),
+        shell.executeStream(command, yield* withTimeout(options))
+      )
     })
   )
 
