@@ -26,6 +26,7 @@ import * as Task from "../../actors/Task.ts"
 import type { HostProcessError } from "../../host/HostProcess.ts"
 import { describeStatus } from "../../host/HostProcess.ts"
 import * as Vlan from "../../network/Vlan.ts"
+import { ScriptProcess } from "./testContext.ts"
 
 export interface DriverTree {
   /** The supervisor of the machines' boots. */
@@ -105,7 +106,12 @@ export const make = Effect.fnUntraced(function* (
     Effect.contextWith((context: Context.Context<R>) => {
       const outside = Context.omit(Process.Self, Scope.Scope)(context) as Context.Context<R>
       const outcome = Deferred.makeUnsafe<A, E | Vlan.VlanFailed>()
-      const body = Effect.raceFirst(Effect.provideContext(program, outside), Deferred.await(lost)).pipe(
+      const inProcess = Effect.provideServiceEffect(
+        Effect.provideContext(program, outside),
+        ScriptProcess,
+        Process.Self
+      )
+      const body = Effect.raceFirst(inProcess, Deferred.await(lost)).pipe(
         Effect.onExit((exit) => Deferred.done(outcome, exit)),
         // What came of the test is the test's result; the process itself did its work.
         Effect.exit

@@ -5,8 +5,10 @@
  * looked at when it ends, and from then on whether somebody looks at its end: `Fiber.join`, `Fiber.await`, `Effect.all` and their kin do.
  */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Process from "../../actors/Process.ts"
 import * as TestContext from "./testContext.ts"
 
 type Ended = Exit.Exit<unknown, unknown>
@@ -14,6 +16,7 @@ type Observer = (exit: Ended) => void
 
 /** What is watched of a fiber. */
 interface FiberLike {
+  readonly context: Context.Context<never>
   evaluate(effect: unknown): void
   addObserver(observer: Observer): () => void
   interruptUnsafe(...args: ReadonlyArray<unknown>): void
@@ -73,7 +76,9 @@ const patch = (prototype: FiberLike) => {
     if (before !== undefined) return before
     const context = TestContext.current()
     if (context === undefined) return undefined
-    const watched = { heard: false }
+    // Processes that the script starts have supervisors and monitors, which hear of their ends.
+    const process = Context.getOrUndefined(fiber.context, Process.Self)
+    const watched = { heard: process !== Context.get(fiber.context, TestContext.ScriptProcess) }
     known.set(fiber, watched)
     addObserver.call(fiber, noteEnd(fiber, watched, context))
     return watched

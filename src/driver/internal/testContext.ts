@@ -1,7 +1,7 @@
 /** Which test a piece of JavaScript belongs to: fibers, callbacks and promises inherit it from what started them. */
 import { AsyncLocalStorage } from "node:async_hooks"
 import type * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 
@@ -12,6 +12,11 @@ export interface TestContext {
   /** The fibers that failed, and how, of which nobody has asked how they ended. */
   readonly unseen: Map<object, Cause.Cause<unknown>>
 }
+
+/** The process that runs the script's own fibers. */
+export const ScriptProcess = Context.Reference<unknown>("vmtest/driver/ScriptProcess", {
+  defaultValue: () => undefined
+})
 
 const contexts = new AsyncLocalStorage<TestContext>()
 
