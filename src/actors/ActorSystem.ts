@@ -13,8 +13,9 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as ExitReason from "./ExitReason.ts"
 import { CurrentSystem, defaultAbandonAfter } from "./internal/process/current.ts"
-import { sendExit, Watcher } from "./internal/process/process.ts"
+import { sendExit } from "./internal/process/process.ts"
 import { SystemImpl } from "./internal/process/system.ts"
+import { Watcher } from "./internal/process/watcher.ts"
 import type * as Pid from "./Pid.ts"
 
 /** The part of an actor system that everyone may see. */

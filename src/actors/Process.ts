@@ -35,12 +35,12 @@ import {
   Self,
   sendExit,
   unlink as unlinkProcesses,
-  type Waiter,
-  Watcher
+  type Waiter
 } from "./internal/process/process.ts"
 import { self as currentProcess } from "./internal/process/start.ts"
 import type { SystemImpl } from "./internal/process/system.ts"
 import { FunctionTimer } from "./internal/process/timers.ts"
+import { Watcher } from "./internal/process/watcher.ts"
 import type * as Pid from "./Pid.ts"
 
 export type {

@@ -30,18 +30,18 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as GenServer from "./GenServer.ts"
-import { currentSystem } from "./internal/process/current.ts"
 import type { Via } from "./internal/process/names.ts"
-import { currentFiber } from "./internal/process/park.ts"
 import { implOf, Self } from "./internal/process/process.ts"
 import { type News, RegistryLoop } from "./internal/process/registry.ts"
+import { find, reading, using } from "./internal/process/registryAccess.ts"
+import { lookup } from "./internal/process/registryQueries.ts"
 import { start as startProcess } from "./internal/process/start.ts"
 import { shutdownAndWait } from "./internal/process/stop.ts"
-import type { SystemImpl } from "./internal/process/system.ts"
 import type * as Pid from "./Pid.ts"
-import { AlreadyRegistered, NotRegistered, UnknownRegistry } from "./RegistryError.ts"
+import { AlreadyRegistered, NotRegistered, type UnknownRegistry } from "./RegistryError.ts"
 import type * as Supervisor from "./Supervisor.ts"
 
+export * from "./internal/process/registryQueries.ts"
 export { AlreadyRegistered, NotRegistered, UnknownRegistry } from "./RegistryError.ts"
 
 // ----------------------------------------------------------------------------
@@ -173,11 +173,6 @@ export const childSpec = <K, V, Kind extends Keys, M>(
 // Names
 // ----------------------------------------------------------------------------
 
-const find = (system: SystemImpl, registry: Any): RegistryLoop | undefined => {
-  const behaviour = system.names.get(registry.name)?.behaviour
-  return behaviour instanceof RegistryLoop ? behaviour : undefined
-}
-
 const nothing = () => {}
 
 /**
@@ -202,18 +197,6 @@ export const via = <K, V, M>(
 // ----------------------------------------------------------------------------
 // Entries
 // ----------------------------------------------------------------------------
-
-const using = <A, E, R>(
-  registry: Any,
-  use: (loop: RegistryLoop) => Effect.Effect<A, E, R>
-): Effect.Effect<A, E | UnknownRegistry, R> =>
-  Effect.suspend((): Effect.Effect<A, E | UnknownRegistry, R> => {
-    const loop = find(currentSystem(currentFiber()), registry)
-    return loop === undefined ? Exit.fail(new UnknownRegistry({ registry: registry.name })) : use(loop)
-  })
-
-const reading = <A>(registry: Any, read: (loop: RegistryLoop) => A): Effect.Effect<A, UnknownRegistry> =>
-  using(registry, (loop) => Exit.succeed(read(loop)))
 
 /** Registers this process under a key and links it to the registry, whose pid is the answer. */
 export const register = <K, V, Kind extends Keys, M>(
@@ -246,39 +229,6 @@ export const unregisterMatch = <K, V, Kind extends Keys, M>(
     reading(registry, (loop) => loop.unregister(key, implOf(self), (value) => matches(value as V)))
   )
 
-/** The entries under a key: at most one in a unique registry, else in the order in which they were made. */
-export const lookup = <K, V, Kind extends Keys, M>(
-  registry: Registry<K, V, Kind, M>,
-  key: K
-): Effect.Effect<ReadonlyArray<Entry<V>>, UnknownRegistry> =>
-  reading(registry, (loop) => loop.lookup(key) as ReadonlyArray<KeyedEntry<K, V>>)
-
-/** The process that has a unique key. */
-export const whereis = <K, V, M>(
-  registry: Registry<K, V, "unique", M>,
-  key: K
-): Effect.Effect<Pid.Any | undefined, UnknownRegistry> => reading(registry, (loop) => loop.whereis(key))
-
-/** The keys of a process, one for every entry, in the order in which they were made. */
-export const keys = <K, V, Kind extends Keys, M>(
-  registry: Registry<K, V, Kind, M>,
-  pid: Pid.Any
-): Effect.Effect<ReadonlyArray<K>, UnknownRegistry> =>
-  reading(registry, (loop) => loop.ownedBy(implOf(pid)).map((entry) => entry.key as K))
-
-/** What a process has registered under a key. */
-export const values = <K, V, Kind extends Keys, M>(
-  registry: Registry<K, V, Kind, M>,
-  key: K,
-  pid: Pid.Any
-): Effect.Effect<ReadonlyArray<V>, UnknownRegistry> =>
-  reading(registry, (loop) => loop.held(key, implOf(pid)).map((entry) => entry.value as V))
-
-/** How many entries there are. */
-export const count = <K, V, Kind extends Keys, M>(
-  registry: Registry<K, V, Kind, M>
-): Effect.Effect<number, UnknownRegistry> => reading(registry, (loop) => loop.size)
-
 /** Changes the value of this process's own entry. The answer is the new value and the old one. */
 export const updateValue = <K, V, M>(
   registry: Registry<K, V, "unique", M>,
@@ -303,58 +253,6 @@ export const dispatch = <K, V, Kind extends Keys, M, E, R>(
   use: (entries: ReadonlyArray<Entry<V>>) => Effect.Effect<unknown, E, R>
 ): Effect.Effect<void, E | UnknownRegistry, R> =>
   Effect.flatMap(lookup(registry, key), (entries) => (entries.length === 0 ? Exit.void : Effect.asVoid(use(entries))))
-
-/** The entries under a key whose value is accepted; a type guard narrows their values. */
-export const match: {
-  <K, V, Kind extends Keys, M, W extends V>(
-    registry: Registry<K, V, Kind, M>,
-    key: K,
-    matches: (value: V) => value is W
-  ): Effect.Effect<ReadonlyArray<Entry<W>>, UnknownRegistry>
-  <K, V, Kind extends Keys, M>(
-    registry: Registry<K, V, Kind, M>,
-    key: K,
-    matches: (value: V) => boolean
-  ): Effect.Effect<ReadonlyArray<Entry<V>>, UnknownRegistry>
-} = <K, V, Kind extends Keys, M>(
-  registry: Registry<K, V, Kind, M>,
-  key: K,
-  matches: (value: V) => boolean
-): Effect.Effect<ReadonlyArray<Entry<never>>, UnknownRegistry> =>
-  Effect.map(lookup(registry, key), (entries) =>
-    (entries as ReadonlyArray<Entry<never>>).filter((entry) => matches(entry.value))
-  )
-
-/** How many entries under a key have a value that is accepted. */
-export const countMatch = <K, V, Kind extends Keys, M>(
-  registry: Registry<K, V, Kind, M>,
-  key: K,
-  matches: (value: V) => boolean
-): Effect.Effect<number, UnknownRegistry> => Effect.map(match(registry, key, matches), (found) => found.length)
-
-/** Goes through all entries and keeps what `pick` makes of them, `undefined` apart. Costs time in proportion to their number. */
-export const select = <K, V, Kind extends Keys, M, A>(
-  registry: Registry<K, V, Kind, M>,
-  pick: (entry: KeyedEntry<K, V>) => A | undefined
-): Effect.Effect<ReadonlyArray<A>, UnknownRegistry> =>
-  reading(registry, (loop) => {
-    const picked: Array<A> = []
-    for (const entry of loop.all()) {
-      const value = pick(entry as KeyedEntry<K, V>)
-      if (value !== undefined) picked.push(value)
-    }
-    return picked
-  })
-
-/** How many of all entries are accepted. */
-export const countSelect = <K, V, Kind extends Keys, M>(
-  registry: Registry<K, V, Kind, M>,
-  matches: (entry: KeyedEntry<K, V>) => boolean
-): Effect.Effect<number, UnknownRegistry> =>
-  Effect.map(
-    select(registry, (entry) => matches(entry) || undefined),
-    (found) => found.length
-  )
 
 // ----------------------------------------------------------------------------
 // Locks and metadata

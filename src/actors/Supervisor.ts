@@ -30,7 +30,8 @@ import { start as startProcess } from "./internal/process/start.ts"
 import { shutdownAndWait } from "./internal/process/stop.ts"
 import type { Child } from "./internal/supervise/children.ts"
 import type { CheckedSpec } from "./internal/supervise/childSpec.ts"
-import { type RawOptions, SupervisorLoop, supervise } from "./internal/supervise/supervisor.ts"
+import { type RawOptions, supervise } from "./internal/supervise/supervise.ts"
+import { SupervisorLoop } from "./internal/supervise/supervisor.ts"
 import type * as Pid from "./Pid.ts"
 import type {
   AlreadyPresent,

@@ -13,8 +13,9 @@ import { resolve } from "../process/current.ts"
 import type { Letter } from "../process/mailbox.ts"
 import type { Address } from "../process/names.ts"
 import { currentFiber, type Parkable } from "../process/park.ts"
-import { describe, type ProcessImpl, Watcher } from "../process/process.ts"
+import { describe, type ProcessImpl } from "../process/process.ts"
 import type { Runnable } from "../process/system.ts"
+import { Watcher } from "../process/watcher.ts"
 
 export class PendingCall extends Watcher implements Letter, Runnable {
   nextLetter: Letter | undefined = undefined

@@ -5,7 +5,8 @@ import * as Data from "effect/Data"
 import * as ExitReason from "../../ExitReason.ts"
 import type * as Pid from "../../Pid.ts"
 import { Message } from "./mailbox.ts"
-import { type ProcessImpl, Watcher } from "./process.ts"
+import type { ProcessImpl } from "./process.ts"
+import { Watcher } from "./watcher.ts"
 
 /** One monitor; two of the same process give two `Down` messages. */
 export interface Monitor {

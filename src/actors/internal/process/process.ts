@@ -15,40 +15,16 @@ import * as Scope from "effect/Scope"
 import type * as Types from "effect/Types"
 import * as ExitReason from "../../ExitReason.ts"
 import * as Pid from "../../Pid.ts"
-import { CrashReport } from "../../Report.ts"
 import { ExitMessage, type Letter, Mailbox, Message } from "./mailbox.ts"
 import type { Parkable } from "./park.ts"
 import { currentFiber } from "./park.ts"
-import { tell } from "./report.ts"
+import { reportCrash } from "./report.ts"
 import type { Runnable, SystemImpl } from "./system.ts"
-import { FunctionTimer, Timer } from "./timers.ts"
+import { FunctionTimer, type Timer } from "./timers.ts"
+import type { Watcher } from "./watcher.ts"
 
 /** The process that runs the current fiber; provided inside processes only. */
 export class Self extends Context.Service<Self, Pid.Any>()("vmtest/actors/Process/Self") {}
-
-/** Someone who is told of a process's end: a monitor, a waiting caller. May have a deadline. */
-export abstract class Watcher extends Timer {
-  target: ProcessImpl | undefined = undefined
-  previousWatcher: Watcher | undefined = undefined
-  nextWatcher: Watcher | undefined = undefined
-  abstract down(reason: ExitReason.ExitReason): void
-  /** Whether a failure of the process is its result, which nobody needs a report of. */
-  get takesFailure(): boolean {
-    return false
-  }
-
-  unwatch(): void {
-    const target = this.target
-    if (target === undefined) return
-    this.target = undefined
-    if (this.previousWatcher === undefined) target.watchers = this.nextWatcher
-    else this.previousWatcher.nextWatcher = this.nextWatcher
-    if (this.nextWatcher === undefined) target.lastWatcher = this.previousWatcher
-    else this.nextWatcher.previousWatcher = this.previousWatcher
-    this.previousWatcher = undefined
-    this.nextWatcher = undefined
-  }
-}
 
 /** Called when the process has its turn and is waiting for messages. */
 export interface Waiter {
@@ -234,7 +210,7 @@ export class ProcessImpl extends Mailbox implements Runnable {
     if (this.reason !== undefined) return
     const reason = this.ended ?? (this.interrupted && this.pending !== undefined ? this.pending : reasonOf(exit))
     this.reason = reason
-    if (this.ended !== undefined && !ExitReason.isNormal(reason)) this.report(reason)
+    if (this.ended !== undefined && !ExitReason.isNormal(reason)) reportCrash(this, reason)
     this.pending = undefined
     this.abandon?.cancel()
     this.abandon = undefined
@@ -265,29 +241,6 @@ export class ProcessImpl extends Mailbox implements Runnable {
     this.context = Context.empty()
     this.details = undefined
     this.behaviour = undefined
-  }
-
-  /** Tells that the process has ended itself: not of one whose fiber was interrupted, or whose failure is somebody's result. */
-  private report(reason: ExitReason.ExitReason): void {
-    if (reason._tag === "Killed") return
-    for (let watcher = this.watchers; watcher !== undefined; watcher = watcher.nextWatcher) {
-      if (watcher.takesFailure) return
-    }
-    tell(this.context, () => {
-      const ancestors: Array<ProcessImpl> = []
-      for (let each = this.parent; each !== undefined; each = each.parent) ancestors.push(each)
-      return new CrashReport({
-        pid: this,
-        name: this.name,
-        label: this.label,
-        kind: this.kind,
-        reason,
-        ancestors,
-        mailbox: this.letters,
-        links: [...this.links],
-        trapExit: this.trapExit
-      })
-    })
   }
 
   // --------------------------------------------------------------- links

@@ -8,7 +8,8 @@ import * as MutableHashMap from "effect/MutableHashMap"
 import * as Semaphore from "effect/Semaphore"
 import { MessageLoop, type Work } from "./loop.ts"
 import { Message } from "./mailbox.ts"
-import { link, type ProcessImpl, unlink, Watcher } from "./process.ts"
+import { link, type ProcessImpl, unlink } from "./process.ts"
+import { Watcher } from "./watcher.ts"
 
 /** One registration. Replaced, never changed, so that it can be handed out. */
 export interface Entry {

@@ -15,8 +15,9 @@ import { AlreadyStarted, Ignored, InitFailed, type StartError, StartTimeout } fr
 import { currentSystem } from "./current.ts"
 import { type Name, whereis } from "./names.ts"
 import { currentFiber } from "./park.ts"
-import { type Body, link, ProcessImpl, Self, sendExit, unlink, Watcher } from "./process.ts"
+import { type Body, link, ProcessImpl, Self, sendExit, unlink } from "./process.ts"
 import type { SystemImpl } from "./system.ts"
+import { Watcher } from "./watcher.ts"
 
 /** How a start ended. */
 export type StartResult =

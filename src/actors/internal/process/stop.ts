@@ -6,8 +6,9 @@ import * as Exit from "effect/Exit"
 import * as ExitReason from "../../ExitReason.ts"
 import { SystemLetter } from "./loop.ts"
 import { currentFiber } from "./park.ts"
-import { type ProcessImpl, sendExit, Watcher } from "./process.ts"
+import { type ProcessImpl, sendExit } from "./process.ts"
 import { FunctionTimer } from "./timers.ts"
+import { Watcher } from "./watcher.ts"
 
 class Wait extends Watcher {
   private readonly onDown: (reason: ExitReason.ExitReason) => void

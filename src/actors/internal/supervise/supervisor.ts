@@ -24,9 +24,9 @@ import { UnknownMessage } from "../gen/server.ts"
 import { MessageLoop, type Work } from "../process/loop.ts"
 import { ExitMessage, type Letter, Message } from "../process/mailbox.ts"
 import { ProcessImpl } from "../process/process.ts"
-import { type Init, Start } from "../process/start.ts"
+import { Start } from "../process/start.ts"
 import { answerOf, type Child, Children, newChild, Provided } from "./children.ts"
-import { type CheckedSpec, checkFlags, checkSpec, checkSpecs, type Flags } from "./childSpec.ts"
+import { type CheckedSpec, checkSpec, type Flags } from "./childSpec.ts"
 import { outcomeOf, type StartOutcome, startChild, stopChild, stopChildren } from "./childStart.ts"
 import { Intensity } from "./intensity.ts"
 import { reachedMaxRestartIntensity, reportChild, reportStop, reportStops, type Whom } from "./reports.ts"
@@ -378,40 +378,3 @@ export class SupervisorLoop extends MessageLoop {
 }
 
 const tryAgain = "tryAgain"
-
-/** Options as they come, unchecked. */
-export type RawOptions = Readonly<Record<string, unknown>> & { readonly children: ReadonlyArray<unknown> }
-
-/** A supervisor's body. `options` gives `undefined` when there is nothing to supervise. */
-export const supervise =
-  (options: Effect.Effect<RawOptions | undefined, unknown>) =>
-  (process: ProcessImpl, init: Init): Effect.Effect<unknown, unknown> => {
-    process.trapExit = true
-    return Effect.flatMap(options, (raw): Effect.Effect<unknown, unknown> => {
-      if (raw === undefined) {
-        init.ignore()
-        return Exit.void
-      }
-      if (typeof raw !== "object" || raw === null || !Array.isArray(raw.children)) {
-        return fail(ExitReason.badReturn(raw))
-      }
-      const flags = checkFlags(raw)
-      if (Result.isFailure(flags)) return fail(ExitReason.custom(flags.failure))
-      const loop = new SupervisorLoop(process, flags.success)
-      const specs = checkSpecs(raw.children, flags.success)
-      if (Result.isFailure(specs)) return fail(ExitReason.custom(specs.failure))
-      process.details = () => ({ strategy: loop.flags.strategy, restarts: loop.intensity.total })
-      if (loop.children.simple) {
-        loop.children.template = specs.success[0]
-        init.done()
-        return loop.guarded()
-      }
-      return Effect.flatMap(loop.startAll(specs.success), (failed) => {
-        if (failed !== undefined) return fail(failed)
-        init.done()
-        return loop.guarded()
-      })
-    })
-  }
-
-const fail = (reason: ExitReason.ExitReason) => Exit.die(new ExitReason.ExitDefect(reason))

@@ -13,9 +13,10 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as ExitReason from "../../ExitReason.ts"
 import { currentFiber } from "../process/park.ts"
-import { type Body, implOf, type ProcessImpl, Self, sendExit, Watcher } from "../process/process.ts"
+import { type Body, implOf, type ProcessImpl, Self, sendExit } from "../process/process.ts"
 import { awaitDown } from "../process/stop.ts"
 import type { Runnable } from "../process/system.ts"
+import { Watcher } from "../process/watcher.ts"
 import { TaskExit, TaskTimeout, taskProcess, toResult } from "./task.ts"
 
 export interface Options {
