@@ -138,7 +138,7 @@ describe("vmtest run", () => {
         encoding: "utf8"
       })
       assert.strictEqual(status, 2, stderr)
-      assert.include(stderr, "cannot write to the cache folder")
+      assert.include(stderr, "could not write to the cache folder")
     })
   }
 

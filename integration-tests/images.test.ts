@@ -124,7 +124,7 @@ describe("a debian guest", () => {
       }).pipe(Effect.flip)
       assert.strictEqual(error._tag, "UnknownPackage")
       assert.include(error.message, "E: Unable to locate package no-such-package-here")
-      assert.include(error.message, "no such package: no-such-package-here\n")
+      assert.include(error.message, "unknown package: no-such-package-here\n")
       assert.deepStrictEqual(
         steps.filter((step) => step !== "fetching package lists"),
         []

@@ -152,6 +152,11 @@ const configuredLimit: Effect.Effect<number> = Effect.gen(function* () {
   return defaultLimit
 })
 
+const snapshotSpan = (name: string, id: string, key: SnapshotKey) => {
+  const attributes = { "vmtest.snapshot.id": id, "vmtest.snapshot.name": key.name }
+  return [`vmtest.snapshot.${name}`, { attributes, captureStackTrace: false }] as const
+}
+
 const snapshotOf = ({ folder, id, manifest }: Entries.Entry): StoredSnapshot => ({
   id,
   instance: manifest.instance,
@@ -229,9 +234,7 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
         _tag: "Miss",
         folder: yield* Entries.makeMachine(folder),
         publish: publish(store, folder, id, key).pipe(
-          Effect.withSpan("vmtest.snapshot.publish", {
-            attributes: { "vmtest.snapshot.id": id, "vmtest.snapshot.name": key.name }
-          }),
+          Effect.withSpan(...snapshotSpan("publish", id, key)),
           Effect.onExit(() => Scope.close(exclusion, Exit.void))
         )
       }
@@ -258,9 +261,7 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
         )
       }).pipe(
         Effect.tap(({ _tag }) => Effect.annotateCurrentSpan("vmtest.store.hit", _tag === "Hit")),
-        Effect.withSpan("vmtest.snapshot.lookup", {
-          attributes: { "vmtest.snapshot.id": id, "vmtest.snapshot.name": key.name }
-        })
+        Effect.withSpan(...snapshotSpan("lookup", id, key))
       )
     }
 

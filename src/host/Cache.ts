@@ -1,7 +1,13 @@
 /**
  * Where vmtest keeps what it can make again: `${XDG_CACHE_HOME:-~/.cache}/vmtest/<kind>`.
  *
- * Everything below is mode 0700. Nothing here locks or prunes; each kind does so itself, with {@link Lock}.
+ * Everything below is mode 0700. Nothing here locks or prunes; `Store` does.
+ *
+ * **Example** (the folder of one kind)
+ *
+ * ```ts
+ * const folder = yield* Cache.folder("images") // "/home/me/.cache/vmtest/images"
+ * ```
  *
  * @since 0.1.0
  */
@@ -12,13 +18,13 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { makeFolder } from "./internal/makeFolder.ts"
 
-/** The cache folder cannot be made or written to. */
+/** The cache folder could not be made, or no file can be written in it. */
 export class CacheUnwritable extends Schema.TaggedError<CacheUnwritable>()("CacheUnwritable", {
   path: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `cannot write to the cache folder ${this.path}: ${this.reason} (XDG_CACHE_HOME chooses another)`
+    return `could not write to the cache folder ${this.path}: ${this.reason}; set XDG_CACHE_HOME to use another folder`
   }
 }
 

@@ -1,10 +1,16 @@
 /**
- * How messages of errors show what somebody said: its last lines, indented below a title.
+ * How messages of errors show output: its last lines, indented below a title.
+ *
+ * **Example** (the last two lines of a console)
+ *
+ * ```ts
+ * Evidence.section("console", "booting\n\nmounting\npanic\n", 2) // "\nconsole:\n  mounting\n  panic"
+ * ```
  *
  * @since 0.1.0
  */
 
-/** The last `count` lines of a text that say something. */
+/** The last `count` lines of a text that are not blank. */
 export const lastLines = (text: string, count: number): string =>
   text
     .split(/\r?\n/)
@@ -18,7 +24,7 @@ export const section = (title: string, text: string, count = 10): string => {
   return lines === "" ? "" : `\n${title}:\n${lines.replace(/^/gm, "  ")}`
 }
 
-/** What stands before the first section of a text, and the sections, each without the line end before it. */
+/** The text before the first section of a message, and the sections, each without the line end before it. */
 export const sectionsOf = (text: string): readonly [string, ...ReadonlyArray<string>] => {
   const [head = "", ...sections] = text.split(/\n(?=\S.*:\n {2})/)
   return [head, ...sections]

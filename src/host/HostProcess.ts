@@ -9,6 +9,12 @@
  * user on exec, and never gives it to that program's own children. For a program that starts others, ask for
  * `wholeGroup`.
  *
+ * **Example** (a program that must succeed)
+ *
+ * ```ts
+ * const { stdout } = yield* HostProcess.check({ command: "qemu-img", args: ["info", "disk.qcow2"] })
+ * ```
+ *
  * @since 0.1.0
  */
 import type { Readable, Writable } from "node:stream"
@@ -30,18 +36,18 @@ export class ToolMissing extends Schema.TaggedError<ToolMissing>()("ToolMissing"
   }
 }
 
-/** The host would not start the program: no such folder, no permission, out of processes or memory. */
+/** The host did not start the program: no such folder, no permission, out of processes or memory. */
 export class SpawnFailed extends Schema.TaggedError<SpawnFailed>()("SpawnFailed", {
   name: Schema.String,
   command: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `${this.name}: cannot start ${this.command}: ${this.reason}`
+    return `${this.name}: could not start ${this.command}: ${this.reason}`
   }
 }
 
-/** A pipe to or from a program broke. A program that closes its standard input early is no error. */
+/** A pipe to or from a program broke. It is not an error when a program closes its standard input early. */
 export class PipeFailed extends Schema.TaggedError<PipeFailed>()("PipeFailed", {
   name: Schema.String,
   stream: Schema.Literals(["stdin", "stdout", "stderr"]),
@@ -52,7 +58,7 @@ export class PipeFailed extends Schema.TaggedError<PipeFailed>()("PipeFailed", {
   }
 }
 
-/** A program ended with something else than 0; `stderr` is the end of what it said there. */
+/** A program did not exit with 0; `stderr` is the end of its standard error. */
 export class ProcessFailed extends Schema.TaggedError<ProcessFailed>()("ProcessFailed", {
   name: Schema.String,
   command: Schema.String,

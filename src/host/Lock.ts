@@ -4,6 +4,14 @@
  * A lock is a `flock(2)` on a file, held by a small child process that ends with the scope and with this process. The
  * file stays when the lock is released: removing it would let two holders lock two different files of one name.
  *
+ * **Example** (one process at a time)
+ *
+ * ```ts
+ * yield* download.pipe(Lock.withLock("/var/tmp/download.lock", {
+ *   onWait: (holder) => Effect.logInfo(`waiting for ${holder}`)
+ * }))
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Fs from "node:fs"
@@ -18,7 +26,7 @@ import type { HostProcessError } from "./HostProcess.ts"
 import * as HostProcess from "./HostProcess.ts"
 import { makeFolder } from "./internal/makeFolder.ts"
 
-/** Another process held the lock until the deadline; `holder` says which, where it said so. */
+/** Another process held the lock until the deadline; `holder` names it where that is known. */
 export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout", {
   path: Schema.String,
   waited: Schema.Duration,
@@ -26,17 +34,17 @@ export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout"
 }) {
   override get message() {
     const holder = this.holder === "" ? "another process" : this.holder
-    return `${this.path} was still locked by ${holder} after ${Duration.format(this.waited)}`
+    return `could not lock ${this.path}: ${holder} still held it after ${Duration.format(this.waited)}`
   }
 }
 
-/** The lock file cannot be made or locked. */
+/** The lock file could not be made or locked. */
 export class LockFailed extends Schema.TaggedError<LockFailed>()("LockFailed", {
   path: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `cannot lock ${this.path}: ${this.reason}`
+    return `could not lock ${this.path}: ${this.reason}`
   }
 }
 
@@ -53,14 +61,20 @@ export interface LockOptions {
   readonly onWait?: ((holder: string) => Effect.Effect<void>) | undefined
 }
 
-/** Whoever waits shorter than this was not worth a word to the user. */
-const patience = "200 millis"
+/** How long to wait for a lock. */
+const defaultDeadline: Duration.Input = "30 minutes"
+
+/** A shorter wait is not reported. */
+const reportWaitAfter: Duration.Input = "200 millis"
+
+/** How long `flock` may take to say that a lock is taken, when it is not to wait for it. */
+const answerDeadline: Duration.Input = "10 seconds"
 
 /** Takes the lock until the scope closes. The folder of `path` is made if it is not there. */
 export const acquire: (path: string, options?: LockOptions) => Effect.Effect<void, LockError, Scope.Scope> =
   Effect.fnUntraced(function* (path: string, options?: LockOptions) {
     const mode = options?.mode ?? "exclusive"
-    const deadline = Duration.fromInputUnsafe(options?.deadline ?? "30 minutes")
+    const deadline = Duration.fromInputUnsafe(options?.deadline ?? defaultDeadline)
     const failed = (error: unknown) =>
       new LockFailed({ path, reason: error instanceof Error ? error.message : String(error) })
     yield* Effect.try({
@@ -89,13 +103,13 @@ export const acquire: (path: string, options?: LockOptions) => Effect.Effect<voi
     })
     const held = flock.stdout.pipe(Stream.decodeText(), Stream.splitLines, Stream.take(1), Stream.runCollect)
     const waiter = yield* Effect.forkScoped(
-      Effect.sleep(patience).pipe(
+      Effect.sleep(reportWaitAfter).pipe(
         Effect.andThen(Effect.suspend(() => options?.onWait?.(holderOf(path)) ?? Effect.void))
       )
     )
     const lines = yield* held.pipe(
       Effect.mapError(failed),
-      Effect.timeoutOption(Duration.toMillis(deadline) === 0 ? Duration.seconds(10) : deadline)
+      Effect.timeoutOption(Duration.toMillis(deadline) === 0 ? answerDeadline : deadline)
     )
     yield* Fiber.interrupt(waiter)
     if (lines._tag === "None") return yield* new LockTimeout({ path, waited: deadline, holder: holderOf(path) })

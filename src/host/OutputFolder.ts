@@ -3,6 +3,12 @@
  *
  * Whatever writes into it asks here where a name leads, so that nothing is written outside of it.
  *
+ * **Example** (a picture that replaces an older one, never what a symbolic link points to)
+ *
+ * ```ts
+ * yield* OutputFolder.place("/tmp/out", "/tmp/out/web/login.png", (file) => Fs.writeFileSync(file, png))
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Fs from "node:fs"

@@ -1,9 +1,15 @@
 /**
  * Words of shell commands, for guests and for people who paste them.
  *
+ * **Example** (a name with a blank)
+ *
+ * ```ts
+ * `cat ${quote("/tmp/it's here")}` // "cat '/tmp/it'\\''s here'"
+ * ```
+ *
  * @since 0.1.0
  */
 
-/** A word that a POSIX shell reads back as it is; plain ones stay plain. NUL has no place in one. */
+/** A word that a POSIX shell reads back as it is; plain ones are not quoted. It must not contain NUL. */
 export const quote = (word: string): string =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`

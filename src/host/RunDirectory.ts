@@ -1,9 +1,16 @@
 /**
  * The folder of one run: sockets, logs and state of everything it starts, mode 0700, gone when the run ends.
  *
- * A run that was killed leaves its folder behind; the next run sweeps it. Whose folder it is stands in a file in it: the
- * process, when that process started, and the boot of the host, so that a number that was given to another process since
- * is not taken for its owner.
+ * A run that was killed leaves its folder behind; the next run removes it. A file in the folder names its owner: the
+ * process, when that process started, and the boot of the host, so that a process which was given the same number later
+ * is not taken for the owner.
+ *
+ * **Example** (a place for a socket)
+ *
+ * ```ts
+ * const run = yield* RunDirectory.RunDirectory
+ * const socket = `${yield* run.folder("web")}/qmp`
+ * ```
  *
  * @since 0.1.0
  */
@@ -22,13 +29,13 @@ import * as Digest from "./Digest.ts"
 import { makeFolder } from "./internal/makeFolder.ts"
 import { isDead, keptFile, ownerFile, thisOwner } from "./internal/runOwner.ts"
 
-/** No folder can be made for the run, or it is not safe to use the one that is there. */
+/** The folder of the run could not be made, or the one that exists is not safe to use. */
 export class RunDirectoryError extends Schema.TaggedError<RunDirectoryError>()("RunDirectoryError", {
   path: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `no folder for the run's state at ${this.path}: ${this.reason}`
+    return `could not make a folder for the run at ${this.path}: ${this.reason}`
   }
 }
 
@@ -147,7 +154,7 @@ const create = (base: string, keep: boolean) =>
 
 const remove = (path: string) =>
   Effect.try(() => Fs.rmSync(path, { recursive: true, force: true, maxRetries: 3 })).pipe(
-    Effect.catch((error) => Effect.logWarning(`cannot remove ${path}: ${String(error.cause ?? error)}`))
+    Effect.catch((error) => Effect.logWarning(`could not remove ${path}: ${String(error.cause ?? error)}`))
   )
 
 /** At most 27 bytes of harmless characters, different for different names. */

@@ -135,7 +135,7 @@ export const reserve = Effect.fnUntraced(function* (store: Store, name: string, 
   yield* Effect.withSpan(
     Lock.acquire(reservationLock(store, name), { onWait, ...(timeout === undefined ? {} : { deadline: timeout }) }),
     "vmtest.store.lock",
-    { attributes: { "vmtest.store": store.root, "vmtest.store.name": name } }
+    { attributes: { "vmtest.store": store.root, "vmtest.store.name": name }, captureStackTrace: false }
   )
   const left = Disk.namesIn(store.temporary).filter((one) => ownerOf(one) === name)
   yield* Effect.forEach(left, (one) => store.removeTree(Path.join(store.temporary, one)), { discard: true })

@@ -1,6 +1,14 @@
 /**
  * The user's terminal, for as long as something on it wants every key.
  *
+ * **Example** (until a key is pressed)
+ *
+ * ```ts
+ * const terminal = yield* yield* Terminal.UserTerminal
+ * yield* terminal.write("press a key")
+ * yield* Stream.runHead(terminal.events)
+ * ```
+ *
  * @since 0.1.0
  */
 import type { ReadStream, WriteStream } from "node:tty"
@@ -12,7 +20,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
-/** There is no terminal to use, or something uses it already. */
+/** There is no terminal, or it is in use already. */
 export class TerminalUnavailable extends Schema.TaggedError<TerminalUnavailable>()("TerminalUnavailable", {
   reason: Schema.String
 }) {
@@ -53,9 +61,9 @@ const unavailable = (reason: string) => Effect.fail(new TerminalUnavailable({ re
 /** Takes a terminal's keys. `input` must be a terminal; `output` is where it shows things. */
 export const of = (input: ReadStream, output: WriteStream): Open =>
   Effect.gen(function* () {
-    if (!input.isTTY) return yield* unavailable("standard input is no terminal")
-    if (!output.isTTY) return yield* unavailable("standard output is no terminal")
-    if (inUse) return yield* unavailable("the terminal is in use already")
+    if (!input.isTTY) return yield* unavailable("standard input is not a terminal")
+    if (!output.isTTY) return yield* unavailable("standard output is not a terminal")
+    if (inUse) return yield* unavailable("the terminal is already in use")
     const queue = yield* Queue.unbounded<TerminalEvent, Cause.Done>()
     const size = (): Size => ({ columns: output.columns, rows: output.rows })
     const onData = (bytes: Buffer) => void Queue.offerUnsafe(queue, { _tag: "Input", bytes })

@@ -1,6 +1,13 @@
 /**
  * What a hypervisor boots: files on the host, ready to use.
  *
+ * **Example** (what `-kernel` and `-initrd` get)
+ *
+ * ```ts
+ * const { cmdline, initrd, kernel } = yield* store.resolve(Image.tiny())
+ * const args = ["-kernel", kernel, "-initrd", initrd, "-append", `console=ttyS0 ${cmdline}`]
+ * ```
+ *
  * @since 0.1.0
  */
 

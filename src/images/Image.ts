@@ -1,6 +1,15 @@
 /**
  * Descriptions of what a machine boots. A description is plain data; `ImageStore` builds it.
  *
+ * **Example** (a web server with a page)
+ *
+ * ```ts
+ * const image = Image.debian({
+ *   packages: ["nginx-light"],
+ *   files: { "/var/www/html/index.html": "hello\n" }
+ * })
+ * ```
+ *
  * Each has its schema here; one that does not fit is a `BadImage` before anything is built.
  *
  * @since 0.1.0

@@ -1,5 +1,13 @@
 /**
- * Why an image cannot be had.
+ * Why there is no image to boot.
+ *
+ * **Example** (a full disk is not the description's fault)
+ *
+ * ```ts
+ * const image = store.resolve(Image.tiny()).pipe(
+ *   Effect.catchTag("DiskFull", ({ path }) => Effect.die(`make room on the disk of ${path}`))
+ * )
+ * ```
  *
  * @since 0.1.0
  */
@@ -8,7 +16,7 @@ import type { CacheUnwritable } from "../host/Cache.ts"
 import type { SpawnFailed, ToolMissing } from "../host/HostProcess.ts"
 import type { LockFailed, LockTimeout } from "../host/Lock.ts"
 
-/** The description makes no sense; nothing was started. `field` is where, for example `files./etc/motd`; `reason` is a sentence that names it. */
+/** The description is not valid; nothing was started. `field` is where, for example `files./etc/motd`; `reason` is a sentence that names it. */
 export class BadImage extends Schema.TaggedError<BadImage>()("BadImage", {
   image: Schema.String,
   field: Schema.String,
@@ -26,21 +34,21 @@ export class UnknownPackage extends Schema.TaggedError<UnknownPackage>()("Unknow
   reason: Schema.String
 }) {
   override get message() {
-    return `image ${this.image}: no such package: ${this.packages.join(", ")}\n${this.reason}`
+    return `image ${this.image}: unknown package${this.packages.length > 1 ? "s" : ""}: ${this.packages.join(", ")}\n${this.reason}`
   }
 }
 
-/** Nothing says where Debian packages come from. */
+/** It is not known where Debian packages come from. */
 export class NoMirror extends Schema.TaggedError<NoMirror>()("NoMirror", {
   suite: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `no mirror for Debian ${this.suite}: ${this.reason}; set VMTEST_DEBIAN_MIRROR to the address of one`
+    return `could not find a mirror for Debian ${this.suite}: ${this.reason}; set VMTEST_DEBIAN_MIRROR to the address of one`
   }
 }
 
-/** A step of a build failed; `said` is the end of what the tool said. Nothing of the build is left. */
+/** A step of a build failed; `said` is the end of the output of its tool. Nothing of the build is left. */
 export class BuildFailed extends Schema.TaggedError<BuildFailed>()("BuildFailed", {
   image: Schema.String,
   step: Schema.String,
@@ -52,7 +60,7 @@ export class BuildFailed extends Schema.TaggedError<BuildFailed>()("BuildFailed"
   }
 }
 
-/** There was no room left for the image. Nothing of the build is left. */
+/** The disk is full. Nothing of the build is left. */
 export class DiskFull extends Schema.TaggedError<DiskFull>()("DiskFull", {
   image: Schema.String,
   step: Schema.String,
@@ -62,7 +70,7 @@ export class DiskFull extends Schema.TaggedError<DiskFull>()("DiskFull", {
   override get message() {
     return (
       `image ${this.image}: ${this.step}: no space left on the disk of ${this.path}; the half-built image was removed` +
-      `${this.said === "" ? "" : `\n${this.said}`}\n\`vmtest image prune\` frees what old images take`
+      `${this.said === "" ? "" : `\n${this.said}`}\nrun \`vmtest image prune\` to remove old images`
     )
   }
 }

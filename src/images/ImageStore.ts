@@ -1,9 +1,17 @@
 /**
  * Builds images and keeps them, in the cache folder `images`, by the digest of everything that goes in.
  *
- * A stored image needs neither network nor apt. It is checked before it is used, and one that is damaged is built again.
- * Builds of one image by several processes happen once: the others wait, and take it. What a build that failed or was
- * killed leaves is removed by itself or by the next build.
+ * A stored image needs neither network nor apt. It is checked before it is used, and a damaged one is built again.
+ * When several processes ask for one image, one of them builds it and the others wait. A build that failed removes what
+ * it made; what a killed one left is removed by the next process that uses the store.
+ *
+ * **Example** (an image, from the store or built)
+ *
+ * ```ts
+ * const image = yield* ImageStore.use((store) =>
+ *   store.resolve(Image.tiny(), { onProgress: (progress) => Console.log(progressLine(progress)) })
+ * )
+ * ```
  *
  * @since 0.1.0
  */
@@ -104,6 +112,9 @@ export class ImageStore extends Context.Service<ImageStore, Operations>()("vmtes
 
 const defaultLimit = 20 * 2 ** 30
 
+const imageSpan = (name: string, image: string) =>
+  [`vmtest.image.${name}`, { attributes: { "vmtest.image": image }, captureStackTrace: false }] as const
+
 const operations = (
   opened: Effect.Effect<Store.Store, Cache.CacheUnwritable>,
   one: Semaphore.Semaphore
@@ -126,7 +137,10 @@ const operations = (
     (effect, store, plan, building) =>
       Store.withReservation(store, Entries.short(plan.key), {
         onWait: (holder) => building.progress("waiting for another build of this image", holder)
-      })(effect).pipe(Effect.withSpan("vmtest.image.build", { attributes: { "vmtest.image": plan.name } }))
+      })(effect).pipe(
+        Effect.tap(({ manifest }) => Effect.annotateCurrentSpan("vmtest.image.digest", manifest.digest)),
+        Effect.withSpan(...imageSpan("build", plan.name))
+      )
   )
 
   const resolve = Effect.fnUntraced(
@@ -161,8 +175,7 @@ const operations = (
       return bootImage(built)
     },
     Effect.tap(({ digest }) => Effect.annotateCurrentSpan("vmtest.image.digest", digest)),
-    (effect, image) =>
-      Effect.withSpan(effect, "vmtest.image.resolve", { attributes: { "vmtest.image": describe(image) } })
+    (effect, image) => Effect.withSpan(effect, ...imageSpan("resolve", describe(image)))
   )
 
   const prune = Effect.fnUntraced(function* (options: PruneOptions = {}) {

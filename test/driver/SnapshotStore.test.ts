@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { build, collecting, keyOf, randomOf, run, save, spoil, temporaryFolder } from "./storeSupport.ts"
+import { build, collecting, keyOf, randomOf, recorder, run, save, spoil, temporaryFolder } from "./storeSupport.ts"
 
 const child = fileURLToPath(new URL("./fixtures/storeBuilder.ts", import.meta.url))
 
@@ -194,6 +194,25 @@ describe("the snapshot store", () => {
       assert.deepStrictEqual(entries(folder), [])
       yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), build()))
       assert.deepStrictEqual(temporaries(folder), [])
+    })
+  )
+})
+
+describe("a trace of the snapshot store", () => {
+  it.live("has a span for each lookup, hit or miss, and for what is published", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const { provide, seen } = recorder()
+      const { id } = yield* run({ folder }, (store) =>
+        provide(Effect.andThen(store.getOrBuild(keyOf("a"), build()), store.getOrBuild(keyOf("a"), never)))
+      )
+      const common = { "vmtest.snapshot.id": id, "vmtest.snapshot.name": "machine of a" }
+      assert.deepStrictEqual(seen(), [
+        ["vmtest.snapshot.lookup", { ...common, "vmtest.store.hit": false }],
+        ["vmtest.store.lock", { "vmtest.store": folder, "vmtest.store.name": id }],
+        ["vmtest.snapshot.publish", common],
+        ["vmtest.snapshot.lookup", { ...common, "vmtest.store.hit": true }]
+      ])
     })
   )
 })

@@ -22,10 +22,10 @@ const terminal = () => {
   return { modes, input, output, open, shown: () => String(output.read() ?? "") }
 }
 
-const noTerminal = Effect.fail(new Terminal.TerminalUnavailable({ reason: "standard input is no terminal" }))
+const noTerminal = Effect.fail(new Terminal.TerminalUnavailable({ reason: "standard input is not a terminal" }))
 
 describe("interaction", () => {
-  it.effect("is refused where standard input is no terminal, and the machine goes on", () =>
+  it.effect("is refused where standard input is not a terminal, and the machine goes on", () =>
     Effect.gen(function* () {
       const { machines } = yield* driverOf({ a: offline() })
       const refused = <E>(interact: Effect.Effect<void, E>) =>
@@ -33,7 +33,7 @@ describe("interaction", () => {
       const errors = [yield* refused(machines.a!.shellInteract()), yield* refused(machines.a!.consoleInteract())]
       for (const error of errors) {
         assert.strictEqual(error._tag, "NoTerminal")
-        assert.strictEqual(error.message, "a: nobody can interact with it: standard input is no terminal")
+        assert.strictEqual(error.message, "a: nobody can interact with it: standard input is not a terminal")
       }
       yield* machines.a!.succeed("true")
     })
@@ -87,7 +87,7 @@ describe("interaction", () => {
       const user = terminal()
       yield* user.open
       const error = yield* Effect.flip(user.open)
-      assert.strictEqual(error.reason, "the terminal is in use already")
+      assert.strictEqual(error.reason, "the terminal is already in use")
     })
   )
 

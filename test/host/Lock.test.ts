@@ -73,7 +73,7 @@ describe("Lock", () => {
       yield* outsider(path)
       const error = yield* Effect.flip(Effect.scoped(Lock.acquire(path, { deadline: "200 millis" })))
       assert.strictEqual(error._tag, "LockTimeout")
-      assert.include(error.message, "still locked by another process after 200ms")
+      assert.include(error.message, "another process still held it after 200ms")
     }).pipe(Effect.scoped)
   )
 

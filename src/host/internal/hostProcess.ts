@@ -4,7 +4,7 @@ import * as Fs from "node:fs"
 import type { Readable } from "node:stream"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Completed, ExitStatus, HostProcess, Output, PipeFailed, SpawnOptions } from "../HostProcess.ts"
@@ -116,7 +116,7 @@ const kill = (started: Started, signal: NodeJS.Signals) =>
   })
 
 /** A process that survives SIGKILL for this long hangs in the kernel; waiting for it would hang the run. */
-const afterKill: Duration.Input = "10 seconds"
+const afterKill = Duration.seconds(10)
 
 /**
  * Ends the group and waits for it. Real programs need real time, so the grace runs on the system's clock even where a
@@ -130,7 +130,10 @@ export const stop = (started: Started, grace: Duration.Input): Effect.Effect<voi
       if (ended._tag === "None") {
         yield* kill(started, "SIGKILL")
         const killed = yield* Effect.timeoutOption(Deferred.await(started.exited), afterKill)
-        if (killed._tag === "None") yield* Effect.logWarning(`${started.name} (${started.pid}) survives SIGKILL`)
+        if (killed._tag === "None")
+          yield* Effect.logWarning(
+            `${started.name} (${started.pid}) did not end within ${Duration.format(afterKill)} of SIGKILL`
+          )
       }
     }
     for (const stream of started.child.stdio) stream?.destroy()
@@ -171,6 +174,9 @@ export const handle = (started: Started, failed: (fields: PipeFields) => PipeFai
   }
 }
 
+/** How long output is read that a program left in its pipes. */
+const afterExit: Duration.Input = "1 second"
+
 /**
  * What both output pipes brought until the program ended.
  *
@@ -182,7 +188,7 @@ export const collect = (process: HostProcess): Effect.Effect<Completed> =>
     const stdout = gather(process.streams.stdout)
     const stderr = gather(process.streams.stderr)
     const status = yield* process.exited
-    yield* Effect.timeoutOption(Effect.all([stdout.closed, stderr.closed], { concurrency: 2 }), "1 second")
+    yield* Effect.timeoutOption(Effect.all([stdout.closed, stderr.closed], { concurrency: 2 }), afterExit)
     return { ...status, stdout: stdout.text(), stderr: stderr.text() }
   }).pipe(Effect.provideService(Clock.Clock, systemClock))
 

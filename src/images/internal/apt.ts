@@ -89,7 +89,7 @@ export const mirrorsFor = (suite: string, mirror: string | undefined): Effect.Ef
     if (host !== undefined) return Effect.succeed(host)
     return new NoMirror({
       suite,
-      reason: isDebian() ? "the host's apt configuration names none of Debian's archives" : "this host is not Debian"
+      reason: isDebian() ? "the host's apt configuration does not name a Debian archive" : "this host is not Debian"
     })
   })
 
@@ -173,7 +173,7 @@ const update = Effect.fnUntraced(function* (building: Building, apt: Apt, age: n
   if (last === undefined || building.refresh) {
     return yield* failure(building, step, `apt-get ended with ${said.status}`, said.stderr, apt.folder)
   }
-  yield* building.progress("using old package lists", "no mirror answered")
+  yield* building.progress("using old package lists", "no mirror could be reached")
 })
 
 /** What apt would install for these, on top of a dpkg status file (default: of nothing). */
@@ -247,7 +247,13 @@ export const candidate = Effect.fnUntraced(function* (
   const resolved = yield* simulate(building, apt, ["install", metapackage])
   const found = resolved.find(({ name }) => pattern.test(name))
   if (found === undefined) {
-    return yield* failure(building, "resolving packages", `${metapackage} brings no ${pattern.source}`, "", apt.folder)
+    return yield* failure(
+      building,
+      "resolving packages",
+      `${metapackage} does not depend on a package like ${pattern.source}`,
+      "",
+      apt.folder
+    )
   }
   return found
 })

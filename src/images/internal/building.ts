@@ -110,7 +110,7 @@ export const runTool = (
     Effect.timeoutOrElse({
       duration: deadline,
       orElse: () =>
-        Effect.fail(failure(building, tool.step, `${tool.command} was not done within ${deadline}`, "", tool.path))
+        Effect.fail(failure(building, tool.step, `${tool.command} did not finish within ${deadline}`, "", tool.path))
     })
   )
 

@@ -10,7 +10,7 @@ const checkers = {
   DiskImage: Decode.checker(schemas.DiskImage)
 }
 
-/** Fails with the first part of a description that makes no sense. */
+/** Fails with the first part of a description that is not valid. */
 export const checkDescription = (image: Image): Effect.Effect<void, BadImage> =>
   Effect.suspend(() => {
     const problem = checkers[image._tag](image)

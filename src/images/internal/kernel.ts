@@ -95,7 +95,7 @@ export const selectModules = Effect.fnUntraced(function* (
     return { ...result, modules }
   })
   if (found.missing.length > 0) {
-    const reason = `the kernel ${kernel.release} has no module ${found.missing.join(", ")}`
+    const reason = `the kernel ${kernel.release} does not have the module ${found.missing.join(", ")}`
     return yield* failure(building, step, reason, "", work)
   }
   return found.order.flatMap((name): Array<Module> => {

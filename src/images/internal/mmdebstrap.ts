@@ -1,6 +1,8 @@
 /** mmdebstrap, which brings the rights: user namespaces where we are not root, mounts, and the first packages. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HostProcess from "../../host/HostProcess.ts"
 import type { Apt, Resolved } from "./apt.ts"
@@ -85,15 +87,18 @@ export const run = Effect.fnUntraced(function* (building: Building, options: Run
   return yield* failure(building, step, `mmdebstrap ended with ${said.status}`, relevant(said.stderr), work)
 })
 
-/** Tells every few seconds how many packages are set up. */
+/** How often the progress of an installation is reported. */
+const progressEvery = Duration.seconds(3)
+
+/** Reports how many packages are set up. */
 const counter = Effect.fnUntraced(function* (building: Building, step: string, total: number) {
   let count = 0
-  let told = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+  let told = yield* Clock.currentTimeMillis
   return Effect.fnUntraced(function* (line: string) {
     if (!line.startsWith("Setting up ")) return
     count++
-    const now = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
-    if (now - told < 3000) return
+    const now = yield* Clock.currentTimeMillis
+    if (now - told < Duration.toMillis(progressEvery)) return
     told = now
     yield* building.progress(step, `${count} of ${total} packages set up`)
   })

@@ -62,7 +62,7 @@ const common = Effect.fnUntraced(function* (image: TinyImage | DebianImage) {
   }
 })
 
-/** The plan of a tiny image; `BadImage` for what makes no sense in it. */
+/** The plan of a tiny image; `BadImage` where it is not valid. */
 export const tiny = Effect.fnUntraced(function* (image: TinyImage) {
   const base = yield* common(image)
   const owned = base.files.find(({ owner }) => owner !== undefined)
@@ -84,7 +84,7 @@ const earlyDevices = (files: ReadonlyArray<GuestFile>, units: ReadonlyArray<Unit
   return mounts ? lateDevices.map((path) => ({ path, mode: 0o644, owner: undefined, data: new Uint8Array() })) : []
 }
 
-/** The plan of a debian image; `BadImage` for what makes no sense in it. */
+/** The plan of a debian image; `BadImage` where it is not valid. */
 export const debian = Effect.fnUntraced(function* (image: DebianImage) {
   const base = yield* common(image)
   const packages = [...new Set(image.packages ?? [])].sort()
