@@ -1,4 +1,4 @@
-/** A machine as a service of a larger Effect application. In a project that has vmtest installed: `node layer.ts`. */
+/** A machine as a service of a larger Effect application. Run it with `node layer.ts` in a project that has vmtest installed. */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Effect } from "effect"
 import { DriverLayer, Image } from "vmtest"

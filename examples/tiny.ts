@@ -1,10 +1,10 @@
 import { Effect } from "effect"
 import { Image, test } from "vmtest"
 
-/** The smallest guest there is: busybox and a kernel. It boots in seconds. */
+/** The smallest guest: busybox and a kernel. It boots in seconds. */
 export default test("a tiny guest answers", { machines: { machine: { image: Image.tiny() } } }, ({ machine }) =>
   Effect.gen(function* () {
     const said = yield* machine.succeed("echo hello from $(hostname)")
-    if (said !== "hello from machine\n") return yield* Effect.fail(`it said ${JSON.stringify(said)}`)
+    if (said !== "hello from machine\n") return yield* Effect.fail(`unexpected output: ${JSON.stringify(said)}`)
   })
 )

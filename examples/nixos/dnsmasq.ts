@@ -1,4 +1,4 @@
-/** Names and addresses for a network, from one server; after NixOS's `dnsmasq` and `bind` tests. */
+/** A server that provides names and addresses for a network. Ported from NixOS's `dnsmasq` and `bind` tests. */
 import assert from "node:assert/strict"
 import { Effect } from "effect"
 import { Image, test } from "vmtest"
@@ -25,7 +25,7 @@ const image = Image.debian({
 const machine = { image, memory: "256 MiB" } as const
 
 export default test(
-  "dnsmasq gives names and addresses",
+  "dnsmasq provides names and addresses",
   { machines: { client: machine, server: machine }, timeout: "10 minutes" },
   ({ client, server }, driver) =>
     Effect.gen(function* () {
@@ -55,7 +55,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "a name of its own domain that nobody has is answered at once",
+        "an unknown name of its own domain is answered at once",
         Effect.gen(function* () {
           const { exitCode, stdout } = yield* client.execute("host nobody.example.test")
           assert.notEqual(exitCode, 0)
@@ -64,7 +64,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "an address for a card it knows, which then has a name",
+        "a known card gets an address and a name",
         Effect.gen(function* () {
           yield* client.succeed("udhcpc -i eth1 -n -q -f -s /bin/true")
           const lease = yield* server.succeed("cat /var/lib/misc/dnsmasq.leases")

@@ -1,4 +1,4 @@
-/** What a packet filter keeps out, and what it lets through; after NixOS's `firewall` and `nat` tests. */
+/** What a packet filter blocks and allows. Ported from NixOS's `firewall` and `nat` tests. */
 import { Effect } from "effect"
 import { Image, test } from "vmtest"
 
@@ -40,7 +40,7 @@ const machine = { image, memory: "256 MiB" } as const
 export default test(
   "a packet filter filters",
   {
-    // router is on both networks; inner has no other way to outer.
+    // Only router is on both networks, so inner reaches outer through it.
     machines: { inner: machine, outer: { ...machine, vlans: [2] }, router: { ...machine, vlans: [1, 2] } },
     timeout: "10 minutes"
   },
@@ -51,12 +51,12 @@ export default test(
       )
 
       yield* driver.subtest(
-        "without rules everything is open",
+        "without rules, everything is open",
         inner.succeed("curl -sf http://router/", "curl -sf http://router:8080/", "ping -c 1 -W 5 router")
       )
 
       yield* driver.subtest(
-        "with rules only what they allow",
+        "with rules, only what they allow is open",
         Effect.gen(function* () {
           yield* router.succeed("nft -f /etc/nftables-inside.conf")
           yield* inner.succeed("curl -sf http://router/")
@@ -68,7 +68,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "a router hides who asks",
+        "a router hides the address of its clients",
         Effect.gen(function* () {
           const url = `http://${outer.interfaces[0]?.ipv4}/`
           yield* router.succeed("nft -f /etc/nftables-through.conf", "sysctl -q net.ipv4.ip_forward=1")

@@ -1,4 +1,4 @@
-/** A balancer before two web servers, one of which dies; after NixOS's `haproxy` test. */
+/** A load balancer for two web servers, when one of them dies. Ported from NixOS's `haproxy` test. */
 import assert from "node:assert/strict"
 import { Effect } from "effect"
 import { Image, test } from "vmtest"
@@ -29,14 +29,14 @@ const balancerImage = Image.debian({
   files: { "/etc/haproxy/test.cfg": configuration, "/etc/default/haproxy": "CONFIG=/etc/haproxy/test.cfg\n" }
 })
 
-/** busybox is web server enough. */
+/** The web server of busybox. */
 const web = { image: Image.tiny(), memory: "128 MiB" } as const
 
 export default test(
-  "a balancer leaves out a server that died",
+  "a balancer stops using a server that died",
   {
     machines: {
-      // haproxy looks up the names of its servers when it starts, and a snapshot is of a machine that does not know them yet.
+      // haproxy resolves the names of its servers when it starts, and a snapshot may be of a machine that does not know them.
       balancer: { image: balancerImage, memory: "256 MiB", snapshot: false },
       web1: web,
       web2: web
@@ -62,7 +62,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "both answer in turn",
+        "both servers answer in turn",
         Effect.gen(function* () {
           yield* balancer.waitUntilSucceeds(`[ $(${states} | grep -c ' 1$') = 2 ]`)
           assert.deepEqual(yield* answers, new Set(["web1", "web2"]))
@@ -70,16 +70,16 @@ export default test(
       )
 
       yield* driver.subtest(
-        "without the one that died nobody notices",
+        "clients do not notice that one server died",
         Effect.gen(function* () {
           yield* web1.crash()
-          assert.deepEqual(yield* answers, new Set(["web2"]), "a request may be late, but none is lost")
+          assert.deepEqual(yield* answers, new Set(["web2"]), "requests can be late, but none is lost")
           yield* balancer.waitUntilSucceeds(`${states} | grep 'web1.* 0$'`)
         })
       )
 
       yield* driver.subtest(
-        "with none left there is an answer that says so",
+        "without servers, the answer is an error",
         Effect.gen(function* () {
           yield* web2.block()
           yield* balancer.waitUntilSucceeds("[ $(curl -s -o /dev/null -w '%{http_code}' http://localhost/) = 503 ]")

@@ -1,4 +1,4 @@
-/** The journal of one machine, sent to another that is away for a while; after NixOS's `systemd-journal-upload` test. */
+/** The journal of one machine, sent to a collector that is down for a while. Ported from NixOS's `systemd-journal-upload` test. */
 import { Effect } from "effect"
 import { Image, test } from "vmtest"
 
@@ -16,7 +16,7 @@ const image = Image.debian({
 const machine = { image, memory: "256 MiB" } as const
 
 export default test(
-  "a journal is collected elsewhere",
+  "a journal is collected on another machine",
   { machines: { collector: machine, sender: machine }, timeout: "10 minutes" },
   ({ collector, sender }, driver) =>
     Effect.gen(function* () {
@@ -34,10 +34,10 @@ export default test(
       yield* driver.subtest("a line arrives", Effect.andThen(say("first"), arrives("first")))
 
       yield* driver.subtest(
-        "what was said while the collector was away arrives when it is back",
+        "lines from while the collector was down arrive when it is up again",
         Effect.gen(function* () {
-          // Debian 12's uploader does not notice that a collector said good-bye, so it is stopped first and started anew. It
-          // may send again what it had sent before: lines arrive at least once.
+          // Debian 12's uploader does not notice that the collector closed the connection, so it is stopped first and started again.
+          // It can send lines a second time: they arrive at least once.
           yield* sender.stopJob("systemd-journal-upload.service")
           yield* collector.succeed("systemctl stop systemd-journal-remote.socket systemd-journal-remote.service")
           yield* collector.waitForClosedPort(19532)

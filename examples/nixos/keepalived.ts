@@ -1,4 +1,4 @@
-/** An address that moves to the machine that is left when a cable is pulled; after NixOS's `keepalived` test. */
+/** An address that moves to another machine when a cable is unplugged. Ported from NixOS's `keepalived` test. */
 import { Effect } from "effect"
 import { Image, type Machine, test } from "vmtest"
 
@@ -7,7 +7,7 @@ const machine = { image, memory: "256 MiB" } as const
 
 const shared = "192.168.1.200"
 
-/** Both want to be master; the higher priority wins. */
+/** Both machines start as backup; the one with the higher priority becomes master. */
 const configuration = (priority: number, address: string) => `
 global_defs {
   vrrp_startup_delay 0
@@ -43,7 +43,7 @@ export default test(
       yield* spare.succeed(`ping -c 1 ${shared}`)
 
       yield* driver.subtest(
-        "the spare takes over when the cable of the main one is pulled",
+        "the spare takes over when the cable of the main machine is unplugged",
         Effect.gen(function* () {
           yield* main.block()
           yield* spare.waitUntilSucceeds(holds(shared), { timeout: "1 minute" })
@@ -51,7 +51,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "and gives it back",
+        "the main machine takes the address back",
         Effect.gen(function* () {
           yield* main.unblock()
           yield* spare.waitUntilFails(holds(shared), { timeout: "1 minute" })
@@ -60,7 +60,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "another address comes with a reload, without a new process",
+        "a reload adds an address without a new process",
         Effect.gen(function* () {
           const other = "192.168.1.201"
           const before = yield* main.getUnitProperty("keepalived.service", "MainPID")

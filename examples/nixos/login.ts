@@ -1,4 +1,4 @@
-/** Logging in on a terminal with keys, and what the screen shows of it; after NixOS's `login` test. */
+/** Logging in on a terminal with the keyboard, and reading the screen. Ported from NixOS's `login` test. */
 import assert from "node:assert/strict"
 import * as Fs from "node:fs"
 import { Effect } from "effect"
@@ -7,15 +7,15 @@ import { Image, test } from "vmtest"
 const image = Image.debian({
   packages: ["kbd", "libpam-systemd"],
   users: { alice: { password: "foobar" } },
-  // It gives up after a minute, failed attempts included, which is little on a busy host.
+  // By default login ends after a minute, failed attempts included, which is too short on a busy host.
   setup: "sed -i 's/^LOGIN_TIMEOUT.*/LOGIN_TIMEOUT 600/' /etc/login.defs"
 })
 
 const printable = String.fromCharCode(...Array.from({ length: 0x7f - 0x20 }, (_, index) => 0x20 + index))
 
 export default test(
-  "somebody logs in on a terminal",
-  // The prompt has the machine's name, which a snapshot does not know yet.
+  "a user logs in on a terminal",
+  // The prompt has the machine's name, and that of a snapshot can be another.
   { machines: { machine: { image, memory: "256 MiB", snapshot: false } }, timeout: "10 minutes" },
   ({ machine }, driver) =>
     Effect.gen(function* () {
@@ -29,7 +29,7 @@ export default test(
       })
 
       yield* driver.subtest(
-        "the screen shows who is expected",
+        "the screen shows the login prompt",
         Effect.gen(function* () {
           yield* machine.waitForUnit("getty@tty1.service")
           yield* machine.waitForText("machine login:", patience)
@@ -40,7 +40,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "a wrong password lets nobody in",
+        "a wrong password is refused",
         Effect.gen(function* () {
           yield* logIn(1, "barfoo")
           yield* machine.waitUntilTtyMatches(1, "Login incorrect")
@@ -49,7 +49,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "the right one does",
+        "the right password is accepted",
         Effect.gen(function* () {
           yield* logIn(1, "foobar")
           yield* machine.waitUntilTtyMatches(1, prompt, patience)
@@ -59,7 +59,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "every character arrives as it was typed",
+        "every character arrives as typed",
         Effect.gen(function* () {
           yield* machine.sendChars("cat >typed\n")
           yield* machine.waitUntilSucceeds("pgrep -u alice -x cat")
@@ -71,7 +71,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "another terminal comes when it is asked for",
+        "another terminal starts on demand",
         Effect.gen(function* () {
           yield* machine.fail("systemctl is-active getty@tty2.service")
           yield* machine.sendKey("alt-f2")
@@ -84,7 +84,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "logging out ends what ran",
+        "logging out ends the session",
         Effect.gen(function* () {
           yield* machine.sendChars("exit\n")
           yield* machine.waitUntilTtyMatches(2, /machine login: *$/)
@@ -96,7 +96,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "three keys end it all",
+        "ctrl-alt-delete shuts the machine down",
         Effect.gen(function* () {
           yield* machine.sendKey("ctrl-alt-delete")
           yield* machine.waitForShutdown()

@@ -1,15 +1,15 @@
-/** A file server and two clients that share files and locks, and crash; after NixOS's `nfs4` test. */
+/** A file server and two clients that share files and locks, and crash. Ported from NixOS's `nfs4` test. */
 import assert from "node:assert/strict"
 import { Effect } from "effect"
 import { Image, type Machine, test } from "vmtest"
 
-/** The server's files, and what it knows of its clients' locks, have a disk each: they outlive a crash. */
+/** The server's files and its record of the clients' locks are each on a disk, so they survive a crash. */
 const fstab = `
 /dev/disk/by-id/virtio-disk1 /srv/data ext4 noauto,x-systemd.makefs 0 0
 /dev/disk/by-id/virtio-disk2 /var/lib/nfs/nfsdcld ext4 noauto,x-systemd.makefs 0 0
 `
 
-/** A client that is silent for 10 s has lost its locks; a server that was away gives its clients as long to claim theirs. */
+/** A client that is silent for 10 s loses its locks; a server that restarts gives its clients the same time to reclaim theirs. */
 const settings = `
 [nfsd]
 vers3 = n
@@ -24,7 +24,7 @@ const image = Image.debian({
     "/etc/exports": "/srv/data *(rw,no_root_squash,no_subtree_check,fsid=0)\n",
     "/etc/nfs.conf.d/test.conf": settings
   },
-  // Version 4 needs no port mapper, and only one machine is to serve.
+  // Version 4 needs no port mapper, and only one machine is a server.
   setup: "systemctl disable nfs-server nfs-blkmap && systemctl mask rpcbind.service rpcbind.socket"
 })
 
@@ -53,7 +53,7 @@ export default test(
       yield* driver.waitAll([client1, client2], mount)
 
       yield* driver.subtest(
-        "what one writes, all read",
+        "all clients read what one writes",
         Effect.gen(function* () {
           yield* client1.writeFile("/data/greeting", "hello\n")
           assert.equal(yield* client2.readFile("/data/greeting"), "hello\n")
@@ -62,7 +62,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "a lock of one keeps the other out",
+        "a lock of one client blocks the other",
         Effect.gen(function* () {
           yield* client2.succeed(attempt)
           yield* client1.spawn(hold)
@@ -72,7 +72,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "a client that crashed loses its lock to the one that waits",
+        "when a client crashes, the other one gets its lock",
         Effect.gen(function* () {
           yield* client2.spawn(hold)
           yield* client1.crash()
@@ -81,7 +81,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "a lock outlives a crash of the server",
+        "a lock survives a crash of the server",
         Effect.gen(function* () {
           yield* client1.start()
           yield* mount(client1)
@@ -89,7 +89,7 @@ export default test(
           yield* server.crash()
           yield* server.start()
           yield* serve(server)
-          // Nobody gets a new lock until the old ones are claimed.
+          // The server grants new locks only when the old ones have been reclaimed.
           yield* client1.succeed("echo again >>/data/greeting", { timeout: "3 minutes" })
           yield* client1.fail(attempt)
           assert.equal(yield* server.readFile("/srv/data/greeting"), "hello\nagain\n")

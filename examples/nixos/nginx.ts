@@ -1,4 +1,4 @@
-/** Pages, entity tags, and configuration that changes while nginx serves; after NixOS's `nginx` and `nginx-etag` tests. */
+/** Pages, entity tags, and a changed configuration. Ported from NixOS's `nginx` and `nginx-etag` tests. */
 import assert from "node:assert/strict"
 import { Effect } from "effect"
 import { Image, test } from "vmtest"
@@ -11,7 +11,7 @@ const image = Image.debian({
   }
 })
 
-/** Another site, which a reload brings in. */
+/** A second site, which a reload adds. */
 const another = `server {
   listen 8080;
   return 200 "another\\n";
@@ -19,7 +19,7 @@ const another = `server {
 `
 
 export default test(
-  "nginx reloads without letting go",
+  "nginx reloads its configuration",
   { machines: { server: { image, memory: "384 MiB" } }, timeout: "10 minutes" },
   ({ server }, driver) =>
     Effect.gen(function* () {
@@ -30,7 +30,7 @@ export default test(
         const status = yield* server.succeed(
           `curl -s -o /dev/null -w '%{http_code}' -H 'If-None-Match: ${tag}' http://localhost/`
         )
-        assert.equal(status, "304", "what has not changed is not sent again")
+        assert.equal(status, "304", "unchanged content is not sent again")
         return tag
       })
 
@@ -48,7 +48,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "a reload brings a new site and keeps the process",
+        "a reload adds a site and keeps the process",
         Effect.gen(function* () {
           yield* server.waitForClosedPort(8080)
           yield* server.writeFile("/etc/nginx/sites-enabled/another", another)
@@ -60,7 +60,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "configuration with a mistake is refused, and the old one goes on",
+        "a wrong configuration is refused, and the old one stays in use",
         Effect.gen(function* () {
           yield* server.writeFile("/etc/nginx/sites-enabled/another", "server { listen nonsense }")
           yield* server.fail("systemctl reload nginx.service")
@@ -70,7 +70,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "a restart with the mistake fails, and the error says why",
+        "a restart with the wrong configuration fails, and the error shows why",
         Effect.gen(function* () {
           yield* server.systemctl("restart nginx.service")
           const failed = yield* Effect.flip(server.waitForUnit("nginx.service"))

@@ -1,4 +1,4 @@
-/** Keys, passwords, and who may come in, between two machines; after NixOS's `openssh` test. */
+/** Keys, passwords and allowed users, between two machines. Ported from NixOS's `openssh` test. */
 import assert from "node:assert/strict"
 import { Effect } from "effect"
 import { Image, test } from "vmtest"
@@ -16,7 +16,7 @@ const image = Image.debian({
   packages: ["openssh-server", "openssh-client", "sshpass"],
   files: {
     "/etc/ssh/sshd_config.d/test.conf": settings,
-    // A second server, for this machine alone.
+    // A second server that listens only on the loopback.
     "/etc/ssh/local_config": "Port 2222\nListenAddress 127.0.0.1\nPidFile /run/sshd-local.pid\n",
     "/root/.ssh/config": "Host *\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
   },
@@ -31,7 +31,7 @@ const image = Image.debian({
 const machine = { image, memory: "320 MiB" } as const
 
 export default test(
-  "ssh lets in who has a key",
+  "ssh accepts users with a key",
   { machines: { client: machine, server: machine }, timeout: "10 minutes" },
   ({ client, server }, driver) =>
     Effect.gen(function* () {
@@ -58,7 +58,7 @@ export default test(
       }
 
       yield* driver.subtest(
-        "a key lets in",
+        "a key is accepted",
         Effect.gen(function* () {
           assert.equal(yield* client.succeed("ssh server hostname", { timeout: "1 minute" }), "server\n")
           assert.equal(yield* client.succeed("ssh alice@server whoami"), "alice\n")
@@ -66,7 +66,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "exit codes and both outputs come back over it",
+        "exit codes and both outputs come back",
         Effect.gen(function* () {
           const result = yield* client.execute("ssh server 'echo out; echo err >&2; exit 7'")
           assert.deepEqual(result, { exitCode: 7, stdout: "out\n", stderr: "err\n" })
@@ -74,7 +74,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "a key of somebody who is not on the list does not",
+        "the key of a user who is not allowed is refused",
         Effect.gen(function* () {
           yield* client.fail("ssh -o BatchMode=yes bob@server true")
           yield* server.waitUntilSucceeds("journalctl -u ssh -q | grep 'User bob .* not allowed'")
@@ -82,7 +82,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "a courier may drop files and nothing else",
+        "an SFTP user can only upload files",
         Effect.gen(function* () {
           yield* client.succeed("echo parcel >parcel", "echo put parcel in/ | sftp -q -b - courier@server")
           yield* server.waitForFile("/srv/drop/in/parcel")
@@ -92,7 +92,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "what listens on the loopback is not to be had from elsewhere",
+        "a server on the loopback cannot be reached from another machine",
         Effect.gen(function* () {
           yield* server.waitForOpenPort(2222, "localhost")
           yield* client.waitForClosedPort(2222, "server")

@@ -1,12 +1,12 @@
-/** A database that keeps its promises over crashes, and backups of it; after NixOS's `postgresql` and `postgresql-backup` tests. */
+/** A database that survives crashes, and its backups. Ported from NixOS's `postgresql` and `postgresql-backup` tests. */
 import assert from "node:assert/strict"
 import { Effect } from "effect"
 import { Image, test } from "vmtest"
 
-/** What the package made when the image was built; here it is the template of the cluster on the disk. */
+/** The cluster that the package made when the image was built: the template for the one on the disk. */
 const template = "/var/lib/postgresql/15/main"
 
-/** A server on a disk of its own. What is on it stays when the machine crashes; the rest of the guest starts afresh. */
+/** A server with its data on a disk, which survives a crash of the machine; the rest of the guest does not. */
 const server = `
 [Unit]
 RequiresMountsFor=/data
@@ -49,7 +49,7 @@ INSERT INTO documents (doc) VALUES ('<test>ok</test>');
 const unit = "database.service"
 
 export default test(
-  "postgresql keeps what it was given",
+  "postgresql keeps its data",
   { machines: { machine: { image, memory: "384 MiB", disks: ["1 GiB"] } }, timeout: "15 minutes" },
   ({ machine }, driver) =>
     Effect.gen(function* () {
@@ -63,7 +63,7 @@ export default test(
       yield* driver.subtest("it answers as soon as its unit is active", sql(schema))
 
       yield* driver.subtest(
-        "it lets in whom it knows, to what is theirs",
+        "it gives known users access to their own tables only",
         Effect.gen(function* () {
           yield* machine.succeed("createuser alice", as)
           const alice = { user: "alice", cwd: "/" }

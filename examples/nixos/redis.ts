@@ -1,4 +1,4 @@
-/** Two redis servers on one machine, and who may use which; after NixOS's `redis` test. */
+/** Two redis servers on one machine, and their access rights. Ported from NixOS's `redis` test. */
 import assert from "node:assert/strict"
 import { Effect } from "effect"
 import { Image, test } from "vmtest"
@@ -37,7 +37,7 @@ export default test(
       yield* machine.waitForFile(socket)
 
       yield* driver.subtest(
-        "each has its own data",
+        "each server has its own data",
         Effect.gen(function* () {
           yield* machine.succeed("redis-cli set colour blue", `redis-cli -s ${socket} set colour red`)
           const said = yield* machine.succeed("redis-cli get colour", `redis-cli -s ${socket} get colour`)
@@ -46,7 +46,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "the socket is for the group",
+        "only the group can use the socket",
         Effect.gen(function* () {
           assert.equal(yield* machine.succeed(`redis-cli -s ${socket} ping`, { user: "member" }), "PONG\n")
           yield* machine.fail(`redis-cli -s ${socket} ping`, { user: "stranger" })
@@ -54,7 +54,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "data outlives a server that was killed",
+        "data survives when the server is killed",
         Effect.gen(function* () {
           yield* machine.succeed("redis-cli save", "systemctl kill --signal=KILL redis-server.service")
           yield* machine.waitUntilSucceeds("[ $(systemctl show -P NRestarts redis-server.service) = 1 ]")

@@ -1,4 +1,4 @@
-/** Jobs that systemd starts by the clock, and a clock that jumps; after NixOS's tests of `systemd` timers and `logrotate`. */
+/** Jobs that systemd starts at given times, and setting the clock. Ported from NixOS's tests of `systemd` timers and `logrotate`. */
 import assert from "node:assert/strict"
 import { Effect } from "effect"
 import { Image, test } from "vmtest"
@@ -9,7 +9,7 @@ const image = Image.debian({
   packages: ["logrotate", "libpam-systemd"],
   files: {
     "/etc/logrotate.d/app": "/var/log/app.log {\n  daily\n  rotate 2\n  compress\n}\n",
-    // At midnight, and not within an hour of it.
+    // Exactly at midnight; the timer's own accuracy is an hour.
     "/etc/systemd/system/logrotate.timer.d/exact.conf": "[Timer]\nAccuracySec=100ms\n",
     "/etc/systemd/user/own.service": job("touch %h/own"),
     "/etc/systemd/user/own.timer": "[Timer]\nOnActiveSec=1s\nAccuracySec=100ms\n"
@@ -23,7 +23,7 @@ const image = Image.debian({
     "broken.service": { text: job("echo the tape is missing >&2; exit 3"), enabled: false },
     "broken.timer": "[Timer]\nOnActiveSec=1s\nAccuracySec=100ms\n"
   },
-  // The image masks it: a guest of minutes needs no upkeep.
+  // The image masks it, because a guest that lives for minutes does not need it.
   setup: "rm /etc/systemd/system/logrotate.timer && systemctl enable logrotate.timer"
 })
 
@@ -37,7 +37,7 @@ export default test(
       yield* driver.subtest("one that repeats", machine.waitUntilSucceeds("[ $(grep -c tick /run/ticks) -ge 3 ]"))
 
       yield* driver.subtest(
-        "one whose job fails, with what it said in the error",
+        "a job that fails, with its output in the error",
         Effect.gen(function* () {
           yield* machine.waitUntilSucceeds("systemctl is-failed broken.service")
           const failed = yield* Effect.flip(machine.requireUnitState("broken.service", "inactive"))
@@ -46,20 +46,20 @@ export default test(
       )
 
       yield* driver.subtest(
-        "one at night: the clock is set to just before, twice",
+        "a nightly job: the clock is set to just before midnight, twice",
         Effect.gen(function* () {
           yield* machine.waitForUnit("nightly.timer")
           for (const day of ["2031-05-01", "2031-05-02"]) {
             yield* machine.succeed(`date --set '${day} 03:29:59'`)
             yield* machine.waitUntilSucceeds(`grep -x ${day} /run/nights`)
           }
-          // The first jump is over years: the night that was to come has passed, and is made up for at once.
+          // The first jump is over years, so the next run has been missed, and is made up for at once.
           assert.equal(yield* machine.succeed("uniq /run/nights"), "2031-05-01\n2031-05-02\n")
         })
       )
 
       yield* driver.subtest(
-        "logrotate's own, at midnight",
+        "logrotate at midnight",
         Effect.gen(function* () {
           yield* machine.succeed("echo old >/var/log/app.log", "logrotate /etc/logrotate.conf")
           yield* machine.succeed("date --set '2031-05-02 23:59:59'")
@@ -69,7 +69,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "one of a user's own",
+        "a timer of a user",
         Effect.gen(function* () {
           yield* machine.succeed("loginctl enable-linger alice")
           yield* machine.waitForUnit("user@1000.service")

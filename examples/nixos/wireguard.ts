@@ -1,4 +1,4 @@
-/** A tunnel between two machines; after NixOS's `wireguard` tests. */
+/** A tunnel between two machines. Ported from NixOS's `wireguard` tests. */
 import assert from "node:assert/strict"
 import { Effect } from "effect"
 import { Image, type Machine, test } from "vmtest"
@@ -26,7 +26,7 @@ export default test(
       yield* connect(right, "fc00::2", left, leftKey, "fc00::1/128")
 
       yield* driver.subtest(
-        "both ways",
+        "packets pass in both directions",
         Effect.gen(function* () {
           yield* left.succeed("ping -c 1 -W 10 fc00::2")
           yield* right.succeed("ping -c 1 -W 10 fc00::1")
@@ -36,7 +36,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "an address that the peer was not given is not let through",
+        "packets from a foreign address are dropped",
         Effect.gen(function* () {
           yield* left.succeed("ip -6 address add fc00::3/64 dev wg0 nodad")
           yield* left.fail("ping -c 1 -W 2 -I fc00::3 fc00::2")
@@ -45,7 +45,7 @@ export default test(
       )
 
       yield* driver.subtest(
-        "it comes back when the cable does",
+        "the tunnel works again when the cable is plugged in",
         Effect.gen(function* () {
           yield* right.block()
           yield* left.fail("ping -c 1 -W 2 fc00::2")
