@@ -8,8 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { MachineShape } from "../src/backends/Backend.ts"
-import { Backend } from "../src/backends/Backend.ts"
+import { Backend, connect, type MachineShape, openShell } from "../src/backends/Backend.ts"
 import * as Qemu from "../src/backends/qemu/Qemu.ts"
 import * as Cache from "../src/host/Cache.ts"
 import * as RunDirectory from "../src/host/RunDirectory.ts"
@@ -49,7 +48,7 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("a guest o
     Effect.gen(function* () {
       const machine = yield* start()
       const reader = yield* Effect.forkChild(Stream.mkString(machine.console.stream), { startImmediately: true })
-      const shell = yield* machine.shell
+      const shell = yield* openShell(machine)
       assert.deepStrictEqual(yield* shell.execute("echo out; echo err >&2; exit 3"), {
         exitCode: 3,
         stdout: "out\n",
@@ -68,15 +67,15 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("a guest o
   it.effect("can be paused and asked over QMP", () =>
     Effect.gen(function* () {
       const machine = yield* start()
-      const shell = yield* machine.shell
-      const control = machine.control
-      if (control === undefined) return assert.fail("no control channel")
-      yield* machine.pause
-      assert.strictEqual((yield* control.execute("query-status", {}, Status)).status, "paused")
+      const shell = yield* openShell(machine)
+      const { pause, qmp, resume } = yield* connect(machine)
+      if (qmp === undefined) return assert.fail("no control channel")
+      yield* pause
+      assert.strictEqual((yield* qmp.execute("query-status", {}, Status)).status, "paused")
       const late = yield* Effect.forkChild(shell.execute("true"), { startImmediately: true })
       yield* Effect.sleep("300 millis")
       assert.isUndefined(late.pollUnsafe())
-      yield* machine.resume
+      yield* resume
       assert.strictEqual((yield* Fiber.join(late)).exitCode, 0)
     })
   )
@@ -84,7 +83,8 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("a guest o
   it.effect("ends by its own power-off with exit code 0", () =>
     Effect.gen(function* () {
       const machine = yield* start()
-      const shell = yield* machine.shell
+      yield* connect(machine)
+      const shell = yield* openShell(machine)
       yield* Effect.forkChild(shell.execute("poweroff -f"))
       const exit = yield* machine.exited
       assert.deepStrictEqual([exit.exitCode, exit.signal, exit.cause], [0, undefined, "power-off"])
@@ -95,7 +95,8 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("a guest o
   it.effect("says that it did not power off when its kernel panics", () =>
     Effect.gen(function* () {
       const machine = yield* start()
-      const shell = yield* machine.shell
+      yield* connect(machine)
+      const shell = yield* openShell(machine)
       yield* Effect.forkChild(shell.execute("echo c > /proc/sysrq-trigger"))
       const exit = yield* machine.exited
       assert.deepStrictEqual([exit.exitCode, exit.cause], [0, "reset"])
@@ -106,12 +107,12 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("a guest o
   it.effect("ends at a reset, unless it may reboot", () =>
     Effect.gen(function* () {
       const ending = yield* start()
-      yield* ending.reset
+      yield* (yield* connect(ending)).reset
       assert.strictEqual((yield* ending.exited).exitCode, 0)
       const lasting = yield* start({ allowReboot: true })
-      const shell = yield* lasting.shell
+      const shell = yield* openShell(lasting)
       yield* shell.execute("touch /here")
-      yield* lasting.reset
+      yield* (yield* connect(lasting)).reset
       yield* shell.reset("the test pressed the reset button")
       assert.strictEqual((yield* shell.execute("[ ! -e /here ]")).exitCode, 0)
       assert.isTrue(lives(lasting.pid))
@@ -134,7 +135,7 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("a guest o
     Effect.gen(function* () {
       const hostPort = 20_000 + (process.pid % 20_000)
       const machine = yield* start({ forwards: [{ hostPort, guestPort: 80, protocol: "tcp" }] })
-      const shell = yield* machine.shell
+      const shell = yield* openShell(machine)
       yield* shell.execute(`
         ip link set dev eth0 up; ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2
         mkdir -p /www; echo served > /www/index.html; httpd -p 80 -h /www`)

@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { Backend } from "../src/backends/Backend.ts"
+import { Backend, connect, openShell } from "../src/backends/Backend.ts"
 import * as Qemu from "../src/backends/qemu/Qemu.ts"
 import * as Cache from "../src/host/Cache.ts"
 import * as RunDirectory from "../src/host/RunDirectory.ts"
@@ -46,7 +46,7 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("guests on
               allowReboot: false,
               directory: yield* run.folder(node.name)
             })
-            const shell = yield* machine.shell
+            const shell = yield* openShell(machine)
             yield* shell.execute(Addresses.ipCommands(node, { internet: false }))
             yield* shell.execute("cat > /etc/hosts", { stdin: Addresses.hosts(nodes, node) })
             return { machine, shell }
@@ -65,9 +65,9 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("guests on
       for (const whom of ["a", "192.168.1.1"]) assert.isTrue(yield* reaches(b, whom), whom)
       assert.isFalse(yield* reaches(a, "192.168.2.2"))
 
-      yield* b.machine.setLink(1, false)
+      yield* (yield* connect(b.machine)).setLink(1, false)
       assert.isFalse(yield* reaches(a, "192.168.1.2"))
-      yield* b.machine.setLink(1, true)
+      yield* (yield* connect(b.machine)).setLink(1, true)
       assert.isTrue(yield* reaches(a, "192.168.1.2"))
     })
   )

@@ -1,7 +1,7 @@
 /** A run with a switch and a guest on it, that tells their processes and its folder, and then waits to be killed. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { Backend } from "../../src/backends/Backend.ts"
+import { Backend, openShell } from "../../src/backends/Backend.ts"
 import * as Qemu from "../../src/backends/qemu/Qemu.ts"
 import * as Cache from "../../src/host/Cache.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
@@ -25,7 +25,7 @@ const main = Effect.scoped(
       allowReboot: false,
       directory: yield* run.folder("web")
     })
-    if (process.argv[3] === "ready") yield* machine.shell
+    if (process.argv[3] === "ready") yield* openShell(machine)
     process.stdout.write(`${JSON.stringify({ path: run.path, pids: [vlan.pid, machine.pid] })}\n`)
     yield* Effect.never
   })

@@ -18,26 +18,13 @@
  * **Example** (Two applications)
  *
  * ```ts
- * import { Config, Effect } from "effect"
- * import { Application, Process, Supervisor } from "vmtest/actors"
- *
  * const Store = Application.make({
  *   name: "store",
  *   env: Config.all({ size: Config.Int("size").pipe(Config.withDefault(10)) }),
- *   start: ({ size }) =>
- *     Supervisor.startLink({ children: [Supervisor.child(`cache of ${size}`, Effect.never)] }, { name: "store" })
+ *   start: ({ size }) => Supervisor.startLink({ children: [cache(size)] })
  * })
- * // Started after the store, and stopped before it.
- * const Web = Application.make({
- *   name: "web",
- *   dependencies: [Store],
- *   start: () => Supervisor.startLink({ children: [] })
- * })
- *
- * export const program = Effect.gen(function* () {
- *   return (yield* Process.whereis("store")) !== undefined
- * }).pipe(Effect.provide(Application.layer(Web, { type: "permanent" })))
- * // gives true
+ * const Web = Application.make({ name: "web", dependencies: [Store], start: () => Supervisor.startLink({ children: [] }) })
+ * const program = Application.terminated.pipe(Effect.provide(Application.layer(Web, { type: "permanent" })))
  * ```
  *
  * @since 0.1.0

@@ -11,27 +11,13 @@
  * **Example** (Counters that do not wait for each other)
  *
  * ```ts
- * import { Effect } from "effect"
- * import { GenServer, PartitionSupervisor, Supervisor } from "vmtest/actors"
- *
- * const Counter = GenServer.make(GenServer.protocol({ add: GenServer.Call<number, number>() }), {
- *   init: (start: number) => GenServer.ok(start),
- *   handlers: { add: (by, n) => GenServer.reply(n + by, n + by) }
- * })
- *
- * export const program = Effect.scoped(
- *   Effect.gen(function* () {
- *     yield* PartitionSupervisor.scoped({
- *       name: "counters",
- *       partitions: 4,
- *       child: (partition) => Supervisor.server(`counter ${partition}`, Counter, [0])
- *     })
- *     const counterOf = (key: string) => GenServer.name(Counter, PartitionSupervisor.via("counters", key))
- *     yield* GenServer.call(counterOf("Ada"), "add", 1)
- *     return yield* GenServer.call(counterOf("Ada"), "add", 1)
+ * const program = Effect.gen(function* () {
+ *   yield* PartitionSupervisor.startLink({
+ *     name: "counters",
+ *     child: (partition) => Supervisor.server(`counter ${partition}`, Counter, [0])
  *   })
- * )
- * // gives 2
+ *   yield* GenServer.call(GenServer.name(Counter, PartitionSupervisor.via("counters", "Ada")), "add", 1)
+ * })
  * ```
  *
  * @since 0.1.0

@@ -16,24 +16,25 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { BootImage } from "../images/BootImage.ts"
 import type { QmpService } from "../transport/qmp/Qmp.ts"
-import type { ShellService } from "../transport/Shell.ts"
+import { Shell, type ShellService } from "../transport/Shell.ts"
 import type { BackendError, ChannelError, ControlError, SaveError } from "./BackendError.ts"
 
 /**
  * What a backend can do.
  *
- * - `qmp`: `Hypervisor.control` exists, with all of QEMU's commands
+ * - `qmp`: `ControlService.qmp` exists, with all of QEMU's commands
  * - `screen`: a picture of the display can be taken
  * - `keyboard`, `mouse`: input devices that can be driven
  * - `consoleInput`: `Console.write` reaches the guest
  * - `pause`, `reset`, `powerdown`: the methods of that name
  * - `reboot`: a guest that reboots keeps its machine, where the shape allows it
- * - `links`: `Hypervisor.setLink` unplugs and plugs network cables
+ * - `links`: `ControlService.setLink` unplugs and plugs network cables
  * - `forwards`: ports of the host lead into the guest
  * - `hotplug`: devices come and go while the guest runs
  * - `snapshots`: a machine can be saved and forked
@@ -153,47 +154,68 @@ export interface StartOptions {
 export interface Exclusive {
   /** Stops the guest until the scope closes; a guest that was stopped before stays stopped. */
   readonly pause: Effect.Effect<void, ControlError, Scope.Scope>
-  /** As `save` of the hypervisor. */
+  /** As `save` of the control channel. */
   readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
 }
 
-/** A started machine. */
+/** What can be done to a running machine over one connection to its hypervisor. */
+export interface ControlService {
+  /** QEMU's own protocol, on backends with the capability `qmp`. */
+  readonly qmp: QmpService | undefined
+  /** Resolves, with the reason, when the connection is lost; another can then be made. */
+  readonly closed: Effect.Effect<string>
+  /** One element each time the guest resets itself; undefined on a backend that cannot tell. */
+  readonly resets: Stream.Stream<void> | undefined
+  /** Presses the power button; the guest decides. */
+  readonly powerdown: Effect.Effect<void, ControlError>
+  /** Presses the reset button; without `allowReboot` that is the end of the hypervisor. */
+  readonly reset: Effect.Effect<void, ControlError>
+  /** Stops the guest's processors and its time; waits while the machine is saved or somebody has it exclusively, as `resume` does. */
+  readonly pause: Effect.Effect<void, ControlError>
+  readonly resume: Effect.Effect<void, ControlError>
+  /** Pulls (`false`) or plugs (`true`) the cable of the card on a VLAN. */
+  readonly setLink: (vlan: number, up: boolean) => Effect.Effect<void, ControlError>
+  /**
+   * Saves the whole machine into an existing, empty folder: memory, devices, and what was written to its disks. The guest is paused
+   * meanwhile and resumed afterwards, whether it could be saved or not; one that was paused stays paused. A folder whose save failed
+   * or was interrupted is of no use.
+   */
+  readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
+  /** Keeps all others from pausing, resuming and saving it until the scope closes; they wait. Whoever takes several takes them in one order. */
+  readonly exclusive: Effect.Effect<Exclusive, never, Scope.Scope>
+}
+
+/** The control channel of a machine, as a service. */
+export class Control extends Context.Service<Control, ControlService>()("vmtest/backends/Control") {}
+
+/** A started machine: its process, its console, and the layers of its two channels. */
 export interface Hypervisor {
   readonly name: string
   /** The process of the host, where there is one. */
   readonly pid: number | undefined
   /** The machine's own folder (`MachineShape.directory`), which is removed with the machine. */
   readonly directory: string
-  /**
-   * Opens the channel to the guest and waits until its shell answers. It can be opened again when a shell was lost; only
-   * one at a time.
-   */
-  readonly shell: Effect.Effect<ShellService, ChannelError, Scope.Scope>
-  /** QEMU's own control channel, on backends with the capability `qmp`. */
-  readonly control: QmpService | undefined
+  /** Opens the channel to the guest and is built when its shell answers. To be built again when a shell was lost; one at a time. */
+  readonly shell: Layer.Layer<Shell, ChannelError>
+  /** Connects to the hypervisor. To be built again when the connection was lost; one at a time, and the guest notices nothing. */
+  readonly control: Layer.Layer<Control, ControlError>
   readonly console: Console
   /** Ends when the host's process has ended, for whatever reason; can be awaited any number of times. */
   readonly exited: Effect.Effect<MachineExit>
   /** Ends the hypervisor like a power failure, and waits until it has ended. */
   readonly kill: Effect.Effect<void>
-  /** Presses the power button; the guest decides. */
-  readonly powerdown: Effect.Effect<void, ControlError>
-  /** Presses the reset button; without `allowReboot` that ends the hypervisor. */
-  readonly reset: Effect.Effect<void, ControlError>
-  /** Stops the guest. While the machine is being saved or held exclusively, it waits for that first; so does `resume`. */
-  readonly pause: Effect.Effect<void, ControlError>
-  readonly resume: Effect.Effect<void, ControlError>
-  /** Unplugs (`false`) or plugs (`true`) the cable of the card on a VLAN. */
-  readonly setLink: (vlan: number, up: boolean) => Effect.Effect<void, ControlError>
-  /**
-   * Saves the whole machine to an existing empty folder: memory, devices, and what was written to its disks. The guest is
-   * stopped meanwhile and resumes afterwards, whether saving succeeded or not; a paused guest stays paused. If saving fails
-   * or is interrupted, the folder's content cannot be used.
-   */
-  readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
-  /** Makes all others wait to pause, resume and save it until the scope closes. To hold several machines, take them in a fixed order. */
-  readonly exclusive: Effect.Effect<Exclusive, never, Scope.Scope>
 }
+
+/** {@link Hypervisor} as a service: what the processes of one boot share. */
+export class Running extends Context.Service<Running, Hypervisor>()("vmtest/backends/Running") {}
+
+/** Opens the channel to a machine's guest; closed with the scope. */
+export const openShell = ({ shell }: Hypervisor): Effect.Effect<ShellService, ChannelError, Scope.Scope> =>
+  Effect.map(Layer.build(Layer.fresh(shell)), (services) => Context.get(services, Shell))
+
+/** Connects to a machine's hypervisor; disconnected with the scope. */
+export const connect = ({ control }: Hypervisor): Effect.Effect<ControlService, ControlError, Scope.Scope> =>
+  Effect.map(Layer.build(Layer.fresh(control)), (services) => Context.get(services, Control))
 
 /** One kind of hypervisor, ready to start machines. */
 export interface BackendService {

@@ -1,5 +1,5 @@
 /**
- * What all subcommands share.
+ * What all subcommands have in common.
  *
  * @since 0.1.0
  */
@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import type { ExitCode } from "./ExitCode.ts"
 
-/** The work of a subcommand, which prints its own output and gives the exit code. */
+/** The work of a subcommand: it says what there is to say itself, and gives the exit code. */
 export type Work = Effect.Effect<ExitCode, never, NodeServices.NodeServices>
 
 /** Writes a line to stdout. */
@@ -18,14 +18,14 @@ export const print = (line: string): Effect.Effect<void> => Effect.sync(() => vo
 export const complain = (line: string): Effect.Effect<void> =>
   Effect.sync(() => void process.stderr.write(`vmtest: ${line}\n`))
 
-/** Writes the library's log to stderr, because stdout is for results. */
+/** What the library logs goes to stderr: stdout is for results. */
 export const logToStderr = Logger.layer([
   Logger.make(({ message }) => {
     process.stderr.write(`vmtest: ${Array.isArray(message) ? message.join(" ") : String(message)}\n`)
   })
 ])
 
-/** As {@link logToStderr}, also for the logs of scripts: their lines below the level of warnings are not prefixed with the command's name. */
+/** As {@link logToStderr}, for the logs of scripts as well: what they only tell is not said in the command's name. */
 export const logOfTests = Logger.layer([
   Logger.make(({ logLevel, message }) => {
     const text = Array.isArray(message) ? message.join(" ") : String(message)

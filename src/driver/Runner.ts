@@ -2,7 +2,7 @@
  * Running tests: each in a driver of its own, one after the other or several at once.
  *
  * Everything that can be wrong before a machine starts (a declaration, an image) is found for all tests before the first of them starts.
- * Each test is a span `vmtest.test` with the attributes `vmtest.test.name` and `vmtest.test.status` (as in its result).
+ * Each test is a span `vmtest.test` with the attributes `vmtest.test.name` and `vmtest.test.status` (`"passed"` or `"failed"`).
  *
  * **Example** (Running the tests of an application)
  *
@@ -160,50 +160,36 @@ const keepMachines = Effect.fnUntraced(
   (made, _, test) => Effect.flatMap(made, (line) => report({ _tag: "Log", test, line }))
 )
 
-/** What all tests of a run share. */
-interface RunState {
-  readonly options: RunnerOptions
-  readonly images: Images.Images
-  readonly warm: WarmStart.WarmStart
-}
-
-/** What is noted of a test while it runs. */
-interface Notes {
-  /** The fiber of its body. */
-  script: object | undefined
-  /** The names of its machines at its end. */
-  machines: ReadonlyArray<string>
-  readonly subtests: Array<TestResult["subtests"][number]>
-  readonly soft: Array<Failure.Failure>
-  readonly strays: Strays.Strays
-  readonly deadline: Deadline.Deadline
-}
-
-/** Fails when the test's time is up; `late` is that error then. */
-const timeLimit = ({ test, timeout }: Checked, { deadline }: Notes, underWay: UnderWay.UnderWay) => {
+/** Runs one test that was checked, on images that are there. Never fails: what went wrong is in the result. */
+const runTest = Effect.fnUntraced(function* (
+  { folder, occurrence, specs, test, timeout, wait }: Checked,
+  number: number,
+  options: RunnerOptions,
+  images: Images.Images,
+  warm: WarmStart.WarmStart
+) {
+  const emit = yield* Reporter
+  const startedAt = yield* Clock.currentTimeMillis
+  yield* emit({ _tag: "TestStarted", test: test.name, machines: specs.map(({ name }) => name) })
+  let script: object | undefined
+  let declared: ReadonlyArray<string> = []
+  const subtests: Array<TestResult["subtests"][number]> = []
+  const soft: Array<Failure.Failure> = []
+  const strays = Strays.make(test.name)
+  const deadline = Deadline.make(timeout)
+  const deadlines = yield* Deadlines
+  const underWay = UnderWay.make()
+  const heard = (event: RunEvent) => Effect.andThen(underWay.hear(event), emit(event))
   let late: TestTimeout | undefined
-  const passed = Effect.gen(function* () {
+  const timedOut = Effect.gen(function* () {
     yield* deadline.passed
     late = new TestTimeout({ test: test.name, timeout, underWay: yield* underWay.lines })
     return yield* late
   })
-  return { passed, late: () => late }
-}
+  // A folder for each test: those that run at once, or use a name twice, would write over each other's.
+  const artefacts = NodePath.join(options.output, folder)
 
-/** Runs the test's body on its machines, from their start to their end, within its time. */
-const runBody = Effect.fnUntraced(function* (
-  checked: Checked,
-  number: number,
-  artefacts: string,
-  { images, options, warm }: RunState,
-  notes: Notes
-) {
-  const { occurrence, specs, test, wait } = checked
-  const { deadline, soft, strays, subtests } = notes
-  const emit = yield* Reporter
-  const underWay = UnderWay.make()
-  const limit = timeLimit(checked, notes, underWay)
-  return yield* Effect.gen(function* () {
+  const exit = yield* Effect.gen(function* () {
     const running = yield* internal.make({
       test: test.name,
       machines: specs,
@@ -214,23 +200,23 @@ const runBody = Effect.fnUntraced(function* (
       script: test.script,
       occurrence,
       warm,
-      interruptedBy: limit.late,
+      interruptedBy: () => late,
       onSubtest: (result, failsLater) => {
         subtests.push(result)
         // The script has the others: it fails with them, or has dealt with them.
         if (failsLater && result.failure !== undefined) soft.push(result.failure)
       }
     })
-    yield* Effect.addFinalizer(() => Effect.sync(() => (notes.machines = Object.keys(running.service.machines))))
+    yield* Effect.addFinalizer(() => Effect.sync(() => (declared = Object.keys(running.service.machines))))
     const body = Effect.gen(function* () {
-      notes.script = Fiber.getCurrent()
+      script = Fiber.getCurrent()
       yield* running.begin
       return yield* test.body(running.machines, running.service)
     })
     return yield* running
       .script(strays.watch(Effect.provideService(Effect.scoped(body), Driver, running.service)))
       .pipe(
-        Effect.raceFirst(limit.passed),
+        Effect.raceFirst(timedOut),
         Effect.onExit((exit) => {
           const failed = Exit.isFailure(exit)
             ? !Cause.hasInterruptsOnly(exit.cause)
@@ -242,81 +228,43 @@ const runBody = Effect.fnUntraced(function* (
       )
   }).pipe(
     Effect.scoped,
-    Effect.provideService(Deadlines, { ...(yield* Deadlines), wait }),
-    Effect.provideService(Reporter, (event: RunEvent) => Effect.andThen(underWay.hear(event), emit(event))),
+    Effect.onExit((exit) =>
+      Effect.annotateCurrentSpan(Spans.status, Exit.isSuccess(exit) && soft.length === 0 ? "passed" : "failed")
+    ),
+    Effect.withSpan(...Spans.test(test.name)),
+    Effect.provideService(Deadlines, { ...deadlines, wait }),
+    Effect.provideService(Reporter, heard),
     Effect.exit
   )
-})
 
-/** What the test failed with, if it did; further failures are its evidence. */
-const failureOf = (
-  { declaredAt }: TestCase,
-  exit: Exit.Exit<unknown, unknown>,
-  { script, soft, strays, subtests }: Notes
-): Failure.Failure | undefined => {
+  const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()
   const hard = Exit.isFailure(exit)
-    ? Failure.fromCause(exit.cause, (script === undefined ? undefined : lastStep(script)) ?? declaredAt())
+    ? Failure.fromCause(exit.cause, (script === undefined ? undefined : lastStep(script)) ?? test.declaredAt())
     : undefined
   // A fiber may have failed with what the test then failed with.
   const beside = strays.end().filter(({ error }) => hard === undefined || error.cause !== Failure.errorOf(hard.cause))
-  const others = [...soft, ...beside.map(({ cause }) => Failure.fromCause(cause, declaredAt()))]
+  const others = [...soft, ...beside.map(({ cause }) => Failure.fromCause(cause, test.declaredAt()))]
   const first = hard === undefined ? others.shift() : Failure.ofSubtest(hard, subtests)
-  return first === undefined ? undefined : Failure.withParts(first, others)
-}
-
-/** Runs a test as a span, which fails with what the test failed with. */
-const traced = <R>(run: Effect.Effect<TestResult, never, R>, name: string): Effect.Effect<TestResult, never, R> =>
-  Effect.suspend(() => {
-    let result: TestResult | undefined
-    const ended = Effect.flatMap(run, (given) => {
-      result = given
-      return given.failure === undefined ? Effect.succeed(given) : Effect.failCause(given.failure.cause)
-    })
-    return ended.pipe(
-      Effect.withSpan(...Spans.test(name)),
-      Effect.catchCause((cause) =>
-        result === undefined ? Effect.failCause(cause as Cause.Cause<never>) : Effect.succeed(result)
-      )
-    )
-  })
-
-/** Runs one test that was checked, on images that are there. Never fails: what went wrong is in the result. */
-const runTest = Effect.fnUntraced(
-  function* (checked: Checked, number: number, state: RunState) {
-    const { folder, specs, test, timeout } = checked
-    const { keepLogs: keeps, output } = state.options
-    const emit = yield* Reporter
-    const startedAt = yield* Clock.currentTimeMillis
-    yield* emit({ _tag: "TestStarted", test: test.name, machines: specs.map(({ name }) => name) })
-    const deadline = Deadline.make(timeout)
-    const strays = Strays.make(test.name)
-    const notes: Notes = { script: undefined, machines: [], subtests: [], soft: [], strays, deadline }
-    // A folder for each test: those that run at once, or use a name twice, would write over each other's.
-    const artefacts = NodePath.join(output, folder)
-    const exit = yield* runBody(checked, number, artefacts, state, notes)
-    const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()
-    const failure = failureOf(test, exit, notes)
-    if (failure !== undefined && keeps === true) {
-      const problems = yield* keepLogs({ output, folder, prefix: `${number}`, machines: notes.machines })
-      yield* Effect.forEach(problems, (line) => emit({ _tag: "Log", test: test.name, line }), { discard: true })
-    }
-    const isLate = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout
-    const result: TestResult = {
-      name: test.name,
-      status: failure === undefined ? "passed" : isLate ? "timedOut" : "failed",
-      startedAt,
-      millis,
-      subtests: notes.subtests,
-      failure,
-      folder: (yield* OutputFolder.holdsFiles(artefacts)) ? artefacts : undefined,
-      value: Exit.isSuccess(exit) ? exit.value : undefined
-    }
-    yield* Effect.annotateCurrentSpan(Spans.status, result.status)
-    yield* emit({ _tag: "TestEnded", result })
-    return result
-  },
-  (ran, { test }) => traced(ran, test.name)
-)
+  const failure = first === undefined ? undefined : Failure.withParts(first, others)
+  if (failure !== undefined && options.keepLogs === true) {
+    const { output } = options
+    const problems = yield* keepLogs({ output, folder, prefix: `${number}`, machines: declared })
+    yield* Effect.forEach(problems, (line) => emit({ _tag: "Log", test: test.name, line }), { discard: true })
+  }
+  const isLate = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout
+  const result: TestResult = {
+    name: test.name,
+    status: failure === undefined ? "passed" : isLate ? "timedOut" : "failed",
+    startedAt,
+    millis,
+    subtests,
+    failure,
+    folder: (yield* OutputFolder.holdsFiles(artefacts)) ? artefacts : undefined,
+    value: Exit.isSuccess(exit) ? exit.value : undefined
+  }
+  yield* emit({ _tag: "TestEnded", result })
+  return result
+})
 
 /**
  * Runs tests and gives what came of each, in their order; a test that fails does not keep the others from running.
@@ -334,13 +282,9 @@ export const run = (
     const warm = yield* WarmStart.make(yield* Backend, options.snapshots)
     const needed = new Set(checked.flatMap(({ specs }) => specs.map(({ image }): Image => image)))
     yield* Effect.forEach(needed, images.resolve, { discard: true })
-    const results = yield* Effect.forEach(
-      checked,
-      (test, index) => runTest(test, index + 1, { options, images, warm }),
-      {
-        concurrency: options.concurrency ?? 1
-      }
-    )
+    const results = yield* Effect.forEach(checked, (test, index) => runTest(test, index + 1, options, images, warm), {
+      concurrency: options.concurrency ?? 1
+    })
     yield* warm.finished
     return results
   }).pipe(Effect.scoped, watch, FiberEnds.watch)

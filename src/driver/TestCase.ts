@@ -1,20 +1,7 @@
 /**
  * Declaring a test: its machines, and the program that uses them.
  *
- * A test is a value; nothing runs until it is given to a runner.
- *
- * **Example** (A script with one test)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { Image, test } from "vmtest"
- *
- * export default test("greets", { machines: { web: { image: Image.tiny() } } }, ({ web }) =>
- *   Effect.gen(function* () {
- *     yield* web.succeed("echo hello")
- *   })
- * )
- * ```
+ * A test is a value; nothing runs until a runner is given it.
  *
  * @since 0.1.0
  */
@@ -34,7 +21,7 @@ import { type Location, scriptFrame } from "./internal/scriptLocation.ts"
 
 const TypeId = "~vmtest/driver/TestCase"
 
-/** The services that a test's body can use: the driver, a scope that closes with the test, and the platform's files and processes. */
+/** What a test's program may ask for: the driver, a scope that closes with the test, and the platform's files and processes. */
 export type TestServices = Driver | Scope.Scope | NodeServices.NodeServices
 
 /** A test, ready to be run. */
@@ -42,26 +29,26 @@ export interface TestCase {
   readonly [TypeId]: typeof TypeId
   readonly name: string
   readonly machines: Readonly<Record<string, MachineOptions>>
-  /** From the start of the machines to the end of the body, without the time of image builds. */
+  /** From the start of the machines to the end of the body; the building of images does not count. */
   readonly timeout: Duration.Input | undefined
-  /** The timeout of waits that set none themselves; if undefined, that of the run, or the default of `Deadlines`. */
+  /** What its waits may take that do not say; the run's, or the default of `Deadlines`, if undefined. */
   readonly waitTimeout?: Duration.Input | undefined
   readonly body: (
     machines: Readonly<Record<string, Machine>>,
     driver: DriverService
   ) => Effect.Effect<unknown, unknown, TestServices>
-  /** The digest of the script that declares it, if the command has bundled one: stored warm-ups depend on it. */
+  /** The digest of the script that declares it, where a command has bundled one: what is kept of warm-ups goes by it. */
   readonly script?: string | undefined
-  /** What is wrong with its declaration, apart from its machines; the test is not run then. */
+  /** What is wrong with how it is declared, its machines apart: it is not run. */
   readonly problem?: string | undefined
-  /** Where the script declares it, if that is known. */
+  /** Where the script declares it, if that can be told. */
   readonly declaredAt: () => Location | undefined
 }
 
 const example = "{ machines: { web: { image: Image.tiny() } } }"
 const LongTime = Fields.time({ endless: true })
 
-/** The options of a test. */
+/** What a test declares besides its name and its program. */
 export const TestOptions = Schema.Struct({
   /** The machines by name; each is checked by `MachineOptions` when the test is run. */
   machines: Schema.optional(
@@ -71,9 +58,9 @@ export const TestOptions = Schema.Struct({
       { expected: `an object of names and declarations, such as ${example}` }
     )
   ),
-  /** The timeout of the test, without the time of image builds. Default 30 minutes. */
+  /** How long the test may take, image builds apart. Default 30 minutes. */
   timeout: Schema.optional(LongTime),
-  /** The timeout of waits that set none themselves, multiplied by three under emulation. Default 5 minutes. */
+  /** How long each wait on a machine may take that does not say so itself, three times that under emulation. Default 5 minutes. */
   waitTimeout: Schema.optional(LongTime)
 }).annotate({
   expected: `an object of options, such as ${example}, or {} for no machines`,
@@ -81,7 +68,7 @@ export const TestOptions = Schema.Struct({
   aliases: { nodes: "machines", vms: "machines", hosts: "machines" }
 })
 
-/** The options of a test. */
+/** What a test declares besides its name and its program. */
 export interface TestOptions<Machines extends Readonly<Record<string, MachineOptions>>>
   extends Omit<Schema.Schema.Type<typeof TestOptions>, "machines"> {
   /** The machines by name. Their keys are the guests' host names, and the keys of the body's first argument. Default none. */
@@ -93,9 +80,12 @@ const optionsProblem = Decode.checker(TestOptions, { whole: "the options" })
 /**
  * Declares a test.
  *
- * The body receives the machines by name, and the test's driver. The test passes if the body's Effect succeeds. A failure, a defect or a
- * failed assertion fails it, and so does a value that is an Effect or a failed Exit, because a `yield*` is missing then. A wrong declaration
- * is an error before anything starts.
+ * The body is given the machines by name and the test's driver. It passes if its Effect succeeds; any failure, defect or failed assertion
+ * fails the test, and so does a value that is an Effect, or a failed Exit: somebody forgot to `yield*` it. What is wrong with the declaration itself is found before anything starts.
+ *
+ * ```ts
+ * export default test("greets", { machines: { web: { image: Image.tiny() } } }, ({ web }) => web.succeed("echo hello"))
+ * ```
  */
 export const test = <
   const Machines extends Readonly<Record<string, MachineOptions>> = Readonly<Record<never, MachineOptions>>
@@ -134,7 +124,7 @@ export const test = <
 /** Whether a value is a test. */
 export const isTestCase = (value: unknown): value is TestCase => Predicate.hasProperty(value, TypeId)
 
-/** A test without declared machines, whose program uses the `Driver` service. */
+/** A test without machines of its own: a program that asks the `Driver` service for what it needs. */
 export const fromEffect = (
   name: string,
   program: Effect.Effect<unknown, unknown, TestServices>,
@@ -144,7 +134,7 @@ export const fromEffect = (
 /**
  * The tests in a script's default export: one test, an array of tests, or a plain Effect.
  *
- * Gives undefined if it is something else. `name` is the name of a plain Effect.
+ * Gives undefined when it is none of these. `name` names a plain Effect.
  */
 export const fromExport = (name: string, exported: unknown): ReadonlyArray<TestCase> | undefined => {
   if (isTestCase(exported)) return [exported]

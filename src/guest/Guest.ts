@@ -10,7 +10,7 @@ import type * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type { BackendService, Console, Hypervisor } from "../backends/Backend.ts"
+import type { BackendService, Console, ControlService, Hypervisor } from "../backends/Backend.ts"
 import type { ShellService } from "../transport/Shell.ts"
 import type { CommandTimeout, ShellError } from "../transport/ShellError.ts"
 import type { BootFailed, InvalidArgument, MachineDied, MachineNotRunning, WaitTimeout } from "./MachineError.ts"
@@ -66,6 +66,8 @@ export interface Guest {
   readonly shell: Effect.Effect<ShellService, Unavailable>
   /** The hypervisor of a running machine, booting or not; starts one that was never started. */
   readonly hypervisor: Effect.Effect<Hypervisor, Unavailable>
+  /** The control channel of a running machine; waits for one that is being connected again. Starts one that was never started. */
+  readonly control: Effect.Effect<ControlService, Unavailable>
   /** The console of the machine as it runs, or as it ran last; starts one that was never started. */
   readonly console: Effect.Effect<Console, Unavailable>
   /** To be told when a command found the shell gone. */

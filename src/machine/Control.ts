@@ -5,6 +5,8 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { isTagged } from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type ControlError, unsupported } from "../backends/BackendError.ts"
@@ -49,10 +51,13 @@ export const onControl = <A, E>(
   use: (control: QmpService) => Effect.Effect<A, E>
 ): Effect.Effect<A, E | ControlFailure> =>
   Effect.gen(function* () {
-    const { control } = yield* guest.hypervisor
-    if (control === undefined) return yield* unsupported(guest.backend.name, "qmp")
-    return yield* guard(guest, what, use(control))
+    const { qmp } = yield* guest.control
+    if (qmp === undefined) return yield* unsupported(guest.backend.name, "qmp")
+    return yield* guard(guest, what, use(qmp))
   })
+
+/** How a wait whose connection broke listens again: 20 ms later, as often as it takes until its deadline. */
+export const reconnectSchedule = Schedule.spaced("20 millis")
 
 /** The control methods of a guest. */
 export const make = (guest: Guest): ControlMethods => {
@@ -76,16 +81,20 @@ export const make = (guest: Guest): ControlMethods => {
     waitForQmpEvent: (schema, options) =>
       Effect.gen(function* () {
         yield* timeoutOf(guest, options)
-        const { control } = yield* guest.hypervisor
-        if (control === undefined) return yield* unsupported(guest.backend.name, "qmp")
+        const { qmp: first } = yield* guest.control
+        if (first === undefined) return yield* unsupported(guest.backend.name, "qmp")
         const names = QmpEvents.namesIn(schema)
         const seen = QmpEvents.makeSeen(names)
-        yield* Effect.forkScoped(Stream.runForEach(control.events, seen.note), { startImmediately: true })
+        const next = Effect.gen(function* () {
+          const { qmp = first } = yield* guest.control
+          yield* Effect.forkScoped(Stream.runForEach(qmp.events, seen.note), { startImmediately: true })
+          return yield* qmp.waitForEvent(schema, { timeout: Duration.infinity })
+        }).pipe(Effect.scoped)
         return yield* wait(guest, {
           name: "waitForQmpEvent",
           awaited: names.length === 0 ? "a QMP event" : `the QMP event ${names.join(" or ")}`,
           options,
-          until: control.waitForEvent(schema, { timeout: Duration.infinity }),
+          until: Effect.retry(next, { schedule: reconnectSchedule, while: isTagged("TransportError") }),
           lastSeen: seen.described
         })
       }).pipe(Effect.scoped),

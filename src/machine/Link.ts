@@ -46,11 +46,11 @@ export const make = (guest: Guest, vlans: ReadonlyArray<number>): LinkMethods =>
             : `is not one of this machine's: ${vlans.join(", ")}`
         )
       }
-      const hypervisor = yield* guest.hypervisor
+      const control = yield* guest.control
       yield* guard(
         guest,
         { name: up ? "unblock" : "block", doing: up ? "plugging cables" : "pulling cables", attributes: { vlan } },
-        Effect.forEach(vlan === undefined ? vlans : [vlan], (number) => hypervisor.setLink(number, up), {
+        Effect.forEach(vlan === undefined ? vlans : [vlan], (number) => control.setLink(number, up), {
           discard: true
         })
       )

@@ -1,32 +1,40 @@
 /**
  * Machines under a supervisor.
  *
- * Every boot of a machine is a subtree of its own, rest-for-one:
+ * ```
+ * "web"            Supervisor, one_for_one
+ * ├─ Machine       GenStatem: stopped → booting → ready ⇄ paused → stopped | crashed
+ * └─ Boot          Supervisor, one_for_one, ends with its significant child
+ *    ├─ Hypervisor childLayer, significant: the operating-system process and its console
+ *    ├─ Control    childLayer: provides the control channel
+ *    └─ Shells     childLayer: provides the guest's shell
+ * ```
  *
- * Hypervisor → Control → Shells → Machine
- *
- * The hypervisor is significant: its end is the end of the subtree. Any other that crashes is started again with those after it and finds the
- * guest as it was.
+ * The machine's process outlives its boots. Each process of a boot tells it what it has made and is monitored by it; Control and Shells are
+ * restarted by their supervisor, and the guest notices nothing.
  *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as DynamicSupervisor from "../actors/DynamicSupervisor.ts"
 import * as Process from "../actors/Process.ts"
 import * as Supervisor from "../actors/Supervisor.ts"
-import type { BackendService, Hypervisor, MachineShape } from "../backends/Backend.ts"
+import type { BackendService, ControlService, MachineShape } from "../backends/Backend.ts"
+import { Deadlines } from "../guest/Deadlines.ts"
 import type { PollingConditions } from "../guest/PollingCondition.ts"
 import type { AddressedNode } from "../network/Addresses.ts"
 import type { ShellService } from "../transport/Shell.ts"
-import type { Boot } from "./internal/boot.ts"
+import * as children from "./internal/children.ts"
 import * as life from "./internal/life.ts"
-import * as processes from "./internal/processes.ts"
+import * as machineProcess from "./internal/machineProcess.ts"
+import { MachineRef } from "./internal/protocol.ts"
 import type { Machine } from "./Machine.ts"
 import type { MachineSpec } from "./MachineSpec.ts"
-import type { Origins } from "./Origin.ts"
+import * as Origin from "./Origin.ts"
 import type { ForkRequest, Hooks } from "./Snapshot.ts"
 
 /** What a machine is made of. */
@@ -44,7 +52,7 @@ export interface Environment {
   /** As long as the test. */
   readonly scope: Scope.Scope
   /** Where each start comes from. Default: every start is a boot. */
-  readonly origins?: Origins | undefined
+  readonly origins?: Origin.Origins | undefined
   /** A new folder for snapshots, there until the scope closes. */
   readonly snapshots: Effect.Effect<string, { readonly message: string }, Scope.Scope>
   /** Makes a machine of the same test that goes on from a saved one of this machine's shape. */
@@ -59,35 +67,42 @@ export interface Handle {
   readonly spec: MachineSpec
   readonly self: AddressedNode
   readonly shape: MachineShape
-  /** What it runs on now, and its shell; undefined while it does not run, or is not ready. */
-  readonly running: Effect.Effect<{ readonly hypervisor: Hypervisor; readonly shell: ShellService } | undefined>
+  /** Its control channel now, and its shell; undefined while it does not run. One that boots is waited for. */
+  readonly running: Effect.Effect<{ readonly control: ControlService; readonly shell: ShellService } | undefined>
   /** Tells a running guest the names of machines that came later. */
   readonly refreshNames: Effect.Effect<void>
   /** The test is over: whatever ends from now on was meant to. */
   readonly retire: Effect.Effect<void>
 }
 
-/** How often the processes of one boot may be restarted before it is given up. */
+/** How often the processes of one boot, or the machine's own, may be restarted before the machine is given up. */
 const tolerance = { intensity: 10, period: "1 minute" } as const
 
-const subtree = (id: string, boot: Boot, environment: Environment, outside: Context.Context<never>) => {
-  const child = <E, R>(name: string, body: Effect.Effect<unknown, E, R>, options: Supervisor.ChildOptions) =>
-    Supervisor.child(name, Effect.provideContext(body, outside), options)
+/** The supervisor of one boot. It ends with its hypervisor; the other two are restarted by themselves. */
+const bootSpec = (context: children.BootContext, outside: Context.Context<never>) => {
+  const inContext = <Out, E, R>(layer: Layer.Layer<Out, E, R>) =>
+    Layer.provide(layer, Layer.succeedContext(outside)) as Layer.Layer<Out, E, R>
   return Supervisor.supervisor(
-    id,
+    "Boot",
     {
       ...tolerance,
-      strategy: "restForOne",
+      strategy: "oneForOne",
       autoShutdown: "anySignificant",
       children: [
-        child("Hypervisor", processes.hypervisor(boot, environment), {
+        Supervisor.childLayer("Hypervisor", inContext(children.hypervisor(context)), {
+          build: "continue",
           restart: "temporary",
           significant: true,
           shutdown: "10 seconds"
         }),
-        child("Control", processes.control(boot), { restart: "transient" }),
-        child("Shells", processes.shells(boot, environment), { restart: "transient" }),
-        child("Machine", processes.machine(boot, environment), { restart: "transient" })
+        Supervisor.childLayer("Control", inContext(children.control(context)), {
+          build: "continue",
+          restart: "transient"
+        }),
+        Supervisor.childLayer("Shells", inContext(children.shells(context)), {
+          build: "continue",
+          restart: "transient"
+        })
       ]
     },
     { restart: "temporary" }
@@ -96,16 +111,44 @@ const subtree = (id: string, boot: Boot, environment: Environment, outside: Cont
 
 /** A machine that was not started yet. It uses the deadlines and the event sink of the fiber that makes it. */
 export const make = (environment: Environment): Effect.Effect<Handle> =>
-  Effect.contextWith((context: Context.Context<never>) => {
+  Effect.gen(function* () {
+    const context = yield* Effect.context<never>()
     // The processes have a scope and a self of their own.
     const outside = Context.omit(Process.Self, Scope.Scope)(context) as Context.Context<never>
-    let boots = 0
-    const launch = (boot: Boot) => {
-      boots += 1
-      const spec = subtree(`${environment.spec.name} (boot ${boots})`, boot, environment, outside)
-      return Effect.catch(DynamicSupervisor.startChild(environment.supervisor, spec), (error) =>
-        boot.fail(error.message, "")
+    const { spec } = environment
+    const ref = new MachineRef(spec.name)
+    const machine = yield* life.make(environment, ref)
+    const stopBoot = (supervisor: Supervisor.SupervisorPid) =>
+      Effect.ignore(Supervisor.terminateChild(supervisor, "Boot"))
+    const definition = machineProcess.make({
+      ref,
+      environment,
+      deadlines: yield* Deadlines,
+      publish: machine.publish,
+      stopBoot,
+      startBoot: (supervisor, boot) =>
+        Effect.gen(function* () {
+          yield* stopBoot(supervisor)
+          const spec = bootSpec({ ref, boot, environment }, outside)
+          const started = yield* Supervisor.startChild(supervisor, spec)
+          return started.pid ?? (yield* Effect.die("a supervisor that starts has a pid"))
+        }),
+      inside: machine.inside,
+      originOf: environment.origins ?? Origin.boots
+    })
+    yield* Effect.orDie(
+      DynamicSupervisor.startChild(
+        environment.supervisor,
+        Supervisor.supervisor(
+          spec.name,
+          {
+            ...tolerance,
+            strategy: "oneForOne",
+            children: [Supervisor.server("Machine", definition, [], { name: ref.name, label: "Machine" })]
+          },
+          { restart: "temporary" }
+        )
       )
-    }
-    return life.make(environment, launch)
+    )
+    return machine.handle
   })

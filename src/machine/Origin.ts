@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type { Hypervisor, SavedMachine } from "../backends/Backend.ts"
+import type { ControlService, SavedMachine } from "../backends/Backend.ts"
 import type { Machine } from "./Machine.ts"
 
 /** How one start of a machine comes to be ready. */
@@ -23,9 +23,9 @@ export interface Origin {
    */
   readonly otherwise?: ((reason: string) => Effect.Effect<Origin, never, Scope.Scope>) | undefined
   /** Run when a guest has booted, was told its name and addresses, and has come to rest; before its warm-up. */
-  readonly onSettled?: ((hypervisor: Hypervisor) => Effect.Effect<void>) | undefined
+  readonly onSettled?: ((control: ControlService) => Effect.Effect<void>) | undefined
   /** Run when everything else is done, before anybody else can use the machine. Its failure is the start's. */
-  readonly warmUp?: ((machine: Machine, hypervisor: Hypervisor) => Effect.Effect<void, unknown>) | undefined
+  readonly warmUp?: ((machine: Machine, control: ControlService) => Effect.Effect<void, unknown>) | undefined
 }
 
 /** A boot, and nothing else. */

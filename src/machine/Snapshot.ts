@@ -183,7 +183,7 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
 
   const take = Effect.fnUntraced(function* (name: string) {
     const failed = (reason: string) => new SnapshotFailed({ machine: guest.name, reason })
-    const hypervisor = yield* guest.hypervisor
+    const control = yield* guest.control
     if (!(yield* hooks.isPaused)) {
       const shell = yield* guest.shell
       // What every fork needs is better there before; a guest that cannot take it yet is given it later.
@@ -199,7 +199,7 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
     const saved = yield* guard(
       guest,
       { name: "snapshot", doing: `taking the snapshot ${JSON.stringify(name)}`, attributes: { snapshot: name } },
-      hypervisor.save(directory)
+      control.save(directory)
     )
     return { name, machine: guest.name, saved } satisfies Snapshot
   })

@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import type { BackendService, Hypervisor, SavedMachine } from "../../src/backends/Backend.ts"
+import type { BackendService, ControlService, SavedMachine } from "../../src/backends/Backend.ts"
 import * as Snapshot from "../../src/machine/Snapshot.ts"
 import { guestOn, shellOf } from "../machine/support.ts"
 import { temporaryFolder } from "./storeSupport.ts"
@@ -145,7 +145,7 @@ const folders = Effect.gen(function* () {
   const save = (directory: string) => Effect.succeed({ directory })
   const { guest } = yield* guestOn(
     shellOf(() => Effect.succeed({ exitCode: 0, stdout: "", stderr: "" })),
-    { backend: able, hypervisor: Effect.succeed({ save } as Partial<Hypervisor> as Hypervisor) }
+    { backend: able, control: Effect.succeed({ save } as Partial<ControlService> as ControlService) }
   )
   const goOn = ({ directory }: SavedMachine) =>
     Effect.andThen(

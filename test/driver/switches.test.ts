@@ -34,12 +34,9 @@ afterEach(() => {
   Fs.rmSync(base, { recursive: true, force: true })
 })
 
-/** Who is whose child, down to the boots of machines, whose own processes are theirs. */
+/** Who is whose child. */
 const picture = (nodes: ReadonlyArray<Observer.Node>, indent = ""): ReadonlyArray<string> =>
-  nodes.flatMap(({ children, kind, label }) => [
-    `${indent}${label} (${kind})`,
-    ...(label?.includes("boot") ? [] : picture(children, `${indent}  `))
-  ])
+  nodes.flatMap(({ children, kind, label }) => [`${indent}${label} (${kind})`, ...picture(children, `${indent}  `)])
 
 describe("the tree of a test", () => {
   it.live("is the one that the documentation draws", () =>
@@ -62,8 +59,14 @@ describe("the tree of a test", () => {
           "    VLAN 1 (process)",
           "    VLAN 2 (process)",
           "  Machines (DynamicSupervisor)",
-          "    a (boot 1) (Supervisor)",
-          "    b (boot 1) (Supervisor)",
+          ...["a", "b"].flatMap((name) => [
+            `    ${name} (Supervisor)`,
+            "      Machine (GenStatem)",
+            "      Boot (Supervisor)",
+            "        Hypervisor (process)",
+            "        Control (process)",
+            "        Shells (process)"
+          ]),
           "  Script (Task)"
         ])
       })

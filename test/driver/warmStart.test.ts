@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import type { MachineShape, SavedMachine } from "../../src/backends/Backend.ts"
 import { Backend } from "../../src/backends/Backend.ts"
@@ -188,11 +189,13 @@ describe("a boot that takes long", () => {
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const open: DriverOfOptions["open"] = (shell) =>
-        Effect.gen(function* () {
-          const tell = yield* BootProgressListener
-          yield* tell({ machine: "its guest", waited: Duration.seconds(10), console: "Restarting system\n" })
-          return yield* shell
-        })
+        Layer.unwrap(
+          Effect.gen(function* () {
+            const tell = yield* BootProgressListener
+            yield* tell({ machine: "its guest", waited: Duration.seconds(10), console: "Restarting system\n" })
+            return shell
+          })
+        )
       for (const how of ["booted", "forked"]) {
         const { events, lines, ready } = yield* inRun(folder, { a: offline() }, nothing, { open })
         assert.deepStrictEqual(ready, [`a ${how}`])

@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
-import type { Hypervisor } from "../../src/backends/Backend.ts"
+import type { ControlService, Hypervisor } from "../../src/backends/Backend.ts"
 import type { InteractMethods } from "../../src/guest/Interact.ts"
 import type { LifeMethods } from "../../src/machine/Life.ts"
 import * as Machine from "../../src/machine/Machine.ts"
@@ -41,16 +41,16 @@ afterAll(() => rmSync(output, { recursive: true }))
 const answer = (command: string): Effect.Effect<CommandResult> =>
   Effect.succeed({ exitCode: /xwininfo -root -tree/.test(command) ? 127 : 0, stdout: "5\n", stderr: "" })
 
-const control = {
+const qmp = {
   execute: () => Effect.void,
   hmp: () => Effect.succeed(""),
   events: Stream.empty,
   waitForEvent: () => Effect.void
 }
 
+const control = { qmp, setLink: () => Effect.void } as Partial<Record<keyof ControlService, unknown>> as ControlService
+
 const hypervisor = {
-  control,
-  setLink: () => Effect.void,
   console: {
     stream: Stream.make("login: \n"),
     log: Effect.succeed("login: \n"),
@@ -64,6 +64,7 @@ const machine = Effect.gen(function* () {
   const { guest } = yield* guestOn(shellOf(answer), {
     output,
     hypervisor: Effect.succeed(hypervisor),
+    control: Effect.succeed(control),
     console: Effect.succeed(hypervisor.console)
   })
   const specs = yield* MachineSpec.checkAll({ box: offline() })

@@ -2,10 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { Hypervisor } from "../../src/backends/Backend.ts"
 import * as Control from "../../src/machine/Control.ts"
 import { QmpError, type QmpService } from "../../src/transport/qmp/Qmp.ts"
-import { guestOn, hostShell } from "./support.ts"
+import { controlOf, guestOn, hostShell } from "./support.ts"
 
 const refusal = new QmpError({ machine: "box", command: "nonsense", class: "CommandNotFound", desc: "no such" })
 
@@ -24,7 +23,7 @@ describe("what QEMU refuses", () => {
     Effect.gen(function* () {
       let doubts = 0
       const { guest } = yield* guestOn(hostShell("bash"), {
-        hypervisor: Effect.succeed({ control } as Hypervisor),
+        control: Effect.succeed(controlOf(control)),
         shellLost: Effect.sync(() => void doubts++)
       })
       const methods = Control.make(guest)
@@ -40,7 +39,7 @@ describe("waiting for a QMP event", () => {
     Effect.gen(function* () {
       const silent: QmpService = { ...control, waitForEvent: () => Effect.never }
       const { guest } = yield* guestOn(hostShell("bash"), {
-        hypervisor: Effect.succeed({ control: silent } as Hypervisor)
+        control: Effect.succeed(controlOf(silent))
       })
       const { waitForQmpEvent } = Control.make(guest)
       const late = yield* Effect.flip(waitForQmpEvent(Schema.Unknown, { timeout: "20 millis" }))
@@ -60,7 +59,7 @@ describe("waiting for a QMP event", () => {
         Effect.gen(function* () {
           const busy: QmpService = { ...control, events: came, waitForEvent: () => Effect.never }
           const { guest } = yield* guestOn(hostShell("bash"), {
-            hypervisor: Effect.succeed({ control: busy } as Hypervisor)
+            control: Effect.succeed(controlOf(busy))
           })
           return (yield* Effect.flip(Control.make(guest).waitForQmpEvent(schema, { timeout: "20 millis" }))).message
         })

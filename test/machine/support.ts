@@ -4,11 +4,12 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Stream from "effect/Stream"
-import type { BackendService } from "../../src/backends/Backend.ts"
+import type { BackendService, ControlService } from "../../src/backends/Backend.ts"
 import type { Guest } from "../../src/guest/Guest.ts"
 import { type BootFailed, MachineDied } from "../../src/guest/MachineError.ts"
 import * as PollingCondition from "../../src/guest/PollingCondition.ts"
 import * as HostProcess from "../../src/host/HostProcess.ts"
+import type { QmpService } from "../../src/transport/qmp/Qmp.ts"
 import type { CommandResult, ExecuteOptions, ShellService } from "../../src/transport/Shell.ts"
 
 type Execute = (command: string, options?: ExecuteOptions) => Effect.Effect<CommandResult>
@@ -68,6 +69,23 @@ const backend: BackendService = {
   start: () => Effect.die("no machines here")
 }
 
+/** A control channel that is nothing but QMP. */
+export const controlOf = (qmp: QmpService): ControlService => {
+  const nothing = Effect.die("only QMP here")
+  return {
+    qmp,
+    closed: Effect.never,
+    resets: undefined,
+    powerdown: nothing,
+    reset: nothing,
+    pause: nothing,
+    resume: nothing,
+    setLink: () => nothing,
+    save: () => nothing,
+    exclusive: nothing
+  }
+}
+
 /** A guest on a shell, and a way to kill it. */
 export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
   Effect.gen(function* () {
@@ -81,6 +99,7 @@ export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
       emit: () => Effect.void,
       shell: Effect.succeed(shell),
       hypervisor: Effect.die("no hypervisor here"),
+      control: Effect.die("no control channel here"),
       console: Effect.die("no console here"),
       shellLost: Effect.void,
       died: Deferred.await(death),

@@ -17,7 +17,7 @@ import * as Mouse from "../../src/screen/Mouse.ts"
 import * as Recording from "../../src/screen/Recording.ts"
 import * as Screen from "../../src/screen/Screen.ts"
 import type { QmpService } from "../../src/transport/qmp/Qmp.ts"
-import { guestOn, shellOf } from "../machine/support.ts"
+import { controlOf, guestOn, shellOf } from "../machine/support.ts"
 import { never, pictureOf, showing } from "./displays.ts"
 
 const reading = (text: string): Reading => ({ text, boxes: [...text].map(() => ({ x: 0, y: 0, width: 1, height: 1 })) })
@@ -193,8 +193,11 @@ describe("a pointer of the hypervisor's", () => {
       const execute = (_: string, { events }: { readonly events: ReadonlyArray<unknown> }) =>
         Effect.sync(() => sent.push(...events))
       const control = { execute } as unknown as QmpService
-      const hypervisor = { control, directory: "" } as Partial<Hypervisor> as Hypervisor
-      const { guest } = yield* guestOn(never, { hypervisor: Effect.succeed(hypervisor) })
+      const hypervisor = { directory: "" } as Partial<Hypervisor> as Hypervisor
+      const { guest } = yield* guestOn(never, {
+        hypervisor: Effect.succeed(hypervisor),
+        control: Effect.succeed(controlOf(control))
+      })
       const { touch } = HardwareDisplay.make(guest)
       const press = { _tag: "Press", button: "left" } as const
       const dragging = yield* Effect.forkChild(touch([press, press, { _tag: "Release", button: "left" }]), {

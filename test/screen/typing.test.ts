@@ -13,7 +13,7 @@ import { type } from "../../src/screen/internal/ps2.ts"
 import * as Keyboard from "../../src/screen/Keyboard.ts"
 import type { QmpService } from "../../src/transport/qmp/Qmp.ts"
 import type { ShellService } from "../../src/transport/Shell.ts"
-import { guestOn, shellOf } from "../machine/support.ts"
+import { controlOf, guestOn, shellOf } from "../machine/support.ts"
 
 interface KeyEvent {
   readonly data: { readonly down: boolean; readonly key: { readonly data: string } }
@@ -191,9 +191,12 @@ describe("typing", () => {
     Effect.gen(function* () {
       const { control, empty, got, lost, shell } = yield* keyboard
       const { guest } = yield* guestOn(shell)
-      const hypervisor = Effect.succeed({ control, directory: "" } as unknown as Hypervisor)
+      const connected = {
+        control: Effect.succeed(controlOf(control)),
+        hypervisor: Effect.succeed({ directory: "" } as Partial<Hypervisor> as Hypervisor)
+      }
       const backend: BackendService = { ...guest.backend, capabilities: new Set(["screen", "qmp"]) }
-      const hands = Keyboard.make(guest, Displays.make({ ...guest, backend, hypervisor }).own)
+      const hands = Keyboard.make(guest, Displays.make({ ...guest, ...connected, backend }).own)
       const sending = [hands.sendChars("aaaaaaaaaaaa"), hands.sendKey("b"), hands.sendChars("cccccccccccc")]
       const typing = yield* Effect.forkChild(Effect.all(sending, { concurrency: "unbounded" }))
       for (let round = 0; round < 40; round++) {

@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Semaphore from "effect/Semaphore"
-import type { Exclusive, Hypervisor, SavedMachine } from "../Backend.ts"
+import type { ControlService, Exclusive, SavedMachine } from "../Backend.ts"
 import type { ControlError, SaveError } from "../BackendError.ts"
 
 /** What a hypervisor can do to its guest; nothing here knows of the other. */
@@ -17,7 +17,7 @@ interface Controls {
 }
 
 /** The part of a hypervisor that lets its guest stand still. */
-export type RunState = Pick<Hypervisor, "pause" | "resume" | "exclusive" | "save">
+export type RunState = Pick<ControlService, "pause" | "resume" | "exclusive" | "save">
 
 /** In a fiber of its own: one that was interrupted cannot wait for an answer any more. */
 export const apart = (effect: Effect.Effect<unknown>) => Effect.flatMap(Effect.forkDetach(effect), Fiber.await)

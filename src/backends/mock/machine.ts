@@ -3,11 +3,21 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import type { ShellService } from "../../transport/Shell.ts"
+import { Shell, type ShellService } from "../../transport/Shell.ts"
 import { ShellNotReady } from "../../transport/ShellError.ts"
-import type { Capability, Hypervisor, MachineExit, MachineShape, SavedMachine } from "../Backend.ts"
+import {
+  type Capability,
+  Control,
+  type ControlService,
+  type Hypervisor,
+  type MachineExit,
+  type MachineShape,
+  type SavedMachine
+} from "../Backend.ts"
 import { SaveFailed, unsupported } from "../BackendError.ts"
+import { resetsOf } from "../internal/resets.ts"
 import * as runState from "../internal/runState.ts"
 import { MemoryConsole } from "./console.ts"
 import type { MockGuest, MockMachine } from "./Mock.ts"
@@ -101,26 +111,11 @@ export const start: (
       ),
     notSaved: ({ message }, directory) => new SaveFailed({ machine: shape.name, directory, reason: message })
   })
-  const hypervisor: Hypervisor = {
-    name: shape.name,
-    pid: undefined,
-    directory: shape.directory,
-    shell,
-    control: able.has("qmp") ? guest.control : undefined,
-    console: {
-      log: console.log,
-      tail: console.tail,
-      stream: console.stream,
-      write: (text) =>
-        needs(
-          "consoleInput",
-          Effect.sync(() => {
-            typed += text
-          })
-        )
-    },
-    exited: Deferred.await(exited),
-    kill: exit({ signal: "SIGKILL" }),
+  const qmp = able.has("qmp") ? guest.control : undefined
+  const control: ControlService = {
+    qmp,
+    closed: qmp?.closed ?? Effect.never,
+    resets: qmp === undefined ? undefined : resetsOf(qmp),
     powerdown: needs("powerdown", exit({ exitCode: 0 })),
     reset: needs("reset", shape.allowReboot ? loseShell("the guest rebooted") : exit({ exitCode: 0 })),
     setLink: (vlan, up) =>
@@ -139,6 +134,27 @@ export const start: (
       ...exclusive,
       save: (directory) => needs("snapshots", exclusive.save(directory))
     }))
+  }
+  const hypervisor: Hypervisor = {
+    name: shape.name,
+    pid: undefined,
+    directory: shape.directory,
+    shell: Layer.effect(Shell, shell),
+    control: Layer.succeed(Control, control),
+    console: {
+      log: console.log,
+      tail: console.tail,
+      stream: console.stream,
+      write: (text) =>
+        needs(
+          "consoleInput",
+          Effect.sync(() => {
+            typed += text
+          })
+        )
+    },
+    exited: Deferred.await(exited),
+    kill: exit({ signal: "SIGKILL" })
   }
   const machine: MockMachine = {
     shape,

@@ -1,77 +1,94 @@
-/**
- * A control channel that mends itself: when the connection breaks while QEMU lives, another is made, and commands wait
- * for it. QEMU's socket takes one client at a time, and the guest notices nothing.
- */
-import * as Deferred from "effect/Deferred"
+/** What can be done to a running QEMU over one connection to its control socket, which takes one client at a time. */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import * as Scope from "effect/Scope"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { QmpFailure, QmpOptions, QmpService } from "../../transport/qmp/Qmp.ts"
-import * as Qmp from "../../transport/qmp/Qmp.ts"
-import { TransportError } from "../../transport/ShellError.ts"
+import { Qmp, type QmpOptions, type QmpService, layer as qmpLayer } from "../../transport/qmp/Qmp.ts"
+import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
+import { Control, type ControlService, type EndCause, type MachineShape } from "../Backend.ts"
+import { SaveFailed } from "../BackendError.ts"
+import { resetsOf } from "../internal/resets.ts"
+import * as runState from "../internal/runState.ts"
+import { cardId, type Sockets } from "./command.ts"
+import { save } from "./save.ts"
 
-/** How long a command waits for a connection that is being made anew. */
-const patience = "10 seconds"
+/** How a QEMU that starts, or whose last client has just gone, is connected to: it listens within a tenth of a second. */
+export const connectSchedule = Schedule.spaced("5 millis")
 
-/**
- * Connects, and keeps connected until the scope closes or `ended` resolves. Returns with the first connection; `closed`
- * resolves only at the very end.
- */
-export const make: (
-  options: QmpOptions,
-  ended: Effect.Effect<unknown>
-) => Effect.Effect<QmpService, QmpFailure, Scope.Scope> = Effect.fnUntraced(function* (options, ended) {
-  const { machine, socket } = options
-  const scope = yield* Effect.scope
-  const closed = Deferred.makeUnsafe<string>()
-  let current = Deferred.makeUnsafe<QmpService>()
+/** How to connect to the control socket of a machine. */
+export const qmpOptions = (machine: string, sockets: Sockets, connectTimeout: Duration.Duration): QmpOptions => ({
+  machine,
+  socket: sockets.qmp,
+  retry: connectSchedule,
+  connectTimeout
+})
 
-  const connect = Effect.gen(function* () {
-    const mine = yield* Scope.fork(scope)
-    const qmp = yield* Qmp.make(options).pipe(
-      Scope.provide(mine),
-      Effect.onError(() => Scope.close(mine, Exit.void))
-    )
-    Deferred.doneUnsafe(current, Effect.succeed(qmp))
-    return { qmp, mine }
-  })
-  const first = yield* connect
-  yield* Effect.gen(function* () {
-    let connection = first
-    for (;;) {
-      yield* connection.qmp.closed
-      current = Deferred.makeUnsafe()
-      yield* Scope.close(connection.mine, Exit.void)
-      connection = yield* Effect.retry(connect, Schedule.spaced("100 millis"))
-    }
-  }).pipe(
-    Effect.raceFirst(ended),
-    Effect.ensuring(
-      Effect.suspend(() => {
-        current = Deferred.makeUnsafe()
-        return Deferred.succeed(closed, "QEMU ended")
+/** QEMU's SHUTDOWN event, and how its reasons map to ours. */
+const Shutdown = Schema.Struct({ event: Schema.Literal("SHUTDOWN"), data: Schema.Struct({ reason: Schema.String }) })
+const causes: Readonly<Record<string, EndCause>> = {
+  "guest-shutdown": "power-off",
+  "guest-reset": "reset",
+  "guest-panic": "reset",
+  "host-qmp-system-reset": "host",
+  "host-qmp-quit": "host",
+  "host-signal": "host"
+}
+
+/** Hears why the machine ends: QEMU says it before it does. */
+const noteCause = (qmp: QmpService, note: (cause: EndCause | undefined) => void) => {
+  const decode = Schema.decodeUnknownOption(Shutdown)
+  return qmp.events.pipe(
+    Stream.runForEach((event) =>
+      Effect.sync(() => {
+        const shutdown = decode(event)
+        if (Option.isSome(shutdown)) note(causes[shutdown.value.data.reason])
       })
     ),
     Effect.forkScoped({ startImmediately: true })
   )
+}
 
-  const failed = (reason: string) => Effect.fail(new TransportError({ machine, socket, reason }))
-  const connected: Effect.Effect<QmpService, TransportError> = Effect.suspend(() => Deferred.await(current)).pipe(
-    Effect.raceFirst(Effect.flatMap(Deferred.await(closed), failed)),
-    Effect.timeoutOrElse({ duration: patience, orElse: () => failed("the control channel does not come back") })
-  )
+/** What the control channel of one QEMU needs. */
+export interface ControlOptions {
+  readonly shape: MachineShape
+  readonly sockets: Sockets
+  readonly connectTimeout: Duration.Duration
+  /** The console's log so far. */
+  readonly console: Effect.Effect<string>
+  readonly timeScale: number
+  /** Told why the machine ends, before it does. */
+  readonly note: (cause: EndCause | undefined) => void
+}
 
+const service = ({ console, shape, sockets, timeScale }: ControlOptions, qmp: QmpService): ControlService => {
+  const run = (name: string, args?: Readonly<Record<string, unknown>>) => Effect.asVoid(qmp.execute(name, args))
   return {
-    ...first.qmp,
-    execute: ((...args: Parameters<QmpService["execute"]>) =>
-      Effect.flatMap(connected, (qmp) => qmp.execute(...args))) as QmpService["execute"],
-    events: Stream.unwrap(
-      Effect.map(connected, ({ events }) => events).pipe(Effect.orElseSucceed(() => Stream.empty))
-    ).pipe(Stream.repeat(Schedule.forever), Stream.interruptWhen(Effect.andThen(Deferred.await(closed), Effect.void))),
-    waitForEvent: (schema, wait) => Effect.flatMap(connected, (qmp) => qmp.waitForEvent(schema, wait)),
-    hmp: (line) => Effect.flatMap(connected, (qmp) => qmp.hmp(line)),
-    closed: Deferred.await(closed)
+    qmp,
+    closed: qmp.closed,
+    resets: resetsOf(qmp),
+    powerdown: run("system_powerdown"),
+    reset: run("system_reset"),
+    setLink: (vlan, up) => run("set_link", { name: cardId(vlan), up }),
+    ...runState.make({
+      isRunning: Effect.map(QmpCommands.queryStatus(qmp), ({ running }) => running),
+      stop: QmpCommands.stop(qmp),
+      resume: QmpCommands.cont(qmp),
+      save: (directory) => save({ shape, sockets, control: qmp, console, timeScale }, directory),
+      notSaved: ({ message }, directory) => new SaveFailed({ machine: shape.name, directory, reason: message })
+    })
   }
-})
+}
+
+/** Connects; the guest does not notice that a client comes or goes. */
+export const layer = (options: ControlOptions) =>
+  Layer.effect(
+    Control,
+    Effect.gen(function* () {
+      const qmp = yield* Qmp
+      yield* noteCause(qmp, options.note)
+      return service(options, qmp)
+    })
+  ).pipe(Layer.provide(qmpLayer(qmpOptions(options.shape.name, options.sockets, options.connectTimeout))))

@@ -4,29 +4,27 @@ import * as Path from "node:path"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
 import type { HostProcess as Process } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
+import { virtioPorts } from "../../transport/GuestChannel.ts"
 import type { Preopened } from "../../transport/Preopened.ts"
-import { QmpError, type QmpService } from "../../transport/qmp/Qmp.ts"
-import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
+import * as Qmp from "../../transport/qmp/Qmp.ts"
+import { QmpError } from "../../transport/qmp/Qmp.ts"
 import * as Shell from "../../transport/Shell.ts"
 import { ShellNotReady } from "../../transport/ShellError.ts"
+import { Transport } from "../../transport/Transport.ts"
+import * as VirtioPort from "../../transport/VirtioPort.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
 import type { Console, EndCause, Hypervisor, MachineExit, MachineShape, SavedMachine } from "../Backend.ts"
 import type { BackendError } from "../BackendError.ts"
-import { LoadFailed, SaveFailed, StartFailed } from "../BackendError.ts"
+import { LoadFailed, StartFailed } from "../BackendError.ts"
 import type { ConsoleLog } from "../internal/consoleLog.ts"
 import * as consoleLog from "../internal/consoleLog.ts"
-import * as runState from "../internal/runState.ts"
-import { cardId, command, type Sockets, socketsIn } from "./command.ts"
-import { make as connectControl } from "./control.ts"
+import { command, type Sockets, socketsIn } from "./command.ts"
+import { layer, qmpOptions } from "./control.ts"
 import { load, prepareDisks } from "./load.ts"
-import { save } from "./save.ts"
 import * as saved from "./saved.ts"
 
 export interface Settings {
@@ -88,22 +86,17 @@ export const start: (
     .pipe(Effect.mapError((reason) => failed(`the console's log cannot be written: ${reason}`)))
   let cause: EndCause | undefined
   const exited = yield* watchExit(process, log, stderrFile, () => cause)
-  const connected = connectControl(
-    {
-      machine: shape.name,
-      socket: sockets.qmp,
-      retry: Schedule.spaced("5 millis"),
-      connectTimeout: Duration.times(controlTimeout, settings.timeScale)
-    },
-    Deferred.await(exited)
-  )
-  const running = Effect.gen(function* () {
-    const control = yield* connected
-    if (from === undefined || description === undefined) return { control, attached: undefined }
-    const attached = yield* load({ shape, sockets, control, from, description, timeScale: settings.timeScale })
-    return { control, attached }
-  })
-  const { attached, control } = yield* running.pipe(
+  const connectTimeout = Duration.times(controlTimeout, settings.timeScale)
+  // QEMU took its arguments once it answers; a saved machine is loaded over this connection, which is then closed.
+  const scope = yield* Effect.scope
+  const answering = Effect.gen(function* () {
+    const control = yield* Qmp.make(qmpOptions(shape.name, sockets, connectTimeout))
+    if (from === undefined || description === undefined) return undefined
+    const loading = load({ shape, sockets, control, from, description, timeScale: settings.timeScale })
+    // The ports that it opens stay open.
+    return yield* Scope.provide(loading, scope)
+  }).pipe(Effect.scoped)
+  const attached = yield* answering.pipe(
     // Where QEMU did not take its words or its state, its end is the news; the broken connection only comes a moment earlier.
     Effect.catch((error) =>
       error._tag === "LoadFailed"
@@ -114,8 +107,15 @@ export const start: (
       Effect.flatMap(Deferred.await(exited), (exit) => Effect.fail(failed(`it ended with ${describe(exit)}`)))
     )
   )
-  yield* noteCause(control, (said) => {
-    cause = said
+  const control = layer({
+    shape,
+    sockets,
+    connectTimeout,
+    console: log.log,
+    timeScale: settings.timeScale,
+    note: (noted) => {
+      cause = noted
+    }
   })
   const inherited = before?.toString("utf8").split("\n").length
   return hypervisor({ shape, settings, sockets, process, log, exited, control, attached, inherited })
@@ -123,31 +123,6 @@ export const start: (
 
 const describe = ({ exitCode, signal }: MachineExit): string =>
   signal === undefined ? `exit code ${exitCode}` : `signal ${signal}`
-
-/** QEMU's SHUTDOWN event, and how its reasons map to ours. */
-const Shutdown = Schema.Struct({ event: Schema.Literal("SHUTDOWN"), data: Schema.Struct({ reason: Schema.String }) })
-const causes: Readonly<Record<string, EndCause>> = {
-  "guest-shutdown": "power-off",
-  "guest-reset": "reset",
-  "guest-panic": "reset",
-  "host-qmp-system-reset": "host",
-  "host-qmp-quit": "host",
-  "host-signal": "host"
-}
-
-/** Hears why the machine ends: QEMU says so before it does. */
-const noteCause = Effect.fnUntraced(function* (control: QmpService, note: (cause: EndCause | undefined) => void) {
-  const decode = Schema.decodeUnknownOption(Shutdown)
-  yield* control.events.pipe(
-    Stream.runForEach((event) =>
-      Effect.sync(() => {
-        const said = decode(event)
-        if (Option.isSome(said)) note(causes[said.value.data.reason])
-      })
-    ),
-    Effect.forkScoped({ startImmediately: true })
-  )
-})
 
 /** QEMU removes its own only when it ends in peace. */
 const removeSockets = ({ load, ports, qmp, save }: Sockets) =>
@@ -190,16 +165,38 @@ interface Parts {
   readonly process: Process
   readonly log: ConsoleLog
   readonly exited: Deferred.Deferred<MachineExit>
-  readonly control: QmpService
+  readonly control: Hypervisor["control"]
   /** The ports that are open, of a machine that went on from a saved one. */
   readonly attached: Preopened | undefined
   readonly inherited: number | undefined
 }
 
-const hypervisor = (parts: Parts): Hypervisor => {
-  const { attached, control, exited, inherited, log, process, settings, shape, sockets } = parts
+/** The guest's shell over its virtio ports, which is not waited for any longer than QEMU lives. */
+const shellLayer = ({ attached, exited, log, settings, shape, sockets }: Parts): Hypervisor["shell"] => {
+  const { name: machine } = shape
   const [bootstrap = "", ...ports] = sockets.ports
-  const run = (name: string, args?: Readonly<Record<string, unknown>>) => Effect.asVoid(control.execute(name, args))
+  const transport = Layer.sync(Transport, () =>
+    VirtioPort.make({ machine, channel: virtioPorts({ bootstrap, ports }), attached })
+  )
+  const shell = Shell.layerFromTransport({
+    bootTimeout: Duration.times(bootTimeout, settings.timeScale),
+    consoleTail: log.tail(evidence)
+  }).pipe(Layer.provide(transport))
+  const ended = Effect.flatMap(Deferred.await(exited), (exit) =>
+    Effect.fail(
+      new ShellNotReady({
+        machine,
+        reason: `its QEMU ended with ${describe(exit)}`,
+        waited: Duration.zero,
+        console: exit.consoleTail
+      })
+    )
+  )
+  return Layer.effectContext(Effect.raceFirst(Layer.build(shell), ended))
+}
+
+const hypervisor = (parts: Parts): Hypervisor => {
+  const { control, exited, inherited, log, process, shape } = parts
   const console: Console = {
     log: log.log,
     inherited,
@@ -219,40 +216,10 @@ const hypervisor = (parts: Parts): Hypervisor => {
     name: shape.name,
     pid: process.pid,
     directory: shape.directory,
-    shell: Shell.make({
-      machine: shape.name,
-      channel: { _tag: "VirtioPorts", bootstrap, ports },
-      attached,
-      bootTimeout: Duration.times(bootTimeout, settings.timeScale),
-      consoleTail: log.tail(evidence)
-    }).pipe(
-      Effect.raceFirst(
-        Effect.flatMap(Deferred.await(exited), (exit) =>
-          Effect.fail(
-            new ShellNotReady({
-              machine: shape.name,
-              reason: `its QEMU ended with ${describe(exit)}`,
-              waited: Duration.zero,
-              console: exit.consoleTail
-            })
-          )
-        )
-      )
-    ),
+    shell: shellLayer(parts),
     control,
     console,
     exited: Deferred.await(exited),
-    kill: Effect.andThen(process.kill("SIGKILL"), Effect.asVoid(Deferred.await(exited))),
-    powerdown: run("system_powerdown"),
-    reset: run("system_reset"),
-    setLink: (vlan, up) => run("set_link", { name: cardId(vlan), up }),
-    ...runState.make({
-      isRunning: Effect.map(QmpCommands.queryStatus(control), ({ running }) => running),
-      stop: QmpCommands.stop(control),
-      resume: QmpCommands.cont(control),
-      save: (directory) =>
-        save({ shape, sockets, control, console: log.log, timeScale: settings.timeScale }, directory),
-      notSaved: ({ message }, directory) => new SaveFailed({ machine: shape.name, directory, reason: message })
-    })
+    kill: Effect.andThen(process.kill("SIGKILL"), Effect.asVoid(Deferred.await(exited)))
   }
 }

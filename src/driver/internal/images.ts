@@ -11,7 +11,7 @@ export interface Images {
   readonly resolve: (image: Image.Image) => Effect.Effect<BootImage, ImageUnavailable>
 }
 
-/** Images are kept in the cache at least until the scope closes. */
+/** Images stay in the store at least as long as the scope. */
 export const make = Effect.gen(function* () {
   const store = yield* ImageStore
   const emit = yield* Reporter

@@ -11,7 +11,7 @@ export type Saved = ReadonlyMap<string, Backend.SavedMachine>
 
 interface Running {
   readonly handle: Handle
-  readonly hypervisor: Backend.Hypervisor
+  readonly control: Backend.ControlService
 }
 
 interface Exclusive extends Running {
@@ -30,7 +30,7 @@ export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, p
         const on = yield* handle.running
         if (on === undefined) return undefined
         yield* on.shell.awaitIdle
-        return { handle, hypervisor: on.hypervisor }
+        return { handle, control: on.control }
       }),
     { concurrency: "unbounded" }
   )
@@ -53,7 +53,7 @@ export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, p
   return yield* Effect.gen(function* () {
     // One after the other, all of them before any stands still: two who want them all do not wait for each other, nor the guests for their turn.
     const exclusive = yield* Effect.forEach(running, (one) =>
-      Effect.map(one.hypervisor.exclusive, (exclusive) => ({ ...one, exclusive }))
+      Effect.map(one.control.exclusive, (exclusive) => ({ ...one, exclusive }))
     )
     yield* Effect.forEach(exclusive, stop, { concurrency: "unbounded", discard: true })
     // One after the other: what they wait for is the disk.

@@ -1,179 +1,179 @@
-/** One boot of a machine: what the processes of its tree hand to each other, and to those who wait. */
+/** One boot of a machine: all that its processes have made so far, as one record that only the machine's own process replaces. */
 import * as Deferred from "effect/Deferred"
-import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type { Console, Hypervisor, MachineExit } from "../../backends/Backend.ts"
+import type * as GenServer from "../../actors/GenServer.ts"
+import type * as Pid from "../../actors/Pid.ts"
+import type * as Task from "../../actors/Task.ts"
+import type { ControlService, Hypervisor, MachineExit } from "../../backends/Backend.ts"
 import { BootFailed, MachineDied } from "../../guest/MachineError.ts"
 import type { MachineState } from "../../guest/MachineEvent.ts"
 import { pausedMessage } from "../../guest/Paused.ts"
 import type { ShellService } from "../../transport/Shell.ts"
-import type { Machine } from "../Machine.ts"
 import * as Origin from "../Origin.ts"
 
-/** A value that may be taken back and given anew; who asks meanwhile waits. */
-export class Cell<A, E> {
-  private deferred: Deferred.Deferred<A, E> = Deferred.makeUnsafe()
-  private given = false
-
-  readonly get: Effect.Effect<A, E> = Effect.suspend(() => Deferred.await(this.deferred))
-
-  give(value: A): void {
-    this.settle(Exit.succeed(value))
-  }
-
-  fail(error: E): void {
-    this.settle(Exit.fail(error))
-  }
-
-  takeBack(): void {
-    if (!this.given) return
-    this.given = false
-    this.deferred = Deferred.makeUnsafe()
-  }
-
-  private settle(exit: Exit.Exit<A, E>): void {
-    if (this.given) this.takeBack()
-    this.given = true
-    Deferred.doneUnsafe(this.deferred, exit)
-  }
-}
-
+/** Why a boot is over. */
 export type Loss = MachineDied | BootFailed
 
-/** What the tree of one boot tells the machine. */
-export interface Listener {
-  readonly machine: string
-  readonly onState: (state: MachineState, detail: string) => Effect.Effect<void>
-}
+/** Where a boot is to come from; what it acquires is held until the boot ends. */
+export type OriginEffect = Effect.Effect<Origin.Origin, never, Scope.Scope>
 
-export class Boot {
-  readonly hypervisor = new Cell<Hypervisor, Loss>()
-  readonly shell = new Cell<ShellService, Loss>()
-  readonly ready = new Cell<void, Loss>()
-  /** Fails when the machine ends and nobody had asked for that. */
-  private readonly loss: Deferred.Deferred<never, Loss> = Deferred.makeUnsafe()
-  private readonly over: Deferred.Deferred<void> = Deferred.makeUnsafe()
-  private readonly listener: Listener
-  /** There from the start of the hypervisor on, and after its end. */
-  console: Console | undefined
-  /** The test asked for the end: shutdown, crash, the end of the test. */
-  asked = false
-  isOver = false
-  /** The test has paused it. */
-  isPaused = false
-  /** What it is, or will be when it goes on. */
-  private current: MachineState = "booting"
-  /** Asked when the hypervisor is to be started. */
-  readonly comesFrom: Effect.Effect<Origin.Origin, never, Scope.Scope>
-  /** A guest that went on from a saved one has its own time, entropy and identity. */
-  renewed = false
+export interface Boot {
+  /** From 1 on. */
+  readonly number: number
+  /** Tells the messages of this attempt's processes from those of one that could not be resumed from its snapshot. */
+  readonly attempt: number
+  /** Where it is to come from. */
+  readonly from: OriginEffect
+  readonly supervisor: Pid.Any | undefined
+  /** What starts the supervisor, until it has. */
+  readonly starter: Task.Task<Pid.Any, { readonly message: string }> | undefined
   /** Where it really came from; known when the hypervisor is. */
-  origin: Origin.Origin = Origin.boot
-  /** The machine as only what makes it ready may use it: commands do not wait until it is. */
-  readonly inside: () => Machine
-  private readonly done = new Set<string>()
-  /** Told when the guest was reset; set by the process that makes it ready again. */
-  onReset: Effect.Effect<void> = Effect.void
-
-  constructor(
-    listener: Listener,
-    comesFrom: Effect.Effect<Origin.Origin, never, Scope.Scope>,
-    inside: (boot: Boot) => Machine
-  ) {
-    this.listener = listener
-    this.comesFrom = comesFrom
-    this.inside = () => inside(this)
-  }
-
-  /** A step that is taken once in a boot, however often the guest reboots or a process is started again. */
-  once<E, R>(
-    step: string,
-    take: (origin: Origin.Origin, hypervisor: Hypervisor) => Effect.Effect<void, E, R>
-  ): Effect.Effect<void, E | Loss, R> {
-    return Effect.flatMap(this.hypervisor.get, (hypervisor) => {
-      if (this.done.has(step)) return Effect.void
-      this.done.add(step)
-      return take(this.origin, hypervisor)
-    })
-  }
-
-  readonly lost: Effect.Effect<never, Loss> = Effect.suspend(() => Deferred.await(this.loss))
-  readonly ended: Effect.Effect<void> = Effect.suspend(() => Deferred.await(this.over))
-
-  /** The hypervisor is gone. */
-  end(exit: MachineExit): Effect.Effect<void> {
-    const died = new MachineDied({
-      machine: this.listener.machine,
-      exitCode: exit.exitCode ?? -1,
-      signal: exit.signal ?? "",
-      doing: "",
-      ended: this.asked && exit.signal === "SIGKILL" ? "test" : (exit.cause ?? ""),
-      hypervisor: exit.stderr,
-      console: exit.consoleTail
-    })
-    const poweredOff = exit.exitCode === 0 && exit.cause !== "reset"
-    return this.finish(died, this.asked || poweredOff ? "stopped" : "crashed", this.asked ? "" : died.summary)
-  }
-
-  /** The machine did not come up. */
-  fail(reason: string, console: string): Effect.Effect<void> {
-    const why = this.isPaused ? `${reason} (${pausedMessage})` : reason
-    const failed = new BootFailed({ machine: this.listener.machine, reason: why, console })
-    return this.finish(failed, this.asked ? "stopped" : "crashed", this.asked ? "" : reason)
-  }
-
-  private finish(loss: Loss, state: MachineState, detail: string): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      if (this.isOver) return Effect.void
-      this.isOver = true
-      return Effect.andThen(
-        this.listener.onState(state, detail),
-        Effect.sync(() => {
-          for (const cell of [this.hypervisor, this.shell, this.ready]) cell.fail(loss)
-          Deferred.doneUnsafe(this.loss, Exit.fail(loss))
-          Deferred.doneUnsafe(this.over, Exit.void)
-        })
-      )
-    })
-  }
-
-  /** Told when a command found the shell gone; set by the process that owns the shell. */
-  onShellLost: Effect.Effect<void> = Effect.void
-
+  readonly origin: Origin.Origin
+  readonly hypervisor: Hypervisor | undefined
+  readonly control: ControlService | undefined
+  readonly shell: ShellService | undefined
+  /** The processes that made them. */
+  readonly pids: { readonly hypervisor?: Pid.Any; readonly control?: Pid.Any; readonly shell?: Pid.Any }
+  /** Callers that wait for the control channel to come back. */
+  readonly waiting: ReadonlyArray<GenServer.From<ControlService, Loss>>
+  /** The test asked for the end: shutdown, crash, the end of the test. */
+  readonly asked: boolean
   /** How often the guest was reset. */
-  resets = 0
-
-  /** Since when it is becoming what the test declared; undefined of a guest that is. */
-  begun: number | undefined
-
-  /** The guest was reset: what ran in it is gone, and it boots again. */
-  readonly rebooted: Effect.Effect<void> = Effect.suspend(() => {
-    this.resets += 1
-    this.ready.takeBack()
-    return Effect.andThen(
-      this.state("booting"),
-      Effect.suspend(() => this.onReset)
-    )
-  })
-
-  /** What becomes of one that is paused is told when it goes on. */
-  state(state: MachineState, detail = ""): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      this.current = state
-      return this.isOver || this.isPaused ? Effect.void : this.listener.onState(state, detail)
-    })
-  }
-
-  readonly paused: Effect.Effect<void> = Effect.suspend(() => {
-    if (this.isOver) return Effect.void
-    this.isPaused = true
-    return this.listener.onState("paused", "")
-  })
-
-  readonly resumed: Effect.Effect<void> = Effect.suspend(() => {
-    if (!this.isPaused) return Effect.void
-    this.isPaused = false
-    return this.state(this.current)
-  })
+  readonly resets: number
+  /** Steps that are taken once in a boot, however often the guest reboots or a process is restarted. */
+  readonly done: ReadonlySet<Step>
+  /** Why it is over, once it is. */
+  readonly loss: Loss | undefined
+  /** Fails when the boot is over. */
+  readonly lost: Deferred.Deferred<never, Loss>
+  /** Resolves when the boot is over. */
+  readonly over: Deferred.Deferred<void>
 }
+
+/** `identified`: the guest has its own time, entropy and identity. `settled`: it was saved for later forks. `warm`: its warm-up is done. */
+export type Step = "identified" | "settled" | "warm"
+
+/** What a booting machine waits for. */
+export type Phase =
+  /** its shell */
+  | "shell"
+  /** its name and addresses, its warm-up */
+  | "identity"
+  /** the reset that the test asked for */
+  | "reset"
+  /** its shell, after a reset */
+  | "return"
+
+export interface Coming {
+  readonly boot: Boot
+  readonly phase: Phase
+  /** What makes it ready, while that runs. */
+  readonly task: { readonly task: Task.Task<void, string>; readonly pid: Pid.Any } | undefined
+}
+
+/** The states of a machine. Public names leave out `Starting` and `PausedInBoot`, which are `booting` and `paused`. */
+export type Life =
+  | { readonly _tag: "Stopped"; readonly boot: Boot | undefined }
+  /** Its hypervisor is being started. */
+  | { readonly _tag: "Starting"; readonly boot: Boot }
+  | ({ readonly _tag: "Booting" } & Coming)
+  | { readonly _tag: "Ready"; readonly boot: Boot }
+  | { readonly _tag: "Paused"; readonly boot: Boot }
+  | ({ readonly _tag: "PausedInBoot" } & Coming)
+  | { readonly _tag: "Crashed"; readonly boot: Boot }
+
+/** A boot that is on. */
+export type Running = Exclude<Life, { readonly _tag: "Stopped" | "Crashed" }>
+
+/** Whether a boot is on. */
+export const isRunning = (life: Life): life is Running => life._tag !== "Stopped" && life._tag !== "Crashed"
+
+/** Whether the test has paused it. */
+export const isPaused = (life: Life): boolean => life._tag === "Paused" || life._tag === "PausedInBoot"
+
+/** The state as a test sees it. */
+export const publicState = (life: Life): MachineState => {
+  switch (life._tag) {
+    case "Stopped":
+      return "stopped"
+    case "Starting":
+    case "Booting":
+      return "booting"
+    case "Ready":
+      return "ready"
+    case "Paused":
+    case "PausedInBoot":
+      return "paused"
+    case "Crashed":
+      return "crashed"
+  }
+}
+
+/** A boot that has just been asked for. */
+export const begin = (number: number, attempt: number, from: OriginEffect): Boot => ({
+  number,
+  attempt,
+  from,
+  supervisor: undefined,
+  starter: undefined,
+  origin: Origin.boot,
+  hypervisor: undefined,
+  control: undefined,
+  shell: undefined,
+  pids: {},
+  waiting: [],
+  asked: false,
+  resets: 0,
+  done: new Set(),
+  loss: undefined,
+  lost: Deferred.makeUnsafe(),
+  over: Deferred.makeUnsafe()
+})
+
+/** The same boot from its beginning, after it could not be resumed from its snapshot. */
+export const again = (boot: Boot, attempt: number, from: OriginEffect): Boot => ({
+  ...begin(boot.number, attempt, from),
+  asked: boot.asked,
+  waiting: boot.waiting,
+  lost: boot.lost,
+  over: boot.over
+})
+
+/** How a boot ends: why, and what the machine is then, with what there is to say of it. */
+export interface End {
+  readonly loss: Loss
+  readonly tag: "Stopped" | "Crashed"
+  readonly detail: string
+}
+
+/** What becomes of a machine whose hypervisor is gone. */
+export const died = (machine: string, { asked }: Boot, exit: MachineExit): End => {
+  const loss = new MachineDied({
+    machine,
+    exitCode: exit.exitCode ?? -1,
+    signal: exit.signal ?? "",
+    doing: "",
+    ended: asked && exit.signal === "SIGKILL" ? "test" : (exit.cause ?? ""),
+    hypervisor: exit.stderr,
+    console: exit.consoleTail
+  })
+  const poweredOff = exit.exitCode === 0 && exit.cause !== "reset"
+  return { loss, tag: asked || poweredOff ? "Stopped" : "Crashed", detail: asked ? "" : loss.summary }
+}
+
+/** What becomes of a machine whose hypervisor was ended with its process. */
+export const ended = (machine: string, boot: Boot): End =>
+  died(machine, boot, { exitCode: undefined, signal: "SIGKILL", consoleTail: "", stderr: "" })
+
+/** What becomes of a machine that did not come up. */
+export const failed = (machine: string, life: Running, reason: string, console: string): End => {
+  const why = isPaused(life) ? `${reason} (${pausedMessage})` : reason
+  const loss = new BootFailed({ machine, reason: why, console })
+  const { asked } = life.boot
+  return { loss, tag: asked ? "Stopped" : "Crashed", detail: asked ? "" : reason }
+}
+
+/** Asked of a machine that was never started. */
+export const neverStarted = (machine: string): Loss =>
+  new BootFailed({ machine, reason: "it was not started", console: "" })

@@ -1,11 +1,14 @@
 /** A machine over all its boots: what is running now, and what state that is. */
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as PubSub from "effect/PubSub"
-import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
+import * as GenStatem from "../../actors/GenStatem.ts"
+import * as Process from "../../actors/Process.ts"
+import type { ControlService, Hypervisor } from "../../backends/Backend.ts"
 import { action, guard } from "../../guest/Action.ts"
 import { CommandFailed } from "../../guest/Command.ts"
 import { disconnect } from "../../guest/Disconnect.ts"
@@ -22,10 +25,10 @@ import type { ShellService } from "../../transport/Shell.ts"
 import { type LifeMethods, NotInInitrd, RebootNotAllowed } from "../Life.ts"
 import * as Machine from "../Machine.ts"
 import type { Environment, Handle } from "../MachineTree.ts"
-import * as Origin from "../Origin.ts"
 import * as Snapshot from "../Snapshot.ts"
-import { Boot } from "./boot.ts"
+import { type Boot, isPaused, isRunning, type Loss, type OriginEffect, publicState } from "./boot.ts"
 import { hostsScript } from "./identity.ts"
+import { ask, type MachineRef } from "./protocol.ts"
 import * as SwitchRoot from "./switchRoot.ts"
 
 /** How long the guest may take to accept an order that ends its shell. */
@@ -33,22 +36,26 @@ const orderTimeout = Duration.seconds(15)
 
 const notYet = "the guest has not taken the command yet"
 
-/** A machine that was not started yet; `launch` starts the processes of a boot. */
-export const make = Effect.fnUntraced(function* (
-  environment: Environment,
-  launchBoot: (boot: Boot) => Effect.Effect<unknown>
-) {
+/** What a machine over all its boots is to the test and to its tree. */
+export interface Made {
+  readonly handle: Handle
+  /** The machine as only what makes a boot ready may use it: its commands do not wait until it is ready. */
+  readonly inside: (boot: Boot) => Machine.Machine
+  /** Tells of a state that a test can see. */
+  readonly publish: (state: MachineState, detail: string) => Effect.Effect<void>
+}
+
+/** A machine that was not started yet, whose process is found by `ref`. */
+export const make = Effect.fnUntraced(function* (environment: Environment, ref: MachineRef) {
   const { backend, conditions, fs, output, scope, spec } = environment
   const emit = yield* MachineEvents
   const state = yield* SubscriptionRef.make<MachineState>("stopped")
-  let boot: Boot | undefined
   let retired = false
-  let starts = 0
 
-  /** What whoever reports was told last. */
+  /** What was reported last. */
   let reported = { state: "stopped", detail: "" }
 
-  const onState = (next: MachineState, detail: string) =>
+  const publish: Made["publish"] = (next, detail) =>
     Effect.gen(function* () {
       yield* SubscriptionRef.set(state, next)
       if (retired || (reported.state === next && reported.detail === detail)) return
@@ -56,62 +63,82 @@ export const make = Effect.fnUntraced(function* (
       yield* emit({ _tag: "MachineState", machine: spec.name, state: next, detail })
     })
 
-  const running = (): Boot | undefined => (boot?.isOver === false ? boot : undefined)
+  const running = (): Boot | undefined => (isRunning(ref.life) ? ref.life.boot : undefined)
 
-  const launchFrom = (origin: Effect.Effect<Origin.Origin, never, Scope.Scope>) =>
-    Effect.suspend(() => {
-      const next = new Boot({ machine: spec.name, onState }, origin, inside)
-      boot = next
-      // Reported by the hypervisor's process, which knows whether it boots at all.
-      return Effect.andThen(SubscriptionRef.set(state, "booting"), Effect.as(launchBoot(next), next))
-    })
-
-  const launch = Effect.suspend(() => {
-    starts += 1
-    return launchFrom((environment.origins ?? Origin.boots)(starts))
-  })
+  /** Starts a boot where none is on. It is published by its hypervisor's process, which knows whether it boots at all. */
+  const launch = (origin?: OriginEffect) =>
+    Effect.tap(ask(ref, "launch", origin), () =>
+      isRunning(ref.life) && publicState(ref.life) === "booting" ? SubscriptionRef.set(state, "booting") : Effect.void
+    )
 
   /** The boot that is on; a machine that was never started is started, one that ended says how. */
   const current: Effect.Effect<Boot, Unavailable> = Effect.suspend((): Effect.Effect<Boot, Unavailable> => {
-    if (boot === undefined) return launch
-    if (!boot.isOver) return Effect.succeed(boot)
-    if (!boot.asked) return boot.lost
+    const { boot } = ref.life
+    if (boot === undefined) return launch()
+    if (boot.loss === undefined) return Effect.succeed(boot)
+    if (!boot.asked) return Effect.fail(boot.loss)
     return new MachineNotRunning({ machine: spec.name, state: "stopped", action: "use it" })
   })
+
+  /** A boot once it is ready. Where it is, nobody has to be asked. */
+  const untilReady = ({ number }: Boot): Effect.Effect<Boot, Loss> =>
+    Effect.suspend(() =>
+      ref.life._tag === "Ready" || ref.life._tag === "Paused"
+        ? Effect.succeed(ref.life.boot)
+        : ask(ref, "ready", number)
+    )
+  const shellOf = (boot: Boot): Effect.Effect<ShellService, Unavailable> =>
+    Effect.flatMap(untilReady(boot), ({ shell }) =>
+      shell === undefined ? Effect.flatMap(current, shellOf) : Effect.succeed(shell)
+    )
+  const hypervisorOf = ({ number }: Boot): Effect.Effect<Hypervisor, Unavailable> =>
+    Effect.suspend(() => {
+      const on = running()
+      return on?.hypervisor === undefined ? ask(ref, "hypervisor", number) : Effect.succeed(on.hypervisor)
+    })
+  const controlOf = ({ number }: Boot): Effect.Effect<ControlService, Unavailable> =>
+    Effect.suspend(() => {
+      const on = running()
+      return on?.control === undefined ? ask(ref, "control", number) : Effect.succeed(on.control)
+    })
 
   const guest: Guest = {
     name: spec.name,
     backend,
     emit,
-    shell: conditions.guard(Effect.flatMap(current, (on) => Effect.andThen(on.ready.get, on.shell.get))),
-    hypervisor: conditions.guard(Effect.flatMap(current, (on) => on.hypervisor.get)),
-    console: Effect.suspend(() =>
-      boot?.console === undefined
+    shell: conditions.guard(Effect.flatMap(current, shellOf)),
+    hypervisor: conditions.guard(Effect.flatMap(current, hypervisorOf)),
+    control: conditions.guard(Effect.flatMap(current, controlOf)),
+    console: Effect.suspend(() => {
+      const { boot } = ref.life
+      return boot?.hypervisor === undefined
         ? Effect.map(guest.hypervisor, ({ console }) => console)
-        : Effect.succeed(boot.console)
-    ),
-    shellLost: Effect.suspend(() => running()?.onShellLost ?? Effect.void),
-    died: Effect.suspend(() => boot?.lost ?? Effect.never),
-    isPaused: Effect.sync(() => running()?.isPaused === true),
+        : Effect.succeed(boot.hypervisor.console)
+    }),
+    shellLost: GenStatem.cast(ref.name, "doubt"),
+    died: Effect.suspend(() => (ref.life.boot === undefined ? Effect.never : Deferred.await(ref.life.boot.lost))),
+    isPaused: Effect.sync(() => isPaused(ref.life)),
     conditions,
-    consoleTail: Effect.suspend(() =>
-      boot === undefined
-        ? Effect.succeed("")
-        : boot.hypervisor.get.pipe(
-            Effect.flatMap((hypervisor) => hypervisor.console.tail(20)),
-            Effect.catch((loss) => Effect.succeed(loss.console)),
-            Effect.timeoutOrElse({ duration: "1 second", orElse: () => Effect.succeed("") })
-          )
-    ),
+    consoleTail: Effect.suspend(() => {
+      const { boot } = ref.life
+      if (boot === undefined) return Effect.succeed("")
+      if (boot.loss !== undefined) return Effect.succeed(boot.loss.console)
+      return boot.hypervisor === undefined ? Effect.succeed("") : boot.hypervisor.console.tail(20)
+    }),
     output,
     fs,
     scope
   }
 
-  /** Does not wait until the machine is ready, nor start it: for what makes it ready. */
-  const inside = (on: Boot): Machine.Machine =>
+  const inside = (boot: Boot): Machine.Machine =>
     Machine.make(
-      { ...guest, shell: on.shell.get, hypervisor: on.hypervisor.get },
+      {
+        ...guest,
+        shell: Effect.suspend(() => {
+          const shell = running()?.shell ?? boot.shell
+          return shell === undefined ? guest.shell : Effect.succeed(shell)
+        })
+      },
       { ...life, start: () => Effect.void },
       spec,
       environment.self.interfaces,
@@ -123,7 +150,7 @@ export const make = Effect.fnUntraced(function* (
     awaited: string,
     on: Boot,
     options: WaitOptions | undefined,
-    ask: Effect.Effect<unknown, E>,
+    bring: Effect.Effect<unknown, E>,
     hindered: () => string = () => ""
   ) =>
     Effect.gen(function* () {
@@ -132,11 +159,11 @@ export const make = Effect.fnUntraced(function* (
       const late = Effect.gen(function* () {
         const console = yield* guest.consoleTail
         const waited = Duration.millis((yield* Clock.currentTimeMillis) - started)
-        const hindrance = on.isPaused ? pausedMessage : hindered()
+        const hindrance = isPaused(ref.life) ? pausedMessage : hindered()
         const lastSeen = hindrance === "" ? console : `${hindrance}\n${lastLines(console, 5)}`
         return yield* new WaitTimeout({ machine: spec.name, awaited, waited, lastSeen, console })
       })
-      const asked = Effect.raceFirst(Effect.andThen(disconnect(ask), Effect.never), on.ended)
+      const asked = Effect.raceFirst(Effect.andThen(disconnect(bring), Effect.never), Deferred.await(on.over))
       const ended = Effect.timeoutOrElse(asked, { duration: timeout, orElse: () => late })
       yield* action(guest, `waiting for ${awaited}`, conditions.guard(ended))
     })
@@ -172,10 +199,32 @@ fi`
       })
     )
 
+  /** Waits until the processes of the last boot have released what they had. */
+  const released = Effect.suspend(() => {
+    const supervisor = ref.life.boot?.supervisor
+    return supervisor === undefined ? Effect.void : Process.awaitExit(supervisor)
+  })
+
+  const asked = (yes: boolean) => GenStatem.cast(ref.name, "asked", yes)
+
+  /** Waits until a guest that is being reset is ready again; one that did not go down is as ready as it was. */
+  const untilBack = <E>(
+    on: Boot,
+    options: WaitOptions | undefined,
+    awaited: string,
+    go: Effect.Effect<unknown, E>,
+    lastSeen: Effect.Effect<string> = guest.consoleTail
+  ) =>
+    wait(guest, { awaited, options, until: Effect.andThen(go, untilReady(on)), lastSeen }).pipe(
+      Effect.onError(() => GenStatem.cast(ref.name, "notRebooted", on.resets)),
+      Effect.asVoid
+    )
+
   const life: LifeMethods = {
     start: () =>
-      Effect.suspend(() => (running() === undefined ? launch : Effect.succeed(running()!))).pipe(
-        Effect.flatMap((on) => on.ready.get),
+      Effect.suspend(() => (running() === undefined ? launch() : Effect.succeed(running()!))).pipe(
+        Effect.flatMap(untilReady),
+        Effect.asVoid,
         conditions.guard
       ),
     shutdown: (options) =>
@@ -184,99 +233,66 @@ fi`
         const on = running()
         if (on === undefined) return
         let hindered = notYet
-        const ask = Effect.gen(function* () {
+        const bring = Effect.gen(function* () {
           const shell = yield* guest.shell
-          const hypervisor = yield* on.hypervisor.get
-          on.asked = true
-          const button = backend.capabilities.has("powerdown") ? hypervisor.powerdown : Effect.void
+          const control = yield* controlOf(on)
+          yield* asked(true)
+          const button = backend.capabilities.has("powerdown") ? control.powerdown : Effect.void
           yield* order(shell, powerOff, (reason) => (hindered = reason), button)
         })
-        yield* untilEnded("the machine to shut down", on, options, ask, () => hindered).pipe(
-          // One that goes on does so for itself: how it ends is news again.
-          Effect.onError(() => Effect.sync(() => (on.asked = on.asked && (on.isOver || retired))))
+        yield* untilEnded("the machine to shut down", on, options, bring, () => hindered).pipe(
+          // One that runs on does so for itself: how it ends is news again.
+          Effect.onError(() => (retired ? Effect.void : asked(false)))
         )
       }),
     crash: () =>
       Effect.gen(function* () {
         const on = running()
         if (on === undefined) return
-        on.asked = true
-        yield* Effect.ignore(Effect.flatMap(on.hypervisor.get, (hypervisor) => hypervisor.kill))
-        yield* on.ended
+        yield* asked(true)
+        yield* Effect.ignore(Effect.flatMap(hypervisorOf(on), (hypervisor) => hypervisor.kill))
+        yield* Deferred.await(on.over)
+        yield* released
       }),
     reboot: (options) =>
       Effect.gen(function* () {
         if (!spec.allowReboot) return yield* new RebootNotAllowed({ machine: spec.name })
         yield* timeoutOf(guest, options)
-        const on = yield* current
+        const on = yield* Effect.flatMap(current, untilReady)
         const shell = yield* guest.shell
-        const { resets } = on
         let hindered = notYet
-        on.ready.takeBack()
-        yield* on.state("booting")
-        yield* wait(guest, {
-          awaited: "the guest to be ready again",
-          options,
-          until: Effect.gen(function* () {
-            // The guest's machine process sees the reset and makes it ready again.
-            yield* order(shell, rebootNow, (reason) => (hindered = reason))
-            const hypervisor = yield* on.hypervisor.get
-            if (hypervisor.control === undefined) yield* on.rebooted
-            yield* on.ready.get
-          }),
-          lastSeen: Effect.map(guest.consoleTail, (tail) =>
-            hindered === "" ? tail : `${hindered}\n${lastLines(tail, 5)}`
-          )
-        }).pipe(
-          // One that did not go down is as ready as it was.
-          Effect.onError(() =>
-            on.resets !== resets || on.isOver
-              ? Effect.void
-              : Effect.andThen(
-                  Effect.sync(() => on.ready.give()),
-                  on.state("ready")
-                )
-          )
+        yield* ask(ref, "rebooting", undefined)
+        const go = Effect.gen(function* () {
+          // The machine's process sees the reset and makes the guest ready again.
+          yield* order(shell, rebootNow, (reason) => (hindered = reason))
+          const { resets } = yield* controlOf(on)
+          if (resets === undefined) yield* GenStatem.cast(ref.name, "reset", on.attempt)
+        })
+        const lastSeen = Effect.map(guest.consoleTail, (tail) =>
+          hindered === "" ? tail : `${hindered}\n${lastLines(tail, 5)}`
         )
+        yield* untilBack(on, options, "the guest to be ready again", go, lastSeen)
       }),
     switchRoot: (options) =>
       Effect.gen(function* () {
         yield* timeoutOf(guest, options)
-        const on = yield* current
+        const on = yield* Effect.flatMap(current, untilReady)
         const shell = yield* guest.shell
-        const ask = (command: string) => withoutTimeout(shell.execute(command, { timeout: Duration.infinity }))
-        let moved = false
+        const run = (command: string) => withoutTimeout(shell.execute(command, { timeout: Duration.infinity }))
         const go = Effect.gen(function* () {
-          if ((yield* ask(SwitchRoot.untilReady)).exitCode === 3) return yield* new NotInInitrd({ machine: spec.name })
-          const before = yield* ask(SwitchRoot.whoAnswers)
-          on.ready.takeBack()
-          yield* on.state("booting")
-          const begun = yield* ask(SwitchRoot.begin)
+          if ((yield* run(SwitchRoot.untilReady)).exitCode === 3) return yield* new NotInInitrd({ machine: spec.name })
+          const before = yield* run(SwitchRoot.whoAnswers)
+          yield* ask(ref, "rebooting", undefined)
+          const begun = yield* run(SwitchRoot.begin)
           if (begun.exitCode !== 0) {
             const command = SwitchRoot.begin
             return yield* new CommandFailed({ machine: spec.name, command, wanted: "success", ...begun })
           }
-          yield* SwitchRoot.untilAnother(on.shell.get, before.stdout)
-          moved = true
-          yield* on.rebooted
-          yield* on.ready.get
+          const open = Effect.suspend(() => Effect.succeed(running()?.shell ?? shell))
+          yield* SwitchRoot.untilAnother(open, before.stdout)
+          yield* GenStatem.cast(ref.name, "reset", on.attempt)
         })
-        yield* wait(guest, {
-          awaited: "the guest to be in its real root",
-          options,
-          until: go,
-          lastSeen: guest.consoleTail
-        }).pipe(
-          // It is where it was: what waits for it may go on.
-          Effect.onError(() =>
-            moved || on.isOver
-              ? Effect.void
-              : Effect.andThen(
-                  Effect.sync(() => on.ready.give()),
-                  on.state("ready")
-                )
-          )
-        )
+        yield* untilBack(on, options, "the guest to be in its real root", go)
       }),
     waitForShutdown: (options) =>
       Effect.gen(function* () {
@@ -287,23 +303,21 @@ fi`
     isUp: () => Effect.sync(() => running() !== undefined),
     pause: () =>
       Effect.gen(function* () {
-        if (boot === undefined) {
+        if (ref.life.boot === undefined) {
           return yield* new MachineNotRunning({ machine: spec.name, state: "stopped", action: "pause it" })
         }
-        const on = yield* current
-        const hypervisor = yield* on.hypervisor.get
-        yield* guard(guest, "pausing", hypervisor.pause)
-        yield* on.paused
+        const control = yield* Effect.flatMap(current, controlOf)
+        yield* guard(guest, "pausing", control.pause)
+        yield* ask(ref, "paused", true)
       }),
     resume: () =>
       Effect.gen(function* () {
-        if (boot === undefined) {
+        if (ref.life.boot === undefined) {
           return yield* new MachineNotRunning({ machine: spec.name, state: "stopped", action: "resume it" })
         }
-        const on = yield* current
-        const hypervisor = yield* on.hypervisor.get
-        yield* guard(guest, "resuming", hypervisor.resume)
-        yield* on.resumed
+        const control = yield* Effect.flatMap(current, controlOf)
+        yield* guard(guest, "resuming", control.resume)
+        yield* ask(ref, "paused", false)
       }),
     // Subscribed to at once: what guards the stream has it read by another fiber, which would miss the state of this moment.
     state: Stream.unwrap(
@@ -318,8 +332,7 @@ fi`
     folder: environment.snapshots,
     restart: Effect.fnUntraced(function* (from) {
       yield* life.crash()
-      const on = yield* launchFrom(Effect.succeed({ from, identity: "kept" }))
-      yield* on.ready.get
+      yield* untilReady(yield* launch(Effect.succeed({ from, identity: "kept" })))
     }),
     fork: environment.fork
   })
@@ -332,8 +345,8 @@ fi`
     running: Effect.suspend(() => {
       const on = running()
       if (on === undefined) return Effect.succeed(undefined)
-      const parts = Effect.all({ hypervisor: on.hypervisor.get, shell: on.shell.get })
-      return Effect.orElseSucceed(Effect.andThen(on.ready.get, parts), () => undefined)
+      const parts = Effect.all({ control: controlOf(on), shell: shellOf(on) })
+      return Effect.orElseSucceed(parts, () => undefined)
     }),
     refreshNames: Effect.suspend(() =>
       running() === undefined
@@ -344,10 +357,11 @@ fi`
             yield* shell.execute(hostsScript(environment.self, all), { timeout: "1 minute" })
           }).pipe(conditions.unguarded, Effect.ignore)
     ),
-    retire: Effect.sync(() => {
+    retire: Effect.suspend(() => {
       retired = true
-      if (boot !== undefined) boot.asked = true
+      return asked(true)
     })
   }
-  return handle
+  const made: Made = { handle, inside, publish }
+  return made
 })

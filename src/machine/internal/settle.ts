@@ -1,7 +1,7 @@
 /** When a guest that boots has come to rest: the point at which a machine is saved that others go on from. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { Hypervisor } from "../../backends/Backend.ts"
+import type { ControlService } from "../../backends/Backend.ts"
 import type { ShellService } from "../../transport/Shell.ts"
 import * as renew from "./renew.ts"
 
@@ -20,8 +20,8 @@ exit 0`
 export const settle = (shell: ShellService, timeScale: number): Effect.Effect<void> =>
   Effect.ignore(shell.execute(script, { timeout: Duration.times(within, timeScale) }))
 
-/** The same hypervisor, which saves its guest once that is ready to take a command. */
-export const savingAtRest = (hypervisor: Hypervisor, shell: ShellService): Hypervisor => ({
-  ...hypervisor,
-  save: (directory) => Effect.andThen(shell.awaitIdle, hypervisor.save(directory))
+/** The same control channel, which saves its guest once that is ready to take a command. */
+export const savingWhenIdle = (control: ControlService, shell: ShellService): ControlService => ({
+  ...control,
+  save: (directory) => Effect.andThen(shell.awaitIdle, control.save(directory))
 })

@@ -31,9 +31,9 @@ export const make = (guest: Guest): Display => {
     use: (control: QmpService, directory: string) => Effect.Effect<A, E>
   ): Effect.Effect<A, E | HandError> =>
     Effect.flatMap(
-      guest.hypervisor,
-      ({ control, directory }): Effect.Effect<A, E | HandError> =>
-        control === undefined ? Effect.fail(unsupported(guest.backend.name, "qmp")) : use(control, directory)
+      Effect.zip(guest.control, guest.hypervisor),
+      ([{ qmp }, { directory }]): Effect.Effect<A, E | HandError> =>
+        qmp === undefined ? Effect.fail(unsupported(guest.backend.name, "qmp")) : use(qmp, directory)
     )
   return {
     name: "the screen",

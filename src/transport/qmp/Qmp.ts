@@ -159,15 +159,13 @@ export const fromConnection = Effect.fnUntraced(function* (
   )
   // The end goes the way of the events, so that what QEMU said last is still read.
   let ended = false
-  yield* Effect.forkScoped(
-    Effect.andThen(
-      connection.closed,
-      Effect.sync(() => {
-        ended = true
-        PubSub.publishUnsafe(events, undefined)
-      })
-    )
-  )
+  const end = Effect.sync(() => {
+    ended = true
+    PubSub.publishUnsafe(events, undefined)
+  })
+  // A connection whose scope closes ends what waits for its events, too.
+  yield* Effect.addFinalizer(() => end)
+  yield* Effect.forkScoped(Effect.andThen(connection.closed, end))
 
   const ask = (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure> =>
     // An id that nobody can guess: no damaged one, and none of a client before, is taken for it.

@@ -8,7 +8,7 @@ import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import type { MachineShape } from "../../../src/backends/Backend.ts"
+import { connect, type MachineShape, openShell } from "../../../src/backends/Backend.ts"
 import { InvalidShape, SaveFailed } from "../../../src/backends/BackendError.ts"
 import * as Mock from "../../../src/backends/mock/Mock.ts"
 import type { ShellError } from "../../../src/transport/ShellError.ts"
@@ -46,7 +46,7 @@ describe("a scripted guest", () => {
         ],
         otherwise: { exitCode: 127 }
       })
-      const shell = yield* hypervisor.shell
+      const shell = yield* openShell(hypervisor)
       assert.strictEqual((yield* shell.execute(" uname\n")).stdout, "Linux\n")
       assert.deepStrictEqual(yield* shell.execute("cat x"), { exitCode: 1, stdout: "", stderr: "no such file" })
       assert.strictEqual((yield* shell.execute("a".repeat(21))).stdout.length, 21)
@@ -58,7 +58,7 @@ describe("a scripted guest", () => {
   it.effect("goes through a rule's answers and stays with the last", () =>
     Effect.gen(function* () {
       const { hypervisor } = yield* boot({ commands: [["state", ["activating", "active"]]] })
-      const shell = yield* hypervisor.shell
+      const shell = yield* openShell(hypervisor)
       const said = yield* Effect.replicateEffect(shell.execute("state"), 3)
       assert.deepStrictEqual(
         said.map(({ stdout }) => stdout),
@@ -71,7 +71,7 @@ describe("a scripted guest", () => {
     Effect.gen(function* () {
       const { hypervisor } = yield* boot({ bootTime: "10 seconds", commands: [["sleep 5", { delay: "5 seconds" }]] })
       const working = yield* Effect.forkChild(
-        Effect.flatMap(hypervisor.shell, (shell) => shell.execute("sleep 5")),
+        Effect.flatMap(openShell(hypervisor), (shell) => shell.execute("sleep 5")),
         { startImmediately: true }
       )
       yield* TestClock.adjust("14 seconds")
@@ -84,7 +84,7 @@ describe("a scripted guest", () => {
   it.effect("has commands that take too long", () =>
     Effect.gen(function* () {
       const { hypervisor } = yield* boot({ otherwise: { delay: "1 hour" } })
-      const shell = yield* hypervisor.shell
+      const shell = yield* openShell(hypervisor)
       const late = yield* Effect.forkChild(Effect.flip(shell.execute("x", { timeout: "1 minute" })), {
         startImmediately: true
       })
@@ -96,7 +96,7 @@ describe("a scripted guest", () => {
   it.effect("takes no timeout that a guest would not take", () =>
     Effect.gen(function* () {
       const { hypervisor, machine } = yield* boot({})
-      const shell = yield* hypervisor.shell
+      const shell = yield* openShell(hypervisor)
       for (const timeout of [0, -5, Number.NaN, JSON.parse('"soon"')]) {
         for (const asking of [shell.execute("x", { timeout }), shell.spawn("x", { timeout })]) {
           const error = yield* Effect.flip<unknown, ShellError, Scope.Scope>(asking)
@@ -111,7 +111,7 @@ describe("a scripted guest", () => {
   it.effect("may never come up", () =>
     Effect.gen(function* () {
       const { hypervisor } = yield* boot({ bootTime: Number.POSITIVE_INFINITY, console: "kernel panic\n" })
-      const waiting = yield* Effect.forkChild(Effect.flip(hypervisor.shell), { startImmediately: true })
+      const waiting = yield* Effect.forkChild(Effect.flip(openShell(hypervisor)), { startImmediately: true })
       yield* TestClock.adjust("5 minutes")
       const error = yield* Fiber.join(waiting)
       assert.strictEqual(error._tag, "ShellNotReady")
@@ -122,7 +122,7 @@ describe("a scripted guest", () => {
   it.effect("fails what is under way when it dies, and says how it ended", () =>
     Effect.gen(function* () {
       const { hypervisor, machine } = yield* boot({ otherwise: { delay: "1 hour" } })
-      const shell = yield* hypervisor.shell
+      const shell = yield* openShell(hypervisor)
       const working = yield* Effect.forkChild(Effect.flip(shell.execute("x")), { startImmediately: true })
       yield* machine.emit("oops\n")
       yield* machine.exit({ signal: "SIGSEGV" })
@@ -135,7 +135,7 @@ describe("a scripted guest", () => {
   it.effect("can end by a command of its own", () =>
     Effect.gen(function* () {
       const { hypervisor } = yield* boot({ commands: [["poweroff", { ends: { exitCode: 0 } }]] })
-      const shell = yield* hypervisor.shell
+      const shell = yield* openShell(hypervisor)
       assert.strictEqual((yield* Effect.flip(shell.execute("poweroff")))._tag, "ShellLost")
       assert.strictEqual((yield* hypervisor.exited).exitCode, 0)
     })
@@ -144,11 +144,11 @@ describe("a scripted guest", () => {
   it.effect("loses its shell and gives another", () =>
     Effect.gen(function* () {
       const { hypervisor, machine } = yield* boot({ commands: [["slow", { delay: "1 hour" }]] })
-      const shell = yield* hypervisor.shell
+      const shell = yield* openShell(hypervisor)
       const working = yield* Effect.forkChild(Effect.flip(shell.execute("slow")), { startImmediately: true })
       yield* machine.loseShell("frozen")
       assert.include((yield* Fiber.join(working)).message, "frozen")
-      const again = yield* hypervisor.shell
+      const again = yield* openShell(hypervisor)
       assert.strictEqual((yield* again.execute("true")).exitCode, 0)
     })
   )
@@ -156,12 +156,12 @@ describe("a scripted guest", () => {
   it.effect("answers nothing while it is paused", () =>
     Effect.gen(function* () {
       const { hypervisor } = yield* boot({})
-      const shell = yield* hypervisor.shell
-      yield* hypervisor.pause
+      const shell = yield* openShell(hypervisor)
+      yield* (yield* connect(hypervisor)).pause
       const working = yield* Effect.forkChild(shell.execute("true"), { startImmediately: true })
       yield* TestClock.adjust("1 minute")
       assert.isUndefined(working.pollUnsafe())
-      yield* hypervisor.resume
+      yield* (yield* connect(hypervisor)).resume
       assert.strictEqual((yield* Fiber.join(working)).exitCode, 0)
     })
   )
@@ -181,10 +181,10 @@ describe("a scripted guest", () => {
   it.effect("reboots where the shape allows it, and ends where not", () =>
     Effect.gen(function* () {
       const lasting = yield* boot({}, { allowReboot: true })
-      yield* lasting.hypervisor.reset
-      assert.strictEqual((yield* (yield* lasting.hypervisor.shell).execute("true")).exitCode, 0)
+      yield* (yield* connect(lasting.hypervisor)).reset
+      assert.strictEqual((yield* (yield* openShell(lasting.hypervisor)).execute("true")).exitCode, 0)
       const ending = yield* boot({})
-      yield* ending.hypervisor.reset
+      yield* (yield* connect(ending.hypervisor)).reset
       assert.strictEqual((yield* ending.hypervisor.exited).exitCode, 0)
     })
   )
@@ -192,9 +192,9 @@ describe("a scripted guest", () => {
   it.effect("pulls and plugs cables", () =>
     Effect.gen(function* () {
       const { hypervisor, machine } = yield* boot({})
-      yield* hypervisor.setLink(1, false)
+      yield* (yield* connect(hypervisor)).setLink(1, false)
       assert.deepStrictEqual([...(yield* machine.unplugged)], [1])
-      yield* hypervisor.setLink(1, true)
+      yield* (yield* connect(hypervisor)).setLink(1, true)
       assert.strictEqual((yield* machine.unplugged).size, 0)
     })
   )
@@ -202,7 +202,7 @@ describe("a scripted guest", () => {
   it.effect("has long-running processes that take signals", () =>
     Effect.gen(function* () {
       const { hypervisor } = yield* boot({ commands: [["server", { delay: "1 hour" }]] })
-      const shell = yield* hypervisor.shell
+      const shell = yield* openShell(hypervisor)
       const server = yield* shell.spawn("server")
       yield* server.signal("TERM")
       assert.strictEqual(yield* server.wait, 143)
@@ -215,9 +215,9 @@ describe("the mock backend", () => {
     Effect.gen(function* () {
       const { hypervisor } = yield* boot({}, {}, { capabilities: [] })
       for (const action of [
-        hypervisor.pause,
-        hypervisor.powerdown,
-        hypervisor.setLink(1, true),
+        (yield* connect(hypervisor)).pause,
+        (yield* connect(hypervisor)).powerdown,
+        (yield* connect(hypervisor)).setLink(1, true),
         hypervisor.console.write("")
       ]) {
         assert.strictEqual((yield* Effect.flip(action))._tag, "Unsupported")
@@ -264,9 +264,9 @@ describe("a saved machine", () => {
       const directory = yield* folder
       const { hypervisor, machine, mock } = yield* boot({ bootTime: "10 seconds" })
       assert.isUndefined(machine.from)
-      const saved = yield* hypervisor.save(directory)
+      const saved = yield* (yield* connect(hypervisor)).save(directory)
       const fork = yield* mock.backend.start(shape, { from: saved })
-      yield* Effect.flatMap(fork.shell, (shell) => shell.execute("true"))
+      yield* Effect.flatMap(openShell(fork), (shell) => shell.execute("true"))
       const forked = yield* mock.machine("web")
       assert.deepStrictEqual(forked.from, { directory })
       assert.deepStrictEqual(yield* forked.commands, ["true"])
@@ -276,16 +276,20 @@ describe("a saved machine", () => {
   it.effect("stands still while it is saved, and goes on unless it was paused", () =>
     Effect.gen(function* () {
       const { hypervisor } = yield* boot({ saveTime: "1 second" })
-      const shell = yield* hypervisor.shell
-      const saving = yield* Effect.forkChild(hypervisor.save(yield* folder), { startImmediately: true })
+      const shell = yield* openShell(hypervisor)
+      const saving = yield* Effect.forkChild((yield* connect(hypervisor)).save(yield* folder), {
+        startImmediately: true
+      })
       const asked = yield* Effect.forkChild(shell.execute("true"), { startImmediately: true })
       yield* TestClock.adjust("999 millis")
       assert.isUndefined(asked.pollUnsafe())
       yield* TestClock.adjust("1 millis")
       yield* Fiber.join(saving)
       yield* Fiber.join(asked)
-      yield* hypervisor.pause
-      const again = yield* Effect.forkChild(hypervisor.save(yield* folder), { startImmediately: true })
+      yield* (yield* connect(hypervisor)).pause
+      const again = yield* Effect.forkChild((yield* connect(hypervisor)).save(yield* folder), {
+        startImmediately: true
+      })
       yield* TestClock.adjust("1 second")
       yield* Fiber.join(again)
       const late = yield* Effect.forkChild(shell.execute("true"), { startImmediately: true })
@@ -297,7 +301,7 @@ describe("a saved machine", () => {
   it.effect("is not loaded damaged, of another shape, or without the capability", () =>
     Effect.gen(function* () {
       const { hypervisor, mock } = yield* boot({})
-      const saved = yield* hypervisor.save(yield* folder)
+      const saved = yield* (yield* connect(hypervisor)).save(yield* folder)
       const other = yield* Effect.flip(mock.backend.start({ ...shape, cpus: 2 }, { from: saved }))
       assert.strictEqual(other._tag, "LoadFailed")
       assert.match(other.message, /a different cpus/)
@@ -312,11 +316,11 @@ describe("a saved machine", () => {
     Effect.gen(function* () {
       const { hypervisor } = yield* boot({})
       const directory = yield* folder
-      yield* hypervisor.save(directory)
-      assert.strictEqual((yield* Effect.flip(hypervisor.save(directory)))._tag, "SaveFailed")
+      yield* (yield* connect(hypervisor)).save(directory)
+      assert.strictEqual((yield* Effect.flip((yield* connect(hypervisor)).save(directory)))._tag, "SaveFailed")
       const saveError = new SaveFailed({ machine: "web", directory, reason: "no space left" })
       const { hypervisor: full } = yield* boot({ saveError })
-      assert.strictEqual(yield* Effect.flip(full.save(yield* folder)), saveError)
+      assert.strictEqual(yield* Effect.flip((yield* connect(full)).save(yield* folder)), saveError)
     })
   )
 })

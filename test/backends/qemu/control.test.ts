@@ -3,11 +3,13 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import * as Deferred from "effect/Deferred"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
+import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
+import { Control, type EndCause, type MachineShape } from "../../../src/backends/Backend.ts"
 import * as control from "../../../src/backends/qemu/control.ts"
 
 const greeting = { QMP: { version: { qemu: { major: 9, minor: 0, micro: 0 }, package: "" }, capabilities: [] } }
@@ -58,47 +60,49 @@ const qemu = Effect.acquireRelease(
     })
 )
 
-describe("a control channel", () => {
-  it.live("is made anew when it breaks, and commands wait for it", () =>
-    Effect.gen(function* () {
-      const { hangUp, socket } = yield* qemu
-      const qmp = yield* control.make({ machine: "web", socket }, Effect.never)
-      assert.strictEqual(yield* qmp.execute("which"), 1)
-      hangUp()
-      yield* Effect.sleep("50 millis")
-      assert.strictEqual(yield* qmp.execute("which"), 2)
-    })
+const channel = (socket: string, note: (cause: EndCause | undefined) => void = () => {}) =>
+  Effect.map(
+    Layer.build(
+      control.layer({
+        shape: { name: "web" } as MachineShape,
+        sockets: { qmp: socket, load: "", save: "", ports: [] },
+        connectTimeout: Duration.seconds(2),
+        console: Effect.succeed(""),
+        timeScale: 1,
+        note
+      })
+    ),
+    (services) => Context.get(services, Control)
   )
 
-  it.live("goes on with its events", () =>
+describe("a control channel", () => {
+  it.live("says that it was lost, fails what is asked of it then, and can be made again", () =>
     Effect.gen(function* () {
-      const { hangUp, say, socket } = yield* qemu
-      const qmp = yield* control.make({ machine: "web", socket }, Effect.never)
-      const event = { event: "STOP", timestamp: { seconds: 1, microseconds: 0 } }
-      const heard = yield* Effect.forkChild(Stream.runHead(qmp.events), { startImmediately: true })
-      yield* Effect.sleep("20 millis")
+      const { hangUp, socket } = yield* qemu
+      const first = yield* channel(socket)
+      assert.strictEqual(yield* first.qmp!.execute("which"), 1)
       hangUp()
-      yield* Effect.sleep("50 millis")
-      yield* qmp.execute("which")
-      yield* Effect.sleep("20 millis")
-      say(event)
-      assert.strictEqual(Option.getOrThrow(yield* Fiber.join(heard)).event, "STOP")
+      assert.include(yield* first.closed, "closed")
+      assert.strictEqual((yield* Effect.flip(first.qmp!.execute("which")))._tag, "TransportError")
+      const second = yield* channel(socket)
+      assert.strictEqual(yield* second.qmp!.execute("which"), 2)
     }).pipe(Effect.timeout("10 seconds"))
   )
 
-  it.live("ends for good with QEMU, and says so at once", () =>
+  it.live("hears when the guest resets itself, and why the machine ends", () =>
     Effect.gen(function* () {
-      const { close, socket } = yield* qemu
-      const ended = yield* Deferred.make<void>()
-      const qmp = yield* control.make({ machine: "web", socket }, Deferred.await(ended))
-      const events = yield* Effect.forkChild(Stream.runDrain(qmp.events), { startImmediately: true })
-      close()
-      yield* Deferred.succeed(ended, undefined)
-      yield* qmp.closed
-      const error = yield* Effect.flip(qmp.execute("which")).pipe(Effect.timeout("2 seconds"))
-      assert.include(error.message, "QEMU ended")
-      yield* Fiber.join(events)
-      assert.strictEqual(yield* qmp.closed, "QEMU ended")
-    })
+      const { say, socket } = yield* qemu
+      const causes: Array<EndCause | undefined> = []
+      const { resets } = yield* channel(socket, (cause) => causes.push(cause))
+      const heard = yield* Effect.forkChild(Stream.runCollect(Stream.take(resets!, 2)), { startImmediately: true })
+      yield* Effect.sleep("20 millis")
+      const timestamp = { seconds: 1, microseconds: 0 }
+      say({ event: "RESET", data: { guest: true, reason: "guest-reset" }, timestamp })
+      say({ event: "RESET", data: { guest: false, reason: "host-qmp-system-reset" }, timestamp })
+      say({ event: "SHUTDOWN", data: { guest: true, reason: "guest-shutdown" }, timestamp })
+      say({ event: "RESET", data: { guest: true, reason: "guest-reset" }, timestamp })
+      assert.lengthOf(yield* Fiber.join(heard), 2)
+      assert.deepStrictEqual(causes, ["power-off"])
+    }).pipe(Effect.timeout("10 seconds"))
   )
 })

@@ -1,0 +1,141 @@
+/**
+ * The process of a machine: a state machine over all its boots.
+ *
+ * stopped → booting → ready ⇄ paused → stopped | crashed
+ *
+ * It starts a supervisor for each boot, hears from that one's processes what they have made, and monitors them. Requests that come too early
+ * are postponed until the state that can answer them. What it knows is published in a {@link MachineRef} and so outlives its own restart.
+ */
+import * as Effect from "effect/Effect"
+import type * as GenServer from "../../actors/GenServer.ts"
+import * as GenStatem from "../../actors/GenStatem.ts"
+import * as Process from "../../actors/Process.ts"
+import * as Task from "../../actors/Task.ts"
+import type { Life, Running } from "./boot.ts"
+import * as Boot from "./boot.ts"
+import { type Protocol, protocol } from "./protocol.ts"
+import { make as makeTransitions, type Settings, type Step } from "./transitions.ts"
+
+type From<K extends keyof Protocol> = GenServer.From<GenServer.ReplyOf<Protocol[K]>, GenServer.ErrorOf<Protocol[K]>>
+type Payload<K extends keyof Protocol> = GenStatem.PayloadOf<Protocol[K]>
+
+const keep = GenStatem.keepStateAndData()
+const postpone = GenStatem.keepStateAndData(GenStatem.postpone)
+const reply = <A, E>(from: GenServer.From<A, E>, value: NoInfer<A>) =>
+  GenStatem.keepStateAndData(GenStatem.reply(from, ...([value] as never)))
+
+/** The process of a machine that was not started yet. */
+export const make = (settings: Settings) => {
+  const { ref } = settings
+  const { finish, on } = makeTransitions(settings)
+
+  /** What the processes of an earlier attempt say is not heard. */
+  const ofThisAttempt =
+    <P extends { readonly attempt: number }>(handle: (life: Running, payload: P) => Step) =>
+    (payload: P, life: Running): Step | typeof keep =>
+      payload.attempt === life.boot.attempt ? handle(life, payload) : keep
+
+  /** While a boot is on. */
+  const running = {
+    launch: (_: unknown, life: Running, from: From<"launch">) => reply(from, life.boot),
+    ready: (_: number, _life: Running, _from: From<"ready">) => postpone,
+    hypervisor: (_: number, { boot }: Running, from: From<"hypervisor">) =>
+      boot.hypervisor === undefined ? postpone : reply(from, boot.hypervisor),
+    control: (_: number, life: Running, from: From<"control">) =>
+      life.boot.control === undefined ? on.waitForControl(life, from) : reply(from, life.boot.control),
+    rebooting: (_: undefined, { boot }: Running, from: From<"rebooting">) => reply(from, boot.resets),
+    up: (payload: Payload<"up">, life: Running, from: From<"up">) =>
+      payload.attempt === life.boot.attempt ? on.up(life, payload, from) : reply(from, undefined),
+    origin: ofThisAttempt<Payload<"origin">>((life, { origin }) => on.origin(life, origin)),
+    failed: ofThisAttempt<Payload<"failed">>((life, { reason, silence }) => on.failed(life, reason, silence)),
+    exited: ofThisAttempt<Payload<"exited">>((life, { exit }) => on.exited(life, exit)),
+    step: ofThisAttempt<Payload<"step">>((life, { step }) => on.step(life, step)),
+    reset: (attempt: number, life: Running) => (attempt === life.boot.attempt ? on.reset(life) : keep),
+    notRebooted: () => keep,
+    asked: (asked: boolean, life: Running) => on.changed(life, { asked }),
+    paused: (_: boolean, _life: Life, from: From<"paused">) => reply(from, undefined),
+    doubt: (_: unknown, life: Running) => on.doubt(life),
+    late: (_: unknown, life: Running) => on.late(life),
+    recover: (_: unknown, life: Running) => on.recover(life)
+  }
+
+  /** While none is on. */
+  const off = {
+    ...running,
+    launch: (origin: Payload<"launch">, life: Life, from: From<"launch">) => on.launch(life, origin, from),
+    ready: (_: number, { boot }: Life, from: From<"ready">) => lost(from, boot),
+    hypervisor: (_: number, { boot }: Life, from: From<"hypervisor">) => lost(from, boot),
+    control: (_: number, { boot }: Life, from: From<"control">) => lost(from, boot),
+    rebooting: (_: undefined, { boot }: Life, from: From<"rebooting">) => reply(from, boot?.resets ?? 0),
+    up: (_: Payload<"up">, _life: Life, from: From<"up">) => reply(from, undefined),
+    origin: () => keep,
+    failed: () => keep,
+    exited: () => keep,
+    step: () => keep,
+    reset: () => keep,
+    asked: () => keep,
+    doubt: () => keep,
+    late: () => keep,
+    recover: () => keep
+  }
+  const lost = <A>(from: GenServer.From<A, Boot.Loss>, boot: Boot.Boot | undefined) =>
+    GenStatem.keepStateAndData(GenStatem.failReply(from, boot?.loss ?? Boot.neverStarted(ref.machine)))
+
+  const isReady = {
+    ...running,
+    ready: (_: number, { boot }: Running, from: From<"ready">) => reply(from, boot)
+  }
+
+  const info = (message: unknown, life: Running): Step | typeof keep => {
+    if (message instanceof Process.Down) return on.down(life, message)
+    if (message instanceof Task.TaskReply) return on.taskReply(life, message)
+    return keep
+  }
+
+  return GenStatem.make<Life>()(protocol, {
+    label: "Machine",
+    // It ends what it started, and hears of what crashed, instead of ending with it.
+    init: () => Effect.map(Process.trapExit(true), () => GenStatem.ok(ref.life, GenStatem.startTimeout("recover", 0))),
+    states: {
+      Stopped: { handlers: off },
+      Crashed: { handlers: off },
+      Starting: { handlers: running, info },
+      Booting: {
+        handlers: {
+          ...running,
+          notRebooted: (resets: number, life: Running) => on.notRebooted(life, resets),
+          paused: (yes: boolean, life: Running, from: From<"paused">) =>
+            yes ? on.paused(life, from) : reply(from, undefined)
+        },
+        info
+      },
+      Ready: {
+        handlers: {
+          ...isReady,
+          rebooting: (_: undefined, life: Running, from: From<"rebooting">) => on.rebooting(life, from),
+          paused: (yes: boolean, life: Running, from: From<"paused">) =>
+            yes ? on.paused(life, from) : reply(from, undefined)
+        },
+        info
+      },
+      Paused: {
+        handlers: {
+          ...isReady,
+          paused: (yes: boolean, life: Running, from: From<"paused">) =>
+            yes ? reply(from, undefined) : on.resumed(life, from)
+        },
+        info
+      },
+      PausedInBoot: {
+        handlers: {
+          ...running,
+          paused: (yes: boolean, life: Running, from: From<"paused">) =>
+            yes ? reply(from, undefined) : on.resumed(life, from)
+        },
+        info
+      }
+    },
+    terminate: (_reason, life) =>
+      Boot.isRunning(life) ? Effect.asVoid(finish(life, Boot.ended(ref.machine, life.boot))) : Effect.void
+  })
+}

@@ -1,0 +1,110 @@
+/** What the process of a machine is asked and told. */
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import * as GenServer from "../../actors/GenServer.ts"
+import * as GenStatem from "../../actors/GenStatem.ts"
+import type * as Pid from "../../actors/Pid.ts"
+import type { ControlService, Hypervisor, MachineExit } from "../../backends/Backend.ts"
+import { BootFailed } from "../../guest/MachineError.ts"
+import type { ShellService } from "../../transport/Shell.ts"
+import type { Origin } from "../Origin.ts"
+import type { Boot, Life, Loss, OriginEffect, Step } from "./boot.ts"
+
+/** What a process of a boot has made; `attempt` is that of the boot, `pid` the process. */
+export interface Up {
+  readonly attempt: number
+  readonly pid: Pid.Any
+  readonly part:
+    | { readonly _tag: "hypervisor"; readonly hypervisor: Hypervisor; readonly origin: Origin }
+    | { readonly _tag: "control"; readonly control: ControlService }
+    | { readonly _tag: "shell"; readonly shell: ShellService }
+}
+
+export const protocol = GenStatem.protocol({
+  /** Gives the boot that is on; starts one where none is. */
+  launch: GenServer.Call<OriginEffect | undefined, Boot>(),
+  /** Gives the boot once the machine is ready. */
+  ready: GenServer.Call<number, Boot, Loss>(),
+  /** Gives the hypervisor of a boot once it runs. */
+  hypervisor: GenServer.Call<number, Hypervisor, Loss>(),
+  /** Gives the control channel of a boot once it is there. */
+  control: GenServer.Call<number, ControlService, Loss>(),
+  /** The test reboots the guest; gives how often it was reset so far. */
+  rebooting: GenServer.Call<undefined, number>(),
+  /** A process of the boot has made its part. */
+  up: GenServer.Call<Up, void>(),
+  /** The start knows where it comes from. */
+  origin: GenServer.Cast<{ readonly attempt: number; readonly origin: Origin }>(),
+  /** The boot cannot come up; `silence` is added where the console said nothing. */
+  failed: GenServer.Cast<{ readonly attempt: number; readonly reason: string; readonly silence?: string }>(),
+  /** The hypervisor is gone. */
+  exited: GenServer.Cast<{ readonly attempt: number; readonly exit: MachineExit }>(),
+  /** The guest was reset. */
+  reset: GenServer.Cast<number>(),
+  /** The guest was not rebooted after all, if it was reset only so often. */
+  notRebooted: GenServer.Cast<number>(),
+  /** Whether the test asked for the machine's end. */
+  asked: GenServer.Cast<boolean>(),
+  /** Whether the test has paused the guest. */
+  paused: GenServer.Call<boolean, void>(),
+  /** A command found the shell gone. */
+  doubt: GenServer.Cast(),
+  step: GenServer.Cast<{ readonly attempt: number; readonly step: Step }>(),
+  /** A phase of the boot takes too long. */
+  late: GenStatem.Timeout(),
+  /** The process of the machine has just been started, perhaps in place of one that crashed. */
+  recover: GenStatem.Timeout()
+})
+
+export type Protocol = typeof protocol
+
+/** The process of a machine as others see it: where it is, and the state that it published last. */
+export class MachineRef {
+  readonly machine: string
+  private pid: Pid.Any | undefined
+  life: Life = { _tag: "Stopped", boot: undefined }
+
+  constructor(machine: string) {
+    this.machine = machine
+  }
+
+  /** Whoever is the machine's process now, and after a restart its successor. */
+  readonly name = GenServer.name<Protocol, [], never>(protocol, {
+    _tag: "Via",
+    whereis: () => this.pid,
+    register: (pid) => {
+      this.pid = pid
+      return () => {
+        if (this.pid === pid) this.pid = undefined
+      }
+    }
+  })
+}
+
+/** How a process that is just being restarted is asked again: every 20 ms, for 5 seconds. */
+export const askSchedule = Schedule.spaced("20 millis").pipe(Schedule.upTo({ duration: "5 seconds" }))
+
+type CallTag = { [K in keyof Protocol]: Protocol[K] extends { readonly _tag: "Call" } ? K : never }[keyof Protocol]
+
+/** Asks the process of a machine, which answers when it can; one that is restarted meanwhile is asked again. */
+export const ask = <const K extends CallTag>(
+  ref: MachineRef,
+  tag: K,
+  payload: GenServer.PayloadOf<Protocol[K]>
+): Effect.Effect<GenServer.ReplyOf<Protocol[K]>, GenServer.ErrorOf<Protocol[K]> | BootFailed> => {
+  const call = GenStatem.call(ref.name, tag, ...([payload, { timeout: "Infinity" }] as never)) as Effect.Effect<
+    GenServer.ReplyOf<Protocol[K]>,
+    GenServer.ErrorOf<Protocol[K]> | GenServer.CallError
+  >
+  return call.pipe(
+    Effect.retry({ schedule: askSchedule, while: isCallError }),
+    Effect.mapError((error) =>
+      isCallError(error)
+        ? new BootFailed({ machine: ref.machine, reason: "the test that it belongs to has ended", console: "" })
+        : error
+    )
+  ) as never
+}
+
+const isCallError = (error: unknown): error is GenServer.CallError =>
+  error instanceof GenServer.NoProcess || error instanceof GenServer.ServerExit
