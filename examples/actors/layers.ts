@@ -11,7 +11,7 @@ const SessionLive = Layer.effect(
   Effect.map(Connection, ({ number }) => ({ over: number }))
 )
 
-// A Layer as a child: built in a process of its own, seen by those after it, built anew when it is restarted.
+// A Layer as a child is built in its own process. Later children can use it, and a restart builds it again.
 const Tree = Supervisor.layer({
   strategy: "restForOne",
   children: [Supervisor.childLayer("connection", ConnectionLive), Supervisor.childLayer("session", SessionLive)]

@@ -23,7 +23,7 @@ export type { Started }
 /** `permanent`: always restarted. `transient`: when it ended abnormally. `temporary`: never, and forgotten. */
 export type Restart = "permanent" | "transient" | "temporary"
 
-/** What a child is told to go with: `kill` at once, or `shutdown` and `kill` if it takes longer than this. */
+/** How a child is stopped: `brutalKill` kills it at once; otherwise it gets `shutdown`, and `kill` if it takes longer than this. */
 export type Shutdown = "brutalKill" | "infinity" | Duration.Input
 
 export interface ChildOptions {

@@ -56,7 +56,7 @@ export interface DynamicSupervisor<in out Extra extends ReadonlyArray<unknown> =
 export type DynamicSupervisorPid<Extra extends ReadonlyArray<unknown> = []> = Pid.Pid<DynamicSupervisor<Extra>>
 
 export interface Options<Extra extends ReadonlyArray<unknown> = []> {
-  /** There is no other. */
+  /** The only strategy of dynamic supervisors. */
   readonly strategy?: "oneForOne"
   /** How many restarts within `period` are accepted; 3 by default, 0 means that the first one is too many. */
   readonly intensity?: number

@@ -88,7 +88,7 @@ export class ExitDefect {
 
 /**
  * The exit reason that a failed Effect stands for: the reason given to `Process.exit`, `Killed` for a fiber that was
- * interrupted by someone who is no process, else `Crashed` with the whole cause.
+ * interrupted from outside the actor system, else `Crashed` with the whole cause.
  */
 export const fromCause = (cause: Cause.Cause<unknown>): ExitReason => {
   for (const reason of cause.reasons) {

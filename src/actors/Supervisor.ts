@@ -6,9 +6,9 @@
  * The rules are those of OTP's `supervisor`, version 25, to the letter; `docs/otp-conformance.md` says how that is proven.
  * The defaults are OTP's as well: one restart in 5 seconds, children that are permanent, 5 seconds to shut a worker down.
  *
- * A child is described by a {@link ChildSpec}, whose `start` gives a pid; by an Effect that is to run as a process
- * ({@link child}); or by a Layer ({@link childLayer}), which is built in a process of its own, whose services the children
- * after it can use, and which is built anew when it is restarted.
+ * A child is described by a {@link ChildSpec}, whose `start` gives a pid; by an Effect that runs as a process
+ * ({@link child}); or by a Layer ({@link childLayer}), which is built in its own process and built again when it is restarted.
+ * The children after it can use its services.
  *
  * @since 0.1.0
  */
@@ -179,7 +179,7 @@ export const scoped = <
  *
  * **Gotchas**
  *
- * What it provides are the services at the time of the start. {@link service} gives those of the child that runs now.
+ * It provides the services that were built at the start. After a restart, {@link service} gives those of the child that runs now.
  */
 export const layer = <C extends AnyChild = AnyChild, const Children extends ReadonlyArray<C> = readonly []>(
   options: Options<Children>,

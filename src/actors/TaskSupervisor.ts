@@ -1,5 +1,5 @@
 /**
- * Supervisors of tasks: dynamic supervisors whose children are tasks, temporary unless told otherwise.
+ * Supervisors of tasks: dynamic supervisors whose children are tasks, `temporary` by default.
  *
  * **Details**
  *

@@ -51,7 +51,7 @@ export const spawnLinked: Spawn<never> = (body, context, consumer, created) =>
     created(taskProcess({ system: consumer.system, context, parent: consumer, links: [], label: undefined, body }))
   )
 
-/** How many tasks run at the same time unless told: OTP's number of schedulers, here one for each processor. */
+/** How many tasks run at the same time by default: OTP's number of schedulers, here one for each processor. */
 const defaultConcurrency = (): number => globalThis.navigator?.hardwareConcurrency ?? 1
 
 type Outcome = Result.Result<unknown, unknown>
