@@ -8,6 +8,7 @@ import { inspect } from "node:util"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
+import * as Failure from "../driver/Failure.ts"
 import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import type { TestCase } from "../driver/TestCase.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
@@ -39,8 +40,10 @@ const inText =
     const failure = event._tag === "TestEnded" ? event.result.failure : undefined
     const file = ScriptLoader.expressionName
     if (event._tag !== "TestEnded" || failure?.place?.file !== NodePath.resolve(file)) return event
-    const place = { ...failure.place, file, text: text.split("\n")[failure.place.line - 1] ?? "" }
-    return { ...event, result: { ...event.result, failure: { ...failure, place } } }
+    const inIt = (place: Failure.Place) =>
+      place.file === NodePath.resolve(file) ? Failure.placeIn({ ...place, file }, text) : place
+    const placed = { ...failure, place: inIt(failure.place), callers: failure.callers.map(inIt) }
+    return { ...event, result: { ...event.result, failure: placed } }
   }
 
 const evaluate = (

@@ -13,108 +13,155 @@
  * @since 0.1.0
  */
 import { readFileSync } from "node:fs"
-import { inspect } from "node:util"
 import * as Cause from "effect/Cause"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import { lastLines, section, sectionsOf, titleOf } from "../host/Evidence.ts"
-import { type Location, originOf, scriptFrame } from "./internal/scriptLocation.ts"
+import { causesOf, chainOf, differenceOf, kindOf, messageOf, named } from "./internal/errorText.ts"
+import { type Location, originOf, scriptFrame, scriptFrames } from "./internal/scriptLocation.ts"
 
 /** A line of the script; line and column from 1. `text` is the line itself, or empty where the file cannot be read. */
 export interface Place extends Location {
   readonly text: string
+  /** At most two lines before it. */
+  readonly before: ReadonlyArray<string>
+  /** At most two lines after it. */
+  readonly after: ReadonlyArray<string>
 }
 
 /** A failure, ready to be shown. */
 export interface Failure {
-  /** The error's tag or name: `"CommandFailed"`; `"Error"` for a plain value. */
+  /** The error's tag, name or class: `"CommandFailed"`; `"Error"` for a plain value. */
   readonly kind: string
   /** One or several lines; says the most important of the evidence. */
   readonly message: string
-  /** The error's `stdout`, `stderr`, `journal` and `console`, where the message does not show them whole; then other failures. */
-  readonly evidence: ReadonlyArray<{ readonly title: string; readonly text: string }>
+  /**
+   * What the message does not show whole: how the values differ that were compared, the error's causes, its `stdout`, `stderr`, `journal` and
+   * `console`; then other failures. `file` has the whole of a text that is long, if one was written.
+   */
+  readonly evidence: ReadonlyArray<Evidence>
   /** The script's line that failed. */
   readonly place: Place | undefined
+  /** The lines of scripts that called that one, the nearest first. */
+  readonly callers: ReadonlyArray<Place>
   /** The subtest that failed, after the names of those that it is a part of. */
   readonly subtest?: ReadonlyArray<string> | undefined
   readonly cause: Cause.Cause<unknown>
 }
 
-const evidenceFields = ["stdout", "stderr", "journal", "console"] as const
-
-const messageOf = (error: unknown): string => {
-  if (typeof error === "string") return error
-  if (Predicate.hasProperty(error, "message") && typeof error.message === "string" && error.message !== "") {
-    return error.message
-  }
-  return inspect(error, { depth: 4 })
+/** A part of a failure: a title of a few words, and a text of any length, as it was said. */
+export interface Evidence {
+  readonly title: string
+  readonly text: string
+  readonly file?: string | undefined
 }
 
-const kindOf = (error: unknown): string => {
-  if (Predicate.hasProperty(error, "_tag") && typeof error._tag === "string") return error._tag
-  return error instanceof Error ? error.name : "Error"
+const evidenceFields = ["stdout", "stderr", "journal", "console"] as const
+
+/** A place in a text, with the lines around it. */
+export const placeIn = (location: Location, text: string): Place => {
+  const lines = text.split("\n")
+  const index = location.line - 1
+  return {
+    ...location,
+    text: lines[index] ?? "",
+    before: lines.slice(Math.max(0, index - 2), index),
+    after: lines.slice(index + 1, index + 3)
+  }
 }
 
 const withText = (location: Location): Place => {
-  const lines = Result.try(() => readFileSync(location.file, "utf8").split("\n"))
-  return { ...location, text: Result.isSuccess(lines) ? (lines.success[location.line - 1] ?? "") : "" }
+  const text = Result.try(() => readFileSync(location.file, "utf8"))
+  return Result.isSuccess(text) ? placeIn(location, text.success) : { ...location, text: "", before: [], after: [] }
 }
 
-/** What failed: the first error, else the first defect, else what the cause says of itself. */
-const failed = (cause: Cause.Cause<unknown>): { readonly error: unknown; readonly step: Location | undefined } => {
-  for (const reason of cause.reasons) {
-    if (Cause.isFailReason(reason)) return { error: reason.error, step: originOf(reason) }
-  }
-  for (const reason of cause.reasons) {
-    if (Cause.isDieReason(reason)) return { error: reason.defect, step: originOf(reason) }
+/** The errors of a cause, then its defects, each once; what it says of itself if there is neither. */
+const failuresOf = (
+  cause: Cause.Cause<unknown>
+): ReadonlyArray<{ readonly error: unknown; readonly steps: ReadonlyArray<Location>; readonly reason?: Reason }> => {
+  const errors = cause.reasons.flatMap((reason) =>
+    Cause.isFailReason(reason) ? [{ reason, error: reason.error }] : []
+  )
+  const defects = cause.reasons.flatMap((reason) =>
+    Cause.isDieReason(reason) ? [{ reason, error: reason.defect }] : []
+  )
+  const all = [...errors, ...defects]
+  if (all.length > 0) {
+    return all
+      .filter(({ error }, index) => all.findIndex((other) => other.error === error) === index)
+      .map(({ error, reason }) => ({ error, reason, steps: originOf(reason) }))
   }
   const error = Cause.hasInterruptsOnly(cause)
     ? { _tag: "Interrupted", message: "interrupted before it ended" }
     : Cause.squash(cause)
-  return { error, step: undefined }
+  return [{ error, steps: [] }]
 }
 
-/** The stack of an error, and of each that is its cause. */
-const stacksOf = (error: unknown): ReadonlyArray<string> => {
-  const stacks: Array<string> = []
-  const seen = new Set<unknown>()
-  for (let at = error; at instanceof Error && !seen.has(at); at = at.cause) {
-    seen.add(at)
-    if (at.stack !== undefined) stacks.push(at.stack)
-  }
-  return stacks
+type Reason = Cause.Reason<unknown>
+
+const isSameLine = (one: Location) => (other: Location) => one.file === other.file && one.line === other.line
+
+/**
+ * The lines of scripts that led to an error: those of its own stack, or of the stack of its cause, then the steps that the fiber was on which failed
+ * first, then the steps of the script; the innermost first, and each once.
+ */
+const placesOf = (
+  error: unknown,
+  steps: ReadonlyArray<Location>,
+  lastSteps: ReadonlyArray<Location>
+): ReadonlyArray<Place> => {
+  const stack = chainOf(error).find(
+    (one): one is Error => one instanceof Error && one.stack !== undefined && scriptFrame(one.stack) !== undefined
+  )?.stack
+  const made = stack === undefined ? [] : scriptFrames(stack)
+  const trail = steps.length > 0 ? steps : lastSteps
+  // The generator that the error was made in is at the line of its stack now, no longer at that of its last step.
+  const inGenerator = stack !== undefined && / next \(<anonymous>\)|Generator\.next/.test(stack)
+  const waiting = inGenerator ? trail.slice(1) : made.length > 0 ? [] : trail
+  // What ran at once with others has steps of its own, and was begun by one of the script's.
+  const beside = trail.some((one) => lastSteps.some(isSameLine(one))) ? [] : lastSteps
+  const all = [...made, ...waiting, ...beside]
+  return all.filter((one, index) => all.findIndex(isSameLine(one)) === index).map(withText)
+}
+
+const evidenceOf = (error: unknown, message: string): ReadonlyArray<Evidence> => {
+  const said = evidenceFields.flatMap((title) => {
+    const text = Predicate.hasProperty(error, title) ? error[title] : undefined
+    const shown = typeof text === "string" ? text.trim() : ""
+    // A message shows the lines that say something, indented.
+    const lines = lastLines(shown, Infinity)
+    return lines === "" || message.includes(lines.replace(/^/gm, "  ")) || message.includes(shown)
+      ? []
+      : [{ title, text: shown }]
+  })
+  return [
+    { title: "difference (- expected, + actual)", text: differenceOf(error) },
+    { title: "caused by", text: causesOf(error) },
+    ...said
+  ].filter(({ text }) => text !== "")
 }
 
 /**
- * A cause as a failure. `lastStep` is the script's step that was under way.
+ * A cause as a failure. `lastSteps` are the script's step that was under way, and those that waited for it, the innermost first.
  *
  * An error that was made on a line of the script names that line; one that was made elsewhere, or is no `Error` at all, the step that the
- * fiber was on which failed first, or else the last step.
+ * fiber was on which failed first, or else the last step. The first error of the cause is the failure; others are further evidence.
  */
-export const fromCause = (cause: Cause.Cause<unknown>, lastStep: Location | undefined): Failure => {
-  const { error, step } = failed(cause)
+export const fromCause = (cause: Cause.Cause<unknown>, lastSteps: ReadonlyArray<Location> = []): Failure => {
+  const [{ error, steps }, ...others] = failuresOf(cause) as [Failed, ...ReadonlyArray<Failed>]
   const message = messageOf(error)
-  const made = stacksOf(error).flatMap((stack) => scriptFrame(stack) ?? [])[0]
-  const location = made ?? step ?? lastStep
-  return {
-    kind: kindOf(error),
-    message,
-    evidence: evidenceFields.flatMap((title) => {
-      const text = Predicate.hasProperty(error, title) ? error[title] : undefined
-      const shown = typeof text === "string" ? text.trim() : ""
-      // A message shows the lines that say something, indented.
-      const lines = lastLines(shown, Infinity)
-      return lines === "" || message.includes(lines.replace(/^/gm, "  ")) || message.includes(shown)
-        ? []
-        : [{ title, text: shown }]
-    }),
-    place: location === undefined ? undefined : withText(location),
-    cause
-  }
+  const [place, ...callers] = placesOf(error, steps, lastSteps)
+  const failure = { kind: kindOf(error), message, evidence: evidenceOf(error, message), place, callers, cause }
+  return withParts(
+    failure,
+    others.flatMap(({ reason }) => (reason === undefined ? [] : [fromCause(Cause.fromReasons([reason]))]))
+  )
 }
 
+type Failed = ReturnType<typeof failuresOf>[number]
+
 /** What failed, of a cause. */
-export const errorOf = (cause: Cause.Cause<unknown>): unknown => failed(cause).error
+export const errorOf = (cause: Cause.Cause<unknown>): unknown => failuresOf(cause)[0]?.error
 
 /** A subtest by its path, for people: `outer › inner`. */
 export const subtestName = (path: ReadonlyArray<string>): string => path.join(" › ")
@@ -146,6 +193,7 @@ export const tellOnce = (texts: ReadonlyArray<string>): ReadonlyArray<string> =>
 
 /** A test's failure, with those of its subtests, and of what ran beside it, as further evidence. */
 export const withParts = (failure: Failure, parts: ReadonlyArray<Failure>): Failure => {
+  if (parts.length === 0) return failure
   const [, ...texts] = tellOnce([failure, ...parts].map(render))
   const further = parts.map(({ subtest = [] }, index) => ({
     title: subtest.length === 0 ? "another error" : `subtest ${JSON.stringify(subtestName(subtest))} failed too`,
@@ -154,11 +202,8 @@ export const withParts = (failure: Failure, parts: ReadonlyArray<Failure>): Fail
   return { ...failure, evidence: [...failure.evidence, ...further] }
 }
 
-const named = ({ kind }: Failure, message: string) =>
-  kind === "Error" || message.startsWith(kind) ? message : `${kind}: ${message}`
-
 /** The failure in one line, for where the whole of it is told elsewhere. */
-export const headline = (failure: Failure): string => named(failure, failure.message).split("\n")[0] ?? ""
+export const headline = (failure: Failure): string => named(failure.kind, failure.message).split("\n")[0] ?? ""
 
 const linesOf = (text: string) => text.split("\n").map((line) => line.trim())
 
@@ -172,16 +217,38 @@ const shows =
     return titleOf(part).split(" ")[0] === title && shown.every((line) => lines.has(line))
   }
 
+const widest = 160
+
+/** A line of a file, cut where it is longer than anybody reads. */
+const cutLine = (line: string) => (line.length > widest ? `${line.slice(0, widest)}…` : line).trimEnd()
+
+/** The place, and its line between its neighbours, with a mark below the column. */
+const codeFrame = ({ after, before, column, file, line, text }: Place): string => {
+  const where = `${file}:${line}:${column}\n`
+  if (text === "") return where
+  const width = String(line + after.length).length
+  const row = (mark: string, number: number, code: string) =>
+    `${mark} ${String(number).padStart(width)} | ${cutLine(code)}`.trimEnd()
+  const pointer =
+    column > widest ? [] : [`  ${" ".repeat(width)} | ${text.slice(0, column - 1).replace(/[^\t]/g, " ")}^`]
+  const rows = [
+    ...before.map((code, index) => row(" ", line - before.length + index, code)),
+    row(">", line, text),
+    ...pointer,
+    ...after.map((code, index) => row(" ", line + 1 + index, code))
+  ]
+  return `${where}${rows.join("\n")}\n`
+}
+
+const caller = ({ column, file, line, text }: Place): string =>
+  `called at ${file}:${line}:${column}${text.trim() === "" ? "" : `  ${cutLine(text.trim())}`}\n`
+
 /** The failure in one block of text: where, what, evidence. */
 export const render = (failure: Failure): string => {
-  const place = failure.place
-  const where =
-    place === undefined
-      ? ""
-      : `${place.file}:${place.line}:${place.column}\n${place.text === "" ? "" : `  ${place.line} | ${place.text.trimEnd()}\n`}`
+  const where = failure.place === undefined ? "" : codeFrame(failure.place) + failure.callers.map(caller).join("")
   const evidence = failure.evidence.map(({ text, title }) => `\n${title}:\n${text.replace(/^/gm, "  ")}`)
   // What the message shows a part of comes whole below, and once is enough: what a wait saw last may be the console.
   const [head, ...parts] = sectionsOf(failure.message)
   const message = [head, ...parts.filter((part) => !failure.evidence.some(shows(part)))].join("\n")
-  return `${where}${named(failure, message)}${evidence.join("")}`
+  return `${where}${named(failure.kind, message)}${evidence.join("")}`
 }

@@ -49,7 +49,7 @@ import * as internal from "./internal/driver.ts"
 import * as FiberEnds from "./internal/fiberEnds.ts"
 import * as Images from "./internal/images.ts"
 import { folderName, keepLogs } from "./internal/keepLogs.ts"
-import { lastStep, watch } from "./internal/scriptLocation.ts"
+import { stepsOf, watch } from "./internal/scriptLocation.ts"
 import * as Spans from "./internal/spans.ts"
 import * as Strays from "./internal/strays.ts"
 import * as UnderWay from "./internal/underWay.ts"
@@ -238,12 +238,12 @@ const runTest = Effect.fnUntraced(function* (
   )
 
   const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()
-  const hard = Exit.isFailure(exit)
-    ? Failure.fromCause(exit.cause, (script === undefined ? undefined : lastStep(script)) ?? test.declaredAt())
-    : undefined
+  const declaredAt = [test.declaredAt() ?? []].flat()
+  const steps = script === undefined ? [] : stepsOf(script)
+  const hard = Exit.isFailure(exit) ? Failure.fromCause(exit.cause, steps.length > 0 ? steps : declaredAt) : undefined
   // A fiber may have failed with what the test then failed with.
   const beside = strays.end().filter(({ error }) => hard === undefined || error.cause !== Failure.errorOf(hard.cause))
-  const others = [...soft, ...beside.map(({ cause }) => Failure.fromCause(cause, test.declaredAt()))]
+  const others = [...soft, ...beside.map(({ cause }) => Failure.fromCause(cause, declaredAt))]
   const first = hard === undefined ? others.shift() : Failure.ofSubtest(hard, subtests)
   const failure = first === undefined ? undefined : Failure.withParts(first, others)
   if (failure !== undefined && options.keepLogs === true) {

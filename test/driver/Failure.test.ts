@@ -1,3 +1,4 @@
+import NodeAssert from "node:assert"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -84,7 +85,8 @@ describe("a failure", () => {
       console: console.join("\n")
     })
     assert.include(died.message, "panic - not syncing: x\n  …\n  trace <12>")
-    const rendered = Failure.render(Failure.fromCause(Cause.fail(died), undefined))
+    // The lines around the place are this file's.
+    const rendered = Failure.render({ ...Failure.fromCause(Cause.fail(died), undefined), place: undefined })
     for (const line of console) assert.lengthOf(rendered.split(line), 2, line)
     const output = Array.from({ length: 20 }, (_, line) => `said <${line}>`)
     const timeout = new CommandTimeout({
@@ -110,14 +112,92 @@ describe("a failure", () => {
     const step = { file: "/home/me/script.ts", line: 3, column: 1 }
     const error = new Error("boom")
     error.stack = "Error: boom\n    at helper (/home/me/lib.ts:10:7)\n    at node:internal/timers:5:5"
-    const made = Failure.fromCause(Cause.die(error), step).place
+    const made = Failure.fromCause(Cause.die(error), [step]).place
     assert.deepInclude(made, { file: "/home/me/lib.ts", line: 10, column: 7 })
     error.stack = "Error: boom\n    at run (/x/node_modules/effect/dist/Effect.js:10:7)"
-    assert.deepInclude(Failure.fromCause(Cause.die(error), step).place, step)
+    assert.deepInclude(Failure.fromCause(Cause.die(error), [step]).place, step)
   })
 
   it("keeps its evidence when rendered", () => {
     const failure = Failure.fromCause(Cause.fail("no such page"), undefined)
     assert.strictEqual(Failure.render(failure), "no such page")
+  })
+
+  it("shows an error's class, and its causes with theirs", () => {
+    class NoConnection extends Error {}
+    const hangUp = new TypeError("socket hang up", { cause: "reset by peer" })
+    const failure = Failure.fromCause(Cause.die(new NoConnection("no connection", { cause: hangUp })))
+    assert.strictEqual(failure.kind, "NoConnection")
+    const text = Failure.render({ ...failure, place: undefined })
+    assert.match(
+      text,
+      /^NoConnection: no connection\ncaused by:\n {2}TypeError: socket hang up\n[\s\S]*\n {2}reset by peer$/
+    )
+    const several = new AggregateError([new RangeError("one"), new TypeError("two")], "both failed")
+    assert.match(
+      Failure.render(Failure.fromCause(Cause.die(several))),
+      /AggregateError: both failed\ncaused by:\n {2}RangeError: one\n[\s\S]*\n {2}TypeError: two/
+    )
+  })
+
+  it("shows all errors of its cause, each once", () => {
+    const body = new Error("of the body")
+    const cause = Cause.combine(
+      Cause.die(new Error("of the finalizer")),
+      Cause.combine(Cause.fail(body), Cause.die(body))
+    )
+    const failure = Failure.fromCause(cause)
+    assert.strictEqual(failure.message, "of the body")
+    assert.deepStrictEqual(
+      failure.evidence.map(({ title }) => title),
+      ["another error"]
+    )
+    assert.include(failure.evidence[0]?.text, "of the finalizer")
+  })
+
+  it("shows how what an assertion of chai or vitest compared differs, and leaves Node's own to its message", () => {
+    const list = Array.from({ length: 30 }, (_, index) => `line ${index}`)
+    const compared = (actual: unknown, expected: unknown) => {
+      const fields = { name: "AssertionError", actual, expected, showDiff: true }
+      return Failure.fromCause(Cause.die(Object.assign(new Error("expected a to equal b"), fields))).evidence
+    }
+    const [difference] = compared(list.join("\n"), list.with(20, "other").join("\n"))
+    assert.deepStrictEqual(difference, {
+      title: "difference (- expected, + actual)",
+      text: ["  …", "  line 18", "  line 19", "+ line 20", "- other", "  line 21", "  line 22", "  …"].join("\n")
+    })
+    assert.include(
+      compared({ a: 1, b: [1, 2] }, { a: 1, b: [1, 3], c: "long enough for a line of its own" })[0]?.text,
+      "-   c:"
+    )
+    assert.deepStrictEqual(compared(1, 2), [])
+    assert.deepStrictEqual(compared("a", "a"), [])
+    try {
+      NodeAssert.deepStrictEqual(list, list.with(20, "other"))
+    } catch (error) {
+      assert.deepStrictEqual(Failure.fromCause(Cause.die(error)).evidence, [])
+    }
+  })
+
+  it("shows the lines around its place with a mark below the column, then the lines that called it", () => {
+    const [place, caller] = [3, 9].map((line) =>
+      Failure.placeIn(
+        { file: "/s.ts", line, column: 5 },
+        Array.from({ length: 12 }, (_, row) => `row ${row + 1}`).join("\n")
+      )
+    )
+    const failure = { ...Failure.fromCause(Cause.fail("no")), place, callers: [caller!] }
+    assert.strictEqual(
+      Failure.render(failure),
+      `/s.ts:3:5
+  1 | row 1
+  2 | row 2
+> 3 | row 3
+    |     ^
+  4 | row 4
+  5 | row 5
+called at /s.ts:9:5  row 9
+no`
+    )
   })
 })

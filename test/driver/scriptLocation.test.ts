@@ -12,7 +12,7 @@ const lineOf = (mark: string) =>
     .findIndex((line) => line.endsWith(`// ${mark}`)) + 1
 
 describe("the line of a script", () => {
-  const [unwatched, plain, nested, atOnce, joined, after] = JSON.parse(
+  const [unwatched, plain, nested, atOnce, joined, after, trail] = JSON.parse(
     execFileSync(process.execPath, ["--disable-warning=ExperimentalWarning", fixture], { encoding: "utf8" })
   )
 
@@ -27,6 +27,13 @@ describe("the line of a script", () => {
   it("is that of the fiber that failed, when several run at once", () => {
     assert.deepStrictEqual(atOnce, { file: "steps.ts", line: lineOf("plain") })
     assert.deepStrictEqual(joined, { file: "steps.ts", line: lineOf("helper") })
+  })
+
+  it("is followed by those that called it, and only by those", () => {
+    assert.deepStrictEqual(
+      trail,
+      ["helper", "inner", "the last call"].map((mark) => ({ file: "steps.ts", line: lineOf(mark) }))
+    )
   })
 
   it("is noted only while somebody watches", () => {

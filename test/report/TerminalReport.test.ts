@@ -20,7 +20,7 @@ const error = new CommandFailed({
 })
 // As if it were made in the library.
 error.stack = ""
-const failure = Failure.fromCause(Cause.fail(error), { file: "/nowhere/script.ts", line: 12, column: 5 })
+const failure = Failure.fromCause(Cause.fail(error), [{ file: "/nowhere/script.ts", line: 12, column: 5 }])
 
 const passed: TestResult = {
   name: "one",

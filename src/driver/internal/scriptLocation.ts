@@ -11,6 +11,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Predicate from "effect/Predicate"
 import { SingleShotGen } from "effect/Utils"
 import { silently } from "./fiberEnds.ts"
 
@@ -27,18 +28,35 @@ const own = fileURLToPath(new URL("../..", import.meta.url))
 export const isScript = (file: string): boolean =>
   !file.startsWith("node:") && !file.includes("/node_modules/") && !file.startsWith(own) && file.includes("/")
 
-/** The first frame of a stack that is the script's own. Node has mapped the frames of bundled scripts to their sources. */
-export const scriptFrame = (stack: string): Location | undefined => {
-  for (const [, where, line, column] of stack.matchAll(/^\s+at (?:.*\()?(.+?):(\d+):(\d+)\)?$/gm)) {
-    const file = where!.startsWith("file:") ? fileURLToPath(where!) : where!
-    if (isScript(file)) return { file, line: Number(line), column: Number(column) }
-  }
-  return undefined
+const framePattern = /^\s+at (?:.*\()?(.+?):(\d+):(\d+)\)?$/
+
+/** The frames of a stack that are the script's own, innermost first. Node has mapped the frames of bundled scripts to their sources. */
+export const scriptFrames = (stack: string): ReadonlyArray<Location> =>
+  stack.split("\n").flatMap((frame) => {
+    const [, where, line, column] = framePattern.exec(frame) ?? []
+    if (where === undefined) return []
+    const file = where.startsWith("file:") ? fileURLToPath(where) : where
+    return isScript(file) ? [{ file, line: Number(line), column: Number(column) }] : []
+  })
+
+/** The first frame of a stack that is the script's own. */
+export const scriptFrame = (stack: string): Location | undefined => scriptFrames(stack)[0]
+
+/** A generator of a script at one of its `yield*`. */
+interface Step {
+  readonly site: NodeJS.CallSite
+  /** How much the fiber had to go on with below this generator; the generator is put there when it waits. */
+  readonly depth: number
+  /** The generator, once it waits for another one. */
+  iterator: unknown
 }
 
-const steps = new WeakMap<object, NodeJS.CallSite>()
-/** The step that a fiber was on when it failed, for each reason of its cause, and for the error in it where that is an object. */
-const origins = new WeakMap<object, NodeJS.CallSite>()
+/** The generators of a fiber, the outermost first: each but the last waits for the next one. */
+type Trail = ReadonlyArray<Step>
+
+const trails = new WeakMap<object, Trail>()
+/** The steps that a fiber was on when it failed, for each reason of its cause, and for the error in it where that is an object. */
+const origins = new WeakMap<object, Trail>()
 let watchers = 0
 
 const plainNext = SingleShotGen.prototype.next
@@ -69,12 +87,34 @@ const keysOf = (reason: Cause.Reason<unknown>): ReadonlyArray<object> => {
 
 /** A cause goes from fiber to fiber; the first that fails with it is where it comes from. */
 const noteOrigin = (fiber: object, exit: Exit.Exit<unknown, unknown>) => {
-  const site = steps.get(fiber)
-  if (site === undefined || Exit.isSuccess(exit)) return
+  const trail = trails.get(fiber)
+  if (trail === undefined || Exit.isSuccess(exit)) return
   for (const reason of exit.cause.reasons) {
-    for (const key of keysOf(reason)) if (!origins.has(key)) origins.set(key, site)
+    for (const key of keysOf(reason)) if (!origins.has(key)) origins.set(key, trail)
   }
 }
+
+/** Has an observer hear of a fiber's end before those who wait for it, and go on with its cause at once. */
+const hearFirst = (fiber: Fiber.Fiber<unknown, unknown>, observer: (exit: Exit.Exit<unknown, unknown>) => void) => {
+  fiber.addObserver(silently(observer))
+  const observers: unknown = Reflect.get(fiber, "_observers")
+  if (Array.isArray(observers)) observers.unshift(observers.pop())
+}
+
+/** What the fiber goes on with, from the last to the next. Effect has no public word for it; without it only the innermost step is known. */
+const stackOf = (fiber: object): ReadonlyArray<unknown> => {
+  const stack: unknown = Reflect.get(fiber, "_stack")
+  return Array.isArray(stack) ? stack : []
+}
+
+/** The steps whose generators still wait where they began to: for what runs now. */
+const waiting = (trail: Trail, stack: ReadonlyArray<unknown>): Trail =>
+  trail.filter((step) => {
+    const there = step.depth < stack.length ? stack[step.depth] : undefined
+    const iterator = Predicate.hasProperty(there, "iterator") ? there.iterator : undefined
+    step.iterator ??= iterator
+    return iterator !== undefined && iterator === step.iterator
+  })
 
 function watchedNext(this: SingleShotGen<unknown, unknown>, value: unknown) {
   const fiber = Fiber.getCurrent()
@@ -82,8 +122,10 @@ function watchedNext(this: SingleShotGen<unknown, unknown>, value: unknown) {
     const site = callSite()
     const name = site?.getFileName()
     if (site !== undefined && name != null && isScript(name.replace("file://", ""))) {
-      if (!steps.has(fiber)) fiber.addObserver(silently((exit) => noteOrigin(fiber, exit)))
-      steps.set(fiber, site)
+      const before = trails.get(fiber)
+      if (before === undefined) hearFirst(fiber, (exit) => noteOrigin(fiber, exit))
+      const stack = stackOf(fiber)
+      trails.set(fiber, [...waiting(before ?? [], stack), { site, depth: stack.length, iterator: undefined }])
     }
   }
   return plainNext.call(this, value)
@@ -119,14 +161,12 @@ const locate = (site: NodeJS.CallSite): Location => {
   return { file: pathOf(site), line, column }
 }
 
-/** The last step of a script that this fiber took, in the script's own source. */
-export const lastStep = (fiber: object): Location | undefined => {
-  const site = steps.get(fiber)
-  return site === undefined ? undefined : locate(site)
-}
+const located = (trail: Trail | undefined): ReadonlyArray<Location> =>
+  trail === undefined ? [] : trail.map(({ site }) => locate(site)).reverse()
 
-/** The step of a script on which a cause came up, in whatever fiber that was. */
-export const originOf = (reason: Cause.Reason<unknown>): Location | undefined => {
-  const site = keysOf(reason).flatMap((key) => origins.get(key) ?? [])[0]
-  return site === undefined ? undefined : locate(site)
-}
+/** The last step of a script that this fiber took, in the script's own source, and then those that waited for it, the innermost first. */
+export const stepsOf = (fiber: object): ReadonlyArray<Location> => located(trails.get(fiber))
+
+/** The steps of a script on which a cause came up, in whatever fiber that was, the innermost first. */
+export const originOf = (reason: Cause.Reason<unknown>): ReadonlyArray<Location> =>
+  located(keysOf(reason).flatMap((key) => [origins.get(key) ?? []].filter((trail) => trail.length > 0))[0])

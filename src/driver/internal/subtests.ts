@@ -10,7 +10,7 @@ import * as Failure from "../Failure.ts"
 import type { RunEvent } from "../RunEvent.ts"
 import type { SubtestResult } from "../TestResult.ts"
 import * as Refuse from "./refuse.ts"
-import { type Location, lastStep } from "./scriptLocation.ts"
+import { type Location, stepsOf } from "./scriptLocation.ts"
 import * as Spans from "./spans.ts"
 
 /** A subtest that is under way. */
@@ -64,12 +64,12 @@ export const make = ({ declaredAt, emit, interruptedBy, onSubtest, test }: Optio
       const failureOf = (given: Cause.Cause<unknown>): Failure.Failure => {
         const why = Cause.hasInterruptsOnly(given) ? interruptedBy?.() : undefined
         const cause = why === undefined ? given : Cause.fail(why)
-        const place = (fiber === undefined ? undefined : lastStep(fiber)) ?? declaredAt?.()
+        const steps = fiber === undefined ? [] : stepsOf(fiber)
         const error = Failure.errorOf(cause)
         const from = part.errors.get(error) ?? part.path
         // Two that fail with one text need not have failed of one thing.
         if (typeof error === "object") around?.errors.set(error, from)
-        return { ...Failure.fromCause(cause, place), subtest: from }
+        return { ...Failure.fromCause(cause, steps.length > 0 ? steps : [declaredAt?.() ?? []].flat()), subtest: from }
       }
       const end = (exit: Exit.Exit<A, E>) =>
         Effect.gen(function* () {
