@@ -85,7 +85,7 @@ machines(Box)("commands in a busybox guest", (it) => {
         assert.strictEqual((yield* Effect.flip(Stream.runDrain(output)))._tag, "CommandTimeout")
       }
       const cat = yield* box.spawn("cat")
-      yield* cat.end
+      yield* cat.end()
       assert.strictEqual((yield* Effect.flip(cat.write("x")))._tag, "CommandRejected")
       assert.strictEqual((yield* Effect.flip(cat.signal("NOPE" as "TERM")))._tag, "InvalidArgument")
       assert.strictEqual(yield* cat.wait({ timeout: "1 minute" }), 0)
@@ -150,7 +150,7 @@ machines(Box)("commands in a busybox guest", (it) => {
       )
       yield* echo.write("one\n")
       assert.deepStrictEqual(yield* Fiber.join(lines), ["got:one"])
-      yield* echo.end
+      yield* echo.end()
       assert.strictEqual(yield* echo.wait(), 7)
       assert.strictEqual(yield* text(echo.stderr), "err\n")
 
@@ -177,7 +177,7 @@ machines(Box)("commands in a busybox guest", (it) => {
       const detached = yield* Effect.scoped(box.spawn("echo $$ > /tmp/detached; cat", { detached: true }))
       yield* box.waitForFile("/tmp/detached")
       yield* box.succeed("kill -0 $(cat /tmp/detached)")
-      yield* detached.end
+      yield* detached.end()
       assert.strictEqual(yield* detached.wait({ timeout: "1 minute" }), 0)
     })
   )
@@ -303,7 +303,7 @@ machines(Box)("files and sockets of a busybox guest", (it) => {
         for (const wait of [box.waitForOpenPort(port), box.waitForClosedPort(port)]) {
           const error = yield* Effect.flip(wait)
           assert.strictEqual(error._tag, "InvalidArgument")
-          assert.include(error.message, `box: port ${port} is not a port; ports are 1 to 65535`)
+          assert.include(error.message, `port must be a port, a whole number from 1 to 65535, got ${port}`)
         }
       }
       assert.strictEqual((yield* Effect.flip(box.waitForOpenPort(80, "a b")))._tag, "InvalidArgument")
@@ -391,17 +391,22 @@ machines(Box)("the console and the cables of a busybox guest", (it) => {
       const box = yield* Box
       yield* box.succeed("mkdir -p /tmp/www && echo page > /tmp/www/index.html && busybox httpd -p 8090 -h /tmp/www")
       yield* box.waitForOpenPort(8090)
-      const [one, two] = yield* Effect.all([box.forwardPort(8090), box.forwardPort(8090)], { concurrency: 2 })
+      const [one, two] = yield* Effect.all(
+        [box.forwardPort({ guestPort: 8090 }), box.forwardPort({ guestPort: 8090 })],
+        {
+          concurrency: 2
+        }
+      )
       assert.notStrictEqual(one, two)
       for (const port of [one, two]) {
         const page = yield* Effect.promise(() => fetch(`http://127.0.0.1:${port}/`).then((answer) => answer.text()))
         assert.strictEqual(page, "page\n")
       }
-      const taken = yield* Effect.flip(box.forwardPort(8090, one))
+      const taken = yield* Effect.flip(box.forwardPort({ hostPort: one, guestPort: 8090 }))
       assert.strictEqual(taken._tag, "QmpError")
       assert.include(taken.message, "box")
-      for (const refused of [box.forwardPort(0), box.forwardPort(80, 70_000), box.forwardPort(1.5)]) {
-        assert.strictEqual((yield* Effect.flip(refused))._tag, "InvalidArgument")
+      for (const ports of [{ guestPort: 0 }, { hostPort: 70_000, guestPort: 80 }, { guestPort: 1.5 }]) {
+        assert.strictEqual((yield* Effect.flip(box.forwardPort(ports)))._tag, "InvalidArgument")
       }
     })
   )

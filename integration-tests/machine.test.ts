@@ -170,7 +170,7 @@ machines(Box)("a machine", (it) => {
       yield* box.succeed("mkdir -p /tmp/www && echo page > /tmp/www/index.html")
       yield* box.succeed("busybox httpd -p 8090 -h /tmp/www")
       yield* box.waitForOpenPort(8090)
-      const port = yield* box.forwardPort(8090)
+      const port = yield* box.forwardPort({ guestPort: 8090 })
       const page = yield* Effect.promise(() => fetch(`http://127.0.0.1:${port}/`).then((answer) => answer.text()))
       assert.strictEqual(page, "page\n")
     })

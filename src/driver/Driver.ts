@@ -21,11 +21,15 @@
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { Unsupported } from "../backends/BackendError.ts"
-import type { PollingConditionFailed, PollingConditionOptions } from "../guest/PollingCondition.ts"
+import * as Arguments from "../guest/Arguments.ts"
+import { type PollingConditionFailed, PollingConditionOptions } from "../guest/PollingCondition.ts"
+import { WaitOptions } from "../guest/Timeout.ts"
+import * as Fields from "../host/Fields.ts"
 import type { ToolMissing } from "../host/HostProcess.ts"
-import type { CutShort, DeadlineError, Machine, Unavailable, WaitOptions } from "../machine/Machine.ts"
+import type { CutShort, DeadlineError, Machine, Unavailable } from "../machine/Machine.ts"
 import type { InvalidMachine, MachineOptions } from "../machine/MachineSpec.ts"
 import type { AddressesExhausted } from "../network/Addresses.ts"
 import type { VlanFailed } from "../network/Vlan.ts"
@@ -33,10 +37,16 @@ import type { ForkFailed } from "./ForkFailed.ts"
 import type { ImageUnavailable } from "./ImageUnavailable.ts"
 
 /** Options of a subtest. */
-export interface SubtestOptions {
-  /** Whether the test continues after the subtest failed, and fails at its end. Default false. */
-  readonly softFail?: boolean
-}
+export const SubtestOptions = Fields.options(
+  {
+    /** Whether the test continues after the subtest failed, and fails at its end. Default false. */
+    softFail: Schema.optional(Schema.Boolean)
+  },
+  "{ softFail: true }"
+)
+
+/** Options of a subtest. */
+export interface SubtestOptions extends Schema.Schema.Type<typeof SubtestOptions> {}
 
 /** Why a machine could not be made while the test runs: its declaration, its image, no address left, or no `vde_switch` for its VLANs. */
 export type DeclareError = InvalidMachine | ImageUnavailable | AddressesExhausted | ToolMissing
@@ -112,6 +122,24 @@ export interface DriverService<Names extends string = string> {
   /** Writes a line to the report. */
   readonly log: (line: string) => Effect.Effect<void>
 }
+
+/** What its methods take; the Effects and functions that a script gives are looked at when they are run, and machines by `MachineSpec`. */
+export const parameters = Arguments.of<DriverService>({
+  machine: Arguments.takes({}),
+  startAll: Arguments.takes({}),
+  joinAll: Arguments.takes({ options: Schema.optional(WaitOptions) }),
+  subtest: Arguments.takes(
+    { name: Schema.String, effect: Schema.Unknown, options: Schema.optional(SubtestOptions) },
+    { gives: "defects" }
+  ),
+  pollingCondition: Arguments.takes(
+    { condition: Schema.String, check: Schema.Unknown, options: Schema.optional(PollingConditionOptions) },
+    { gives: "defects" }
+  ),
+  waitAll: Arguments.takes({}),
+  fork: Arguments.takes({}),
+  log: Arguments.takes({ line: Schema.String }, { gives: "defects" })
+})
 
 /** The driver of the test that is running. */
 export class Driver extends Context.Service<Driver, DriverService>()("vmtest/driver/Driver") {}

@@ -2,10 +2,10 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import * as Fields from "../host/Fields.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
 import { HostFileError } from "./Copy.ts"
 import type { Guest } from "./Guest.ts"
-import { InvalidArgument } from "./MachineError.ts"
 
 export interface Artefact {
   readonly path: string
@@ -27,17 +27,19 @@ const freeFor = (machine: string, path: string, ending: string): string => {
   return candidate
 }
 
+/** The name of a file, in a folder perhaps, with one of these endings or without. */
+export const fileName = (...endings: ReadonlyArray<string>) =>
+  Fields.text("the name of a file", (name) => {
+    const last = name.slice(name.lastIndexOf("/") + 1)
+    const ending = endings.find((one) => last.endsWith(one)) ?? ""
+    return !["", ".", ".."].includes(last.slice(0, last.length - ending.length))
+  })
+
 /**
- * Where a file of that name goes, its ending added unless it is there; a name that leads out of the output folder, or is none, is refused. A
+ * Where a file of that name goes, its ending added unless it is there; a name that leads out of the output folder is refused. A
  * machine's file takes the place of its own of that name, and of no other machine's.
  */
 export const at = Effect.fnUntraced(function* (guest: Guest, name: string, ending: string) {
-  const given: unknown = name
-  const bare = typeof given === "string" ? given.slice(given.lastIndexOf("/") + 1).replace(ending, "") : ""
-  if (bare === "" || bare === "." || bare === "..") {
-    const reason = "is not the name of a file"
-    return yield* new InvalidArgument({ machine: guest.name, argument: "name", value: String(given), reason })
-  }
   const output = Path.resolve(guest.output)
   const path = freeFor(guest.name, Path.resolve(output, name.endsWith(ending) ? name : name + ending), ending)
   const explained = Effect.mapError(

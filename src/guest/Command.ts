@@ -11,22 +11,24 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import { section } from "../host/Evidence.ts"
-import type {
-  BytesResult,
+import * as Fields from "../host/Fields.ts"
+import {
+  type BytesResult,
   CollectOptions,
-  CommandEvent,
-  CommandResult,
+  type CommandEvent,
+  type CommandResult,
   ExecuteOptions,
-  ShellService
+  type ShellService
 } from "../transport/Shell.ts"
 import { short } from "../transport/ShellError.ts"
 import { traced } from "./Action.ts"
-import type { CommandError, DeadlineError, Guest, PollOptions, UntimedError } from "./Guest.ts"
+import * as Arguments from "./Arguments.ts"
+import type { CommandError, DeadlineError, Guest, UntimedError } from "./Guest.ts"
 import type { InvalidArgument } from "./MachineError.ts"
 import { execute, executeBytes, executeStream, withoutTimeout } from "./Run.ts"
-import { kinds, timed, timeOf } from "./Timeout.ts"
+import { Pause, PollOptions, timed } from "./Timeout.ts"
 import { poll, untilShellLost, wait } from "./Wait.ts"
 
 /** A command ended otherwise than it should: `wanted` is `"success"` for `succeed`, `"failure"` for `fail`. */
@@ -46,10 +48,16 @@ export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandF
 }
 
 /** One or several commands, then options if there are any. */
-export type Commands = readonly [string, ...Array<string>] | readonly [string, ...Array<string>, CollectOptions]
+export type Commands = ReadonlyArray<string> | readonly [...commands: ReadonlyArray<string>, options: CollectOptions]
 
 /** Options of waits that run a command again and again; by default 50 ms after it ended. */
-export interface RetryOptions extends PollOptions, Omit<ExecuteOptions, "timeout"> {}
+export const RetryOptions = Fields.options(
+  { ...ExecuteOptions.fields, ...PollOptions.fields },
+  '{ timeout: "5 seconds" }'
+)
+
+/** Options of waits that run a command again and again; by default 50 ms after it ended. */
+export interface RetryOptions extends Schema.Schema.Type<typeof RetryOptions> {}
 
 /** When to run a command again, by default. */
 const retrySchedule = Schedule.spaced("50 millis")
@@ -89,6 +97,43 @@ export interface CommandMethods {
   readonly sleep: (duration: Duration.Input) => Effect.Effect<void, UntimedError | InvalidArgument>
 }
 
+/** A command that is blank was meant to be another. */
+export const CommandLine = Fields.text("a command, a string that is not blank", (command) => command.trim() !== "")
+
+const SomeCommands = Schema.Array(CommandLine).check(
+  Schema.makeFilter((commands: ReadonlyArray<string>) => commands.length > 0, { expected: "one command at least" })
+)
+
+/** Commands, and then options if the last one is no command. */
+const commands = Arguments.takes(
+  { commands: SomeCommands, options: Schema.optional(CollectOptions) },
+  {
+    named: (given) => {
+      const last = given.length > 1 ? given.at(-1) : undefined
+      return last === undefined || typeof last === "string"
+        ? { commands: given }
+        : { commands: given.slice(0, -1), options: last }
+    }
+  }
+)
+const oneCommand = Arguments.takes({ command: CommandLine, options: Schema.optional(CollectOptions) })
+const retried = Arguments.takes({ command: CommandLine, options: Schema.optional(RetryOptions) })
+
+/** What its methods take. */
+export const parameters = Arguments.of<CommandMethods>({
+  execute: oneCommand,
+  executeBytes: oneCommand,
+  executeStream: Arguments.takes(
+    { command: CommandLine, options: Schema.optional(ExecuteOptions) },
+    { gives: "stream" }
+  ),
+  succeed: commands,
+  fail: commands,
+  waitUntilSucceeds: retried,
+  waitUntilFails: retried,
+  sleep: Arguments.takes({ duration: Pause })
+})
+
 const split = (args: Commands): { readonly commands: Array<string>; readonly options: CollectOptions } => {
   const commands: Array<string> = []
   let options: CollectOptions = {}
@@ -109,7 +154,7 @@ export const make = (guest: Guest): CommandMethods => {
     commands: ReadonlyArray<string>,
     given: CollectOptions
   ) {
-    const options = yield* timed(guest, given)
+    const options = timed(given)
     let output = ""
     for (const command of commands) {
       const result = yield* execute(guest, command, options)
@@ -151,20 +196,18 @@ export const make = (guest: Guest): CommandMethods => {
       })
     }
 
-  return {
-    execute: (command, options) => Effect.flatMap(timed(guest, options), (all) => execute(guest, command, all)),
-    executeBytes: (command, options) =>
-      Effect.flatMap(timed(guest, options), (all) => executeBytes(guest, command, all)),
-    executeStream: (command, options) =>
-      Stream.unwrap(Effect.map(timed(guest, options), (all) => executeStream(guest, command, all))),
+  return Arguments.checked<CommandMethods>(guest.name, parameters, {
+    execute: (command, options) => execute(guest, command, timed(options)),
+    executeBytes: (command, options) => executeBytes(guest, command, timed(options)),
+    executeStream: (command, options) => executeStream(guest, command, timed(options)),
     succeed: expecting("succeed", "success"),
     fail: expecting("fail", "failure"),
     waitUntilSucceeds: retrying("succeed"),
     waitUntilFails: retrying("fail"),
-    sleep: Effect.fnUntraced(function* (duration) {
-      const time = yield* timeOf(guest, kinds.sleep, duration)
-      const slept = execute(guest, `sleep ${Duration.toSeconds(time)}`, { timeout: Duration.infinity })
-      yield* traced(guest, { name: "sleep" }, withoutTimeout(slept))
-    })
-  }
+    sleep: (duration) => {
+      const seconds = Duration.toSeconds(Duration.fromInputUnsafe(duration))
+      const slept = execute(guest, `sleep ${seconds}`, { timeout: Duration.infinity })
+      return Effect.asVoid(traced(guest, { name: "sleep" }, withoutTimeout(slept)))
+    }
+  })
 }

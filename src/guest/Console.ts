@@ -11,11 +11,13 @@ import * as Stream from "effect/Stream"
 import type { ControlError } from "../backends/BackendError.ts"
 import { lastLines } from "../host/Evidence.ts"
 import { guard } from "./Action.ts"
-import type { DeadlineError, Guest, Unavailable, WaitOptions } from "./Guest.ts"
+import * as Arguments from "./Arguments.ts"
+import type { DeadlineError, Guest, Unavailable } from "./Guest.ts"
 import { search } from "./internal/textSearch.ts"
 import type { InvalidArgument } from "./MachineError.ts"
 import * as Pattern from "./Pattern.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
+import { WaitOptions } from "./Timeout.ts"
 import { wait } from "./Wait.ts"
 
 /** The console ended before the awaited text was in it. */
@@ -52,38 +54,43 @@ export interface ConsoleMethods {
   ) => Effect.Effect<void, Unavailable | ControlError | PollingConditionFailed | InvalidArgument>
 }
 
+/** What its methods take. */
+export const parameters = Arguments.of<ConsoleMethods>({
+  getConsoleLog: Arguments.takes({}),
+  waitForConsoleText: Arguments.takes({ pattern: Pattern.Pattern, options: Schema.optional(WaitOptions) }),
+  sendConsole: Arguments.takes({ text: Schema.String })
+})
+
 /** The console methods of a guest. */
-export const make = (guest: Guest): ConsoleMethods => ({
-  // A dead machine does not end it: what it said stays readable.
-  console: Stream.unwrap(Effect.map(guest.console, (console) => console.stream)).pipe(
-    Stream.interruptWhen(guest.conditions.guard(Effect.never))
-  ),
-  getConsoleLog: () => Effect.flatMap(guest.console, (console) => console.log),
-  waitForConsoleText: (pattern, options) => {
-    const awaited = `${Pattern.shown(pattern)} on the console`
-    const until = Effect.gen(function* () {
-      const hypervisor = yield* guest.hypervisor
-      return yield* search(hypervisor.console.stream, pattern, (text) =>
-        // A console ends with its machine, whose death is the better news.
-        Effect.andThen(
-          Effect.sleep("1 second"),
-          Effect.fail(
-            new ConsoleEnded({ machine: guest.name, awaited: Pattern.shown(pattern), console: lastLines(text, 20) })
+export const make = (guest: Guest): ConsoleMethods =>
+  Arguments.checked<ConsoleMethods>(guest.name, parameters, {
+    // A dead machine does not end it: what it said stays readable.
+    console: Stream.unwrap(Effect.map(guest.console, (console) => console.stream)).pipe(
+      Stream.interruptWhen(guest.conditions.guard(Effect.never))
+    ),
+    getConsoleLog: () => Effect.flatMap(guest.console, (console) => console.log),
+    waitForConsoleText: (pattern, options) => {
+      const awaited = `${Pattern.shown(pattern)} on the console`
+      const until = Effect.gen(function* () {
+        const hypervisor = yield* guest.hypervisor
+        return yield* search(hypervisor.console.stream, pattern, (text) =>
+          // A console ends with its machine, whose death is the better news.
+          Effect.andThen(
+            Effect.sleep("1 second"),
+            Effect.fail(
+              new ConsoleEnded({ machine: guest.name, awaited: Pattern.shown(pattern), console: lastLines(text, 20) })
+            )
           )
         )
+      })
+      const lastSeen = Effect.map(
+        Effect.flatMap(guest.hypervisor, (hypervisor) => hypervisor.console.tail(20)),
+        (tail) => (tail.trim() === "" ? "the console is empty" : tail)
       )
-    })
-    const lastSeen = Effect.map(
-      Effect.flatMap(guest.hypervisor, (hypervisor) => hypervisor.console.tail(20)),
-      (tail) => (tail.trim() === "" ? "the console is empty" : tail)
-    )
-    return Effect.andThen(
-      Pattern.check(guest, "pattern", pattern),
-      wait(guest, { name: "waitForConsoleText", awaited, options, until, lastSeen })
-    )
-  },
-  sendConsole: (text) =>
-    Effect.flatMap(guest.hypervisor, (hypervisor) =>
-      guard(guest, { name: "sendConsole", doing: "typing into the console" }, hypervisor.console.write(text))
-    )
-})
+      return wait(guest, { name: "waitForConsoleText", awaited, options, until, lastSeen })
+    },
+    sendConsole: (text) =>
+      Effect.flatMap(guest.hypervisor, (hypervisor) =>
+        guard(guest, { name: "sendConsole", doing: "typing into the console" }, hypervisor.console.write(text))
+      )
+  })

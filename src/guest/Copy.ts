@@ -16,14 +16,16 @@ import type * as PlatformError from "effect/PlatformError"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Fields from "../host/Fields.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import type { CommandOutput, CommandResult, ShellService } from "../transport/Shell.ts"
 import { guard, traced } from "./Action.ts"
+import * as Arguments from "./Arguments.ts"
 import { CommandFailed } from "./Command.ts"
 import type { CommandError, Guest } from "./Guest.ts"
 import * as Scripts from "./internal/copyScripts.ts"
 import * as HostFiles from "./internal/hostFiles.ts"
-import { InvalidArgument } from "./MachineError.ts"
+import type { InvalidArgument } from "./MachineError.ts"
 import { relabel } from "./Run.ts"
 
 /** A file of the host that is missing, cannot be read or written, or lies outside the output folder. */
@@ -110,6 +112,18 @@ const archiver = (
 /** What tar gives itself that could not keep all; it was ended before it could. */
 const cutShort = 2
 
+/** What its methods take. */
+export const parameters = Arguments.of<CopyMethods>({
+  copyFromHost: Arguments.takes({
+    source: Fields.filled("a path on the host, a string that is not empty"),
+    target: Fields.filled("a path in the guest, a string that is not empty")
+  }),
+  copyFromMachine: Arguments.takes({
+    source: Fields.filled("a path in the guest, a string that is not empty"),
+    folder: Schema.optional(Schema.String)
+  })
+})
+
 /** The copy methods of a guest. */
 export const make = (guest: Guest): CopyMethods => {
   const { fs } = guest
@@ -163,17 +177,9 @@ export const make = (guest: Guest): CopyMethods => {
     return { ...result, stderr: result.stderr + stderr }
   })
 
-  const copyFromHost = (source: string, target: string): Effect.Effect<void, CopyError | InvalidArgument> =>
+  const copyFromHost = (source: string, target: string): Effect.Effect<void, CopyError> =>
     Effect.scoped(
       Effect.gen(function* () {
-        for (const [argument, value, what] of [
-          ["source", source, "what is to be copied"],
-          ["target", target, "where the copy is to be"]
-        ] as const) {
-          if (value !== "") continue
-          const reason = `is no path: say ${what}`
-          return yield* new InvalidArgument({ machine: guest.name, argument, value, reason })
-        }
         const real = yield* onHost(source)(fs.realPath(source))
         const { blocks, mode, mtime, size, type } = yield* onHost(source)(fs.stat(real))
         yield* onHost(source)(fs.access(real, { readable: true }))
@@ -279,10 +285,10 @@ export const make = (guest: Guest): CopyMethods => {
       })
     )
 
-  return {
+  return Arguments.checked<CopyMethods>(guest.name, parameters, {
     copyFromHost: (source, target) =>
       traced(guest, { name: "copyFromHost", attributes: { path: source } }, copyFromHost(source, target)),
     copyFromMachine: (source, folder) =>
       traced(guest, { name: "copyFromMachine", attributes: { path: source } }, copyFromMachine(source, folder))
-  }
+  })
 }

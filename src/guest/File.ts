@@ -4,19 +4,29 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Fields from "../host/Fields.ts"
 import { quote } from "../host/Quote.ts"
 import { traced } from "./Action.ts"
+import * as Arguments from "./Arguments.ts"
 import { CommandFailed } from "./Command.ts"
-import type { CommandError, Guest, GuestPollOptions, WaitError } from "./Guest.ts"
-import { InvalidArgument } from "./MachineError.ts"
+import type { CommandError, Guest, WaitError } from "./Guest.ts"
+import type { InvalidArgument } from "./MachineError.ts"
 import { execute, executeBytes } from "./Run.ts"
+import { GuestPollOptions } from "./Timeout.ts"
 import { waitInGuest } from "./Wait.ts"
 
 /** How a file is written. */
-export interface WriteOptions {
-  /** Its mode, as `chmod` takes it: `"0644"`. Kept, or as the guest's umask has it, if absent. */
-  readonly mode?: string
-}
+export const WriteOptions = Fields.options(
+  {
+    /** Its mode, as `chmod` takes it: `"0644"`. Kept, or as the guest's umask has it, if absent. */
+    mode: Schema.optional(Fields.filled('a string as chmod takes it, such as "0644"'))
+  },
+  '{ mode: "0644" }'
+)
+
+/** How a file is written. */
+export interface WriteOptions extends Schema.Schema.Type<typeof WriteOptions> {}
 
 /** The files of a machine. */
 export interface FileMethods {
@@ -50,14 +60,22 @@ export const must = Effect.fnUntraced(function* (
 /** A path may begin with a hyphen; no command may take it for an option. */
 export const path = (name: string): string => quote(name.startsWith("-") ? `./${name}` : name)
 
+const GuestPath = Fields.filled("a path in the guest, a string that is not empty")
+const awaited = Arguments.takes({ path: GuestPath, options: Schema.optional(GuestPollOptions) })
+
+/** What its methods take. */
+export const parameters = Arguments.of<FileMethods>({
+  waitForFile: awaited,
+  waitUntilFileIsGone: awaited,
+  readFile: Arguments.takes({ path: GuestPath }),
+  readFileBytes: Arguments.takes({ path: GuestPath }),
+  writeFile: Arguments.takes({ path: GuestPath, content: Fields.Content, options: Schema.optional(WriteOptions) })
+})
+
 /** The file methods of a guest. */
 export const make = (guest: Guest): FileMethods => {
   const waitFor = (wanted: "exist" | "be gone") =>
     Effect.fnUntraced(function* (name: string, options?: GuestPollOptions) {
-      if (name === "") {
-        const reason = "is no path: say which file is awaited"
-        return yield* new InvalidArgument({ machine: guest.name, argument: "path", value: name, reason })
-      }
       const there = `[ -e ${path(name)} ] || [ -L ${path(name)} ]`
       yield* waitInGuest(guest, {
         name: wanted === "exist" ? "waitForFile" : "waitUntilFileIsGone",
@@ -84,7 +102,7 @@ export const make = (guest: Guest): FileMethods => {
     })
   })
 
-  return {
+  return Arguments.checked<FileMethods>(guest.name, parameters, {
     waitForFile: waitFor("exist"),
     waitUntilFileIsGone: waitFor("be gone"),
     readFile: (name) =>
@@ -98,5 +116,5 @@ export const make = (guest: Guest): FileMethods => {
       const written = must(guest, `${folder}${before}cat > ${path(name)}${after}`, { stdin: content })
       return traced(guest, { name: "writeFile", attributes: { path: name } }, Effect.asVoid(written))
     }
-  }
+  })
 }

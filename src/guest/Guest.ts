@@ -5,10 +5,8 @@
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
-import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { BackendService, Console, ControlService, Hypervisor } from "../backends/Backend.ts"
 import type { ShellService } from "../transport/Shell.ts"
@@ -35,25 +33,14 @@ export type DeadlineError = WaitTimeout | InvalidArgument
 /** What any wait that asks the guest can fail with. */
 export type WaitError = UntimedError | DeadlineError
 
-export interface WaitOptions {
-  /** How long to wait. Default 5 minutes (`Deadlines`), three times that under emulation. */
-  readonly timeout?: Duration.Input
-}
-
-/** Options of waits that look again and again from the host. */
-export interface PollOptions extends WaitOptions {
-  /**
-   * When to look again. A schedule that ends, such as `Schedule.recurs(5)`, ends the wait as its deadline would. The default is spaced evenly;
-   * each wait says how.
-   */
-  readonly schedule?: Schedule.Schedule<unknown>
-}
-
-/** Options of waits that look again and again in the guest, in one command. */
-export interface GuestPollOptions extends WaitOptions {
-  /** Time between two looks. Default 20 ms. */
-  readonly interval?: Duration.Input
-}
+export type {
+  /** Options of waits that look again and again in the guest, in one command. */
+  GuestPollOptions,
+  /** Options of waits that look again and again from the host. */
+  PollOptions,
+  /** How long a wait may take. */
+  WaitOptions
+} from "./Timeout.ts"
 
 export interface Guest {
   readonly name: string

@@ -15,6 +15,7 @@ import { UserTerminal } from "../host/Terminal.ts"
 import type { GuestProcess, ShellService } from "../transport/Shell.ts"
 import type { ShellError } from "../transport/ShellError.ts"
 import { guard } from "./Action.ts"
+import * as Arguments from "./Arguments.ts"
 import type { CommandError, Guest, Unavailable } from "./Guest.ts"
 import { Line } from "./internal/line.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
@@ -116,6 +117,12 @@ const onLines = (terminal: Terminal, process: GuestProcess): Session<ShellError>
     resized: () => Effect.void
   }
 }
+
+/** Its methods take nothing. */
+export const parameters = Arguments.of<InteractMethods>({
+  shellInteract: Arguments.takes({}),
+  consoleInteract: Arguments.takes({})
+})
 
 /** The interact methods of a guest. */
 export const make = (guest: Guest): InteractMethods => {

@@ -7,13 +7,15 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Fields from "../host/Fields.ts"
 import { quote } from "../host/Quote.ts"
 import type { ShellService } from "../transport/Shell.ts"
 import { CommandRejected } from "../transport/ShellError.ts"
 import { raceDeathStream, tracedStream } from "./Action.ts"
+import * as Arguments from "./Arguments.ts"
 import { CommandFailed } from "./Command.ts"
 import type { CommandError, Guest } from "./Guest.ts"
-import { InvalidArgument, MachineDied } from "./MachineError.ts"
+import { type InvalidArgument, MachineDied } from "./MachineError.ts"
 import { relabel } from "./Run.ts"
 import { fullName } from "./systemd/unitStates.ts"
 
@@ -32,17 +34,29 @@ export interface JournalEntry {
   readonly fields: Readonly<Record<string, string>>
 }
 
+/** A name that some unit can have, and that `systemctl` does not take for a pattern. */
+export const UnitName = Fields.text(
+  "the name of a unit, of letters, digits and :_.\\@- (systemd-escape makes one of any text)",
+  /^[A-Za-z0-9:_.\\@-]{1,255}$/
+)
+
 /** What of the journal. */
-export interface JournalOptions {
-  /** Only what is about this unit; of everything if absent. */
-  readonly unit?: string
-  /** The user whose unit it is; without a unit, only what this user's processes wrote. */
-  readonly user?: string
-  /** How many of the entries that are already there. Default all since the guest booted. */
-  readonly lines?: number
-  /** Whether to wait for more. Default true. */
-  readonly follow?: boolean
-}
+export const JournalOptions = Fields.options(
+  {
+    /** Only what is about this unit; of everything if absent. */
+    unit: Schema.optional(UnitName),
+    /** The user whose unit it is; without a unit, only what this user's processes wrote. */
+    user: Schema.optional(Schema.String),
+    /** How many of the entries that are already there. Default all since the guest booted. */
+    lines: Schema.optional(Fields.whole(0)),
+    /** Whether to wait for more. Default true. */
+    follow: Schema.optional(Schema.Boolean)
+  },
+  '{ unit: "sshd" }'
+)
+
+/** What of the journal. */
+export interface JournalOptions extends Schema.Schema.Type<typeof JournalOptions> {}
 
 /** The journal of a machine. */
 export interface JournalMethods {
@@ -93,8 +107,8 @@ export const command = (options: {
   return `u=$(id -u -- ${quote(user)}) || exit ${unknownUser}\njournalctl ${flags} ${matches}`
 }
 
-const Fields = Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown))
-const decode = Schema.decodeUnknownOption(Fields)
+const FieldsOfEntry = Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown))
+const decode = Schema.decodeUnknownOption(FieldsOfEntry)
 
 /** A field is a text, bytes where it is none, or an array of several; a field that was too long is null. */
 const text = (value: unknown): string => {
@@ -122,55 +136,54 @@ const entryOf = (line: string): JournalEntry | undefined => {
 const isPowerOff = (error: unknown): boolean =>
   error instanceof MachineDied && error.exitCode === 0 && error.ended !== "reset"
 
-/** The journal methods of a guest. */
-export const make = (guest: Guest): JournalMethods => ({
-  journal: (options = {}) => {
-    const { follow = true, lines, unit, user } = options
-    if (unit !== undefined && !/^[A-Za-z0-9:_.\\@-]{1,255}$/.test(unit)) {
-      const reason = "is not a unit name: letters, digits and :_.\\@-"
-      return Stream.fail(new InvalidArgument({ machine: guest.name, argument: "unit", value: unit, reason }))
-    }
-    if (lines !== undefined && (!Number.isInteger(lines) || lines < 0)) {
-      return Stream.fail(InvalidArgument.number(guest.name, "lines", lines, "is not a number of entries"))
-    }
-    const doing = "reading the journal"
-    const script = command({ unit, user, lines, follow, output: "json" })
-    let stderr = ""
-    const text = new TextDecoder()
-    /** Whether it went wrong, or just ended with the guest. */
-    const ended = Effect.fnUntraced(function* (shell: ShellService, exitCode: number) {
-      if (exitCode === 0 || exitCode === missing) return
-      if (exitCode === unknownUser) {
-        const detail = `there is no user ${user}`
-        return yield* new CommandRejected({ machine: guest.name, command: doing, reason: "UnknownUser", detail })
-      }
-      const down = exitCode > signalled && (yield* shell.execute(goesDown, { timeout: "1 minute" })).exitCode === 0
-      // The machine's own end is the better news, and comes soon.
-      if (down) yield* shell.execute("sleep 60", { timeout: "2 minutes" })
-      const failed = { wanted: "success", exitCode, stdout: "", stderr } as const
-      return yield* new CommandFailed({ machine: guest.name, command: script, ...failed })
-    })
-    const read = Effect.map(guest.shell, (shell) =>
-      shell.executeStream(script, { timeout: "Infinity" }).pipe(
-        Stream.mapEffect((event) => {
-          if (event._tag === "Exit") return Effect.as(ended(shell, event.exitCode), new Uint8Array())
-          if (event._tag === "Stdout") return Effect.succeed(event.bytes)
-          stderr = (stderr + text.decode(event.bytes, { stream: true })).slice(-kept)
-          return Effect.succeed(new Uint8Array())
-        })
-      )
-    )
-    return Stream.unwrap(read).pipe(
-      // Not with the script, nor with entries in JSON as what it said so far.
-      Stream.mapError(relabel(doing)),
-      Stream.decodeText(),
-      Stream.splitLines,
-      Stream.map(entryOf),
-      Stream.filter((entry) => entry !== undefined),
-      (all) => raceDeathStream(guest, doing, all),
-      // A machine that was shut down in order has no more to say.
-      Stream.catchIf(isPowerOff, () => Stream.empty),
-      (all) => tracedStream(guest, { name: "journal", attributes: { unit, user } }, all)
-    )
-  }
+/** What its method takes. */
+export const parameters = Arguments.of<JournalMethods>({
+  journal: Arguments.takes({ options: Schema.optional(JournalOptions) }, { gives: "stream" })
 })
+
+/** The journal methods of a guest. */
+export const make = (guest: Guest): JournalMethods =>
+  Arguments.checked<JournalMethods>(guest.name, parameters, {
+    journal: (options = {}) => {
+      const { follow = true, lines, unit, user } = options
+      const doing = "reading the journal"
+      const script = command({ unit, user, lines, follow, output: "json" })
+      let stderr = ""
+      const text = new TextDecoder()
+      /** Whether it went wrong, or just ended with the guest. */
+      const ended = Effect.fnUntraced(function* (shell: ShellService, exitCode: number) {
+        if (exitCode === 0 || exitCode === missing) return
+        if (exitCode === unknownUser) {
+          const detail = `there is no user ${user}`
+          return yield* new CommandRejected({ machine: guest.name, command: doing, reason: "UnknownUser", detail })
+        }
+        const down = exitCode > signalled && (yield* shell.execute(goesDown, { timeout: "1 minute" })).exitCode === 0
+        // The machine's own end is the better news, and comes soon.
+        if (down) yield* shell.execute("sleep 60", { timeout: "2 minutes" })
+        const failed = { wanted: "success", exitCode, stdout: "", stderr } as const
+        return yield* new CommandFailed({ machine: guest.name, command: script, ...failed })
+      })
+      const read = Effect.map(guest.shell, (shell) =>
+        shell.executeStream(script, { timeout: "Infinity" }).pipe(
+          Stream.mapEffect((event) => {
+            if (event._tag === "Exit") return Effect.as(ended(shell, event.exitCode), new Uint8Array())
+            if (event._tag === "Stdout") return Effect.succeed(event.bytes)
+            stderr = (stderr + text.decode(event.bytes, { stream: true })).slice(-kept)
+            return Effect.succeed(new Uint8Array())
+          })
+        )
+      )
+      return Stream.unwrap(read).pipe(
+        // Not with the script, nor with entries in JSON as what it said so far.
+        Stream.mapError(relabel(doing)),
+        Stream.decodeText(),
+        Stream.splitLines,
+        Stream.map(entryOf),
+        Stream.filter((entry) => entry !== undefined),
+        (all) => raceDeathStream(guest, doing, all),
+        // A machine that was shut down in order has no more to say.
+        Stream.catchIf(isPowerOff, () => Stream.empty),
+        (all) => tracedStream(guest, { name: "journal", attributes: { unit, user } }, all)
+      )
+    }
+  })

@@ -6,7 +6,6 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { lastLines, section } from "../host/Evidence.ts"
 
@@ -89,43 +88,20 @@ export class WaitTimeout extends Schema.TaggedError<WaitTimeout>()("WaitTimeout"
 }
 
 /**
- * A value that cannot be meant, refused before the guest was asked: a port of 70000, a unit name with a space. `machine` is empty where it is
- * about none.
+ * A value that makes no sense, refused before the guest was asked: a port of 70000, a unit name with a space.
+ *
+ * `method` is what it was given to; `machine` is empty where that is none of a machine's. `argument` names the part that is wrong, and `reason` is
+ * a sentence that names it, and says what it must be and what it was. `value` is what it was, in words where it is neither a text nor a number.
  */
 export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("InvalidArgument", {
   machine: Schema.String,
+  method: Schema.String,
   argument: Schema.String,
   value: Schema.Union([Schema.String, Schema.Number]),
   reason: Schema.String
 }) {
-  /** Of an argument that has to be a number; a script that no compiler checked may give it a string that looks like one. */
-  static number(machine: string, argument: string, value: unknown, reason: string): InvalidArgument {
-    return typeof value === "number"
-      ? new InvalidArgument({ machine, argument, value, reason })
-      : new InvalidArgument({
-          machine,
-          argument,
-          value: String(value),
-          reason: typeof value === "string" ? "is a string; a number is wanted" : reason
-        })
-  }
-
-  /** A number that was given for an argument, if it is one of these. */
-  static inRange(
-    machine: string,
-    argument: string,
-    value: number,
-    [least, most]: readonly [least: number, most: number],
-    reason: string
-  ): Effect.Effect<number, InvalidArgument> {
-    const given: unknown = value
-    return typeof given === "number" && given >= least && given <= most
-      ? Effect.succeed(given)
-      : Effect.fail(InvalidArgument.number(machine, argument, given, reason))
-  }
-
   override get message() {
-    const value = typeof this.value === "number" ? String(this.value) : JSON.stringify(this.value)
-    return `${this.machine === "" ? "" : `${this.machine}: `}${this.argument} ${value} ${this.reason}`
+    const where = [this.machine, this.method].filter((name) => name !== "").join(".")
+    return where === "" ? this.reason : `${where}: ${this.reason}`
   }
 }

@@ -8,10 +8,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Fields from "../host/Fields.ts"
 import { quote } from "../host/Quote.ts"
-import type { Guest, GuestPollOptions, WaitError } from "./Guest.ts"
+import * as Arguments from "./Arguments.ts"
+import type { Guest, WaitError } from "./Guest.ts"
 import * as PortProbe from "./internal/portProbe.ts"
-import { InvalidArgument } from "./MachineError.ts"
+import { GuestPollOptions } from "./Timeout.ts"
 import { waitInGuest } from "./Wait.ts"
 
 /** An address, or none, and then options if there are any. */
@@ -63,23 +65,28 @@ for f in /proc/net/tcp /proc/net/tcp6; do
 done
 [ -n "$listening" ] || echo "nothing listens on any TCP port"`
 
+// Of a name or an IP address, with a zone (fe80::1%eth1) perhaps.
+const Address = Fields.text("a host name or an IP address", /^[A-Za-z0-9._:%-]+$/)
+
+/** An address and options, or one of them. */
+const awaited = Arguments.takes(
+  { port: Fields.Port, address: Schema.optional(Address), options: Schema.optional(GuestPollOptions) },
+  {
+    named: ([port, first, second]) =>
+      typeof first === "object" && first !== null && !Array.isArray(first)
+        ? { port, options: first }
+        : { port, address: first, options: second }
+  }
+)
+
+/** What its methods take. */
+export const parameters = Arguments.of<PortMethods>({ waitForOpenPort: awaited, waitForClosedPort: awaited })
+
 /** The port methods of a guest. */
 export const make = (guest: Guest): PortMethods => {
   const waitFor = (wanted: "open" | "closed") =>
     Effect.fnUntraced(function* (port: number, ...[first, second]: AddressAndOptions) {
       const [address, options] = typeof first === "object" ? [undefined, first] : [first, second]
-      if (!Number.isInteger(port) || port < 1 || port > 65535) {
-        return yield* InvalidArgument.number(guest.name, "port", port, "is not a port; ports are 1 to 65535")
-      }
-      // Of a name or an IP address, with a zone (fe80::1%eth1) perhaps.
-      if (address !== undefined && !/^[A-Za-z0-9._:%-]+$/.test(address)) {
-        return yield* new InvalidArgument({
-          machine: guest.name,
-          argument: "address",
-          value: address,
-          reason: "is neither a host name nor an IP address"
-        })
-      }
       const name = wanted === "open" ? "waitForOpenPort" : "waitForClosedPort"
       const attributes = { port, address }
       const awaited = `port ${port}${address === undefined ? "" : ` of ${address}`} to be ${wanted}`
@@ -108,5 +115,8 @@ case $verdict in open) echo "it is open" ;; unresolved) echo ${quote(`${there} h
       })
       if (exitCode === 127) return yield* new NoWayToConnect({ machine: guest.name, address: there, port })
     })
-  return { waitForOpenPort: waitFor("open"), waitForClosedPort: waitFor("closed") }
+  return Arguments.checked<PortMethods>(guest.name, parameters, {
+    waitForOpenPort: waitFor("open"),
+    waitForClosedPort: waitFor("closed")
+  })
 }

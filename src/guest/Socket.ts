@@ -6,19 +6,31 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Fields from "../host/Fields.ts"
 import { quote } from "../host/Quote.ts"
-import type { Guest, GuestPollOptions, WaitError } from "./Guest.ts"
-import { InvalidArgument } from "./MachineError.ts"
+import * as Arguments from "./Arguments.ts"
+import type { Guest, WaitError } from "./Guest.ts"
+import { GuestPollOptions } from "./Timeout.ts"
 import { waitInGuest } from "./Wait.ts"
 
+const SocketType = Schema.Literals(["stream", "datagram", "seqpacket"])
+
 /** The kinds of Unix-domain sockets. */
-export type SocketType = "stream" | "datagram" | "seqpacket"
+export type SocketType = typeof SocketType.Type
 
 /** Which socket is waited for, and how long. */
-export interface SocketOptions extends GuestPollOptions {
-  /** Default `"stream"`. */
-  readonly type?: SocketType
-}
+export const SocketOptions = Fields.options(
+  {
+    ...GuestPollOptions.fields,
+    /** Default `"stream"`. */
+    type: Schema.optional(SocketType)
+  },
+  '{ timeout: "5 seconds" }'
+)
+
+/** Which socket is waited for, and how long. */
+export interface SocketOptions extends Schema.Schema.Type<typeof SocketOptions> {}
 
 /** The sockets of a machine. */
 export interface SocketMethods {
@@ -92,25 +104,28 @@ const look = (
 done < /proc/net/unix
 true`
 
+const Address = Fields.text(
+  "an absolute path, or @ and the name of an abstract socket",
+  (address) => /^(\/|@.)/.test(address) && !address.endsWith("/")
+)
+
+/** What its method takes. */
+export const parameters = Arguments.of<SocketMethods>({
+  waitForOpenUnixSocket: Arguments.takes({ address: Address, options: Schema.optional(SocketOptions) })
+})
+
 /** The socket methods of a guest. */
-export const make = (guest: Guest): SocketMethods => ({
-  waitForOpenUnixSocket: Effect.fnUntraced(function* (address, options) {
-    const invalid = (argument: string, value: string, reason: string) =>
-      new InvalidArgument({ machine: guest.name, argument, value, reason })
-    if (!/^(\/|@.)/.test(address) || address.endsWith("/")) {
-      return yield* invalid("address", address, "is not an absolute path, nor @ and the name of an abstract socket")
-    }
-    const type = options?.type ?? "stream"
-    if (!Object.hasOwn(patterns, type)) {
-      return yield* invalid("type", type, `is not one of ${Object.keys(patterns).join(", ")}`)
-    }
-    yield* waitInGuest(guest, {
-      name: "waitForOpenUnixSocket",
-      attributes: { path: address },
-      awaited: `the ${type} socket ${address} to be open`,
-      options,
-      loop: `${openLoop(address, type)}\nuntil open; do pause; done`,
-      look: `set +eu\n${look(address)}`
+export const make = (guest: Guest): SocketMethods =>
+  Arguments.checked<SocketMethods>(guest.name, parameters, {
+    waitForOpenUnixSocket: Effect.fnUntraced(function* (address, options) {
+      const type = options?.type ?? "stream"
+      yield* waitInGuest(guest, {
+        name: "waitForOpenUnixSocket",
+        attributes: { path: address },
+        awaited: `the ${type} socket ${address} to be open`,
+        options,
+        loop: `${openLoop(address, type)}\nuntil open; do pause; done`,
+        look: `set +eu\n${look(address)}`
+      })
     })
   })
-})

@@ -5,24 +5,36 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { ExecuteOptions, GuestProcess, Signal } from "../transport/Shell.ts"
+import * as Decode from "../host/Decode.ts"
+import * as Fields from "../host/Fields.ts"
+import { ExecuteOptions, type GuestProcess, type Signal } from "../transport/Shell.ts"
 import { type CommandRejected, type ShellError, short } from "../transport/ShellError.ts"
 import { guard, raceDeath, raceDeathStream, traced } from "./Action.ts"
-import type { CommandError, CutShort, DeadlineError, Guest, WaitOptions } from "./Guest.ts"
-import { InvalidArgument } from "./MachineError.ts"
-import { timed } from "./Timeout.ts"
+import * as Arguments from "./Arguments.ts"
+import { CommandLine } from "./Command.ts"
+import type { CommandError, CutShort, DeadlineError, Guest } from "./Guest.ts"
+import type { InvalidArgument } from "./MachineError.ts"
+import { timed, WaitOptions } from "./Timeout.ts"
 import { wait } from "./Wait.ts"
 
 /** How a command is started. */
-export interface SpawnOptions extends ExecuteOptions {
-  /**
-   * Whether the command outlives the scope it was started in, until it ends by itself or the test does. Default false: the end of the
-   * scope kills its process group.
-   */
-  readonly detached?: boolean
-}
+export const SpawnOptions = Fields.options(
+  {
+    ...ExecuteOptions.fields,
+    /**
+     * Whether the command outlives the scope it was started in, until it ends by itself or the test does. Default false: the end of the
+     * scope kills its process group.
+     */
+    detached: Schema.optional(Schema.Boolean)
+  },
+  "{ detached: true }"
+)
+
+/** How a command is started. */
+export interface SpawnOptions extends Schema.Schema.Type<typeof SpawnOptions> {}
 
 /** A command under way in a guest. It takes one of the ten places for commands until it ends. */
 export interface SpawnedCommand {
@@ -37,7 +49,7 @@ export interface SpawnedCommand {
    */
   readonly write: (data: string | Uint8Array) => Effect.Effect<void, CutShort | CommandRejected | InvalidArgument>
   /** Ends its standard input. */
-  readonly end: Effect.Effect<void, CutShort>
+  readonly end: () => Effect.Effect<void, CutShort>
   /** Sends a signal to its process group, `"INT"` or `"SIGINT"`; nothing happens when it has ended. Default `"TERM"`. */
   readonly signal: (signal?: Signal | `SIG${Signal}`) => Effect.Effect<void, CutShort | InvalidArgument>
   /**
@@ -62,7 +74,25 @@ export interface SpawnMethods {
   }
 }
 
-const signals: ReadonlyArray<Signal> = ["HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP"]
+const signals = ["HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP"] satisfies ReadonlyArray<Signal>
+
+const AnySignal = Schema.declare<Signal | `SIG${Signal}`>(
+  (value): value is Signal | `SIG${Signal}` => signals.some((known) => value === known || value === `SIG${known}`),
+  { expected: `one of ${Decode.alternatives(signals.map((name) => JSON.stringify(name)))}` }
+)
+
+/** What its methods take. */
+export const parameters = Arguments.of<SpawnMethods>({
+  spawn: Arguments.takes({ command: CommandLine, options: Schema.optional(SpawnOptions) })
+})
+
+/** What the methods of a spawned command take. */
+export const spawnedParameters = Arguments.of<SpawnedCommand>({
+  write: Arguments.takes({ data: Fields.Content }),
+  end: Arguments.takes({}),
+  signal: Arguments.takes({ signal: Schema.optional(AnySignal) }),
+  wait: Arguments.takes({ options: Schema.optional(WaitOptions) })
+})
 
 /** The handle of the shell, with the errors of a machine. */
 const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
@@ -82,12 +112,10 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
     stdout: output("stdout"),
     stderr: output("stderr"),
     write: (data) => within("write", "writing to", process.write(data)),
-    end: within("end", "writing to", process.end),
+    end: () => within("end", "writing to", process.end),
     signal: (signal = "TERM") => {
-      const name = signals.find((known) => signal === known || signal === `SIG${known}`)
-      if (name !== undefined) return within("signal", `sending ${name} to`, process.signal(name))
-      const reason = `is not one of ${signals.join(", ")}`
-      return Effect.fail(new InvalidArgument({ machine: guest.name, argument: "signal", value: signal, reason }))
+      const name = signals.find((known) => signal === known || signal === `SIG${known}`) ?? "TERM"
+      return within("signal", `sending ${name} to`, process.signal(name))
     },
     wait: (options) =>
       wait(guest, {
@@ -103,14 +131,14 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
         )
       })
   }
-  return spawned
+  return Arguments.checked(guest.name, spawnedParameters, spawned, "spawn().")
 }
 
 /** The spawn methods of a guest. */
 export const make = (guest: Guest): SpawnMethods => {
   const spawn = Effect.fnUntraced(function* (command: string, options: SpawnOptions = {}) {
     const { detached = false, ...rest } = options
-    const all = yield* timed(guest, rest)
+    const all = timed(rest)
     const shell = yield* guest.shell
     const scope = detached ? guest.scope : yield* Effect.scope
     const process = yield* guard(
@@ -121,5 +149,5 @@ export const make = (guest: Guest): SpawnMethods => {
     return handle(guest, process)
   })
   // Only a command that is not detached asks for a scope.
-  return { spawn: spawn as SpawnMethods["spawn"] }
+  return Arguments.checked<SpawnMethods>(guest.name, parameters, { spawn: spawn as SpawnMethods["spawn"] })
 }

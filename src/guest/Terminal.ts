@@ -9,17 +9,21 @@
 
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Fields from "../host/Fields.ts"
 import { traced } from "./Action.ts"
+import * as Arguments from "./Arguments.ts"
 import * as Artefact from "./Artefact.ts"
 import { codePage } from "./CodePage.ts"
 import { CommandFailed } from "./Command.ts"
 import type { HostFileError } from "./Copy.ts"
-import type { CommandError, Guest, GuestPollOptions, WaitError } from "./Guest.ts"
+import type { CommandError, Guest, WaitError } from "./Guest.ts"
 import { intervalOf, pauseFunction } from "./internal/pause.ts"
-import { InvalidArgument } from "./MachineError.ts"
+import type { InvalidArgument } from "./MachineError.ts"
 import * as Pattern from "./Pattern.ts"
 import { executeBytes, withoutTimeout } from "./Run.ts"
+import { GuestPollOptions } from "./Timeout.ts"
 import { wait } from "./Wait.ts"
 
 /** What reading a terminal can fail with; `CommandFailed` when the guest has no such terminal. */
@@ -82,17 +86,25 @@ const textIn = (screen: string, columns: number): string =>
     .join("\n")
     .trimEnd()
 
+const Tty = Fields.whole(1, 63, "a terminal, a whole number")
+
+/** What its methods take. */
+export const parameters = Arguments.of<TerminalMethods>({
+  getTtyText: Arguments.takes({ tty: Tty }),
+  waitUntilTtyMatches: Arguments.takes({
+    tty: Tty,
+    pattern: Pattern.Pattern,
+    options: Schema.optional(GuestPollOptions)
+  }),
+  dumpTtyContents: Arguments.takes({ tty: Tty, name: Schema.optional(Artefact.fileName(".txt")) })
+})
+
 /** The terminal methods of a guest. */
 export const make = (guest: Guest): TerminalMethods => {
-  const check = (tty: number) =>
-    Number.isInteger(tty) && tty >= 1 && tty <= 63
-      ? Effect.void
-      : Effect.fail(InvalidArgument.number(guest.name, "tty", tty, "is not a terminal; terminals are 1 to 63"))
   const failed = (command: string, stderr: string, exitCode: number) =>
     new CommandFailed({ machine: guest.name, command, wanted: "success", exitCode, stdout: "", stderr })
 
   const read = Effect.fnUntraced(function* (tty: number) {
-    yield* check(tty)
     const command = `cat /dev/vcsa${tty}`
     const { exitCode, stderr, stdout } = yield* executeBytes(guest, command)
     if (exitCode !== 0) return yield* failed(command, new TextDecoder().decode(stderr), exitCode)
@@ -105,12 +117,10 @@ export const make = (guest: Guest): TerminalMethods => {
     return file.path
   })
 
-  return {
+  return Arguments.checked<TerminalMethods>(guest.name, parameters, {
     getTtyText: (tty) => traced(guest, { name: "getTtyText", attributes: { tty } }, read(tty)),
     waitUntilTtyMatches: Effect.fnUntraced(function* (tty, pattern, options) {
-      yield* check(tty)
-      yield* Pattern.check(guest, "pattern", pattern)
-      const interval = yield* intervalOf(guest, options)
+      const interval = intervalOf(options)
       let seen = ""
       const until = Effect.gen(function* () {
         const shell = yield* guest.shell
@@ -154,5 +164,5 @@ export const make = (guest: Guest): TerminalMethods => {
     }),
     dumpTtyContents: (tty, name = `${guest.name}-tty${tty}`) =>
       traced(guest, { name: "dumpTtyContents", attributes: { tty } }, dump(tty, name))
-  }
+  })
 }

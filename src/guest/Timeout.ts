@@ -1,73 +1,77 @@
-/** Times that a test gives. Each is looked at before a machine is started, waited for or asked: one that is none says so at once. */
+/** Times that a test gives: what they may be, and what they are. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import type { BackendService } from "../backends/Backend.ts"
+import * as Fields from "../host/Fields.ts"
 import type { ExecuteOptions } from "../transport/Shell.ts"
 import { Deadlines } from "./Deadlines.ts"
-import { InvalidArgument } from "./MachineError.ts"
 
-interface Kind {
-  readonly argument: string
-  /** Whether it may be no time at all. */
-  readonly zero: boolean
-  /** Whether it may have no end. */
-  readonly endless: boolean
-  /** What one that does not fit is not. */
-  readonly what: string
-}
+/** How long something may take; what takes no time at all could not be meant. */
+export const Timeout = Fields.time({ endless: true })
 
-/** The times that methods take. */
-export const kinds = {
-  timeout: { argument: "timeout", zero: false, endless: true, what: "a duration above zero" },
-  /** Of what looks once at least. */
-  looking: { argument: "timeout", zero: true, endless: true, what: "a time from zero on" },
-  interval: { argument: "interval", zero: true, endless: false, what: "a time between two looks" },
-  delay: { argument: "delay", zero: true, endless: false, what: "a time between two keys" },
-  sleep: { argument: "duration", zero: true, endless: false, what: "a time to sleep" }
-} as const satisfies Record<string, Kind>
+/** How long to look, which is done once at least. */
+export const LookTimeout = Fields.time({ endless: true, zero: true })
 
-/** A time of this kind, if it is one. */
-export const within = (value: Duration.Input, { endless, zero }: Kind): Option.Option<Duration.Duration> =>
-  // Not a number is no time at all to Effect.
-  Number.isNaN(value)
-    ? Option.none()
-    : Option.filter(
-        Duration.fromInput(value),
-        (time) =>
-          (endless || Duration.isFinite(time)) &&
-          (Duration.isGreaterThan(time, Duration.zero) || (zero && Duration.isZero(time)))
-      )
+/** A time that passes between two things, or is slept. */
+export const Pause = Fields.time({ zero: true })
 
-/** A time of this kind that a test gave. */
-export const timeOf = (
-  guest: { readonly name: string },
-  kind: Kind,
-  value: Duration.Input
-): Effect.Effect<Duration.Duration, InvalidArgument> =>
-  Option.match(within(value, kind), {
-    onSome: Effect.succeed,
-    onNone: () => {
-      const unread = typeof value === "string" && Option.isNone(Duration.fromInput(value))
-      const form = unread ? '; a time is a number of milliseconds, or a text such as "5 minutes"' : ""
-      return Effect.fail(
-        new InvalidArgument({
-          machine: guest.name,
-          argument: kind.argument,
-          value: typeof value === "number" ? value : String(value),
-          reason: `is not ${kind.what}${form}`
-        })
-      )
-    }
-  })
+/** How long a wait may take. */
+export const WaitOptions = Fields.options(
+  {
+    /** How long to wait. Default 5 minutes (`Deadlines`), three times that under emulation. */
+    timeout: Schema.optional(Timeout)
+  },
+  '{ timeout: "5 seconds" }'
+)
+
+/** How long a wait may take. */
+export interface WaitOptions extends Schema.Schema.Type<typeof WaitOptions> {}
+
+const AnySchedule = Schema.declare<Schedule.Schedule<unknown>>(
+  (value): value is Schedule.Schedule<unknown> => Schedule.isSchedule(value),
+  { expected: 'a Schedule, such as Schedule.spaced("1 second")' }
+)
+
+/** Options of waits that look again and again from the host. */
+export const PollOptions = Fields.options(
+  {
+    ...WaitOptions.fields,
+    /**
+     * When to look again. A schedule that ends, such as `Schedule.recurs(5)`, ends the wait as its deadline would. The default is spaced evenly;
+     * each wait says how.
+     */
+    schedule: Schema.optional(AnySchedule)
+  },
+  '{ timeout: "5 seconds" }'
+)
+
+/** Options of waits that look again and again from the host. */
+export interface PollOptions extends Schema.Schema.Type<typeof PollOptions> {}
+
+/** Options of waits that look again and again in the guest, in one command. */
+export const GuestPollOptions = Fields.options(
+  {
+    ...WaitOptions.fields,
+    /** Time between two looks. Default 20 ms. */
+    interval: Schema.optional(Pause)
+  },
+  '{ timeout: "5 seconds" }'
+)
+
+/** Options of waits that look again and again in the guest, in one command. */
+export interface GuestPollOptions extends Schema.Schema.Type<typeof GuestPollOptions> {}
 
 /** The time that a wait may take: its own, or the one in force. */
 export const timeoutOf = (
-  guest: { readonly name: string; readonly backend: BackendService },
+  guest: { readonly backend: BackendService },
   options: { readonly timeout?: Duration.Input | undefined } | undefined
-): Effect.Effect<Duration.Duration, InvalidArgument> =>
-  Effect.flatMap(Deadlines, ({ wait }) =>
-    timeOf(guest, kinds.timeout, options?.timeout ?? Duration.times(wait, guest.backend.timeScale))
+): Effect.Effect<Duration.Duration> =>
+  Effect.map(Deadlines, ({ wait }) =>
+    options?.timeout === undefined
+      ? Duration.times(wait, guest.backend.timeScale)
+      : Duration.fromInputUnsafe(options.timeout)
   )
 
 /** Options of a command whose time was looked at: nothing else is run on a guest. */
@@ -76,12 +80,7 @@ export type Timed<Options extends ExecuteOptions> = Omit<Options, "timeout"> & {
 }
 
 /** The options of a command as a test gave them. */
-export const timed = <Options extends ExecuteOptions>(
-  guest: { readonly name: string },
-  options: Options | undefined
-): Effect.Effect<Timed<Options>, InvalidArgument> => {
+export const timed = <Options extends ExecuteOptions>(options: Options | undefined): Timed<Options> => {
   const { timeout, ...others } = options ?? ({} as Options)
-  return timeout === undefined
-    ? Effect.succeed(others)
-    : Effect.map(timeOf(guest, kinds.timeout, timeout), (checked) => ({ ...others, timeout: checked }))
+  return timeout === undefined ? others : { ...others, timeout: Duration.fromInputUnsafe(timeout) }
 }

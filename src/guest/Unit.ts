@@ -6,27 +6,42 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Fields from "../host/Fields.ts"
 import { quote } from "../host/Quote.ts"
 import type { CommandResult } from "../transport/Shell.ts"
 import { traced } from "./Action.ts"
+import * as Arguments from "./Arguments.ts"
 import { CommandFailed } from "./Command.ts"
-import type { CommandError, DeadlineError, Guest, WaitOptions } from "./Guest.ts"
-import { fail, lastLines, manager, parse, type UnitFailed, type UnitOptions } from "./internal/unitFailure.ts"
+import type { CommandError, DeadlineError, Guest } from "./Guest.ts"
+import { fail, lastLines, manager, parse, type UnitFailed, UnitOptions } from "./internal/unitFailure.ts"
+import * as Journal from "./Journal.ts"
 import { InvalidArgument } from "./MachineError.ts"
 import { execute, relabel } from "./Run.ts"
 import * as UnitStates from "./systemd/unitStates.ts"
+import { WaitOptions } from "./Timeout.ts"
 import { wait } from "./Wait.ts"
 
 export {
   /** A unit is not in the state it should be in. */
   UnitFailed,
-  type UnitOptions
+  /** Whose systemd is asked. */
+  UnitOptions
 } from "./internal/unitFailure.ts"
 export {
   /** The guest has no systemd that runs, so it has no units. */
   NoSystemd
 } from "./systemd/unitStates.ts"
+
+/** How a unit is waited for. */
+export const WaitForUnitOptions = Fields.options(
+  { ...UnitOptions.fields, ...WaitOptions.fields },
+  '{ timeout: "5 seconds" }'
+)
+
+/** How a unit is waited for. */
+export interface WaitForUnitOptions extends Schema.Schema.Type<typeof WaitForUnitOptions> {}
 
 type UnitState = UnitStates.UnitState
 
@@ -46,7 +61,7 @@ export interface UnitMethods {
    */
   readonly waitForUnit: (
     unit: string,
-    options?: UnitOptions & WaitOptions
+    options?: WaitForUnitOptions
   ) => Effect.Effect<void, CommandError | DeadlineError | UnitFailed | UnitStates.NoSystemd>
   /** All properties that `systemctl show` knows of a unit; one with several values has them on several lines. */
   readonly getUnitInfo: (
@@ -79,18 +94,45 @@ export interface UnitMethods {
   ) => Effect.Effect<void, CommandError | CommandFailed | InvalidArgument>
 }
 
-/** What is wrong with a name that no unit can have, or one that `systemctl` would take for a pattern. */
-const problemOf = (unit: string): string | undefined => {
-  if (!/^[A-Za-z0-9:_.\\@-]{1,255}$/.test(unit)) {
-    return "is not a unit name: letters, digits and :_.\\@- (systemd-escape makes one of anything)"
-  }
-  return /@(\.[a-z]+)?$/.test(unit)
-    ? "is a template: a unit made of it has something between the @ and the suffix"
-    : undefined
-}
-
 /** systemd's own (unit_active_state_table of its src/basic/unit-def.c). */
-const activeStates = "active reloading inactive failed activating deactivating maintenance refreshing".split(" ")
+const ActiveState = Schema.Literals([
+  "active",
+  "reloading",
+  "inactive",
+  "failed",
+  "activating",
+  "deactivating",
+  "maintenance",
+  "refreshing"
+])
+
+/** The name of a unit that can be started: no template. */
+const UnitName = Journal.UnitName.check(
+  Schema.makeFilter((unit: string) => !/@(\.[a-z]+)?$/.test(unit), {
+    expected: "the name of a unit that is no template: one with something between the @ and the suffix"
+  })
+)
+
+const ofUnit = Arguments.takes({ unit: UnitName, options: Schema.optional(UnitOptions) })
+
+/** What its methods take. */
+export const parameters = Arguments.of<UnitMethods>({
+  systemctl: Arguments.takes({ query: Schema.String, options: Schema.optional(UnitOptions) }),
+  waitForUnit: Arguments.takes({ unit: UnitName, options: Schema.optional(WaitForUnitOptions) }),
+  getUnitInfo: ofUnit,
+  getUnitProperty: Arguments.takes({
+    unit: UnitName,
+    property: Schema.String,
+    options: Schema.optional(UnitOptions)
+  }),
+  requireUnitState: Arguments.takes({
+    unit: UnitName,
+    state: Schema.optional(ActiveState),
+    options: Schema.optional(UnitOptions)
+  }),
+  startJob: ofUnit,
+  stopJob: ofUnit
+})
 
 /** What a unit's state says to somebody who waits for it to be active: nothing yet, or what it is. */
 const isSettled = ({ activeState, idle, loadState, pending, up }: UnitState, unit: string): boolean => {
@@ -139,7 +181,7 @@ const settledState = Effect.fnUntraced(function* (
   guest: Guest,
   states: UnitStates.UnitStates,
   unit: string,
-  options: (UnitOptions & WaitOptions) | undefined
+  options: WaitForUnitOptions | undefined
 ) {
   let seen: Seen | undefined
   const note = (state: UnitState) =>
@@ -161,7 +203,15 @@ const settledState = Effect.fnUntraced(function* (
     lastSeen: Effect.suspend(() => describeSeen(guest, unit, options?.user, seen))
   }).pipe(
     Effect.catchTag("BusRefused", ({ reason }) =>
-      Effect.fail(new InvalidArgument({ machine: guest.name, argument: "unit", value: unit, reason }))
+      Effect.fail(
+        new InvalidArgument({
+          machine: guest.name,
+          method: "waitForUnit",
+          argument: "unit",
+          value: unit,
+          reason: `unit ${JSON.stringify(unit)} ${reason}`
+        })
+      )
     ),
     Effect.mapError(relabel(`waitForUnit ${unit}`))
   )
@@ -178,19 +228,12 @@ export const make = (guest: Guest): UnitMethods => {
     effect: Effect.Effect<A, E>
   ): Effect.Effect<A, E> => traced(guest, { name, attributes: { unit, user: options?.user } }, effect)
 
-  const named = (unit: string): Effect.Effect<string, InvalidArgument> => {
-    const reason = problemOf(unit)
-    return reason === undefined
-      ? Effect.succeed(quote(unit))
-      : Effect.fail(new InvalidArgument({ machine: guest.name, argument: "unit", value: unit, reason }))
-  }
-
   const systemctl = (query: string, options?: UnitOptions) => {
     const { execute: as, flag, prelude } = manager(options)
     return execute(guest, `${prelude}systemctl ${flag}${query}`, as)
   }
 
-  const checked = Effect.fnUntraced(function* (query: string, options: UnitOptions | undefined) {
+  const run = Effect.fnUntraced(function* (query: string, options: UnitOptions | undefined) {
     const result = yield* systemctl(query, options)
     if (result.exitCode === 0) return result.stdout
     return yield* new CommandFailed({
@@ -201,31 +244,25 @@ export const make = (guest: Guest): UnitMethods => {
     })
   })
 
-  const waitForUnit = Effect.fnUntraced(function* (unit: string, options: (UnitOptions & WaitOptions) | undefined) {
-    yield* named(unit)
+  const waitForUnit = Effect.fnUntraced(function* (unit: string, options: WaitForUnitOptions | undefined) {
     const state = yield* settledState(guest, states, unit, options)
     if (state.activeState === "active") return
     return yield* fail(guest, { unit, wanted: "active", seen: state, awaited: true, options })
   })
 
   const getUnitInfo = Effect.fnUntraced(function* (unit: string, options?: UnitOptions) {
-    const name = yield* named(unit)
-    return parse(yield* checked(`show -- ${name}`, options))
+    return parse(yield* run(`show -- ${quote(unit)}`, options))
   })
 
   const getUnitProperty = Effect.fnUntraced(function* (unit: string, property: string, options?: UnitOptions) {
-    const name = yield* named(unit)
-    const value = parse(yield* checked(`show -p ${quote(property)} -- ${name}`, options))[property]
+    const value = parse(yield* run(`show -p ${quote(property)} -- ${quote(unit)}`, options))[property]
     if (value !== undefined) return value
-    const reason = `is not a property of ${unit}`
-    return yield* new InvalidArgument({ machine: guest.name, argument: "property", value: property, reason })
+    const reason = `property must be one that ${unit} has, got ${JSON.stringify(property)}`
+    const method = "getUnitProperty"
+    return yield* new InvalidArgument({ machine: guest.name, method, argument: "property", value: property, reason })
   })
 
   const requireUnitState = Effect.fnUntraced(function* (unit: string, state: string, options?: UnitOptions) {
-    if (!activeStates.includes(state)) {
-      const reason = `is not an ActiveState: those are ${activeStates.join(", ")}`
-      return yield* new InvalidArgument({ machine: guest.name, argument: "state", value: state, reason })
-    }
     const { ActiveState = "unknown", LoadState, SubState = "unknown" } = yield* getUnitInfo(unit, options)
     // A unit whose file was removed while it runs is not found, but active.
     if (ActiveState === state && !(LoadState === "not-found" && ActiveState === "inactive")) return
@@ -234,10 +271,10 @@ export const make = (guest: Guest): UnitMethods => {
   })
 
   const job = Effect.fnUntraced(function* (verb: "start" | "stop", unit: string, options?: UnitOptions) {
-    yield* checked(`${verb} -- ${yield* named(unit)}`, options)
+    yield* run(`${verb} -- ${quote(unit)}`, options)
   })
 
-  return {
+  return Arguments.checked<UnitMethods>(guest.name, parameters, {
     systemctl: (query, options) =>
       traced(guest, { name: "systemctl", attributes: { user: options?.user } }, systemctl(query, options)),
     waitForUnit: (unit, options) => spanned("waitForUnit", unit, options, waitForUnit(unit, options)),
@@ -248,5 +285,5 @@ export const make = (guest: Guest): UnitMethods => {
       spanned("requireUnitState", unit, options, requireUnitState(unit, state, options)),
     startJob: (unit, options) => spanned("startJob", unit, options, job("start", unit, options)),
     stopJob: (unit, options) => spanned("stopJob", unit, options, job("stop", unit, options))
-  }
+  })
 }

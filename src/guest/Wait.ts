@@ -122,7 +122,7 @@ export const waitInGuest = Effect.fnUntraced(function* (
   guest: Guest,
   { look, loop, ...awaited }: InGuest
 ): Effect.fn.Return<CommandResult, WaitError> {
-  const interval = yield* intervalOf(guest, awaited.options)
+  const interval = intervalOf(awaited.options)
   let queued = false
   const command = `waiting for ${awaited.awaited}`
   const run = (shell: ShellService) => {

@@ -22,19 +22,22 @@ export const text = (expected: string, fits: RegExp | ((text: string) => boolean
 /** A text that has something in it. */
 export const filled = (expected: string) => text(expected, (value) => value !== "")
 
+const bounds = (least: number, most: number): string =>
+  most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`
+
 /** A whole number within bounds, which belong to it. */
 export const whole = (least: number, most: number = Number.MAX_SAFE_INTEGER, what = "a whole number") =>
   Schema.Number.check(
     Schema.makeFilter((value: number) => Number.isInteger(value) && value >= least && value <= most, {
-      expected: `${what} ${most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`}`
+      expected: `${what} ${bounds(least, most)}`
     })
   )
 
 /** A number within bounds, which belong to it. */
-export const between = (least: number, most: number) =>
+export const between = (least: number, most: number = Number.MAX_SAFE_INTEGER) =>
   Schema.Number.check(
     Schema.makeFilter((value: number) => value >= least && value <= most, {
-      expected: `a number from ${least} to ${most}`
+      expected: `a number ${bounds(least, most)}`
     })
   )
 
@@ -63,6 +66,10 @@ export const effect = <A, E = unknown, R = unknown>(expected = "an Effect") =>
   Schema.declare<Effect.Effect<A, E, R>>((value): value is Effect.Effect<A, E, R> => Effect.isEffect(value), {
     expected
   })
+
+/** An object of options, each of which may be left out; `example` is one. */
+export const options = <const F extends Schema.Struct.Fields>(fields: F, example: string) =>
+  Schema.Struct(fields).annotate({ expected: `an object of options, such as ${example}` })
 
 /** A function; what it takes and gives is the compiler's to check. */
 export const callback = <F extends (...args: never) => unknown>(expected = "a function") =>

@@ -7,15 +7,17 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { isTagged } from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
-import type * as Schema from "effect/Schema"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type ControlError, unsupported } from "../backends/BackendError.ts"
 import { type Action, guard } from "../guest/Action.ts"
-import type { Guest, Unavailable, WaitOptions } from "../guest/Guest.ts"
+import * as Arguments from "../guest/Arguments.ts"
+import type { Guest, Unavailable } from "../guest/Guest.ts"
 import type { InvalidArgument, WaitTimeout } from "../guest/MachineError.ts"
 import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
-import { timeoutOf } from "../guest/Timeout.ts"
+import { WaitOptions } from "../guest/Timeout.ts"
 import { wait } from "../guest/Wait.ts"
+import * as Fields from "../host/Fields.ts"
 import type { QmpService } from "../transport/qmp/Qmp.ts"
 import * as QmpEvents from "./internal/qmpEvents.ts"
 
@@ -58,6 +60,21 @@ export const onControl = <A, E>(
 
 /** How a wait whose connection broke listens again: 20 ms later, as often as it takes until its deadline. */
 export const reconnectSchedule = Schedule.spaced("20 millis")
+const AnySchema = Schema.declare<Schema.Decoder<unknown>>(
+  (value): value is Schema.Decoder<unknown> => Schema.isSchema(value),
+  { expected: 'a schema, such as Schema.Struct({ event: Schema.Literal("STOP") })' }
+)
+
+/** What its methods take. */
+export const parameters = Arguments.of<ControlMethods>({
+  qmp: Arguments.takes({
+    command: Fields.filled('a QMP command, such as "query-status"'),
+    args: Schema.optional(Fields.AnyObject),
+    schema: Schema.optional(AnySchema)
+  }),
+  waitForQmpEvent: Arguments.takes({ schema: AnySchema, options: Schema.optional(WaitOptions) }),
+  sendMonitorCommand: Arguments.takes({ line: Schema.String })
+})
 
 /** The control methods of a guest. */
 export const make = (guest: Guest): ControlMethods => {
@@ -76,11 +93,10 @@ export const make = (guest: Guest): ControlMethods => {
       schema === undefined ? control.execute(command, args) : control.execute(command, args, schema)
     )
   }
-  return {
+  return Arguments.checked<ControlMethods>(guest.name, parameters, {
     qmp,
     waitForQmpEvent: (schema, options) =>
       Effect.gen(function* () {
-        yield* timeoutOf(guest, options)
         const { qmp: first } = yield* guest.control
         if (first === undefined) return yield* unsupported(guest.backend.name, "qmp")
         const names = QmpEvents.namesIn(schema)
@@ -104,5 +120,5 @@ export const make = (guest: Guest): ControlMethods => {
         { name: "sendMonitorCommand", doing: `running monitor command ${line}`, attributes: { command: line } },
         (control) => control.hmp(line)
       )
-  }
+  })
 }

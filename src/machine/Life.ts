@@ -7,10 +7,12 @@ import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import type { ControlError } from "../backends/BackendError.ts"
+import * as Arguments from "../guest/Arguments.ts"
 import type { CommandFailed } from "../guest/Command.ts"
-import type { CutShort, DeadlineError, Unavailable, WaitError, WaitOptions } from "../guest/Guest.ts"
+import type { CutShort, DeadlineError, Unavailable, WaitError } from "../guest/Guest.ts"
 import type { MachineState } from "../guest/MachineEvent.ts"
 import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
+import { WaitOptions } from "../guest/Timeout.ts"
 
 /** The guest was asked to reboot, and its declaration does not allow it: without `allowReboot` a reboot ends the machine. */
 export class RebootNotAllowed extends Schema.TaggedError<RebootNotAllowed>()("RebootNotAllowed", {
@@ -63,3 +65,19 @@ export interface LifeMethods {
   /** The state now, and each that follows; fails with a polling condition that breaks, as all that the test waits for. */
   readonly state: Stream.Stream<MachineState, PollingConditionFailed>
 }
+
+const awaited = Arguments.takes({ options: Schema.optional(WaitOptions) })
+const nothing = Arguments.takes({})
+
+/** What its methods take. */
+export const parameters = Arguments.of<LifeMethods>({
+  start: nothing,
+  shutdown: awaited,
+  crash: nothing,
+  reboot: awaited,
+  switchRoot: awaited,
+  waitForShutdown: awaited,
+  isUp: nothing,
+  pause: nothing,
+  resume: nothing
+})

@@ -4,12 +4,15 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import type { ControlError } from "../backends/BackendError.ts"
 import { guard } from "../guest/Action.ts"
+import * as Arguments from "../guest/Arguments.ts"
 import type { Guest, Unavailable } from "../guest/Guest.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
+import * as Fields from "../host/Fields.ts"
 import { QmpError, type QmpService } from "../transport/qmp/Qmp.ts"
 import { onControl } from "./Control.ts"
 
@@ -22,29 +25,40 @@ export interface LinkMethods {
   /** Plugs the cables of all VLANs, or of one. */
   readonly unblock: (vlan?: number) => Effect.Effect<void, LinkFailure | InvalidArgument>
   /**
-   * Lets a port of the host's loopback lead to a TCP port of the guest while the machine runs, and gives the host's port; 0, the default,
-   * takes any free one. A port of the host that is taken is a `QmpError`.
+   * Lets a port of the host's loopback lead to a TCP port of the guest while the machine runs, and gives the host's port. A port of the host that
+   * is taken is a `QmpError`.
    */
-  readonly forwardPort: (guestPort: number, hostPort?: number) => Effect.Effect<number, LinkFailure | InvalidArgument>
+  readonly forwardPort: (ports: ForwardPortOptions) => Effect.Effect<number, LinkFailure | InvalidArgument>
 }
+
+/** A port of the host that is to lead into the guest. */
+export const ForwardPortOptions = Schema.Struct({
+  /** On the host's loopback. Default 0: any free one. */
+  hostPort: Schema.optional(Fields.whole(0, 65535, "a port, a whole number")),
+  guestPort: Fields.Port
+}).annotate({ expected: "an object { guestPort, hostPort? }" })
+
+/** A port of the host that is to lead into the guest. */
+export interface ForwardPortOptions extends Schema.Schema.Type<typeof ForwardPortOptions> {}
+
+/** What its methods take. Which VLANs a machine has is its own. */
+export const parameters = Arguments.of<LinkMethods>({
+  block: Arguments.takes({ vlan: Schema.optional(Schema.Number) }),
+  unblock: Arguments.takes({ vlan: Schema.optional(Schema.Number) }),
+  forwardPort: Arguments.takes({ ports: ForwardPortOptions })
+})
 
 /** The cable methods of a guest that is on these VLANs. */
 export const make = (guest: Guest, vlans: ReadonlyArray<number>): LinkMethods => {
-  const invalid = (argument: string, value: number, reason: string) =>
-    InvalidArgument.number(guest.name, argument, value, reason)
-
   const adding = Semaphore.makeUnsafe(1)
 
   const setLinks = (up: boolean) =>
     Effect.fnUntraced(function* (vlan?: number) {
       if (vlan !== undefined && !vlans.includes(vlan)) {
-        return yield* invalid(
-          "vlan",
-          vlan,
-          vlans.length === 0
-            ? "is not one of this machine's: it is on none"
-            : `is not one of this machine's: ${vlans.join(", ")}`
-        )
+        const known = vlans.length === 0 ? "it is on none" : vlans.join(", ")
+        const reason = `vlan must be one of this machine's (${known}), got ${vlan}`
+        const method = up ? "unblock" : "block"
+        return yield* new InvalidArgument({ machine: guest.name, method, argument: "vlan", value: vlan, reason })
       }
       const control = yield* guest.control
       yield* guard(
@@ -56,26 +70,16 @@ export const make = (guest: Guest, vlans: ReadonlyArray<number>): LinkMethods =>
       )
     })
 
-  return {
+  return Arguments.checked<LinkMethods>(guest.name, parameters, {
     block: setLinks(false),
     unblock: setLinks(true),
-    forwardPort: (guestPort, hostPort = 0) =>
-      Effect.gen(function* () {
-        for (const [argument, port, least] of [
-          ["guestPort", guestPort, 1],
-          ["hostPort", hostPort, 0]
-        ] as const) {
-          if (!Number.isInteger(port) || port < least || port > 65535) {
-            return yield* invalid(argument, port, `is not a port; ports are ${least} to 65535`)
-          }
-        }
-        return yield* onControl(
-          guest,
-          { name: "forwardPort", doing: `forwarding port ${guestPort}`, attributes: { port: guestPort } },
-          (control) => adding.withPermits(1)(addForward(control, guest.name, guestPort, hostPort))
-        )
-      })
-  }
+    forwardPort: ({ guestPort, hostPort = 0 }) =>
+      onControl(
+        guest,
+        { name: "forwardPort", doing: `forwarding port ${guestPort}`, attributes: { port: guestPort } },
+        (control) => adding.withPermits(1)(addForward(control, guest.name, guestPort, hostPort))
+      )
+  })
 }
 
 /** The forwards of a machine: the host's port of each, with the guest's. "TCP[HOST_FORWARD]  23  127.0.0.1 40123  10.0.2.15 80 …" */

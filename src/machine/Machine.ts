@@ -7,7 +7,7 @@
  * @since 0.1.0
  */
 
-import * as Effect from "effect/Effect"
+import * as Arguments from "../guest/Arguments.ts"
 import * as Command from "../guest/Command.ts"
 import * as Console from "../guest/Console.ts"
 import * as Copy from "../guest/Copy.ts"
@@ -30,8 +30,7 @@ import * as Screen from "../screen/Screen.ts"
 import * as ScreenImage from "../screen/ScreenImage.ts"
 import * as X11 from "../screen/X11.ts"
 import * as Control from "./Control.ts"
-import * as Arguments from "./internal/arguments.ts"
-import type { LifeMethods } from "./Life.ts"
+import * as Life from "./Life.ts"
 import * as Link from "./Link.ts"
 import type { MachineSpec } from "./MachineSpec.ts"
 import type * as Snapshot from "./Snapshot.ts"
@@ -53,7 +52,7 @@ export type {
 
 /** A machine of a test. */
 export interface Machine
-  extends LifeMethods,
+  extends Life.LifeMethods,
     Command.CommandMethods,
     Spawn.SpawnMethods,
     Unit.UnitMethods,
@@ -88,33 +87,21 @@ const displayMethods = (guest: Guest, display: Display): X11.DisplayMethods => {
   }
 }
 
-/** The handles of spawned commands refuse wrong arguments as the machine's methods do. */
-const spawnMethods = (guest: Guest): Spawn.SpawnMethods => {
-  const { spawn } = Spawn.make(guest)
-  const checked = (command: string, options?: Spawn.SpawnOptions) =>
-    Effect.map(spawn(command, options), (spawned) =>
-      Arguments.refuseWrongTypes(guest.name, spawned, Arguments.ofSpawned)
-    )
-  // Only a command that is not detached asks for a scope.
-  return { spawn: checked as typeof spawn }
-}
-
 /** Gives a guest all its methods. */
 export const make = (
   guest: Guest,
-  life: LifeMethods,
+  life: Life.LifeMethods,
   spec: MachineSpec,
   interfaces: ReadonlyArray<Interface>,
   snapshots: Snapshot.SnapshotMethods
 ): Machine => {
   const displays = Displays.make(guest)
-  const safe = <A extends object>(methods: A) => Arguments.refuseWrongTypes(guest.name, methods, Arguments.ofMachine)
-  return safe({
+  return {
     name: spec.name,
     interfaces,
-    ...life,
+    ...Arguments.checked(guest.name, Life.parameters, life),
     ...Command.make(guest),
-    ...spawnMethods(guest),
+    ...Spawn.make(guest),
     ...Unit.make(guest),
     ...Journal.make(guest),
     ...File.make(guest),
@@ -123,11 +110,11 @@ export const make = (
     ...Socket.make(guest),
     ...Console.make(guest),
     ...displayMethods(guest, displays.own),
-    ...X11.make(guest, (display) => safe(displayMethods(guest, displays.x11(display)))),
+    ...X11.make(guest, (display) => displayMethods(guest, displays.x11(display))),
     ...Terminal.make(guest),
     ...Control.make(guest),
     ...Link.make(guest, spec.vlans),
     ...snapshots,
     ...Interact.make(guest)
-  })
+  }
 }

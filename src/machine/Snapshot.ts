@@ -10,15 +10,18 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { SavedMachine } from "../backends/Backend.ts"
 import { type SaveFailed, type Unsupported, unsupported } from "../backends/BackendError.ts"
 import { guard } from "../guest/Action.ts"
+import * as Arguments from "../guest/Arguments.ts"
 import type { CutShort, Guest, Unavailable } from "../guest/Guest.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
+import * as Fields from "../host/Fields.ts"
 import type { AddressesExhausted } from "../network/Addresses.ts"
 import { beforeSaving } from "./internal/identity.ts"
 import type { Machine } from "./Machine.ts"
@@ -74,27 +77,52 @@ export type RestoreError = CutShort | Unsupported | NoSuchSnapshot | InvalidArgu
 /** What a fork can fail with. */
 export type ForkError = SnapshotError | NoSuchSnapshot | InvalidMachine | AddressesExhausted
 
+/** A snapshot itself, which is known by its identity. */
+const AnySnapshot = Schema.declare<Snapshot>(
+  (value): value is Snapshot =>
+    Predicate.hasProperty(value, "saved") &&
+    Predicate.hasProperty(value.saved, "directory") &&
+    Predicate.hasProperty(value, "name") &&
+    Predicate.hasProperty(value, "machine"),
+  { expected: "a snapshot" }
+)
+
+const SnapshotOrName = Schema.Union([Schema.String, AnySnapshot]).annotate({
+  expected: "a snapshot, or the name of one"
+})
+
 /** Who a fork is. */
-export interface ForkIdentity {
+export const ForkIdentity = Schema.Struct({
   /** Whether it gets SSH host keys of its own, where the guest has any. Default true. */
-  readonly sshHostKeys?: boolean
-}
+  sshHostKeys: Schema.optional(Schema.Boolean)
+})
+
+/** Who a fork is. */
+export interface ForkIdentity extends Schema.Schema.Type<typeof ForkIdentity> {}
 
 /** How a machine is forked. */
-export interface ForkOptions {
-  /** What the test calls the fork. Default: the machine's name with `-fork1`, `-fork2`, … */
-  readonly name?: string
-  /** The snapshot to go on from, by its value or its name. Default: as the machine is now. */
-  readonly from?: Snapshot | string
-  /**
-   * `false`, the default: the guest keeps host name, MAC and addresses, and its networks are its own, with nobody else on
-   * them. `true`, or an object: it is a machine of the test's networks, with a host name (that of `name`), MAC, addresses
-   * and SSH host keys of its own.
-   *
-   * A machine-id, the time of now, and entropy of its own it has either way.
-   */
-  readonly identity?: boolean | ForkIdentity
-}
+export const ForkOptions = Fields.options(
+  {
+    /** What the test calls the fork. Default: the machine's name with `-fork1`, `-fork2`, … */
+    name: Schema.optional(Schema.String),
+    /** The snapshot to go on from, by its value or its name. Default: as the machine is now. */
+    from: Schema.optional(SnapshotOrName),
+    /**
+     * `false`, the default: the guest keeps host name, MAC and addresses, and its networks are its own, with nobody else on
+     * them. `true`, or an object: it is a machine of the test's networks, with a host name (that of `name`), MAC, addresses
+     * and SSH host keys of its own.
+     *
+     * A machine-id, the time of now, and entropy of its own it has either way.
+     */
+    identity: Schema.optional(
+      Schema.Union([Schema.Boolean, ForkIdentity]).annotate({ expected: "true, false or { sshHostKeys }" })
+    )
+  },
+  '{ name: "other" }'
+)
+
+/** How a machine is forked. */
+export interface ForkOptions extends Schema.Schema.Type<typeof ForkOptions> {}
 
 /** The snapshots of a machine. */
 export interface SnapshotMethods {
@@ -164,6 +192,13 @@ const keeping = <A, E>(snapshot: Snapshot, effect: Effect.Effect<A, E>): Effect.
   )
 }
 
+/** What its methods take. */
+export const parameters = Arguments.of<SnapshotMethods>({
+  snapshot: Arguments.takes({ name: Schema.optional(Schema.String) }),
+  restore: Arguments.takes({ snapshot: SnapshotOrName }),
+  fork: Arguments.takes({ options: Schema.optional(ForkOptions) })
+})
+
 /** The snapshot methods of a guest. */
 export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
   const named = new Map<string, Snapshot>()
@@ -228,7 +263,7 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
     })
 
   let unnamed = 0
-  return {
+  return Arguments.checked<SnapshotMethods>(guest.name, parameters, {
     snapshot: (wanted) =>
       Effect.gen(function* () {
         yield* able
@@ -252,8 +287,9 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
         yield* able
         const { machine, name, saved } = yield* find(which)
         if (machine !== guest.name) {
-          const reason = `is one of ${machine}; fork({ from }) makes a machine from it`
-          return yield* new InvalidArgument({ machine: guest.name, argument: "snapshot", value: name, reason })
+          const reason = `snapshot must be one of ${guest.name}, got ${JSON.stringify(name)} of ${machine}; fork({ from }) makes a machine from it`
+          const refused = { method: "restore", argument: "snapshot", value: name, reason } as const
+          return yield* new InvalidArgument({ machine: guest.name, ...refused })
         }
         yield* hooks.restart(saved)
       }).pipe(alone),
@@ -269,5 +305,5 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
         refs.replaced = true
         return yield* forkOf(snapshot)
       })
-  }
+  })
 }

@@ -54,12 +54,16 @@ export const look = (display: Display): Effect.Effect<Frame | DisplayUnavailable
   )
 
 /** A place on the screen, in pixels from the top left. */
-export interface Point {
-  readonly x: number
-  readonly y: number
-}
+export const Point = Schema.Struct({ x: Schema.Finite, y: Schema.Finite }).annotate({ expected: "a point, { x, y }" })
 
-export type Button = "left" | "middle" | "right"
+/** A place on the screen, in pixels from the top left. */
+export interface Point extends Schema.Schema.Type<typeof Point> {}
+
+/** A button of the pointer. */
+export const Button = Schema.Literals(["left", "middle", "right"])
+
+/** A button of the pointer. */
+export type Button = typeof Button.Type
 
 /** One thing that a hand does with a pointer. */
 export type Touch =

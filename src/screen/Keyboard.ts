@@ -6,12 +6,15 @@
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import { guard } from "../guest/Action.ts"
+import * as Arguments from "../guest/Arguments.ts"
 import type { Guest } from "../guest/Guest.ts"
-import { InvalidArgument } from "../guest/MachineError.ts"
-import { kinds, timeOf } from "../guest/Timeout.ts"
+import type { InvalidArgument } from "../guest/MachineError.ts"
+import { Pause } from "../guest/Timeout.ts"
+import * as Decode from "../host/Decode.ts"
+import * as Fields from "../host/Fields.ts"
 import { short } from "../transport/ShellError.ts"
 import type { Display, HandError, KeysLost } from "./Display.ts"
 import { keyNames, keysOfCharacter, nearestKeys } from "./internal/keys.ts"
@@ -19,13 +22,19 @@ import { keyNames, keysOfCharacter, nearestKeys } from "./internal/keys.ts"
 export { KeysLost } from "./Display.ts"
 
 /** How fast keys are pressed. */
-export interface KeyOptions {
-  /**
-   * How long after one key the next is pressed. Default: as fast as the guest takes them where it can be asked (a dozen bytes of key
-   * codes at a time), else 50 ms. With a delay of your own nobody looks whether the guest took them.
-   */
-  readonly delay?: Duration.Input
-}
+export const KeyOptions = Fields.options(
+  {
+    /**
+     * How long after one key the next is pressed. Default: as fast as the guest takes them where it can be asked (a dozen bytes of key
+     * codes at a time), else 50 ms. With a delay of your own nobody looks whether the guest took them.
+     */
+    delay: Schema.optional(Pause)
+  },
+  '{ delay: "50 millis" }'
+)
+
+/** How fast keys are pressed. */
+export interface KeyOptions extends Schema.Schema.Type<typeof KeyOptions> {}
 
 /** The keyboard of a machine. */
 export interface KeyboardMethods {
@@ -41,44 +50,46 @@ export interface KeyboardMethods {
   ) => Effect.Effect<void, HandError | KeysLost | InvalidArgument>
 }
 
+/** What is pressed together for a key, a combination or a character. */
+const keysOf = (key: string): ReadonlyArray<string> => keysOfCharacter.get(key) ?? key.split("-")
+
+const Key = Schema.String.annotate({ expected: 'the name of a key, such as "ret", or a combination' }).check(
+  Schema.makeFilter((key: string) => {
+    const unknown = keysOf(key).find((name) => !keyNames.has(name))
+    if (unknown === undefined) return undefined
+    const near = Decode.alternatives(nearestKeys(unknown).map((name) => JSON.stringify(name)))
+    return `has the unknown key ${JSON.stringify(unknown)}; did you mean ${near}?`
+  })
+)
+
+const Typed = Schema.String.check(
+  Schema.makeFilter((text: string) => {
+    const unknown = [...text].find((character) => !keysOfCharacter.has(character))
+    return unknown === undefined ? undefined : `must be of characters of a US keyboard, got ${JSON.stringify(unknown)}`
+  })
+)
+
+/** What its methods take. */
+export const parameters = Arguments.of<KeyboardMethods>({
+  sendKey: Arguments.takes({ key: Key, options: Schema.optional(KeyOptions) }),
+  sendChars: Arguments.takes({ text: Typed, options: Schema.optional(KeyOptions) })
+})
+
 /** The keyboard methods of a guest. */
-export const make = (guest: Guest, display: Display): KeyboardMethods => {
-  const invalid = (argument: string, value: string, reason: string) =>
-    new InvalidArgument({ machine: guest.name, argument, value, reason })
-
-  const delayOf = ({ delay }: KeyOptions = {}) =>
-    delay === undefined ? Effect.succeed(undefined) : timeOf(guest, kinds.delay, delay)
-
-  return {
-    sendKey: Effect.fnUntraced(function* (key, options) {
-      const delay = yield* delayOf(options)
-      if (typeof key !== "string") return yield* invalid("key", String(key), "is not the name of a key, such as ret")
-      const keys = keysOfCharacter.get(key) ?? key.split("-")
-      for (const name of keys) {
-        if (!keyNames.has(name)) {
-          return yield* invalid("key", name, `is not a key; the nearest are ${nearestKeys(name).join(", ")}`)
-        }
-      }
-      yield* guard(
+export const make = (guest: Guest, display: Display): KeyboardMethods =>
+  Arguments.checked<KeyboardMethods>(guest.name, parameters, {
+    sendKey: (key, { delay } = {}) => {
+      const keys = keysOf(key)
+      return guard(
         guest,
         { name: "sendKey", doing: `pressing ${keys.join("-")}`, attributes: { key: keys.join("-") } },
         display.press([keys], delay)
       )
-    }),
-    sendChars: Effect.fnUntraced(function* (text, options) {
-      const delay = yield* delayOf(options)
-      if (typeof text !== "string") return yield* invalid("text", String(text), "is not a text")
-      const combinations: Array<ReadonlyArray<string>> = []
-      for (const character of text) {
-        const keys = keysOfCharacter.get(character)
-        if (keys === undefined) return yield* invalid("text", character, "is not on a US keyboard")
-        combinations.push(keys)
-      }
-      yield* guard(
+    },
+    sendChars: (text, { delay } = {}) =>
+      guard(
         guest,
         { name: "sendChars", doing: `typing ${JSON.stringify(short(text))}` },
-        display.press(combinations, delay)
+        display.press([...text].map(keysOf), delay)
       )
-    })
-  }
-}
+  })

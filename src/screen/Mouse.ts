@@ -6,25 +6,51 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import { guard } from "../guest/Action.ts"
-import type { Guest, PollOptions } from "../guest/Guest.ts"
+import * as Arguments from "../guest/Arguments.ts"
+import type { Guest } from "../guest/Guest.ts"
 import type { WaitTimeout } from "../guest/MachineError.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
-import type { Button, Display, DisplayError, Point, Touch } from "./Display.ts"
+import * as Pattern from "../guest/Pattern.ts"
+import { PollOptions } from "../guest/Timeout.ts"
+import * as Fields from "../host/Fields.ts"
+import { Button, type Display, type DisplayError, Point, type Touch } from "./Display.ts"
 import type { Frame } from "./internal/frame.ts"
 import { findIn } from "./internal/reader.ts"
 import { waitForMatch } from "./internal/textWait.ts"
-import type { FoundText, ReadError, Reader, ReadOptions } from "./Screen.ts"
+import { type FoundText, type ReadError, type Reader, ReadOptions } from "./Screen.ts"
 
-export type { Button, Point } from "./Display.ts"
+export { Button, Point } from "./Display.ts"
 
 /** How to click. */
-export interface ClickOptions {
-  /** Default `left`. */
-  readonly button?: Button
-  /** 2 for a double click. Default 1. */
-  readonly count?: number
-}
+export const ClickOptions = Fields.options(
+  {
+    /** Default `left`. */
+    button: Schema.optional(Button),
+    /** 2 for a double click. Default 1. */
+    count: Schema.optional(Fields.Count)
+  },
+  "{ count: 2 }"
+)
+
+/** How to click. */
+export interface ClickOptions extends Schema.Schema.Type<typeof ClickOptions> {}
+
+/** How to drag. */
+export const DragOptions = Fields.options({ button: ClickOptions.fields.button }, '{ button: "right" }')
+
+/** How to drag. */
+export interface DragOptions extends Schema.Schema.Type<typeof DragOptions> {}
+
+/** How to wait for a text and click on it. */
+export const ClickTextOptions = Fields.options(
+  { ...ClickOptions.fields, ...PollOptions.fields, ...ReadOptions.fields },
+  '{ timeout: "5 seconds" }'
+)
+
+/** How to wait for a text and click on it. */
+export interface ClickTextOptions extends Schema.Schema.Type<typeof ClickTextOptions> {}
 
 /** The pointer of a machine; a point outside the screen, a button or a count that there is not, is an `InvalidArgument`. */
 export interface MouseMethods {
@@ -36,52 +62,35 @@ export interface MouseMethods {
   readonly mouseDrag: (
     from: Point,
     to: Point,
-    options?: Pick<ClickOptions, "button">
+    options?: DragOptions
   ) => Effect.Effect<void, DisplayError | InvalidArgument>
   /** Waits for a text on the screen, clicks on the middle of its first place, and gives that. */
   readonly clickText: (
     pattern: RegExp | string,
-    options?: ClickOptions & PollOptions & ReadOptions
+    options?: ClickTextOptions
   ) => Effect.Effect<FoundText, ReadError | WaitTimeout | InvalidArgument>
 }
 
 const steps = 10
 
-const buttons: ReadonlyArray<string> = ["left", "middle", "right"] satisfies ReadonlyArray<Button>
+/** What its methods take. */
+export const parameters = Arguments.of<MouseMethods>({
+  mouseMove: Arguments.takes({ to: Point }),
+  mouseClick: Arguments.takes({ at: Point, options: Schema.optional(ClickOptions) }),
+  mouseDrag: Arguments.takes({ from: Point, to: Point, options: Schema.optional(DragOptions) }),
+  clickText: Arguments.takes({ pattern: Pattern.Pattern, options: Schema.optional(ClickTextOptions) })
+})
 
 /** The pointer methods of a guest. */
 export const make = (guest: Guest, display: Display, reader: Reader): MouseMethods => {
-  const check = Effect.fnUntraced(function* (screen: Frame, points: ReadonlyArray<Point>) {
-    for (const { x, y } of points) {
-      for (const [argument, value] of Object.entries({ x, y }) as ReadonlyArray<[string, unknown]>) {
-        if (typeof value !== "number") {
-          return yield* InvalidArgument.number(guest.name, argument, value, "is not a place in pixels")
-        }
-      }
-      if (!(x >= 0 && y >= 0 && x < screen.width && y < screen.height)) {
-        const reason = `is outside ${display.name}, which has ${screen.width}x${screen.height} pixels`
-        return yield* new InvalidArgument({ machine: guest.name, argument: "point", value: `${x}, ${y}`, reason })
-      }
-    }
-  })
-  /** A script that no compiler checked may have left a point out. */
-  const checkPoints = Effect.fnUntraced(function* (points: Readonly<Record<string, unknown>>) {
-    for (const [argument, point] of Object.entries(points)) {
-      if (typeof point === "object" && point !== null) continue
-      const reason = "is not a point { x, y }"
-      return yield* new InvalidArgument({ machine: guest.name, argument, value: String(point), reason })
-    }
-  })
-  /** Before anything is waited for or touched. */
-  const checkClick = Effect.fnUntraced(function* ({ button = "left", count = 1 }: ClickOptions) {
-    if (!buttons.includes(button)) {
-      const reason = `is not one of ${buttons.join(", ")}`
-      return yield* new InvalidArgument({ machine: guest.name, argument: "button", value: String(button), reason })
-    }
-    if (!Number.isInteger(count) || count < 1) {
-      return yield* InvalidArgument.number(guest.name, "count", count, "is not a number of clicks")
-    }
-  })
+  /** Only the screen says which points are on it. */
+  const check = (method: string, screen: Frame, points: ReadonlyArray<Point>): Effect.Effect<void, InvalidArgument> => {
+    const outside = points.find(({ x, y }) => !(x >= 0 && y >= 0 && x < screen.width && y < screen.height))
+    if (outside === undefined) return Effect.void
+    const value = `${outside.x}, ${outside.y}`
+    const reason = `point must be on ${display.name}, which has ${screen.width}x${screen.height} pixels, got ${value}`
+    return Effect.fail(new InvalidArgument({ machine: guest.name, method, argument: "point", value, reason }))
+  }
   const clicks = (button: Button, count: number): ReadonlyArray<Touch> =>
     Array.from(
       { length: count },
@@ -102,27 +111,22 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
       { name, doing },
       Effect.gen(function* () {
         const screen = yield* display.capture
-        yield* check(screen, points)
+        yield* check(name, screen, points)
         yield* display.touch(touches((to) => ({ _tag: "Move", to, screen })))
       })
     )
   const place = ({ x, y }: Point) => `${Math.round(x)}, ${Math.round(y)}`
 
   const mouseClick: MouseMethods["mouseClick"] = Effect.fnUntraced(function* (at, { button = "left", count = 1 } = {}) {
-    yield* checkClick({ button, count })
-    yield* checkPoints({ at })
     yield* hand("mouseClick", `clicking at ${place(at)}`, [at], (move) => [move(at), ...clicks(button, count)])
   })
 
-  return {
+  return Arguments.checked<MouseMethods>(guest.name, parameters, {
     mouseMove: Effect.fnUntraced(function* (to) {
-      yield* checkPoints({ to })
       yield* hand("mouseMove", `moving the pointer to ${place(to)}`, [to], (move) => [move(to)])
     }),
     mouseClick,
     mouseDrag: Effect.fnUntraced(function* (from, to, { button = "left" } = {}) {
-      yield* checkClick({ button })
-      yield* checkPoints({ from, to })
       yield* hand("mouseDrag", `dragging from ${place(from)} to ${place(to)}`, [from, to], (move) => [
         move(from),
         { _tag: "Press", button },
@@ -134,7 +138,6 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
       ])
     }),
     clickText: Effect.fnUntraced(function* (pattern, options) {
-      yield* checkClick(options ?? {})
       const found = yield* waitForMatch(guest, display, reader, {
         name: "clickText",
         pattern,
@@ -145,5 +148,5 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
       yield* mouseClick({ x: x + width / 2, y: y + height / 2 }, options)
       return found
     })
-  }
+  })
 }

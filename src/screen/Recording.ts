@@ -16,10 +16,12 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { guard } from "../guest/Action.ts"
+import * as Arguments from "../guest/Arguments.ts"
 import * as Artefact from "../guest/Artefact.ts"
 import { HostFileError } from "../guest/Copy.ts"
 import type { Guest } from "../guest/Guest.ts"
-import { InvalidArgument } from "../guest/MachineError.ts"
+import type { InvalidArgument } from "../guest/MachineError.ts"
+import * as Fields from "../host/Fields.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import type { Display, DisplayError } from "./Display.ts"
 import { encode, type Picture, pictureOf, type TimedPicture } from "./internal/apng.ts"
@@ -37,12 +39,18 @@ export class RecordingFailed extends Schema.TaggedError<RecordingFailed>()("Reco
 }
 
 /** How to record. */
-export interface RecordOptions {
-  /** `webm` needs ffmpeg on the host. Default: `webm` where it is, else `apng`. */
-  readonly format?: "webm" | "apng"
-  /** Looks at the display a second, from 1 to 30. Default 5: each costs the guest some milliseconds of one processor. */
-  readonly framesPerSecond?: number
-}
+export const RecordOptions = Fields.options(
+  {
+    /** `webm` needs ffmpeg on the host. Default: `webm` where it is, else `apng`. */
+    format: Schema.optional(Schema.Literals(["webm", "apng"])),
+    /** Looks at the display a second, from 1 to 30. Default 5: each costs the guest some milliseconds of one processor. */
+    framesPerSecond: Schema.optional(Fields.between(1, 30))
+  },
+  '{ format: "apng" }'
+)
+
+/** How to record. */
+export interface RecordOptions extends Schema.Schema.Type<typeof RecordOptions> {}
 
 /** What ending a recording can fail with. */
 export type RecordingError = RecordingFailed | HostProcess.HostProcessError | HostFileError
@@ -54,8 +62,6 @@ export interface Recording {
   /** Ends it, writes the file and gives its path; as often as one likes. The scope's end does the same. */
   readonly stop: Effect.Effect<string, RecordingError>
 }
-
-const formats: ReadonlyArray<string> = ["webm", "apng"] satisfies ReadonlyArray<RecordOptions["format"]>
 
 /** Recording, for a machine. */
 export interface RecordingMethods {
@@ -83,6 +89,14 @@ const ffmpegArguments = (list: string, { height, width }: Pick<Picture, "width" 
     ...["-cpu-used", "8", "-pix_fmt", "yuv420p", file]
   ]
 }
+
+/** What its method takes. */
+export const parameters = Arguments.of<RecordingMethods>({
+  recordVideo: Arguments.takes({
+    name: Schema.optional(Artefact.fileName(".webm", ".png")),
+    options: Schema.optional(RecordOptions)
+  })
+})
 
 /** The recording methods of a guest. */
 export const make = (guest: Guest, display: Display): RecordingMethods => {
@@ -117,19 +131,9 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
       })
     )
 
-  return {
+  return Arguments.checked<RecordingMethods>(guest.name, parameters, {
     recordVideo: Effect.fnUntraced(function* (name = guest.name, options) {
       const rate = options?.framesPerSecond ?? 5
-      const reason = "is not a rate from 1 to 30 a second"
-      yield* InvalidArgument.inRange(guest.name, "framesPerSecond", rate, [1, 30], reason)
-      if (options?.format !== undefined && !formats.includes(options.format)) {
-        return yield* new InvalidArgument({
-          machine: guest.name,
-          argument: "format",
-          value: String(options.format),
-          reason: `is not one of ${formats.join(", ")}`
-        })
-      }
       const encoder = Effect.isSuccess(HostProcess.locate("ffmpeg"))
       const format = options?.format ?? ((yield* encoder) ? "webm" : "apng")
       if (format === "webm") yield* HostProcess.locate("ffmpeg")
@@ -176,5 +180,5 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
       yield* Effect.addFinalizer(() => Effect.ignore(stop))
       return { path: file.path, stop }
     })
-  }
+  })
 }

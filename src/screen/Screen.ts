@@ -8,16 +8,20 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import { guard } from "../guest/Action.ts"
+import * as Arguments from "../guest/Arguments.ts"
 import * as Artefact from "../guest/Artefact.ts"
-import type { Guest, PollOptions } from "../guest/Guest.ts"
+import type { Guest } from "../guest/Guest.ts"
 import type { InvalidArgument, WaitTimeout } from "../guest/MachineError.ts"
 import * as Pattern from "../guest/Pattern.ts"
+import { PollOptions } from "../guest/Timeout.ts"
+import * as Fields from "../host/Fields.ts"
 import type { ToolMissing } from "../host/HostProcess.ts"
 import type { Display, DisplayError } from "./Display.ts"
 import { type Box, toPng } from "./internal/frame.ts"
 import type { OcrFailed } from "./internal/ocr.ts"
-import { checkReader, findIn, type Reader, readNow } from "./internal/reader.ts"
+import { findIn, type Reader, readNow } from "./internal/reader.ts"
 import { waitForMatch } from "./internal/textWait.ts"
 
 export type { Box } from "./internal/frame.ts"
@@ -31,10 +35,25 @@ export { makeReader, type Reader } from "./internal/reader.ts"
 export type ReadError = DisplayError | ToolMissing | OcrFailed | InvalidArgument
 
 /** How a display is read. */
-export interface ReadOptions {
-  /** `auto`: exactly where it is a text screen, else by tesseract. Default `auto`. */
-  readonly reader?: "auto" | "tesseract"
-}
+export const ReadOptions = Fields.options(
+  {
+    /** `auto`: exactly where it is a text screen, else by tesseract. Default `auto`. */
+    reader: Schema.optional(Schema.Literals(["auto", "tesseract"]))
+  },
+  '{ reader: "tesseract" }'
+)
+
+/** How a display is read. */
+export interface ReadOptions extends Schema.Schema.Type<typeof ReadOptions> {}
+
+/** How a text is waited for. */
+export const WaitForTextOptions = Fields.options(
+  { ...PollOptions.fields, ...ReadOptions.fields },
+  '{ timeout: "5 seconds" }'
+)
+
+/** How a text is waited for. */
+export interface WaitForTextOptions extends Schema.Schema.Type<typeof WaitForTextOptions> {}
 
 /** A text that was found on a display. */
 export interface FoundText {
@@ -64,7 +83,7 @@ export interface ScreenMethods {
    */
   readonly waitForText: (
     pattern: RegExp | string,
-    options?: PollOptions & ReadOptions
+    options?: WaitForTextOptions
   ) => Effect.Effect<string, ReadError | WaitTimeout | InvalidArgument>
   /** Where a pattern is on the display, from the top left; empty when it is nowhere. */
   readonly findText: (
@@ -73,42 +92,50 @@ export interface ScreenMethods {
   ) => Effect.Effect<ReadonlyArray<FoundText>, ReadError | InvalidArgument>
 }
 
-/** The display methods of a guest. */
-export const make = (guest: Guest, display: Display, reader: Reader): ScreenMethods => ({
-  screenshot: Effect.fnUntraced(function* (name = guest.name) {
-    const file = yield* Artefact.at(guest, name, ".png")
-    yield* guard(
-      guest,
-      { name: "screenshot", doing: "taking a screenshot", attributes: { path: file.path } },
-      Effect.flatMap(display.capture, (frame) => file.write(toPng(frame)))
-    )
-    return file.path
-  }),
-  getScreenText: Effect.fnUntraced(function* (options) {
-    yield* checkReader(guest, options)
-    const what = { name: "getScreenText", doing: `reading ${display.name}` }
-    const { text } = yield* guard(guest, what, readNow(display, reader, options))
-    return text
-  }),
-  getScreenTextVariants: Effect.fnUntraced(function* (options) {
-    yield* checkReader(guest, options)
-    const readings = Effect.flatMap(display.capture, (frame) =>
-      Effect.forEach(reader.ways(frame, options), (way) => reader.read(frame, way))
-    )
-    const what = { name: "getScreenTextVariants", doing: `reading ${display.name}` }
-    return (yield* guard(guest, what, readings)).map(({ text }) => text)
-  }),
-  waitForText: (pattern, options) =>
-    waitForMatch(guest, display, reader, {
-      name: "waitForText",
-      pattern,
-      options,
-      pick: ({ text }) => Pattern.matchIn(pattern, text)
-    }),
-  findText: Effect.fnUntraced(function* (pattern, options) {
-    yield* checkReader(guest, options)
-    yield* Pattern.check(guest, "pattern", pattern)
-    const what = { name: "findText", doing: `looking for ${Pattern.shown(pattern)} on ${display.name}` }
-    return findIn(pattern, yield* guard(guest, what, readNow(display, reader, options)))
-  })
+const read = Arguments.takes({ options: Schema.optional(ReadOptions) })
+
+/** What its methods take. */
+export const parameters = Arguments.of<ScreenMethods>({
+  screenshot: Arguments.takes({ name: Schema.optional(Artefact.fileName(".png")) }),
+  getScreenText: read,
+  getScreenTextVariants: read,
+  waitForText: Arguments.takes({ pattern: Pattern.Pattern, options: Schema.optional(WaitForTextOptions) }),
+  findText: Arguments.takes({ pattern: Pattern.Pattern, options: Schema.optional(ReadOptions) })
 })
+
+/** The display methods of a guest. */
+export const make = (guest: Guest, display: Display, reader: Reader): ScreenMethods =>
+  Arguments.checked<ScreenMethods>(guest.name, parameters, {
+    screenshot: Effect.fnUntraced(function* (name = guest.name) {
+      const file = yield* Artefact.at(guest, name, ".png")
+      yield* guard(
+        guest,
+        { name: "screenshot", doing: "taking a screenshot", attributes: { path: file.path } },
+        Effect.flatMap(display.capture, (frame) => file.write(toPng(frame)))
+      )
+      return file.path
+    }),
+    getScreenText: Effect.fnUntraced(function* (options) {
+      const what = { name: "getScreenText", doing: `reading ${display.name}` }
+      const { text } = yield* guard(guest, what, readNow(display, reader, options))
+      return text
+    }),
+    getScreenTextVariants: Effect.fnUntraced(function* (options) {
+      const readings = Effect.flatMap(display.capture, (frame) =>
+        Effect.forEach(reader.ways(frame, options), (way) => reader.read(frame, way))
+      )
+      const what = { name: "getScreenTextVariants", doing: `reading ${display.name}` }
+      return (yield* guard(guest, what, readings)).map(({ text }) => text)
+    }),
+    waitForText: (pattern, options) =>
+      waitForMatch(guest, display, reader, {
+        name: "waitForText",
+        pattern,
+        options,
+        pick: ({ text }) => Pattern.matchIn(pattern, text)
+      }),
+    findText: Effect.fnUntraced(function* (pattern, options) {
+      const what = { name: "findText", doing: `looking for ${Pattern.shown(pattern)} on ${display.name}` }
+      return findIn(pattern, yield* guard(guest, what, readNow(display, reader, options)))
+    })
+  })

@@ -11,17 +11,18 @@ import * as Path from "node:path"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Predicate from "effect/Predicate"
-import type * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import { guard } from "../guest/Action.ts"
+import * as Arguments from "../guest/Arguments.ts"
 import type { HostFileError } from "../guest/Copy.ts"
-import type { Guest, PollOptions } from "../guest/Guest.ts"
-import { InvalidArgument, type WaitTimeout } from "../guest/MachineError.ts"
-import { kinds, timeOf } from "../guest/Timeout.ts"
+import type { Guest } from "../guest/Guest.ts"
+import type { InvalidArgument, WaitTimeout } from "../guest/MachineError.ts"
+import { LookTimeout, PollOptions } from "../guest/Timeout.ts"
 import { poll, wait } from "../guest/Wait.ts"
+import * as Fields from "../host/Fields.ts"
 import { type Display, type DisplayError, DisplayUnavailable, look, lookSchedule } from "./Display.ts"
 import * as Comparison from "./internal/comparison.ts"
-import { type Box, hashOf, sizeOf } from "./internal/frame.ts"
+import { Box, hashOf, sizeOf } from "./internal/frame.ts"
 import { locator } from "./internal/pictureDiff.ts"
 import * as References from "./internal/references.ts"
 
@@ -34,22 +35,44 @@ export const UpdateReferences = Context.Reference<boolean>("vmtest/machine/Updat
 })
 
 /** How exactly pictures have to agree. */
-export interface CompareOptions {
-  /** How much a pixel's colour may differ, from 0 (not at all) to 1 (black for white). Default 0.1. */
-  readonly threshold?: number
-  /** How much of the picture may differ, from 0 to 1 of its pixels. Default 0. */
-  readonly tolerance?: number
-}
+export const CompareOptions = Fields.options(
+  {
+    /** How much a pixel's colour may differ, from 0 (not at all) to 1 (black for white). Default 0.1. */
+    threshold: Schema.optional(Fields.between(0, 1)),
+    /** How much of the picture may differ, from 0 to 1 of its pixels. Default 0. */
+    tolerance: Schema.optional(Fields.between(0, 1))
+  },
+  "{ tolerance: 0.01 }"
+)
+
+/** How exactly pictures have to agree. */
+export interface CompareOptions extends Schema.Schema.Type<typeof CompareOptions> {}
 
 /** Options of `expectScreenshot`. */
-export interface ExpectScreenshotOptions extends CompareOptions {
-  /** Parts of the screen that do not count: a clock, a cursor. */
-  readonly masks?: ReadonlyArray<Box>
-  /** How long the screen may take to look like that; 0 for one look. Default 10 seconds, three times that under emulation. */
-  readonly timeout?: Duration.Input
-  /** When to look again. Default 100 ms after a look. A schedule that ends, ends the wait. */
-  readonly schedule?: Schedule.Schedule<unknown>
-}
+export const ExpectScreenshotOptions = Fields.options(
+  {
+    ...CompareOptions.fields,
+    /** Parts of the screen that do not count: a clock, a cursor. */
+    masks: Schema.optional(Schema.Array(Box)),
+    /** How long the screen may take to look like that; 0 for one look. Default 10 seconds, three times that under emulation. */
+    timeout: Schema.optional(LookTimeout),
+    /** When to look again. Default 100 ms after a look. A schedule that ends, ends the wait. */
+    schedule: PollOptions.fields.schedule
+  },
+  '{ timeout: "5 seconds" }'
+)
+
+/** Options of `expectScreenshot`. */
+export interface ExpectScreenshotOptions extends Schema.Schema.Type<typeof ExpectScreenshotOptions> {}
+
+/** Options of `waitForImage`. */
+export const WaitForImageOptions = Fields.options(
+  { ...PollOptions.fields, ...CompareOptions.fields },
+  '{ timeout: "5 seconds" }'
+)
+
+/** Options of `waitForImage`. */
+export interface WaitForImageOptions extends Schema.Schema.Type<typeof WaitForImageOptions> {}
 
 type ImageError = DisplayError | HostFileError | InvalidArgument | References.ReferenceMissing
 
@@ -70,57 +93,28 @@ export interface ScreenImageMethods {
    */
   readonly waitForImage: (
     reference: string,
-    options?: PollOptions & CompareOptions
+    options?: WaitForImageOptions
   ) => Effect.Effect<Box, ImageError | WaitTimeout>
 }
 
 const defaultTimeout = Duration.seconds(10)
 
-/** What a box has, with the least of each. */
-const sides = [
-  ["x", Number.MIN_SAFE_INTEGER],
-  ["y", Number.MIN_SAFE_INTEGER],
-  ["width", 0],
-  ["height", 0]
-] as const
+const Reference = Fields.filled("the path of a picture on the host, a string that is not empty")
+
+/** What its methods take. */
+export const parameters = Arguments.of<ScreenImageMethods>({
+  expectScreenshot: Arguments.takes({ reference: Reference, options: Schema.optional(ExpectScreenshotOptions) }),
+  waitForImage: Arguments.takes({ reference: Reference, options: Schema.optional(WaitForImageOptions) })
+})
 
 /** The picture methods of a guest. */
 export const make = (guest: Guest, display: Display): ScreenImageMethods => {
-  const checked = Effect.fnUntraced(function* (options: CompareOptions | undefined) {
-    const { threshold = 0.1, tolerance = 0 } = options ?? {}
-    for (const [argument, value] of Object.entries({ threshold, tolerance })) {
-      yield* InvalidArgument.inRange(guest.name, argument, value, [0, 1], "is not a number from 0 to 1")
-    }
-    return { threshold, tolerance }
-  })
-
-  /** Parts of a mask may be outside the screen; none may be no number. */
-  const checkedMasks = Effect.fnUntraced(function* (masks: ReadonlyArray<Box> = []) {
-    if (!Array.isArray(masks)) return yield* invalidMasks(masks)
-    for (const [index, mask] of masks.entries()) {
-      for (const [side, least] of sides) {
-        const argument = `masks[${index}].${side}`
-        const value = Predicate.hasProperty(mask, side) ? (mask[side] as number) : Number.NaN
-        const reason = least === 0 ? "is not a length in pixels" : "is not a place in pixels"
-        yield* InvalidArgument.inRange(guest.name, argument, value, [least, Number.MAX_SAFE_INTEGER], reason)
-      }
-    }
-    return masks
-  })
-  const invalidMasks = (masks: unknown) =>
-    new InvalidArgument({
-      machine: guest.name,
-      argument: "masks",
-      value: String(masks),
-      reason: "is no array of { x, y, width, height }"
-    })
-
-  return {
+  return Arguments.checked<ScreenImageMethods>(guest.name, parameters, {
     expectScreenshot: Effect.fnUntraced(function* (reference, options) {
-      const { threshold, tolerance } = yield* checked(options)
-      const masks = yield* checkedMasks(options?.masks)
-      const allowedTime = options?.timeout ?? Duration.times(defaultTimeout, guest.backend.timeScale)
-      const timeout = yield* timeOf(guest, kinds.looking, allowedTime)
+      const { masks = [], threshold = 0.1, tolerance = 0 } = options ?? {}
+      const timeout = Duration.fromInputUnsafe(
+        options?.timeout ?? Duration.times(defaultTimeout, guest.backend.timeScale)
+      )
       const wanted = { reference, masks, timeout, schedule: options?.schedule ?? lookSchedule }
       const path = Path.resolve(reference)
       const span = { name: "expectScreenshot", attributes: { path } }
@@ -135,7 +129,7 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
       yield* guard(guest, { ...span, doing }, Comparison.match(guest, display, expected, { ...wanted, ...likeness }))
     }),
     waitForImage: Effect.fnUntraced(function* (reference, options) {
-      const { threshold, tolerance } = yield* checked(options)
+      const { threshold = 0.1, tolerance = 0 } = options ?? {}
       // Nobody but its author knows which part of a screen is meant.
       const advice = "cut it out of a screenshot(), --update-references does not write this one"
       const wanted = yield* References.read(guest, reference, advice)
@@ -164,5 +158,5 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
         lastSeen: Effect.sync(() => seen)
       })
     })
-  }
+  })
 }

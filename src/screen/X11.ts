@@ -8,12 +8,16 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import { traced } from "../guest/Action.ts"
-import type { CommandError, Guest, GuestPollOptions, PollOptions, WaitError } from "../guest/Guest.ts"
-import { InvalidArgument } from "../guest/MachineError.ts"
+import * as Arguments from "../guest/Arguments.ts"
+import type { CommandError, Guest, WaitError } from "../guest/Guest.ts"
+import type { InvalidArgument } from "../guest/MachineError.ts"
 import * as Pattern from "../guest/Pattern.ts"
 import { executeBytes, withoutTimeout } from "../guest/Run.ts"
+import { GuestPollOptions, PollOptions } from "../guest/Timeout.ts"
 import { poll, untilShellLost, wait, waitInGuest } from "../guest/Wait.ts"
+import * as Fields from "../host/Fields.ts"
 import type { ShellService } from "../transport/Shell.ts"
 import { DisplayUnavailable } from "./Display.ts"
 import { list, titlesOf } from "./internal/windowTitles.ts"
@@ -28,11 +32,37 @@ import type { ScreenImageMethods } from "./ScreenImage.ts"
 export type { DisplayError } from "./Display.ts"
 export { DisplayUnavailable } from "./Display.ts"
 
+const XDisplay = Fields.text('a display of the guest, such as ":0"', /^:\d+(\.\d+)?$/)
+
 /** Which X display of the guest. */
-export interface XOptions {
-  /** Default `:0`. */
-  readonly display?: string
-}
+export const XOptions = Fields.options(
+  {
+    /** Default `:0`. */
+    display: Schema.optional(XDisplay)
+  },
+  '{ display: ":0" }'
+)
+
+/** Which X display of the guest. */
+export interface XOptions extends Schema.Schema.Type<typeof XOptions> {}
+
+/** Which X display is waited for, and how long. */
+export const WaitForXOptions = Fields.options(
+  { ...GuestPollOptions.fields, ...XOptions.fields },
+  '{ timeout: "5 seconds" }'
+)
+
+/** Which X display is waited for, and how long. */
+export interface WaitForXOptions extends Schema.Schema.Type<typeof WaitForXOptions> {}
+
+/** On which X display a window is waited for, and how long. */
+export const WaitForWindowOptions = Fields.options(
+  { ...PollOptions.fields, ...XOptions.fields },
+  '{ timeout: "5 seconds" }'
+)
+
+/** On which X display a window is waited for, and how long. */
+export interface WaitForWindowOptions extends Schema.Schema.Type<typeof WaitForWindowOptions> {}
 
 /** Everything that can be seen and done on one display. */
 export interface DisplayMethods
@@ -45,7 +75,7 @@ export interface DisplayMethods
 /** The X server of a machine. */
 export interface X11Methods {
   /** Waits until an X server answers. */
-  readonly waitForX: (options?: GuestPollOptions & XOptions) => Effect.Effect<void, WaitError>
+  readonly waitForX: (options?: WaitForXOptions) => Effect.Effect<void, WaitError>
   /** The titles of all windows that have one, in any script, in xwininfo's order. */
   readonly getWindowNames: (
     options?: XOptions
@@ -53,7 +83,7 @@ export interface X11Methods {
   /** Waits until a window has a title that the pattern matches (a string: that has it in it), and gives the title. */
   readonly waitForWindow: (
     title: RegExp | string,
-    options?: PollOptions & XOptions
+    options?: WaitForWindowOptions
   ) => Effect.Effect<string, WaitError | DisplayUnavailable>
   /**
    * An X display with the methods that a machine has for its screen, through programs in the guest: for an X server that draws on no
@@ -67,24 +97,25 @@ const reasonOf = (stderr: Uint8Array) => new TextDecoder().decode(stderr).trim()
 /** When to ask for the windows again, by default: an xwininfo itself takes some 50 ms under emulation. */
 const windowSchedule = Schedule.spaced("100 millis")
 
+/** What its methods take. */
+export const parameters = Arguments.of<X11Methods>({
+  waitForX: Arguments.takes({ options: Schema.optional(WaitForXOptions) }),
+  getWindowNames: Arguments.takes({ options: Schema.optional(XOptions) }),
+  waitForWindow: Arguments.takes({ title: Pattern.Pattern, options: Schema.optional(WaitForWindowOptions) }),
+  xDisplay: Arguments.takes({ display: Schema.optional(XDisplay) }, { gives: "methods" })
+})
+
 /** The X methods of a guest. */
 export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethods): X11Methods => {
-  const displayOf = (options: XOptions | undefined) => {
-    const display = options?.display ?? ":0"
-    const reason = "is not a display of the guest, such as :0"
-    return /^:\d+(\.\d+)?$/.test(display)
-      ? Effect.succeed(display)
-      : Effect.fail(new InvalidArgument({ machine: guest.name, argument: "display", value: display, reason }))
-  }
   const windows = (display: string) =>
     Effect.flatMap(executeBytes(guest, list(display)), ({ exitCode, stderr, stdout }) =>
       exitCode === 0
         ? Effect.succeed(titlesOf(stdout))
         : Effect.fail(new DisplayUnavailable({ machine: guest.name, reason: reasonOf(stderr) }))
     )
-  return {
+  return Arguments.checked<X11Methods>(guest.name, parameters, {
     waitForX: Effect.fnUntraced(function* (options) {
-      const display = yield* displayOf(options)
+      const display = options?.display ?? ":0"
       const socket = `/tmp/.X11-unix/X${/\d+/.exec(display)?.[0]}`
       // xset and xwininfo are in different packages; where there is neither, the socket has to do.
       const answers = `if command -v xwininfo; then xwininfo -root; elif command -v xdpyinfo; then xdpyinfo; fi`
@@ -98,13 +129,10 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
         look: `${environment(display)}\nls -la /tmp/.X11-unix 2>&1; xwininfo -root 2>&1 | head -n 5; true`
       })
     }),
-    getWindowNames: (options) =>
-      Effect.flatMap(displayOf(options), (display) =>
-        traced(guest, { name: "getWindowNames", attributes: { display } }, windows(display))
-      ),
+    getWindowNames: ({ display = ":0" } = {}) =>
+      traced(guest, { name: "getWindowNames", attributes: { display } }, windows(display)),
     waitForWindow: Effect.fnUntraced(function* (title, options) {
-      const display = yield* displayOf(options)
-      yield* Pattern.check(guest, "title", title)
+      const display = options?.display ?? ":0"
       let seen: ReadonlyArray<string> | undefined
       const look = Effect.fnUntraced(function* (shell: ShellService) {
         const { exitCode, stderr, stdout } = yield* withoutTimeout(
@@ -130,5 +158,5 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
       })
     }),
     xDisplay: (display = ":0") => methodsOf(display)
-  }
+  })
 }

@@ -8,9 +8,11 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as Digest from "../host/Digest.ts"
+import * as Fields from "../host/Fields.ts"
 import type { GuestChannel } from "./GuestChannel.ts"
 import { agent } from "./internal/agent.ts"
 import * as Commands from "./internal/commands.ts"
@@ -25,28 +27,44 @@ import * as Vsock from "./Vsock.ts"
 export type { ShellError } from "./ShellError.ts"
 
 /** What a command can be given besides its text. */
-export interface ExecuteOptions {
-  /**
-   * How long the command may run before its process group is killed; 15 minutes unless told, `Infinity` for ever. As long
-   * it waits for a lane when all are in use, and fails with `CommandRejected` (`Busy`) then; a `spawn` runs for ever unless
-   * told, and waits for 15 minutes at most.
-   */
-  readonly timeout?: Duration.Input | undefined
-  /** The guest user to run as; root unless told. */
-  readonly user?: string | undefined
-  /** The folder to run in; the user's home folder, or `/` where there is none, unless told. A relative one is below that. */
-  readonly cwd?: string | undefined
-  /** Environment variables on top of the shell's own. */
-  readonly env?: Readonly<Record<string, string>> | undefined
-  /** What the command reads; its end reaches the command as end of file. Empty unless told. */
-  readonly stdin?: string | Uint8Array | Stream.Stream<Uint8Array> | undefined
-}
+export const ExecuteOptions = Fields.options(
+  {
+    /**
+     * How long the command may run before its process group is killed. Default 15 minutes; `Infinity` for ever. As long it waits for a lane when all
+     * are in use, and fails with `CommandRejected` (`Busy`) then. A `spawn` runs for ever by default, and waits for 15 minutes at most.
+     */
+    timeout: Schema.optional(Fields.time({ endless: true })),
+    /** The guest user to run as. Default root. */
+    user: Schema.optional(Schema.String),
+    /** The folder to run in. Default the user's home folder, or `/` where there is none. A relative one is below that. */
+    cwd: Schema.optional(Schema.String),
+    /** Environment variables on top of the shell's own. */
+    env: Schema.optional(Fields.Texts),
+    /** What the command reads; its end reaches the command as end of file. Default nothing. */
+    stdin: Schema.optional(
+      Schema.Union([Schema.String, Fields.Bytes, Fields.ByteStream]).annotate({
+        expected: "a string, a Uint8Array or a Stream of bytes"
+      })
+    )
+  },
+  '{ timeout: "5 seconds" }'
+)
+
+/** What a command can be given besides its text. */
+export interface ExecuteOptions extends Schema.Schema.Type<typeof ExecuteOptions> {}
 
 /** What a collected command can be given besides. */
-export interface CollectOptions extends ExecuteOptions {
-  /** Told what the command says, while it runs; one piece after the other, and the command waits for it. */
-  readonly stream?: ((output: CommandOutput) => Effect.Effect<void>) | undefined
-}
+export const CollectOptions = Fields.options(
+  {
+    ...ExecuteOptions.fields,
+    /** Told what the command says, while it runs; one piece after the other, and the command waits for it. */
+    stream: Schema.optional(Fields.callback<(output: CommandOutput) => Effect.Effect<void>>())
+  },
+  '{ timeout: "5 seconds" }'
+)
+
+/** What a collected command can be given besides. */
+export interface CollectOptions extends Schema.Schema.Type<typeof CollectOptions> {}
 
 /** What came of a command, as strings of UTF-8 with replacement characters. */
 export interface CommandResult {

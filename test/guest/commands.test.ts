@@ -124,7 +124,7 @@ describe("a command that was spawned", () => {
       yield* spawned.signal()
       assert.deepStrictEqual(sent, ["INT", "INT", "TERM"])
       const wrong = yield* Effect.flip(spawned.signal(JSON.parse('"SIGSIGINT"')))
-      assert.include(wrong.message, 'signal "SIGSIGINT" is not one of HUP, INT')
+      assert.include(wrong.message, 'signal must be one of "HUP", "INT"')
     })
   )
 

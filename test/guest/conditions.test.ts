@@ -227,7 +227,7 @@ describe("a polling condition", () => {
       yield* conditions.add("the light is on", broken("1 second"))
       const all: ReadonlyArray<Effect.Effect<void, { readonly _tag: string }>> = [
         spawned.write("x"),
-        spawned.end,
+        spawned.end(),
         spawned.signal("INT")
       ]
       const waiting = yield* Effect.forEach(all, (one) => Effect.forkChild(Effect.flip(one)))

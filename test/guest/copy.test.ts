@@ -298,8 +298,8 @@ describe("a copy from the host", () => {
       execFileSync("mkfifo", [join(base, "pipe")])
       const pipe = yield* Effect.flip(copies.copyFromHost(join(base, "pipe"), "/x"))
       assert.include(pipe.message, "is neither a file nor a folder")
-      assert.include((yield* Effect.flip(copies.copyFromHost(base, ""))).message, 'target "" is no path')
-      assert.include((yield* Effect.flip(copies.copyFromHost("", "/x"))).message, 'source "" is no path')
+      assert.include((yield* Effect.flip(copies.copyFromHost(base, ""))).message, "target must be a path in the guest")
+      assert.include((yield* Effect.flip(copies.copyFromHost("", "/x"))).message, "source must be a path on the host")
     })
   )
 

@@ -141,7 +141,7 @@ const calls: Readonly<Record<Name, readonly [call: Call, attributes: Readonly<Re
   sendMonitorCommand: [(box) => box.sendMonitorCommand("info status"), { command: "info status" }],
   block: [(box) => box.block(), {}],
   unblock: [(box) => box.unblock(), {}],
-  forwardPort: [(box) => box.forwardPort(80), { port: 80 }]
+  forwardPort: [(box) => box.forwardPort({ guestPort: 80 }), { port: 80 }]
 }
 
 describe("what a test does with a machine is a span:", () => {

@@ -126,11 +126,16 @@ describe("a time that makes no sense is refused before the machine is started", 
   it.effect("and a text that is none is told what one looks like", () =>
     Effect.gen(function* () {
       const { box } = yield* unstarted
-      const advice = 'a time is a number of milliseconds, or a text such as "5 minutes"'
       const typo = yield* Effect.flip(box.succeed("true", { timeout: "5 minuts" as "5 minutes" }))
-      assert.strictEqual(typo.message, `box: timeout "5 minuts" is not a duration above zero; ${advice}`)
+      assert.strictEqual(
+        typo.message,
+        'box.succeed: timeout must be a duration above zero, such as "5 seconds" or 5000 (milliseconds), got "5 minuts"'
+      )
       const negative = yield* Effect.flip(box.waitForFile("/never", { interval: -5 }))
-      assert.strictEqual(negative.message, "box: interval -5 is not a time between two looks")
+      assert.strictEqual(
+        negative.message,
+        'box.waitForFile: interval must be a duration of at least zero that ends, such as "5 seconds" or 5000 (milliseconds), got -5'
+      )
     })
   )
 })

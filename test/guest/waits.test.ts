@@ -209,13 +209,16 @@ describe("arguments that cannot be meant", () => {
     Effect.gen(function* () {
       const { guest } = yield* guestOn(never)
       const port = yield* Effect.flip(Port.make(guest).waitForOpenPort(70_000))
-      assert.include(port.message, "port 70000 is not a port; ports are 1 to 65535")
+      assert.include(port.message, "waitForOpenPort: port must be a port, a whole number from 1 to 65535, got 70000")
       // As a script that no compiler checked may have it.
       const text = yield* Effect.flip(Port.make(guest).waitForOpenPort(JSON.parse('"80"')))
-      assert.include(text.message, 'port "80" is a string; a number is wanted')
+      assert.include(text.message, 'port must be a port, a whole number from 1 to 65535, got "80"')
       const files = File.make(guest)
       for (const waiting of [files.waitForFile(""), files.waitUntilFileIsGone("")]) {
-        assert.include((yield* Effect.flip(waiting)).message, 'path "" is no path')
+        assert.include(
+          (yield* Effect.flip(waiting)).message,
+          'path must be a path in the guest, a string that is not empty, got ""'
+        )
       }
       for (const duration of [-1, Number.POSITIVE_INFINITY, JSON.parse('"soon"')]) {
         const error = yield* Effect.flip(Command.make(guest).sleep(duration))
@@ -241,16 +244,22 @@ describe("numbers and boxes that a script without types gives", () => {
         assert.strictEqual(error._tag, "InvalidArgument")
         assert.include(error.message, message)
       })
-      yield* refused({ threshold: "0.5" }, 'threshold "0.5" is a string; a number is wanted')
-      yield* refused({ tolerance: Number.NaN }, "tolerance NaN is not a number from 0 to 1")
-      yield* refused({ masks: { x: 1 } }, "is no array of { x, y, width, height }")
-      yield* refused({ masks: [{ x: "1", y: 0, width: 1, height: 1 }] }, 'masks[0].x "1" is a string')
-      yield* refused({ masks: [{ x: 1, y: 0, width: 1 }] }, "masks[0].height NaN is not a length in pixels")
-      yield* refused({ masks: [{ x: 1, y: 0, width: -1, height: 1 }] }, "masks[0].width -1 is not a length in pixels")
+      yield* refused({ threshold: "0.5" }, 'threshold must be a number from 0 to 1, got "0.5"')
+      yield* refused({ tolerance: Number.NaN }, "tolerance must be a number from 0 to 1, got NaN")
+      yield* refused({ masks: { x: 1 } }, "masks must be an array, each a box, { x, y, width, height }, got { x: 1 }")
+      yield* refused({ masks: [{ x: "1", y: 0, width: 1, height: 1 }] }, 'masks[0].x must be a finite number, got "1"')
+      yield* refused(
+        { masks: [{ x: 1, y: 0, width: 1 }] },
+        "masks[0].height is missing: it must be a number of at least 0"
+      )
+      yield* refused(
+        { masks: [{ x: 1, y: 0, width: -1, height: 1 }] },
+        "masks[0].width must be a number of at least 0, got -1"
+      )
       const rate = yield* Effect.flip(
         Effect.scoped(Recording.make(guest, display).recordVideo("x", { framesPerSecond: JSON.parse('"5"') }))
       )
-      assert.include(rate.message, 'framesPerSecond "5" is a string')
+      assert.include(rate.message, 'framesPerSecond must be a number from 1 to 30, got "5"')
     })
   )
 })
@@ -373,7 +382,7 @@ describe("a unit in a guest without a way to systemd but systemctl", () => {
       assert.include(unknown.message, "typo is not known to systemd; wanted inactive")
       assert.notInclude(unknown.message, "journal")
       const running = yield* Effect.flip(Unit.make(guest).requireUnitState("web", "running"))
-      assert.include(running.message, 'state "running" is not an ActiveState: those are active, reloading')
+      assert.include(running.message, 'state must be "active", "reloading", "inactive"')
     })
   )
 

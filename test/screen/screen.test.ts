@@ -253,7 +253,7 @@ describe("a recording", () => {
       assert.strictEqual(wrong._tag, "InvalidArgument")
       const format = JSON.parse('"avi"')
       const unknown = yield* Effect.flip(Effect.scoped(Recording.make(guest, display).recordVideo("x", { format })))
-      assert.include(unknown.message, 'format "avi" is not one of webm, apng')
+      assert.include(unknown.message, 'format must be "webm" or "apng", got "avi"')
       const away = yield* Effect.flip(Effect.scoped(Recording.make(guest, display).recordVideo("../x")))
       assert.strictEqual(away._tag, "HostFileError")
     })

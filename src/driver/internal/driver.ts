@@ -4,11 +4,12 @@ import * as FileSystem from "effect/FileSystem"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { Backend } from "../../backends/Backend.ts"
+import * as Arguments from "../../guest/Arguments.ts"
 import * as PollingCondition from "../../guest/PollingCondition.ts"
 import { RunDirectory } from "../../host/RunDirectory.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import type * as MachineTree from "../../machine/MachineTree.ts"
-import { Driver, type DriverService, type ForkError } from "../Driver.ts"
+import { Driver, type DriverService, type ForkError, parameters } from "../Driver.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import { Reporter, type RunEvent } from "../RunEvent.ts"
 import type { DriverMachines } from "./driverMachines.ts"
@@ -16,7 +17,7 @@ import * as Machines from "./driverMachines.ts"
 import { declaredHere, declaredIn, type Options } from "./driverOptions.ts"
 import * as DriverTree from "./driverTree.ts"
 import * as Forks from "./forks.ts"
-import { givingEffects, machinesOf, mustBeEffect, mustBeOptions, runBody } from "./refuse.ts"
+import { givingEffects, machinesOf, mustBeEffect, runBody } from "./refuse.ts"
 import type { Saved } from "./saveAll.ts"
 import * as Spans from "./spans.ts"
 import * as Subtests from "./subtests.ts"
@@ -118,34 +119,37 @@ const makeFork = Effect.fnUntraced(function* (all: DriverMachines) {
 
 const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverService => {
   const { conditions, emit, handles, machines, options } = all
-  return {
-    machines,
-    fork,
-    machine: (name, declared) => Machines.declare(all, name, declared),
-    // A fork that keeps to itself runs from its beginning; nobody misses one that has ended.
-    startAll: () => Effect.suspend(() => Machines.startAll(Machines.neighbours(all))),
-    joinAll: (wait) =>
-      Effect.suspend(() =>
-        Effect.forEach(handles.values(), ({ machine }) => machine.waitForShutdown(wait), {
-          concurrency: "unbounded",
-          discard: true
-        })
-      ),
-    subtest: Subtests.make({ ...options, emit }),
-    pollingCondition: (condition, check, settings) =>
-      Effect.andThen(
-        Effect.andThen(mustBeEffect("driver.pollingCondition: the check", check), mustBeCheckOptions(settings)),
-        conditions.add(condition, check, settings)
-      ),
-    waitAll: (those, wait) =>
-      Effect.flatMap(machinesOf("driver.waitAll: the argument", those), (machines) =>
-        Effect.forEach(machines, givingEffects("driver.waitAll", wait), { concurrency: "unbounded" })
-      ),
-    log: (line) => emit({ _tag: "Log", test: options.test, line })
-  }
+  return Arguments.checked<DriverService>(
+    "",
+    parameters,
+    {
+      machines,
+      fork,
+      machine: (name, declared) => Machines.declare(all, name, declared),
+      // A fork that keeps to itself runs from its beginning; nobody misses one that has ended.
+      startAll: () => Effect.suspend(() => Machines.startAll(Machines.neighbours(all))),
+      joinAll: (wait) =>
+        Effect.suspend(() =>
+          Effect.forEach(handles.values(), ({ machine }) => machine.waitForShutdown(wait), {
+            concurrency: "unbounded",
+            discard: true
+          })
+        ),
+      subtest: Subtests.make({ ...options, emit }),
+      pollingCondition: (condition, check, settings) =>
+        Effect.andThen(
+          mustBeEffect("driver.pollingCondition: the check", check),
+          conditions.add(condition, check, settings)
+        ),
+      waitAll: (those, wait) =>
+        Effect.flatMap(machinesOf("driver.waitAll: the argument", those), (machines) =>
+          Effect.forEach(machines, givingEffects("driver.waitAll", wait), { concurrency: "unbounded" })
+        ),
+      log: (line) => emit({ _tag: "Log", test: options.test, line })
+    },
+    "driver."
+  )
 }
-
-const mustBeCheckOptions = mustBeOptions("driver.pollingCondition: options", PollingCondition.PollingConditionOptions)
 
 /** A driver with the machines that are declared, none of which runs yet; closing the scope ends all that it started. */
 export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable, Services> = Effect.fnUntraced(

@@ -6,14 +6,21 @@ import { isNativeError, isPromise } from "node:util/types"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
-import * as Schema from "effect/Schema"
 import { InvalidArgument } from "../../guest/MachineError.ts"
-import { checker, shown } from "../../host/Decode.ts"
+import { shown } from "../../host/Decode.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import { short } from "../../transport/ShellError.ts"
 
 const refuse = (argument: string, value: unknown, reason: string): Effect.Effect<never> =>
-  Effect.die(new InvalidArgument({ machine: "", argument, value: short(String(value)), reason }))
+  Effect.die(
+    new InvalidArgument({
+      machine: "",
+      method: "",
+      argument,
+      value: short(String(value)),
+      reason: `${argument} ${JSON.stringify(short(String(value)))} ${reason}`
+    })
+  )
 
 /** Whether a value is written as `function*`, or as `async`. */
 export const isGenerator = (value: unknown): boolean =>
@@ -33,15 +40,6 @@ const noEffect = (given: unknown): string => {
 /** Goes on only if an Effect was given; `hint` says what to write instead. */
 export const mustBeEffect = (argument: string, given: unknown, hint = ""): Effect.Effect<void> =>
   Effect.isEffect(given) ? Effect.void : refuse(argument, given, `${noEffect(given)}${hint}`)
-
-/** Goes on only if there are no options, or such as a schema has. */
-export const mustBeOptions = (argument: string, schema: Schema.ConstraintDecoder<unknown>) => {
-  const check = checker(Schema.UndefinedOr(schema), { whole: "the options" })
-  return (given: unknown): Effect.Effect<void> => {
-    const problem = check(given)
-    return problem === undefined ? Effect.void : refuse(argument, shown(given), `is refused: ${problem.reason}`)
-  }
-}
 
 /** Why a value is an Effect that somebody forgot to yield, as far as that can be told. */
 const unrun = (value: unknown): string | undefined => {

@@ -1,19 +1,13 @@
 /** How waits that loop in the guest pass the time between two looks. */
 import * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
 import type { GuestPollOptions } from "../Guest.ts"
-import type { InvalidArgument } from "../MachineError.ts"
-import { kinds, timeOf } from "../Timeout.ts"
 
 /** Time between two looks of a wait that loops in the guest, by default. */
 export const defaultInterval = Duration.millis(20)
 
 /** The interval that a wait was given, or the default. */
-export const intervalOf = (
-  guest: { readonly name: string },
-  options: GuestPollOptions | undefined
-): Effect.Effect<Duration.Duration, InvalidArgument> =>
-  timeOf(guest, kinds.interval, options?.interval ?? defaultInterval)
+export const intervalOf = (options: GuestPollOptions | undefined): Duration.Duration =>
+  Duration.fromInputUnsafe(options?.interval ?? defaultInterval)
 
 /**
  * Shell text that defines `pause`, which takes the interval. Needs `set +e`.

@@ -3,6 +3,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { section } from "../../host/Evidence.ts"
+import * as Fields from "../../host/Fields.ts"
 import { quote } from "../../host/Quote.ts"
 import { guard } from "../Action.ts"
 import type { Guest } from "../Guest.ts"
@@ -54,10 +55,16 @@ export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
 }
 
 /** Whose systemd is asked. */
-export interface UnitOptions {
-  /** The user whose own manager it is; the system's if absent. An unknown one is a `CommandRejected`. */
-  readonly user?: string
-}
+export const UnitOptions = Fields.options(
+  {
+    /** The user whose own manager it is; the system's if absent. An unknown one is a `CommandRejected`. */
+    user: Schema.optional(Schema.String)
+  },
+  '{ user: "alice" }'
+)
+
+/** Whose systemd is asked. */
+export interface UnitOptions extends Schema.Schema.Type<typeof UnitOptions> {}
 
 /** A user's manager is reached through that user's runtime folder, which a shell without a login does not know. */
 export const manager = (options: UnitOptions | undefined) =>

@@ -1,6 +1,9 @@
 /** A picture of a display in memory, and the formats it comes and goes in. */
+
 import * as Crypto from "node:crypto"
+import * as Schema from "effect/Schema"
 import { PNG } from "pngjs"
+import * as Fields from "../../host/Fields.ts"
 
 /** Eight bits each of red, green, blue and opacity, row after row from the top left. */
 export interface Frame {
@@ -9,13 +12,16 @@ export interface Frame {
   readonly data: Uint8Array
 }
 
+/** A rectangle in pixels from the top left; parts of it may be outside of what it is on. */
+export const Box = Schema.Struct({
+  x: Schema.Finite,
+  y: Schema.Finite,
+  width: Fields.between(0),
+  height: Fields.between(0)
+}).annotate({ expected: "a box, { x, y, width, height }" })
+
 /** A rectangle in pixels from the top left. */
-export interface Box {
-  readonly x: number
-  readonly y: number
-  readonly width: number
-  readonly height: number
-}
+export interface Box extends Schema.Schema.Type<typeof Box> {}
 
 /** `800x600`. */
 export const sizeOf = ({ height, width }: Frame): string => `${width}x${height}`

@@ -1,8 +1,6 @@
 /** Reading a display: which ways there are to read a picture, and a memory of what was read. */
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
-import type { Guest } from "../../guest/Guest.ts"
-import { InvalidArgument } from "../../guest/MachineError.ts"
 import type { ToolMissing } from "../../host/HostProcess.ts"
 import type { Display } from "../Display.ts"
 import type { FoundText, ReadOptions } from "../Screen.ts"
@@ -31,17 +29,6 @@ export const findIn = (pattern: RegExp | string, { boxes, text }: TextMode.Readi
     const bottom = Math.max(...places.map((box) => box.y + box.height))
     return [{ text: match[0], box: { x, y, width: right - x, height: bottom - y } }]
   })
-}
-
-const readers: ReadonlyArray<unknown> = ["auto", "tesseract"] satisfies ReadonlyArray<ReadOptions["reader"]>
-
-/** Before anything is looked at. */
-export const checkReader = (guest: Guest, options: ReadOptions | undefined): Effect.Effect<void, InvalidArgument> => {
-  const { reader = "auto" } = options ?? {}
-  const reason = `is not one of ${readers.join(", ")}`
-  return readers.includes(reader)
-    ? Effect.void
-    : Effect.fail(new InvalidArgument({ machine: guest.name, argument: "reader", value: String(reader), reason }))
 }
 
 /** Reads frames, each only once; what it said is kept for some more frames. */

@@ -1,15 +1,15 @@
 /** Waiting for a text on a display. */
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import type { Guest, PollOptions } from "../../guest/Guest.ts"
+import type { Guest } from "../../guest/Guest.ts"
 import type { InvalidArgument, WaitTimeout } from "../../guest/MachineError.ts"
 import * as Pattern from "../../guest/Pattern.ts"
 import { poll, wait } from "../../guest/Wait.ts"
 import { lastLines } from "../../host/Evidence.ts"
 import { type Display, type DisplayError, DisplayUnavailable, look, lookSchedule } from "../Display.ts"
-import type { ReadError, ReadOptions } from "../Screen.ts"
+import type { ReadError, WaitForTextOptions } from "../Screen.ts"
 import { hashOf } from "./frame.ts"
-import { checkReader, type Reader, readNow } from "./reader.ts"
+import { type Reader, readNow } from "./reader.ts"
 import type * as TextMode from "./textMode.ts"
 
 /** How a wait for a text on a display goes. */
@@ -17,7 +17,7 @@ export interface TextWait<A> {
   /** The method of the machine. */
   readonly name: string
   readonly pattern: RegExp | string
-  readonly options: (PollOptions & ReadOptions) | undefined
+  readonly options: WaitForTextOptions | undefined
   /** What is waited for in a reading, if it is there. */
   readonly pick: (reading: TextMode.Reading) => A | undefined
 }
@@ -90,7 +90,7 @@ export const waitForMatch = <A>(
   const { name, options, pattern } = wanted
   const seen: Seen = {}
   const read = readUntil(display, reader, wanted, seen)
-  const waiting = wait(guest, {
+  return wait(guest, {
     name,
     attributes: { display: display.name },
     awaited: `${Pattern.shown(pattern)} on ${display.name}`,
@@ -106,5 +106,4 @@ export const waitForMatch = <A>(
       (text) => (text === "" ? "no text" : lastLines(text, 25))
     )
   })
-  return Effect.andThen(checkReader(guest, options), Effect.andThen(Pattern.check(guest, "pattern", pattern), waiting))
 }
