@@ -29,8 +29,8 @@ import type { PollingConditions } from "../guest/PollingCondition.ts"
 import type { AddressedNode } from "../network/Addresses.ts"
 import type { ShellService } from "../transport/Shell.ts"
 import * as children from "./internal/children.ts"
-import * as life from "./internal/life.ts"
 import * as machineProcess from "./internal/machineProcess.ts"
+import * as made from "./internal/made.ts"
 import { MachineRef } from "./internal/protocol.ts"
 import type { Machine } from "./Machine.ts"
 import type { MachineSpec } from "./MachineSpec.ts"
@@ -117,7 +117,7 @@ export const make = (environment: Environment): Effect.Effect<Handle> =>
     const outside = Context.omit(Process.Self, Scope.Scope)(context) as Context.Context<never>
     const { spec } = environment
     const ref = new MachineRef(spec.name)
-    const machine = yield* life.make(environment, ref)
+    const machine = yield* made.make(environment, ref)
     const stopBoot = (supervisor: Supervisor.SupervisorPid) =>
       Effect.ignore(Supervisor.terminateChild(supervisor, "Boot"))
     const definition = machineProcess.make({
@@ -133,6 +133,13 @@ export const make = (environment: Environment): Effect.Effect<Handle> =>
           const started = yield* Supervisor.startChild(supervisor, spec)
           return started.pid ?? (yield* Effect.die("a supervisor that starts has a pid"))
         }),
+      beginSpan: (number) =>
+        Effect.provideContext(
+          Effect.makeSpan("vmtest.boot", {
+            attributes: { "vmtest.machine": spec.name, "vmtest.boot.number": number }
+          }),
+          outside
+        ),
       inside: machine.inside,
       originOf: environment.origins ?? Origin.boots
     })

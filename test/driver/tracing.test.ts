@@ -70,6 +70,13 @@ describe("a run in an application that traces", () => {
       const [started] = of("vmtest.driver.start")
       assert.strictEqual(nameOf(started!.parent), "vmtest.test")
       assert.deepStrictEqual(started!.attributes.get("vmtest.machines"), ["web"])
+      const [booted] = of("vmtest.boot")
+      assert.strictEqual(booted!.traceId, outer!.traceId)
+      assert.deepStrictEqual(Object.fromEntries(booted!.attributes), {
+        "vmtest.machine": "web",
+        "vmtest.boot.number": 1,
+        "vmtest.forked": false
+      })
       assert.strictEqual(new Set(spans.filter(({ traceId }) => traceId === outer!.traceId)).size >= 4, true)
       assert.isTrue(spans.every(({ status }) => status._tag === "Ended"))
     })

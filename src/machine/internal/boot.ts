@@ -2,6 +2,7 @@
 import * as Deferred from "effect/Deferred"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type * as Tracer from "effect/Tracer"
 import type * as GenServer from "../../actors/GenServer.ts"
 import type * as Pid from "../../actors/Pid.ts"
 import type * as Task from "../../actors/Task.ts"
@@ -25,6 +26,8 @@ export interface Boot {
   readonly attempt: number
   /** Where it is to come from. */
   readonly from: OriginEffect
+  /** From its start until the machine is ready for the first time, or the boot is over. */
+  readonly span: Tracer.Span
   readonly supervisor: Pid.Any | undefined
   /** What starts the supervisor, until it has. */
   readonly starter: Task.Task<Pid.Any, { readonly message: string }> | undefined
@@ -111,10 +114,11 @@ export const publicState = (life: Life): MachineState => {
 }
 
 /** A boot that has just been asked for. */
-export const begin = (number: number, attempt: number, from: OriginEffect): Boot => ({
+export const begin = (number: number, attempt: number, from: OriginEffect, span: Tracer.Span): Boot => ({
   number,
   attempt,
   from,
+  span,
   supervisor: undefined,
   starter: undefined,
   origin: Origin.boot,
@@ -133,7 +137,7 @@ export const begin = (number: number, attempt: number, from: OriginEffect): Boot
 
 /** The same boot from its beginning, after it could not be resumed from its snapshot. */
 export const again = (boot: Boot, attempt: number, from: OriginEffect): Boot => ({
-  ...begin(boot.number, attempt, from),
+  ...begin(boot.number, attempt, from, boot.span),
   asked: boot.asked,
   waiting: boot.waiting,
   lost: boot.lost,

@@ -14,7 +14,7 @@ import * as Task from "../../actors/Task.ts"
 import type { Life, Running } from "./boot.ts"
 import * as Boot from "./boot.ts"
 import { type Protocol, protocol } from "./protocol.ts"
-import { make as makeTransitions, type Settings, type Step } from "./transitions.ts"
+import { type Settings, type Step, Transitions } from "./transitions.ts"
 
 type From<K extends keyof Protocol> = GenServer.From<GenServer.ReplyOf<Protocol[K]>, GenServer.ErrorOf<Protocol[K]>>
 type Payload<K extends keyof Protocol> = GenStatem.PayloadOf<Protocol[K]>
@@ -27,7 +27,7 @@ const reply = <A, E>(from: GenServer.From<A, E>, value: NoInfer<A>) =>
 /** The process of a machine that was not started yet. */
 export const make = (settings: Settings) => {
   const { ref } = settings
-  const { finish, on } = makeTransitions(settings)
+  const on = new Transitions(settings)
 
   /** What the processes of an earlier attempt say is not heard. */
   const ofThisAttempt =
@@ -62,7 +62,7 @@ export const make = (settings: Settings) => {
   /** While none is on. */
   const off = {
     ...running,
-    launch: (origin: Payload<"launch">, life: Life, from: From<"launch">) => on.launch(life, origin, from),
+    launch: (origin: Payload<"launch">, life: Life, from: From<"launch">) => on.launch(origin, from),
     ready: (_: number, { boot }: Life, from: From<"ready">) => lost(from, boot),
     hypervisor: (_: number, { boot }: Life, from: From<"hypervisor">) => lost(from, boot),
     control: (_: number, { boot }: Life, from: From<"control">) => lost(from, boot),
@@ -136,6 +136,6 @@ export const make = (settings: Settings) => {
       }
     },
     terminate: (_reason, life) =>
-      Boot.isRunning(life) ? Effect.asVoid(finish(life, Boot.ended(ref.machine, life.boot))) : Effect.void
+      Boot.isRunning(life) ? Effect.asVoid(on.finish(life, Boot.ended(ref.machine, life.boot))) : Effect.void
   })
 }

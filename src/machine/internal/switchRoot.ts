@@ -1,6 +1,7 @@
 /** From the first stage of a boot to the second: what is asked of a guest whose initrd runs systemd. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import type { ShellService } from "../../transport/Shell.ts"
 
 /** Waits until the initrd has done its work; 3 where there is none. systemd's own mark of an initrd is that file. */
@@ -24,16 +25,21 @@ while read -r stat < /proc/$p/stat; do
 done
 echo "$p \${20}"`
 
+/** How often a guest that goes to its real root is asked who answers: every 100 ms. */
+export const answerSchedule = Schedule.spaced("100 millis")
+
+/** How long one answer may take. */
+const answerTimeout = "15 seconds"
+
 /** Asks until another process answers than `before`. The one that is to go may answer, fall silent, or break off. */
 export const untilAnother = (shell: Effect.Effect<ShellService, unknown>, before: string): Effect.Effect<void> =>
-  Effect.gen(function* () {
-    while (true) {
-      const answer = yield* shell.pipe(
-        Effect.flatMap((open) => open.execute(whoAnswers, { timeout: "5 seconds" })),
-        Effect.timeout("15 seconds"),
-        Effect.option
-      )
-      if (Option.isSome(answer) && answer.value.exitCode === 0 && answer.value.stdout !== before) return
-      yield* Effect.sleep("100 millis")
-    }
-  })
+  shell.pipe(
+    Effect.flatMap((open) => open.execute(whoAnswers, { timeout: "5 seconds" })),
+    Effect.timeout(answerTimeout),
+    Effect.option,
+    Effect.repeat({
+      schedule: answerSchedule,
+      until: (answer) => Option.isSome(answer) && answer.value.exitCode === 0 && answer.value.stdout !== before
+    }),
+    Effect.asVoid
+  )

@@ -1,8 +1,10 @@
 /** What each event does to a machine: the next state, and what is started, ended and published on the way to it. */
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Tracer from "effect/Tracer"
 import * as ExitReason from "../../actors/ExitReason.ts"
 import type * as GenServer from "../../actors/GenServer.ts"
 import * as GenStatem from "../../actors/GenStatem.ts"
@@ -38,9 +40,13 @@ export interface Settings {
   readonly stopBoot: (supervisor: SupervisorPid) => Effect.Effect<void>
   /** The machine as only what makes it ready may use it. */
   readonly inside: (boot: Boot.Boot) => Machine
+  /** The span of a boot: `vmtest.boot`. */
+  readonly beginSpan: (number: number) => Effect.Effect<Tracer.Span>
   /** Where each start comes from; `start` counts from 1. */
   readonly originOf: (start: number) => Boot.OriginEffect
 }
+
+type Actions = ReadonlyArray<GenStatem.Action<Protocol>>
 
 /** A transition with its actions. */
 export type Next = GenStatem.NextState<Life, GenStatem.Action<Protocol>>
@@ -58,50 +64,116 @@ const doubtTimeout = Duration.seconds(30)
 
 const notLate = GenStatem.cancelTimeout("late")
 
-export const make = (settings: Settings) => {
-  const { deadlines, environment, publish, ref, startBoot, stopBoot } = settings
-  const { name: machine } = environment.spec
-  const scaled = (time: Duration.Duration) => Duration.times(time, environment.backend.timeScale)
-  let attempts = 0
-  let starts = 0
-  let checking = false
+/** The transitions of one machine. */
+export class Transitions {
+  private readonly settings: Settings
+  private readonly machine: string
+  private attempts = 0
+  private starts = 0
+  private checking = false
+
+  constructor(settings: Settings) {
+    this.settings = settings
+    this.machine = settings.environment.spec.name
+  }
 
   /** Goes to a state, which whoever looks at the machine sees from then on. */
-  const become = (life: Life, ...actions: ReadonlyArray<GenStatem.Action<Protocol>>): Effect.Effect<Next> =>
-    Effect.sync(() => {
-      ref.life = life
+  private become(life: Life, ...actions: Actions): Effect.Effect<Next> {
+    return Effect.sync(() => {
+      this.settings.ref.life = life
       return GenStatem.nextState(life, ...actions)
     })
-  const withBoot = <L extends Running>(life: L, changes: Partial<Boot.Boot>): L => ({
-    ...life,
-    boot: { ...life.boot, ...changes }
-  })
-  const changed = (life: Running, changes: Partial<Boot.Boot>) => become(withBoot(life, changes))
+  }
+
+  changed(life: Running, changes: Partial<Boot.Boot>): Effect.Effect<Next> {
+    return this.become(withBoot(life, changes))
+  }
 
   // --- The deadline of what a boot waits for -------------------------------------------------------------------------------------
 
-  /** Whether it is not known yet that the guest really goes on from its snapshot, and it can boot instead. */
-  const mayBoot = ({ boot }: Running): boolean =>
-    boot.origin.from !== undefined &&
-    boot.origin.otherwise !== undefined &&
-    boot.shell === undefined &&
-    boot.done.size === 0
-  const limitOf = (life: Running) =>
-    scaled(mayBoot(life) ? Duration.min(answersWithin, deadlines.boot) : deadlines.boot)
-  const watched = (life: Running, ...actions: ReadonlyArray<GenStatem.Action<Protocol>>) =>
-    become(life, GenStatem.startTimeout("late", limitOf(life)), ...actions)
-  const lateReason = (life: Running): string => {
-    const limit = Duration.format(limitOf(life))
-    if (life.boot.resets > 0) return `it did not come back after its reboot within ${limit}`
-    if (life.boot.shell === undefined) return `its shell did not answer within ${limit}`
-    return `it did not take its name and addresses within ${limit}`
+  private scaled(time: Duration.Duration): Duration.Duration {
+    return Duration.times(time, this.settings.environment.backend.timeScale)
+  }
+
+  private limitOf(life: Running): Duration.Duration {
+    const { boot } = this.settings.deadlines
+    return this.scaled(mayBoot(life) ? Duration.min(answersWithin, boot) : boot)
+  }
+
+  /** Goes to a state that has a deadline. */
+  private watched(life: Running, ...actions: Actions): Effect.Effect<Next> {
+    return this.become(life, GenStatem.startTimeout("late", this.limitOf(life)), ...actions)
+  }
+
+  late(life: Running): Step {
+    const limit = Duration.format(this.limitOf(life))
+    const what =
+      life.boot.resets > 0
+        ? "come back after its reboot"
+        : life.boot.shell === undefined
+          ? undefined
+          : "take its name and addresses"
+    const reason =
+      what === undefined ? `its shell did not answer within ${limit}` : `it did not ${what} within ${limit}`
+    return this.failed(life, reason, silenceHint)
   }
 
   // --- Boots ---------------------------------------------------------------------------------------------------------------------
 
-  const finish = (life: Running, { detail, loss, tag }: Boot.End): Effect.Effect<Life> =>
-    Effect.gen(function* () {
+  launch(origin: Boot.OriginEffect | undefined, from: GenServer.From<Boot.Boot>): Step {
+    if (origin === undefined) this.starts += 1
+    const comesFrom = origin ?? this.settings.originOf(this.starts)
+    return Effect.flatMap(this.settings.beginSpan(this.starts), (span) => {
+      const boot = Boot.begin(this.starts, ++this.attempts, comesFrom, span)
+      return this.start(boot, GenStatem.reply(from, boot))
+    })
+  }
+
+  /** The supervisor is asked by a process of its own: one that ends meanwhile would not answer, and this process has to hear of that. */
+  private start(boot: Boot.Boot, ...actions: Actions): Step {
+    const { startBoot } = this.settings
+    const launched = Effect.flatMap(supervisorOfMachine, (supervisor) =>
+      Task.async(startBoot(supervisor, boot), { label: "Start" })
+    )
+    return Effect.flatMap(launched, (starter) =>
+      this.become({ _tag: "Starting", boot: { ...boot, starter } }, notLate, ...actions)
+    )
+  }
+
+  private started(life: Running, { result }: Task.TaskReply): Step {
+    if (result._tag === "Failure") return this.failed(life, `could not start its processes: ${String(result.failure)}`)
+    const supervisor = result.success as Pid.Any
+    return Effect.andThen(Process.monitor(supervisor), this.changed(life, { supervisor, starter: undefined }))
+  }
+
+  origin(life: Running, origin: Origin): Step {
+    const detail = origin.from === undefined ? "" : "forked"
+    return Effect.andThen(this.settings.publish("booting", detail), this.changed(life, { origin }))
+  }
+
+  /** The boot cannot come up. One that was to be resumed from a snapshot boots instead, where that is possible. */
+  failed(life: Running, reason: string, silence = ""): Step {
+    const { boot } = life
+    if (boot.origin.otherwise !== undefined && mayBoot(life)) {
+      return this.start(Boot.again(boot, ++this.attempts, boot.origin.otherwise(reason)))
+    }
+    const tail = boot.hypervisor === undefined ? Effect.succeed("") : boot.hypervisor.console.tail(80)
+    return Effect.flatMap(tail, (console) => {
+      const silent = console.trim() === "" && boot.hypervisor !== undefined
+      return this.finished(life, Boot.failed(this.machine, life, silent ? reason + silence : reason, console))
+    })
+  }
+
+  exited(life: Running, exit: MachineExit): Step {
+    return this.finished(life, Boot.died(this.machine, life.boot, exit))
+  }
+
+  /** The boot is over; whoever waits for it hears why. */
+  finish(life: Running, { detail, loss, tag }: Boot.End): Effect.Effect<Life> {
+    const { publish, ref } = this.settings
+    return Effect.gen(function* () {
       yield* cancel(life)
+      yield* endSpan(life.boot, Exit.fail(loss))
       yield* publish(tag === "Stopped" ? "stopped" : "crashed", detail)
       const boot: Boot.Boot = { ...life.boot, loss, control: undefined, shell: undefined, waiting: [] }
       ref.life = { _tag: tag, boot }
@@ -109,210 +181,219 @@ export const make = (settings: Settings) => {
       Deferred.doneUnsafe(boot.over, Exit.void)
       return ref.life
     })
-  /** In a process of its own: an end that takes its time does not keep the machine from answering. */
-  const stopping = Effect.flatMap(supervisorOfMachine, (supervisor) =>
-    Task.startLink(stopBoot(supervisor), { label: "Stop" })
-  )
-  const finished = (life: Running, end: Boot.End): Step =>
-    Effect.flatMap(Effect.tap(finish(life, end), stopping), (ended) =>
-      become(ended, notLate, ...life.boot.waiting.map((from) => GenStatem.failReply(from, end.loss)))
+  }
+
+  private finished(life: Running, end: Boot.End): Step {
+    // In a process of its own: an end that takes its time does not keep the machine from answering.
+    const stopping = Effect.flatMap(supervisorOfMachine, (supervisor) =>
+      Task.startLink(this.settings.stopBoot(supervisor), { label: "Stop" })
     )
-
-  /** The supervisor is asked by a process of its own: one that ends meanwhile would not answer, and this process has to hear of that. */
-  const start = (boot: Boot.Boot, ...actions: ReadonlyArray<GenStatem.Action<Protocol>>): Step =>
-    Effect.gen(function* () {
-      const supervisor = yield* supervisorOfMachine
-      const starter = yield* Task.async(startBoot(supervisor, boot), { label: "Start" })
-      return yield* become({ _tag: "Starting", boot: { ...boot, starter } }, notLate, ...actions)
-    })
-
-  const fail = (life: Running, reason: string, silence = ""): Step =>
-    Effect.gen(function* () {
-      const { boot } = life
-      if (boot.origin.otherwise !== undefined && mayBoot(life)) {
-        return yield* start(Boot.again(boot, ++attempts, boot.origin.otherwise(reason)))
-      }
-      const tail = boot.hypervisor === undefined ? "" : yield* boot.hypervisor.console.tail(80)
-      const why = tail.trim() === "" && boot.hypervisor !== undefined ? reason + silence : reason
-      return yield* finished(life, Boot.failed(machine, life, why, tail))
-    })
+    return Effect.flatMap(Effect.tap(this.finish(life, end), stopping), (ended) =>
+      this.become(ended, notLate, ...life.boot.waiting.map((from) => GenStatem.failReply(from, end.loss)))
+    )
+  }
 
   // --- What makes it ready -------------------------------------------------------------------------------------------------------
 
-  const cancel = (life: Running): Effect.Effect<void> =>
-    "task" in life && life.task !== undefined ? Process.exit(life.task.pid, ExitReason.kill) : Effect.void
-
-  const coming = (life: Running, phase: Boot.Phase, boot: Boot.Boot, task?: Boot.Coming["task"]): Running => ({
-    _tag: Boot.isPaused(life) ? "PausedInBoot" : "Booting",
-    boot,
-    phase,
-    task
-  })
-
   /** Starts what makes a guest with a shell ready, in place of what was under way. */
-  const prepare = (
+  private prepare(
     life: Running,
     boot: Boot.Boot,
     phase: "identity" | "return"
-  ): Effect.Effect<Running, never, Process.Self> =>
-    Effect.gen(function* () {
-      yield* cancel(life)
-      const { shell } = boot
-      if (shell === undefined) return coming(life, "shell", boot)
-      const body =
-        phase === "return"
-          ? Readiness.returned(shell)
-          : Readiness.make({ ref, boot, shell, environment, inside: settings.inside(boot) })
-      const task = yield* Task.async(body, { label: "Readiness" })
-      return coming(life, phase, boot, { task, pid: task.pid as Pid.Any })
-    })
-
-  const ready = (life: Running, ...actions: ReadonlyArray<GenStatem.Action<Protocol>>): Step => {
-    const { boot } = life
-    if (Boot.isPaused(life)) return become({ _tag: "Paused", boot }, notLate)
-    // Published first: a test may be over before whoever waits for it has had a turn.
-    return Effect.andThen(
-      publish("ready", boot.origin.from === undefined || boot.resets > 0 ? "" : "forked"),
-      become({ _tag: "Ready", boot }, notLate, ...actions)
+  ): Effect.Effect<Running, never, Process.Self> {
+    const { shell } = boot
+    if (shell === undefined) return Effect.as(cancel(life), coming(life, "shell", boot))
+    const { environment, inside, ref } = this.settings
+    const body =
+      phase === "return"
+        ? Readiness.returned(shell)
+        : Readiness.make({ ref, boot, shell, environment, inside: inside(boot) })
+    return Effect.map(Effect.andThen(cancel(life), Task.async(body, { label: "Readiness" })), (task) =>
+      coming(life, phase, boot, { task, pid: task.pid as Pid.Any })
     )
   }
 
-  const down = (life: Running, { pid, reason }: Process.Down): Step => {
+  private preparing(life: Running, boot: Boot.Boot, phase: "identity" | "return", ...actions: Actions): Step {
+    return Effect.flatMap(this.prepare(life, boot, phase), (next) => this.watched(next, ...actions))
+  }
+
+  private ready(life: Running, ...actions: Actions): Step {
     const { boot } = life
-    if ("task" in life && life.task !== undefined && pid === life.task.pid) {
+    if (Boot.isPaused(life)) return this.become({ _tag: "Paused", boot }, notLate)
+    const detail = boot.origin.from === undefined || boot.resets > 0 ? "" : "forked"
+    // Published first: a test may be over before whoever waits for it has had a turn.
+    return endSpan(boot, Exit.void).pipe(
+      Effect.andThen(this.settings.publish("ready", detail)),
+      Effect.andThen(this.become({ _tag: "Ready", boot }, notLate, ...actions))
+    )
+  }
+
+  taskReply(life: Running, reply: Task.TaskReply): Step {
+    if (reply.task === life.boot.starter) return this.started(life, reply)
+    if (!("task" in life) || life.task?.task !== reply.task) return this.become(life)
+    if (reply.result._tag === "Failure") return this.failed(life, String(reply.result.failure))
+    return life.phase === "return" ? this.preparing(life, life.boot, "identity") : this.ready(life)
+  }
+
+  step(life: Running, step: Boot.Step): Step {
+    const done = new Set([...life.boot.done, step])
+    return this.become(withBoot(life, { done }), ...(step === "identified" ? [notLate] : []))
+  }
+
+  // --- Its processes come up and go down -----------------------------------------------------------------------------------------
+
+  up(life: Running, { part, pid }: Up, from: GenServer.From<void>): Step {
+    const { boot } = life
+    const pids = { ...boot.pids, [part._tag]: pid }
+    const reply = GenStatem.reply(from)
+    const next = (): Step => {
+      switch (part._tag) {
+        case "hypervisor": {
+          const { hypervisor, origin } = part
+          return this.watched(coming(life, "shell", { ...boot, pids, hypervisor, origin }), reply)
+        }
+        case "control":
+          return this.connected(withBoot(life, { pids }), part.control, boot.pids.control !== undefined, reply)
+        case "shell":
+          return this.preparing(life, { ...boot, pids, shell: part.shell }, "identity", reply)
+      }
+    }
+    return Effect.andThen(Process.monitor(pid), Effect.suspend(next))
+  }
+
+  private connected(life: Running, control: ControlService, again: boolean, ...actions: Actions): Step {
+    // A save that lost its connection may have left the guest paused.
+    const resumed =
+      again && !Boot.isPaused(life) ? Effect.ignore(Effect.timeout(control.resume, "5 seconds")) : Effect.void
+    const replies = life.boot.waiting.map((from) => GenStatem.reply(from, control))
+    return Effect.andThen(resumed, this.become(withBoot(life, { control, waiting: [] }), ...actions, ...replies))
+  }
+
+  waitForControl(life: Running, from: GenServer.From<ControlService, Boot.Loss>): Step {
+    return this.changed(life, { waiting: [...life.boot.waiting, from] })
+  }
+
+  down(life: Running, { pid, reason }: Process.Down): Step {
+    const { boot } = life
+    if ("task" in life && pid === life.task?.pid) {
       // One that has its result has sent that first.
       return reason._tag === "Normal"
-        ? become(life)
-        : fail(life, `what makes it ready crashed: ${ExitReason.format(reason)}`)
+        ? this.become(life)
+        : this.failed(life, `what makes it ready crashed: ${ExitReason.format(reason)}`)
     }
     if (pid === boot.pids.hypervisor || pid === boot.supervisor) {
       // Its supervisor ended it, and nobody had asked for that.
-      if (reason._tag === "Shutdown" && !boot.asked)
-        return fail(life, "its control channel or its shells crashed too often")
-      return finished(life, Boot.ended(machine, boot))
+      return reason._tag === "Shutdown" && !boot.asked
+        ? this.failed(life, "its control channel or its shells crashed too often")
+        : this.finished(life, Boot.ended(this.machine, boot))
     }
-    if (pid === boot.pids.control) return changed(life, { control: undefined })
-    if (pid !== boot.pids.shell || boot.shell === undefined) return become(life)
-    // Nobody is told: the guest lives, and gets another shell.
-    return Effect.flatMap(prepare(life, { ...boot, shell: undefined }, "identity"), (next) => watched(next))
+    if (pid === boot.pids.control) return this.changed(life, { control: undefined })
+    if (pid !== boot.pids.shell || boot.shell === undefined) return this.become(life)
+    // Not published: the guest lives, and gets another shell.
+    return this.preparing(life, { ...boot, shell: undefined }, "identity")
   }
 
-  const on = {
-    launch: (_: Life, origin: Boot.OriginEffect | undefined, from: GenServer.From<Boot.Boot>): Step =>
-      Effect.suspend(() => {
-        if (origin === undefined) starts += 1
-        const boot = Boot.begin(starts, ++attempts, origin ?? settings.originOf(starts))
-        return start(boot, GenStatem.reply(from, boot))
-      }),
-    waitForControl: (life: Running, from: GenServer.From<ControlService, Boot.Loss>) =>
-      changed(life, { waiting: [...life.boot.waiting, from] }),
-    up: (life: Running, { part, pid }: Up, from: GenServer.From<void>): Step =>
-      Effect.gen(function* () {
-        yield* Process.monitor(pid)
-        const { boot } = life
-        const pids = { ...boot.pids, [part._tag]: pid }
-        if (part._tag === "control") {
-          // A save that lost its connection may have left the guest paused.
-          if (boot.pids.control !== undefined && !Boot.isPaused(life)) {
-            yield* Effect.ignore(Effect.timeout(part.control.resume, "5 seconds"))
-          }
-          const replies = boot.waiting.map((waiting) => GenStatem.reply(waiting, part.control))
-          return yield* become(
-            withBoot(life, { pids, control: part.control, waiting: [] }),
-            GenStatem.reply(from),
-            ...replies
-          )
-        }
-        const next =
-          part._tag === "hypervisor"
-            ? coming(life, "shell", { ...boot, pids, hypervisor: part.hypervisor, origin: part.origin })
-            : yield* prepare(life, { ...boot, pids, shell: part.shell }, "identity")
-        return yield* watched(next, GenStatem.reply(from))
-      }),
-    origin: (life: Running, origin: Origin): Step =>
-      Effect.andThen(publish("booting", origin.from === undefined ? "" : "forked"), changed(life, { origin })),
-    failed: fail,
-    exited: (life: Running, exit: MachineExit) => finished(life, Boot.died(machine, life.boot, exit)),
-    step: (life: Running, step: Boot.Step) =>
-      become(withBoot(life, { done: new Set([...life.boot.done, step]) }), ...(step === "identified" ? [notLate] : [])),
-    changed,
-    late: (life: Running) => fail(life, lateReason(life), silenceHint),
-    down,
-    taskReply: (life: Running, { result, task }: Task.TaskReply): Step => {
-      if (task === life.boot.starter) {
-        return result._tag === "Failure"
-          ? fail(life, `could not start its processes: ${String(result.failure)}`)
-          : Effect.andThen(
-              Process.monitor(result.success as Pid.Any),
-              changed(life, { supervisor: result.success as Pid.Any, starter: undefined })
-            )
-      }
-      if (!("task" in life) || life.task?.task !== task) return become(life)
-      if (result._tag === "Failure") return fail(life, String(result.failure))
-      return life.phase === "return"
-        ? Effect.flatMap(prepare(life, life.boot, "identity"), (next) => watched(next))
-        : ready(life)
-    },
-    reset: (life: Running): Step =>
-      Effect.gen(function* () {
-        // A kernel tries several ways to reset its machine; those that come before its shell is back are one reboot.
-        if ("phase" in life && life.phase === "return") return yield* become(life)
-        const boot = { ...life.boot, resets: life.boot.resets + 1 }
-        if (!Boot.isPaused(life)) yield* publish("booting", "")
-        return yield* watched(yield* prepare(life, boot, "return"))
-      }),
-    rebooting: (life: Running, from: GenServer.From<number>): Step =>
-      Effect.andThen(
-        publish("booting", ""),
-        become(coming(life, "reset", life.boot), GenStatem.reply(from, life.boot.resets))
-      ),
-    /** A guest that did not go down is as ready as it was. */
-    notRebooted: (life: Running, resets: number): Step =>
-      "phase" in life && life.phase === "reset" && life.boot.resets === resets ? ready(life) : become(life),
-    paused: (life: Running, from: GenServer.From<void>): Step =>
-      Effect.andThen(
-        publish("paused", ""),
-        become(
-          "phase" in life ? { ...life, _tag: "PausedInBoot" } : { _tag: "Paused", boot: life.boot },
-          GenStatem.reply(from)
+  /** Asks a shell that a command found gone; one that does not answer is replaced with its process. */
+  doubt(life: Running): Step {
+    return Effect.suspend(() => {
+      const { pids, shell } = life.boot
+      if (this.checking || shell === undefined || pids.shell === undefined) return this.become(life)
+      const owner = pids.shell
+      this.checking = true
+      const check = shell.execute(":", { timeout: this.scaled(doubtTimeout) }).pipe(
+        // Commands that take their time on all lanes are no reason to lose them.
+        Effect.catchIf(
+          (error) => error._tag === "CommandRejected" && error.reason === "Busy",
+          () => Effect.void
+        ),
+        Effect.catch(({ message }) => Process.exit(owner, ExitReason.custom(message))),
+        Effect.ensuring(
+          Effect.sync(() => {
+            this.checking = false
+          })
         )
-      ),
-    resumed: (life: Running, from: GenServer.From<void>): Step =>
-      "phase" in life
-        ? Effect.andThen(publish("booting", ""), become({ ...life, _tag: "Booting" }, GenStatem.reply(from)))
-        : ready({ _tag: "Ready", boot: life.boot }, GenStatem.reply(from)),
-    /** Asks a shell that a command found gone; one that does not answer is replaced with its process. */
-    doubt: (life: Running): Step =>
-      Effect.suspend(() => {
-        const { pids, shell } = life.boot
-        if (checking || shell === undefined || pids.shell === undefined) return become(life)
-        const owner = pids.shell
-        checking = true
-        const check = shell.execute(":", { timeout: scaled(doubtTimeout) }).pipe(
-          // Commands that take their time on all lanes are no reason to lose them.
-          Effect.catchIf(
-            (error) => error._tag === "CommandRejected" && error.reason === "Busy",
-            () => Effect.void
-          ),
-          Effect.catch(({ message }) => Process.exit(owner, ExitReason.custom(message))),
-          Effect.ensuring(Effect.sync(() => (checking = false)))
-        )
-        return Effect.andThen(Task.startLink(check, { label: "Check" }), become(life))
-      }),
-    /** The process itself was restarted: it monitors what there is, and makes ready what was being made ready. */
-    recover: (life: Running): Step =>
-      Effect.gen(function* () {
-        const { boot } = life
-        if (life._tag === "Starting" && boot.supervisor === undefined) {
-          return yield* start(Boot.again(boot, ++attempts, boot.from))
-        }
-        const { control, hypervisor, shell } = boot.pids
-        yield* Effect.forEach([boot.supervisor, hypervisor, control, shell], (pid) =>
-          pid === undefined ? Effect.void : Process.monitor(pid)
-        )
-        if (!("phase" in life) || life.phase === "reset") return yield* become(life)
-        return yield* watched(yield* prepare(life, boot, life.phase === "return" ? "return" : "identity"))
-      })
+      )
+      return Effect.andThen(Task.startLink(check, { label: "Check" }), this.become(life))
+    })
   }
-  return { finish, on }
+
+  /** The process itself was restarted: it monitors what there is, and makes ready what was being made ready. */
+  recover(life: Running): Step {
+    const { boot } = life
+    if (life._tag === "Starting" && boot.supervisor === undefined) {
+      return this.start(Boot.again(boot, ++this.attempts, boot.from))
+    }
+    const { control, hypervisor, shell } = boot.pids
+    const monitoring = Effect.forEach([boot.supervisor, hypervisor, control, shell], (pid) =>
+      pid === undefined ? Effect.void : Process.monitor(pid)
+    )
+    const next =
+      !("phase" in life) || life.phase === "reset"
+        ? this.become(life)
+        : this.preparing(life, boot, life.phase === "return" ? "return" : "identity")
+    return Effect.andThen(monitoring, next)
+  }
+
+  // --- Resets and pauses ---------------------------------------------------------------------------------------------------------
+
+  reset(life: Running): Step {
+    // A kernel tries several ways to reset its machine; those that come before its shell is back are one reboot.
+    if ("phase" in life && life.phase === "return") return this.become(life)
+    const boot = { ...life.boot, resets: life.boot.resets + 1 }
+    const published = Boot.isPaused(life) ? Effect.void : this.settings.publish("booting", "")
+    return Effect.andThen(published, this.preparing(life, boot, "return"))
+  }
+
+  /** The test has the guest reboot. */
+  rebooting(life: Running, from: GenServer.From<number>): Step {
+    const next = this.become(coming(life, "reset", life.boot), GenStatem.reply(from, life.boot.resets))
+    return Effect.andThen(this.settings.publish("booting", ""), next)
+  }
+
+  /** A guest that did not go down is as ready as it was. */
+  notRebooted(life: Running, resets: number): Step {
+    const isUp = "phase" in life && life.phase === "reset" && life.boot.resets === resets
+    return isUp ? this.ready(life) : this.become(life)
+  }
+
+  paused(life: Running, from: GenServer.From<void>): Step {
+    const paused: Life = "phase" in life ? { ...life, _tag: "PausedInBoot" } : { _tag: "Paused", boot: life.boot }
+    return Effect.andThen(this.settings.publish("paused", ""), this.become(paused, GenStatem.reply(from)))
+  }
+
+  resumed(life: Running, from: GenServer.From<void>): Step {
+    if (!("phase" in life)) return this.ready({ _tag: "Ready", boot: life.boot }, GenStatem.reply(from))
+    const booting = this.become({ ...life, _tag: "Booting" }, GenStatem.reply(from))
+    return Effect.andThen(this.settings.publish("booting", ""), booting)
+  }
 }
+
+const withBoot = <L extends Running>(life: L, changes: Partial<Boot.Boot>): L => ({
+  ...life,
+  boot: { ...life.boot, ...changes }
+})
+
+/** Ends the span of a boot, unless it has ended. */
+const endSpan = ({ origin, span }: Boot.Boot, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
+  Effect.map(Clock.currentTimeNanos, (now) => {
+    if (span.status._tag === "Ended") return
+    span.attribute("vmtest.forked", origin.from !== undefined)
+    span.end(now, exit)
+  })
+
+/** Whether it is not known yet that the guest was really resumed from its snapshot, and it can boot instead. */
+const mayBoot = ({ boot }: Running): boolean =>
+  boot.origin.from !== undefined &&
+  boot.origin.otherwise !== undefined &&
+  boot.shell === undefined &&
+  boot.done.size === 0
+
+const cancel = (life: Running): Effect.Effect<void> =>
+  "task" in life && life.task !== undefined ? Process.exit(life.task.pid, ExitReason.kill) : Effect.void
+
+const coming = (life: Running, phase: Boot.Phase, boot: Boot.Boot, task?: Boot.Coming["task"]): Running => ({
+  _tag: Boot.isPaused(life) ? "PausedInBoot" : "Booting",
+  boot,
+  phase,
+  task
+})

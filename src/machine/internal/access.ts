@@ -1,0 +1,112 @@
+/** How methods reach the boot of a machine that is on: by what its process has published, or by asking that process. */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as GenStatem from "../../actors/GenStatem.ts"
+import type { ControlService, Hypervisor } from "../../backends/Backend.ts"
+import type { Guest, Unavailable } from "../../guest/Guest.ts"
+import { MachineNotRunning } from "../../guest/MachineError.ts"
+import type { MachineEvent } from "../../guest/MachineEvent.ts"
+import type { ShellService } from "../../transport/Shell.ts"
+import type { Environment } from "../MachineTree.ts"
+import { type Boot, isPaused, isRunning, type Loss, type OriginEffect } from "./boot.ts"
+import { ask, type MachineRef } from "./protocol.ts"
+
+/** The boot of a machine, for its methods. */
+export interface Access {
+  /** The boot that is on. */
+  readonly running: () => Boot | undefined
+  /** Starts a boot where none is on. */
+  readonly launch: (origin?: OriginEffect) => Effect.Effect<Boot, Loss>
+  /** The boot that is on; a machine that was never started is started, and one that ended says how. */
+  readonly current: Effect.Effect<Boot, Unavailable>
+  /** A boot once it is ready. Where it is, nobody has to be asked. */
+  readonly untilReady: (boot: Boot) => Effect.Effect<Boot, Loss>
+  readonly shellOf: (boot: Boot) => Effect.Effect<ShellService, Unavailable>
+  readonly hypervisorOf: (boot: Boot) => Effect.Effect<Hypervisor, Unavailable>
+  readonly controlOf: (boot: Boot) => Effect.Effect<ControlService, Unavailable>
+}
+
+export const make = (ref: MachineRef, onLaunch: Effect.Effect<void>): Access => {
+  const running = (): Boot | undefined => (isRunning(ref.life) ? ref.life.boot : undefined)
+  const launch: Access["launch"] = (origin) => Effect.tap(ask(ref, "launch", origin), onLaunch)
+  const current = Effect.suspend((): Effect.Effect<Boot, Unavailable> => {
+    const { boot } = ref.life
+    if (boot === undefined) return launch()
+    if (boot.loss === undefined) return Effect.succeed(boot)
+    if (!boot.asked) return Effect.fail(boot.loss)
+    return new MachineNotRunning({ machine: ref.machine, state: "stopped", action: "use it" })
+  })
+  const untilReady: Access["untilReady"] = ({ number }) =>
+    Effect.suspend(() =>
+      ref.life._tag === "Ready" || ref.life._tag === "Paused"
+        ? Effect.succeed(ref.life.boot)
+        : ask(ref, "ready", number)
+    )
+  const shellOf: Access["shellOf"] = (boot) =>
+    Effect.flatMap(untilReady(boot), ({ shell }) =>
+      // It was lost again in the meantime.
+      shell === undefined ? Effect.flatMap(current, shellOf) : Effect.succeed(shell)
+    )
+  return {
+    running,
+    launch,
+    current,
+    untilReady,
+    shellOf,
+    hypervisorOf: ({ number }) =>
+      Effect.suspend(() => {
+        const hypervisor = running()?.hypervisor
+        return hypervisor === undefined ? ask(ref, "hypervisor", number) : Effect.succeed(hypervisor)
+      }),
+    controlOf: ({ number }) =>
+      Effect.suspend(() => {
+        const control = running()?.control
+        return control === undefined ? ask(ref, "control", number) : Effect.succeed(control)
+      })
+  }
+}
+
+/** The guest of a machine, whatever boot is on. */
+export const guestOf = (
+  environment: Environment,
+  ref: MachineRef,
+  access: Access,
+  emit: (event: MachineEvent) => Effect.Effect<void>
+): Guest => {
+  const { backend, conditions, fs, output, scope, spec } = environment
+  const { controlOf, current, hypervisorOf, shellOf } = access
+  const hypervisor = conditions.guard(Effect.flatMap(current, hypervisorOf))
+  return {
+    name: spec.name,
+    backend,
+    emit,
+    shell: conditions.guard(Effect.flatMap(current, shellOf)),
+    hypervisor,
+    control: conditions.guard(Effect.flatMap(current, controlOf)),
+    console: Effect.suspend(() => {
+      const last = ref.life.boot?.hypervisor
+      return last === undefined ? Effect.map(hypervisor, ({ console }) => console) : Effect.succeed(last.console)
+    }),
+    shellLost: GenStatem.cast(ref.name, "doubt"),
+    died: Effect.suspend(() => (ref.life.boot === undefined ? Effect.never : Deferred.await(ref.life.boot.lost))),
+    isPaused: Effect.sync(() => isPaused(ref.life)),
+    conditions,
+    consoleTail: Effect.suspend(() => {
+      const { boot } = ref.life
+      if (boot?.loss !== undefined) return Effect.succeed(boot.loss.console)
+      return boot?.hypervisor === undefined ? Effect.succeed("") : boot.hypervisor.console.tail(20)
+    }),
+    output,
+    fs,
+    scope
+  }
+}
+
+/** The guest of one boot as only what makes it ready may use it: its commands do not wait until it is ready. */
+export const insideOf = (guest: Guest, access: Access, boot: Boot): Guest => ({
+  ...guest,
+  shell: Effect.suspend(() => {
+    const shell = access.running()?.shell ?? boot.shell
+    return shell === undefined ? guest.shell : Effect.succeed(shell)
+  })
+})

@@ -1,0 +1,99 @@
+/** A machine over all its boots, as its test and its tree have it. */
+import * as Effect from "effect/Effect"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import * as GenStatem from "../../actors/GenStatem.ts"
+import type { MachineState } from "../../guest/MachineEvent.ts"
+import { MachineEvents } from "../../guest/MachineEvent.ts"
+import * as Machine from "../Machine.ts"
+import type { Environment, Handle } from "../MachineTree.ts"
+import * as Snapshot from "../Snapshot.ts"
+import * as Access from "./access.ts"
+import { type Boot, publicState } from "./boot.ts"
+import { hostsScript } from "./identity.ts"
+import * as Life from "./life.ts"
+import type { MachineRef } from "./protocol.ts"
+
+export interface Made {
+  readonly handle: Handle
+  /** The machine as only what makes a boot ready may use it: its commands do not wait until it is ready. */
+  readonly inside: (boot: Boot) => Machine.Machine
+  /** Reports a state that a test can see. */
+  readonly publish: (state: MachineState, detail: string) => Effect.Effect<void>
+}
+
+/** A machine that was not started yet, whose process is found by `ref`. */
+export const make = Effect.fnUntraced(function* (environment: Environment, ref: MachineRef) {
+  const { conditions, self, shape, spec } = environment
+  const emit = yield* MachineEvents
+  const state = yield* SubscriptionRef.make<MachineState>("stopped")
+  let retired = false
+  /** What was reported last. */
+  let reported = { state: "stopped", detail: "" }
+
+  const publish: Made["publish"] = (next, detail) =>
+    Effect.gen(function* () {
+      yield* SubscriptionRef.set(state, next)
+      if (retired || (reported.state === next && reported.detail === detail)) return
+      reported = { state: next, detail }
+      yield* emit({ _tag: "MachineState", machine: spec.name, state: next, detail })
+    })
+  // It is reported by the hypervisor's process, which knows whether it boots at all.
+  const onLaunch = Effect.suspend(() =>
+    publicState(ref.life) === "booting" ? SubscriptionRef.set(state, "booting") : Effect.void
+  )
+  const access = Access.make(ref, onLaunch)
+  const guest = Access.guestOf(environment, ref, access, emit)
+  const life = Life.make({
+    ref,
+    guest,
+    access,
+    allowReboot: spec.allowReboot,
+    state,
+    retired: () => retired
+  })
+  const snapshots = Snapshot.make(guest, {
+    isPaused: guest.isPaused,
+    folder: environment.snapshots,
+    restart: Effect.fnUntraced(function* (from) {
+      yield* life.crash()
+      yield* access.untilReady(yield* access.launch(Effect.succeed({ from, identity: "kept" })))
+    }),
+    fork: environment.fork
+  })
+
+  const handle: Handle = {
+    machine: Machine.make(guest, life, spec, self.interfaces, snapshots),
+    spec,
+    self,
+    shape,
+    running: Effect.suspend(() => {
+      const on = access.running()
+      if (on === undefined) return Effect.succeed(undefined)
+      const parts = Effect.all({ control: access.controlOf(on), shell: access.shellOf(on) })
+      return Effect.orElseSucceed(parts, () => undefined)
+    }),
+    refreshNames: Effect.suspend(() =>
+      access.running() === undefined
+        ? Effect.void
+        : Effect.gen(function* () {
+            const all = yield* environment.all
+            const shell = yield* guest.shell
+            yield* shell.execute(hostsScript(self, all), { timeout: "1 minute" })
+          }).pipe(conditions.unguarded, Effect.ignore)
+    ),
+    retire: Effect.suspend(() => {
+      retired = true
+      return GenStatem.cast(ref.name, "asked", true)
+    })
+  }
+  const inside = (boot: Boot) =>
+    Machine.make(
+      Access.insideOf(guest, access, boot),
+      { ...life, start: () => Effect.void },
+      spec,
+      self.interfaces,
+      snapshots
+    )
+  const made: Made = { handle, inside, publish }
+  return made
+})
