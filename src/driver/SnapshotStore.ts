@@ -19,19 +19,17 @@
  * @since 0.1.0
  */
 import * as ByteSize from "effect/ByteSize"
-import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
+import type * as Scope from "effect/Scope"
 import * as Cache from "../host/Cache.ts"
 import * as Prune from "../host/Prune.ts"
 import * as Store from "../host/Store.ts"
 import * as Checks from "./internal/snapshotChecks.ts"
 import * as Entries from "./internal/snapshotEntries.ts"
+import * as Lookups from "./internal/snapshotLookups.ts"
 
 /** What a saved machine depends on. */
 export interface SnapshotKey {
@@ -90,7 +88,7 @@ export interface SnapshotSummary {
   /** Milliseconds since the epoch, as is `lastUsed`. */
   readonly createdAt: number
   readonly lastUsed: number
-  /** Why it will be dropped, as far as that can be told without reading it all. */
+  /** Why it will be discarded, as far as that is known without reading it all. */
   readonly problem: string | undefined
 }
 
@@ -137,6 +135,9 @@ export interface SnapshotStore {
 
 const defaultLimit = 10 * 2 ** 30
 
+/** How long to wait for another run that makes the same machine: a boot under emulation takes minutes on a busy host. */
+const lockTimeout: Duration.Input = "10 minutes"
+
 /** Another run that discards or makes the same machine holds the entry for longer only if it makes it again. */
 const discardTimeout: Duration.Input = "10 seconds"
 
@@ -150,18 +151,6 @@ const configuredLimit: Effect.Effect<number> = Effect.gen(function* () {
     `ignoring VMTEST_SNAPSHOT_LIMIT: it must be a size such as "20 GiB", got ${JSON.stringify(text)}`
   )
   return defaultLimit
-})
-
-const snapshotSpan = (name: string, id: string, key: SnapshotKey) => {
-  const attributes = { "vmtest.snapshot.id": id, "vmtest.snapshot.name": key.name }
-  return [`vmtest.snapshot.${name}`, { attributes, captureStackTrace: false }] as const
-}
-
-const snapshotOf = ({ folder, id, manifest }: Entries.Entry): StoredSnapshot => ({
-  id,
-  instance: manifest.instance,
-  name: manifest.name,
-  directory: Entries.machineOf(folder)
 })
 
 const summaryOf = (store: Store.Store, id: string): SnapshotSummary => {
@@ -180,90 +169,13 @@ const summaryOf = (store: Store.Store, id: string): SnapshotSummary => {
 export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, never, Scope.Scope> = Effect.fnUntraced(
   function* (options: StoreOptions = {}) {
     const limit = options.maxBytes ?? (yield* configuredLimit)
-    const timeout = options.lockTimeout ?? "10 minutes"
     const where = options.folder === undefined ? Cache.folder("snapshots") : Effect.succeed(options.folder)
     const opened: Effect.Effect<Store.Store, Cache.CacheUnwritable> = yield* Store.make(where)
-    const ones = new Map<string, Semaphore.Semaphore>()
-    const { check, sound } = Checks.make()
-
-    /** One at a time in this process for each entry: machines that start together read it once. */
-    const oneOf = (id: string) => {
-      const known = ones.get(id) ?? Semaphore.makeUnsafe(1)
-      ones.set(id, known)
-      return known
-    }
-
-    const hit = (store: Store.Store, entry: Entries.Entry): Effect.Effect<Hit> =>
-      Effect.as(Store.markUsed(store, entry.id), { _tag: "Hit", snapshot: snapshotOf(entry) })
-
-    const publish = Effect.fnUntraced(function* (store: Store.Store, folder: string, id: string, key: SnapshotKey) {
-      const createdAt = yield* Clock.currentTimeMillis
-      const { host, name, subject } = key
-      const inputs = Object.fromEntries(key.inputs ?? [])
-      const entry = yield* Entries.publish(store, folder, id, { name, subject, host, createdAt, inputs })
-      // It was read to be stored.
-      sound.add(entry.manifest.instance)
-      yield* Store.markUsed(store, id)
-      yield* Effect.ignore(prune())
-      return snapshotOf(entry)
+    const lookup: SnapshotStore["lookup"] = Lookups.make({
+      opened,
+      timeout: options.lockTimeout ?? lockTimeout,
+      published: Effect.suspend(() => Effect.ignore(prune()))
     })
-
-    const find = Effect.fnUntraced(function* (
-      store: Store.Store,
-      id: string,
-      key: SnapshotKey,
-      onWait: (holder: string) => Effect.Effect<void>,
-      exclusion: Scope.Closeable
-    ) {
-      yield* Store.pin(store, id)
-      const first = yield* check(store, id, key)
-      if (first !== undefined && !("problem" in first)) return yield* hit(store, first)
-      yield* Store.reserve(store, id, { timeout, onWait })
-      // Another run may have made it while this one waited.
-      const second = yield* check(store, id, key)
-      if (second !== undefined) {
-        if (!("problem" in second)) return yield* hit(store, second)
-        if (!("expected" in second)) yield* Checks.warn(key.name, second.problem)
-        if (!(yield* Store.remove(store, id))) {
-          return yield* new Store.StoreFailed({ path: Store.folderOf(store, id), reason: "it could not be removed" })
-        }
-      }
-      yield* Checks.discardOutdated(store, id, key)
-      const folder = yield* Store.workspace(store, id)
-      const miss: Miss = {
-        _tag: "Miss",
-        folder: yield* Entries.makeMachine(folder),
-        publish: publish(store, folder, id, key).pipe(
-          Effect.withSpan(...snapshotSpan("publish", id, key)),
-          Effect.onExit(() => Scope.close(exclusion, Exit.void))
-        )
-      }
-      return miss
-    })
-
-    const lookup: SnapshotStore["lookup"] = (key, onWait = () => Effect.void) => {
-      const id = Entries.idOf(key.subject, key.host)
-      const one = oneOf(id)
-      return Effect.gen(function* () {
-        const store = yield* opened
-        // What keeps the others out: after a miss for as long as the caller's scope, else only while looking.
-        const exclusion = yield* Scope.fork(yield* Effect.scope)
-        return yield* Effect.gen(function* () {
-          const free = yield* one.withPermitsIfAvailable(1)(Effect.void)
-          if (Option.isNone(free)) yield* onWait("another machine of this run")
-          yield* Effect.acquireRelease(one.take(1), () => one.release(1), { interruptible: true })
-          return yield* find(store, id, key, onWait, exclusion)
-        }).pipe(
-          Scope.provide(exclusion),
-          Effect.onExit((exit) =>
-            Exit.isSuccess(exit) && exit.value._tag === "Miss" ? Effect.void : Scope.close(exclusion, Exit.void)
-          )
-        )
-      }).pipe(
-        Effect.tap(({ _tag }) => Effect.annotateCurrentSpan("vmtest.store.hit", _tag === "Hit")),
-        Effect.withSpan(...snapshotSpan("lookup", id, key))
-      )
-    }
 
     const getOrBuild: SnapshotStore["getOrBuild"] = (key, build) =>
       Effect.gen(function* () {

@@ -138,8 +138,8 @@ export const withLock =
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockError, Exclude<R, Scope.Scope>> =>
     Effect.scoped(Effect.andThen(acquire(path, options), effect))
 
-/** What is told to those who wait: a full disk must not stand in the way of the lock. */
-const courtesy = (tell: () => void) => Effect.ignore(Effect.try(tell))
+/** Writes down who holds the lock, for those who wait; a full disk must not stand in the way of the lock. */
+const courtesy = (write: () => void) => Effect.ignore(Effect.try(write))
 
 /** What the last exclusive holder wrote about itself; empty if nothing is known. */
 const holderOf = (path: string): string =>

@@ -115,34 +115,34 @@ const defaultLimit = 20 * 2 ** 30
 const imageSpan = (name: string, image: string) =>
   [`vmtest.image.${name}`, { attributes: { "vmtest.image": image }, captureStackTrace: false }] as const
 
+/** The newest sound image of a key that was built since a time. */
+const find = (store: Store.Store, key: string, since: number) =>
+  Entries.find(store, key, ({ manifest }) => Effect.succeed(manifest.builtAt >= since))
+
+/** Builds an image, unless another process has done so since it was asked for. */
+const build = Effect.fnUntraced(
+  function* (store: Store.Store, plan: Plan.Plan, building: Building, asked: number) {
+    // A refresh wants a build that began after it was asked for.
+    const found = yield* find(store, plan.key, building.refresh ? asked : 0)
+    yield* Effect.annotateCurrentSpan("vmtest.store.hit", found !== undefined)
+    if (found !== undefined) return found
+    return yield* Effect.scoped(
+      plan.kind === "tiny" ? BuildTiny.build(building, store, plan) : BuildDebian.build(building, store, plan)
+    )
+  },
+  (effect, store, plan, building) =>
+    Store.withReservation(store, Entries.short(plan.key), {
+      onWait: (holder) => building.progress("waiting for another build of this image", holder)
+    })(effect).pipe(
+      Effect.tap(({ manifest }) => Effect.annotateCurrentSpan("vmtest.image.digest", manifest.digest)),
+      Effect.withSpan(...imageSpan("build", plan.name))
+    )
+)
+
 const operations = (
   opened: Effect.Effect<Store.Store, Cache.CacheUnwritable>,
   one: Semaphore.Semaphore
 ): Operations => {
-  /** The newest sound image of a key that was built since a time. */
-  const find = (store: Store.Store, key: string, since: number) =>
-    Entries.find(store, key, ({ manifest }) => Effect.succeed(manifest.builtAt >= since))
-
-  /** Builds an image, unless another process has done so since it was asked for. */
-  const build = Effect.fnUntraced(
-    function* (store: Store.Store, plan: Plan.Plan, building: Building, asked: number) {
-      // A refresh wants a build that began after it was asked for.
-      const found = yield* find(store, plan.key, building.refresh ? asked : 0)
-      yield* Effect.annotateCurrentSpan("vmtest.store.hit", found !== undefined)
-      if (found !== undefined) return found
-      return yield* Effect.scoped(
-        plan.kind === "tiny" ? BuildTiny.build(building, store, plan) : BuildDebian.build(building, store, plan)
-      )
-    },
-    (effect, store, plan, building) =>
-      Store.withReservation(store, Entries.short(plan.key), {
-        onWait: (holder) => building.progress("waiting for another build of this image", holder)
-      })(effect).pipe(
-        Effect.tap(({ manifest }) => Effect.annotateCurrentSpan("vmtest.image.digest", manifest.digest)),
-        Effect.withSpan(...imageSpan("build", plan.name))
-      )
-  )
-
   const resolve = Effect.fnUntraced(
     function* (image: Image, options: ResolveOptions = {}) {
       if (image._tag === "DiskImage") return yield* bootDisk(image)

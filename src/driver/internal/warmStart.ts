@@ -5,13 +5,9 @@
  * keeps a processor busy to its end, and going on takes a fraction of a second.
  */
 import * as Fs from "node:fs"
-import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as Scope from "effect/Scope"
-import type { BackendService, ControlService, MachineShape } from "../../backends/Backend.ts"
-import * as Digest from "../../host/Digest.ts"
+import type * as Scope from "effect/Scope"
+import type { BackendService, MachineShape } from "../../backends/Backend.ts"
 import * as Image from "../../images/Image.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import type { MachineSpec } from "../../machine/MachineSpec.ts"
@@ -20,17 +16,19 @@ import type { AddressedNode } from "../../network/Addresses.ts"
 import * as SnapshotStore from "../SnapshotStore.ts"
 import * as HostInputs from "./hostInputs.ts"
 import { runBody } from "./refuse.ts"
+import * as Saves from "./saves.ts"
+import { size } from "./size.ts"
 
 /** A machine that is to start. */
 export interface Subject {
   readonly spec: MachineSpec
   readonly shape: MachineShape
   readonly self: AddressedNode
-  /** The digest of the script that declares it; undefined where nobody can tell what its functions do. */
+  /** The digest of the script that declares it; undefined where it is not known what its functions do. */
   readonly script: string | undefined
   /** What of the script declares it: machines of one name in several tests are different machines. */
   readonly declaredIn: string
-  /** Told once when it waits for another to be saved. */
+  /** Run once when it waits for another to be saved. */
   readonly onWait: (detail: string) => Effect.Effect<void>
 }
 
@@ -42,14 +40,12 @@ export interface WarmStart {
   readonly store: SnapshotStore.SnapshotStore
 }
 
-/** What may say that nothing is to be kept or used: `VMTEST_SNAPSHOTS=off`. */
+/** Whether `VMTEST_SNAPSHOTS` is `off`, `0`, `no` or `false`. */
 const switchedOff: Effect.Effect<boolean> = Effect.sync(() =>
   ["off", "0", "no", "false"].includes((process.env.VMTEST_SNAPSHOTS ?? "on").toLowerCase())
 )
 
 const version: string = JSON.parse(Fs.readFileSync(new URL("../../../package.json", import.meta.url), "utf8")).version
-
-const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(Math.floor(bytes)))
 
 /** Makes the machine's own disks what they were before its first start: sparse files of the declared sizes. */
 const emptyDisks = ({ disks = [] }: MachineShape, spec: MachineSpec): Effect.Effect<void> =>
@@ -110,7 +106,7 @@ const warmKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): War
   }
 }
 
-/** Nothing is kept or used where the backend cannot, or the user said so; then every start is a boot. */
+/** Every start is a boot where the backend has no snapshots, or the user switched them off. */
 export const make = Effect.fnUntraced(function* (
   backend: BackendService,
   options: boolean | SnapshotStore.StoreOptions = true
@@ -118,71 +114,7 @@ export const make = Effect.fnUntraced(function* (
   const scope = yield* Effect.scope
   const store = yield* SnapshotStore.make(typeof options === "object" ? options : {})
   const off = options === false || !backend.capabilities.has("snapshots") || (yield* switchedOff)
-  const publishing = new Set<Fiber.Fiber<unknown, unknown>>()
-  const keyText = (key: SnapshotStore.SnapshotKey) => Digest.canonical([key.subject, key.host])
-  /** How often what was saved did not load in this run; what was made anew is given a second chance, and no third. */
-  const failures = new Map<string, number>()
-  const failuresOf = (key: SnapshotStore.SnapshotKey) => failures.get(keyText(key)) ?? 0
-  const doNotRetry = (key: SnapshotStore.SnapshotKey) => failures.set(keyText(key), Infinity)
-  const told = new Set<string>()
-  const tellOnce = (about: string, line: string) =>
-    Effect.suspend(() => {
-      if (told.has(about)) return Effect.void
-      told.add(about)
-      return Effect.logWarning(line)
-    })
-
-  /** A snapshot to go on from, how to save one, or undefined where the machine is to boot and not to be saved. */
-  const lookup = Effect.fnUntraced(function* (key: SnapshotStore.SnapshotKey, subject: Subject) {
-    if (failuresOf(key) > 1) return undefined
-    const notSaved = (reason: string) => {
-      doNotRetry(key)
-      return tellOnce(
-        keyText(key),
-        `could not save a snapshot of ${key.name}: ${reason}; booting machines like it instead`
-      )
-    }
-    const lookupScope = yield* Scope.fork(scope)
-    let publishes = false
-    // A machine that ends before it was saved leaves the task to the next.
-    yield* Effect.addFinalizer(() => (publishes ? Effect.void : Scope.close(lookupScope, Exit.void)))
-    const found = yield* store
-      .lookup(key, (holder) => subject.onWait(`waiting for ${holder}, which is saving a machine like this one`))
-      .pipe(
-        Scope.provide(lookupScope),
-        Effect.catch((error) => {
-          // One that somebody else is making says nothing of the others.
-          if (error._tag === "LockTimeout") return Effect.as(notSaved(error.message), undefined)
-          doNotRetry(key)
-          return Effect.as(
-            tellOnce("store", `could not use the snapshot store: ${error.message}; booting machines instead`),
-            undefined
-          )
-        })
-      )
-    if (found?._tag !== "Miss") return found
-    // Others have tried while this one waited.
-    if (failuresOf(key) > 1) return yield* Effect.as(Scope.close(lookupScope, Exit.void), undefined)
-    const { folder, publish } = found
-    const save = Effect.fnUntraced(
-      function* (control: ControlService) {
-        const { bavail, bsize } = yield* Effect.try(() => Fs.statfsSync(folder))
-        const needed = subject.shape.memory + subject.spec.disks.reduce((sum, bytes) => sum + bytes, 0)
-        if (bavail * bsize < needed)
-          return yield* Effect.fail(new Error(`it needs ${size(needed)}, and only ${size(bavail * bsize)} are free`))
-        yield* control.save(folder)
-        publishes = true
-        const fiber = yield* publish.pipe(
-          Effect.catch(({ message }) => notSaved(message)),
-          Effect.ensuring(Scope.close(lookupScope, Exit.void)),
-          Effect.forkIn(scope, { startImmediately: true })
-        )
-        publishing.add(fiber)
-      },
-      Effect.catch((error) => Effect.andThen(notSaved(error.message), Scope.close(lookupScope, Exit.void)))
-    )
-    return { _tag: "Miss", save } as const
-  })
+  const saves = Saves.make(store, scope)
 
   /** A machine that goes on from what is stored; where that does not work it is discarded, and the machine starts as if it had not been there. */
   const resumeFrom = (
@@ -196,7 +128,7 @@ export const make = Effect.fnUntraced(function* (
       Effect.gen(function* () {
         // The saved machine's disks were put in their place.
         yield* emptyDisks(shape, spec)
-        if (yield* store.discard(snapshot, reason)) failures.set(keyText(key), failuresOf(key) + 1)
+        if (yield* store.discard(snapshot, reason)) saves.loadFailed(key)
         return yield* again
       })
   })
@@ -205,7 +137,7 @@ export const make = Effect.fnUntraced(function* (
     subject: Subject,
     key: SnapshotStore.SnapshotKey
   ): Effect.Effect<Origin.Origin, never, Scope.Scope> =>
-    Effect.map(lookup(key, subject), (found) => {
+    Effect.map(saves.lookup(key, subject), (found) => {
       if (found === undefined) return Origin.boot
       if (found._tag === "Miss") return { from: undefined, onSettled: found.save }
       return resumeFrom(subject, key, found.snapshot, settledOrigin(subject, key))
@@ -219,12 +151,12 @@ export const make = Effect.fnUntraced(function* (
       const key = warmKey(subject, host)
       const run = warmUpOf(subject.spec)
       if (run !== undefined && key === undefined) {
-        yield* tellOnce(
+        yield* saves.warnOnce(
           `warm-up of ${subject.spec.name}`,
           `the warm-up of ${subject.spec.name} runs at every start: outside of scripts its result is kept only with a key (warmUp: { run, key })`
         )
       }
-      const found = key === undefined ? undefined : yield* lookup(key, subject)
+      const found = key === undefined ? undefined : yield* saves.lookup(key, subject)
       if (key !== undefined && found?._tag === "Hit") {
         return resumeFrom(
           subject,
@@ -260,7 +192,7 @@ export const make = Effect.fnUntraced(function* (
               warmOrigin(subject, { vmtest: version, backend: backend.name, ...facts })
             )
     },
-    finished: Effect.suspend(() => Effect.asVoid(Fiber.awaitAll([...publishing]))),
+    finished: saves.finished,
     store
   }
   return warm

@@ -26,7 +26,7 @@ export const build = Effect.fnUntraced(function* (building: Building, store: Sto
   })
   const apt = yield* Apt.open(building, Apt.folderOf(store), plan.suite, mirrors)
   const install = ["install", ...plan.packages]
-  // A name that apt does not know is told before the minutes of a base are spent.
+  // A name that apt does not know is refused before the minutes of a base are spent.
   if (plan.packages.length > 0) yield* Apt.simulate(building, apt, install)
   const base = yield* Base.get(building, store, apt, plan)
   const status = Path.join(base.folder, Base.files.status)

@@ -93,13 +93,13 @@ const progressEvery = Duration.seconds(3)
 /** Reports how many packages are set up. */
 const counter = Effect.fnUntraced(function* (building: Building, step: string, total: number) {
   let count = 0
-  let told = yield* Clock.currentTimeMillis
+  let reported = yield* Clock.currentTimeMillis
   return Effect.fnUntraced(function* (line: string) {
     if (!line.startsWith("Setting up ")) return
     count++
     const now = yield* Clock.currentTimeMillis
-    if (now - told < Duration.toMillis(progressEvery)) return
-    told = now
+    if (now - reported < Duration.toMillis(progressEvery)) return
+    reported = now
     yield* building.progress(step, `${count} of ${total} packages set up`)
   })
 })
