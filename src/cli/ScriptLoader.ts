@@ -7,7 +7,6 @@
  *
  * @since 0.1.0
  */
-import { createHash } from "node:crypto"
 import { pathToFileURL } from "node:url"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -15,6 +14,7 @@ import * as Path from "effect/Path"
 import type * as PlatformError from "effect/PlatformError"
 import type { Message } from "esbuild"
 import * as TestCase from "../driver/TestCase.ts"
+import * as Digest from "../host/Digest.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import * as Ending from "./Ending.ts"
 import * as Bundle from "./internal/bundle.ts"
@@ -82,9 +82,7 @@ const digestOf = Effect.fnUntraced(function* (bundle: string) {
   const fs = yield* FileSystem.FileSystem
   const text = yield* Effect.orElseSucceed(fs.readFileString(bundle), () => "")
   const end = text.lastIndexOf("\n//# sourceMappingURL=")
-  return createHash("sha256")
-    .update(end === -1 ? text : text.slice(0, end))
-    .digest("hex")
+  return Digest.of(end === -1 ? text : text.slice(0, end))
 })
 
 const withDigest =

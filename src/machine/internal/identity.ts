@@ -1,7 +1,7 @@
 /** What makes a guest the machine that the test declared: its name, its addresses, and the names of the others. */
-import { createHash } from "node:crypto"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Digest from "../../host/Digest.ts"
 import { quote } from "../../host/Quote.ts"
 import * as Addresses from "../../network/Addresses.ts"
 import type { CommandResult } from "../../transport/Shell.ts"
@@ -43,11 +43,7 @@ interface Identity {
 /** Where a guest keeps which identity it was given last; gone when it boots. */
 const mark = "/run/vmtest-identity"
 
-const digest = ({ internet, self }: Identity): string =>
-  createHash("sha256")
-    .update(JSON.stringify([self, internet]))
-    .digest("hex")
-    .slice(0, 32)
+const digest = ({ internet, self }: Identity): string => Digest.ofValue([self, internet]).slice(0, 32)
 
 /** The exit code of a script that leaves the network to {@link networkScript}. */
 const withoutNetwork = 98

@@ -6,9 +6,10 @@
  * only a minute later. `RNDADDENTROPY` and `RNDRESEEDCRNG` make it do so at once. So the guest is given a program of 331 bytes
  * (`renew.s`), which also sets the clock; it starts in a tenth of the time of a perl, and a guest needs nothing for it.
  */
-import { createHash, randomBytes } from "node:crypto"
+import { randomBytes } from "node:crypto"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Digest from "../../host/Digest.ts"
 
 /** What `renew.s` is assembled to. */
 const code =
@@ -50,7 +51,7 @@ const octal = (bytes: Uint8Array): string =>
   [...bytes].map((byte) => `\\0${byte.toString(8).padStart(3, "0")}`).join("")
 
 /** Another program has another name: a saved guest may have an older one. */
-const name = `vmtest-renew-${createHash("sha256").update(program).digest("hex").slice(0, 8)}`
+const name = `vmtest-renew-${Digest.of(program).slice(0, 8)}`
 
 /** Where it may be: folders in the guest's memory. */
 const folders = "/run /dev/shm /tmp"
