@@ -25,6 +25,7 @@ import type * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { Backend } from "../backends/Backend.ts"
+import * as Disk from "../host/Disk.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
 import * as Image from "../images/Image.ts"
 import { ImageStore } from "../images/ImageStore.ts"
@@ -92,8 +93,7 @@ const fileName = "resume.json"
 const savedFolder = (folder: string, machine: string) => Path.join(folder, machine, "saved")
 const text = Schema.fromJsonString(Saved)
 
-const failed = (folder: string) => (error: unknown) =>
-  new CannotResume({ folder, reason: error instanceof Error ? error.message : String(error) })
+const failed = (folder: string) => (error: unknown) => new CannotResume({ folder, reason: Disk.reasonOf(error) })
 
 /** Saves the machines of a running test, all at one point in time, to a folder; what an earlier test saved there is replaced. */
 export const save = Effect.fnUntraced(function* (options: {

@@ -118,11 +118,6 @@ export interface SnapshotStore {
     key: SnapshotKey,
     onWait?: (holder: string) => Effect.Effect<void>
   ) => Effect.Effect<Lookup, SnapshotStoreError, Scope.Scope>
-  /** {@link lookup}; after a miss `build` makes the machine in the folder that it is given. */
-  readonly getOrBuild: <E, R>(
-    key: SnapshotKey,
-    build: (folder: string) => Effect.Effect<unknown, E, R>
-  ) => Effect.Effect<StoredSnapshot, E | SnapshotStoreError, R>
   /** Discards an entry that turned out not to work, with a warning that gives the reason; false where it is gone already. */
   readonly discard: (snapshot: StoredSnapshot, problem: string) => Effect.Effect<boolean>
   /** Everything stored, the most recently used first. */
@@ -177,14 +172,6 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
       published: Effect.suspend(() => Effect.ignore(prune()))
     })
 
-    const getOrBuild: SnapshotStore["getOrBuild"] = (key, build) =>
-      Effect.gen(function* () {
-        const found = yield* lookup(key)
-        if (found._tag === "Hit") return found.snapshot
-        yield* build(found.folder)
-        return yield* found.publish
-      }).pipe(Effect.scoped)
-
     const discard: SnapshotStore["discard"] = (snapshot, problem) =>
       Effect.gen(function* () {
         const store = yield* opened
@@ -218,6 +205,6 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
 
     const temporary: SnapshotStore["temporary"] = Effect.flatMap(opened, ({ privateFolder }) => privateFolder)
 
-    return { lookup, getOrBuild, discard, list, prune, temporary }
+    return { lookup, discard, list, prune, temporary }
   }
 )

@@ -16,6 +16,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Disk from "./Disk.ts"
 import { makeFolder } from "./internal/makeFolder.ts"
 
 /** The cache folder could not be made, or no file can be written in it. */
@@ -48,7 +49,7 @@ export const folder = (kind: string): Effect.Effect<string, CacheUnwritable> =>
           Fs.rmdirSync(Fs.mkdtempSync(Path.join(path, ".writable-")))
           return path
         },
-        catch: (error) => new CacheUnwritable({ path, reason: error instanceof Error ? error.message : String(error) })
+        catch: (error) => new CacheUnwritable({ path, reason: Disk.reasonOf(error) })
       })
     })
   )

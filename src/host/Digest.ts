@@ -13,6 +13,8 @@
 import { createHash, type Hash } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
+import * as Disk from "./Disk.ts"
 
 /** JSON with the keys of every object in order, so that equal data has equal text. */
 export const canonical = (value: unknown): string =>
@@ -38,14 +40,12 @@ const zeros = Buffer.alloc(blockSize)
 /** Tells what is read of a file, `position` bytes from its start; the bytes are valid until it returns. */
 type OnBytes = (bytes: Uint8Array, position: number) => void
 
-const errorOf = (error: unknown) => (error instanceof Error ? error : new Error(String(error)))
-
 /** Not to be interrupted: the buffer and the descriptor belong to the thread that reads until it has answered. */
-const read = (file: number, buffer: Buffer, position: number): Effect.Effect<number, Error> =>
+const read = (file: number, buffer: Buffer, position: number): Effect.Effect<number, string> =>
   Effect.uninterruptible(
     Effect.callback((resume) =>
       Fs.read(file, buffer, 0, buffer.length, position, (error, count) =>
-        resume(error === null ? Effect.succeed(count) : Effect.fail(error))
+        resume(error === null ? Effect.succeed(count) : Effect.fail(error.message))
       )
     )
   )
@@ -62,19 +62,17 @@ const readFully = Effect.fnUntraced(function* (file: number, buffer: Buffer, pos
 })
 
 const opened = (path: string) =>
-  Effect.acquireRelease(Effect.try({ try: () => Fs.openSync(path, "r"), catch: errorOf }), (file) =>
-    Effect.sync(() => Fs.closeSync(file))
+  Effect.acquireRelease(
+    Disk.attempt(() => Fs.openSync(path, "r"), identity),
+    (file) => Effect.sync(() => Fs.closeSync(file))
   )
 
 /** No more than the file has, for a tree may have many small ones. */
 const bufferFor = (file: number) =>
-  Effect.try({
-    try: () => {
-      const blocks = Math.ceil(Fs.fstatSync(file).size / blockSize)
-      return Buffer.allocUnsafe(Math.min(Math.max(blocks * blockSize, blockSize), chunkSize))
-    },
-    catch: errorOf
-  })
+  Disk.attempt(() => {
+    const blocks = Math.ceil(Fs.fstatSync(file).size / blockSize)
+    return Buffer.allocUnsafe(Math.min(Math.max(blocks * blockSize, blockSize), chunkSize))
+  }, identity)
 
 /** Reads a file from its start to its end, in chunks of whole blocks but for the last one, and gives its size. */
 const readAll = Effect.fnUntraced(function* (path: string, onBytes: OnBytes) {
@@ -90,14 +88,14 @@ const readAll = Effect.fnUntraced(function* (path: string, onBytes: OnBytes) {
   return position
 }, Effect.scoped)
 
-const hashing = (feed: (hash: Hash) => Effect.Effect<unknown, Error>): Effect.Effect<string, Error> =>
+const hashing = (feed: (hash: Hash) => Effect.Effect<unknown, string>): Effect.Effect<string, string> =>
   Effect.suspend(() => {
     const hash = createHash("sha256")
     return Effect.map(feed(hash), () => hash.digest("hex"))
   })
 
 /** The digest of a file, as `sha256sum` gives it; about 2 s a GiB. Fails with what the system says. */
-export const ofFile = (path: string): Effect.Effect<string, Error> =>
+export const ofFile = (path: string): Effect.Effect<string, string> =>
   hashing((hash) => readAll(path, (bytes) => hash.update(bytes)))
 
 /**
@@ -106,7 +104,7 @@ export const ofFile = (path: string): Effect.Effect<string, Error> =>
  * It is over the size, and over the place and the content of each block that is not zero, wherever the file system keeps zeros: equal contents
  * have equal digests, however they are laid out on disk. What costs time is the data: a guest of 1 GiB has about 150 MB of it.
  */
-export const ofSparseFile = (path: string): Effect.Effect<string, Error> =>
+export const ofSparseFile = (path: string): Effect.Effect<string, string> =>
   hashing((hash) => {
     const place = Buffer.alloc(8)
     const tell = (position: number) => {

@@ -22,6 +22,7 @@ import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Disk from "./Disk.ts"
 import type { HostProcessError } from "./HostProcess.ts"
 import * as HostProcess from "./HostProcess.ts"
 import { makeFolder } from "./internal/makeFolder.ts"
@@ -75,8 +76,7 @@ export const acquire: (path: string, options?: LockOptions) => Effect.Effect<voi
   Effect.fnUntraced(function* (path: string, options?: LockOptions) {
     const mode = options?.mode ?? "exclusive"
     const deadline = Duration.fromInputUnsafe(options?.deadline ?? defaultDeadline)
-    const failed = (error: unknown) =>
-      new LockFailed({ path, reason: error instanceof Error ? error.message : String(error) })
+    const failed = (error: unknown) => new LockFailed({ path, reason: Disk.reasonOf(error) })
     yield* Effect.try({
       try: () => {
         makeFolder(Path.dirname(path))
@@ -125,9 +125,10 @@ export const acquire: (path: string, options?: LockOptions) => Effect.Effect<voi
     }
     if (mode === "exclusive") {
       yield* Effect.acquireRelease(
-        courtesy(() => Fs.writeFileSync(path, `process ${process.pid}\n`)),
+        // For those who wait; a full disk must not stand in the way of the lock.
+        Disk.quietly(() => Fs.writeFileSync(path, `process ${process.pid}\n`)),
         // Not written, which would bring a file back that its user has removed.
-        () => courtesy(() => Fs.truncateSync(path))
+        () => Disk.quietly(() => Fs.truncateSync(path))
       )
     }
   })
@@ -137,9 +138,6 @@ export const withLock =
   (path: string, options?: LockOptions) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockError, Exclude<R, Scope.Scope>> =>
     Effect.scoped(Effect.andThen(acquire(path, options), effect))
-
-/** Writes down who holds the lock, for those who wait; a full disk must not stand in the way of the lock. */
-const courtesy = (write: () => void) => Effect.ignore(Effect.try(write))
 
 /** What the last exclusive holder wrote about itself; empty if nothing is known. */
 const holderOf = (path: string): string =>

@@ -15,7 +15,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Schema from "effect/Schema"
 import * as Digest from "./Digest.ts"
-import * as Disk from "./internal/disk.ts"
+import * as Disk from "./Disk.ts"
 
 /** The name of the manifest in its folder. */
 export const fileName = "manifest.json"

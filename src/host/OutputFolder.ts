@@ -14,6 +14,7 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import * as Disk from "./Disk.ts"
 import { makeFolder } from "./internal/makeFolder.ts"
 
 /** Why something of the host could not be used; completes "the host's <path> …". */
@@ -27,7 +28,7 @@ const reasonOf = (error: unknown): Reason => {
   const code = error instanceof Error && "code" in error ? error.code : undefined
   if (code === "ENOENT") return "does not exist"
   if (code === "EACCES" || code === "EPERM") return "cannot be accessed: permission denied"
-  return `cannot be used: ${error instanceof Error ? error.message : String(error)}`
+  return `cannot be used: ${Disk.reasonOf(error)}`
 }
 
 /** Runs something on the host's files. */

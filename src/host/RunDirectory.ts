@@ -26,6 +26,7 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Digest from "./Digest.ts"
+import * as Disk from "./Disk.ts"
 import { makeFolder } from "./internal/makeFolder.ts"
 import { isDead, keptFile, ownerFile, thisOwner } from "./internal/runOwner.ts"
 
@@ -110,17 +111,20 @@ export const layer = (options: RunDirectoryOptions = {}): Layer.Layer<RunDirecto
 
 /** Removes the folders of dead runs in a base, and says which. What it cannot judge or remove, it leaves alone. */
 export const sweep = (base: string): Effect.Effect<ReadonlyArray<string>> =>
-  Effect.try(() => Fs.readdirSync(base).map((name) => Path.join(base, name))).pipe(
-    Effect.orElseSucceed(() => []),
-    Effect.zipWith(Clock.currentTimeMillis, (folders, now) => folders.filter((folder) => isDead(folder, now))),
+  Clock.currentTimeMillis.pipe(
+    Effect.map((now) =>
+      Disk.namesIn(base)
+        .map((name) => Path.join(base, name))
+        .filter((folder) => isDead(folder, now))
+    ),
     Effect.tap((dead) => Effect.forEach(dead, remove, { discard: true }))
   )
 
 const attempt = <A>(path: string, f: (path: string) => A): Effect.Effect<A, RunDirectoryError> =>
-  Effect.try({
-    try: () => f(path),
-    catch: (error) => new RunDirectoryError({ path, reason: error instanceof Error ? error.message : String(error) })
-  })
+  Disk.attempt(
+    () => f(path),
+    (reason) => new RunDirectoryError({ path, reason })
+  )
 
 /** The first base that is, or can be made, ours alone; else the error of the last. */
 const usableBase = (candidates: ReadonlyArray<string>): Effect.Effect<string, RunDirectoryError> => {

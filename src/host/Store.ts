@@ -33,7 +33,7 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { CacheUnwritable } from "./Cache.ts"
-import * as Disk from "./internal/disk.ts"
+import * as Disk from "./Disk.ts"
 import { makeFolder } from "./internal/makeFolder.ts"
 import * as Lock from "./Lock.ts"
 import * as Manifest from "./Manifest.ts"
@@ -110,8 +110,7 @@ export const make = Effect.fnUntraced(function* <E>(folder: Effect.Effect<string
   )
 })
 
-const attempt = <A>(path: string, body: () => A): Effect.Effect<A, StoreFailed> =>
-  Effect.mapError(Disk.attempt(body), ({ message }) => new StoreFailed({ path, reason: message }))
+const failed = (path: string) => (reason: string) => new StoreFailed({ path, reason })
 
 // --- locks
 
@@ -165,11 +164,11 @@ const ownerOf = (temporary: string) => temporary.slice(0, Math.max(temporary.las
 export const workspace = (store: Store, name: string): Effect.Effect<string, StoreFailed, Scope.Scope> => {
   const folder = Path.join(store.temporary, `${name}.${randomUUID()}`)
   return Effect.acquireRelease(
-    attempt(folder, () => {
+    Disk.attempt(() => {
       makeFolder(store.entries)
       makeFolder(folder)
       return folder
-    }),
+    }, failed(folder)),
     store.removeTree
   )
 }
@@ -184,14 +183,17 @@ const makePrivateFolders = Effect.fnUntraced(function* (store: Store) {
   yield* Effect.addFinalizer(() => Effect.andThen(Disk.removeTree(parent), forget))
   let count = 0
   const remove = (path: string) =>
-    Effect.andThen(Disk.removeTree(path), Effect.ignore(Disk.attempt(() => Fs.rmdirSync(parent))))
+    Effect.andThen(
+      Disk.removeTree(path),
+      Disk.quietly(() => Fs.rmdirSync(parent))
+    )
   return Effect.acquireRelease(
     Effect.suspend(() => {
       const path = Path.join(parent, `${++count}`)
-      return attempt(path, () => {
+      return Disk.attempt(() => {
         makeFolder(path)
         return path
-      })
+      }, failed(path))
     }),
     remove
   )
@@ -248,26 +250,23 @@ export const read = <A>(
  */
 export const publish = Effect.fnUntraced(function* (store: Store, folder: string, id: string) {
   const target = folderOf(store, id)
-  const failed = ({ message }: Error) => new StoreFailed({ path: folder, reason: message })
-  yield* Effect.mapError(Disk.syncTree(folder), failed)
+  yield* Effect.mapError(Disk.syncTree(folder), failed(folder))
   if (Fs.existsSync(target)) yield* remove(store, id)
-  yield* attempt(folder, () => {
+  yield* Disk.attempt(() => {
     makeFolder(store.entries)
     Fs.renameSync(folder, target)
-  })
-  yield* Effect.mapError(Disk.sync(store.entries), failed)
+  }, failed(folder))
+  yield* Effect.mapError(Disk.sync(store.entries), failed(folder))
   return target
 })
 
 /** Sets the time of a file to now, and makes the file if there is none; where it cannot be written nothing happens. */
 export const touch = (path: string): Effect.Effect<void> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) =>
-    Effect.ignore(
-      Disk.attempt(() => {
-        Fs.closeSync(Fs.openSync(path, "a", 0o600))
-        Fs.utimesSync(path, now / 1000, now / 1000)
-      })
-    )
+    Disk.quietly(() => {
+      Fs.closeSync(Fs.openSync(path, "a", 0o600))
+      Fs.utimesSync(path, now / 1000, now / 1000)
+    })
   )
 
 /** Notes that an entry is used now. */
@@ -288,13 +287,10 @@ export const bytesOf = (folder: string): number =>
 
 // --- what goes
 
-/** Removes a folder and what is in it, as far as that is possible: what a store does with a folder of `temporary` by default. */
-export const removeTree: (path: string) => Effect.Effect<void> = Disk.removeTree
-
 /** Removes a folder of the store: its name is free at once. Who has files of it open keeps them. Gives false when it stays. */
 export const removeFolder = (store: Store, folder: string): Effect.Effect<boolean> => {
   const away = Path.join(store.temporary, `${going}.${randomUUID()}`)
-  return Disk.attempt(() => {
+  return Effect.try(() => {
     makeFolder(store.temporary)
     Fs.renameSync(folder, away)
   }).pipe(Effect.andThen(Disk.removeTree(away)), Effect.match({ onSuccess: () => true, onFailure: () => false }))

@@ -81,12 +81,6 @@ export type PruneOptions = Prune.PruneOptions
 /** What was pruned. Images in use, and those that could not be removed, stay. */
 export type Pruned = Prune.Pruned<StoredImage>
 
-/** A stored image that is not what was built. */
-export interface Damage {
-  readonly id: string
-  readonly problem: string
-}
-
 interface Operations {
   /** The image, from the store or built. It is not pruned by any process as long as this store lives. */
   readonly resolve: (image: Image, options?: ResolveOptions) => Effect.Effect<BootImage, ImageError>
@@ -94,8 +88,6 @@ interface Operations {
   readonly list: Effect.Effect<ReadonlyArray<StoredImage>, ImageError>
   /** Also removes what killed builds left. */
   readonly prune: (options?: PruneOptions) => Effect.Effect<Pruned, ImageError>
-  /** Reads every stored image, and says which are damaged. */
-  readonly verify: Effect.Effect<ReadonlyArray<Damage>, ImageError>
 }
 
 /** Where images come from. */
@@ -217,17 +209,7 @@ const operations = (
     return [...images, ...packages(Apt.folderOf(store))].sort((a, b) => b.lastUsed - a.lastUsed)
   })
 
-  const verify = Effect.gen(function* () {
-    const damage: Array<Damage> = []
-    for (const entry of Entries.list(yield* opened)) {
-      Fs.rmSync(Path.join(entry.folder, Entries.checkedFile), { force: true })
-      const problem = yield* Entries.problemOf(entry)
-      if (problem !== undefined) damage.push({ id: entry.id, problem })
-    }
-    return damage
-  })
-
-  return { resolve, list, prune, verify }
+  return { resolve, list, prune }
 }
 
 const bootImage = ({ folder, manifest }: Entries.Entry): BootImage => ({

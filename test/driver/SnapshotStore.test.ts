@@ -6,7 +6,18 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { build, collecting, keyOf, randomOf, recorder, run, save, spoil, temporaryFolder } from "./storeSupport.ts"
+import {
+  build,
+  collecting,
+  getOrBuild,
+  keyOf,
+  randomOf,
+  recorder,
+  run,
+  save,
+  spoil,
+  temporaryFolder
+} from "./storeSupport.ts"
 
 const child = fileURLToPath(new URL("./fixtures/storeBuilder.ts", import.meta.url))
 
@@ -51,13 +62,13 @@ describe("the snapshot store", () => {
       const folder = yield* temporaryFolder
       const first = yield* run({ folder }, (store) =>
         Effect.gen(function* () {
-          const made = yield* store.getOrBuild(keyOf("a"), build())
-          assert.deepStrictEqual(yield* store.getOrBuild(keyOf("a"), never), made)
+          const made = yield* getOrBuild(store, keyOf("a"), build())
+          assert.deepStrictEqual(yield* getOrBuild(store, keyOf("a"), never), made)
           return made
         })
       )
       assert.deepStrictEqual(Fs.readdirSync(first.directory), ["memory", "state"])
-      const second = yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), never))
+      const second = yield* run({ folder }, (store) => getOrBuild(store, keyOf("a"), never))
       assert.deepStrictEqual(second, first)
       assert.deepStrictEqual(temporaries(folder), [])
     })
@@ -93,8 +104,8 @@ describe("the snapshot store", () => {
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const keys = [keyOf("a"), keyOf("b"), keyOf("a", { accelerator: "kvm" })]
-      yield* run({ folder }, (store) => Effect.forEach(keys, (key) => store.getOrBuild(key, build(key.name))))
-      yield* run({ folder }, (store) => Effect.forEach(keys, (key) => store.getOrBuild(key, never)))
+      yield* run({ folder }, (store) => Effect.forEach(keys, (key) => getOrBuild(store, key, build(key.name))))
+      yield* run({ folder }, (store) => Effect.forEach(keys, (key) => getOrBuild(store, key, never)))
       assert.lengthOf(entries(folder), 3)
     })
   )
@@ -136,16 +147,16 @@ describe("the snapshot store", () => {
       const folder = yield* temporaryFolder
       yield* run({ folder }, (store) =>
         Effect.gen(function* () {
-          const failing = store.getOrBuild(keyOf("a"), (path) => {
+          const failing = getOrBuild(store, keyOf("a"), (path) => {
             save(path)
             return Effect.fail("no")
           })
           assert.strictEqual(yield* Effect.flip(failing), "no")
           assert.deepStrictEqual(entries(folder), [])
           assert.deepStrictEqual(temporaries(folder), [])
-          const waiting = yield* Effect.forkChild(store.getOrBuild(keyOf("a"), () => Effect.never))
+          const waiting = yield* Effect.forkChild(getOrBuild(store, keyOf("a"), () => Effect.never))
           yield* Effect.sleep("200 millis")
-          const next = yield* Effect.forkChild(store.getOrBuild(keyOf("a"), build()))
+          const next = yield* Effect.forkChild(getOrBuild(store, keyOf("a"), build()))
           yield* Fiber.interrupt(waiting)
           yield* Fiber.join(next)
         })
@@ -192,7 +203,7 @@ describe("the snapshot store", () => {
       assert.lengthOf(temporaries(folder), 1)
       yield* other.kill
       assert.deepStrictEqual(entries(folder), [])
-      yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), build()))
+      yield* run({ folder }, (store) => getOrBuild(store, keyOf("a"), build()))
       assert.deepStrictEqual(temporaries(folder), [])
     })
   )
@@ -204,7 +215,7 @@ describe("a trace of the snapshot store", () => {
       const folder = yield* temporaryFolder
       const { provide, seen } = recorder()
       const { id } = yield* run({ folder }, (store) =>
-        provide(Effect.andThen(store.getOrBuild(keyOf("a"), build()), store.getOrBuild(keyOf("a"), never)))
+        provide(Effect.andThen(getOrBuild(store, keyOf("a"), build()), getOrBuild(store, keyOf("a"), never)))
       )
       const common = { "vmtest.snapshot.id": id, "vmtest.snapshot.name": "machine of a" }
       assert.deepStrictEqual(seen(), [
@@ -222,7 +233,7 @@ describe("an entry of the snapshot store that is not as it should be", () => {
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const random = randomOf(7)
-      yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), build()))
+      yield* run({ folder }, (store) => getOrBuild(store, keyOf("a"), build()))
       for (let round = 0; round < 25; round++) {
         const done = spoil(Path.join(folder, "entries", entries(folder)[0]!), random)
         const { layer, lines } = collecting()
@@ -248,7 +259,7 @@ describe("an entry of the snapshot store that is not as it should be", () => {
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       yield* run({ folder }, (store) =>
-        Effect.andThen(store.getOrBuild(keyOf("a"), build("a")), store.getOrBuild(keyOf("b"), build("b")))
+        Effect.andThen(getOrBuild(store, keyOf("a"), build("a")), getOrBuild(store, keyOf("b"), build("b")))
       )
       const lookedUp = (image: string) => {
         const { layer, lines } = collecting()
@@ -277,17 +288,17 @@ describe("an entry of the snapshot store that is not as it should be", () => {
   it.live("is read whole once in a run, and again in the next", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      const one = yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), build()))
+      const one = yield* run({ folder }, (store) => getOrBuild(store, keyOf("a"), build()))
       const path = Path.join(one.directory, "memory")
       const { layer, lines } = collecting()
       yield* run({ folder }, (store) =>
         Effect.gen(function* () {
-          yield* store.getOrBuild(keyOf("a"), never)
+          yield* getOrBuild(store, keyOf("a"), never)
           Fs.chmodSync(path, 0o600)
           const file = Fs.openSync(path, "r+")
           Fs.writeSync(file, "other", 0)
           Fs.closeSync(file)
-          yield* store.getOrBuild(keyOf("a"), never)
+          yield* getOrBuild(store, keyOf("a"), never)
         })
       )
       const next = yield* Effect.provide(
@@ -302,11 +313,11 @@ describe("an entry of the snapshot store that is not as it should be", () => {
   it.live("is of another version of vmtest's guest part, which is told in words", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      yield* run({ folder }, (store) => store.getOrBuild(keyOf("a", { guest: "c7bd412a7d4ab30b" }), build()))
+      yield* run({ folder }, (store) => getOrBuild(store, keyOf("a", { guest: "c7bd412a7d4ab30b" }), build()))
       const { layer, lines } = collecting()
       const updated = keyOf("a", { guest: "32144187af0984af" })
       yield* Effect.provide(
-        run({ folder }, (store) => store.getOrBuild(updated, build())),
+        run({ folder }, (store) => getOrBuild(store, updated, build())),
         layer
       )
       assert.lengthOf(lines, 1)
@@ -319,18 +330,18 @@ describe("an entry of the snapshot store that is not as it should be", () => {
       const folder = yield* temporaryFolder
       const kvm = keyOf("a", { accelerator: "kvm" })
       yield* run({ folder }, (store) =>
-        Effect.andThen(store.getOrBuild(keyOf("a"), build()), store.getOrBuild(kvm, build()))
+        Effect.andThen(getOrBuild(store, keyOf("a"), build()), getOrBuild(store, kvm, build()))
       )
       const { layer, lines } = collecting()
       const upgraded = keyOf("a", { hypervisor: "QEMU 2.0.0" })
       yield* Effect.provide(
-        run({ folder }, (store) => store.getOrBuild(upgraded, build())),
+        run({ folder }, (store) => getOrBuild(store, upgraded, build())),
         layer
       )
       assert.lengthOf(lines, 1)
       assert.match(lines[0]!, /its hypervisor is QEMU 1.2.3, not QEMU 2.0.0/)
       assert.lengthOf(entries(folder), 2)
-      yield* run({ folder }, (store) => store.getOrBuild(kvm, never))
+      yield* run({ folder }, (store) => getOrBuild(store, kvm, never))
     })
   )
 
@@ -340,13 +351,13 @@ describe("an entry of the snapshot store that is not as it should be", () => {
       const { layer, lines } = collecting()
       yield* run({ folder }, (store) =>
         Effect.gen(function* () {
-          const one = yield* store.getOrBuild(keyOf("a"), build())
+          const one = yield* getOrBuild(store, keyOf("a"), build())
           yield* store.discard(one, "it does not load")
           assert.deepStrictEqual(entries(folder), [])
           yield* store.discard(one, "it does not load")
           assert.lengthOf(lines, 1)
           assert.match(lines[0]!, /it does not load/)
-          yield* store.getOrBuild(keyOf("a"), build())
+          yield* getOrBuild(store, keyOf("a"), build())
           yield* store.discard(one, "it does not load")
           assert.lengthOf(entries(folder), 1)
           assert.lengthOf(lines, 1)
@@ -364,7 +375,7 @@ describe("the size of the snapshot store", () => {
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       for (const image of ["a", "b", "c", "a", "d"]) {
-        yield* run({ folder }, (store) => store.getOrBuild(keyOf(image), build(image)))
+        yield* run({ folder }, (store) => getOrBuild(store, keyOf(image), build(image)))
         yield* Effect.sleep("20 millis")
       }
       assert.deepStrictEqual(
@@ -379,7 +390,7 @@ describe("the size of the snapshot store", () => {
         removed.map(({ name }) => name),
         ["machine of b", "machine of c"]
       )
-      yield* run({ folder, maxBytes: one + 10 }, (store) => store.getOrBuild(keyOf("e"), build("e")))
+      yield* run({ folder, maxBytes: one + 10 }, (store) => getOrBuild(store, keyOf("e"), build("e")))
       assert.deepStrictEqual(yield* listed(folder), ["machine of e"])
     })
   )
@@ -389,8 +400,8 @@ describe("the size of the snapshot store", () => {
       const folder = yield* temporaryFolder
       yield* run({ folder, maxBytes: 0 }, (store) =>
         Effect.gen(function* () {
-          yield* store.getOrBuild(keyOf("a"), build())
-          yield* store.getOrBuild(keyOf("b"), build())
+          yield* getOrBuild(store, keyOf("a"), build())
+          yield* getOrBuild(store, keyOf("b"), build())
           assert.lengthOf((yield* store.prune()).removed, 0)
           yield* run({ folder }, (other) =>
             Effect.map(other.prune({ maxBytes: 0 }), ({ removed }) => assert.lengthOf(removed, 0))
@@ -408,7 +419,7 @@ describe("the size of the snapshot store", () => {
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       yield* run({ folder }, (store) =>
-        Effect.andThen(store.getOrBuild(keyOf("a"), build()), store.getOrBuild(keyOf("b"), build()))
+        Effect.andThen(getOrBuild(store, keyOf("a"), build()), getOrBuild(store, keyOf("b"), build()))
       )
       const list = yield* run({ folder }, (store) => store.list)
       const a = list.find(({ name }) => name.endsWith("a"))!
@@ -446,10 +457,10 @@ describe("the size of the snapshot store", () => {
   it.live("is rid of what killed runs left by the next run, also by one that finds all that it wants", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), build()))
+      yield* run({ folder }, (store) => getOrBuild(store, keyOf("a"), build()))
       Fs.mkdirSync(Path.join(folder, "tmp", "of-a-killed-one.run", "1"), { recursive: true })
       Fs.writeFileSync(Path.join(folder, "locks", "of-a-killed-one.build"), "")
-      yield* run({ folder }, (store) => store.getOrBuild(keyOf("a"), never))
+      yield* run({ folder }, (store) => getOrBuild(store, keyOf("a"), never))
       assert.deepStrictEqual(temporaries(folder), [])
       assert.notInclude(Fs.readdirSync(Path.join(folder, "locks")), "of-a-killed-one.build")
     })
@@ -457,7 +468,9 @@ describe("the size of the snapshot store", () => {
 
   it.live("fails, rather than crashes, where nothing can be written", () =>
     Effect.gen(function* () {
-      const exit = yield* Effect.exit(run({ folder: "/proc/vmtest" }, (store) => store.getOrBuild(keyOf("a"), build())))
+      const exit = yield* Effect.exit(
+        run({ folder: "/proc/vmtest" }, (store) => getOrBuild(store, keyOf("a"), build()))
+      )
       assert.isTrue(Exit.isFailure(exit))
       assert.isFalse(Exit.hasDies(exit))
     })

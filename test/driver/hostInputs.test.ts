@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as HostInputs from "../../src/driver/internal/hostInputs.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
-import { build, keyOf, run, temporaryFolder } from "./storeSupport.ts"
+import { build, getOrBuild, keyOf, run, temporaryFolder } from "./storeSupport.ts"
 
 const machine = { copyFromHost: () => Effect.void } as unknown as Machine
 
@@ -81,9 +81,9 @@ describe("what a warm-up copied", () => {
       const key = { ...keyOf("a"), inputs: new Map(Object.entries(yield* copied(file))) }
       const twice = run({ folder: Path.join(folder, "store") }, (store) =>
         Effect.gen(function* () {
-          const { instance } = yield* store.getOrBuild(key, build())
+          const { instance } = yield* getOrBuild(store, key, build())
           Fs.writeFileSync(file, "2")
-          assert.strictEqual((yield* store.getOrBuild(key, build())).instance, instance)
+          assert.strictEqual((yield* getOrBuild(store, key, build())).instance, instance)
           return instance
         })
       )

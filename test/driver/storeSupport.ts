@@ -34,6 +34,19 @@ export const build = (content?: string) => (folder: string) => Effect.sync(() =>
 export const run = <A, E, R>(options: StoreOptions, use: (store: SnapshotStore) => Effect.Effect<A, E, R>) =>
   Effect.scoped(Effect.flatMap(Store.make(options), use))
 
+/** What is stored under the key; after a miss `make` makes it in the folder that it is given. */
+export const getOrBuild = <E, R>(
+  store: SnapshotStore,
+  key: SnapshotKey,
+  make: (folder: string) => Effect.Effect<unknown, E, R>
+) =>
+  Effect.gen(function* () {
+    const found = yield* store.lookup(key)
+    if (found._tag === "Hit") return found.snapshot
+    yield* make(found.folder)
+    return yield* found.publish
+  }).pipe(Effect.scoped)
+
 /** Collects what is logged. */
 export const collecting = () => {
   const lines: Array<string> = []

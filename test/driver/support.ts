@@ -44,8 +44,7 @@ const unused = Effect.die("not in this store")
 export const imageStore = ImageStore.of({
   resolve: () => Effect.succeed(bootImage),
   list: unused,
-  prune: () => unused,
-  verify: unused
+  prune: () => unused
 })
 
 /** The mock's guests do not run the script that sets the network up; machines are on no VLAN unless a test says so. */
@@ -142,8 +141,7 @@ export const runOnMock = (
           ? Effect.fail(new BadImage({ image: "tiny", field: "kernelParameters", reason: "are not to be had" }))
           : Effect.delay(Effect.succeed(bootImage), buildTime),
       list: unused,
-      prune: () => unused,
-      verify: unused
+      prune: () => unused
     })
     return yield* Runner.run(tests, { output: join(base, output), snapshots: false, ...runner }).pipe(
       Effect.provideService(Backend, mock.backend),

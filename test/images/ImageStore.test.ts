@@ -129,17 +129,6 @@ describe("ImageStore", () => {
     )
   }
 
-  it.live("verify names the damaged image and what is wrong with it", () =>
-    Effect.gen(function* () {
-      const { folder, id } = yield* store(Image.tiny())
-      const verify = fresh(ImageStore.use((one) => one.verify))
-      assert.deepStrictEqual(yield* verify, [])
-      Fs.chmodSync(Path.join(folder, "initrd"), 0o644)
-      Fs.writeFileSync(Path.join(folder, "initrd"), "ANOTHER..")
-      assert.deepStrictEqual(yield* verify, [{ id, problem: "initrd is not what was built" }])
-    })
-  )
-
   it.live("prefers the newest build, lists by last use, and prunes what was replaced", () =>
     Effect.gen(function* () {
       const old = yield* store(Image.tiny())

@@ -3,6 +3,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import type * as Backend from "../../backends/Backend.ts"
+import * as Disk from "../../host/Disk.ts"
 import type { Handle } from "../../machine/MachineTree.ts"
 import { ForkFailed } from "../ForkFailed.ts"
 
@@ -41,10 +42,10 @@ export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, p
   const save = Effect.fnUntraced(function* (one: Exclusive) {
     const { name } = one.handle.spec
     const directory = place(name)
-    yield* Effect.try({
-      try: () => Fs.mkdirSync(directory, { recursive: true, mode: 0o700 }),
-      catch: (error) => failed(one, error instanceof Error ? error : new Error(String(error)))
-    })
+    yield* Disk.attempt(
+      () => Fs.mkdirSync(directory, { recursive: true, mode: 0o700 }),
+      (message) => failed(one, { message })
+    )
     return [
       name,
       yield* Effect.mapError(one.exclusive.save(Path.resolve(directory)), (error) => failed(one, error))

@@ -4,8 +4,10 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Schema from "effect/Schema"
 import * as Digest from "../../host/Digest.ts"
+import * as Disk from "../../host/Disk.ts"
 import * as ManifestFile from "../../host/Manifest.ts"
 import * as Store from "../../host/Store.ts"
 
@@ -61,12 +63,12 @@ export const machineOf = (folder: string): string => Path.join(folder, "machine"
 /** Makes the place of the machine in a workspace. */
 export const makeMachine = (workspace: string): Effect.Effect<string, Store.StoreFailed> => {
   const path = machineOf(workspace)
-  return Effect.mapError(
-    attempt(() => {
+  return Disk.attempt(
+    () => {
       Fs.mkdirSync(path, { mode: 0o700 })
       return path
-    }),
-    ({ message }) => new Store.StoreFailed({ path, reason: message })
+    },
+    (reason) => new Store.StoreFailed({ path, reason })
   )
 }
 
@@ -125,12 +127,12 @@ export const damage = ({ folder, manifest }: Entry) => contentProblem(machineOf(
  */
 export const recordFiles = Effect.fnUntraced(function* (folder: string) {
   const files: Record<string, typeof FileRecord.Type> = {}
-  for (const name of yield* attempt(() => Fs.readdirSync(folder).sort())) {
+  for (const name of yield* Disk.attempt(() => Fs.readdirSync(folder).sort(), identity)) {
     const path = Path.join(folder, name)
-    const size = yield* attempt(() => {
+    const size = yield* Disk.attempt(() => {
       Fs.chmodSync(path, 0o600)
       return Fs.statSync(path).size
-    })
+    }, identity)
     files[name] = { size, digest: yield* Digest.ofSparseFile(path) }
   }
   return files satisfies FileRecords as FileRecords
@@ -143,7 +145,7 @@ export const publish = Effect.fnUntraced(function* (
   id: string,
   what: Pick<Manifest, "name" | "subject" | "host" | "createdAt" | "inputs">
 ) {
-  const failed = ({ message }: Error) => new Store.StoreFailed({ path: folder, reason: message })
+  const failed = (reason: string) => new Store.StoreFailed({ path: folder, reason })
   const files = yield* Effect.mapError(recordFiles(machineOf(folder)), failed)
   const manifest: Manifest = {
     format: storeFormat,
@@ -152,12 +154,6 @@ export const publish = Effect.fnUntraced(function* (
     origin: yield* origin,
     files
   }
-  yield* Effect.mapError(
-    attempt(() => ManifestFile.write(folder, manifest)),
-    failed
-  )
+  yield* Disk.attempt(() => ManifestFile.write(folder, manifest), failed)
   return { id, folder: yield* Store.publish(store, folder, id), manifest } satisfies Entry as Entry
 })
-
-const attempt = <A>(body: () => A): Effect.Effect<A, Error> =>
-  Effect.try({ try: body, catch: (error) => (error instanceof Error ? error : new Error(String(error))) })

@@ -7,6 +7,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import * as Disk from "../Disk.ts"
 import type { Completed, ExitStatus, HostProcess, Output, PipeFailed, SpawnOptions } from "../HostProcess.ts"
 
 const check = 'ulimit -c 0; [ "$PPID" = "$1" ] || exit 125; shift'
@@ -68,7 +69,7 @@ export const start = (options: StartOptions, done: (reason: string, started: Sta
       }
     )
   }
-  const launched = Effect.runSyncExit(Effect.try({ try: launch, catch: reasonOf }))
+  const launched = Effect.runSyncExit(Effect.try({ try: launch, catch: Disk.reasonOf }))
   close()
   if (launched._tag === "Failure") {
     const reason = launched.cause.reasons[0]
@@ -79,7 +80,7 @@ export const start = (options: StartOptions, done: (reason: string, started: Sta
   const exited = Deferred.makeUnsafe<ExitStatus>()
   for (const stream of child.stdio) stream?.on("error", () => {})
   child.once("error", (error) => {
-    if (child.pid === undefined) done(reasonOf(error), undefined)
+    if (child.pid === undefined) done(Disk.reasonOf(error), undefined)
   })
   child.once("spawn", () => done("", { name: options.name ?? options.command, pid: child.pid ?? -1, child, exited }))
   child.once("exit", (code, signal) => {
@@ -96,8 +97,6 @@ const stdioOf = (output: Output | undefined, opened: Array<number>) => {
   opened.push(fd)
   return fd
 }
-
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 /** A group that is gone (ESRCH) is what was wanted; a group of another user cannot be one of ours. */
 const signalGroup = (pid: number | undefined, signal: NodeJS.Signals): void => {
@@ -151,7 +150,7 @@ export const handle = (started: Started, failed: (fields: PipeFields) => PipeFai
     return readable === null
       ? Stream.empty
       : Stream.fromAsyncIterable<Uint8Array, PipeFailed>(readable, (error) =>
-          failed({ name, stream, reason: reasonOf(error) })
+          failed({ name, stream, reason: Disk.reasonOf(error) })
         )
   }
   return {
@@ -166,7 +165,7 @@ export const handle = (started: Started, failed: (fields: PipeFields) => PipeFai
       Effect.callback<void, PipeFailed>((resume) => {
         if (child.stdin === null) return resume(Effect.fail(failed({ name, stream: "stdin", reason: "not a pipe" })))
         child.stdin.write(bytes, (error) =>
-          resume(error ? Effect.fail(failed({ name, stream: "stdin", reason: reasonOf(error) })) : Effect.void)
+          resume(error ? Effect.fail(failed({ name, stream: "stdin", reason: Disk.reasonOf(error) })) : Effect.void)
         )
       }),
     endInput: Effect.sync(() => child.stdin?.end()),

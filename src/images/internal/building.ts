@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Disk from "../../host/Disk.ts"
 import type { SpawnOptions, ToolMissing } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import { BuildFailed, DiskFull } from "../ImageError.ts"
@@ -39,11 +40,7 @@ export const attempt = <A>(
   step: string,
   path: string,
   body: () => A
-): Effect.Effect<A, BuildFailed | DiskFull> =>
-  Effect.try({
-    try: body,
-    catch: (error) => failure(building, step, error instanceof Error ? error.message : String(error), "", path)
-  })
+): Effect.Effect<A, BuildFailed | DiskFull> => Disk.attempt(body, (reason) => failure(building, step, reason, "", path))
 
 /** A tool to run as a step. */
 export interface Tool extends Pick<SpawnOptions, "command" | "args" | "cwd" | "env" | "stdin"> {

@@ -3,6 +3,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Digest from "../../host/Digest.ts"
+import * as Disk from "../../host/Disk.ts"
 import type { BootImage } from "../BootImage.ts"
 import type { DiskImage } from "../Image.ts"
 import { describe } from "../Image.ts"
@@ -58,7 +59,7 @@ export const bootDisk = Effect.fnUntraced(function* (image: DiskImage) {
       new BadImage({
         image: name,
         field: "path",
-        reason: `path could not be read: ${error instanceof Error ? error.message : String(error)}`
+        reason: `path could not be read: ${Disk.reasonOf(error)}`
       })
   })
 })

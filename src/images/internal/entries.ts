@@ -92,7 +92,7 @@ export const problemOf = Effect.fnUntraced(function* (entry: Entry) {
 })
 
 /** Its time is when the contents were read last. */
-export const checkedFile = "checked"
+const checkedFile = "checked"
 
 const day = 24 * 60 * 60 * 1000
 

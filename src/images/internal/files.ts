@@ -3,6 +3,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Digest from "../../host/Digest.ts"
+import * as Disk from "../../host/Disk.ts"
 import type { FileContent, FileOptions, Files } from "../Image.ts"
 import { BadImage } from "../ImageError.ts"
 
@@ -46,7 +47,7 @@ const readOne = Effect.fnUntraced(function* (image: string, path: string, conten
       })),
     catch: (error) => {
       const field = `files.${path}`
-      const reason = `${field} could not be read: ${error instanceof Error ? error.message : String(error)}`
+      const reason = `${field} could not be read: ${Disk.reasonOf(error)}`
       return new BadImage({ image, field, reason })
     }
   })

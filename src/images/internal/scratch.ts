@@ -3,8 +3,8 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import * as Disk from "../../host/Disk.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
-import * as Store from "../../host/Store.ts"
 import { attempt, type Building } from "./building.ts"
 
 /** Notes where a build's tree is, when it is outside the cache. */
@@ -44,13 +44,13 @@ export const remove = (workspace: string): Effect.Effect<void> =>
     const note = Path.join(workspace, pointer)
     const tree = Fs.existsSync(note) ? Fs.readFileSync(note, "utf8") : ""
     const outside = Path.basename(tree).startsWith("vmtest-tree-") ? removeTree(tree) : Effect.void
-    return Effect.andThen(outside, Store.removeTree(workspace))
+    return Effect.andThen(outside, Disk.removeTree(workspace))
   })
 
 /** What a user namespace left belongs to users that only such a namespace may act as. */
 const removeTree = Effect.fnUntraced(function* (path: string) {
-  yield* Store.removeTree(path)
+  yield* Disk.removeTree(path)
   if (!Fs.existsSync(path)) return
   yield* Effect.ignore(HostProcess.run({ command: "mmdebstrap", args: ["--unshare-helper", "rm", "-rf", path] }))
-  yield* Store.removeTree(path)
+  yield* Disk.removeTree(path)
 })

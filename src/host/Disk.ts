@@ -1,0 +1,73 @@
+/**
+ * Files of the host: what node's functions throw becomes a failure.
+ *
+ * **Example** (an error of one's own, with what the system says)
+ *
+ * ```ts
+ * const text = yield* Disk.attempt(
+ *   () => Fs.readFileSync("/etc/machine-id", "utf8"),
+ *   (reason) => new NotADebianHost({ reason })
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
+import * as Result from "effect/Result"
+
+/** What is wrong, in the words of what was thrown. */
+export const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** Runs something on the host's files; what it throws becomes the error, made from the system's words. */
+export const attempt = <A, E>(body: () => A, onError: (reason: string) => E): Effect.Effect<A, E> =>
+  Effect.try({ try: body, catch: (error) => onError(reasonOf(error)) })
+
+/** Runs something on the host's files that may as well not work. */
+export const quietly = (body: () => void): Effect.Effect<void> => Effect.ignore(Effect.try(body))
+
+/** The text of a file, or undefined where it cannot be read. */
+export const readText = (path: string): string | undefined => {
+  const text = Result.try(() => Fs.readFileSync(path, "utf8"))
+  return Result.isSuccess(text) ? text.success : undefined
+}
+
+/** The names in a folder; none where there is no such folder. */
+export const namesIn = (folder: string, recursive = false): ReadonlyArray<string> => {
+  const found = Result.try(() => Fs.readdirSync(folder, { recursive, encoding: "utf8" }))
+  return Result.isSuccess(found) ? found.success : []
+}
+
+/** Puts a file in the place of another: who reads sees the one or the other. */
+export const replaceFile = (path: string, text: string): void => {
+  const unready = `${path}.new`
+  Fs.writeFileSync(unready, text, { mode: 0o600 })
+  Fs.renameSync(unready, path)
+}
+
+/** Removes a folder and what is in it, as far as that is possible. */
+export const removeTree = (path: string): Effect.Effect<void> =>
+  quietly(() => Fs.rmSync(path, { recursive: true, force: true, maxRetries: 2 }))
+
+/** Has the system write a file, or the names in a folder, to the disk. Fails with what it says. */
+export const sync = (path: string): Effect.Effect<void, string> =>
+  Effect.acquireUseRelease(
+    attempt(() => Fs.openSync(path, "r"), identity),
+    (file) =>
+      // The descriptor belongs to the thread that writes until it has answered.
+      Effect.uninterruptible(
+        Effect.callback<void, string>((resume) =>
+          Fs.fsync(file, (error) => resume(error === null ? Effect.void : Effect.fail(error.message)))
+        )
+      ),
+    (file) => Effect.sync(() => Fs.closeSync(file))
+  )
+
+/** As {@link sync}, for a file, or a folder and all that is in it. */
+export const syncTree: (path: string) => Effect.Effect<void, string> = Effect.fnUntraced(function* (path: string) {
+  const inside = yield* attempt(() => (Fs.statSync(path).isDirectory() ? Fs.readdirSync(path) : []), identity)
+  for (const name of inside) yield* syncTree(Path.join(path, name))
+  yield* sync(path)
+})
