@@ -1,6 +1,11 @@
 /**
  * Machines in a vitest suite, with `@effect/vitest`.
  *
+ * The machines start before the block's first test, are shared by its tests, and end after its last test. Tests use the real clock. A test
+ * whose subtests failed with `softFail` fails at its end.
+ *
+ * **Example** (A block of tests with one machine)
+ *
  * ```ts
  * import { assert } from "@effect/vitest"
  * import { Effect } from "effect"
@@ -17,9 +22,6 @@
  * })
  * ```
  *
- * The machines start before the block's first test, are shared by its tests, and end after its last. Tests run on the real clock. Subtests
- * that failed with `softFail` fail the test at its end.
- *
  * @since 0.1.0
  */
 import * as Vitest from "@effect/vitest"
@@ -35,18 +37,18 @@ export {
   Machine
 } from "./driver/DriverLayer.ts"
 
-/** What `Machine` makes. */
+/** The result of `Machine`: a service with the layer that declares its machine. */
 export interface MachineService<Self> {
   readonly layer: Layer.Layer<Self, DriverLayer.MachineLayerError, Driver>
 }
 
-/** How long the machines of a block may take to be ready, a first build of their images included. */
+/** The timeout for the machines of a block to be ready, including a first build of their images. */
 export const startTimeout: Duration.Input = "15 minutes"
 
 type SelfOf<Service> = Service extends MachineService<infer Self> ? Self : never
 
 /**
- * A block of tests that share these machines, on one driver of this host, and that driver. Their pictures and copies go to
+ * A block of tests that share these machines and their driver, on this host. Their pictures and copies go to
  * `vmtest-output/<block>/`.
  */
 export const machines = <const Services extends ReadonlyArray<MachineService<never>>>(...services: Services) => {
@@ -64,7 +66,7 @@ export const machines = <const Services extends ReadonlyArray<MachineService<nev
   return block
 }
 
-/** As `machines`, on a driver of any kind. */
+/** As `machines`, with a driver of your own. */
 export const onDriver = <Provided, E, D>(
   driver: Layer.Layer<Driver, D>,
   provided: Layer.Layer<Provided, E, Driver>
@@ -77,7 +79,7 @@ export const onDriver = <Provided, E, D>(
   })
   return (name: string, tests: Parameters<typeof block>[1]): void =>
     block(name, (it) => {
-      // The layer outlives the test, so the test is failed by what runs at its own end.
+      // The layer outlives the test, so soft failures are raised at the end of the test itself.
       Vitest.afterEach(() =>
         Effect.runPromise(
           Effect.suspend(() => {

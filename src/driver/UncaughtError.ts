@@ -1,5 +1,14 @@
 /**
- * Errors of a test that its body does not wait for.
+ * Errors of a test outside its body: in callbacks, promises and forked fibers.
+ *
+ * **Example** (Recognizing them in a result)
+ *
+ * ```ts
+ * import type { TestResult } from "vmtest"
+ *
+ * const failedOutsideItsBody = ({ failure }: TestResult) =>
+ *   failure?.kind === "UncaughtError" || failure?.kind === "ForkedFiberFailed"
+ * ```
  *
  * @since 0.1.0
  */
@@ -12,7 +21,7 @@ const described = (error: unknown): string => {
   return error.message === "" ? error.name : `${error.name}: ${error.message}`
 }
 
-/** A callback of the test threw an error, or a promise was rejected with one, and nothing caught it. `cause` is the error itself. */
+/** A callback of the test threw an error, or a promise was rejected, and nothing caught it. `cause` is the error itself. */
 export class UncaughtError extends Schema.TaggedError<UncaughtError>()("UncaughtError", {
   test: Schema.String,
   cause: Schema.Defect()
@@ -22,7 +31,7 @@ export class UncaughtError extends Schema.TaggedError<UncaughtError>()("Uncaught
   }
 }
 
-/** A fiber that the test forked failed, and nothing asked for its end: neither `Fiber.join` nor `Fiber.await`. `cause` is its error. */
+/** A fiber that the test forked failed, and no `Fiber.join` or `Fiber.await` saw it. `cause` is its error. */
 export class ForkedFiberFailed extends Schema.TaggedError<ForkedFiberFailed>()("ForkedFiberFailed", {
   test: Schema.String,
   cause: Schema.Defect()
@@ -37,10 +46,10 @@ export const ofFiber = (test: string, cause: Cause.Cause<unknown>): ForkedFiberF
   new ForkedFiberFailed({ test, cause: Cause.squash(cause) })
 
 /**
- * Gives an error that reached the process uncaught to the test whose callback or promise it comes from.
+ * Assigns an uncaught error to the test whose callback or promise it comes from. Call it in handlers of `uncaughtException` and
+ * `unhandledRejection`.
  *
- * Gives the test's name, and whether it fails with it: one that has ended cannot. Undefined for an error that comes from no test. For handlers of
- * `uncaughtException` and `unhandledRejection`; to be called from within them.
+ * Gives the test's name, and whether the test fails with the error (one that has ended cannot); undefined if the error comes from no test.
  */
 export const claim = (error: unknown): { readonly test: string; readonly fails: boolean } | undefined => {
   const context = TestContext.current()
