@@ -5,10 +5,20 @@
  *
  * @since 0.1.0
  */
+export { InvalidAccelerator } from "./backends/Accelerator.ts"
+// TypeScript does not look into namespaces for the names of inferred types.
+export type { Backend as BackendTag, BackendService } from "./backends/Backend.ts"
 export * as Backend from "./backends/Backend.ts"
+export {
+  type ControlError,
+  SaveFailed,
+  UnsuitableHypervisor,
+  Unsupported
+} from "./backends/BackendError.ts"
 export * as Mock from "./backends/mock/Mock.ts"
 export * as Qemu from "./backends/qemu/Qemu.ts"
-export { Driver, type DriverService, type ForkError, type SubtestOptions } from "./driver/Driver.ts"
+export { type DeclareError, Driver, type DriverService, type ForkError, type SubtestOptions } from "./driver/Driver.ts"
+export type { MachineClass, MachineLayerError } from "./driver/DriverLayer.ts"
 export * as DriverLayer from "./driver/DriverLayer.ts"
 export * as Failure from "./driver/Failure.ts"
 export { ForkFailed } from "./driver/ForkFailed.ts"
@@ -17,43 +27,94 @@ export * as RunEvent from "./driver/RunEvent.ts"
 export * as Runner from "./driver/Runner.ts"
 export * as SavedTest from "./driver/SavedTest.ts"
 export * as SnapshotStore from "./driver/SnapshotStore.ts"
-export { isTestCase, type TestCase, type TestOptions, type TestServices, test } from "./driver/TestCase.ts"
+export { SoftFailures } from "./driver/SoftFailure.ts"
+export {
+  isTestCase,
+  type Location as ScriptLocation,
+  type TestCase,
+  type TestOptions,
+  type TestServices,
+  test
+} from "./driver/TestCase.ts"
 export type { SubtestResult, TestResult } from "./driver/TestResult.ts"
 export { ForkedFiberFailed, UncaughtError } from "./driver/UncaughtError.ts"
-export { CommandFailed } from "./guest/Command.ts"
+export { CommandFailed, type Commands, type RetryOptions } from "./guest/Command.ts"
 export { ConsoleEnded } from "./guest/Console.ts"
-export { HostFileError } from "./guest/Copy.ts"
+export { type CopyError, HostFileError } from "./guest/Copy.ts"
 export { type DeadlineSettings, Deadlines } from "./guest/Deadlines.ts"
+export type { WriteOptions } from "./guest/File.ts"
+export type { UntimedError } from "./guest/Guest.ts"
 export { NoTerminal } from "./guest/Interact.ts"
 export type { JournalEntry, JournalOptions } from "./guest/Journal.ts"
 export { BootFailed, InvalidArgument, MachineDied, MachineNotRunning, WaitTimeout } from "./guest/MachineError.ts"
 export type { MachineEvent, MachineState } from "./guest/MachineEvent.ts"
-export { PollingConditionFailed } from "./guest/PollingCondition.ts"
-export { NoWayToConnect } from "./guest/Port.ts"
+export { PollingConditionFailed, type PollingConditionOptions } from "./guest/PollingCondition.ts"
+export { type AddressAndOptions, NoWayToConnect } from "./guest/Port.ts"
 export type { SocketOptions, SocketType } from "./guest/Socket.ts"
 export type { SpawnedCommand, SpawnOptions } from "./guest/Spawn.ts"
-export { NoSystemd, UnitFailed } from "./guest/Unit.ts"
+export type { TerminalError } from "./guest/Terminal.ts"
+export type { GuestPollOptions, PollOptions } from "./guest/Timeout.ts"
+export { NoSystemd, UnitFailed, type UnitOptions, type WaitForUnitOptions } from "./guest/Unit.ts"
+export { CacheUnwritable } from "./host/Cache.ts"
+export { ProcessFailed, SpawnFailed, ToolMissing } from "./host/HostProcess.ts"
+export type { RunDirectory as RunDirectoryTag } from "./host/RunDirectory.ts"
 export * as RunDirectory from "./host/RunDirectory.ts"
 export * as Image from "./images/Image.ts"
+export type { ImageError } from "./images/ImageError.ts"
+export type { ImageStore as ImageStoreTag } from "./images/ImageStore.ts"
 export * as ImageStore from "./images/ImageStore.ts"
-export { NotInInitrd, RebootNotAllowed } from "./machine/Life.ts"
-export type { CommandError, Machine, Unavailable, WaitError, WaitOptions } from "./machine/Machine.ts"
+export { NotInInitrd, type PauseError, RebootNotAllowed } from "./machine/Life.ts"
+export type { ForwardPortOptions } from "./machine/Link.ts"
+export type {
+  CommandError,
+  CutShort,
+  DeadlineError,
+  Machine,
+  Unavailable,
+  WaitError,
+  WaitOptions
+} from "./machine/Machine.ts"
 export { HostLimits, InvalidMachine, type MachineOptions, type WarmUp } from "./machine/MachineSpec.ts"
+export {
+  type ForkError as MachineForkError,
+  type ForkIdentity,
+  type ForkOptions,
+  NoSuchSnapshot,
+  type RestoreError,
+  type Snapshot,
+  type SnapshotError,
+  SnapshotFailed
+} from "./machine/Snapshot.ts"
 export { AddressesExhausted, type Interface } from "./network/Addresses.ts"
 export { VlanFailed } from "./network/Vlan.ts"
 export * as TerminalReport from "./report/TerminalReport.ts"
+export type { DisplayError, HandError } from "./screen/Display.ts"
 export { type KeyOptions, KeysLost } from "./screen/Keyboard.ts"
-export type { Button, ClickOptions, Point } from "./screen/Mouse.ts"
+export type { Button, ClickOptions, ClickTextOptions, DragOptions, Point } from "./screen/Mouse.ts"
 export { type Recording, RecordingFailed, type RecordOptions } from "./screen/Recording.ts"
-export { type Box, type FoundText, OcrFailed, type ReadOptions } from "./screen/Screen.ts"
+export {
+  type Box,
+  type FoundText,
+  OcrFailed,
+  type ReadError,
+  type ReadOptions,
+  type WaitForTextOptions
+} from "./screen/Screen.ts"
 export {
   type CompareOptions,
   type ExpectScreenshotOptions,
   ReferenceMissing,
   ScreenDiffers,
-  UpdateReferences
+  UpdateReferences,
+  type WaitForImageOptions
 } from "./screen/ScreenImage.ts"
-export { type DisplayMethods, DisplayUnavailable, type XOptions } from "./screen/X11.ts"
+export {
+  type DisplayMethods,
+  DisplayUnavailable,
+  type WaitForWindowOptions,
+  type WaitForXOptions,
+  type XOptions
+} from "./screen/X11.ts"
 export { QmpError } from "./transport/qmp/Qmp.ts"
 export type {
   BytesResult,

@@ -34,7 +34,9 @@ import { Collector, SoftFailures } from "./driver/SoftFailure.ts"
 
 export {
   /** Makes a service of a machine; see `DriverLayer.Machine`. */
-  Machine
+  Machine,
+  /** What `Machine` makes. */
+  type MachineClass
 } from "./driver/DriverLayer.ts"
 
 /** The result of `Machine`: a service with the layer that declares its machine. */

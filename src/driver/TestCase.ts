@@ -19,6 +19,11 @@ import type { Driver, DriverService } from "./Driver.ts"
 import { bodyProblem, runBody } from "./internal/refuse.ts"
 import { type Location, scriptFrame } from "./internal/scriptLocation.ts"
 
+export type {
+  /** A place in a script: line and column count from 1. */
+  Location
+} from "./internal/scriptLocation.ts"
+
 const TypeId = "~vmtest/driver/TestCase"
 
 /** What a test's program may ask for: the driver, a scope that closes with the test, and the platform's files and processes. */

@@ -81,7 +81,8 @@ export type PruneOptions = Prune.PruneOptions
 /** What was pruned. Images in use, and those that could not be removed, stay. */
 export type Pruned = Prune.Pruned<StoredImage>
 
-interface Operations {
+/** The operations of an image store. */
+export interface ImageStoreService {
   /** The image, from the store or built. It is not pruned by any process as long as this store lives. */
   readonly resolve: (image: Image, options?: ResolveOptions) => Effect.Effect<BootImage, ImageError>
   /** Everything stored, the most recently used first. */
@@ -91,7 +92,7 @@ interface Operations {
 }
 
 /** Where images come from. */
-export class ImageStore extends Context.Service<ImageStore, Operations>()("vmtest/images/ImageStore") {
+export class ImageStore extends Context.Service<ImageStore, ImageStoreService>()("vmtest/images/ImageStore") {
   /** A store in the cache folder. */
   static readonly layer: Layer.Layer<ImageStore> = Layer.effect(
     ImageStore,
@@ -134,7 +135,7 @@ const build = Effect.fnUntraced(
 const operations = (
   opened: Effect.Effect<Store.Store, Cache.CacheUnwritable>,
   one: Semaphore.Semaphore
-): Operations => {
+): ImageStoreService => {
   const resolve = Effect.fnUntraced(
     function* (image: Image, options: ResolveOptions = {}) {
       if (image._tag === "DiskImage") return yield* bootDisk(image)
