@@ -96,7 +96,7 @@ export const runTests = (
     snapshots: options.snapshot,
     snapshotOnFailure
   }).pipe(
-    Effect.provide(logOfTests),
+    Effect.provide(logOfTests(jobs > 1 && tests.length > 1)),
     Effect.provide(Layer.merge(backend, ImageStore.ImageStore.layer)),
     withState(options)
   )

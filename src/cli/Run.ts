@@ -53,7 +53,7 @@ export const run = Effect.fnUntraced(function* (
     Effect.provideService(UpdateReferences, update),
     Effect.tap((results) => print(TerminalReport.summary(results))),
     Effect.map((results) => (results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed)),
-    Effect.provide(TerminalReport.layer(invocation.options)),
+    Effect.provide(TerminalReport.layer({ ...invocation.options, atOnce: jobs > 1 && tests.length > 1 })),
     Effect.catch((error) => Effect.as(complain(error.message), ExitCode.unusable))
   )
 })

@@ -86,8 +86,8 @@ const digestOf = Effect.fnUntraced(function* (bundle: string) {
 })
 
 const withDigest =
-  (script: string) =>
-  (test: TestCase.TestCase): TestCase.TestCase => ({ ...test, script })
+  (script: string, file?: string) =>
+  (test: TestCase.TestCase): TestCase.TestCase => ({ ...test, script, file })
 
 const reasons: Partial<Record<PlatformError.SystemErrorTag, string>> = {
   NotFound: "no such script",
@@ -122,7 +122,7 @@ export const load = Effect.fnUntraced(function* (script: string) {
   const { digest, exported } = yield* importDefault(script, text, { _tag: "File", path: file })
   const tests = TestCase.fromExport(path.basename(script), exported) ?? []
   return tests.length > 0
-    ? tests.map(withDigest(digest))
+    ? tests.map(withDigest(digest, script))
     : yield* new ScriptError.NoTests({ script, found: describeExport(exported) })
 })
 

@@ -6,6 +6,8 @@
 import type * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
+import { currentTest } from "../driver/RunEvent.ts"
+import * as TerminalReport from "../report/TerminalReport.ts"
 import type { ExitCode } from "./ExitCode.ts"
 
 /** The work of a subcommand: it says what there is to say itself, and gives the exit code. */
@@ -25,12 +27,14 @@ export const logToStderr = Logger.layer([
   })
 ])
 
-/** As {@link logToStderr}, for the logs of scripts as well: what they only tell is not said in the command's name. */
-export const logOfTests = Logger.layer([
-  Logger.make(({ logLevel, message }) => {
-    const text = Array.isArray(message) ? message.join(" ") : String(message)
-    process.stderr.write(
-      logLevel === "Warn" || logLevel === "Error" || logLevel === "Fatal" ? `vmtest: ${text}\n` : `${text}\n`
-    )
-  })
-])
+/** As {@link logToStderr}, for the logs of scripts as well: what they only tell is not said in the command's name, but in their test's if others run at once. */
+export const logOfTests = (atOnce: boolean) =>
+  Logger.layer([
+    Logger.make(({ logLevel, message }) => {
+      const text = Array.isArray(message) ? message.join(" ") : String(message)
+      const test = atOnce ? currentTest() : undefined
+      const whose = test === undefined ? "" : `${TerminalReport.shortName(test)} │ `
+      const isWarning = logLevel === "Warn" || logLevel === "Error" || logLevel === "Fatal"
+      process.stderr.write(`${whose}${isWarning ? "vmtest: " : ""}${text}\n`)
+    })
+  ])

@@ -16,7 +16,8 @@ import { readFileSync } from "node:fs"
 import * as Cause from "effect/Cause"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
-import { lastLines, section, sectionsOf, titleOf } from "../host/Evidence.ts"
+import { cutMiddle, lastLines, section, sectionsOf, titleOf, visible } from "../host/Evidence.ts"
+import * as OutputFolder from "../host/OutputFolder.ts"
 import { causesOf, chainOf, differenceOf, kindOf, messageOf, named } from "./internal/errorText.ts"
 import { type Location, originOf, scriptFrame, scriptFrames } from "./internal/scriptLocation.ts"
 
@@ -128,11 +129,10 @@ const evidenceOf = (error: unknown, message: string): ReadonlyArray<Evidence> =>
   const said = evidenceFields.flatMap((title) => {
     const text = Predicate.hasProperty(error, title) ? error[title] : undefined
     const shown = typeof text === "string" ? text.trim() : ""
-    // A message shows the lines that say something, indented.
+    // A message shows the lines that say something, indented. What is cut has a file of its own.
     const lines = lastLines(shown, Infinity)
-    return lines === "" || message.includes(lines.replace(/^/gm, "  ")) || message.includes(shown)
-      ? []
-      : [{ title, text: shown }]
+    const inMessage = message.includes(lines.replace(/^/gm, "  ")) || message.includes(shown)
+    return lines === "" || (inMessage && cutMiddle(shown) === shown) ? [] : [{ title, text: shown }]
   })
   return [
     { title: "difference (- expected, + actual)", text: differenceOf(error) },
@@ -203,7 +203,8 @@ export const withParts = (failure: Failure, parts: ReadonlyArray<Failure>): Fail
 }
 
 /** The failure in one line, for where the whole of it is told elsewhere. */
-export const headline = (failure: Failure): string => named(failure.kind, failure.message).split("\n")[0] ?? ""
+export const headline = (failure: Failure): string =>
+  cutMiddle(visible(named(failure.kind, failure.message).split("\n")[0] ?? ""))
 
 const linesOf = (text: string) => text.split("\n").map((line) => line.trim())
 
@@ -246,9 +247,12 @@ const caller = ({ column, file, line, text }: Place): string =>
 /** The failure in one block of text: where, what, evidence. */
 export const render = (failure: Failure): string => {
   const where = failure.place === undefined ? "" : codeFrame(failure.place) + failure.callers.map(caller).join("")
-  const evidence = failure.evidence.map(({ text, title }) => `\n${title}:\n${text.replace(/^/gm, "  ")}`)
+  const evidence = failure.evidence.map(({ file, text, title }) => {
+    const whole = file === undefined ? "" : ` (all of it is in ${OutputFolder.shown(file)})`
+    return `\n${title}${whole}:\n${cutMiddle(visible(text)).replace(/^/gm, "  ")}`
+  })
   // What the message shows a part of comes whole below, and once is enough: what a wait saw last may be the console.
   const [head, ...parts] = sectionsOf(failure.message)
   const message = [head, ...parts.filter((part) => !failure.evidence.some(shows(part)))].join("\n")
-  return `${where}${named(failure.kind, message)}${evidence.join("")}`
+  return `${where}${cutMiddle(visible(named(failure.kind, message)))}${evidence.join("")}`
 }

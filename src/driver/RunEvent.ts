@@ -19,12 +19,19 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { MachineEvent } from "../guest/MachineEvent.ts"
+import * as TestContext from "./internal/testContext.ts"
 import type { SubtestResult, TestResult } from "./TestResult.ts"
 
 /** One thing that happened in a run. `test` is the name of the test it happened in. */
 export type RunEvent =
   | { readonly _tag: "ImageProgress"; readonly image: string; readonly line: string }
-  | { readonly _tag: "TestStarted"; readonly test: string; readonly machines: ReadonlyArray<string> }
+  | {
+      readonly _tag: "TestStarted"
+      readonly test: string
+      /** The script that declares it, as the command was given it. */
+      readonly file?: string | undefined
+      readonly machines: ReadonlyArray<string>
+    }
   | { readonly _tag: "MachineEvent"; readonly test: string; readonly event: MachineEvent }
   | {
       readonly _tag: "SubtestStarted"
@@ -49,3 +56,6 @@ export const Reporter = Context.Reference<(event: RunEvent) => Effect.Effect<voi
 
 /** Reports one event. */
 export const report = (event: RunEvent): Effect.Effect<void> => Effect.flatMap(Reporter, (emit) => emit(event))
+
+/** The name of the test that the running code belongs to: its body, and the fibers, callbacks and promises that it started. */
+export const currentTest = (): string | undefined => TestContext.current()?.test

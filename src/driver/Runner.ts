@@ -48,6 +48,7 @@ import * as Deadline from "./internal/deadline.ts"
 import * as internal from "./internal/driver.ts"
 import * as FiberEnds from "./internal/fiberEnds.ts"
 import * as Images from "./internal/images.ts"
+import * as KeepEvidence from "./internal/keepEvidence.ts"
 import { folderName, keepLogs } from "./internal/keepLogs.ts"
 import { stepsOf, watch } from "./internal/scriptLocation.ts"
 import * as Spans from "./internal/spans.ts"
@@ -170,11 +171,12 @@ const runTest = Effect.fnUntraced(function* (
 ) {
   const emit = yield* Reporter
   const startedAt = yield* Clock.currentTimeMillis
-  yield* emit({ _tag: "TestStarted", test: test.name, machines: specs.map(({ name }) => name) })
+  yield* emit({ _tag: "TestStarted", test: test.name, file: test.file, machines: specs.map(({ name }) => name) })
   let script: object | undefined
   let declared: ReadonlyArray<string> = []
   const subtests: Array<TestResult["subtests"][number]> = []
   const soft: Array<Failure.Failure> = []
+  const mayBeHandled = new Set<TestResult["subtests"][number]>()
   const strays = Strays.make(test.name)
   const deadline = Deadline.make(timeout)
   const deadlines = yield* Deadlines
@@ -205,6 +207,7 @@ const runTest = Effect.fnUntraced(function* (
         subtests.push(result)
         // The script has the others: it fails with them, or has dealt with them.
         if (failsLater && result.failure !== undefined) soft.push(result.failure)
+        if (!failsLater && result.failure !== undefined) mayBeHandled.add(result)
       }
     })
     yield* Effect.addFinalizer(() => Effect.sync(() => (declared = Object.keys(running.service.machines))))
@@ -243,21 +246,34 @@ const runTest = Effect.fnUntraced(function* (
   const hard = Exit.isFailure(exit) ? Failure.fromCause(exit.cause, steps.length > 0 ? steps : declaredAt) : undefined
   // A fiber may have failed with what the test then failed with.
   const beside = strays.end().filter(({ error }) => hard === undefined || error.cause !== Failure.errorOf(hard.cause))
-  const others = [...soft, ...beside.map(({ cause }) => Failure.fromCause(cause, declaredAt))]
-  const first = hard === undefined ? others.shift() : Failure.ofSubtest(hard, subtests)
+  const keep = KeepEvidence.make(artefacts)
+  const itself = hard === undefined ? [] : [yield* keep(Failure.ofSubtest(hard, subtests))]
+  const others = [
+    ...itself,
+    ...(yield* Effect.forEach([...soft, ...beside.map(({ cause }) => Failure.fromCause(cause, declaredAt))], keep))
+  ]
+  const first = others.shift()
   const failure = first === undefined ? undefined : Failure.withParts(first, others)
   if (failure !== undefined && options.keepLogs === true) {
     const { output } = options
     const problems = yield* keepLogs({ output, folder, prefix: `${number}`, machines: declared })
     yield* Effect.forEach(problems, (line) => emit({ _tag: "Log", test: test.name, line }), { discard: true })
   }
+  const failedWith = new Set([hard ?? [], soft].flat().map(({ cause }) => Failure.errorOf(cause)))
+  /** The innermost that failed with something else than the test. */
+  const isHandled = (one: TestResult["subtests"][number]) =>
+    one.failure !== undefined &&
+    mayBeHandled.has(one) &&
+    (one.failure.subtest?.length ?? 0) <= one.within.length + 1 &&
+    !failedWith.has(Failure.errorOf(one.failure.cause))
   const isLate = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout
   const result: TestResult = {
     name: test.name,
+    file: test.file,
     status: failure === undefined ? "passed" : isLate ? "timedOut" : "failed",
     startedAt,
     millis,
-    subtests,
+    subtests: subtests.map((one) => (isHandled(one) ? { ...one, handled: true } : one)),
     failure,
     folder: (yield* OutputFolder.holdsFiles(artefacts)) ? artefacts : undefined,
     value: Exit.isSuccess(exit) ? exit.value : undefined

@@ -44,6 +44,8 @@ export interface TestCase {
   ) => Effect.Effect<unknown, unknown, TestServices>
   /** The digest of the script that declares it, where a command has bundled one: what is kept of warm-ups goes by it. */
   readonly script?: string | undefined
+  /** The script that declares it, as the command was given it: what reports call it. */
+  readonly file?: string | undefined
   /** What is wrong with how it is declared, its machines apart: it is not run. */
   readonly problem?: string | undefined
   /** Where the script declares it, if that can be told. */

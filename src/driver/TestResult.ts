@@ -25,11 +25,15 @@ export interface SubtestResult {
   readonly status: "passed" | "failed"
   readonly millis: number
   readonly failure: Failure | undefined
+  /** It failed, and the test went on and does not fail with it: the script has dealt with it. */
+  readonly handled?: boolean
 }
 
 /** The result of a test. One that ran into its timeout is `"timedOut"`; its failure says what it was doing. */
 export interface TestResult {
   readonly name: string
+  /** The script that declares it, as the command was given it; undefined outside of scripts. */
+  readonly file?: string | undefined
   readonly status: "passed" | "failed" | "timedOut"
   /** Milliseconds since the epoch. */
   readonly startedAt: number

@@ -32,3 +32,35 @@ export const sectionsOf = (text: string): readonly [string, ...ReadonlyArray<str
 
 /** The title of a section. */
 export const titleOf = (section: string): string => section.slice(0, section.indexOf(":\n"))
+
+/**
+ * A text whose control characters can be seen (`␛[2J`), so that none of them reaches a terminal: those of a guest clear the screen and move the
+ * cursor. Line ends and tabs stay.
+ */
+export const visible = (text: string): string =>
+  text.replaceAll("\r\n", "\n").replace(/[^\P{Cc}\n\t]/gu, (character) => {
+    const code = character.codePointAt(0) ?? 0
+    if (code < 0x20) return String.fromCodePoint(0x2400 + code)
+    return code === 0x7f ? "␡" : `\\u00${code.toString(16)}`
+  })
+
+/** How much of a text is shown: lines, and characters of each line. */
+const shownLines = 60
+const shownColumns = 600
+
+const size = (bytes: number): string => (bytes < 10_000 ? `${bytes} bytes` : `${Math.round(bytes / 1000)} kB`)
+
+/** Half of what may be shown from the start, half from the end, and between them how much is missing; a text that is short enough as it is. */
+export const cutMiddle = (text: string): string => {
+  const cutLine = (line: string) => {
+    const half = shownColumns / 2
+    if (line.length <= shownColumns) return line
+    return `${line.slice(0, half)} … ${line.length - shownColumns} characters left out … ${line.slice(-half)}`
+  }
+  const lines = text.split("\n")
+  if (lines.length <= shownLines) return lines.map(cutLine).join("\n")
+  const half = shownLines / 2
+  const left = lines.slice(half, -half)
+  const note = `… ${left.length} lines left out (${size(Buffer.byteLength(left.join("\n")))}) …`
+  return [...lines.slice(0, half).map(cutLine), note, ...lines.slice(-half).map(cutLine)].join("\n")
+}

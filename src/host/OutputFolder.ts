@@ -83,3 +83,9 @@ export const place = (output: string, target: string, write: (file: string) => v
 /** Whether there is something in a folder; no if there is no such folder. */
 export const holdsFiles = (folder: string): Effect.Effect<boolean> =>
   attempt(() => Fs.readdirSync(folder).length > 0).pipe(Effect.orElseSucceed(() => false))
+
+/** A path for people: from the working folder if it is in it, else from the root. */
+export const shown = (path: string): string => {
+  const relative = Path.relative("", path)
+  return relative.startsWith("..") ? Path.resolve(path) : relative
+}

@@ -18,7 +18,6 @@
  *
  * @since 0.1.0
  */
-import * as NodePath from "node:path"
 import { styleText } from "node:util"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
@@ -28,6 +27,8 @@ import * as Failure from "../driver/Failure.ts"
 import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import type { TestResult } from "../driver/TestResult.ts"
 import type { MachineEvent } from "../guest/MachineEvent.ts"
+import * as OutputFolder from "../host/OutputFolder.ts"
+import { quote } from "../host/Quote.ts"
 
 /** Options of the report. */
 export interface TerminalOptions {
@@ -35,6 +36,8 @@ export interface TerminalOptions {
   readonly verbose?: boolean
   /** Whether to print only failures and the summary. Default false. */
   readonly quiet?: boolean
+  /** Whether tests run at once: lines begin with the name of their test then. Default false. */
+  readonly atOnce?: boolean
   /** Whether to use colours. Default: on a terminal, if NO_COLOR is not set. */
   readonly colors?: boolean
 }
@@ -57,6 +60,19 @@ const depthOf = (within: ReadonlyArray<string>) => "  ".repeat(within.length + 1
 const printable = (line: string) =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is taken out
   line.replace(/\u001b\[[0-9;?]*[ -/]*[@-~]|\u001b[@-_]|[\u0000-\u0008\u000b-\u001f\u007f]/g, "")
+
+/** The script after what is told of its test. */
+const inFile = (paint: (style: Style, text: string) => string, file: string | undefined) =>
+  file === undefined ? "" : `  ${paint("dim", file)}`
+
+/** A test's name as lines begin with it: longer names leave no room for the line. */
+export const shortName = (test: string) => {
+  const name = test.replaceAll(/\s+/g, " ")
+  return name.length > 30 ? `${name.slice(0, 29)}…` : name
+}
+
+const testOf = (event: RunEvent): string | undefined =>
+  event._tag === "ImageProgress" ? undefined : event._tag === "TestEnded" ? event.result.name : event.test
 
 /** The lines for each kind of event; a machine's own are aligned behind its name. */
 const make = (options: TerminalOptions) => {
@@ -100,14 +116,14 @@ const make = (options: TerminalOptions) => {
     }
   }
 
-  /** The line for an event of the run, if it has one. */
-  const progress = (event: RunEvent, now: number): string | undefined => {
+  /** The lines for an event of the run, if it has any. */
+  const untold = (event: RunEvent, now: number): string | undefined => {
     switch (event._tag) {
       case "ImageProgress":
-        return `${err("dim", `image ${event.image}:`)} ${event.line}`
+        return `${err("dim", `image ${event.image}:`)} ${event.line.replace(/[:\s]+$/, "")}`
       case "TestStarted": {
         const machines = event.machines.length === 0 ? "" : ` ${err("dim", `(${event.machines.join(", ")})`)}`
-        return `${err("bold", event.test)}${machines}`
+        return `${err("bold", event.test)}${machines}${inFile(err, event.file)}`
       }
       case "MachineEvent":
         return machineLine(event.test, event.event, now)
@@ -117,10 +133,9 @@ const make = (options: TerminalOptions) => {
         const { failure, millis, name, status, within } = event.result
         const depth = depthOf(within)
         const mark = status === "passed" ? err("green", "✔") : err("red", "✘")
-        const tell = event.failsLater ? Failure.headline : Failure.render
-        // A subtest that failed because a subtest within it failed was reported there.
+        // A subtest that failed because a subtest within it failed was reported there. The end of the test has the rest.
         const itself = failure !== undefined && (failure.subtest?.length ?? 0) <= within.length + 1
-        const why = itself ? `\n${indented(tell(failure), `${depth}  `)}` : ""
+        const why = itself ? `\n${indented(Failure.headline(failure), `${depth}  `)}` : ""
         return `${depth}${mark} ${name} ${err("dim", `(${duration(millis)})`)}${why}`
       }
       case "Log":
@@ -130,15 +145,35 @@ const make = (options: TerminalOptions) => {
     }
   }
 
+  /** Each line after the name of its test, where tests run at once. */
+  const progress = (event: RunEvent, now: number): string | undefined => {
+    const lines = untold(event, now)
+    const test = testOf(event)
+    if (lines === undefined || options.atOnce !== true || test === undefined || event._tag === "TestStarted")
+      return lines
+    return lines.replace(/^/gm, err("dim", `${shortName(test)} │`))
+  }
+
+  /** What failed in subtests without failing the test: the script has dealt with it, and only here it can be read. */
+  const dealtWith = (test: TestResult): string => {
+    const left = test.subtests.filter(({ handled }) => handled === true)
+    return left
+      .map(({ failure, name, within }) => {
+        const title = `\n  subtest ${JSON.stringify(Failure.subtestName([...within, name]))} failed, and the test went on:`
+        return failure === undefined ? "" : `${title}\n${indented(Failure.render(failure), "    ")}`
+      })
+      .join("")
+  }
+
   const result = (test: TestResult): string => {
-    const took = out("dim", `(${duration(test.millis)})`)
-    if (test.status === "passed") return `${out("green", "✔")} ${test.name} ${took}`
+    const took = `${out("dim", `(${duration(test.millis)})`)}${inFile(out, test.file)}`
+    const kept = test.folder === undefined ? "" : `\n  its files are in ${OutputFolder.shown(test.folder)}/`
+    if (test.status === "passed") return `${out("green", "✔")} ${test.name} ${took}${dealtWith(test)}${kept}`
     const how = test.status === "timedOut" ? "timed out" : "failed"
     const subtest = test.failure?.subtest
     const where = subtest === undefined ? "" : `\n  subtest ${JSON.stringify(Failure.subtestName(subtest))}:`
     const why = test.failure === undefined ? "" : `${where}\n${indented(Failure.render(test.failure))}`
-    const kept = test.folder === undefined ? "" : `\n  its files are in ${NodePath.relative("", test.folder)}/`
-    return `${out("red", "✘")} ${out("bold", test.name)} ${how} ${took}${why}${kept}`
+    return `${out("red", "✘")} ${out("bold", test.name)} ${how} ${took}${why}${dealtWith(test)}${kept}`
   }
 
   return { progress, result }
@@ -160,11 +195,28 @@ export const layer = (options: TerminalOptions = {}): Layer.Layer<never> =>
       })
   })
 
-/** The last line of a run: `"2 passed, 1 failed (31.0 s)"`, with the time from the first test's start to the last test's end. */
+/** The command that runs the tests that failed again; undefined where they are in no script. */
+const again = (failed: ReadonlyArray<TestResult>): string | undefined => {
+  const files = [...new Set(failed.flatMap(({ file }) => file ?? []))]
+  if (files.length === 0) return undefined
+  const names = [...new Set(failed.map(({ name }) => name))].flatMap((name) => ["-t", quote(name)])
+  return ["npx vmtest run", ...names, ...files.map(quote)].join(" ")
+}
+
+/**
+ * The last lines of a run: the tests that failed and how to run them again, then `"2 passed, 1 failed (31.0 s)"`, with the time from the first test's
+ * start to the last test's end.
+ */
 export const summary = (results: ReadonlyArray<TestResult>): string => {
-  const passed = results.filter(({ status }) => status === "passed").length
+  const failed = results.filter(({ status }) => status !== "passed")
   const start = Math.min(...results.map(({ startedAt }) => startedAt))
   const end = Math.max(...results.map(({ millis, startedAt }) => startedAt + millis))
   const millis = results.length === 0 ? 0 : end - start
-  return `${passed} passed, ${results.length - passed} failed (${duration(millis)})`
+  const command = again(failed)
+  const list = failed.map(({ file, name }) => `  ✘ ${name}${file === undefined ? "" : `  ${file}`}`)
+  return [
+    ...(results.length > 1 && failed.length > 0 ? ["failed:", ...list] : []),
+    ...(command === undefined ? [] : [`to run ${failed.length === 1 ? "it" : "them"} again: ${command}`]),
+    `${results.length - failed.length} passed, ${failed.length} failed (${duration(millis)})`
+  ].join("\n")
 }

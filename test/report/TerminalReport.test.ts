@@ -84,10 +84,9 @@ describe("the terminal's report", () => {
         { _tag: "TestEnded", result: failed }
       ])
       const headline = "  ✘ part (1.0 s)\n    CommandFailed: web: `false` failed with exit code 1"
-      assert.strictEqual(err[0], headline)
-      assert.include(err[1], "script.ts:12:5\n    CommandFailed")
-      assert.include(err[1], "no")
-      assert.include(out[0], "no")
+      assert.deepStrictEqual(err, [headline, headline])
+      assert.include(out[0], "script.ts:12:5\n  CommandFailed")
+      assert.include(out[0], "stderr:\n    no")
     })
   )
 
@@ -167,9 +166,69 @@ describe("the terminal's report", () => {
     })
   )
 
-  it("sums up", () => {
+  it.effect("shows at the end of the test what a subtest failed with that the script has dealt with", () =>
+    Effect.gen(function* () {
+      const result = { name: "part", within: ["all"], status: "failed", millis: 1, failure, handled: true } as const
+      const { out } = yield* told([{ _tag: "TestEnded", result: { ...passed, subtests: [result] } }])
+      assert.match(
+        out[0] as string,
+        /^✔ one \(3\.2 s\)\n {2}subtest "all › part" failed, and the test went on:\n {4}\S*script\.ts:12/
+      )
+    })
+  )
+
+  it.effect("begins each line with its test's name where tests run at once, and always names the script", () =>
+    Effect.gen(function* () {
+      const file = "tests/a.ts"
+      const { err, out } = yield* told(
+        [
+          { _tag: "TestStarted", test: "one", file, machines: ["web"] },
+          machine({ _tag: "StillBooting", machine: "web", detail: "it said last:\nLinux" }),
+          { _tag: "Log", test: "a name that is much longer than that of most tests", line: "step one" },
+          { _tag: "TestEnded", result: { ...passed, file } }
+        ],
+        { atOnce: true }
+      )
+      assert.deepStrictEqual(err, [
+        "one (web)  tests/a.ts",
+        "one │  web: it said last:\none │    Linux",
+        "a name that is much longer th… │  step one"
+      ])
+      assert.deepStrictEqual(out, ["✔ one (3.2 s)  tests/a.ts"])
+    })
+  )
+
+  it.effect("cuts long output in the middle, names the file that has all of it, and shows control characters", () =>
+    Effect.gen(function* () {
+      const stdout = ["\u001b[2J\u001b[31mred", ...Array.from({ length: 5000 }, (_, line) => `line ${line}`)].join("\n")
+      const flood = new CommandFailed({ ...error, stdout, stderr: "x".repeat(5000) })
+      const { evidence, ...rest } = Failure.fromCause(Cause.fail(flood))
+      const kept = {
+        ...rest,
+        evidence: evidence.map((one) => ({ ...one, file: Path.resolve("out", `${one.title}.txt`) }))
+      }
+      const { out } = yield* told([{ _tag: "TestEnded", result: { ...failed, failure: kept } }])
+      const text = out[0] as string
+      assert.include(text, "stdout (all of it is in out/stdout.txt):\n    ␛[2J␛[31mred\n    line 0\n")
+      assert.match(text, /… 4941 lines left out \(\d+ kB\) …\n {4}line 4970\n/)
+      assert.match(text, /x{300} … 4400 characters left out … x{300}$/m)
+      assert.isBelow(text.length, 6000)
+    })
+  )
+
+  it("sums up, with the tests that failed and how to run them again", () => {
     const later = { ...failed, startedAt: 3000 }
-    assert.strictEqual(TerminalReport.summary([passed, later]), "1 passed, 1 failed (2 min 8 s)")
+    assert.strictEqual(TerminalReport.summary([passed, later]), "failed:\n  ✘ two\n1 passed, 1 failed (2 min 8 s)")
+    const file = "tests/it's.ts"
+    assert.strictEqual(
+      TerminalReport.summary([passed, { ...later, file }, { ...later, name: "a b", file }]),
+      `failed:
+  ✘ two  tests/it's.ts
+  ✘ a b  tests/it's.ts
+to run them again: npx vmtest run -t two -t 'a b' 'tests/it'\\''s.ts'
+1 passed, 2 failed (2 min 8 s)`
+    )
+    assert.match(TerminalReport.summary([{ ...failed, file }]), /^to run it again: .*\n0 passed, 1 failed/)
     assert.strictEqual(TerminalReport.summary([passed, passed]), "2 passed, 0 failed (3.2 s)")
     assert.strictEqual(TerminalReport.summary([]), "0 passed, 0 failed (0.0 s)")
   })

@@ -54,7 +54,9 @@ export const causesOf = (error: unknown): string =>
 const comparable = 2000
 
 const textOf = (value: unknown): string =>
-  typeof value === "string" ? value : Util.inspect(value, { depth: 8, maxArrayLength: 1000, sorted: true })
+  typeof value === "string"
+    ? value
+    : Util.inspect(value, { depth: 8, maxArrayLength: 1000, sorted: true, compact: false })
 
 /**
  * The lines that differ between what an assertion of vitest, chai or Jest wanted and what it got, with two lines around them; empty if the error
