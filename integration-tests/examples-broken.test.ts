@@ -43,6 +43,6 @@ describe("an example whose behaviour is broken fails for that reason", () => {
       `ping\`, { user: "member" }`
     ])
     assert.strictEqual(status, 1, stdout + stderr)
-    assert.match(stdout, /machine: `redis-cli -s \S+ ping` succeeded, and was expected to fail\n +stdout:\n +PONG\n/)
+    assert.match(stdout, /machine: `redis-cli -s \S+ ping` succeeded, but was expected to fail\n +stdout:\n +PONG\n/)
   })
 })

@@ -122,7 +122,7 @@ machines(Box)("commands in a busybox guest", (it) => {
       assert.include(error.message, "box: `exit 3` failed with exit code 3")
       yield* box.fail("test -e /tmp/not-reached", "false", "echo x | grep y")
       const wrong = yield* Effect.flip(box.fail("false", "echo well"))
-      assert.include(wrong.message, "`echo well` succeeded, and was expected to fail")
+      assert.include(wrong.message, "`echo well` succeeded, but was expected to fail")
       const unset = yield* Effect.flip(box.succeed("echo $nowhere_set"))
       assert.strictEqual(unset._tag, "CommandFailed")
     })

@@ -292,7 +292,7 @@ machines(Box)("a guest in trouble during every kind of wait", (it) => {
       const since = yield* Clock.currentTimeMillis
       const early = yield* Effect.flip(box.waitForFile("/never", { timeout: "2 seconds" }))
       assert.strictEqual(early._tag, "WaitTimeout")
-      assert.include(early.message, "the guest does not answer")
+      assert.include(early.message, "the guest did not answer")
       const errors = yield* outcomes("freeze", inside, since)
       for (const [name, error] of Object.entries(errors)) assert.strictEqual(error._tag, "ShellLost", name)
       // A console that is silent is no news.

@@ -67,7 +67,7 @@ machines(
       assert.deepStrictEqual(yield* Fiber.join(states), ["stopped", "booting", "ready", "paused"])
       const stuck = yield* Effect.flip(box.waitForFile("/etc/passwd", { timeout: "500 millis" }))
       assert.strictEqual(stuck._tag, "WaitTimeout")
-      assert.include(stuck.message, "the machine is paused; resume() lets it go on")
+      assert.include(stuck.message, "the machine is paused; call resume()")
       yield* Effect.sleep("2 seconds")
       const again = yield* statesUntil(box, "ready")
       yield* box.resume()
@@ -133,7 +133,7 @@ machines(
       assert.deepStrictEqual(yield* Fiber.join(states), ["ready", "stopped"])
       const error = yield* Effect.flip(mortal.execute("true"))
       assert.strictEqual(error._tag, "MachineNotRunning")
-      assert.include(error.message, "start() it first")
+      assert.include(error.message, "call start() first")
 
       yield* mortal.start()
       yield* mortal.succeed("{ sleep 0.5; poweroff -f; } >/dev/null 2>&1 &")

@@ -52,7 +52,7 @@ machines(Desk)("the units of a user", (it) => {
       assert.strictEqual(yield* desk.getUnitProperty("hello.service", "SubState", { user }), "exited")
       assert.strictEqual((yield* desk.getUnitInfo("hello.service", { user })).ActiveState, "active")
       const system = yield* Effect.flip(desk.waitForUnit("hello.service"))
-      assert.include(system.message, "hello.service is not known to systemd")
+      assert.include(system.message, "hello.service does not exist")
       yield* desk.stopJob("hello.service", { user })
       yield* desk.requireUnitState("hello.service", "inactive", { user })
       yield* desk.startJob("hello.service", { user })
@@ -119,7 +119,7 @@ machines(Web)("systemd units", (it) => {
       const idle = yield* Effect.flip(web.waitForUnit("idle.service", { timeout: "2 minutes" }))
       assert.include(idle.message, "idle.service is inactive (dead), and no job is pending")
       const unknown = yield* Effect.flip(web.waitForUnit("nope.service", { timeout: "2 minutes" }))
-      assert.include(unknown.message, "is not known to systemd")
+      assert.include(unknown.message, "does not exist")
       // Whatever is pending for others.
       yield* unit(web, "busy.service", "Type=oneshot\nExecStart=/bin/sleep 600")
       yield* web.succeed("systemctl start --no-block busy.service")
@@ -168,7 +168,7 @@ machines(Web)("systemd units", (it) => {
       const property = yield* Effect.flip(web.getUnitProperty("nginx.service", "NoSuchProperty"))
       assert.strictEqual(property._tag, "InvalidArgument")
       const states = yield* Effect.flip(web.requireUnitState("nginx.service", "failed"))
-      assert.include(states.message, "nginx.service is active (running); wanted failed")
+      assert.include(states.message, "nginx.service is active (running); expected failed")
       const missing = yield* Effect.flip(web.startJob("nope.service"))
       assert.include(missing.message, "not found")
       for (const use of [
@@ -183,7 +183,7 @@ machines(Web)("systemd units", (it) => {
         assert.include(error.message, "there is no user nobody-such")
       }
       const idle = yield* Effect.flip(web.waitForUnit("x.service", { user: "nobody", timeout: "2 seconds" }))
-      assert.include(idle.message, "the service manager of nobody does not run")
+      assert.include(idle.message, "the service manager of nobody is not running")
     })
   )
 

@@ -3,7 +3,14 @@
  *
  * Every method is a span of its name, such as `vmtest.waitForUnit`, and every command that is run for one a span `vmtest.execute`. Their
  * attributes are what somebody would search by: `vmtest.machine`, `vmtest.command`, `vmtest.exit_code`, `vmtest.unit`, `vmtest.port`,
- * `vmtest.path`, `vmtest.awaited`. An application that provides a `Tracer` sees a test as one trace. A span costs some 4 microseconds.
+ * `vmtest.path`, `vmtest.awaited`. An application that provides a `Tracer` sees a test as one trace. A span costs about 4 microseconds.
+ *
+ * **Example** (A method that is one action)
+ *
+ * ```ts
+ * const action = { name: "block", doing: "pulling cables", attributes: { vlan: 1 } }
+ * guard(guest, action, hypervisor.setLink(1, false))
+ * ```
  *
  * @since 0.1.0
  */

@@ -1,23 +1,34 @@
-/** A file that a machine leaves in the output folder: a picture, a video, a text. */
+/**
+ * Files that a machine leaves in the output folder: pictures, videos, texts.
+ *
+ * **Example** (A text in the output folder)
+ *
+ * ```ts
+ * const file = yield* Artefact.at(guest, "report", ".txt")
+ * yield* file.write("all is well\n")
+ * ```
+ *
+ * @since 0.1.0
+ */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Fields from "../host/Fields.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
-import { HostFileError } from "./Copy.ts"
 import type { Guest } from "./Guest.ts"
+import { HostFileError } from "./HostFile.ts"
 
 export interface Artefact {
   readonly path: string
   readonly write: (content: Uint8Array | string) => Effect.Effect<void, HostFileError>
-  /** Writes what is in a file of the host. */
+  /** Writes the content of a file of the host. */
   readonly copy: (from: string) => Effect.Effect<void, HostFileError>
 }
 
-/** Which machine has a file of this run, by its path. */
+/** The machine that owns each file of this run, by path. */
 const owners = new Map<string, string>()
 
-/** The path in the output folder for a file of a machine: with its name where another one has a file of that name, and then a number. */
+/** The path for a file of a machine: with the machine's name if another machine owns that path, and then with a number. */
 const freeFor = (machine: string, path: string, ending: string): string => {
   const isFree = (candidate: string) => (owners.get(candidate) ?? machine) === machine
   const bare = path.slice(0, -ending.length)
@@ -27,7 +38,7 @@ const freeFor = (machine: string, path: string, ending: string): string => {
   return candidate
 }
 
-/** The name of a file, in a folder perhaps, with one of these endings or without. */
+/** The name of a file, perhaps in a folder, with or without one of these endings. */
 export const fileName = (...endings: ReadonlyArray<string>) =>
   Fields.text("the name of a file", (name) => {
     const last = name.slice(name.lastIndexOf("/") + 1)
@@ -36,8 +47,8 @@ export const fileName = (...endings: ReadonlyArray<string>) =>
   })
 
 /**
- * Where a file of that name goes, its ending added unless it is there; a name that leads out of the output folder is refused. A
- * machine's file takes the place of its own of that name, and of no other machine's.
+ * A file of that name; its ending is added if it is missing. A name that leads out of the output folder is an error. A machine overwrites its
+ * own files, and never another machine's.
  */
 export const at = Effect.fnUntraced(function* (guest: Guest, name: string, ending: string) {
   const output = Path.resolve(guest.output)
@@ -45,7 +56,7 @@ export const at = Effect.fnUntraced(function* (guest: Guest, name: string, endin
   const explained = Effect.mapError(
     (reason: OutputFolder.Reason) => new HostFileError({ machine: guest.name, path, reason })
   )
-  // Before anything is made that would be for nothing.
+  // First, so that nothing is made in vain.
   yield* explained(OutputFolder.makeParent(output, path))
   owners.set(path, guest.name)
   const place = (write: (file: string) => void) => explained(OutputFolder.place(output, path, write))

@@ -1,9 +1,17 @@
 /**
  * Commands in a guest.
  *
- * They run as root in bash where the guest has it, with `set -euo pipefail`; standard output, standard errors and the exit status
- * arrive apart and whole. Without a `timeout` a command may take 15 minutes. It counts from when the guest is there to be asked: a machine that
- * boots or reboots is waited for until the deadline of its boot (`Deadlines`), however short the command's own is.
+ * They run as root, with `set -euo pipefail`, in bash if the guest has it. Standard output, standard error and the exit status arrive
+ * separately and whole. The default `timeout` is 15 minutes. It starts when the guest is ready: a machine that boots or reboots is waited for
+ * until the deadline of its boot (`Deadlines`), even if the command's timeout is shorter.
+ *
+ * **Example** (Commands that must succeed, or may)
+ *
+ * ```ts
+ * yield* web.succeed("systemctl start nginx", "test -e /run/nginx.pid")
+ * const { exitCode, stderr } = yield* web.execute("nginx -t", { timeout: "10 seconds" })
+ * yield* web.waitUntilSucceeds("curl -sf http://localhost", { schedule: Schedule.spaced("1 second") })
+ * ```
  *
  * @since 0.1.0
  */
@@ -31,7 +39,7 @@ import { execute, executeBytes, executeStream, withoutTimeout } from "./Run.ts"
 import { Pause, PollOptions, timed } from "./Timeout.ts"
 import { poll, untilShellLost, wait } from "./Wait.ts"
 
-/** A command ended otherwise than it should: `wanted` is `"success"` for `succeed`, `"failure"` for `fail`. */
+/** A command failed that had to succeed (`wanted` is `"success"`), or the other way round (`"failure"`). */
 export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandFailed", {
   machine: Schema.String,
   command: Schema.String,
@@ -42,12 +50,12 @@ export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandF
 }) {
   override get message() {
     const end =
-      this.wanted === "success" ? `failed with exit code ${this.exitCode}` : "succeeded, and was expected to fail"
+      this.wanted === "success" ? `failed with exit code ${this.exitCode}` : "succeeded, but was expected to fail"
     return `${this.machine}: \`${short(this.command)}\` ${end}${section("stderr", this.stderr)}${section("stdout", this.stdout)}`
   }
 }
 
-/** One or several commands, then options if there are any. */
+/** One or more commands, then perhaps options. */
 export type Commands = ReadonlyArray<string> | readonly [...commands: ReadonlyArray<string>, options: CollectOptions]
 
 /** Options of waits that run a command again and again; by default 50 ms after it ended. */
@@ -64,36 +72,36 @@ const retrySchedule = Schedule.spaced("50 millis")
 
 /** The commands of a machine. */
 export interface CommandMethods {
-  /** Runs a command and gives its exit code and what it wrote (UTF-8, bad bytes replaced). A command that fails is no failure here. */
+  /** Runs a command and returns its exit code and output (UTF-8, invalid bytes replaced). A non-zero exit code is not an error. */
   readonly execute: (
     command: string,
     options?: CollectOptions
   ) => Effect.Effect<CommandResult, CommandError | InvalidArgument>
-  /** As `execute`, with what it wrote as bytes. */
+  /** As `execute`, with the output as bytes. */
   readonly executeBytes: (
     command: string,
     options?: CollectOptions
   ) => Effect.Effect<BytesResult, CommandError | InvalidArgument>
-  /** What a command writes while it runs, its exit code last. A consumer that stops early ends the command; one that pauses slows it down. */
+  /** The output of a command while it runs, then its exit code. A consumer that stops early ends the command; one that pauses slows it down. */
   readonly executeStream: (
     command: string,
     options?: ExecuteOptions
   ) => Stream.Stream<CommandEvent, CommandError | InvalidArgument>
-  /** Runs commands one after the other and gives their standard outputs joined, untrimmed. The first that fails is a `CommandFailed`. */
+  /** Runs commands one after the other and returns their joined standard output, untrimmed. The first that fails is a `CommandFailed`. */
   readonly succeed: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
-  /** Runs commands that must fail, and gives their standard outputs joined. The first that succeeds is a `CommandFailed`. */
+  /** Runs commands that must fail and returns their joined standard output. The first that succeeds is a `CommandFailed`. */
   readonly fail: (...commands: Commands) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
-  /** Runs a command until it succeeds, again 50 ms after it failed, and gives its standard output. */
+  /** Runs a command until it succeeds, again 50 ms after it failed, and returns its standard output. */
   readonly waitUntilSucceeds: (
     command: string,
     options?: RetryOptions
   ) => Effect.Effect<string, CommandError | DeadlineError>
-  /** Runs a command until it fails, again 50 ms after it succeeded, and gives its standard output. */
+  /** Runs a command until it fails, again 50 ms after it succeeded, and returns its standard output. */
   readonly waitUntilFails: (
     command: string,
     options?: RetryOptions
   ) => Effect.Effect<string, CommandError | DeadlineError>
-  /** Waits for so much of the guest's own time, which stands still while the guest is paused; not less than none, and not for ever. */
+  /** Waits in the guest's own time, which stops while the guest is paused. The duration must be finite, and zero or more. */
   readonly sleep: (duration: Duration.Input) => Effect.Effect<void, UntimedError | InvalidArgument>
 }
 
@@ -178,7 +186,7 @@ export const make = (guest: Guest): CommandMethods => {
     (command: string, options: RetryOptions = {}) => {
       const { schedule = retrySchedule, timeout, ...rest } = options
       return Effect.suspend(() => {
-        let last = "the command has not ended yet"
+        let last = "the command is still running"
         const attempt = Effect.fnUntraced(function* (shell: ShellService) {
           const [took, result] = yield* Effect.timed(shell.execute(command, { ...rest, timeout: Duration.infinity }))
           if ((result.exitCode === 0) === (wanted === "succeed")) return result.stdout

@@ -1,7 +1,14 @@
 /**
- * The guest's serial console: what it says, and what is typed into it.
+ * The guest's serial console: its output, and typing into it.
  *
- * What a guest writes to `/dev/console` is in it, from the first line of its kernel on.
+ * It has everything that the guest writes to `/dev/console`, from the first line of its kernel.
+ *
+ * **Example** (Answering a prompt)
+ *
+ * ```ts
+ * yield* box.waitForConsoleText("login: ")
+ * yield* box.sendConsole("root\n")
+ * ```
  *
  * @since 0.1.0
  */
@@ -20,35 +27,35 @@ import type { PollingConditionFailed } from "./PollingCondition.ts"
 import { WaitOptions } from "./Timeout.ts"
 import { wait } from "./Wait.ts"
 
-/** The console ended before the awaited text was in it. */
+/** The console ended before the awaited text appeared. */
 export class ConsoleEnded extends Schema.TaggedError<ConsoleEnded>()("ConsoleEnded", {
   machine: Schema.String,
   awaited: Schema.String,
   console: Schema.String
 }) {
   override get message() {
-    return `${this.machine}: the console ended before ${this.awaited} was in it`
+    return `${this.machine}: the console ended before ${this.awaited} appeared`
   }
 }
 
 /** The console of a machine. */
 export interface ConsoleMethods {
-  /** Everything the console said since the machine started, then what it says, until the machine ends. */
+  /** The output of the console since the machine started, and as it comes, until the machine ends. */
   readonly console: Stream.Stream<string, Unavailable>
-  /** Everything the console said since the machine started, also when it has ended since. */
+  /** The output of the console since the machine started, also if the machine has ended. */
   readonly getConsoleLog: () => Effect.Effect<string, Unavailable>
   /**
-   * Waits until a pattern is somewhere in the whole log of the console, and gives what it matched.
+   * Waits until a pattern matches anywhere in the log of the console, and returns the match.
    *
-   * The pattern sees all lines at once; `^` and `$` match at line ends if it has the flag `m`. A string is taken literally. Works while the
-   * machine boots. A match that ends where the log does, in the middle of a line, counts once nothing came for 100 ms. While
-   * much is printed, a regular expression is tried some twenty times a second: each time it reads the whole log.
+   * The pattern is matched against all lines at once; `^` and `$` match at line ends with the flag `m`. A string is matched literally. It
+   * works while the machine boots. A match at the very end of the log, in the middle of a line, counts if nothing follows for 100 ms. While
+   * the console prints a lot, a regular expression is tried about twenty times a second, each time on the whole log.
    */
   readonly waitForConsoleText: (
     pattern: RegExp | string,
     options?: WaitOptions
   ) => Effect.Effect<string, Unavailable | DeadlineError | ConsoleEnded>
-  /** Types a text into the console; `\n` is the return key. */
+  /** Types a text into the console; `\n` is the Return key. */
   readonly sendConsole: (
     text: string
   ) => Effect.Effect<void, Unavailable | ControlError | PollingConditionFailed | InvalidArgument>
@@ -61,10 +68,13 @@ export const parameters = Arguments.of<ConsoleMethods>({
   sendConsole: Arguments.takes({ text: Schema.String })
 })
 
+/** How long after the end of a console to wait for the machine's death. */
+const deathGrace = "1 second"
+
 /** The console methods of a guest. */
 export const make = (guest: Guest): ConsoleMethods =>
   Arguments.checked<ConsoleMethods>(guest.name, parameters, {
-    // A dead machine does not end it: what it said stays readable.
+    // Its output can still be read after the machine has died.
     console: Stream.unwrap(Effect.map(guest.console, (console) => console.stream)).pipe(
       Stream.interruptWhen(guest.conditions.guard(Effect.never))
     ),
@@ -74,9 +84,9 @@ export const make = (guest: Guest): ConsoleMethods =>
       const until = Effect.gen(function* () {
         const hypervisor = yield* guest.hypervisor
         return yield* search(hypervisor.console.stream, pattern, (text) =>
-          // A console ends with its machine, whose death is the better news.
+          // A console ends with its machine, whose death explains it better.
           Effect.andThen(
-            Effect.sleep("1 second"),
+            Effect.sleep(deathGrace),
             Effect.fail(
               new ConsoleEnded({ machine: guest.name, awaited: Pattern.shown(pattern), console: lastLines(text, 20) })
             )

@@ -1,5 +1,12 @@
 /**
- * How long things may take when the call does not say.
+ * The default deadlines of waits, boots and commands.
+ *
+ * **Example** (A part of a test with shorter waits)
+ *
+ * ```ts
+ * const deadlines = { ...(yield* Deadlines), wait: Duration.seconds(20) }
+ * yield* web.waitForUnit("nginx").pipe(Effect.provideService(Deadlines, deadlines))
+ * ```
  *
  * @since 0.1.0
  */
@@ -9,12 +16,12 @@ import * as Duration from "effect/Duration"
 /**
  * The deadlines of a run or a test.
  *
- * - `wait`: of each wait (`waitForUnit`, `waitForFile`, …). Default 5 minutes.
- * - `boot`: from the start of the hypervisor, or a reboot, to a shell that answers. Default 5 minutes. Whatever waits for the machine
- *   meanwhile, a command with a shorter timeout too, fails with `BootFailed` then.
- * - `command`: of each command. Default 15 minutes.
+ * - `wait`: for each wait (`waitForUnit`, `waitForFile`, …). Default 5 minutes.
+ * - `boot`: from the start of the hypervisor, or a reboot, until a shell answers. Default 5 minutes. Then everything that waits for the machine,
+ *   also a command with a shorter timeout, fails with `BootFailed`.
+ * - `command`: for each command. Default 15 minutes.
  *
- * `wait` and `boot` are multiplied by the backend's slowness (3 under emulation). What a call itself asks for is taken as it is.
+ * `wait` and `boot` are multiplied by the backend's `timeScale` (3 under emulation). A `timeout` that a call gives is not.
  */
 export interface DeadlineSettings {
   readonly wait: Duration.Duration
@@ -22,7 +29,7 @@ export interface DeadlineSettings {
   readonly command: Duration.Duration
 }
 
-/** The deadlines in force; provide another value for a run, a test or a part of one. */
+/** The current deadlines; provide another value for a run, a test or a part of one. */
 export const Deadlines = Context.Reference<DeadlineSettings>("vmtest/machine/Deadlines", {
   defaultValue: () => ({ wait: Duration.minutes(5), boot: Duration.minutes(5), command: Duration.minutes(15) })
 })

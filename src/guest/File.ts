@@ -1,6 +1,15 @@
 /**
  * Files in a guest.
  *
+ * **Example** (A configuration file)
+ *
+ * ```ts
+ * yield* web.writeFile("/etc/nginx/conf.d/site.conf", "server { listen 8080; }\n")
+ * yield* web.succeed("systemctl start nginx")
+ * yield* web.waitForFile("/run/nginx.pid")
+ * const pid = yield* web.readFile("/run/nginx.pid")
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
@@ -19,7 +28,7 @@ import { waitInGuest } from "./Wait.ts"
 /** How a file is written. */
 export const WriteOptions = Fields.options(
   {
-    /** Its mode, as `chmod` takes it: `"0644"`. Kept, or as the guest's umask has it, if absent. */
+    /** Its mode, as `chmod` takes it: `"0644"`. Default: an existing file keeps its mode, a new one follows the guest's umask. */
     mode: Schema.optional(Fields.filled('a string as chmod takes it, such as "0644"'))
   },
   '{ mode: "0644" }'
@@ -30,15 +39,15 @@ export interface WriteOptions extends Schema.Schema.Type<typeof WriteOptions> {}
 
 /** The files of a machine. */
 export interface FileMethods {
-  /** Waits until a path exists, of whatever kind. */
+  /** Waits until a path exists, whatever its kind. */
   readonly waitForFile: (path: string, options?: GuestPollOptions) => Effect.Effect<void, WaitError>
   /** Waits until a path does not exist. */
   readonly waitUntilFileIsGone: (path: string, options?: GuestPollOptions) => Effect.Effect<void, WaitError>
-  /** The text of a file (UTF-8, bad bytes replaced), of up to 256 MiB; `copyFromMachine` takes longer ones. */
+  /** The text of a file (UTF-8, invalid bytes replaced) of up to 256 MiB; for larger files use `copyFromMachine`. */
   readonly readFile: (path: string) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
-  /** The bytes of a file, of up to 256 MiB. */
+  /** The bytes of a file of up to 256 MiB. */
   readonly readFileBytes: (path: string) => Effect.Effect<Uint8Array, CommandError | CommandFailed | InvalidArgument>
-  /** Writes a file, of any length; folders above it are made. */
+  /** Writes a file of any length, and creates missing folders above it. */
   readonly writeFile: (
     path: string,
     content: string | Uint8Array,
@@ -57,7 +66,7 @@ export const must = Effect.fnUntraced(function* (
   return yield* new CommandFailed({ machine: guest.name, command, wanted: "success", ...result })
 })
 
-/** A path may begin with a hyphen; no command may take it for an option. */
+/** A quoted path that no command takes for an option, even if it begins with a hyphen. */
 export const path = (name: string): string => quote(name.startsWith("-") ? `./${name}` : name)
 
 const GuestPath = Fields.filled("a path in the guest, a string that is not empty")
@@ -83,7 +92,7 @@ export const make = (guest: Guest): FileMethods => {
         awaited: `the file ${name} to ${wanted}`,
         options,
         loop: `${wanted === "exist" ? "until" : "while"} { ${there}; }; do pause; done`,
-        // The file itself last: of what was seen last, the end is shown.
+        // The file itself comes last: errors show the end of what was seen.
         look: `set +eu\nd=${path(name)}; d=\${d%/*}; ls -la -- "\${d:-/}" 2>&1 | head -n 9; ls -ld -- ${path(name)} 2>&1; true`
       })
     })
@@ -110,7 +119,7 @@ export const make = (guest: Guest): FileMethods => {
     readFileBytes: (name) => traced(guest, { name: "readFileBytes", attributes: { path: name } }, readBytes(name)),
     writeFile: (name, content, options) => {
       const folder = name.includes("/") ? `mkdir -p -- ${path(name.slice(0, name.lastIndexOf("/")) || "/")}\n` : ""
-      // What is meant for few is for nobody else while it is written.
+      // A file for few people must not be open to all while it is written.
       const [before, after] =
         options?.mode === undefined ? ["", ""] : ["umask 077\n", `\nchmod -- ${quote(options.mode)} ${path(name)}`]
       const written = must(guest, `${folder}${before}cat > ${path(name)}${after}`, { stdin: content })

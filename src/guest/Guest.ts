@@ -3,6 +3,14 @@
  *
  * `Action` reports what a test does, `Run` runs commands, `Wait` waits.
  *
+ * **Example** (A new noun)
+ *
+ * ```ts
+ * export const make = (guest: Guest): UptimeMethods => ({
+ *   uptime: Effect.map(execute(guest, "cat /proc/uptime"), ({ stdout }) => Number.parseFloat(stdout))
+ * })
+ * ```
+ *
  * @since 0.1.0
  */
 import type * as Effect from "effect/Effect"
@@ -15,28 +23,28 @@ import type { BootFailed, InvalidArgument, MachineDied, MachineNotRunning, WaitT
 import type { MachineEvent } from "./MachineEvent.ts"
 import type { PollingConditionFailed, PollingConditions } from "./PollingCondition.ts"
 
-/** What ends whatever is under way on a machine: it died, did not come up, or a polling condition broke. */
+/** What ends everything that is under way on a machine: it died, did not boot, or a polling condition broke. */
 export type CutShort = MachineDied | BootFailed | PollingConditionFailed
 
-/** The machine cannot be asked: it is off, did not come up, or died, or a polling condition broke while it was waited for. */
+/** The machine cannot be used: it is off, did not boot, or died, or a polling condition broke while it was waited for. */
 export type Unavailable = CutShort | MachineNotRunning
 
-/** What any command on a machine can fail with, apart from what it was run for. */
+/** What any command on a machine can fail with, whatever it is for. */
 export type CommandError = Unavailable | ShellError
 
-/** What a command can fail with that may take for ever. */
+/** What a command without a timeout can fail with. */
 export type UntimedError = Exclude<CommandError, CommandTimeout>
 
-/** What any wait can fail with, apart from how its machine is asked: `WaitTimeout` at its deadline, `InvalidArgument` when that is none. */
+/** What any wait can fail with: `WaitTimeout` at its deadline, `InvalidArgument` if the given one makes no sense. */
 export type DeadlineError = WaitTimeout | InvalidArgument
 
-/** What any wait that asks the guest can fail with. */
+/** What any wait that runs commands in the guest can fail with. */
 export type WaitError = UntimedError | DeadlineError
 
 export type {
-  /** Options of waits that look again and again in the guest, in one command. */
+  /** Options of waits that poll in the guest, with one command. */
   GuestPollOptions,
-  /** Options of waits that look again and again from the host. */
+  /** Options of waits that poll from the host. */
   PollOptions,
   /** How long a wait may take. */
   WaitOptions

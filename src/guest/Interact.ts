@@ -1,7 +1,14 @@
 /**
- * The user's terminal on a guest, for looking around while a test is written.
+ * The user's terminal on a guest, to look around while writing a test.
  *
- * All keys go to the guest, Ctrl-C included, but for one: Ctrl-] leaves. The time that is spent counts for the test's timeout.
+ * All keys go to the guest, also Ctrl-C; only Ctrl-] leaves. The time counts for the test's timeout.
+ *
+ * **Example** (Looking around before the test goes on)
+ *
+ * ```ts
+ * yield* web.waitForUnit("nginx")
+ * yield* web.shellInteract()
+ * ```
  *
  * @since 0.1.0
  */
@@ -20,26 +27,26 @@ import type { CommandError, Guest, Unavailable } from "./Guest.ts"
 import { Line } from "./internal/line.ts"
 import type { PollingConditionFailed } from "./PollingCondition.ts"
 
-/** There is nobody to interact with: standard input or output is no terminal, or another interaction uses it. */
+/** There is no terminal to use: standard input or output is not one, or another interaction uses it. */
 export class NoTerminal extends Schema.TaggedError<NoTerminal>()("NoTerminal", {
   machine: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `${this.machine}: nobody can interact with it: ${this.reason}`
+    return `${this.machine}: could not connect a terminal: ${this.reason}`
   }
 }
 
-/** A machine, for people. */
+/** Using a machine by hand. */
 export interface InteractMethods {
   /**
-   * Connects the terminal to a root shell of the guest, until the shell ends or Ctrl-] is pressed, which ends the shell.
+   * Connects the terminal to a root shell in the guest, until the shell ends or Ctrl-] ends it.
    *
-   * The shell has a terminal of its own where the guest has `script` (every Debian has it). Without it, lines are edited on the host, and
-   * programs that want a terminal do not work.
+   * The shell has a terminal of its own if the guest has `script`, as every Debian guest does. Otherwise lines are edited on the host, and
+   * programs that need a terminal do not work.
    */
   readonly shellInteract: () => Effect.Effect<void, CommandError | NoTerminal>
-  /** Connects the terminal to the serial console, from its last lines on, until Ctrl-] is pressed or the machine ends. */
+  /** Connects the terminal to the serial console, starting with its last lines, until Ctrl-] is pressed or the machine ends. */
   readonly consoleInteract: () => Effect.Effect<void, Unavailable | ControlError | PollingConditionFailed | NoTerminal>
 }
 
@@ -52,7 +59,7 @@ interface Session<E> {
   readonly resized: (size: Size) => Effect.Effect<void, E>
 }
 
-/** Hands on what happens at the terminal until the escape is pressed, or nobody is there any more. */
+/** Passes on the terminal's events until Ctrl-] is pressed or the terminal closes. */
 const serve = <E>(terminal: Terminal, session: Session<E>): Effect.Effect<void, E> =>
   terminal.events.pipe(
     Stream.mapEffect((event) => {
@@ -61,11 +68,11 @@ const serve = <E>(terminal: Terminal, session: Session<E>): Effect.Effect<void, 
       const bytes = at === -1 ? event.bytes : event.bytes.subarray(0, at)
       return Effect.as(bytes.length === 0 ? Effect.void : session.input(bytes), at === -1)
     }),
-    Stream.takeWhile((goOn) => goOn),
+    Stream.takeWhile((isOpen) => isOpen),
     Stream.runDrain
   )
 
-/** Tells the name of the shell's terminal on standard error, which is nobody else's, so that it can be given another size later. */
+/** Writes the name of the shell's terminal to standard error, which nothing else uses, so that the terminal can be resized later. */
 const shellCommand = ({ kind, size }: Terminal) => `set +eu
 if command -v bash >/dev/null; then shell='bash -l'; else shell='sh -l'; fi
 export TERM=${quote(kind)} SHELL=/bin/sh
@@ -76,7 +83,7 @@ echo none >&3
 exec 3>&-
 exec sh -i 2>&1`
 
-/** Where the shell's terminal is: a device of the guest, or undefined for a shell without one. */
+/** The device of the shell's terminal in the guest; undefined for a shell without one. */
 const deviceOf = (process: GuestProcess): Effect.Effect<string | undefined, ShellError> =>
   process.stderr.pipe(
     Stream.decodeText(),
@@ -106,7 +113,7 @@ const onLines = (terminal: Terminal, process: GuestProcess): Session<ShellError>
             case "Send":
               return process.write(act.text)
             case "Interrupt":
-              // To its whole group: an interactive shell takes no notice, and what it runs may have been made to ignore SIGINT.
+              // To its whole group: an interactive shell ignores it, and its children may ignore SIGINT.
               return process.signal("TERM")
             case "End":
               return process.end
@@ -152,7 +159,7 @@ export const make = (guest: Guest): InteractMethods => {
     const { console } = yield* guest.hypervisor
     yield* say("its console; Ctrl-] leaves")
     const log = yield* console.log
-    // What is on the console is what its reader wants to answer, a prompt perhaps.
+    // The last lines may have a prompt that the user wants to answer.
     let skip = log.lastIndexOf("\n", Math.max(0, log.length - 1000)) + 1
     const show = (text: string) => {
       const shown = text.slice(skip)

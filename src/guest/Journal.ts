@@ -1,6 +1,13 @@
 /**
  * The journal of a guest.
  *
+ * **Example** (The first error of a unit)
+ *
+ * ```ts
+ * const errors = web.journal({ unit: "nginx" }).pipe(Stream.filter(({ priority }) => priority <= 3))
+ * const first = yield* Stream.runHead(errors)
+ * ```
+ *
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
@@ -19,18 +26,18 @@ import { type InvalidArgument, MachineDied } from "./MachineError.ts"
 import { relabel } from "./Run.ts"
 import { fullName } from "./systemd/unitStates.ts"
 
-/** One entry. What a field does not have is `""`. */
+/** One entry. A field without a value is `""`. */
 export interface JournalEntry {
   /** When the journal received it, by the guest's clock. */
   readonly time: DateTime.Utc
   readonly message: string
-  /** The unit it is about, of the system or of a user. */
+  /** The unit that it is about, of the system or of a user. */
   readonly unit: string
-  /** The name that the program gave itself. */
+  /** The name that the program gave. */
   readonly identifier: string
-  /** From 0, an emergency, to 7, debugging, as in syslog; 6 is information. */
+  /** As in syslog: from 0 (emergency) to 7 (debug); 6 is information. */
   readonly priority: number
-  /** Every field by the journal's own name (`_PID`, `_UID`, `CODE_FILE`, …); several values of one are lines. */
+  /** Every field by its name in the journal (`_PID`, `_UID`, `CODE_FILE`, …); several values of one field are lines. */
   readonly fields: Readonly<Record<string, string>>
 }
 
@@ -40,54 +47,54 @@ export const UnitName = Fields.text(
   /^[A-Za-z0-9:_.\\@-]{1,255}$/
 )
 
-/** What of the journal. */
+/** Which entries of the journal. */
 export const JournalOptions = Fields.options(
   {
-    /** Only what is about this unit; of everything if absent. */
+    /** Only entries about this unit. Default: all units. */
     unit: Schema.optional(UnitName),
-    /** The user whose unit it is; without a unit, only what this user's processes wrote. */
+    /** The user whose unit it is; without a unit, only entries of this user's processes. */
     user: Schema.optional(Schema.String),
-    /** How many of the entries that are already there. Default all since the guest booted. */
+    /** How many of the existing entries. Default: all since the guest booted. */
     lines: Schema.optional(Fields.whole(0)),
-    /** Whether to wait for more. Default true. */
+    /** Whether to wait for new entries. Default true. */
     follow: Schema.optional(Schema.Boolean)
   },
   '{ unit: "sshd" }'
 )
 
-/** What of the journal. */
+/** Which entries of the journal. */
 export interface JournalOptions extends Schema.Schema.Type<typeof JournalOptions> {}
 
 /** The journal of a machine. */
 export interface JournalMethods {
   /**
-   * The entries of the journal since the guest booted, then those that come. It ends with a machine that powers off, and fails with
-   * `MachineDied` when the machine ends otherwise.
+   * The entries of the journal since the guest booted, then new ones. The stream ends when the machine powers off, and fails with
+   * `MachineDied` if the machine ends in another way.
    *
-   * A guest that reboots meanwhile is a `ShellLost`; a guest without a journal gives none. A journal that cannot be read, or whose
-   * `journalctl` was ended by somebody in the guest, is a `CommandFailed`.
+   * It fails with `ShellLost` if the guest reboots, and with `CommandFailed` if the journal cannot be read or somebody in the guest ends its
+   * `journalctl`. A guest without a journal has no entries.
    */
   readonly journal: (
     options?: JournalOptions
   ) => Stream.Stream<JournalEntry, CommandError | CommandFailed | InvalidArgument>
 }
 
-/** Exit code of {@link command}; `journalctl` has 0 and 1. */
+/** Exit code of {@link command} for an unknown user; `journalctl` uses 0 and 1. */
 const unknownUser = 90
-/** Of a shell that finds no `journalctl`. */
+/** Exit code of a shell that finds no `journalctl`. */
 const missing = 127
-/** Of what it complains of, characters. */
-const kept = 10_000
-/** Above this, a signal ended it. */
+/** How many characters of standard error are kept. */
+const keptStderr = 10_000
+/** Exit codes above this: a signal ended the command. */
 const signalled = 128
 
-/** Succeeds in a guest that goes down, whose systemd ends everything, `journalctl` too. */
-const goesDown =
+/** Succeeds in a guest that is shutting down, whose systemd ends everything, `journalctl` too. */
+const isShuttingDown =
   'case "$(systemctl is-system-running 2>/dev/null)" in running|degraded|starting|initializing|maintenance) exit 1 ;; esac'
 
 /**
- * A `journalctl` for root. The journal of a user's unit is found by its fields: `--user` would look for that of the user who asks, and
- * only where journals are kept apart.
+ * A `journalctl` for root. Entries of a user's unit are found by their fields: `--user` would show those of the user who asks, and only if
+ * journals are kept separately.
  */
 export const command = (options: {
   readonly unit?: string | undefined
@@ -110,7 +117,7 @@ export const command = (options: {
 const FieldsOfEntry = Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown))
 const decode = Schema.decodeUnknownOption(FieldsOfEntry)
 
-/** A field is a text, bytes where it is none, or an array of several; a field that was too long is null. */
+/** A field is a text, an array of bytes if it is not text, or an array of several values; one that was too long is null. */
 const text = (value: unknown): string => {
   if (typeof value === "string") return value
   if (!Array.isArray(value)) return ""
@@ -150,15 +157,16 @@ export const make = (guest: Guest): JournalMethods =>
       const script = command({ unit, user, lines, follow, output: "json" })
       let stderr = ""
       const text = new TextDecoder()
-      /** Whether it went wrong, or just ended with the guest. */
+      /** Fails if it went wrong, and did not just end with the guest. */
       const ended = Effect.fnUntraced(function* (shell: ShellService, exitCode: number) {
         if (exitCode === 0 || exitCode === missing) return
         if (exitCode === unknownUser) {
-          const detail = `there is no user ${user}`
+          const detail = `the user ${user} does not exist`
           return yield* new CommandRejected({ machine: guest.name, command: doing, reason: "UnknownUser", detail })
         }
-        const down = exitCode > signalled && (yield* shell.execute(goesDown, { timeout: "1 minute" })).exitCode === 0
-        // The machine's own end is the better news, and comes soon.
+        const down =
+          exitCode > signalled && (yield* shell.execute(isShuttingDown, { timeout: "1 minute" })).exitCode === 0
+        // The machine's own end explains it better, and comes soon.
         if (down) yield* shell.execute("sleep 60", { timeout: "2 minutes" })
         const failed = { wanted: "success", exitCode, stdout: "", stderr } as const
         return yield* new CommandFailed({ machine: guest.name, command: script, ...failed })
@@ -168,20 +176,20 @@ export const make = (guest: Guest): JournalMethods =>
           Stream.mapEffect((event) => {
             if (event._tag === "Exit") return Effect.as(ended(shell, event.exitCode), new Uint8Array())
             if (event._tag === "Stdout") return Effect.succeed(event.bytes)
-            stderr = (stderr + text.decode(event.bytes, { stream: true })).slice(-kept)
+            stderr = (stderr + text.decode(event.bytes, { stream: true })).slice(-keptStderr)
             return Effect.succeed(new Uint8Array())
           })
         )
       )
       return Stream.unwrap(read).pipe(
-        // Not with the script, nor with entries in JSON as what it said so far.
+        // The error must show neither the script nor entries in JSON.
         Stream.mapError(relabel(doing)),
         Stream.decodeText(),
         Stream.splitLines,
         Stream.map(entryOf),
         Stream.filter((entry) => entry !== undefined),
         (all) => raceDeathStream(guest, doing, all),
-        // A machine that was shut down in order has no more to say.
+        // After an orderly shutdown there are no more entries.
         Stream.catchIf(isPowerOff, () => Stream.empty),
         (all) => tracedStream(guest, { name: "journal", attributes: { unit, user } }, all)
       )

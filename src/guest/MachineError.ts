@@ -1,7 +1,15 @@
 /**
- * The failures that any use of a machine can meet.
+ * The errors that any use of a machine can fail with.
  *
- * Evidence is in string fields of the error itself; the message says the most important of it.
+ * Evidence is in string fields of the error; the message has the most important part of it.
+ *
+ * **Example** (A machine that may die)
+ *
+ * ```ts
+ * yield* web.succeed("echo c > /proc/sysrq-trigger").pipe(
+ *   Effect.catchTag("MachineDied", ({ console }) => driver.log(`as expected:\n${console}`))
+ * )
+ * ```
  *
  * @since 0.1.0
  */
@@ -9,10 +17,10 @@ import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import { lastLines, section } from "../host/Evidence.ts"
 
-/** What a kernel says when it gives up; the trace that follows is long and says less. */
+/** A kernel's last message; the trace that follows is long and says less. */
 const lastWords = /Kernel panic - not syncing|Out of memory: Killed process/
 
-/** The end of a console, from which the line that explains it is not cut off. */
+/** The end of a console, always with the line that explains it. */
 const consoleSection = (console: string): string => {
   const lines = lastLines(console, Number.MAX_SAFE_INTEGER).split("\n")
   const at = lines.findLastIndex((line) => lastWords.test(line))
@@ -21,26 +29,26 @@ const consoleSection = (console: string): string => {
 }
 
 /**
- * The machine ended, and the test had not asked for it: the hypervisor's process is gone, or the guest powered off.
+ * The machine ended without being asked to: the hypervisor's process is gone, or the guest powered off.
  *
- * `exitCode` and `signal` are those of the hypervisor (`-1` when a signal ended it, `""` when none did); `hypervisor` is the last of what it said
- * itself, `console` the last lines of the guest's console, `doing` what the test was about when it happened.
+ * `exitCode` and `signal` are the hypervisor's (`-1` if a signal ended it, `""` if none did). `hypervisor` is the end of its own output,
+ * `console` the last lines of the guest's console, and `doing` what the test was doing.
  */
 export class MachineDied extends Schema.TaggedError<MachineDied>()("MachineDied", {
   machine: Schema.String,
   exitCode: Schema.Number,
   signal: Schema.String,
   doing: Schema.String,
-  /** `power-off` and `reset` by the guest, `host` by somebody on the host, `test` by `crash` or `restore`, or empty when the hypervisor did not say. */
+  /** Who ended it: the guest (`power-off`, `reset`), somebody on the host, the test with `crash` or `restore`; empty if the hypervisor did not say. */
   ended: Schema.Literals(["power-off", "reset", "host", "test", ""]),
   hypervisor: Schema.String,
   console: Schema.String
 }) {
   /** How it ended, in a few words. */
   get summary(): string {
-    if (this.ended === "test") return "the test ended it, by crash() or by restore(), which goes back to a snapshot"
-    if (this.signal !== "") return `its hypervisor was ended by ${this.signal}`
-    if (this.ended === "reset") return "the guest reset itself: a reboot without allowReboot, or a kernel panic"
+    if (this.ended === "test") return "the test ended it with crash() or restore()"
+    if (this.signal !== "") return `its hypervisor was killed by ${this.signal}`
+    if (this.ended === "reset") return "the guest reset itself, by a reboot without allowReboot or a kernel panic"
     if (this.ended === "power-off") return "the guest powered off"
     return this.exitCode === 0 ? "its hypervisor ended" : `its hypervisor exited with ${this.exitCode}`
   }
@@ -52,18 +60,18 @@ export class MachineDied extends Schema.TaggedError<MachineDied>()("MachineDied"
   }
 }
 
-/** The action needs a machine in another state; `state` is the one it is in. */
+/** The action needs the machine in another state than `state`. */
 export class MachineNotRunning extends Schema.TaggedError<MachineNotRunning>()("MachineNotRunning", {
   machine: Schema.String,
   state: Schema.String,
   action: Schema.String
 }) {
   override get message() {
-    return `${this.machine} is ${this.state}: cannot ${this.action}; start() it first`
+    return `${this.machine}: could not ${this.action}: the machine is ${this.state}; call start() first`
   }
 }
 
-/** The machine did not come up: the hypervisor did not start, or the guest did not answer in time. */
+/** The machine did not boot: the hypervisor did not start, or the guest did not answer in time. */
 export class BootFailed extends Schema.TaggedError<BootFailed>()("BootFailed", {
   machine: Schema.String,
   reason: Schema.String,
@@ -74,7 +82,7 @@ export class BootFailed extends Schema.TaggedError<BootFailed>()("BootFailed", {
   }
 }
 
-/** What was awaited did not come true before the deadline; `lastSeen` says how things stood then. */
+/** What was awaited did not happen before the deadline; `lastSeen` is the state at that time. */
 export class WaitTimeout extends Schema.TaggedError<WaitTimeout>()("WaitTimeout", {
   machine: Schema.String,
   awaited: Schema.String,
@@ -83,15 +91,17 @@ export class WaitTimeout extends Schema.TaggedError<WaitTimeout>()("WaitTimeout"
   console: Schema.String
 }) {
   override get message() {
-    return `${this.machine}: waited ${Duration.format(this.waited)} for ${this.awaited}${section("last seen", this.lastSeen)}`
+    const seen = this.lastSeen.trim()
+    const lastSeen = seen === "" || /\n/.test(seen) ? section("last seen", seen) : `; last seen: ${seen}`
+    return `${this.machine}: waited ${Duration.format(this.waited)} for ${this.awaited}${lastSeen}`
   }
 }
 
 /**
- * A value that makes no sense, refused before the guest was asked: a port of 70000, a unit name with a space.
+ * An argument that makes no sense, such as port 70000 or a unit name with a space. It is refused before the guest is used.
  *
- * `method` is what it was given to; `machine` is empty where that is none of a machine's. `argument` names the part that is wrong, and `reason` is
- * a sentence that names it, and says what it must be and what it was. `value` is what it was, in words where it is neither a text nor a number.
+ * `method` is the method that it was given to; `machine` is empty if that is not a machine's. `argument` names the wrong part, and `reason` is a
+ * sentence that says what it must be and what it was. `value` is the value, or a description if it is neither a string nor a number.
  */
 export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("InvalidArgument", {
   machine: Schema.String,

@@ -1,5 +1,13 @@
 /**
- * What happens to machines while a test runs, for whoever reports it.
+ * What happens to machines while a test runs, for reports.
+ *
+ * **Example** (Printing the console)
+ *
+ * ```ts
+ * const print = (event: MachineEvent) =>
+ *   event._tag === "ConsoleLine" ? Effect.log(`${event.machine}: ${event.line}`) : Effect.void
+ * program.pipe(Effect.provideService(MachineEvents, print))
+ * ```
  *
  * @since 0.1.0
  */
@@ -7,25 +15,25 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 
 /**
- * Where a machine is in its life.
+ * The state of a machine.
  *
- * - `stopped`: not started, or ended as the test asked, or powered off by the guest itself.
- * - `booting`: the hypervisor runs, the guest does not answer yet.
- * - `ready`: commands work, and so do its addresses and names.
- * - `paused`: its processors stand still.
- * - `crashed`: it ended, and nobody had asked for that.
+ * - `stopped`: not started, ended by the test, or powered off by the guest.
+ * - `booting`: the hypervisor runs, but the guest does not answer yet.
+ * - `ready`: commands, addresses and names work.
+ * - `paused`: its processors are stopped.
+ * - `crashed`: it ended without being asked to.
  */
 export type MachineState = "stopped" | "booting" | "ready" | "paused" | "crashed"
 
 /** One thing that happened to a machine. */
 export type MachineEvent =
   /**
-   * `detail` says why, for `crashed`; `forked`, for a machine that goes on from a saved one instead of booting, while it is `booting` and when it is
-   * `ready`. That a machine is `booting` is told once it is known which of the two it does; if it cannot go on and boots after all, it is told again.
+   * `detail` is the reason for `crashed`, and `forked` for a machine that continues from a saved one instead of booting, while it is `booting` and
+   * when it is `ready`. `booting` is reported when it is known whether the machine boots or is forked, and again if a fork fails and it boots.
    */
   | { readonly _tag: "MachineState"; readonly machine: string; readonly state: MachineState; readonly detail: string }
   | { readonly _tag: "ConsoleLine"; readonly machine: string; readonly line: string }
-  /** A boot that takes long; `detail` says for how long, and what the console said last. */
+  /** A boot that takes long; `detail` has its duration and the console's last line. */
   | { readonly _tag: "StillBooting"; readonly machine: string; readonly detail: string }
   /** `action` completes "the test is …": `running "uname"`, `waiting for port 80 to be open`. */
   | { readonly _tag: "ActionStarted"; readonly machine: string; readonly action: string }
@@ -34,11 +42,11 @@ export type MachineEvent =
       readonly machine: string
       readonly action: string
       readonly millis: number
-      /** Empty when there is nothing to say. */
+      /** Empty if there is nothing to report. */
       readonly outcome: string
     }
 
-/** Told of every event; must be quick and must not fail. Nobody listens by default. */
+/** Receives every event; it must be quick and must not fail. By default nothing does. */
 export const MachineEvents = Context.Reference<(event: MachineEvent) => Effect.Effect<void>>(
   "vmtest/machine/MachineEvents",
   { defaultValue: () => () => Effect.void }

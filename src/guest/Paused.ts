@@ -1,11 +1,21 @@
-/** What a guest that stands still does not do: its host knows why, and nobody else can say it. */
+/**
+ * Errors of a paused machine: only the host knows why the guest does not answer.
+ *
+ * **Example** (A command on a machine that may be paused)
+ *
+ * ```ts
+ * explainPause(guest.isPaused, shell.execute("true"))
+ * ```
+ *
+ * @since 0.1.0
+ */
 import * as Effect from "effect/Effect"
 import { CommandRejected, CommandTimeout, ShellLost, ShellNotReady } from "../transport/ShellError.ts"
 
-/** How things stand with it. */
-export const pausedMessage = "the machine is paused; resume() lets it go on"
+/** The state, and what to do. */
+export const pausedMessage = "the machine is paused; call resume()"
 
-const told = (error: unknown): unknown => {
+const explained = (error: unknown): unknown => {
   const because = (what: string) => `${what} (${pausedMessage})`
   if (error instanceof CommandTimeout) return new CommandTimeout({ ...error, because: pausedMessage })
   if (error instanceof ShellLost) return new ShellLost({ ...error, reason: because(error.reason) })
@@ -15,10 +25,10 @@ const told = (error: unknown): unknown => {
   return error
 }
 
-/** Has the errors of an effect say that the machine is paused, where they are because of that. */
+/** Adds to the errors of an effect that the machine is paused, if that is why. */
 export const explainPause = <A, E, R>(
   isPaused: Effect.Effect<boolean>,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
-  // What is told is the same error, with more to say.
-  Effect.catch(effect, (error) => Effect.flatMap(isPaused, (yes) => Effect.fail(yes ? (told(error) as E) : error)))
+  // The same error, with more in its message.
+  Effect.catch(effect, (error) => Effect.flatMap(isPaused, (yes) => Effect.fail(yes ? (explained(error) as E) : error)))

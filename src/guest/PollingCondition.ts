@@ -1,9 +1,16 @@
 /**
- * Conditions that must hold the whole time a test waits.
+ * Conditions that must hold whenever a test waits.
  *
- * A condition is checked on a schedule while any wait or command of the test runs, and only then. The first one that fails ends
- * whatever is being waited for, with `PollingConditionFailed`; where nothing is by then, it ends what is waited for next, unless
- * the condition was found to hold again.
+ * A condition is checked by a schedule while any wait or command of the test runs, and only then. If a check fails, everything that the test
+ * waits for fails with `PollingConditionFailed`; if nothing is being waited for by then, the next wait fails, unless a later check has succeeded.
+ *
+ * **Example** (A server that must not stop)
+ *
+ * ```ts
+ * yield* driver.pollingCondition("nginx runs", web.succeed("systemctl is-active nginx"), {
+ *   schedule: Schedule.spaced("5 seconds")
+ * })
+ * ```
  *
  * @since 0.1.0
  */
@@ -17,7 +24,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 
-/** A condition did not hold; `reason` is the message of what its check failed with. */
+/** A condition did not hold; `reason` is the message of its check's error. */
 export class PollingConditionFailed extends Schema.TaggedError<PollingConditionFailed>()("PollingConditionFailed", {
   condition: Schema.String,
   reason: Schema.String
@@ -30,7 +37,7 @@ export class PollingConditionFailed extends Schema.TaggedError<PollingConditionF
 /** How a condition is checked. */
 export const PollingConditionOptions = Schema.Struct({
   /**
-   * When to check again after a check has ended. Default 2 seconds later. A condition whose schedule ends is not checked any more.
+   * When to check again after a check has ended. Default: 2 seconds later. When the schedule ends, the condition is not checked any more.
    */
   schedule: Schema.optional(
     Schema.declare<Schedule.Schedule<unknown>>(
@@ -48,24 +55,24 @@ const checkSchedule = Schedule.spaced("2 seconds")
 
 /** The conditions of one test. */
 export interface PollingConditions {
-  /** Runs `effect` under the conditions that hold now and those added while it runs. */
+  /** Runs `effect` under the current conditions and those added while it runs. */
   readonly guard: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | PollingConditionFailed, R>
   /**
-   * Runs `effect`, and what of it would be guarded, without them: for what goes on behind the test's back, where a failure is heard by
-   * nobody and would be spent. Where nothing can be waited for any more, that neither.
+   * Runs `effect` without the conditions, for work in the background: nobody would hear of the failure there, and the test would miss it. After
+   * `abort` it fails all the same.
    */
   readonly unguarded: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  /** Adds a condition until the scope closes. It fails by failing, or by answering `false`. */
+  /** Adds a condition until the scope closes. It does not hold if its check fails or returns `false`. */
   readonly add: <E, R>(
     condition: string,
     check: Effect.Effect<unknown, E, R>,
     options?: PollingConditionOptions
   ) => Effect.Effect<void, never, R | Scope.Scope>
-  /** Nothing can be waited for any more: whatever is, and whatever will be, fails at once. */
+  /** Ends all waits, now and in the future, at once. */
   readonly abort: (condition: string, reason: string) => Effect.Effect<void>
 }
 
-/** What is not guarded: a check, which uses machines as well, and what the test does not wait for. */
+/** Not guarded are checks, which use machines as well, and what the test does not wait for. */
 const Unguarded = Context.Reference<boolean>("vmtest/machine/PollingCondition/Unguarded", {
   defaultValue: () => false
 })
@@ -76,20 +83,20 @@ const unguarded: PollingConditions["unguarded"] = Effect.provideService(Unguarde
 export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
   const guarded = new Set<Deferred.Deferred<never, PollingConditionFailed>>()
   let wake: Deferred.Deferred<void> = Deferred.makeUnsafe()
-  let given: PollingConditionFailed | undefined
-  /** What the last check of a condition came to, where no wait has ended with it yet. The keys are the conditions. */
+  let aborted: PollingConditionFailed | undefined
+  /** Failures of conditions' last checks that no wait has ended with yet, by condition. */
   const pending = new Map<object, PollingConditionFailed>()
 
-  const told = (error: PollingConditionFailed) => {
+  const delivered = (error: PollingConditionFailed) => {
     for (const [key, value] of pending) if (value === error) pending.delete(key)
   }
 
   const guard = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | PollingConditionFailed, R> =>
-    Effect.flatMap(Unguarded, (free): Effect.Effect<A, E | PollingConditionFailed, R> => {
-      if (given !== undefined) return Effect.fail(given)
-      if (free) return effect
+    Effect.flatMap(Unguarded, (unguarded): Effect.Effect<A, E | PollingConditionFailed, R> => {
+      if (aborted !== undefined) return Effect.fail(aborted)
+      if (unguarded) return effect
       for (const error of pending.values()) {
-        told(error)
+        delivered(error)
         return Effect.fail(error)
       }
       const broken = Deferred.makeUnsafe<never, PollingConditionFailed>()
@@ -101,7 +108,7 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
         () =>
           Effect.raceFirst(
             effect,
-            Effect.tapError(Deferred.await(broken), (error) => Effect.sync(() => told(error)))
+            Effect.tapError(Deferred.await(broken), (error) => Effect.sync(() => delivered(error)))
           ),
         () =>
           Effect.sync(() => {
@@ -123,7 +130,7 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
       failAll(error)
     }
     const once = Effect.suspend(() => Deferred.await(wake)).pipe(
-      // A fiber of its own ends in whatever way, also of what is no Effect: the loop hears of it.
+      // In a fiber of its own, so that the loop survives whatever the check does, even if it is not an Effect.
       Effect.andThen(Effect.forkChild(unguarded(check), { startImmediately: true })),
       Effect.flatMap(Fiber.await),
       Effect.flatMap((exit) =>
@@ -147,8 +154,8 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
 
   const abort = (condition: string, reason: string) =>
     Effect.sync(() => {
-      given ??= new PollingConditionFailed({ condition, reason })
-      failAll(given)
+      aborted ??= new PollingConditionFailed({ condition, reason })
+      failAll(aborted)
     })
 
   return { guard, unguarded, add, abort }
@@ -156,7 +163,7 @@ export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {
 
 const messageOf = (cause: Cause.Cause<unknown>): string => Cause.prettyErrors(cause)[0]?.message ?? Cause.pretty(cause)
 
-/** Conditions that hold for a part of what others hold for: those end its waits as well. */
+/** Conditions for a part of a test; the outer ones end its waits as well. */
 export const under = (others: PollingConditions, own: PollingConditions): PollingConditions => ({
   ...own,
   guard: (effect) => others.guard(own.guard(effect))

@@ -1,8 +1,15 @@
 /**
  * Waiting for TCP ports.
  *
- * A port of the guest itself is read from `/proc/net/tcp` and `/proc/net/tcp6` in a loop of shell builtins, so it needs no program in the
- * guest and disturbs no server; another address is tried by connecting from the guest.
+ * The guest's own ports are read from `/proc/net/tcp` and `/proc/net/tcp6` in a loop of shell builtins, which needs no program in the guest
+ * and disturbs no server. For other addresses the guest tries to connect.
+ *
+ * **Example** (A server, locally and from another machine)
+ *
+ * ```ts
+ * yield* web.waitForOpenPort(80)
+ * yield* client.waitForOpenPort(80, "web", { timeout: "1 minute" })
+ * ```
  *
  * @since 0.1.0
  */
@@ -16,7 +23,7 @@ import * as PortProbe from "./internal/portProbe.ts"
 import { GuestPollOptions } from "./Timeout.ts"
 import { waitInGuest } from "./Wait.ts"
 
-/** An address, or none, and then options if there are any. */
+/** Perhaps an address, then perhaps options. */
 export type AddressAndOptions =
   | readonly [address?: string | undefined, options?: GuestPollOptions | undefined]
   | readonly [options: GuestPollOptions]
@@ -26,18 +33,18 @@ export interface PortMethods {
   /**
    * Waits until something listens on a TCP port.
    *
-   * Without an address any listener of the guest counts; `"localhost"`, `"127.0.0.1"` and `"::1"` ask for one that those reach; any other
-   * address or name is tried by connecting from the guest, with bash, telnet or nc. A name that has no address yet is tried again.
+   * Without an address any listener in the guest counts; with `"localhost"`, `"127.0.0.1"` or `"::1"` one that those reach. For any other
+   * address or name the guest tries to connect, with bash, telnet or nc. A name without an address is tried again.
    *
-   * Only where all that listens is a socket for any address of IPv6 is `"127.0.0.1"` tried as well, once: it may want IPv6 alone.
+   * If the only listener is an IPv6 socket for any address, the guest connects to `"127.0.0.1"` once: the socket may accept only IPv6.
    */
   readonly waitForOpenPort: (
     port: number,
     ...rest: AddressAndOptions
   ) => Effect.Effect<void, WaitError | NoWayToConnect>
   /**
-   * Waits until nothing listens on a TCP port, or, at another address, until connecting to it is refused or gets no answer for a second.
-   * A name that has no address is neither open nor closed.
+   * Waits until nothing listens on a TCP port or, for another address, until a connection is refused or gets no answer for a second.
+   * A name without an address counts as neither open nor closed.
    */
   readonly waitForClosedPort: (
     port: number,
@@ -45,14 +52,14 @@ export interface PortMethods {
   ) => Effect.Effect<void, WaitError | NoWayToConnect>
 }
 
-/** The guest has no program that could connect to a port elsewhere. */
+/** The guest has no program to connect to a port of another machine with. */
 export class NoWayToConnect extends Schema.TaggedError<NoWayToConnect>()("NoWayToConnect", {
   machine: Schema.String,
   address: Schema.String,
   port: Schema.Int
 }) {
   override get message() {
-    return `${this.machine}: the guest cannot connect to port ${this.port} of ${this.address}: it needs bash, telnet or nc`
+    return `${this.machine}: could not connect to port ${this.port} of ${this.address}: the guest has none of bash, telnet and nc; install one of them`
   }
 }
 
@@ -65,7 +72,7 @@ for f in /proc/net/tcp /proc/net/tcp6; do
 done
 [ -n "$listening" ] || echo "nothing listens on any TCP port"`
 
-// Of a name or an IP address, with a zone (fe80::1%eth1) perhaps.
+// The characters of names and IP addresses, which may have a zone (fe80::1%eth1).
 const Address = Fields.text("a host name or an IP address", /^[A-Za-z0-9._:%-]+$/)
 
 /** An address and options, or one of them. */
@@ -111,7 +118,7 @@ while :; do
   pause
 done`,
         look: `set +eu\n${connects}\nconnects
-case $verdict in open) echo "it is open" ;; unresolved) echo ${quote(`${there} has no address`)} ;; *) echo "connecting fails" ;; esac`
+case $verdict in open) echo "it is open" ;; unresolved) echo ${quote(`${there} has no address`)} ;; *) echo "it refuses connections" ;; esac`
       })
       if (exitCode === 127) return yield* new NoWayToConnect({ machine: guest.name, address: there, port })
     })

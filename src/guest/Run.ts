@@ -1,5 +1,11 @@
 /**
- * Running commands on a guest's shell: what the methods of a machine that need a command are made of.
+ * Running commands on a guest's shell, for the methods of a machine.
+ *
+ * **Example** (A method that is one command)
+ *
+ * ```ts
+ * const kernel = (guest: Guest) => Effect.map(execute(guest, "uname -r"), ({ stdout }) => stdout.trim())
+ * ```
  *
  * @since 0.1.0
  */

@@ -1,7 +1,13 @@
 /**
  * Waiting for Unix-domain sockets.
  *
- * `/proc/net/unix` says who listens, so the wait needs no program in the guest and disturbs no server.
+ * `/proc/net/unix` lists who listens, so the wait needs no program in the guest and disturbs no server.
+ *
+ * **Example** (A database)
+ *
+ * ```ts
+ * yield* db.waitForOpenUnixSocket("/run/postgresql/.s.PGSQL.5432")
+ * ```
  *
  * @since 0.1.0
  */
@@ -19,7 +25,7 @@ const SocketType = Schema.Literals(["stream", "datagram", "seqpacket"])
 /** The kinds of Unix-domain sockets. */
 export type SocketType = typeof SocketType.Type
 
-/** Which socket is waited for, and how long. */
+/** Which socket to wait for, and how long. */
 export const SocketOptions = Fields.options(
   {
     ...GuestPollOptions.fields,
@@ -29,16 +35,16 @@ export const SocketOptions = Fields.options(
   '{ timeout: "5 seconds" }'
 )
 
-/** Which socket is waited for, and how long. */
+/** Which socket to wait for, and how long. */
 export interface SocketOptions extends Schema.Schema.Type<typeof SocketOptions> {}
 
 /** The sockets of a machine. */
 export interface SocketMethods {
   /**
-   * Waits until a process listens on a Unix-domain socket; for a datagram socket, until one is bound to it.
+   * Waits until a process listens on a Unix-domain socket; for a datagram socket, until a process is bound to it.
    *
-   * The address is an absolute path, or `@` and the name of an abstract socket. A socket file that nobody listens on does not count.
-   * A file counts whichever network its server is in (`PrivateNetwork=yes`), an abstract socket in that of the guest's root.
+   * The address is an absolute path, or `@` and the name of an abstract socket. A socket file without a listener does not count. A socket file
+   * counts in any network namespace (`PrivateNetwork=yes`), an abstract socket only in the initial one.
    */
   readonly waitForOpenUnixSocket: (address: string, options?: SocketOptions) => Effect.Effect<void, WaitError>
 }
@@ -53,7 +59,7 @@ const patterns: Readonly<Record<SocketType, string>> = {
   seqpacket: '"00010000 0005"'
 }
 
-/** `others` runs a command for the list of each process whose sockets are in another list: a service with `PrivateNetwork=yes`. */
+/** `others` runs a command for the socket list of each other network namespace, such as that of a service with `PrivateNetwork=yes`. */
 const others = `others() {
   for _ns in /proc/[0-9]*/ns/net; do
     [ "$_ns" -ef /proc/self/ns/net ] && continue
@@ -64,10 +70,10 @@ const others = `others() {
 }`
 
 /**
- * The kernel prints the path that the server gave to `bind`. That is another one for the same file where there are symbolic links
- * (`/var/run`, `/dev/log`), and one without its folders where the server changed to that of the socket.
+ * The kernel prints the path that the server gave to `bind`. That path can go through symbolic links (`/var/run`, `/dev/log`), and it has no
+ * folders if the server had changed to the socket's folder.
  *
- * A file can be reached from any network, an abstract socket from its own alone.
+ * A socket file can be reached from any network namespace, an abstract socket only from its own.
  */
 const openLoop = (address: string, type: SocketType) => {
   const name = address.slice(address.lastIndexOf("/") + 1)

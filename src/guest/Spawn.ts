@@ -1,5 +1,18 @@
 /**
- * Commands that run beside the test: their output while it comes, their input, signals.
+ * Commands that run beside the test: their output as it comes, their input, signals.
+ *
+ * **Example** (A server for a part of a test)
+ *
+ * ```ts
+ * yield* Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const server = yield* web.spawn("python3 -m http.server 8080")
+ *     yield* client.waitForOpenPort(8080, "web")
+ *     yield* server.signal("INT")
+ *     yield* server.wait()
+ *   })
+ * )
+ * ```
  *
  * @since 0.1.0
  */
@@ -20,48 +33,48 @@ import type { InvalidArgument } from "./MachineError.ts"
 import { timed, WaitOptions } from "./Timeout.ts"
 import { wait } from "./Wait.ts"
 
-/** How a command is started. */
+/** How to start a command. */
 export const SpawnOptions = Fields.options(
   {
     ...ExecuteOptions.fields,
     /**
-     * Whether the command outlives the scope it was started in, until it ends by itself or the test does. Default false: the end of the
-     * scope kills its process group.
+     * Whether the command continues after its scope has closed, until it ends by itself or the test ends. Default false: closing the scope
+     * kills its process group.
      */
     detached: Schema.optional(Schema.Boolean)
   },
   "{ detached: true }"
 )
 
-/** How a command is started. */
+/** How to start a command. */
 export interface SpawnOptions extends Schema.Schema.Type<typeof SpawnOptions> {}
 
-/** A command under way in a guest. It takes one of the ten places for commands until it ends. */
+/** A command that runs in a guest. It uses one of the guest's ten lanes until it ends. */
 export interface SpawnedCommand {
   readonly command: string
-  /** What it writes, once: a second reader would steal from the first. A reader that pauses slows the command down. */
+  /** Its standard output, to be read once: two readers would share it. A reader that pauses slows the command down. */
   readonly stdout: Stream.Stream<Uint8Array, CutShort | ShellError>
-  /** As `stdout`. */
+  /** Its standard error, in the same way. */
   readonly stderr: Stream.Stream<Uint8Array, CutShort | ShellError>
   /**
-   * Writes to its standard input, waiting while the command does not read. What is written after the command ended is dropped; after
-   * `end`, or beside a `stdin` that was given, fails with `CommandRejected`.
+   * Writes to its standard input, and waits until the command reads. After the command has ended, the data is dropped. After `end`, or if
+   * the command was started with `stdin`, it fails with `CommandRejected`.
    */
   readonly write: (data: string | Uint8Array) => Effect.Effect<void, CutShort | CommandRejected | InvalidArgument>
   /** Ends its standard input. */
   readonly end: () => Effect.Effect<void, CutShort>
-  /** Sends a signal to its process group, `"INT"` or `"SIGINT"`; nothing happens when it has ended. Default `"TERM"`. */
+  /** Sends a signal to its process group, such as `"INT"` or `"SIGINT"`; nothing happens if it has ended. Default `"TERM"`. */
   readonly signal: (signal?: Signal | `SIG${Signal}`) => Effect.Effect<void, CutShort | InvalidArgument>
   /**
-   * Waits for its end and gives its exit code: 0 to 255, 128 + n after death by signal n. A command that writes more than some 1 MiB does
-   * not end before somebody reads `stdout` and `stderr`.
+   * Waits for its end and returns its exit code: 0 to 255; 128 + n if signal n ended it. A command that writes more than about 1 MiB does not
+   * end before `stdout` and `stderr` are read.
    */
   readonly wait: (options?: WaitOptions) => Effect.Effect<number, CutShort | ShellError | DeadlineError>
 }
 
 /** Starting commands, for a machine. */
 export interface SpawnMethods {
-  /** Starts a command and gives a handle on it. Without a `timeout` it may run as long as it likes. */
+  /** Starts a command and returns a handle for it. Default: no `timeout`. */
   readonly spawn: {
     (
       command: string,
@@ -94,10 +107,10 @@ export const spawnedParameters = Arguments.of<SpawnedCommand>({
   wait: Arguments.takes({ options: Schema.optional(WaitOptions) })
 })
 
-/** The handle of the shell, with the errors of a machine. */
+/** The shell's handle, with the errors of a machine. */
 const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
   const doing = (what: string) => `${what} ${JSON.stringify(short(process.command))}`
-  /** What nobody has begun to read. */
+  /** The outputs that nobody has started to read. */
   const unread = new Set(["stdout", "stderr"])
   const output = (name: "stdout" | "stderr"): SpawnedCommand["stdout"] =>
     Stream.suspend(() => {
@@ -126,8 +139,8 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
         until: process.wait,
         lastSeen: Effect.sync(() =>
           unread.size === 0
-            ? "it runs"
-            : `it runs, and nobody reads its ${[...unread].join(" and ")}: after some 1 MiB it waits for that`
+            ? "it is running"
+            : `it is running, but nobody reads its ${[...unread].join(" and ")}: it waits after about 1 MiB`
         )
       })
   }
@@ -148,6 +161,6 @@ export const make = (guest: Guest): SpawnMethods => {
     )
     return handle(guest, process)
   })
-  // Only a command that is not detached asks for a scope.
+  // Only a command that is not detached needs a scope.
   return Arguments.checked<SpawnMethods>(guest.name, parameters, { spawn: spawn as SpawnMethods["spawn"] })
 }

@@ -1,8 +1,16 @@
 /**
  * The guest's virtual terminals (tty1 and so on), as text.
  *
- * The kernel keeps what each of them shows in `/dev/vcs<tty>`; it is read in the guest, so the terminal need not be the one on the
- * screen, and the machine needs none.
+ * The kernel has the content of each in `/dev/vcs<tty>`, which is read in the guest. So the terminal need not be the one on the screen, and
+ * the machine needs no screen.
+ *
+ * **Example** (A login on the second terminal)
+ *
+ * ```ts
+ * yield* box.sendKey("alt-f2")
+ * yield* box.waitUntilTtyMatches(2, "login: ")
+ * yield* box.sendChars("root\n")
+ * ```
  *
  * @since 0.1.0
  */
@@ -17,8 +25,8 @@ import * as Arguments from "./Arguments.ts"
 import * as Artefact from "./Artefact.ts"
 import { codePage } from "./CodePage.ts"
 import { CommandFailed } from "./Command.ts"
-import type { HostFileError } from "./Copy.ts"
 import type { CommandError, Guest, WaitError } from "./Guest.ts"
+import type { HostFileError } from "./HostFile.ts"
 import { intervalOf, pauseFunction } from "./internal/pause.ts"
 import type { InvalidArgument } from "./MachineError.ts"
 import * as Pattern from "./Pattern.ts"
@@ -26,23 +34,23 @@ import { executeBytes, withoutTimeout } from "./Run.ts"
 import { GuestPollOptions } from "./Timeout.ts"
 import { wait } from "./Wait.ts"
 
-/** What reading a terminal can fail with; `CommandFailed` when the guest has no such terminal. */
+/** What reading a terminal can fail with; `CommandFailed` if the guest has no such terminal. */
 export type TerminalError = CommandError | CommandFailed | InvalidArgument
 
 /** The virtual terminals of a machine; `tty` is a number from 1 to 63. */
 export interface TerminalMethods {
-  /** What a terminal shows: a line a row, without spaces at the ends of lines and empty lines at the end. */
+  /** The text of a terminal, without spaces at the ends of lines and empty lines at the end. */
   readonly getTtyText: (tty: number) => Effect.Effect<string, TerminalError>
   /**
-   * Waits until a pattern is in what a terminal shows, and gives what it matched; the pattern sees all lines at once. A terminal that nobody
-   * has opened yet is waited for.
+   * Waits until a pattern matches the text of a terminal, and returns the match. The pattern is matched against all lines at once. A terminal
+   * that does not exist yet is waited for.
    */
   readonly waitUntilTtyMatches: (
     tty: number,
     pattern: RegExp | string,
     options?: GuestPollOptions
   ) => Effect.Effect<string, WaitError | CommandFailed>
-  /** Writes what a terminal shows into the output folder, as `<name>.txt`, and gives the path. Default name: `<machine>-tty<tty>`. */
+  /** Writes the text of a terminal into the output folder, as `<name>.txt`, and returns the path. Default name: `<machine>-tty<tty>`. */
   readonly dumpTtyContents: (tty: number, name?: string) => Effect.Effect<string, TerminalError | HostFileError>
 }
 
@@ -61,8 +69,8 @@ const textOf = (screen: Uint8Array): string => {
 }
 
 /**
- * Writes out the characters of a terminal whenever they have changed, a screen a line. Reading is done by the shell itself, so a look costs no
- * process; a terminal has no line ends in it. One that nobody has opened yet is waited for: the kernel makes it then.
+ * Prints the characters of a terminal whenever they have changed, one line for each screen: a terminal's content has no line ends. The shell
+ * itself reads it, so that a look needs no process. The kernel creates a terminal when somebody opens it; until then the loop waits.
  */
 const follow = (tty: number, interval: Duration.Duration) => `set +eu
 ${pauseFunction(interval)}
@@ -75,7 +83,7 @@ while :; do
   pause
 done`
 
-/** Characters in the kernel's code page, in lines of so many. */
+/** Characters of the kernel's code page as text, in lines of `columns`. */
 const textIn = (screen: string, columns: number): string =>
   (screen.match(new RegExp(`.{1,${columns}}`, "gs")) ?? [])
     .map((line) =>
@@ -126,7 +134,7 @@ export const make = (guest: Guest): TerminalMethods => {
         const shell = yield* guest.shell
         let stderr = ""
         let size = { cells: 0, columns: 80 }
-        /** As wide as the terminal is now: it changes with its font. */
+        /** The width of the terminal, which changes with its font. */
         const columnsOf = Effect.fnUntraced(function* (cells: number) {
           if (cells === size.cells) return size.columns
           const { exitCode, stdout } = yield* shell.executeBytes(`cat /dev/vcsa${tty}`, { timeout: Duration.infinity })

@@ -1,4 +1,14 @@
-/** Times that a test gives: what they may be, and what they are. */
+/**
+ * Durations and schedules that a test gives, and their defaults.
+ *
+ * **Example** (The timeout of a wait)
+ *
+ * ```ts
+ * const timeout = yield* timeoutOf(guest, { timeout: "10 seconds" })
+ * ```
+ *
+ * @since 0.1.0
+ */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -8,13 +18,13 @@ import * as Fields from "../host/Fields.ts"
 import type { ExecuteOptions } from "../transport/Shell.ts"
 import { Deadlines } from "./Deadlines.ts"
 
-/** How long something may take; what takes no time at all could not be meant. */
+/** How long something may take: more than zero. */
 export const Timeout = Fields.time({ endless: true })
 
-/** How long to look, which is done once at least. */
+/** How long to look, which is done at least once. */
 export const LookTimeout = Fields.time({ endless: true, zero: true })
 
-/** A time that passes between two things, or is slept. */
+/** A time between two things, or to sleep. */
 export const Pause = Fields.time({ zero: true })
 
 /** How long a wait may take. */
@@ -34,23 +44,23 @@ const AnySchedule = Schema.declare<Schedule.Schedule<unknown>>(
   { expected: 'a Schedule, such as Schedule.spaced("1 second")' }
 )
 
-/** Options of waits that look again and again from the host. */
+/** Options of waits that poll from the host. */
 export const PollOptions = Fields.options(
   {
     ...WaitOptions.fields,
     /**
-     * When to look again. A schedule that ends, such as `Schedule.recurs(5)`, ends the wait as its deadline would. The default is spaced evenly;
-     * each wait says how.
+     * When to look again. A schedule that ends, such as `Schedule.recurs(5)`, ends the wait as its deadline would. Each wait documents its
+     * default.
      */
     schedule: Schema.optional(AnySchedule)
   },
   '{ timeout: "5 seconds" }'
 )
 
-/** Options of waits that look again and again from the host. */
+/** Options of waits that poll from the host. */
 export interface PollOptions extends Schema.Schema.Type<typeof PollOptions> {}
 
-/** Options of waits that look again and again in the guest, in one command. */
+/** Options of waits that poll in the guest, with one command. */
 export const GuestPollOptions = Fields.options(
   {
     ...WaitOptions.fields,
@@ -60,10 +70,10 @@ export const GuestPollOptions = Fields.options(
   '{ timeout: "5 seconds" }'
 )
 
-/** Options of waits that look again and again in the guest, in one command. */
+/** Options of waits that poll in the guest, with one command. */
 export interface GuestPollOptions extends Schema.Schema.Type<typeof GuestPollOptions> {}
 
-/** The time that a wait may take: its own, or the one in force. */
+/** The timeout of a wait: its own, or the current default. */
 export const timeoutOf = (
   guest: { readonly backend: BackendService },
   options: { readonly timeout?: Duration.Input | undefined } | undefined
@@ -74,12 +84,12 @@ export const timeoutOf = (
       : Duration.fromInputUnsafe(options.timeout)
   )
 
-/** Options of a command whose time was looked at: nothing else is run on a guest. */
+/** Options of a command with a decoded timeout. */
 export type Timed<Options extends ExecuteOptions> = Omit<Options, "timeout"> & {
   readonly timeout?: Duration.Duration | undefined
 }
 
-/** The options of a command as a test gave them. */
+/** The options of a command, with its timeout decoded. */
 export const timed = <Options extends ExecuteOptions>(options: Options | undefined): Timed<Options> => {
   const { timeout, ...others } = options ?? ({} as Options)
   return timeout === undefined ? others : { ...others, timeout: Duration.fromInputUnsafe(timeout) }

@@ -1,6 +1,15 @@
 /**
  * systemd units in a guest.
  *
+ * **Example** (A service that restarts)
+ *
+ * ```ts
+ * yield* web.waitForUnit("nginx")
+ * yield* web.stopJob("nginx")
+ * yield* web.requireUnitState("nginx", "inactive")
+ * yield* web.startJob("nginx")
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
@@ -24,13 +33,13 @@ import { WaitOptions } from "./Timeout.ts"
 import { wait } from "./Wait.ts"
 
 export {
-  /** A unit is not in the state it should be in. */
+  /** A unit is not in the wanted state. */
   UnitFailed,
   /** Whose systemd is asked. */
   UnitOptions
 } from "./internal/unitFailure.ts"
 export {
-  /** The guest has no systemd that runs, so it has no units. */
+  /** The guest does not run systemd, so it has no units. */
   NoSystemd
 } from "./systemd/unitStates.ts"
 
@@ -47,23 +56,23 @@ type UnitState = UnitStates.UnitState
 
 /** The units of a machine. */
 export interface UnitMethods {
-  /** Runs `systemctl` with these arguments, given as one string to the shell. */
+  /** Runs `systemctl` with these arguments, one string for the shell. */
   readonly systemctl: (
     query: string,
     options?: UnitOptions
   ) => Effect.Effect<CommandResult, CommandError | InvalidArgument>
   /**
-   * Waits until a unit is active. Heard from systemd itself, not asked again and again.
+   * Waits until a unit is active. systemd itself reports it, so nothing is polled.
    *
-   * Fails at once with `UnitFailed` when it is failed, or inactive with no job pending in the manager. One that the manager does not know
-   * fails whatever is pending for others once the manager has come up: until then a program of the boot may install it, and a scope may
-   * be made at any time. The manager of a user that does not run yet is waited for. A name without a suffix is a service.
+   * It fails at once with `UnitFailed` if the unit has failed, or is inactive while systemd has no job pending. A unit that does not exist
+   * fails it once the boot is over, whatever jobs are pending, unless it is a scope: a program may still install it before, and a scope can be
+   * created at any time. The service manager of a user is waited for. A name without a suffix is a service.
    */
   readonly waitForUnit: (
     unit: string,
     options?: WaitForUnitOptions
   ) => Effect.Effect<void, CommandError | DeadlineError | UnitFailed | UnitStates.NoSystemd>
-  /** All properties that `systemctl show` knows of a unit; one with several values has them on several lines. */
+  /** All properties of a unit that `systemctl show` prints; several values of one property are lines. */
   readonly getUnitInfo: (
     unit: string,
     options?: UnitOptions
@@ -75,7 +84,7 @@ export interface UnitMethods {
     options?: UnitOptions
   ) => Effect.Effect<string, CommandError | CommandFailed | InvalidArgument>
   /**
-   * Fails with `UnitFailed` unless the unit is in this state (ActiveState, default `"active"`) now. One that systemd does not know is in none.
+   * Fails with `UnitFailed` unless the unit is in this state (ActiveState, default `"active"`) now. A unit that does not exist has no state.
    */
   readonly requireUnitState: (
     unit: string,
@@ -94,7 +103,7 @@ export interface UnitMethods {
   ) => Effect.Effect<void, CommandError | CommandFailed | InvalidArgument>
 }
 
-/** systemd's own (unit_active_state_table of its src/basic/unit-def.c). */
+/** systemd's states (unit_active_state_table in its src/basic/unit-def.c). */
 const ActiveState = Schema.Literals([
   "active",
   "reloading",
@@ -134,7 +143,7 @@ export const parameters = Arguments.of<UnitMethods>({
   stopJob: ofUnit
 })
 
-/** What a unit's state says to somebody who waits for it to be active: nothing yet, or what it is. */
+/** Whether a wait for a unit to be active ends with this state. */
 const isSettled = ({ activeState, idle, loadState, pending, up }: UnitState, unit: string): boolean => {
   switch (activeState) {
     case "active":
@@ -142,14 +151,14 @@ const isSettled = ({ activeState, idle, loadState, pending, up }: UnitState, uni
     case "failed":
       return !pending
     case "inactive":
-      // Another unit's job may be about to start this one; but no job starts what there is not. Scopes are made by programs, whenever they like.
+      // Another unit's job may be about to start this one, but no job starts a unit that does not exist. Programs create scopes at any time.
       return idle || (loadState === "not-found" && up && !pending && !unit.endsWith(".scope"))
     default:
       return false
   }
 }
 
-/** What a wait for a unit has seen, and since when. */
+/** The last state that a wait has seen, and since when. */
 interface Seen {
   readonly state: UnitState
   readonly since: number
@@ -164,19 +173,19 @@ const describeSeen = Effect.fnUntraced(function* (
   if (seen === undefined) {
     return user === undefined
       ? "systemd has not answered"
-      : `the service manager of ${user} does not run: it does while the user is logged in, or lingers (loginctl enable-linger)`
+      : `the service manager of ${user} is not running; it starts when the user logs in, or with loginctl enable-linger ${user}`
   }
   const { activeState, subState } = seen.state
-  const so = Duration.format(Duration.millis((yield* Clock.currentTimeMillis) - seen.since))
-  // The state is known; a guest that froze has no more to say.
+  const lasted = Duration.format(Duration.millis((yield* Clock.currentTimeMillis) - seen.since))
+  // The state is known; a frozen guest cannot add anything.
   const journal = yield* Effect.timeoutOrElse(lastLines(guest, unit, user), {
     duration: "4 seconds",
-    orElse: () => Effect.succeed("the guest does not answer within 4 seconds")
+    orElse: () => Effect.succeed("the guest did not answer within 4 seconds")
   })
-  return `${activeState} (${subState}), so for ${so}\n${journal}`
+  return `${activeState} (${subState}) for ${lasted}\n${journal}`
 })
 
-/** Waits until a unit is active, or will not be by itself; gives the state that it then has. */
+/** Waits until a unit is active, or cannot become active by itself; gives its state then. */
 const settledState = Effect.fnUntraced(function* (
   guest: Guest,
   states: UnitStates.UnitStates,

@@ -1,6 +1,22 @@
 /**
  * Waiting on a guest: with a deadline, until it dies, and under the test's polling conditions.
  *
+ * Two kinds of waits look again and again: `poll` from the host, by a `Schedule`; `waitInGuest` with one command that loops in the guest, with
+ * an `interval`. Everything else waits for an event.
+ *
+ * **Example** (A wait that polls)
+ *
+ * ```ts
+ * const attempt = Effect.map(execute(guest, "uptime"), ({ stdout }) => (stdout.includes("load") ? stdout : undefined))
+ * wait(guest, {
+ *   name: "waitForLoad",
+ *   awaited: "a load average",
+ *   options,
+ *   until: poll(attempt, Schedule.spaced("1 second")),
+ *   lastSeen: Effect.succeed("no load average")
+ * })
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
@@ -64,7 +80,7 @@ export const wait = <A, E>(
       const asked = disconnect(lastSeen).pipe(
         Effect.timeoutOrElse({
           duration: lastSeenTimeout,
-          orElse: () => Effect.succeed("the guest does not answer within 5 seconds, asked how things stand")
+          orElse: () => Effect.succeed("the guest did not answer within 5 seconds")
         }),
         Effect.catch((error) => Effect.succeed(String(error)))
       )
@@ -140,7 +156,7 @@ export const waitInGuest = Effect.fnUntraced(function* (
     lastSeen: Effect.map(
       Effect.flatMap(guest.shell, (shell) => shell.execute(look, { timeout: lastSeenTimeout })),
       ({ stderr, stdout }) =>
-        (queued ? "so many waits stand in the guest that this one has not begun\n" : "") + stdout + stderr
+        (queued ? "this wait has not started: too many other waits run in the guest\n" : "") + stdout + stderr
     )
   })
 })

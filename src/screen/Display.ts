@@ -4,8 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type { ControlError } from "../backends/BackendError.ts"
-import type { HostFileError } from "../guest/Copy.ts"
 import type { CommandError } from "../guest/Guest.ts"
+import type { HostFileError } from "../guest/HostFile.ts"
 import type { Frame } from "./internal/frame.ts"
 
 /**

@@ -65,11 +65,11 @@ describe("waiting for text on the console", () => {
       const never = Effect.flip(machine.waitForConsoleText("never said", { timeout: "1 second" }))
       const first = yield* Effect.forkChild(never)
       yield* TestClock.adjust("2 seconds")
-      assert.include((yield* Fiber.join(first)).message, "last seen:\n  the console is empty")
+      assert.include((yield* Fiber.join(first)).message, "; last seen: the console is empty")
       yield* say("hello\n")
       const second = yield* Effect.forkChild(never)
       yield* TestClock.adjust("2 seconds")
-      assert.include((yield* Fiber.join(second)).message, "last seen:\n  hello")
+      assert.include((yield* Fiber.join(second)).message, "; last seen: hello")
     })
   )
 

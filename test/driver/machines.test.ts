@@ -78,7 +78,7 @@ describe("the life of a machine", () => {
       assert.isFalse(yield* a!.isUp())
       const error = yield* Effect.flip(a!.execute("true"))
       assert.strictEqual(error._tag, "MachineNotRunning")
-      assert.include(error.message, "start() it first")
+      assert.include(error.message, "call start() first")
       yield* a!.start()
       yield* a!.succeed("true")
       assert.strictEqual(yield* mock.starts("a"), 2)
@@ -112,7 +112,7 @@ describe("the life of a machine", () => {
     })
   )
 
-  it.effect("does not come up when the hypervisor does not start, or the guest does not answer", () =>
+  it.effect("does not come up when the hypervisor does not start, or the guest did not answer", () =>
     Effect.gen(function* () {
       const { machines, states } = yield* driverOf(
         { a: offline() },
@@ -161,7 +161,7 @@ describe("the life of a machine", () => {
         yield* TestClock.adjust("8 seconds")
         yield* TestClock.adjust("1 second")
         assert.isDefined(fiber.pollUnsafe(), name)
-        assert.include((yield* Fiber.join(fiber)).message, "the machine is paused; resume() lets it go on", name)
+        assert.include((yield* Fiber.join(fiber)).message, "the machine is paused; call resume()", name)
       }
       assert.deepStrictEqual(states("a"), ["booting", "ready", "paused"])
       yield* a.resume()

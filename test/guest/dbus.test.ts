@@ -394,7 +394,7 @@ describe("waiting for a unit over the manager's own bus", () => {
       )
       yield* TestClock.adjust("15 seconds")
       const error = yield* Fiber.join(waiting)
-      assert.include(error.message, "activating (start), so for 10s\n  the guest does not answer")
+      assert.include(error.message, "activating (start) for 10s\n  the guest did not answer")
     })
   )
 
@@ -411,7 +411,7 @@ describe("waiting for a unit over the manager's own bus", () => {
       yield* settle
       yield* TestClock.adjust("6 seconds")
       const error = yield* Fiber.join(waiting)
-      assert.match(error.message, /activating \(start-post\), so for (6s|5s 99\dms)/)
+      assert.match(error.message, /activating \(start-post\) for (6s|5s 99\dms)/)
     })
   )
 })

@@ -33,7 +33,7 @@ describe("interaction", () => {
       const errors = [yield* refused(machines.a!.shellInteract()), yield* refused(machines.a!.consoleInteract())]
       for (const error of errors) {
         assert.strictEqual(error._tag, "NoTerminal")
-        assert.strictEqual(error.message, "a: nobody can interact with it: standard input is not a terminal")
+        assert.strictEqual(error.message, "a: could not connect a terminal: standard input is not a terminal")
       }
       yield* machines.a!.succeed("true")
     })

@@ -90,7 +90,7 @@ describe("a port elsewhere", () => {
       for (const waiting of [ports.waitForClosedPort(80, "web"), ports.waitForOpenPort(80, "web")]) {
         const error = yield* Effect.flip(waiting)
         assert.strictEqual(error._tag, "NoWayToConnect")
-        assert.include(error.message, "cannot connect to port 80 of web: it needs bash, telnet or nc")
+        assert.include(error.message, "could not connect to port 80 of web: the guest has none of bash, telnet and nc")
       }
     })
   )

@@ -41,7 +41,7 @@ describe("the deadline of a wait", () => {
       const error = yield* Fiber.join(waiting)
       assert.strictEqual(error._tag, "WaitTimeout")
       assert.include(error.message, "box: waited 5m for the file /run/x to exist")
-      assert.include(error.message, "the guest does not answer")
+      assert.include(error.message, "the guest did not answer")
     })
   )
 
@@ -308,7 +308,7 @@ describe("a unit in a guest without a way to systemd but systemctl", () => {
         const { guest } = yield* guestOn(shell)
         const error = yield* Effect.flip(Unit.make(guest).waitForUnit("web"))
         assert.strictEqual(error._tag, "UnitFailed")
-        assert.include(error.message, "web is failed (failed); wanted active")
+        assert.include(error.message, "web is failed (failed); expected active")
         assert.include(error.message, "reading the journal of web")
         assert.notInclude(error.message, "journalctl")
         assert.notInclude(error.message, "systemctl")
@@ -330,12 +330,12 @@ describe("a unit in a guest without a way to systemd but systemctl", () => {
         )
       )
       const error = yield* Effect.flip(Unit.make(guest).waitForUnit("web"))
-      assert.include(error.message, "web is inactive (dead), and no job is pending; wanted active")
+      assert.include(error.message, "web is inactive (dead), and no job is pending; expected active")
     })
   )
 
   for (const [loadState, loadError, known] of [
-    ["masked", "org.freedesktop.systemd1.UnitMasked", "web is masked, so systemd does not start it; wanted active"],
+    ["masked", "org.freedesktop.systemd1.UnitMasked", "web is masked, so systemd cannot start it; expected active"],
     [
       "bad-setting",
       'org.freedesktop.systemd1.BadUnitSetting "Unit web.service has a bad unit file setting."',
@@ -371,7 +371,7 @@ describe("a unit in a guest without a way to systemd but systemctl", () => {
         )
       )
       const error = yield* Effect.flip(Unit.make(guest).waitForUnit("typo"))
-      assert.include(error.message, "typo is not known to systemd; wanted active")
+      assert.include(error.message, "typo does not exist; expected active")
     })
   )
 
@@ -379,7 +379,7 @@ describe("a unit in a guest without a way to systemd but systemctl", () => {
     Effect.gen(function* () {
       const { guest } = yield* guestOn(answering([0, "LoadState=not-found\nActiveState=inactive\nSubState=dead\n", ""]))
       const unknown = yield* Effect.flip(Unit.make(guest).requireUnitState("typo", "inactive"))
-      assert.include(unknown.message, "typo is not known to systemd; wanted inactive")
+      assert.include(unknown.message, "typo does not exist; expected inactive")
       assert.notInclude(unknown.message, "journal")
       const running = yield* Effect.flip(Unit.make(guest).requireUnitState("web", "running"))
       assert.include(running.message, 'state must be "active", "reloading", "inactive"')
@@ -390,7 +390,7 @@ describe("a unit in a guest without a way to systemd but systemctl", () => {
     Effect.gen(function* () {
       const { guest } = yield* guestOn(answering([0, "LoadState=loaded\nActiveState=inactive\nSubState=dead\n", ""]))
       const idle = yield* Effect.flip(Unit.make(guest).requireUnitState("web"))
-      assert.include(idle.message, "web is inactive (dead); wanted active")
+      assert.include(idle.message, "web is inactive (dead); expected active")
       const asked: Array<string> = []
       const shell = shellOf((command) => {
         asked.push(command)

@@ -272,7 +272,7 @@ describe("a recording that cannot be written", () => {
         for (let time = 0; time < 2; time++) {
           const error = yield* Effect.flip(recording.stop)
           assert.strictEqual(error._tag, "HostFileError")
-          assert.include(error.message, `${recording.path} cannot be used: Path is a directory`)
+          assert.include(error.message, `${recording.path} on the host cannot be used: Path is a directory`)
         }
       })
     )

@@ -1,25 +1,25 @@
-/** What runs in a guest to take and to give copies. */
+/** Shell scripts that receive and send copies in a guest. */
 import { quote } from "../../host/Quote.ts"
 import { path } from "../File.ts"
 
-/** What is known of a lone file besides its bytes. */
+/** The properties of a single file besides its bytes. */
 export interface FileHead {
   readonly name: string
   /** Permissions, 0 to 0o7777. */
   readonly mode: number
   /** Seconds since 1970. */
   readonly modified: number
-  /** Its name in an archive that has nothing else, where it comes as one. */
+  /** Its name in the archive, if it is sent as one. */
   readonly member?: string | undefined
 }
 
-/** Succeeds where the guest's tar can read and write holes. */
+/** Succeeds if the guest's tar can read and write holes. */
 export const hasGnuTar = 'case "$(tar --version 2>/dev/null)" in *GNU*) ;; *) exit 1 ;; esac'
 
 /**
- * A lone file arrives beside its target and is moved there, so that nobody sees half of it. As bytes: `cat` ends when it cannot write, where
- * `tar` reads on to the end of the file; only one with holes is worth that. A link to a file is followed, as by `cp`; one to a device, which is
- * how systemd masks a unit, is not.
+ * A single file is received beside its target and moved there, so that nobody sees half of it. It is sent as bytes, because `cat` ends when it
+ * cannot write, while `tar` reads on to the end of the file; only a file with holes is sent as an archive. A link to a file is followed, as `cp`
+ * does; a link to a device, which is how systemd masks a unit, is not.
  */
 export const receiveFile = ({ member, mode, modified, name }: FileHead, target: string) => `t=${path(target)}
 case "$t" in */) d=1 ;; *) [ -d "$t" ] && d=1 || d= ;; esac
@@ -41,8 +41,8 @@ if receive && chmod ${mode.toString(8).padStart(4, "0")} "$tmp/file" && touch -d
   mv -f -- "$tmp/file" "$t"; then :; else exit 1; fi`
 
 /**
- * A tree is merged into what is there: a folder that the guest has keeps its mode, and a link to one stays a link. GNU tar has to be asked
- * for both; that of busybox keeps links, and is given back the mode of the target at least.
+ * A tree is merged into the target: an existing folder keeps its mode, and a link to one stays a link. GNU tar needs options for both;
+ * busybox's tar keeps links, and the script restores the mode of the target at least.
  */
 export const receiveTree = (target: string, mode: number) => `t=${path(target)}
 if [ -d "$t" ]; then m=$(stat -c %a -- "$t"); else m=${mode.toString(8).padStart(4, "0")}; fi
@@ -52,7 +52,7 @@ tar -xpf - -C "$t" $o && code=0 || code=$?
 [ -z "$m" ] || chmod "$m" "$t"
 exit $code`
 
-/** Says why nothing more can be written to a folder: tar does not, of a piece that it wrote in part. */
+/** Prints why nothing more can be written to a folder: tar does not, after it wrote a part of a block. */
 export const whyFull = (target: string) => `t=${path(target)}
 [ -d "$t" ] || t=$(dirname -- "$t")
 cd -- "$t"
@@ -60,8 +60,8 @@ trap 'rm -f -- ".vmtest-copy-$$"' EXIT
 head -c 65536 /dev/zero > ".vmtest-copy-$$"`
 
 /**
- * A tree is sent under the name that it really has; the host knows which one it asked for. What a kernel shows as files does not have the
- * size that it says, by which tar goes: that is read to its end first. Holes stay holes where the guest's tar can tell them.
+ * A tree is sent under its real name; the host knows which name it asked for. Files of the kernel do not have the size that they report and
+ * tar relies on, so they are copied first. Holes stay holes if the guest's tar can find them.
  */
 export const send = (source: string) => `p=${path(source.replace(/(?<=[^/])\/+$/, ""))}
 [ -e "$p" ] || { echo "$p: No such file or directory" >&2; exit 1; }
@@ -74,7 +74,7 @@ case "$r" in /proc/*|/sys/*)
   d=$(mktemp -d)
   trap 'rm -rf -- "$d"' EXIT
   trap 'exit 143' HUP INT TERM
-  # By the name it was asked for: what it leads to below /proc/self is another thing to each program.
+  # By the given name: below /proc/self it leads each program elsewhere.
   cp -R -H -- "$n" "$d/"
   r="$d/\${n##*/}" ;;
 esac

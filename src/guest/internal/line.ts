@@ -1,6 +1,6 @@
-/** A line that is edited on the host, for a shell that has no terminal to do it. */
+/** Line editing on the host, for a shell without a terminal. */
 
-/** What comes of a key. */
+/** What a key does. */
 export type Act =
   | { readonly _tag: "Echo"; readonly text: string }
   | { readonly _tag: "Send"; readonly text: string }

@@ -1,24 +1,24 @@
-/** Shell text that says of a TCP port whether it is open: by looking at who listens, and by connecting. */
+/** Shell functions that find out whether a TCP port is open: from the list of listeners, and by connecting. */
 import { quote } from "../../host/Quote.ts"
 
-/** As the kernel prints them: each 32-bit group in the host's byte order, here little-endian. */
+/** Addresses as the kernel prints them: each 32-bit group in the host's byte order, here little-endian. */
 const anyV4 = "00000000"
 const anyV6 = "0".repeat(32)
 const loopbackV4 = "0100007F"
 const loopbackV6 = `${"0".repeat(24)}01000000`
-/** An IPv4 address of a socket of IPv6, as Java's are: `::ffff:127.0.0.1`. */
+/** An IPv4 address of an IPv6 socket, as Java uses them: `::ffff:127.0.0.1`. */
 const mapped = (address: string) => `${"0".repeat(16)}FFFF0000${address}`
 
 const ofV4 = [anyV4, loopbackV4, mapped(anyV4), mapped(loopbackV4)]
 
-/** Which listening addresses an address of the guest itself reaches. */
+/** Which listeners an address of the guest itself reaches. */
 export interface Local {
   readonly surely: ReadonlyArray<string>
-  /** One that it reaches unless the listener wants IPv6 alone (`IPV6_V6ONLY`), which the kernel's list does not say. */
+  /** A listener that it reaches unless that accepts only IPv6 (`IPV6_V6ONLY`), which the kernel's list does not say. */
   readonly perhaps?: string
 }
 
-/** What is known without connecting; undefined for addresses elsewhere. */
+/** The listeners that can be found in the list; undefined for addresses elsewhere. */
 export const localOf = (address: string | undefined): Local | undefined => {
   switch (address) {
     case undefined:
@@ -37,11 +37,11 @@ export const localOf = (address: string | undefined): Local | undefined => {
 const hexOf = (port: number) => port.toString(16).toUpperCase().padStart(4, "0")
 
 /**
- * `listens` succeeds when something listens for sure, and sets `perhaps` when something may. State 0A is LISTEN, and a listener has no
- * remote address.
+ * `listens` succeeds if something listens for sure, and sets `perhaps` if something may. State 0A is LISTEN, and a listener has no remote
+ * address.
  *
- * For every read the kernel walks all its connections, of which it has thousands of empty lists, and a shell that reads line by line reads
- * again for every line: bash takes the whole file at once.
+ * Each read makes the kernel walk all its connections, in thousands of mostly empty lists, and a shell that reads line by line reads again for
+ * each line. So bash takes the whole file at once.
  */
 const listens = (port: number, { perhaps, surely }: Local) => {
   const hex = hexOf(port)
@@ -53,7 +53,7 @@ const listens = (port: number, { perhaps, surely }: Local) => {
       .join("|")
   const also = (pattern: (address: string) => string) =>
     perhaps === undefined ? "" : ` ${pattern(perhaps)}) perhaps=1 ;;`
-  // Other shells may not even read what is written in bash.
+  // In quotes, because other shells fail to parse bash's syntax.
   return `listens() {
   perhaps=
   for f in /proc/net/tcp /proc/net/tcp6; do
@@ -75,17 +75,17 @@ const listens = (port: number, { perhaps, surely }: Local) => {
 }'`
 }
 
-/** What programs say of a name that has no address: bash by the C library, busybox, and the several kinds of nc and telnet. */
+/** What programs say about a name without an address: bash (with the C library), busybox, and various kinds of nc and telnet. */
 const noName = ["ot known", "ame resolution", "bad address", "lookup failed", "o address associated", "not resolve"]
   .map((words) => `*"${words}"*`)
   .join("|")
 
 /**
  * `connects` tries to connect and sets `verdict`: `open`, `closed` (refused, or no answer within a second), `unresolved` (the name has no
- * address), or `missing` (there is nothing to connect with).
+ * address), or `missing` (there is no program to connect with).
  *
- * bash connects by itself; where there is none, telnet does, or nc. The time to find an address is not the port's: who has sent nothing yet
- * (SYN_SENT is state 02) is given up after 30 s.
+ * bash connects by itself; without bash, telnet or nc does. The second counts from the first packet (SYN_SENT is state 02), so that it does not
+ * include looking up the address; that may take 30 seconds.
  */
 export const connects = (port: number, address: string) => `export LC_ALL=C
 connect() {
@@ -136,7 +136,7 @@ connects() {
   esac
 }`
 
-/** `open` succeeds when something listens that the address reaches. A listener that has been reached once is not connected to again. */
+/** `open` succeeds if the address reaches a listener. It connects to each listener at most once. */
 export const open = (port: number, address: string | undefined, local: Local): string =>
   local.perhaps === undefined || address === undefined
     ? `${listens(port, local)}\nopen() { listens; }`
@@ -148,6 +148,6 @@ open() {
   [ -n "$perhaps" ] || { reached=; return 1; }
   [ -n "$reached" ] && return 0
   connects
-  # Without a way to connect it counts: listeners of both kinds are the rule.
+  # Without a program to connect with it counts as reached: most listeners accept both.
   case "$verdict" in open|missing) reached=1 ;; *) return 1 ;; esac
 }`

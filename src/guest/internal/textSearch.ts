@@ -1,24 +1,27 @@
-/** Looking for a pattern in a text that grows, without reading all of it for every piece that comes. */
+/** Looking for a pattern in a text that grows, without reading all of it again for each piece. */
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 
 interface Found {
   readonly text: string
-  /** It reaches to the very end, in the middle of a line: the next bytes may make it longer. */
+  /** It ends where the text does, in the middle of a line: the next bytes may make it longer. */
   readonly open: boolean
 }
 
-/** A text in the making. */
+/** A text that grows. */
 interface Growing {
   readonly add: (piece: string) => void
   readonly text: () => string
-  /** Whether the pattern is in what there is. */
+  /** The match in the text so far. */
   readonly look: () => Found | undefined
 }
 
-/** A serial line ends its lines with CR LF, of which a piece may have the first half; patterns are written for LF. */
+/** A serial line ends its lines with CR LF, which may come in two pieces; patterns are written for LF. */
 const growing = () => {
   let text = ""
   let carried = ""
@@ -35,7 +38,7 @@ const growing = () => {
   }
 }
 
-/** A string is looked for in what is new, and in as much before that as it may have begun in. */
+/** Looks for a string in what is new, and in as much before that as a match can begin in. */
 const forString = (wanted: string): Growing => {
   const { add, carried, text } = growing()
   let before = ""
@@ -51,7 +54,7 @@ const forString = (wanted: string): Growing => {
   }
 }
 
-/** A regular expression may match from any place on, so it is given all of the text. */
+/** A match of a regular expression may begin anywhere, so it is run on the whole text. */
 const forPattern = (pattern: RegExp): Growing => {
   const { add, text } = growing()
   const once = new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, ""))
@@ -67,19 +70,28 @@ const forPattern = (pattern: RegExp): Growing => {
   }
 }
 
+/** How long a look took, which decides when to look again. */
+interface Look {
+  readonly found: string | undefined
+  readonly millis: number
+}
+
 /**
- * A look with a regular expression blocks everything else, and costs more the longer the text is: after one comes a pause of
- * this many times as long, within these milliseconds.
+ * When to look again at a text that grows. A look with a regular expression blocks everything else, and takes longer the longer the text is. So
+ * the pause after it is nine times as long, but at least 2 ms and at most 500 ms.
  */
-const pause = { times: 9, least: 2, most: 500 }
+const lookSchedule = Schedule.forever.pipe(
+  Schedule.setInputType<Look>(),
+  Schedule.modifyDelay(({ input }) => Effect.succeed(Duration.millis(Math.min(Math.max(input.millis * 9, 2), 500))))
+)
 
-/** A line comes in pieces of any size, a few milliseconds apart; a prompt never gets its line's end. */
-const settled = "100 millis"
+/** How long no text may come before a match at the very end counts: a line comes in pieces, milliseconds apart, and a prompt has no line end. */
+const settleTime = "100 millis"
 
 /**
- * What a pattern matches in a stream of text; when that ends without a match, `ended` says what then, told the whole text.
+ * The first match of a pattern in a stream of text. If the stream ends without a match, `ended` decides, given the whole text.
  *
- * A match that reaches the end of the text in the middle of a line counts once nothing came for 100 ms.
+ * A match that reaches the end of the text in the middle of a line counts if nothing follows for 100 ms.
  */
 export const search = <E, R, E2, R2>(
   stream: Stream.Stream<string, E, R>,
@@ -93,29 +105,28 @@ export const search = <E, R, E2, R2>(
     const reading = Stream.runForEach(stream, (piece) =>
       Effect.sync(() => {
         text.add(piece)
-        // A string costs little to look for, and is not looked for again once it is there.
+        // Looking for a string costs little, and is over once it is there.
         if (!literal || text.look() !== undefined) Latch.openUnsafe(more)
       })
     )
-    const looking = Effect.gen(function* () {
+    const look = Effect.gen(function* () {
       const clock = yield* Clock.Clock
-      while (true) {
-        yield* more.await
-        yield* more.close
-        const began = clock.currentTimeNanosUnsafe()
-        const found = text.look()
-        const took = Number(clock.currentTimeNanosUnsafe() - began) / 1e6
-        if (found !== undefined) {
-          if (!found.open) return found.text
-          const changed = yield* Effect.timeoutOption(more.await, settled)
-          if (changed._tag === "None") return found.text
-        }
-        yield* Effect.sleep(Math.min(Math.max(took * pause.times, pause.least), pause.most))
-      }
+      yield* more.await
+      yield* more.close
+      const began = clock.currentTimeNanosUnsafe()
+      const match = text.look()
+      const millis = Number(clock.currentTimeNanosUnsafe() - began) / 1e6
+      const isFinal =
+        match !== undefined && (!match.open || Option.isNone(yield* Effect.timeoutOption(more.await, settleTime)))
+      return { found: isFinal ? match.text : undefined, millis } satisfies Look
     })
+    const looking = Effect.map(
+      Effect.repeat(look, { schedule: lookSchedule, until: ({ found }) => found !== undefined }),
+      ({ found = "" }) => found
+    )
     const read = Effect.suspend((): Effect.Effect<string, E2, R2> => {
-      const found = text.look()
-      return found === undefined ? ended(text.text()) : Effect.succeed(found.text)
+      const match = text.look()
+      return match === undefined ? ended(text.text()) : Effect.succeed(match.text)
     })
     return Effect.raceFirst(looking, Effect.andThen(reading, read))
   })

@@ -1,4 +1,4 @@
-/** Why a unit is not in the state it should be in, as systemd and the journal explain it. */
+/** Why a unit is not in the wanted state, as systemd and the journal explain it. */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -12,10 +12,10 @@ import { relabel } from "../Run.ts"
 import type { UnitState } from "../systemd/unitStates.ts"
 
 /**
- * A unit is not in the state it should be in, and will not get there by itself.
+ * A unit is not in the wanted state, and will not get there by itself.
  *
- * `state`, `subState`, `result`, `loadState` and `loadError` are systemd's ActiveState, SubState, Result, LoadState and LoadError; `journal`
- * has the unit's last lines.
+ * `state`, `subState`, `result`, `loadState` and `loadError` are systemd's ActiveState, SubState, Result, LoadState and LoadError; `journal` has
+ * the unit's last lines.
  */
 export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
   machine: Schema.String,
@@ -26,17 +26,17 @@ export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
   result: Schema.String,
   loadState: Schema.String,
   loadError: Schema.String,
-  /** Whether it was waited for: then no job was pending that could change its state. */
+  /** Whether the test waited for it. Then no job was pending that could change its state. */
   awaited: Schema.Boolean,
   journal: Schema.String
 }) {
-  /** Why there is nothing to start, or the state. */
-  private get known(): string {
+  /** Why systemd cannot start it, or its state. */
+  private get condition(): string {
     switch (this.loadState) {
       case "not-found":
-        return "is not known to systemd"
+        return "does not exist"
       case "masked":
-        return "is masked, so systemd does not start it"
+        return "is masked, so systemd cannot start it"
       case "loaded":
       case "":
         return `is ${this.state} (${this.subState})`
@@ -46,33 +46,33 @@ export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
   }
 
   override get message() {
-    const known = this.known
+    const condition = this.condition
     const result = this.result === "" || this.result === "success" ? "" : `, result ${this.result}`
     const waits = this.loadState === "loaded" || this.loadState === ""
     const pending = this.awaited && this.state === "inactive" && waits ? ", and no job is pending" : ""
-    return `${this.machine}: ${this.unit} ${known}${result}${pending}; wanted ${this.wanted}${section("journal", this.journal)}`
+    return `${this.machine}: ${this.unit} ${condition}${result}${pending}; expected ${this.wanted}${section("journal", this.journal)}`
   }
 }
 
-/** Whose systemd is asked. */
+/** Whose service manager to ask. */
 export const UnitOptions = Fields.options(
   {
-    /** The user whose own manager it is; the system's if absent. An unknown one is a `CommandRejected`. */
+    /** The user whose service manager it is. Default: the system's. An unknown user is a `CommandRejected`. */
     user: Schema.optional(Schema.String)
   },
   '{ user: "alice" }'
 )
 
-/** Whose systemd is asked. */
+/** Whose service manager to ask. */
 export interface UnitOptions extends Schema.Schema.Type<typeof UnitOptions> {}
 
-/** A user's manager is reached through that user's runtime folder, which a shell without a login does not know. */
+/** A user's manager is reached through the user's runtime folder, which a shell without a login does not know. */
 export const manager = (options: UnitOptions | undefined) =>
   options?.user === undefined
     ? { prelude: "", flag: "", execute: {} }
     : { prelude: 'export XDG_RUNTIME_DIR="/run/user/$(id -u)"\n', flag: "--user ", execute: { user: options.user } }
 
-/** `systemctl show` prints a property that has several values on several lines. */
+/** `systemctl show` prints one line for each value of a property. */
 export const parse = (text: string): Record<string, string> => {
   const properties: Record<string, string> = {}
   for (const line of text.split("\n")) {
@@ -116,7 +116,7 @@ export const lastLines = (guest: Guest, unit: string, user: string | undefined) 
     ({ stderr, stdout }) => stdout || stderr
   )
 
-/** What was asked of a unit, and what it was seen to be. */
+/** The wanted and the actual state of a unit. */
 interface Mismatch {
   readonly unit: string
   readonly wanted: string
@@ -125,7 +125,7 @@ interface Mismatch {
   readonly options: UnitOptions | undefined
 }
 
-/** Fails with why a unit is not in the state that is wanted. */
+/** Fails with the reason why a unit is not in the wanted state. */
 export const fail = Effect.fnUntraced(function* (guest: Guest, { awaited, options, seen, unit, wanted }: Mismatch) {
   const { execute: as, flag, prelude } = manager(options)
   const shown = yield* explain(

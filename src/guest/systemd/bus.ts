@@ -1,8 +1,8 @@
 /**
- * A connection to a guest's service manager that stays open, so that nothing has to be started in the guest to ask it.
+ * A connection to a guest's service manager that stays open, so that a question starts no process in the guest.
  *
- * `systemd-stdio-bridge`, which comes with systemd, carries D-Bus between the manager's private socket and a command's input and output. On that
- * socket the manager tells every change of every unit without being asked to, and it needs no message bus in the guest.
+ * `systemd-stdio-bridge`, a part of systemd, connects the manager's private D-Bus socket to a command's input and output. On that socket the
+ * manager reports each change of each unit, and the guest needs no message bus.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -14,13 +14,13 @@ import type { ShellService } from "../../transport/Shell.ts"
 import type { ShellError } from "../../transport/ShellError.ts"
 import { type Call, Decoder, encodeCall, type Message, type Value } from "./dbus.ts"
 
-/** The guest cannot be asked this way; there are others. */
+/** The guest has no bridge; `systemctl` may work. */
 export class NoBridge extends Schema.TaggedError<NoBridge>()("NoBridge", { reason: Schema.String }) {}
 
-/** The connection ended; a new one can be made. `systemctl daemon-reexec` does that. */
+/** The connection ended, for example by `systemctl daemon-reexec`; a new one can be opened. */
 export class BusClosed extends Schema.TaggedError<BusClosed>()("BusClosed", { reason: Schema.String }) {}
 
-/** The manager answered with an error; `name` is that of D-Bus. */
+/** The manager answered with an error; `name` is D-Bus's name of it. */
 export class BusRefused extends Schema.TaggedError<BusRefused>()("BusRefused", {
   name: Schema.String,
   reason: Schema.String
@@ -28,11 +28,11 @@ export class BusRefused extends Schema.TaggedError<BusRefused>()("BusRefused", {
 
 /** A connection to one manager. */
 export interface SystemdBus {
-  /** Makes calls, one after the other without waiting between them, and gives what each returned. */
+  /** Makes calls without waiting between them, and returns their results. */
   readonly call: (
     ...calls: ReadonlyArray<Call>
   ) => Effect.Effect<ReadonlyArray<ReadonlyArray<Value>>, BusRefused | BusClosed | ShellError>
-  /** Hears every signal from now on, until the scope closes. Told synchronously; must not throw. */
+  /** Receives each signal from now on, until the scope closes. The listener runs synchronously and must not throw. */
   readonly listen: (listener: (signal: Message) => void) => Effect.Effect<void, never, Scope.Scope>
   /** Fails when the connection ends. */
   readonly closed: Effect.Effect<never, BusClosed | ShellError>
@@ -42,10 +42,10 @@ export interface SystemdBus {
 const noBridge = 90
 const noManager = 91
 
-/** Seconds between two looks for the socket of a user's manager, which that has once it runs: perhaps later than the wait. */
+/** Seconds between two looks for the socket of a user's manager, which may start later than the wait. */
 const socketInterval = 0.05
 
-/** Connects to the private socket of a manager. */
+/** Connects to the private socket of a manager; waits for a user's. */
 const script = (user: string | undefined) => `command -v systemd-stdio-bridge >/dev/null || exit ${noBridge}
 ${
   user === undefined
@@ -54,10 +54,10 @@ ${
 }
 exec systemd-stdio-bridge -p "unix:path=$s"`
 
-/** D-Bus's authentication: the bridge itself is allowed to whatever its user is. */
+/** D-Bus's authentication: the bridge already has the rights of its user. */
 const hello = "\0AUTH ANONYMOUS 30\r\nBEGIN\r\n"
 
-/** Connects to the manager of the system, or to that of a user; waits until that one runs. */
+/** Connects to the manager of the system, or to that of a user, and waits until it runs. */
 export const open = Effect.fnUntraced(function* (
   shell: ShellService,
   user: string | undefined
@@ -120,9 +120,9 @@ export const open = Effect.fnUntraced(function* (
   yield* bridge.write(hello)
 
   const refused = Effect.flatMap(bridge.wait, (exitCode) => {
-    if (exitCode === noManager) return new NoBridge({ reason: "systemd does not run" })
+    if (exitCode === noManager) return new NoBridge({ reason: "systemd is not running" })
     return new NoBridge({
-      reason: exitCode === noBridge ? "there is no systemd-stdio-bridge" : `the bridge ended with ${exitCode}`
+      reason: exitCode === noBridge ? "systemd-stdio-bridge is missing" : `the bridge ended with ${exitCode}`
     })
   })
   yield* Effect.raceFirst(Deferred.await(opened), refused)

@@ -1,16 +1,16 @@
 /**
- * The wire format of D-Bus, as far as talking to systemd needs it: calls with string arguments out, any message in.
+ * The part of D-Bus's wire format that systemd needs: it encodes calls with string arguments, and decodes any message.
  *
- * Little-endian only, which is what systemd speaks on every machine vmtest boots. From the D-Bus specification, "Message Protocol".
+ * Little-endian only, as systemd uses it on every machine that vmtest boots. Source: the D-Bus specification, "Message Protocol".
  */
 
-/** A value of a message: arrays and structs are arrays, dictionaries maps, 64-bit integers numbers. */
+/** A value in a message: arrays and structs are arrays, dictionaries are maps, 64-bit integers are numbers. */
 export type Value = number | boolean | string | ReadonlyArray<Value> | ReadonlyMap<Value, Value>
 
-/** A message that came in. */
+/** A received message. */
 export interface Message {
   readonly type: "call" | "return" | "error" | "signal" | "unknown"
-  /** Of the call that a return or an error answers. */
+  /** The serial number of the call that a return or an error answers. */
   readonly replySerial: number | undefined
   readonly path: string
   readonly interface: string
@@ -93,7 +93,7 @@ export const encodeCall = (serial: number, call: Call): Buffer => {
     .bytes()
 }
 
-/** The end of the complete type that begins at `at`. */
+/** Where the complete type that begins at `at` ends. */
 const typeEnd = (signature: string, at: number): number => {
   const type = signature[at]
   if (type === "a") return typeEnd(signature, at + 1)
@@ -162,7 +162,7 @@ class Cursor {
       case "a":
         return this.array(signature, from + 1)
       default:
-        throw new Error(`a D-Bus message has the unknown type ${JSON.stringify(type)}`)
+        throw new Error(`unknown type in a D-Bus message: ${JSON.stringify(type)}`)
     }
   }
 
@@ -214,7 +214,7 @@ const decode = (bytes: Buffer): Message => {
   }
 }
 
-/** Finds messages in bytes that come in pieces of any size. Throws at bytes that are no messages. */
+/** Finds messages in pieces of bytes of any size. Throws if the bytes are not messages. */
 export class Decoder {
   private pending: Buffer = Buffer.alloc(0)
 
@@ -222,7 +222,7 @@ export class Decoder {
     this.pending = this.pending.length === 0 ? Buffer.from(bytes) : Buffer.concat([this.pending, bytes])
     const messages: Array<Message> = []
     while (this.pending.length >= 16) {
-      if (this.pending[0] !== 0x6c) throw new Error("this is no little-endian D-Bus message")
+      if (this.pending[0] !== 0x6c) throw new Error("not a little-endian D-Bus message")
       const header = this.pending.readUInt32LE(12)
       const size = 16 + header + pad(header, 8) + this.pending.readUInt32LE(4)
       if (this.pending.length < size) break

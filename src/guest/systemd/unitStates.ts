@@ -1,4 +1,4 @@
-/** The states of a unit as they change: heard from the service manager where it can be reached, asked for again and again where not. */
+/** The states of a unit as they change: reported by the service manager if there is a bridge to it, else polled with `systemctl`. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -16,30 +16,30 @@ import { defaultInterval, pauseFunction } from "../internal/pause.ts"
 import * as SystemdBus from "./bus.ts"
 import type { Value } from "./dbus.ts"
 
-/** Where a unit is: systemd's LoadState, ActiveState and SubState. */
+/** The state of a unit: systemd's LoadState, ActiveState and SubState. */
 export interface UnitState {
   readonly loadState: string
   readonly activeState: string
   readonly subState: string
-  /** A job of its own is queued or runs. */
+  /** A job of this unit is queued or runs. */
   readonly pending: boolean
-  /** The manager has no job at all, so a unit that is inactive stays so unless something outside starts it. */
+  /** The manager has no jobs at all, so an inactive unit stays inactive unless something outside starts it. */
   readonly idle: boolean
-  /** The manager has started all that it starts by itself, so what it does not know, no program of the boot is about to install. */
+  /** The boot is over, so no program of the boot will install a unit that does not exist. */
   readonly up: boolean
 }
 
-/** The guest has no systemd that runs, so it has no units. */
+/** The guest does not run systemd, so it has no units. */
 export class NoSystemd extends Schema.TaggedError<NoSystemd>()("NoSystemd", {
   machine: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `${this.machine} has no units: ${this.reason}`
+    return `${this.machine}: the guest has no units: ${this.reason}`
   }
 }
 
-/** Why the state of a unit is not known; a `BusRefused` comes from the manager itself. */
+/** Why the state of a unit is unknown; a `BusRefused` comes from the manager itself. */
 export type UnitStateError = Unavailable | ShellError | NoSystemd | SystemdBus.BusRefused
 
 const managerPath = "/org/freedesktop/systemd1"
@@ -47,7 +47,7 @@ const managerInterface = "org.freedesktop.systemd1.Manager"
 const unitInterface = "org.freedesktop.systemd1.Unit"
 const propertiesInterface = "org.freedesktop.DBus.Properties"
 
-/** The object of a unit: bytes other than letters and digits, and a digit at the start, are written in hexadecimal. */
+/** The path of a unit's object: bytes other than letters and digits, and a leading digit, are in hexadecimal. */
 export const unitPath = (unit: string): string => {
   const bytes = [...Buffer.from(unit)].map((byte, at) => {
     const character = String.fromCharCode(byte)
@@ -59,7 +59,7 @@ export const unitPath = (unit: string): string => {
 
 const suffixes = /\.(service|socket|target|device|mount|automount|swap|timer|path|slice|scope)$/
 
-/** A name without a suffix is a service, as for `systemctl`. */
+/** A name without a suffix is a service, as in `systemctl`. */
 export const fullName = (unit: string): string => (suffixes.test(unit) ? unit : `${unit}.service`)
 
 const isMap = (value: Value | undefined): value is ReadonlyMap<Value, Value> => value instanceof Map
@@ -71,10 +71,10 @@ const ofManager = (property: string) => ({
   args: [managerInterface, property]
 })
 
-/** SystemState before the first time that no job was left. */
+/** The SystemState until there has been no job for the first time. */
 const comingUp = ["initializing", "starting"]
 
-/** Jobs first: a job that ends between the two has changed the unit by the time it is looked at. */
+/** Jobs are read first: a job that ends between the two has changed the unit by then. */
 const look = (bus: SystemdBus.SystemdBus, unit: string) =>
   Effect.map(
     bus.call(ofManager("NJobs"), ofManager("SystemState"), {
@@ -103,11 +103,11 @@ const look = (bus: SystemdBus.SystemdBus, unit: string) =>
 type News = { readonly _tag: "Active"; readonly subState: string } | { readonly _tag: "LookAgain" }
 
 /**
- * Hears the states of a unit on one connection, until that ends.
+ * The states of a unit as one connection reports them, until that ends.
  *
- * Good news is taken from the signal itself, for somebody waits for it; whatever else changed is looked at.
+ * That a unit is active is taken from the signal itself, because somebody waits for it; after any other change the state is read.
  */
-const heard = (bus: SystemdBus.SystemdBus, unit: string) =>
+const observe = (bus: SystemdBus.SystemdBus, unit: string) =>
   Stream.callback<UnitState, SystemdBus.BusClosed | SystemdBus.BusRefused | ShellError>((queue) =>
     Effect.gen(function* () {
       const news = yield* Queue.unbounded<News>()
@@ -117,39 +117,39 @@ const heard = (bus: SystemdBus.SystemdBus, unit: string) =>
         if (signal.member === "PropertiesChanged") {
           const [of, properties] = signal.body
           if (of !== unitInterface || !isMap(properties)) return
-          // Until the first look is done it is not known under which of its names the unit is announced.
+          // Before the first read it is not known under which of its names the unit is reported.
           if (known === undefined) return lookAgain()
           if (signal.path !== known.path) return
           if (properties.get("ActiveState") !== "active") return lookAgain()
           Queue.offerUnsafe(news, { _tag: "Active", subState: String(properties.get("SubState")) })
         } else if (signal.path === managerPath && known?.state.activeState !== "active") {
-          // The last job may have ended, or all units been loaded anew.
+          // The last job may have ended, or all units may have been reloaded.
           if (signal.member === "JobRemoved" || signal.member === "Reloading") lookAgain()
         }
       })
-      const follow = Effect.gen(function* () {
-        while (true) {
-          known = yield* look(bus, unit)
-          yield* Queue.offer(queue, known.state)
-          for (let again = false; !again; ) {
-            for (const one of yield* Queue.takeAll(news)) {
-              if (one._tag === "LookAgain") again = true
-              else yield* Queue.offer(queue, { ...known.state, activeState: "active", subState: one.subState })
-            }
+      const report = Effect.gen(function* () {
+        known = yield* look(bus, unit)
+        yield* Queue.offer(queue, known.state)
+        for (let again = false; !again; ) {
+          for (const one of yield* Queue.takeAll(news)) {
+            if (one._tag === "LookAgain") again = true
+            else yield* Queue.offer(queue, { ...known.state, activeState: "active", subState: one.subState })
           }
         }
       })
-      yield* Effect.raceFirst(follow, bus.closed).pipe(Effect.catch((error) => Queue.fail(queue, error)))
+      yield* Effect.raceFirst(Effect.forever(report, { disableYield: true }), bus.closed).pipe(
+        Effect.catch((error) => Queue.fail(queue, error))
+      )
     })
   )
 
-/** Asks for the state until nobody listens: where there is no bridge. A line is a state. */
-const askLoop = (unit: string, user: string | undefined) => {
+/** Prints the state whenever it changes, one line each: for guests without a bridge. */
+const pollLoop = (unit: string, user: string | undefined) => {
   const flag = user === undefined ? "" : "--user "
   return `set +eu
 ${pauseFunction(defaultInterval)}
-command -v systemctl >/dev/null || { echo "there is no systemctl" >&2; exit 127; }
-${user === undefined ? '[ -d /run/systemd/system ] || { echo "systemd does not run" >&2; exit 127; }' : 'export XDG_RUNTIME_DIR="/run/user/$(id -u)"'}
+command -v systemctl >/dev/null || { echo "systemctl is missing" >&2; exit 127; }
+${user === undefined ? '[ -d /run/systemd/system ] || { echo "systemd is not running" >&2; exit 127; }' : 'export XDG_RUNTIME_DIR="/run/user/$(id -u)"'}
 before=
 while :; do
   n=$(systemctl ${flag}show -p NJobs -p SystemState 2>/dev/null)
@@ -165,7 +165,7 @@ const parse = (line: string): UnitState | undefined => {
   const values = new Map(line.split(" ").map((word) => word.split("=") as [string, string]))
   const activeState = values.get("ActiveState")
   if (activeState === undefined) return undefined
-  // No job is shown as nothing, as an empty value, or as 0, by versions of systemd.
+  // Depending on its version, systemd prints nothing, an empty value or 0 for no job.
   const pending = !["", "0"].includes(values.get("Job") ?? "")
   return {
     loadState: values.get("LoadState") ?? "unknown",
@@ -177,11 +177,11 @@ const parse = (line: string): UnitState | undefined => {
   }
 }
 
-const asked = (shell: ShellService, unit: string, user: string | undefined) =>
+const poll = (shell: ShellService, unit: string, user: string | undefined) =>
   Stream.suspend(() => {
     let complaint = ""
     const as = user === undefined ? {} : { user }
-    return shell.executeStream(askLoop(unit, user), { timeout: "Infinity", ...as }).pipe(
+    return shell.executeStream(pollLoop(unit, user), { timeout: "Infinity", ...as }).pipe(
       Stream.flatMap((event): Stream.Stream<Uint8Array, NoSystemd> => {
         if (event._tag === "Stdout") return Stream.succeed(event.bytes)
         if (event._tag === "Exit") {
@@ -197,22 +197,22 @@ const asked = (shell: ShellService, unit: string, user: string | undefined) =>
     )
   })
 
-/** When to connect again after systemd closed a connection, as it does when it executes itself anew. Endless: the wait has a deadline. */
+/** When to connect again after systemd closed a connection, as `daemon-reexec` does. Without end: the wait has a deadline. */
 const reconnect = Schedule.spaced("50 millis").pipe(
   Schedule.setInputType<{ readonly _tag: string }>(),
   Schedule.while(({ input }) => Effect.succeed(input._tag === "BusClosed"))
 )
 
-/** How long a connection that nobody uses is kept for the next wait. */
-const keptFor = "1 minute"
+/** How long an unused connection is kept for the next wait. */
+const idleTimeToLive = "1 minute"
 
 /** Units of one guest. */
 export interface UnitStates {
-  /** The state of a unit now, and each that follows; a state may come twice. Never ends by itself. */
+  /** The current state of a unit, and each later one; a state may be repeated. The stream never ends by itself. */
   readonly of: (unit: string, user: string | undefined) => Stream.Stream<UnitState, UnitStateError>
 }
 
-/** Makes the states of units of a guest. Waits share one connection to a manager, which is made by the first and ends with the scope. */
+/** The states of a guest's units. Waits share one connection to a manager, which the first opens and the scope closes. */
 export const make = (shell: Effect.Effect<ShellService, Unavailable>, scope: Scope.Scope): UnitStates => {
   type Buses = RcMap.RcMap<string, SystemdBus.SystemdBus, SystemdBus.NoBridge | ShellError | Unavailable>
   let made: Buses | undefined
@@ -221,7 +221,7 @@ export const make = (shell: Effect.Effect<ShellService, Unavailable>, scope: Sco
   ): Effect.Effect<SystemdBus.SystemdBus, SystemdBus.NoBridge | ShellError | Unavailable, Scope.Scope> =>
     Effect.gen(function* () {
       const bus = yield* SystemdBus.open(yield* shell, user === "" ? undefined : user)
-      // It would wait for its own end if it were a part of the connection.
+      // Detached: as a part of the connection it would wait for its own end.
       yield* Effect.forkDetach(Effect.catch(bus.closed, () => forget(user)))
       return bus
     })
@@ -229,7 +229,7 @@ export const make = (shell: Effect.Effect<ShellService, Unavailable>, scope: Sco
     Effect.suspend(() => (made === undefined ? Effect.void : RcMap.invalidate(made, user)))
   const buses: Effect.Effect<Buses> = Effect.suspend(() => {
     if (made !== undefined) return Effect.succeed(made)
-    return RcMap.make({ lookup: open, idleTimeToLive: keptFor }).pipe(
+    return RcMap.make({ lookup: open, idleTimeToLive }).pipe(
       Effect.provideService(Scope.Scope, scope),
       Effect.tap((map) => Effect.sync(() => (made = map)))
     )
@@ -241,7 +241,7 @@ export const make = (shell: Effect.Effect<ShellService, Unavailable>, scope: Sco
     waiting.set(user, left)
     return left
   }
-  /** The connection, once it is there. One that is not made yet waits in the guest for a manager that may never run: it ends with the last who waits for it. */
+  /** The connection, once it is open. Until then it waits in the guest for a manager that may never run, so the last wait that gives up ends it. */
   const connected = (user: string) =>
     Effect.acquireUseRelease(
       Effect.sync(() => count(user, 1)),
@@ -257,11 +257,11 @@ export const make = (shell: Effect.Effect<ShellService, Unavailable>, scope: Sco
   const of = (unit: string, user: string | undefined): Stream.Stream<UnitState, UnitStateError> => {
     const name = fullName(unit)
     const bus = connected(user ?? "")
-    return Stream.unwrap(Effect.map(bus, (open) => heard(open, name))).pipe(
+    return Stream.unwrap(Effect.map(bus, (open) => observe(open, name))).pipe(
       Stream.scoped,
       Stream.retry(reconnect),
-      Stream.catchTag("BusClosed", () => Stream.die("a connection to systemd is made again until there is one")),
-      Stream.catchTag("NoBridge", () => Stream.unwrap(Effect.map(shell, (service) => asked(service, name, user))))
+      Stream.catchTag("BusClosed", () => Stream.die("the retry of connections to systemd ended")),
+      Stream.catchTag("NoBridge", () => Stream.unwrap(Effect.map(shell, (service) => poll(service, name, user))))
     )
   }
   return { of }

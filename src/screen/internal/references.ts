@@ -2,8 +2,8 @@
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { HostFileError } from "../../guest/Copy.ts"
 import type { Guest } from "../../guest/Guest.ts"
+import { HostFileError } from "../../guest/HostFile.ts"
 import { type Frame, fromPng, toPng } from "./frame.ts"
 
 /** There is no reference picture at that path. */
