@@ -50,6 +50,7 @@ import * as FiberEnds from "./internal/fiberEnds.ts"
 import * as Images from "./internal/images.ts"
 import * as KeepEvidence from "./internal/keepEvidence.ts"
 import { folderName, keepLogs } from "./internal/keepLogs.ts"
+import * as Room from "./internal/room.ts"
 import { stepsOf, watch } from "./internal/scriptLocation.ts"
 import * as Spans from "./internal/spans.ts"
 import * as Strays from "./internal/strays.ts"
@@ -98,7 +99,10 @@ export interface RunnerOptions {
    * `console.log` and `qemu.log`. Default false.
    */
   readonly keepLogs?: boolean
-  /** How many tests run at once. Default 1. */
+  /**
+   * How many tests run at once. Default 1. A test waits while the machines that it and the running ones declare have more memory together than the
+   * host, or while those with several processors have more of them.
+   */
   readonly concurrency?: number
   /**
    * Whether machines start from stored snapshots, and machines that boot are stored; or where the store is. Default true: in the cache
@@ -298,9 +302,16 @@ export const run = (
     const warm = yield* WarmStart.make(yield* Backend, options.snapshots)
     const needed = new Set(checked.flatMap(({ specs }) => specs.map(({ image }): Image => image)))
     yield* Effect.forEach(needed, images.resolve, { discard: true })
-    const results = yield* Effect.forEach(checked, (test, index) => runTest(test, index + 1, options, images, warm), {
-      concurrency: options.concurrency ?? 1
-    })
+    const room = Room.make(yield* MachineSpecs.HostLimits)
+    const emit = yield* Reporter
+    const results = yield* Effect.forEach(
+      checked,
+      (one, index) =>
+        runTest(one, index + 1, options, images, warm).pipe(
+          room.within(Room.of(one.specs), (line) => emit({ _tag: "Log", test: one.test.name, line }))
+        ),
+      { concurrency: options.concurrency ?? 1 }
+    )
     yield* warm.finished
     return results
   }).pipe(Effect.scoped, watch, FiberEnds.watch)

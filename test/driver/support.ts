@@ -128,7 +128,8 @@ export const runOnMock = (
   tests: ReadonlyArray<TestCase>,
   options: Mock.MockOptions = {},
   buildTime: Duration.Input = 0,
-  { output = "output", ...runner }: Partial<Runner.RunnerOptions> = {}
+  { output = "output", ...runner }: Partial<Runner.RunnerOptions> = {},
+  limits = { memory: 2 ** 40, cpus: 4 }
 ) =>
   Effect.gen(function* () {
     const base = mkdtempSync(join(tmpdir(), "vmtest-"))
@@ -147,6 +148,6 @@ export const runOnMock = (
       Effect.provideService(Backend, mock.backend),
       Effect.provideService(RunDirectory.RunDirectory, folders),
       Effect.provideService(ImageStore, store),
-      Effect.provideService(MachineSpec.HostLimits, { memory: 2 ** 40, cpus: 4 })
+      Effect.provideService(MachineSpec.HostLimits, limits)
     )
   }).pipe(Effect.provide(NodeServices.layer))

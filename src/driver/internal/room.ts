@@ -1,0 +1,88 @@
+/** The memory and the processors of the host, shared out to tests that run at once. */
+import * as ByteSize from "effect/ByteSize"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type { MachineSpec } from "../../machine/MachineSpec.ts"
+
+/** `memory` in bytes. */
+export interface Amount {
+  readonly memory: number
+  readonly cpus: number
+}
+
+/**
+ * What a test takes while it runs: the memory of all its machines, and as many processors as the largest of them has. Machines with one
+ * processor take none: how many of those share a processor is for `concurrency` to say.
+ */
+export const of = (specs: ReadonlyArray<MachineSpec>): Amount => {
+  const most = Math.max(0, ...specs.map(({ cpus }) => cpus))
+  return { memory: specs.reduce((sum, { memory }) => sum + memory, 0), cpus: most > 1 ? most : 0 }
+}
+
+interface Waiting {
+  readonly amount: Amount
+  readonly turn: Deferred.Deferred<void>
+}
+
+export interface Room {
+  /** Runs an effect when there is room for it, in the order in which they asked. `onWait` is told what it waits for, if it does. */
+  readonly within: (
+    amount: Amount,
+    onWait: (reason: string) => Effect.Effect<void>
+  ) => <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}
+
+const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(bytes))
+
+export const make = (limits: Amount): Room => {
+  let queue: ReadonlyArray<Waiting> = []
+  let taken: Amount = { memory: 0, cpus: 0 }
+
+  const fits = ({ cpus, memory }: Amount) => taken.memory + memory <= limits.memory && taken.cpus + cpus <= limits.cpus
+  const take = (amount: Amount, sign: 1 | -1) => {
+    taken = { memory: taken.memory + sign * amount.memory, cpus: taken.cpus + sign * amount.cpus }
+  }
+  const admit = (): void => {
+    const [first, ...others] = queue
+    // What is more than the limits has all of them to itself.
+    if (first === undefined || !(fits(first.amount) || (taken.memory === 0 && taken.cpus === 0))) return
+    queue = others
+    take(first.amount, 1)
+    Deferred.doneUnsafe(first.turn, Effect.void)
+    admit()
+  }
+  const reasonFor = ({ cpus, memory }: Amount): string => {
+    const short = [
+      ...(taken.memory + memory > limits.memory
+        ? [`${size(memory)} of memory: tests that run have ${size(taken.memory)} of ${size(limits.memory)}`]
+        : []),
+      ...(taken.cpus + cpus > limits.cpus
+        ? [`${cpus} processors: tests that run have ${taken.cpus} of ${limits.cpus}`]
+        : [])
+    ]
+    return `waiting for ${short.length === 0 ? "its turn" : short.join(", and for ")}`
+  }
+
+  return {
+    within: (amount, onWait) => (effect) =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => {
+          const one: Waiting = { amount, turn: Deferred.makeUnsafe<void>() }
+          queue = [...queue, one]
+          admit()
+          return one
+        }),
+        (one) =>
+          Effect.suspend(() => (queue.includes(one) ? onWait(reasonFor(amount)) : Effect.void)).pipe(
+            Effect.andThen(Deferred.await(one.turn)),
+            Effect.andThen(effect)
+          ),
+        (one) =>
+          Effect.sync(() => {
+            if (queue.includes(one)) queue = queue.filter((other) => other !== one)
+            else take(amount, -1)
+            admit()
+          })
+      )
+  }
+}
