@@ -1,7 +1,7 @@
 /**
  * Running tests: each in a driver of its own, one after the other or several at once.
  *
- * Everything that can be wrong before a machine starts (a declaration, an image) is found for all tests before the first of them starts.
+ * What is wrong with a declaration is found for all tests before the first of them starts, and their images are built then.
  * Each test is a span `vmtest.test` with the attributes `vmtest.test.name` and `vmtest.test.status` (`"passed"` or `"failed"`).
  *
  * **Example** (Running the tests of an application)
@@ -43,7 +43,6 @@ import * as MachineSpecs from "../machine/MachineSpec.ts"
 import * as Addresses from "../network/Addresses.ts"
 import { Driver } from "./Driver.ts"
 import * as Failure from "./Failure.ts"
-import type { ImageUnavailable } from "./ImageUnavailable.ts"
 import * as Deadline from "./internal/deadline.ts"
 import * as internal from "./internal/driver.ts"
 import * as FiberEnds from "./internal/fiberEnds.ts"
@@ -116,7 +115,7 @@ export interface RunnerOptions {
 }
 
 /** Why no test was started. */
-export type RunnerError = InvalidTest | InvalidMachine | ImageUnavailable | HostProcess.ToolMissing
+export type RunnerError = InvalidTest | InvalidMachine | HostProcess.ToolMissing
 
 /** What a runner needs: a hypervisor, a folder for state, images, and the platform's services, which tests may use. */
 export type RunnerServices = Backend | RunDirectory | ImageStore | NodeServices.NodeServices
@@ -289,8 +288,8 @@ const runTest = Effect.fnUntraced(function* (
 /**
  * Runs tests and gives what came of each, in their order; a test that fails does not keep the others from running.
  *
- * Fails only before any test was started: with the first wrong declaration, a tool that is not installed, or an image that
- * could not be built. Interruption ends everything that runs, and leaves nothing behind.
+ * Fails only before any test was started: with the first wrong declaration, or a tool that is not installed. Images are built before the first test
+ * starts; one that cannot be built fails the tests that need it. Interruption ends everything that runs, and leaves nothing behind.
  */
 export const run = (
   tests: ReadonlyArray<TestCase>,
@@ -301,7 +300,7 @@ export const run = (
     const images = yield* Images.make
     const warm = yield* WarmStart.make(yield* Backend, options.snapshots)
     const needed = new Set(checked.flatMap(({ specs }) => specs.map(({ image }): Image => image)))
-    yield* Effect.forEach(needed, images.resolve, { discard: true })
+    yield* images.prepare(needed)
     const room = Room.make(yield* MachineSpecs.HostLimits)
     const emit = yield* Reporter
     const results = yield* Effect.forEach(

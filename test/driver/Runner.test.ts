@@ -406,17 +406,32 @@ describe("a run", () => {
     })
   )
 
+  it.effect("fails only the tests that need an image which cannot be built", () =>
+    Effect.gen(function* () {
+      const bad = { machines: { a: offline({ image: { _tag: "TinyImage", kernelParameters: "x" } }) } } as const
+      let bodies = 0
+      const body = () => Effect.sync(() => void (bodies += 1))
+      const results = yield* run([
+        test("bad", bad, body),
+        test("good", { machines: { a: offline() } }, body),
+        test("worse", bad, body)
+      ])
+      assert.deepStrictEqual(
+        results.map(({ failure, status }) => [status, failure?.kind]),
+        [
+          ["failed", "ImageUnavailable"],
+          ["passed", undefined],
+          ["failed", "ImageUnavailable"]
+        ]
+      )
+      assert.include(results[0]?.failure?.message, "not to be had")
+      assert.include(results[0]?.failure?.place?.file, "Runner.test.ts")
+      assert.strictEqual(bodies, 1)
+    })
+  )
+
   for (const [what, declared, says] of [
     ["a machine that cannot be meant", test("t", { machines: { a_b: offline() } }, () => Effect.void), /host name/],
-    [
-      "an image that is not to be had",
-      test(
-        "t",
-        { machines: { a: offline({ image: { _tag: "TinyImage", kernelParameters: "x" } }) } },
-        () => Effect.void
-      ),
-      /not to be had/
-    ],
     [
       "more machines than addresses",
       test(

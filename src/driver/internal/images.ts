@@ -9,6 +9,8 @@ import { Reporter } from "../RunEvent.ts"
 
 export interface Images {
   readonly resolve: (image: Image.Image) => Effect.Effect<BootImage, ImageUnavailable>
+  /** Resolves images ahead of those who need them. One that cannot be had fails whoever asks for it, without another try. */
+  readonly prepare: (images: Iterable<Image.Image>) => Effect.Effect<void>
 }
 
 /** Images stay in the store at least as long as the scope. */
@@ -17,21 +19,31 @@ export const make = Effect.gen(function* () {
   const emit = yield* Reporter
   const scope = yield* Effect.scope
   const known = new Map<Image.Image, BootImage>()
+  const unavailable = new Map<Image.Image, ImageUnavailable>()
   const onProgress = ({ detail, image, step }: ImageProgress) =>
     emit({ _tag: "ImageProgress", image, line: detail === undefined ? step : `${step}: ${detail}` })
-  const images: Images = {
-    resolve: Effect.fnUntraced(function* (image) {
-      const found = known.get(image)
-      if (found !== undefined) return found
-      const built = yield* store.resolve(image, { onProgress }).pipe(
-        Scope.provide(scope),
-        Effect.mapError(
-          (error) => new ImageUnavailable({ image: Image.describe(image), reason: error.message, error: error._tag })
-        )
+  const resolve: Images["resolve"] = Effect.fnUntraced(function* (image) {
+    const error = unavailable.get(image)
+    if (error !== undefined) return yield* error
+    const found = known.get(image)
+    if (found !== undefined) return found
+    const built = yield* store.resolve(image, { onProgress }).pipe(
+      Scope.provide(scope),
+      Effect.mapError(
+        (error) => new ImageUnavailable({ image: Image.describe(image), reason: error.message, error: error._tag })
       )
-      known.set(image, built)
-      return built
-    })
+    )
+    known.set(image, built)
+    return built
+  })
+  const images: Images = {
+    resolve,
+    prepare: (all) =>
+      Effect.forEach(
+        all,
+        (image) => Effect.catch(resolve(image), (error) => Effect.sync(() => void unavailable.set(image, error))),
+        { discard: true }
+      )
   }
   return images
 })
