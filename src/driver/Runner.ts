@@ -1,8 +1,8 @@
 /**
  * Running tests: each in a driver of its own, one after the other or several at once.
  *
- * What is wrong with a declaration is found for all tests before the first of them starts, and their images are built then.
- * Each test is a span `vmtest.test` with the attributes `vmtest.test.name` and `vmtest.test.status` (`"passed"` or `"failed"`).
+ * Declarations are checked for all tests, and their images are built, before the first of them starts.
+ * Each test is a span `vmtest.test` with the attributes `vmtest.test.name` and `vmtest.test.status` (as in its result).
  *
  * **Example** (Running the tests of an application)
  *
@@ -45,6 +45,7 @@ import { Driver } from "./Driver.ts"
 import * as Failure from "./Failure.ts"
 import * as Deadline from "./internal/deadline.ts"
 import * as internal from "./internal/driver.ts"
+import type { Options as DriverOptions } from "./internal/driverOptions.ts"
 import * as FiberEnds from "./internal/fiberEnds.ts"
 import * as Images from "./internal/images.ts"
 import * as KeepEvidence from "./internal/keepEvidence.ts"
@@ -164,86 +165,95 @@ const keepMachines = Effect.fnUntraced(
   (made, _, test) => Effect.flatMap(made, (line) => report({ _tag: "Log", test, line }))
 )
 
-/** Runs one test that was checked, on images that are there. Never fails: what went wrong is in the result. */
-const runTest = Effect.fnUntraced(function* (
-  { folder, occurrence, specs, test, timeout, wait }: Checked,
-  number: number,
-  options: RunnerOptions,
-  images: Images.Images,
-  warm: WarmStart.WarmStart
-) {
-  const emit = yield* Reporter
-  const startedAt = yield* Clock.currentTimeMillis
-  yield* emit({ _tag: "TestStarted", test: test.name, file: test.file, machines: specs.map(({ name }) => name) })
-  let script: object | undefined
-  let declared: ReadonlyArray<string> = []
-  const subtests: Array<TestResult["subtests"][number]> = []
-  const soft: Array<Failure.Failure> = []
-  const mayBeHandled = new Set<TestResult["subtests"][number]>()
-  const strays = Strays.make(test.name)
-  const deadline = Deadline.make(timeout)
-  const deadlines = yield* Deadlines
-  const underWay = UnderWay.make()
-  const heard = (event: RunEvent) => Effect.andThen(underWay.hear(event), emit(event))
+type Subtest = TestResult["subtests"][number]
+
+/** What is noted of a test while it runs. */
+interface Notes {
+  /** The fiber of its body. */
+  script: object | undefined
+  /** The names of its machines at its end. */
+  machines: ReadonlyArray<string>
+  readonly subtests: Array<Subtest>
+  /** Failures that count at the end of the test. */
+  readonly soft: Array<Failure.Failure>
+  /** Failed subtests whose failure the script can have handled. */
+  readonly mayBeHandled: Set<Subtest>
+  readonly strays: Strays.Strays
+  readonly deadline: Deadline.Deadline
+}
+
+const noteSubtest =
+  ({ mayBeHandled, soft, subtests }: Notes) =>
+  (result: Subtest, failsLater: boolean): void => {
+    subtests.push(result)
+    // The script has the others: it fails with them, or has dealt with them.
+    if (failsLater && result.failure !== undefined) soft.push(result.failure)
+    if (!failsLater && result.failure !== undefined) mayBeHandled.add(result)
+  }
+
+/** Fails when the test's time is up; `late` is that error then. */
+const timeLimit = ({ test, timeout }: Checked, { deadline }: Notes, underWay: UnderWay.UnderWay) => {
   let late: TestTimeout | undefined
-  const timedOut = Effect.gen(function* () {
+  const passed = Effect.gen(function* () {
     yield* deadline.passed
     late = new TestTimeout({ test: test.name, timeout, underWay: yield* underWay.lines })
     return yield* late
   })
-  // A folder for each test: those that run at once, or use a name twice, would write over each other's.
-  const artefacts = NodePath.join(options.output, folder)
+  return { passed, late: () => late }
+}
 
-  const exit = yield* Effect.gen(function* () {
+/** Runs the test's body on its machines, from their start to their end, within its time. */
+const runBody = Effect.fnUntraced(function* (
+  checked: Checked,
+  notes: Notes,
+  driver: Pick<DriverOptions, "output" | "prefix" | "resolve" | "warm">,
+  saves: boolean
+) {
+  const { occurrence, specs, test, wait } = checked
+  const { soft, strays } = notes
+  const emit = yield* Reporter
+  const underWay = UnderWay.make()
+  const limit = timeLimit(checked, notes, underWay)
+  return yield* Effect.gen(function* () {
     const running = yield* internal.make({
-      test: test.name,
-      machines: specs,
-      prefix: `${number}`,
-      output: artefacts,
-      resolve: (image) => deadline.excluding(images.resolve(image)),
-      declaredAt: test.declaredAt,
-      script: test.script,
-      occurrence,
-      warm,
-      interruptedBy: () => late,
-      onSubtest: (result, failsLater) => {
-        subtests.push(result)
-        // The script has the others: it fails with them, or has dealt with them.
-        if (failsLater && result.failure !== undefined) soft.push(result.failure)
-        if (!failsLater && result.failure !== undefined) mayBeHandled.add(result)
-      }
+      ...driver,
+      ...{ test: test.name, machines: specs, declaredAt: test.declaredAt, script: test.script, occurrence },
+      resolve: (image) => notes.deadline.excluding(driver.resolve(image)),
+      interruptedBy: limit.late,
+      onSubtest: noteSubtest(notes)
     })
-    yield* Effect.addFinalizer(() => Effect.sync(() => (declared = Object.keys(running.service.machines))))
+    yield* Effect.addFinalizer(() => Effect.sync(() => (notes.machines = Object.keys(running.service.machines))))
     const body = Effect.gen(function* () {
-      script = Fiber.getCurrent()
+      notes.script = Fiber.getCurrent()
       yield* running.begin
       return yield* test.body(running.machines, running.service)
     })
     return yield* running
       .script(strays.watch(Effect.provideService(Effect.scoped(body), Driver, running.service)))
       .pipe(
-        Effect.raceFirst(timedOut),
+        Effect.raceFirst(limit.passed),
         Effect.onExit((exit) => {
           const failed = Exit.isFailure(exit)
             ? !Cause.hasInterruptsOnly(exit.cause)
             : soft.length > 0 || strays.failed()
-          return failed && options.snapshotOnFailure === true
-            ? keepMachines(running, test.name, artefacts)
-            : Effect.void
+          return failed && saves ? keepMachines(running, test.name, driver.output) : Effect.void
         })
       )
   }).pipe(
     Effect.scoped,
-    Effect.onExit((exit) =>
-      Effect.annotateCurrentSpan(Spans.status, Exit.isSuccess(exit) && soft.length === 0 ? "passed" : "failed")
-    ),
-    Effect.withSpan(...Spans.test(test.name)),
-    Effect.provideService(Deadlines, { ...deadlines, wait }),
-    Effect.provideService(Reporter, heard),
+    Effect.provideService(Deadlines, { ...(yield* Deadlines), wait }),
+    Effect.provideService(Reporter, (event: RunEvent) => Effect.andThen(underWay.hear(event), emit(event))),
     Effect.exit
   )
+})
 
-  const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()
+/** What the test failed with, if it did, with further failures as its evidence; and its subtests, those marked whose failure it handled. */
+const judge = Effect.fnUntraced(function* (
+  test: TestCase,
+  exit: Exit.Exit<unknown, unknown>,
+  { mayBeHandled, script, soft, strays, subtests }: Notes,
+  artefacts: string
+) {
   const declaredAt = [test.declaredAt() ?? []].flat()
   const steps = script === undefined ? [] : stepsOf(script)
   const hard = Exit.isFailure(exit) ? Failure.fromCause(exit.cause, steps.length > 0 ? steps : declaredAt) : undefined
@@ -256,40 +266,83 @@ const runTest = Effect.fnUntraced(function* (
     ...(yield* Effect.forEach([...soft, ...beside.map(({ cause }) => Failure.fromCause(cause, declaredAt))], keep))
   ]
   const first = others.shift()
-  const failure = first === undefined ? undefined : Failure.withParts(first, others)
-  if (failure !== undefined && options.keepLogs === true) {
-    const { output } = options
-    const problems = yield* keepLogs({ output, folder, prefix: `${number}`, machines: declared })
-    yield* Effect.forEach(problems, (line) => emit({ _tag: "Log", test: test.name, line }), { discard: true })
-  }
   const failedWith = new Set([hard ?? [], soft].flat().map(({ cause }) => Failure.errorOf(cause)))
   /** The innermost that failed with something else than the test. */
-  const isHandled = (one: TestResult["subtests"][number]) =>
+  const isHandled = (one: Subtest) =>
     one.failure !== undefined &&
     mayBeHandled.has(one) &&
     (one.failure.subtest?.length ?? 0) <= one.within.length + 1 &&
     !failedWith.has(Failure.errorOf(one.failure.cause))
-  const isLate = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout
-  const result: TestResult = {
-    name: test.name,
-    file: test.file,
-    status: failure === undefined ? "passed" : isLate ? "timedOut" : "failed",
-    startedAt,
-    millis,
-    subtests: subtests.map((one) => (isHandled(one) ? { ...one, handled: true } : one)),
-    failure,
-    folder: (yield* OutputFolder.holdsFiles(artefacts)) ? artefacts : undefined,
-    value: Exit.isSuccess(exit) ? exit.value : undefined
+  return {
+    failure: first === undefined ? undefined : Failure.withParts(first, others),
+    subtests: subtests.map((one) => (isHandled(one) ? { ...one, handled: true } : one))
   }
-  yield* emit({ _tag: "TestEnded", result })
-  return result
 })
+
+/** Runs a test as a span, which fails with what the test failed with. */
+const traced = <R>(run: Effect.Effect<TestResult, never, R>, name: string): Effect.Effect<TestResult, never, R> =>
+  Effect.suspend(() => {
+    let result: TestResult | undefined
+    const ended = Effect.flatMap(run, (given) => {
+      result = given
+      return given.failure === undefined ? Effect.succeed(given) : Effect.failCause(given.failure.cause)
+    })
+    return ended.pipe(
+      Effect.withSpan(...Spans.test(name)),
+      Effect.catchCause((cause) =>
+        result === undefined ? Effect.failCause(cause as Cause.Cause<never>) : Effect.succeed(result)
+      )
+    )
+  })
+
+/** Runs one test that was checked, on images that are there. Never fails: what went wrong is in the result. */
+const runTest = Effect.fnUntraced(
+  function* (
+    checked: Checked,
+    number: number,
+    options: RunnerOptions,
+    images: Images.Images,
+    warm: WarmStart.WarmStart
+  ) {
+    const { folder, specs, test, timeout } = checked
+    const { output } = options
+    const emit = yield* Reporter
+    const startedAt = yield* Clock.currentTimeMillis
+    yield* emit({ _tag: "TestStarted", test: test.name, file: test.file, machines: specs.map(({ name }) => name) })
+    const deadline = Deadline.make(timeout)
+    const strays = Strays.make(test.name)
+    const notes: Notes = {
+      ...{ script: undefined, machines: [], subtests: [], soft: [], mayBeHandled: new Set<Subtest>(), strays, deadline }
+    }
+    // A folder for each test: those that run at once, or use a name twice, would write over each other's.
+    const artefacts = NodePath.join(output, folder)
+    const driver = { prefix: `${number}`, output: artefacts, resolve: images.resolve, warm }
+    const exit = yield* runBody(checked, notes, driver, options.snapshotOnFailure === true)
+    const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()
+    const { failure, subtests } = yield* judge(test, exit, notes, artefacts)
+    if (failure !== undefined && options.keepLogs === true) {
+      const problems = yield* keepLogs({ output, folder, prefix: `${number}`, machines: notes.machines })
+      yield* Effect.forEach(problems, (line) => emit({ _tag: "Log", test: test.name, line }), { discard: true })
+    }
+    const isLate = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout
+    const result: TestResult = {
+      ...{ name: test.name, file: test.file, startedAt, millis, subtests, failure },
+      status: failure === undefined ? "passed" : isLate ? "timedOut" : "failed",
+      folder: (yield* OutputFolder.holdsFiles(artefacts)) ? artefacts : undefined,
+      value: Exit.isSuccess(exit) ? exit.value : undefined
+    }
+    yield* Effect.annotateCurrentSpan(Spans.status, result.status)
+    yield* emit({ _tag: "TestEnded", result })
+    return result
+  },
+  (ran, { test }) => traced(ran, test.name)
+)
 
 /**
  * Runs tests and gives what came of each, in their order; a test that fails does not keep the others from running.
  *
- * Fails only before any test was started: with the first wrong declaration, or a tool that is not installed. Images are built before the first test
- * starts; one that cannot be built fails the tests that need it. Interruption ends everything that runs, and leaves nothing behind.
+ * Fails only before any test was started: with the first wrong declaration, or a tool that is not installed. An image that could not be built fails
+ * the tests that need it. Interruption ends everything that runs, and leaves nothing behind.
  */
 export const run = (
   tests: ReadonlyArray<TestCase>,

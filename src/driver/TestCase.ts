@@ -1,7 +1,20 @@
 /**
  * Declaring a test: its machines, and the program that uses them.
  *
- * A test is a value; nothing runs until a runner is given it.
+ * A test is a value; nothing runs until it is given to a runner.
+ *
+ * **Example** (A script with one test)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Image, test } from "vmtest"
+ *
+ * export default test("greets", { machines: { web: { image: Image.tiny() } } }, ({ web }) =>
+ *   Effect.gen(function* () {
+ *     yield* web.succeed("echo hello")
+ *   })
+ * )
+ * ```
  *
  * @since 0.1.0
  */
@@ -26,7 +39,7 @@ export type {
 
 const TypeId = "~vmtest/driver/TestCase"
 
-/** What a test's program may ask for: the driver, a scope that closes with the test, and the platform's files and processes. */
+/** The services that a test's body can use: the driver, a scope that closes with the test, and the platform's files and processes. */
 export type TestServices = Driver | Scope.Scope | NodeServices.NodeServices
 
 /** A test, ready to be run. */
@@ -34,28 +47,28 @@ export interface TestCase {
   readonly [TypeId]: typeof TypeId
   readonly name: string
   readonly machines: Readonly<Record<string, MachineOptions>>
-  /** From the start of the machines to the end of the body; the building of images does not count. */
+  /** From the start of the machines to the end of the body, without the time of image builds. */
   readonly timeout: Duration.Input | undefined
-  /** What its waits may take that do not say; the run's, or the default of `Deadlines`, if undefined. */
+  /** The timeout of waits that set none themselves; if undefined, that of the run, or the default of `Deadlines`. */
   readonly waitTimeout?: Duration.Input | undefined
   readonly body: (
     machines: Readonly<Record<string, Machine>>,
     driver: DriverService
   ) => Effect.Effect<unknown, unknown, TestServices>
-  /** The digest of the script that declares it, where a command has bundled one: what is kept of warm-ups goes by it. */
+  /** The digest of the script that declares it, if the command has bundled one: stored warm-ups depend on it. */
   readonly script?: string | undefined
-  /** The script that declares it, as the command was given it: what reports call it. */
+  /** The script that declares it, as it was given to the command, for reports. */
   readonly file?: string | undefined
-  /** What is wrong with how it is declared, its machines apart: it is not run. */
+  /** What is wrong with its declaration, apart from its machines; the test is not run then. */
   readonly problem?: string | undefined
-  /** Where the script declares it, if that can be told. */
+  /** Where the script declares it, if that is known. */
   readonly declaredAt: () => Location | undefined
 }
 
 const example = "{ machines: { web: { image: Image.tiny() } } }"
 const LongTime = Fields.time({ endless: true })
 
-/** What a test declares besides its name and its program. */
+/** The options of a test. */
 export const TestOptions = Schema.Struct({
   /** The machines by name; each is checked by `MachineOptions` when the test is run. */
   machines: Schema.optional(
@@ -65,9 +78,9 @@ export const TestOptions = Schema.Struct({
       { expected: `an object of names and declarations, such as ${example}` }
     )
   ),
-  /** How long the test may take, image builds apart. Default 30 minutes. */
+  /** The timeout of the test, without the time of image builds. Default 30 minutes. */
   timeout: Schema.optional(LongTime),
-  /** How long each wait on a machine may take that does not say so itself, three times that under emulation. Default 5 minutes. */
+  /** The timeout of waits that set none themselves, multiplied by three under emulation. Default 5 minutes. */
   waitTimeout: Schema.optional(LongTime)
 }).annotate({
   expected: `an object of options, such as ${example}, or {} for no machines`,
@@ -75,7 +88,7 @@ export const TestOptions = Schema.Struct({
   aliases: { nodes: "machines", vms: "machines", hosts: "machines" }
 })
 
-/** What a test declares besides its name and its program. */
+/** The options of a test. */
 export interface TestOptions<Machines extends Readonly<Record<string, MachineOptions>>>
   extends Omit<Schema.Schema.Type<typeof TestOptions>, "machines"> {
   /** The machines by name. Their keys are the guests' host names, and the keys of the body's first argument. Default none. */
@@ -87,12 +100,9 @@ const optionsProblem = Decode.checker(TestOptions, { whole: "the options" })
 /**
  * Declares a test.
  *
- * The body is given the machines by name and the test's driver. It passes if its Effect succeeds; any failure, defect or failed assertion
- * fails the test, and so does a value that is an Effect, or a failed Exit: somebody forgot to `yield*` it. What is wrong with the declaration itself is found before anything starts.
- *
- * ```ts
- * export default test("greets", { machines: { web: { image: Image.tiny() } } }, ({ web }) => web.succeed("echo hello"))
- * ```
+ * The body receives the machines by name, and the test's driver. The test passes if the body's Effect succeeds. A failure, a defect or a
+ * failed assertion fails it, and so does a value that is an Effect or a failed Exit, because a `yield*` is missing then. A wrong declaration
+ * is an error before anything starts.
  */
 export const test = <
   const Machines extends Readonly<Record<string, MachineOptions>> = Readonly<Record<never, MachineOptions>>
@@ -131,7 +141,7 @@ export const test = <
 /** Whether a value is a test. */
 export const isTestCase = (value: unknown): value is TestCase => Predicate.hasProperty(value, TypeId)
 
-/** A test without machines of its own: a program that asks the `Driver` service for what it needs. */
+/** A test without declared machines, whose program uses the `Driver` service. */
 export const fromEffect = (
   name: string,
   program: Effect.Effect<unknown, unknown, TestServices>,
@@ -141,7 +151,7 @@ export const fromEffect = (
 /**
  * The tests in a script's default export: one test, an array of tests, or a plain Effect.
  *
- * Gives undefined when it is none of these. `name` names a plain Effect.
+ * Gives undefined if it is something else. `name` is the name of a plain Effect.
  */
 export const fromExport = (name: string, exported: unknown): ReadonlyArray<TestCase> | undefined => {
   if (isTestCase(exported)) return [exported]

@@ -79,6 +79,10 @@ describe("a run in an application that traces", () => {
       })
       assert.strictEqual(new Set(spans.filter(({ traceId }) => traceId === outer!.traceId)).size >= 4, true)
       assert.isTrue(spans.every(({ status }) => status._tag === "Ended"))
+      assert.deepStrictEqual(
+        of("vmtest.test").map(({ status }) => status._tag === "Ended" && status.exit._tag),
+        ["Success", "Failure"]
+      )
     })
   )
 })

@@ -9,7 +9,7 @@ import { Reporter } from "../RunEvent.ts"
 
 export interface Images {
   readonly resolve: (image: Image.Image) => Effect.Effect<BootImage, ImageUnavailable>
-  /** Resolves images ahead of those who need them. One that cannot be had fails whoever asks for it, without another try. */
+  /** Resolves images before they are needed. One that could not be built fails each later `resolve`, without another try. */
   readonly prepare: (images: Iterable<Image.Image>) => Effect.Effect<void>
 }
 

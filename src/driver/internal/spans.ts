@@ -10,7 +10,7 @@ const span = (name: string, attributes: Readonly<Record<string, unknown>>): Span
   { captureStackTrace: false }
 ]
 
-/** How a test or a subtest ended: `"passed"` or `"failed"`. A soft failure is not in the span's own status. */
+/** How a test or a subtest ended, as in its result. The span of a subtest that failed only within has no error of its own. */
 export const status = "vmtest.test.status"
 
 export const test = (name: string): Span => span("test", { "vmtest.test.name": name })
