@@ -1,9 +1,9 @@
 /**
- * The grammar of the command line: what `vmtest …` accepts, and the plain data it stands for.
+ * The grammar of the command line: what `vmtest …` accepts, as plain data.
  *
- * Nothing here imports the library: this module and what it imports are bundled into the launcher, so that `--help` and
- * a typing mistake are answered before the library is even read. The work itself is in the module that
- * {@link Invocation} names by its tag.
+ * It must not import the library: this module and its imports are bundled into the launcher, so that `--help` and
+ * typing mistakes are answered before the library is loaded. The tag of an {@link Invocation} names the module that
+ * does the work.
  *
  * @since 0.1.0
  */

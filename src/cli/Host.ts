@@ -1,5 +1,5 @@
 /**
- * This host as the command uses it: QEMU, a state folder for the run, and the image cache.
+ * What the command needs from this host: QEMU, a state folder for the run, and the image cache.
  *
  * @since 0.1.0
  */
@@ -44,7 +44,7 @@ export const backend = Layer.unwrap(Effect.map(findingsFolder, (folder) => Qemu.
   Layer.provide(logToStderr)
 )
 
-/** Node's own recursive mkdir never returns in a file system like /proc, which answers ENOENT for a parent that is there. */
+/** Node's own recursive mkdir never returns in a file system like /proc, which reports ENOENT for an existing parent. */
 const makeFolder: (folder: string) => Effect.Effect<void, PlatformError, FileSystem.FileSystem> = Effect.fnUntraced(
   function* (folder: string) {
     const fs = yield* FileSystem.FileSystem

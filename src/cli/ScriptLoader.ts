@@ -1,9 +1,9 @@
 /**
  * Loading a user's script: bundled by esbuild, then imported.
  *
- * The script may live in any folder, also one that cannot be written to. Its imports of `vmtest`, `effect` and
- * `@effect/platform-node` are the command's own copies, its other packages are found from its own folder, and stack
- * traces name the script's own lines. Importing a script runs its top level; nothing else is started.
+ * The script can be in any folder, even a read-only one. Its imports of `vmtest`, `effect` and `@effect/platform-node`
+ * resolve to the command's own copies, other packages from the script's folder, and stack traces show the script's own
+ * lines. Importing a script runs its top level, and starts nothing else.
  *
  * @since 0.1.0
  */
@@ -26,8 +26,8 @@ import * as ScriptError from "./ScriptError.ts"
 const importTimeout = "60 seconds"
 
 /**
- * What esbuild found wrong, at the place as the user sees it: the script under the name it was given by, a line without
- * what bundling put before it, and the end of the text for what is after it.
+ * An error of esbuild, at the place where the user sees it: with the script's name as it was given, lines without the
+ * text that bundling puts before them, and the end of the script for errors after it.
  */
 const toScriptError = (script: string, text: string, isScript: (file: string) => boolean) => (message: Message) => {
   const { column, file, line, lineText } = message.location ?? { file: script, line: 1, column: 0, lineText: "" }
@@ -35,7 +35,7 @@ const toScriptError = (script: string, text: string, isScript: (file: string) =>
   const last = lines.at(-1) ?? ""
   const own = isScript(file) ? lines[line - 1] : lineText
   const moved = own !== undefined && lineText.endsWith(own) ? lineText.length - own.length : 0
-  // Past the end esbuild speaks of what was put there.
+  // After the end, the message is about text that bundling added.
   const problem = own === undefined ? "Unexpected end of file" : message.text
   const place =
     own === undefined
@@ -46,7 +46,7 @@ const toScriptError = (script: string, text: string, isScript: (file: string) =>
     : new ScriptError.ScriptSyntaxError({ script, place, problem })
 }
 
-/** A folder for what is made of a script: a run's own, so that the next run removes what a killed one left. */
+/** A folder for the bundle of a script; it is that of a run, so that the next run removes the remains of a killed one. */
 const workFolder = Effect.gen(function* () {
   const { path } = yield* RunDirectory.make()
   yield* Ending.removeOnExit(path)
@@ -77,7 +77,7 @@ const importDefault = Effect.fnUntraced(function* (script: string, text: string,
   return { exported: module.default, digest: yield* digestOf(outfile) }
 }, Effect.scoped)
 
-/** Of the program alone: where its lines come from does not change what it does. Empty for a bundle that cannot be read. */
+/** The digest of the program, without its source map. Empty if the bundle cannot be read. */
 const digestOf = Effect.fnUntraced(function* (bundle: string) {
   const fs = yield* FileSystem.FileSystem
   const text = yield* Effect.orElseSucceed(fs.readFileString(bundle), () => "")
@@ -115,7 +115,7 @@ const readable = Effect.fnUntraced(
     )
 )
 
-/** Loads a script and gives its tests. A plain Effect is a test of the script's name. */
+/** Loads a script and gives its tests. A plain Effect becomes a test with the script's name. */
 export const load = Effect.fnUntraced(function* (script: string) {
   const path = yield* Path.Path
   const { file, text } = yield* readable(script)
@@ -163,10 +163,10 @@ const loadProgram = Effect.fnUntraced(function* (script: string, text: string, f
   return withDigest(digest)(test)
 }, Effect.scoped)
 
-/** What errors and stack traces call the text of `vmtest eval`: it is in no file. */
+/** The file name of the text of `vmtest eval` in errors and stack traces. */
 export const expressionName = "eval"
 
-/** The program of `vmtest eval`; its imports are found from the working folder. */
+/** The program of `vmtest eval`; its imports are resolved from the working folder. */
 export const loadExpression = Effect.fnUntraced(function* (expression: string) {
   const path = yield* Path.Path
   return yield* loadProgram(expressionName, expression, path.resolve(expressionName))

@@ -1,5 +1,5 @@
 /**
- * What all subcommands have in common.
+ * What all subcommands share.
  *
  * @since 0.1.0
  */
@@ -10,7 +10,7 @@ import { currentTest } from "../driver/RunEvent.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import type { ExitCode } from "./ExitCode.ts"
 
-/** The work of a subcommand: it says what there is to say itself, and gives the exit code. */
+/** The work of a subcommand, which prints its own output and gives the exit code. */
 export type Work = Effect.Effect<ExitCode, never, NodeServices.NodeServices>
 
 /** Writes a line to stdout. */
@@ -20,14 +20,14 @@ export const print = (line: string): Effect.Effect<void> => Effect.sync(() => vo
 export const complain = (line: string): Effect.Effect<void> =>
   Effect.sync(() => void process.stderr.write(`vmtest: ${line}\n`))
 
-/** What the library logs goes to stderr: stdout is for results. */
+/** Writes the library's log to stderr, because stdout is for results. */
 export const logToStderr = Logger.layer([
   Logger.make(({ message }) => {
     process.stderr.write(`vmtest: ${Array.isArray(message) ? message.join(" ") : String(message)}\n`)
   })
 ])
 
-/** As {@link logToStderr}, for the logs of scripts as well: what they only tell is not said in the command's name, but in their test's if others run at once. */
+/** As {@link logToStderr}, also for the logs of scripts: lines below the level of warnings have no prefix, or that of their test if several run at once. */
 export const logOfTests = (atOnce: boolean) =>
   Logger.layer([
     Logger.make(({ logLevel, message }) => {

@@ -1,15 +1,15 @@
 /**
  * The package manager that started the command, and its end.
  *
- * `npx vmtest run` is three processes: npm, a shell and this one. Whoever ends the first ends only that one, or the shell with it, and Linux
- * lets this one go on. A shell that ends while its background jobs go on is the habit of nohup; so only package managers are watched.
+ * `npx vmtest run` is three processes: npm, a shell and this one. A signal to npm ends only npm, or the shell with it, and Linux lets this process
+ * continue. Only package managers are watched, because shells can end on purpose while their background jobs continue (`nohup`).
  */
 import { readFileSync } from "node:fs"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 
-/** A process: its number may be another's later, which then has another start. */
+/** A process. Its number can be reused by a later process, which has another start time. */
 interface Ancestor {
   readonly pid: number
   readonly parent: number
@@ -20,14 +20,14 @@ interface Ancestor {
 const find = (pid: number): Ancestor | undefined => {
   const stat = Result.try(() => readFileSync(`/proc/${pid}/stat`, "utf8"))
   if (Result.isFailure(stat)) return undefined
-  // The fields after the name, which may hold anything: see proc_pid_stat(5).
+  // The fields after the name, which can contain any character: see proc_pid_stat(5).
   const fields = stat.success.slice(stat.success.lastIndexOf(")") + 2).split(" ")
   const [state, parent, , session = "", startedAt] = [...fields.slice(0, 4), fields[19]]
-  // A zombie has ended; nobody has asked for its status yet.
+  // A zombie has ended, but its parent has not read its status yet.
   return state === "Z" || startedAt === undefined ? undefined : { pid, parent: Number(parent), session, startedAt }
 }
 
-/** npm, pnpm, yarn and bun all tell what they start who they are. */
+/** npm, pnpm, yarn and bun all set this for the processes that they start. */
 const marker = "npm_config_user_agent"
 
 const startedByPackageManager = (pid: number): boolean => {
@@ -40,12 +40,12 @@ const isPackageManager = (pid: number): boolean => {
   return Result.isSuccess(command) && /npm|npx|yarn|bun|corepack/.test(command.success)
 }
 
-/** From the parent up to the first process that no package manager started, which is the package manager; undefined for one that has ended. */
+/** The parent and its ancestors, up to the package manager itself, which no package manager started; undefined for one that has ended. */
 const chain = (pid: number, session: string): ReadonlyArray<Ancestor | undefined> => {
   const ancestor = find(pid)
   if (ancestor === undefined) return [undefined]
   if (startedByPackageManager(pid)) return [ancestor, ...chain(ancestor.parent, ancestor.session)]
-  // Whoever takes in the children of a process that has ended (init, or a user's manager) is in another session than they.
+  // The process that adopts orphans (init, or a user's manager) is in another session.
   return [ancestor.session === session || isPackageManager(pid) ? ancestor : undefined]
 }
 
@@ -63,7 +63,7 @@ export const gone = (
   if (environment[marker] === undefined) return Effect.never
   return Effect.suspend(() => {
     const self = find(process.pid)
-    // The leader of a session of its own is meant to outlive who started it.
+    // The leader of a session is meant to outlive the process that started it.
     if (self === undefined || self.session === String(self.pid)) return Effect.never
     const ancestors = chain(parent, self.session)
     return Effect.sync(() => ancestors.every(lives)).pipe(

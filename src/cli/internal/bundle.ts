@@ -1,8 +1,8 @@
 /**
- * Bundling a script with esbuild, so that one `import()` of the result runs it with the command's own `vmtest` and `effect`.
+ * Bundling a script with esbuild, so that an `import()` of the result runs it with the command's own `vmtest` and `effect`.
  *
- * The files a script imports by relative paths go into the bundle. A package becomes an import of its resolved file:
- * `vmtest`, `effect` and `@effect/platform-node` as seen from here, all others as seen from the file that imports them.
+ * Files that a script imports by relative paths become a part of the bundle. A package becomes an import of its resolved file:
+ * `vmtest`, `effect` and `@effect/platform-node` are resolved from here, all others from the file that imports them.
  */
 import { readFile } from "node:fs/promises"
 import { isBuiltin } from "node:module"
@@ -14,7 +14,7 @@ import { insert } from "./insert.ts"
 
 const here = fileURLToPath(import.meta.url)
 
-/** `.ts` when this runs from the sources, `.js` when from the build. */
+/** `.ts` if this runs from the sources, `.js` if from the build. */
 const extension = NodePath.extname(here)
 
 /** The package's own modules, beside this one rather than through `exports`, so that there is one copy of each. */
@@ -23,7 +23,7 @@ const own: Record<string, string> = {
   "vmtest/actors": `../../actors/index${extension}`,
   "vmtest/vitest": `../../vitest${extension}`,
   "vmtest/package.json": "../../../package.json",
-  // Not a name that anyone can import by accident; see ScriptLoader.loadProgram.
+  // A name that cannot be imported by accident; see ScriptLoader.loadProgram.
   "vmtest:eval-scope": `./evalScope${extension}`
 }
 
@@ -51,7 +51,7 @@ const packages: esbuild.Plugin = {
         .then((found) =>
           found.errors.length > 0
             ? { errors: found.errors }
-            : // A workspace's package is source, linked into node_modules: it may hold TypeScript that Node would not run.
+            : // A package of a workspace is linked into node_modules and may be TypeScript, which Node would not run.
               found.external || !(shared || found.path.split(NodePath.sep).includes("node_modules"))
               ? found
               : external(found.path)
@@ -70,7 +70,7 @@ const loaders: Record<string, esbuild.Loader> = {
 
 const metaNames = { url: "__vmtest_url", filename: "__vmtest_filename", dirname: "__vmtest_dirname" }
 
-/** Declares a file's own `import.meta` values, if its text uses any, on no line of its own. */
+/** Declares a file's own `import.meta` values, if its text uses any, without adding a line. */
 export const metaOf = (path: string, source: string): string => {
   if (!source.includes("import.meta")) return ""
   const values = { url: pathToFileURL(path).href, filename: path, dirname: NodePath.dirname(path) }
@@ -80,16 +80,16 @@ export const metaOf = (path: string, source: string): string => {
   return `const ${declarations.join(",")};`
 }
 
-/** A file with its own `import.meta` values, every place in it its own. */
+/** A file with its own `import.meta` values, whose places stay those of the file. */
 export const withMeta = (path: string, source: string): string => {
   const declarations = metaOf(path, source)
   if (declarations === "") return source
-  // A file that was made from another one has places of that one already.
+  // A file that was generated from another one already has a source map.
   if (source.includes("//# sourceMappingURL=")) return declarations + source
   return insert(source, 0, declarations, "", path)
 }
 
-/** `import.meta` of a bundled file is the bundle's; a script means its own file when it reads a fixture beside it. */
+/** `import.meta` of a bundled file is that of the bundle, but a script that reads a fixture beside it means its own file. */
 const meta: esbuild.Plugin = {
   name: "vmtest-import-meta",
   setup: (build) => {
@@ -102,17 +102,17 @@ const meta: esbuild.Plugin = {
   }
 }
 
-/** What to bundle: a file, or text that stands for a file in a folder. */
+/** What to bundle: a file, or a text with the name of a file. */
 export type Source =
   | { readonly _tag: "File"; readonly path: string }
   | {
       readonly _tag: "Text"
       readonly text: string
-      /** The name under which stack traces and errors show the text. */
+      /** The name of the text in stack traces and errors. */
       readonly path: string
-      /** Where its imports start from. */
+      /** The folder from which its imports are resolved. */
       readonly folder: string
-      /** Modules whose exports are in scope unless the text declares the same name itself. */
+      /** Modules whose exports are in scope if the text does not declare the same name itself. */
       readonly inject: ReadonlyArray<string>
     }
 
@@ -132,7 +132,7 @@ const entry = (source: Source): esbuild.BuildOptions =>
 const isFailure = (error: unknown): error is esbuild.BuildFailure =>
   error instanceof Error && "errors" in error && Array.isArray(error.errors)
 
-/** The first thing that esbuild found wrong. Anything else esbuild fails with is a defect. */
+/** The first error that esbuild reports. If it fails in another way, that is a defect. */
 const firstMessage = (error: unknown): Effect.Effect<never, esbuild.Message> => {
   const message = isFailure(error) ? error.errors[0] : undefined
   return message === undefined ? Effect.die(error) : Effect.fail(message)
@@ -159,7 +159,7 @@ export const bundle = (source: Source, outfile: string): Effect.Effect<void, esb
     catch: (error) => error
   }).pipe(Effect.asVoid, Effect.catch(firstMessage))
 
-/** Whether a text is TypeScript, standing alone. */
+/** Whether a text is valid TypeScript by itself. */
 export const parses = (text: string): Effect.Effect<boolean> =>
   Effect.promise(() =>
     esbuild.transform(text, { loader: "ts", logLevel: "silent" }).then(

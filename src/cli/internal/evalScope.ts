@@ -4,8 +4,8 @@ import { Driver } from "../../driver/Driver.ts"
 import * as Image from "../../images/Image.ts"
 
 /**
- * The driver for programs that are modules: their top level runs before there is a driver, so each method gives an
- * Effect that asks for it.
+ * The driver for programs that are modules: their top level runs before the driver exists, so each method gives an
+ * Effect that uses the `Driver` service.
  */
 export const driver: unknown = new Proxy(
   {},
@@ -17,7 +17,7 @@ export const driver: unknown = new Proxy(
   }
 )
 
-/** An Effect is run, anything else is the program's result as it is. */
+/** Runs an Effect; any other value is the program's result as it is. */
 export const vmtestRun = (value: unknown): Effect.Effect<unknown, unknown, unknown> =>
   Effect.isEffect(value) ? (value as Effect.Effect<unknown, unknown, unknown>) : Effect.succeed(value)
 

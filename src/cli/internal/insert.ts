@@ -1,4 +1,4 @@
-/** Text that comes into a script without moving what is there: a source map takes it away again. */
+/** Inserting text into a script without changing the places of the rest: a source map corrects them. */
 
 const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -15,8 +15,8 @@ const vlq = (value: number): string => {
 }
 
 /**
- * A source map of a text into which `inserted` characters came at `offset`. Each character has a segment of its own (column, source,
- * source line, source column, each less the segment's before): esbuild does not reckon between two.
+ * A source map for a text with `inserted` characters at `offset`. Each character has its own segment (column, source, source line, source
+ * column, each relative to the segment before), because esbuild does not interpolate between two.
  */
 const sourceMap = (text: string, offset: number, inserted: number, name: string): string => {
   let at = 0
@@ -33,7 +33,7 @@ const sourceMap = (text: string, offset: number, inserted: number, name: string)
   return JSON.stringify({ version: 3, sources: [name], names: [], mappings: mappings.join(";") })
 }
 
-/** The text of the file `name` with `before` at an offset and `after` at its end, neither of which moves a place in it. */
+/** The text of the file `name` with `before` at an offset and `after` at its end, and a source map that hides both. */
 export const insert = (text: string, offset: number, before: string, after: string, name: string): string => {
   const map = Buffer.from(sourceMap(text, offset, before.length, name)).toString("base64")
   return `${text.slice(0, offset)}${before}${text.slice(offset)}${after}\n//# sourceMappingURL=data:application/json;base64,${map}`

@@ -1,7 +1,7 @@
 /**
  * How the text of `vmtest eval` and `vmtest eval-file` becomes a module that exports an Effect.
  *
- * No line moves, and a source map takes what is put before a line away again, so that every place is the text's own.
+ * Lines keep their numbers, and a source map corrects the columns, so that places in errors are those of the text.
  */
 import * as Effect from "effect/Effect"
 import * as Bundle from "./bundle.ts"
@@ -16,7 +16,7 @@ const readings = [
   after: `${after} })`
 }))
 
-/** A blank line, a comment, or an import: what may stand before the program, and cannot stand in a generator. */
+/** A blank line, a comment, or an import: these come before the program, and cannot be in a generator. */
 const heading =
   /^(?:\s+|\/\/.*|\/\*[\s\S]*?\*\/|import\s+(?:type\s+)?[\w$*{][^"'`;()]*?\sfrom\s*(?:"[^"\n]*"|'[^'\n]*');?|import\s*(?:"[^"\n]*"|'[^'\n]*');?)/
 
@@ -40,7 +40,7 @@ const wrap = (imports: string, program: string, reading: (typeof readings)[numbe
   return insert(text, imports.length, before, reading.after, path)
 }
 
-/** Imports and then an expression, or else the body of a generator, or else a module of its own. */
+/** Imports followed by an expression; else by the body of a generator; else a module as it is. */
 export const toModule = Effect.fnUntraced(function* (text: string, path: string) {
   const [imports, program] = splitImports(text)
   const expression = program.replace(/;\s*$/, "")

@@ -1,7 +1,7 @@
 /**
- * A prompt whose Effects are run: Node's own REPL, with one line after the other.
+ * A prompt that runs Effects: Node's own REPL, one line after the other.
  *
- * From a terminal Ctrl-C interrupts what runs. From a pipe the lines are run to their end, whatever they give, and the prompt is silent.
+ * On a terminal Ctrl-C interrupts the current line. From a pipe all lines are run, whatever their results, without showing a prompt.
  */
 import { EventEmitter } from "node:events"
 import * as Readline from "node:readline"
@@ -35,12 +35,12 @@ export interface PromptOptions<R> {
   readonly run: (effect: Effect.Effect<unknown, unknown, R>) => Effect.Effect<unknown, unknown>
 }
 
-/** What the REPL obeys without evaluating it. */
+/** Commands of the REPL, which it does not evaluate. */
 const command = /^\s*\.(break|clear|editor|exit|help|load|save)\b/
 
 /**
- * The lines of a pipe, each given when the one before it has been answered: whether a line starts a statement or goes on with one, the prompt
- * knows only then. `onEnd` is called when all have been answered, with the statement that none of them finished.
+ * Passes on the lines of a pipe, each when the one before has been evaluated, because only then it is known whether a line starts a new statement
+ * or continues one. `onEnd` is called after the last line, with a statement that was not finished, if there is one.
  */
 const lineByLine = (onEnd: (open: UnfinishedStatement | undefined) => void) => {
   const input = new PassThrough()
@@ -57,7 +57,7 @@ const lineByLine = (onEnd: (open: UnfinishedStatement | undefined) => void) => {
       last = { line: last.line + 1, text: line }
       input.write(`${line}\n`)
       if (/^\s*\.(break|clear)\b/.test(line)) open = undefined
-      // Nobody will answer these.
+      // These are not evaluated, so no answer comes.
       if (command.test(line) || (open === undefined && /^\s*\.[^.\d]/.test(line))) setImmediate(feed)
     } else if (ended) onEnd(open)
   }
@@ -76,7 +76,7 @@ const lineByLine = (onEnd: (open: UnfinishedStatement | undefined) => void) => {
   return { input, answered }
 }
 
-/** Where Node's REPL sends what an expression throws or rejects with, instead of to its answer; it has said it then. */
+/** Where Node's REPL reports what an expression throws or rejects with, after printing it, instead of answering. */
 const domainOf = (server: Repl.REPLServer): EventEmitter | undefined => {
   const domain: unknown = Reflect.get(server, "_domain")
   return domain instanceof EventEmitter ? domain : undefined
@@ -123,7 +123,7 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number, Unfi
     const domain = domainOf(server)
     const evaluate = (code: string, context: Parameters<typeof plain>[1], file: string, answer: Answer) => {
       const done: Answer = (error, value) => {
-        // A statement that goes on in the next line is no failure.
+        // A statement that continues in the next line is not a failure.
         const goesOn = error instanceof Repl.Recoverable
         if (error !== null && !goesOn) failures += 1
         answer(error, value)

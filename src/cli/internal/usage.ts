@@ -1,4 +1,4 @@
-/** What a wrong command line is answered with: one line an error, and where to read more. */
+/** The answer to a wrong command line: a line for each error, and where to read more. */
 import type * as CliError from "effect/cli/CliError"
 import type * as CliOutput from "effect/cli/CliOutput"
 
@@ -11,8 +11,8 @@ const sharedPrefix = (a: string, b: string): number => {
 }
 
 /**
- * The long option that was probably meant. Effect suggests what is at most two letters away; what was cut short, or
- * starts alike, is meant as well. A single letter stands for a long option that begins with it.
+ * The long option that was probably meant. Effect suggests options that differ in at most two letters; this also finds
+ * one with the same beginning. For a single letter it is an option that begins with it.
  */
 const nearestOption = ({ option, suggestions }: CliError.UnrecognizedOption, known: ReadonlyArray<string>) => {
   const typed = option.replace(/^-+/, "")

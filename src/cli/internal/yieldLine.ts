@@ -1,7 +1,7 @@
 /**
- * Lines of the prompt that say `yield*`, as programs do: each is the body of one `Effect.gen`, and what it declares is there in later lines.
+ * Lines of the prompt with `yield*`: each is the body of an `Effect.gen`, and later lines can use its declarations.
  *
- * What a line is, what it declares and which expression its value is, JavaScript's own parser is asked: by whether a text compiles.
+ * JavaScript's own parser decides what a line is, what it declares, and which expression is its value: by whether a text compiles.
  */
 import { Script } from "node:vm"
 import * as Effect from "effect/Effect"
@@ -11,26 +11,26 @@ const compiles = (text: string): boolean => Result.isSuccess(Result.try(() => ne
 
 const isBody = (code: string): boolean => compiles(`(function* () { ${code}\n})`)
 
-/** Whether the code says `yield*` itself, not only in generators that it writes out: in strict code nothing else is called `yield`. */
+/** Whether the code uses `yield*` itself, not only within generators in it: in strict code nothing else can be called `yield`. */
 export const yields = (code: string): boolean =>
   /\byield\b/.test(code) && !compiles(`(async () => { "use strict"; ${code}\n})`)
 
-/** The names that a body declares: those that cannot be declared beside it once more. */
+/** The names that a body declares: those that cannot be declared a second time beside it. */
 const declaredBy = (body: string): ReadonlyArray<string> =>
   [...new Set(body.match(/[\p{ID_Start}$_][\p{ID_Continue}$]*/gu))].filter(
     (name) => isBody(`let ${name}`) && !isBody(`let ${name}; ${body}`)
   )
 
-/** What no statement goes on with in the next line, or after a brace. */
-const startsAnew = /^\s*[\p{ID_Start}$_\d"'!~]/u
+/** What cannot continue a statement in the next line, or after a brace. */
+const startsNew = /^\s*[\p{ID_Start}$_\d"'!~]/u
 
-/** The body with a `return` before its last statement, if that is an expression, as a prompt shows the value of one. */
+/** The body with a `return` before its last statement if that is an expression, because a prompt shows its value. */
 const withValue = (body: string): string => {
   const text = body.replace(/[\s;]+$/, "")
   const ends = [...text.matchAll(/[;\n}]/g)].map(({ index }) => index + 1)
   for (const end of [0, ...ends].reverse()) {
     const [before, last] = [text.slice(0, end), text.slice(end)]
-    const isStatement = end === 0 || before.endsWith(";") || startsAnew.test(last)
+    const isStatement = end === 0 || before.endsWith(";") || startsNew.test(last)
     const returning = `${before} return (${last}\n)`
     if (isStatement && isBody(before) && isBody(returning) && declaredBy(last).length === 0) return returning
   }
@@ -40,14 +40,14 @@ const withValue = (body: string): string => {
 const noAwait = `throw new SyntaxError("cannot mix await and yield*; use yield* Effect.promise(() => …)")`
 
 /**
- * What the prompt has to evaluate for a line that {@link yields}: a generator function for {@link toEffect}, or a text that fails, for the
- * prompt to say what is wrong with the line, or that it goes on.
+ * What the prompt evaluates for a line that {@link yields}: a generator function for {@link toEffect}; or a text that fails, so that the prompt
+ * reports what is wrong with the line, or waits for the next one.
  */
 export const toGenerator = (code: string): string => {
-  // Not closed, so that it never compiles.
+  // Without the closing brace, so that it never compiles.
   if (!isBody(code)) return isBody(code.replaceAll(/\bawait\b/g, "")) ? noAwait : `(function* () { ${code}`
   const names = declaredBy(code)
-  // Refuses a name that another line's `let`, `const` or `class` would hide.
+  // Fails for a name that another line declared with `let`, `const` or `class`, which would hide this one.
   const claimed = names.length === 0 ? "" : `(0, eval)("var ${names.join(", ")}");`
   const kept = names.map((name) => `${name}: { get: () => ${name}, set: (value) => { ${name} = value } }`)
   return `${claimed}(function* () { yield { ${kept.join(", ")} }; ${withValue(code)}\n})`
@@ -55,11 +55,11 @@ export const toGenerator = (code: string): string => {
 
 type AnyEffect = Effect.Effect<unknown, unknown, unknown>
 
-/** The Effect of such a line. An Effect that is its value is run, too. */
+/** The Effect of such a line. If its value is an Effect, that is run too. */
 export const toEffect = (generator: () => Generator<AnyEffect, unknown>, context: object): AnyEffect =>
   Effect.suspend(() => {
     const line = generator()
-    // The variables themselves rather than copies: functions of the line may change them.
+    // The variables themselves, not copies: functions of the line may change them.
     for (const [name, variable] of Object.entries<PropertyDescriptor>(Object(line.next().value))) {
       Object.defineProperty(context, name, { ...variable, configurable: true, enumerable: true })
     }

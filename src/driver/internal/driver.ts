@@ -126,7 +126,7 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
       machines,
       fork,
       machine: (name, declared) => Machines.declare(all, name, declared),
-      // A fork that keeps to itself runs from its beginning; nobody misses one that has ended.
+      // Forks on networks of their own run from their beginning, and can have ended on purpose.
       startAll: () => Effect.suspend(() => Machines.startAll(Machines.neighbours(all))),
       joinAll: (wait) =>
         Effect.suspend(() =>
@@ -151,7 +151,7 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
   )
 }
 
-/** A driver with the machines that are declared, none of which runs yet; closing the scope ends all that it started. */
+/** A driver with the declared machines, which do not run yet; closing the scope ends everything that it started. */
 export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable, Services> = Effect.fnUntraced(
   function* (options) {
     const all = yield* setUp(options)

@@ -61,7 +61,7 @@ const shapeOf = Effect.fnUntraced(function* (
   const image = yield* options.resolve(spec.image)
   const directory = yield* Effect.orDie(folders.folder(`${options.prefix}-${spec.name}`))
   const networks = yield* Effect.forEach(self.interfaces, ({ mac, vlan }) =>
-    // A fork with a name of its own keeps to itself: another machine has its addresses.
+    // A fork with a name of its own has no network: another machine has its addresses.
     Effect.map(spec.name === self.name ? Effect.orDie(tree.vlan(vlan)) : Effect.succeed(undefined), (socket) => ({
       vlan,
       socket,
@@ -77,7 +77,7 @@ const shapeOf = Effect.fnUntraced(function* (
   } satisfies MachineShape
 })
 
-/** Where the machine's starts go on from: a saved machine for the first one, where there is one; else what the warm start offers. */
+/** Where the machine's starts resume from: the first one from its saved machine, if there is one; else where the warm start says. */
 const originsOf = (
   { emit, options }: DriverMachines,
   spec: MachineSpec.MachineSpec,
@@ -98,7 +98,7 @@ const originsOf = (
   return (start) => (start === 1 && origin !== undefined ? Effect.succeed(origin) : warm(start))
 }
 
-/** Adds a machine that is not started yet; `first` is where its first start goes on from. */
+/** Adds a machine without starting it; `first` is where its first start resumes from. */
 export const add: (
   all: DriverMachines,
   spec: MachineSpec.MachineSpec,
@@ -145,14 +145,14 @@ const checkAddresses = (all: DriverMachines, spec: MachineSpec.MachineSpec) =>
     () => Addresses.check([...neighbours(all).map((other) => other.spec), spec]) ?? (Effect.void as Effect.Effect<void>)
   )
 
-/** Has machines that run learn the name of a new one. */
+/** Tells running machines the name of a new one. */
 const refreshNames = ({ scope }: DriverMachines, others: Iterable<MachineTree.Handle>) =>
   Effect.forkIn(
     Effect.forEach(others, ({ refreshNames }) => refreshNames, { concurrency: "unbounded", discard: true }),
     scope
   )
 
-/** Makes and starts a machine that goes on from a saved one of a machine's shape; see `ForkOptions`. */
+/** Makes and starts a machine that resumes from a saved one of a machine's shape; see `ForkOptions`. */
 const forkOne = Effect.fnUntraced(
   function* (
     all: DriverMachines,
@@ -167,7 +167,7 @@ const forkOne = Effect.fnUntraced(
     yield* checkName(all, name)
     const others = [...handles.values()]
     const { identity, from } = request
-    // One that keeps to itself has the addresses of its source.
+    // Without a new identity it has the addresses of its source.
     if (identity !== undefined) yield* checkAddresses(all, spec)
     const who = identity === undefined || identity.sshHostKeys === false ? "declared" : "new"
     const node = identity === undefined ? self : Addresses.number(spec, nextNumber(all))

@@ -8,7 +8,7 @@
  * └─ Script    (Task)               the test's program
  * ```
  *
- * The script comes last and so ends first; the switches are there as long as anything is plugged in.
+ * The script is last, so it ends first; the switches outlive everything that is plugged into them.
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -31,17 +31,17 @@ import { ScriptProcess } from "./testContext.ts"
 export interface DriverTree {
   /** The supervisor of the machines' boots. */
   readonly machines: DynamicSupervisor.DynamicSupervisorPid
-  /** The socket of a VLAN's switch, which is started when it is first asked for. */
+  /** The socket of a VLAN's switch, which is started at the first call. */
   readonly vlan: (vlan: number) => Effect.Effect<string, HostProcessError | Vlan.VlanFailed>
   /**
    * Runs a program as the tree's script process, and gives its result; interruption ends the process.
    *
-   * So does the end of a switch, which leaves machines that look well and reach nobody: it fails with `VlanFailed`.
+   * Fails with `VlanFailed` if a switch ends, because its machines still run, but reach each other no more.
    */
   readonly script: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E | Vlan.VlanFailed, R>
 }
 
-/** The end of what a switch said. */
+/** The end of a switch's output. */
 const outputOf = (directory: string, vlan: number): string => {
   const log = Result.try(() => Fs.readFileSync(Path.join(directory, `vde${vlan}.log`), "utf8"))
   return Result.isSuccess(log) ? log.success.slice(-1000).trim() : ""
@@ -89,7 +89,7 @@ export const make = Effect.fnUntraced(function* (
             )
           )
         )
-        // A switch that ends because it should is interrupted here.
+        // A switch that is stopped on purpose interrupts this fiber.
         const reason = `the switch ended with ${describeStatus(yield* started.exited)} while the test ran`
         const output = outputOf(directory, number)
         const error = new Vlan.VlanFailed({ vlan: number, reason, output })
@@ -113,7 +113,7 @@ export const make = Effect.fnUntraced(function* (
       )
       const body = Effect.raceFirst(inProcess, Deferred.await(lost)).pipe(
         Effect.onExit((exit) => Deferred.done(outcome, exit)),
-        // What came of the test is the test's result; the process itself did its work.
+        // A failure is the test's result; the process itself succeeded.
         Effect.exit
       )
       return Effect.orDie(Supervisor.startChild(driver, Task.childSpec("Script", body))).pipe(

@@ -1,4 +1,4 @@
-/** Effects on forks of all the machines of a test. */
+/** Saving all machines of a test, for `driver.fork`. */
 import * as Path from "node:path"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -12,7 +12,7 @@ import { ForkFailed } from "../ForkFailed.ts"
 import type { SnapshotStore } from "../SnapshotStore.ts"
 import { type Saved, saveAll } from "./saveAll.ts"
 
-/** Machines that were saved for one or several forks, which count themselves: the last one to leave has them removed. */
+/** Machines that were saved together for one or several forks; removed when the last fork has ended. */
 interface Batch {
   readonly scope: Scope.Closeable
   readonly saved: Deferred.Deferred<Saved, ForkFailed>
@@ -21,8 +21,8 @@ interface Batch {
 
 export interface Forks {
   /**
-   * Gives the machines as they are at some point after this was asked for; they stay until the scope closes. What is asked for while others are
-   * being saved is saved once for all who asked.
+   * Saves the machines at some point after this was called; they are kept until the scope closes. Calls that arrive while others are being saved
+   * share the next save.
    */
   readonly saved: Effect.Effect<Saved, ForkFailed | Unsupported, Scope.Scope>
 }
@@ -39,7 +39,7 @@ export const make = Effect.fnUntraced(function* (options: {
 
   const fill = (batch: Batch) =>
     Effect.gen(function* () {
-      // From here on it is too late for others.
+      // From here on, later calls need a new batch.
       next = undefined
       const folder = yield* Effect.mapError(
         Scope.provide(store.temporary, batch.scope),

@@ -1,14 +1,14 @@
-/** What a warm-up copied from the host, so that another run can tell whether it would copy the same. */
+/** Digests of the files that a warm-up copied from the host, so that another run can check whether they have changed. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Digest from "../../host/Digest.ts"
 import type { Machine } from "../../machine/Machine.ts"
 
-/** Digests by the whole paths that were copied. */
+/** Digests, by absolute path. */
 export type HostInputs = Readonly<Record<string, string>>
 
-/** What of a file or a tree counts, as it is copied: links in a tree stay links, the top may be one and is followed. */
+/** The content of a file or a tree, as it is copied: links within a tree stay links, but a link at its top is followed. */
 const describe: (path: string, top: boolean) => Effect.Effect<unknown, unknown> = Effect.fnUntraced(function* (
   path: string,
   top: boolean
@@ -35,7 +35,7 @@ const digest = (path: string): Effect.Effect<string> =>
     Effect.orElseSucceed(() => "unreadable")
   )
 
-/** The machine, and what is copied to it by that. */
+/** The machine, with a `copyFromHost` that records the digest of what it copies. */
 export const recording = (machine: Machine, into: Map<string, string>): Machine => ({
   ...machine,
   copyFromHost: (source, target) =>
@@ -44,7 +44,7 @@ export const recording = (machine: Machine, into: Map<string, string>): Machine 
     )
 })
 
-/** What is not on the host as it was copied. */
+/** The first path whose content on the host has changed since it was copied. */
 export const changed = Effect.fnUntraced(function* (inputs: HostInputs) {
   for (const [path, was] of Object.entries(inputs)) if ((yield* digest(path)) !== was) return path
   return undefined

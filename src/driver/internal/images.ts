@@ -13,7 +13,7 @@ export interface Images {
   readonly prepare: (images: Iterable<Image.Image>) => Effect.Effect<void>
 }
 
-/** Images stay in the store at least as long as the scope. */
+/** Images are kept in the cache at least until the scope closes. */
 export const make = Effect.gen(function* () {
   const store = yield* ImageStore
   const emit = yield* Reporter

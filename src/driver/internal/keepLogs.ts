@@ -1,4 +1,4 @@
-/** What is left of a failed test's machines once the run's folder is gone. */
+/** Copying the logs of a failed test's machines out of the run's folder, which is removed. */
 import { copyFileSync } from "node:fs"
 import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
@@ -10,8 +10,8 @@ import { RunDirectory } from "../../host/RunDirectory.ts"
 const logs = ["console.log", "qemu.log"] as const
 
 /**
- * A test's name as that of a folder: no separators, nothing hidden, and no longer than file systems take. Where that is not the name itself, or the
- * run has several tests of this name, a digest tells it from the others.
+ * The name of a test's folder: the test's name without separators or a leading dot, and not longer than file systems allow. If it differs from
+ * the test's name, or the run has several tests of that name, it ends in a digest.
  */
 export const folderName = (test: string, occurrence = 1) => {
   const name = test
@@ -22,7 +22,7 @@ export const folderName = (test: string, occurrence = 1) => {
   return `${name.slice(0, 51)}-${Digest.ofValue([test, occurrence]).slice(0, 8)}`
 }
 
-/** Copies the logs of machines to `<output>/<test>/<machine>/`, and gives a line for each machine of which it could not. */
+/** Copies the logs of machines to `<output>/<test>/<machine>/`, and gives a line for each machine where that failed. */
 export const keepLogs = Effect.fnUntraced(function* (options: {
   readonly output: string
   /** The test's folder in `output`. */
@@ -40,7 +40,7 @@ export const keepLogs = Effect.fnUntraced(function* (options: {
       // A machine that was never started has none.
       if (!(yield* fs.exists(source))) continue
       const target = NodePath.join(folder, machine, log)
-      // A copy of the machine's may be in the way.
+      // The test may have copied a file of that name from the machine.
       yield* Effect.mapError(
         OutputFolder.place(folder, target, (file) => copyFileSync(source, file)),
         (reason) => ({ message: `${target} ${reason}` })

@@ -1,6 +1,6 @@
 /**
- * Arguments of the driver that are not what their types say: no compiler need have checked a script. What its types rule out is a defect, and no
- * failure of theirs.
+ * Refusing arguments of the driver that do not have their declared types, because a script may not have been type-checked. They are defects, not
+ * typed failures.
  */
 import { isNativeError, isPromise } from "node:util/types"
 import * as Effect from "effect/Effect"
@@ -37,32 +37,32 @@ const noEffect = (given: unknown): string => {
     : "is not an Effect"
 }
 
-/** Goes on only if an Effect was given; `hint` says what to write instead. */
+/** Dies if the value is not an Effect; `hint` says what to write instead. */
 export const mustBeEffect = (argument: string, given: unknown, hint = ""): Effect.Effect<void> =>
   Effect.isEffect(given) ? Effect.void : refuse(argument, given, `${noEffect(given)}${hint}`)
 
-/** Why a value is an Effect that somebody forgot to yield, as far as that can be told. */
+/** Why a value is probably an Effect with a missing `yield*`; undefined if it is not. */
 const unrun = (value: unknown): string | undefined => {
-  // Errors are Effects, too: `Effect.flip` gives them as values.
+  // Tagged errors are Effects too, and `Effect.flip` gives them as values.
   if (!Effect.isEffect(value) || isNativeError(value)) return undefined
   if (!Exit.isExit(value)) return "is an Effect that was never run; write return yield* …"
-  // `Effect.fail("no")` is an Exit itself, and so not to be told from one that is meant.
+  // `Effect.fail("no")` is itself an Exit, so it cannot be distinguished from an intended one.
   return Exit.isSuccess(value)
     ? undefined
     : "is a failure that was returned, not raised; write return yield* Effect.fail(…)"
 }
 
-/** What runs an Effect that a script gives, and how messages name it and its value. */
+/** How messages call an Effect that a script gives, and its value. */
 interface Place {
   readonly argument: string
   readonly value: string
   /** What to write instead. */
   readonly hint?: string
-  /** Nobody looks at its value: an Exit that failed was meant to fail it. */
+  /** Whether its value is not used, so that a failed Exit must be a mistake. */
   readonly last?: boolean
 }
 
-/** Runs what must be an Effect, and whose value must be no Effect that nobody ran: it would be passed over in silence. */
+/** Runs a value that must be an Effect, and whose own value must not be an Effect, which would never run. */
 export const run = <A, E, R>(
   { argument, hint, last = false, value }: Place,
   given: Effect.Effect<A, E, R>
@@ -89,7 +89,7 @@ export const bodyProblem = (body: unknown): string | undefined => {
   return `${must}, got ${shown(body)}; write ${bodyExample}`
 }
 
-/** Runs what a body gives; `whose` is its name in messages, `example` what to write instead. Of one that is `last` nobody looks at the value. */
+/** Runs what a body returns; `whose` is its name in messages, `example` what to write instead; the value of a `last` one is not used. */
 export const runBody = <A, E, R>(
   whose: string,
   given: Effect.Effect<A, E, R>,
@@ -99,7 +99,7 @@ export const runBody = <A, E, R>(
   return run({ argument: `what ${whose} returns,`, value: `the value of ${whose},`, hint, last }, given)
 }
 
-/** A function of the script's whose value for something is an Effect, or else refused as it is. */
+/** Calls a function of the script that must return an Effect, and runs that. */
 export const givingEffects =
   <A, B, E, R>(method: string, body: (of: A) => Effect.Effect<B, E, R>) =>
   (of: A): Effect.Effect<B, E, R> =>
@@ -124,7 +124,7 @@ const partsOf = (given: unknown): ReadonlyArray<unknown> => {
   return typeof given === "object" && given !== null ? Object.values(given) : [given]
 }
 
-/** What was given as machines, or as a record of them. */
+/** The machines in an array or a record. */
 export const machinesOf = (
   argument: string,
   given: Iterable<Machine> | Readonly<Record<string, Machine>>

@@ -1,4 +1,4 @@
-/** Parts of a test under names of their own, one within the other. */
+/** Subtests, which can be nested. */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -13,26 +13,26 @@ import * as Refuse from "./refuse.ts"
 import { type Location, stepsOf } from "./scriptLocation.ts"
 import * as Spans from "./spans.ts"
 
-/** A subtest that is under way. */
+/** A running subtest. */
 interface Part {
-  /** Its name, after those of the subtests that it is a part of. */
+  /** The names of the subtests around it, outermost first, and its own. */
   readonly path: ReadonlyArray<string>
   readonly around: Part | undefined
-  /** Whether the test goes on after a failure in it that nobody handles. */
+  /** Whether the test continues after an unhandled failure in it. */
   readonly soft: boolean
-  /** Errors that subtests in it failed with, and the path of the innermost each: it may fail with one of them itself. */
+  /** The errors of subtests within it, and the path of the innermost subtest of each: it may fail with one of them itself. */
   readonly errors: Map<unknown, ReadonlyArray<string>>
   /** Whether a subtest in it failed softly. */
   failedWithin: boolean
 }
 
-/** The subtest that a fiber is in. */
+/** The innermost subtest around a fiber. */
 const Around = Context.Reference<Part | undefined>("vmtest/driver/Subtest", { defaultValue: () => undefined })
 
 interface Options {
   readonly test: string
   readonly emit: (event: RunEvent) => Effect.Effect<void>
-  /** Told of each end; `failsLater` says whether its failure is for the end of the test to count. */
+  /** Hears of each subtest's end; `failsLater` says whether the test counts its failure at its own end. */
   readonly onSubtest: (result: SubtestResult, failsLater: boolean) => void
   /** Why subtests are interrupted, once that is known. */
   readonly interruptedBy?: (() => unknown) | undefined
@@ -40,7 +40,7 @@ interface Options {
   readonly declaredAt?: (() => Location | undefined) | undefined
 }
 
-/** A failure can be survived; the end of the test cannot. */
+/** A soft failure ends here; an interruption, which is the end of the test, does not. */
 const survive = (cause: Cause.Cause<unknown>) =>
   Cause.hasInterrupts(cause) ? Effect.interrupt : Effect.succeed(undefined)
 
@@ -67,7 +67,7 @@ export const make = ({ declaredAt, emit, interruptedBy, onSubtest, test }: Optio
         const steps = fiber === undefined ? [] : stepsOf(fiber)
         const error = Failure.errorOf(cause)
         const from = part.errors.get(error) ?? part.path
-        // Two that fail with one text need not have failed of one thing.
+        // Equal strings can be different failures.
         if (typeof error === "object") around?.errors.set(error, from)
         return { ...Failure.fromCause(cause, steps.length > 0 ? steps : [declaredAt?.() ?? []].flat()), subtest: from }
       }

@@ -1,4 +1,4 @@
-/** What the machines of a test are busy with, as their events tell. */
+/** What the machines of a test are doing, according to their events. */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -21,7 +21,7 @@ export interface UnderWay {
 const lasting = (millis: number) =>
   Duration.format(Duration.millis(millis < 1000 ? millis : Math.round(millis / 1000) * 1000))
 
-/** Nothing is under way yet. */
+/** A record without actions. */
 export const make = (): UnderWay => {
   let doing: ReadonlyArray<Doing> = []
 
