@@ -26,10 +26,14 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import { Backend } from "../backends/Backend.ts"
 import type { QemuError } from "../backends/qemu/Qemu.ts"
 import * as Qemu from "../backends/qemu/Qemu.ts"
+import { refusal } from "../guest/Arguments.ts"
 import * as Cache from "../host/Cache.ts"
+import * as Decode from "../host/Decode.ts"
+import * as Fields from "../host/Fields.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import * as ImageStore from "../images/ImageStore.ts"
 import type * as Machines from "../machine/Machine.ts"
@@ -39,7 +43,7 @@ import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
 import { folderName } from "./internal/keepLogs.ts"
 import * as WarmStart from "./internal/warmStart.ts"
-import type { StoreOptions } from "./SnapshotStore.ts"
+import { StoreOptions } from "./SnapshotStore.ts"
 import { Collector, SoftFailures } from "./SoftFailure.ts"
 
 export {
@@ -48,20 +52,30 @@ export {
 } from "./SoftFailure.ts"
 
 /** Options of a driver outside a runner. */
-export interface DriverOptions {
-  /** Its name in reports. Default `"driver"`. */
-  readonly name?: string
-  /**
-   * The folder for screenshots and files copied from guests. Default: `vmtest-output/<name>` in the working folder, or `vmtest-output` for a
-   * driver without a name.
-   */
-  readonly output?: string
-  /**
-   * Whether machines start from stored snapshots, and machines that boot are stored; or where the store is. Default true: in the cache
-   * folder. `VMTEST_SNAPSHOTS=off` in the environment means false.
-   */
-  readonly snapshots?: boolean | StoreOptions
-}
+export const DriverOptions = Fields.options(
+  {
+    /** Its name in reports. Default `"driver"`. */
+    name: Schema.optional(Schema.String),
+    /**
+     * The folder for screenshots and files copied from guests. Default: `vmtest-output/<name>` in the working folder, or `vmtest-output` for a
+     * driver without a name.
+     */
+    output: Schema.optional(Fields.filled("a path on the host, a string that is not empty")),
+    /**
+     * Whether machines start from stored snapshots, and machines that boot are stored; or where the store is. Default true: in the cache
+     * folder. `VMTEST_SNAPSHOTS=off` in the environment means false.
+     */
+    snapshots: Schema.optional(
+      Schema.Union([Schema.Boolean, StoreOptions]).annotate({ expected: "true, false or the options of a store" })
+    )
+  },
+  '{ name: "web" }'
+)
+
+/** Options of a driver outside a runner. */
+export interface DriverOptions extends Schema.Schema.Type<typeof DriverOptions> {}
+
+const optionsProblem = Decode.checker(DriverOptions, { whole: "options" })
 
 let drivers = 0
 
@@ -72,6 +86,8 @@ export const make = (
   Layer.effect(
     Driver,
     Effect.gen(function* () {
+      const problem = optionsProblem(options)
+      if (problem !== undefined) return yield* Effect.die(refusal("", "DriverLayer", problem))
       const images = yield* Images.make
       const warm = yield* WarmStart.make(yield* Backend, options.snapshots)
       yield* Effect.addFinalizer(() => warm.finished)

@@ -30,8 +30,12 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import { Backend } from "../backends/Backend.ts"
+import { refusal } from "../guest/Arguments.ts"
 import { Deadlines } from "../guest/Deadlines.ts"
+import type { InvalidArgument } from "../guest/MachineError.ts"
+import * as Decode from "../host/Decode.ts"
 import { section } from "../host/Evidence.ts"
+import * as Fields from "../host/Fields.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
 import { quote } from "../host/Quote.ts"
@@ -58,7 +62,7 @@ import * as UnderWay from "./internal/underWay.ts"
 import * as WarmStart from "./internal/warmStart.ts"
 import { Reporter, type RunEvent, report } from "./RunEvent.ts"
 import * as SavedTest from "./SavedTest.ts"
-import type { StoreOptions } from "./SnapshotStore.ts"
+import { StoreOptions } from "./SnapshotStore.ts"
 import type { TestCase } from "./TestCase.ts"
 import type { TestResult } from "./TestResult.ts"
 
@@ -88,35 +92,43 @@ export class TestTimeout extends Schema.TaggedError<TestTimeout>()("TestTimeout"
 }
 
 /** How tests are run. */
-export interface RunnerOptions {
-  /**
-   * The folder for screenshots and files copied from guests. Each test has a folder of its own in it, `<output>/<test>/`, which is made when
-   * something is first written to it.
-   */
-  readonly output: string
-  /**
-   * Whether the console and the hypervisor's log of each machine of a failed test are copied to `<output>/<test>/<machine>/`, as
-   * `console.log` and `qemu.log`. Default false.
-   */
-  readonly keepLogs?: boolean
-  /**
-   * How many tests run at once. Default 1. A test waits while the machines that it and the running ones declare have more memory together than the
-   * host, or while those with several processors have more of them.
-   */
-  readonly concurrency?: number
-  /**
-   * Whether machines start from stored snapshots, and machines that boot are stored; or where the store is. Default true: in the cache
-   * folder. `VMTEST_SNAPSHOTS=off` in the environment means false.
-   */
-  readonly snapshots?: boolean | StoreOptions
-  /**
-   * Whether the machines of a test that failed are saved to `<output>/<test>/`, so that `SavedTest` can open them. Default false.
-   */
-  readonly snapshotOnFailure?: boolean
-}
+export const RunnerOptions = Fields.options(
+  {
+    /**
+     * The folder for screenshots and files copied from guests. Each test has a folder of its own in it, `<output>/<test>/`, which is made when
+     * something is first written to it.
+     */
+    output: Fields.filled("a path on the host, a string that is not empty"),
+    /**
+     * Whether the console and the hypervisor's log of each machine of a failed test are copied to `<output>/<test>/<machine>/`, as
+     * `console.log` and `qemu.log`. Default false.
+     */
+    keepLogs: Schema.optional(Schema.Boolean),
+    /**
+     * How many tests run at once. Default 1. A test waits while the machines that it and the running ones declare have more memory together than the
+     * host, or while those with several processors have more of them.
+     */
+    concurrency: Schema.optional(Fields.Count),
+    /**
+     * Whether machines start from stored snapshots, and machines that boot are stored; or where the store is. Default true: in the cache
+     * folder. `VMTEST_SNAPSHOTS=off` in the environment means false.
+     */
+    snapshots: Schema.optional(
+      Schema.Union([Schema.Boolean, StoreOptions]).annotate({ expected: "true, false or the options of a store" })
+    ),
+    /** Whether the machines of a test that failed are saved to `<output>/<test>/`, so that `SavedTest` can open them. Default false. */
+    snapshotOnFailure: Schema.optional(Schema.Boolean)
+  },
+  '{ output: "vmtest-output" }'
+)
+
+/** How tests are run. */
+export interface RunnerOptions extends Schema.Schema.Type<typeof RunnerOptions> {}
+
+const optionsProblem = Decode.checker(RunnerOptions, { whole: "options" })
 
 /** Why no test was started. */
-export type RunnerError = InvalidTest | InvalidMachine | HostProcess.ToolMissing
+export type RunnerError = InvalidArgument | InvalidTest | InvalidMachine | HostProcess.ToolMissing
 
 /** What a runner needs: a hypervisor, a folder for state, images, and the platform's services, which tests may use. */
 export type RunnerServices = Backend | RunDirectory | ImageStore | NodeServices.NodeServices
@@ -349,6 +361,8 @@ export const run = (
   options: RunnerOptions
 ): Effect.Effect<ReadonlyArray<TestResult>, RunnerError, RunnerServices> =>
   Effect.gen(function* () {
+    const problem = optionsProblem(options)
+    if (problem !== undefined) return yield* refusal("", "Runner.run", problem)
     const checked = yield* Effect.forEach(tests, (test, index) => check(test, index, tests))
     const images = yield* Images.make
     const warm = yield* WarmStart.make(yield* Backend, options.snapshots)

@@ -23,8 +23,10 @@ import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Cache from "../host/Cache.ts"
+import * as Fields from "../host/Fields.ts"
 import * as Prune from "../host/Prune.ts"
 import * as Store from "../host/Store.ts"
 import * as Checks from "./internal/snapshotChecks.ts"
@@ -99,14 +101,20 @@ export type PruneOptions = Prune.PruneOptions
 export type Pruned = Prune.Pruned<SnapshotSummary>
 
 /** Where the store is and how large it may be. */
-export interface StoreOptions {
-  /** Default: the cache folder `snapshots`. */
-  readonly folder?: string | undefined
-  /** Bytes. Default: `VMTEST_SNAPSHOT_LIMIT`, or 10 GiB; a Debian machine takes about 200 MB. */
-  readonly maxBytes?: number | undefined
-  /** How long to wait for another run that makes the same machine. Default 10 minutes. */
-  readonly lockTimeout?: Duration.Input | undefined
-}
+export const StoreOptions = Fields.options(
+  {
+    /** Default: the cache folder `snapshots`. */
+    folder: Schema.optional(Fields.filled("a path on the host, a string that is not empty")),
+    /** Bytes. Default: `VMTEST_SNAPSHOT_LIMIT`, or 10 GiB; a Debian machine takes about 200 MB. */
+    maxBytes: Schema.optional(Fields.between(0)),
+    /** How long to wait for another run that makes the same machine. Default 10 minutes. */
+    lockTimeout: Schema.optional(Fields.time({ endless: true, zero: true }))
+  },
+  '{ folder: "snapshots" }'
+)
+
+/** Where the store is and how large it may be. */
+export interface StoreOptions extends Schema.Schema.Type<typeof StoreOptions> {}
 
 /** A store for one run; no run prunes what this one uses until the scope of `make` closes. */
 export interface SnapshotStore {

@@ -52,6 +52,25 @@ describe("a run", () => {
     })
   )
 
+  it.effect("refuses options that it does not have, or that are of a wrong type", () =>
+    Effect.gen(function* () {
+      const wrong = (options: object) => Effect.map(Effect.flip(run([], {}, 0, options)), ({ message }) => message)
+      assert.strictEqual(
+        yield* wrong({ concurency: 2 }),
+        'Runner.run: unknown option "concurency"; did you mean "concurrency"?'
+      )
+      assert.strictEqual(
+        yield* wrong({ concurrency: 0 }),
+        "Runner.run: concurrency must be a whole number of at least 1, got 0"
+      )
+      assert.strictEqual(yield* wrong({ keepLogs: "no" }), 'Runner.run: keepLogs must be true or false, got "no"')
+      assert.strictEqual(
+        yield* wrong({ snapshots: { fodler: "x" } }),
+        'Runner.run: unknown option "fodler" of snapshots; did you mean "folder"?'
+      )
+    })
+  )
+
   it.effect("refuses a test that is declared in words it does not know, before anything is started", () =>
     Effect.gen(function* () {
       const nodes = { nodes: { a: offline() } } as object

@@ -139,7 +139,9 @@ export const runOnMock = (
     const store = ImageStore.of({
       resolve: (image) =>
         image._tag !== "DiskImage" && image.kernelParameters !== undefined
-          ? Effect.fail(new BadImage({ image: "tiny", field: "kernelParameters", reason: "are not to be had" }))
+          ? Effect.fail(
+              new BadImage({ image: "tiny", field: "kernelParameters", reason: "kernelParameters are not to be had" })
+            )
           : Effect.delay(Effect.succeed(bootImage), buildTime),
       list: unused,
       prune: () => unused

@@ -84,7 +84,6 @@ const ending = (life: LifeContext): Methods<"shutdown" | "crash" | "waitForShutd
   const { access, guest } = life
   return {
     shutdown: Effect.fnUntraced(function* (options) {
-      yield* timeoutOf(guest, options)
       const on = access.running()
       if (on === undefined) return
       let hindrance = Orders.notTaken
@@ -116,7 +115,6 @@ const ending = (life: LifeContext): Methods<"shutdown" | "crash" | "waitForShutd
         yield* released(life)
       }).pipe((crash) => traced(guest, { name: "crash" }, crash)),
     waitForShutdown: Effect.fnUntraced(function* (options) {
-      yield* timeoutOf(guest, options)
       const on = access.running()
       if (on === undefined) return
       const awaited = "the machine to end"
@@ -154,7 +152,6 @@ const reboot = (life: LifeContext): LifeMethods["reboot"] =>
   Effect.fnUntraced(function* (options) {
     const { access, allowReboot, guest, ref } = life
     if (!allowReboot) return yield* new RebootNotAllowed({ machine: guest.name })
-    yield* timeoutOf(guest, options)
     const on = yield* Effect.flatMap(access.current, access.untilReady)
     const shell = yield* guest.shell
     let hindrance = Orders.notTaken
@@ -179,7 +176,6 @@ const reboot = (life: LifeContext): LifeMethods["reboot"] =>
 const switchRoot = (life: LifeContext): LifeMethods["switchRoot"] =>
   Effect.fnUntraced(function* (options) {
     const { access, guest, ref } = life
-    yield* timeoutOf(guest, options)
     const on = yield* Effect.flatMap(access.current, access.untilReady)
     const shell = yield* guest.shell
     const run = (command: string) => withoutTimeout(shell.execute(command, { timeout: Duration.infinity }))
