@@ -96,20 +96,20 @@ const fields = {
   /** What the machine boots. */
   image: AnyImage.pipe(
     Schema.annotateKey({
-      description: "what it boots: `Image.tiny()`, `Image.debian({ … })`, `Image.disk(…)`: [images.md](images.md)"
+      description: "what it boots: `Image.tiny()`, `Image.debian({ … })` or `Image.disk(…)`: [images.md](images.md)"
     })
   ),
   /** Size of its memory: `"512 MiB"`, or a number of bytes. Default 1 GiB. */
   memory: sizeFrom(Limits.leastMemory).pipe(
     Schema.withDecodingDefault(otherwise("1 GiB" as ByteSize.Input)),
     Schema.annotateKey({
-      description: `a size: \`"512 MiB"\`, or a number of bytes; at least ${size(Limits.leastMemory)}, and for all machines together no more than the host has`
+      description: `a size: \`"512 MiB"\`, or a number of bytes; at least ${size(Limits.leastMemory)}, and all machines together at most what the host has`
     })
   ),
   /** How many virtual processors. Default 1. */
   cpus: Fields.Count.pipe(
     Schema.withDecodingDefault(otherwise(1)),
-    Schema.annotateKey({ description: "virtual processors; no more than the host has" })
+    Schema.annotateKey({ description: "virtual processors; at most those of the host" })
   ),
   /**
    * Sizes of empty disks, such as `["1 GiB"]`: `/dev/vdb`, `/dev/vdc`, … (from `/dev/vda` on where the image has no disk), also
@@ -119,21 +119,21 @@ const fields = {
   disks: Schema.Array(sizeFrom(Limits.leastDisk, Limits.leastDisk)).pipe(
     Schema.withDecodingDefault(otherwise([])),
     Schema.annotateKey({
-      description: `sizes of empty disks, from ${size(Limits.leastDisk)}: \`["1 GiB"]\` is \`/dev/vdb\` (\`/dev/vda\` where the image has no disk), and \`/dev/disk/by-id/virtio-disk1\` where udev runs`
+      description: `sizes of empty disks, at least ${size(Limits.leastDisk)} each: \`["1 GiB"]\` is \`/dev/vdb\` (\`/dev/vda\` if the image has no disk), and \`/dev/disk/by-id/virtio-disk1\` if udev runs`
     })
   ),
   /** The virtual networks it is on, in the order of its interfaces eth1, eth2, … Default `[1]`. */
   vlans: Vlans.pipe(
     Schema.withDecodingDefault(otherwise([1])),
     Schema.annotateKey({
-      description: `the networks of its cards eth1, eth2, …; numbers from 1 to ${Limits.mostVlan}, each once. Cards and disks are at most ${Limits.mostDevices} together`
+      description: `the networks of its cards eth1, eth2, …: different numbers from 1 to ${Limits.mostVlan}; at most ${Limits.mostDevices} cards and disks together`
     })
   ),
   /** Whether it is started before the test's body. Default true. */
   autoStart: Schema.Boolean.pipe(
     Schema.withDecodingDefault(otherwise(true)),
     Schema.annotateKey({
-      description: "whether it is started before the test's body; else its first use, or `start()`, does"
+      description: "whether it starts before the test's body; otherwise it starts at its first use, or with `start()`"
     })
   ),
   /**
@@ -149,7 +149,7 @@ const fields = {
   ).pipe(
     Schema.annotateKey({
       description:
-        "`(machine) => effect` or `{ run, key? }`: done once, its result is where machines start: [snapshots.md](snapshots.md)"
+        "`(machine) => effect` or `{ run, key? }`: runs once, and machines start from its result: [snapshots.md](snapshots.md)"
     })
   ),
   /**
@@ -159,13 +159,13 @@ const fields = {
   snapshot: Schema.Boolean.pipe(
     Schema.withDecodingDefault(otherwise(true)),
     Schema.annotateKey({
-      description: "whether it may start from the snapshot of a machine like it, instead of booting"
+      description: "whether it can start from the snapshot of a machine of the same shape, instead of booting"
     })
   ),
   /** Whether a reboot of the guest keeps the machine; without it a reboot ends the machine. Default false. */
   allowReboot: Schema.Boolean.pipe(
     Schema.withDecodingDefault(otherwise(false)),
-    Schema.annotateKey({ description: "whether it outlives a reboot of its guest; else that ends it" })
+    Schema.annotateKey({ description: "whether it survives a reboot of its guest; otherwise a reboot ends it" })
   ),
   /** Whether the guest may reach the networks of the host through eth0. Default false. */
   internet: Schema.Boolean.pipe(
@@ -177,7 +177,7 @@ const fields = {
     Schema.withDecodingDefault(otherwise([])),
     Schema.annotateKey({
       description:
-        '`{ hostPort, guestPort, protocol? }`: ports of the host that lead into the guest; `protocol` is `"tcp"` by default, or `"udp"`'
+        '`{ hostPort, guestPort, protocol? }`: ports of the host that lead to the guest; `protocol` is `"tcp"` (default) or `"udp"`'
     })
   )
 }
