@@ -4,6 +4,30 @@
  * There is one for the whole program, made when it is first needed, so nothing has to be provided. A test, or a part of a
  * program that must leave nothing behind, provides its own: closing it kills every process that is left in it.
  *
+ * **Example** (Nothing is left)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { ActorSystem, Process } from "vmtest/actors"
+ *
+ * export const program = Effect.gen(function* () {
+ *   let cleaned = false
+ *   const body = Effect.ensuring(
+ *     Effect.never,
+ *     Effect.sync(() => (cleaned = true))
+ *   )
+ *   const alive = yield* ActorSystem.scoped(
+ *     Effect.gen(function* () {
+ *       yield* Process.spawn(body)
+ *       yield* Effect.yieldNow
+ *       return (yield* ActorSystem.ActorSystem).processes.size
+ *     })
+ *   )
+ *   return [alive, cleaned]
+ * })
+ * // gives [1, true]
+ * ```
+ *
  * @since 0.1.0
  */
 import type * as Context from "effect/Context"

@@ -18,13 +18,26 @@
  * **Example** (Two applications)
  *
  * ```ts
+ * import { Config, Effect } from "effect"
+ * import { Application, Process, Supervisor } from "vmtest/actors"
+ *
  * const Store = Application.make({
  *   name: "store",
  *   env: Config.all({ size: Config.Int("size").pipe(Config.withDefault(10)) }),
- *   start: ({ size }) => Supervisor.startLink({ children: [cache(size)] })
+ *   start: ({ size }) =>
+ *     Supervisor.startLink({ children: [Supervisor.child(`cache of ${size}`, Effect.never)] }, { name: "store" })
  * })
- * const Web = Application.make({ name: "web", dependencies: [Store], start: () => Supervisor.startLink({ children: [] }) })
- * const program = Application.terminated.pipe(Effect.provide(Application.layer(Web, { type: "permanent" })))
+ * // Started after the store, and stopped before it.
+ * const Web = Application.make({
+ *   name: "web",
+ *   dependencies: [Store],
+ *   start: () => Supervisor.startLink({ children: [] })
+ * })
+ *
+ * export const program = Effect.gen(function* () {
+ *   return (yield* Process.whereis("store")) !== undefined
+ * }).pipe(Effect.provide(Application.layer(Web, { type: "permanent" })))
+ * // gives true
  * ```
  *
  * @since 0.1.0

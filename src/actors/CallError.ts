@@ -3,6 +3,27 @@
  *
  * They carry live pids and exit reasons, which never leave the program, so they are plain tagged errors without a schema.
  *
+ * **Example** (A server that is not there)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { GenServer } from "vmtest/actors"
+ *
+ * const Clock = GenServer.make(GenServer.protocol({ time: GenServer.Call<void, number>() }), {
+ *   init: () => GenServer.ok(0),
+ *   handlers: { time: (_, now) => GenServer.reply(now, now) }
+ * })
+ *
+ * export const program = GenServer.call(GenServer.name(Clock, "clock"), "time").pipe(
+ *   Effect.catchTags({
+ *     NoProcess: ({ server }) => Effect.succeed(`nobody is ${server}`),
+ *     CallTimeout: ({ timeout }) => Effect.succeed(`silent for ${timeout} ms`),
+ *     ServerExit: ({ reason }) => Effect.succeed(reason._tag)
+ *   })
+ * )
+ * // gives 'nobody is "clock"'
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Data from "effect/Data"

@@ -4,6 +4,31 @@
  * A child is described by a spec whose `start` gives a pid, or made of a server, of an Effect that is to run as a process, or of a
  * Layer.
  *
+ * **Example** (A server and an Effect)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { GenServer, Supervisor } from "vmtest/actors"
+ *
+ * const Greeter = GenServer.make(GenServer.protocol({ greet: GenServer.Call<string, string>() }), {
+ *   init: (word: string) => GenServer.ok(word),
+ *   handlers: { greet: (name, word) => GenServer.reply(`${word} ${name}`, word) }
+ * })
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     yield* Supervisor.scoped({
+ *       children: [
+ *         Supervisor.server("greeter", Greeter, ["hello"], { name: "greeter" }),
+ *         Supervisor.child("idle", Effect.never, { restart: "temporary", shutdown: "1 second" })
+ *       ]
+ *     })
+ *     return yield* GenServer.call(GenServer.name(Greeter, "greeter"), "greet", "Ada")
+ *   })
+ * )
+ * // gives "hello Ada"
+ * ```
+ *
  * @since 0.1.0
  */
 import type * as Context from "effect/Context"
@@ -188,15 +213,19 @@ const build = <Out, E>(layer: Layer.Layer<Out, E>): Effect.Effect<Context.Contex
  *
  * class Connection extends Context.Service<Connection, { readonly number: number }>()("Connection") {}
  *
- * const slow = Layer.effect(Connection, Effect.as(Effect.sleep("1 second"), { number: 1 }))
+ * const slow = Layer.effect(Connection, Effect.as(Effect.sleep("20 millis"), { number: 1 }))
  *
- * export const program = Effect.gen(function* () {
- *   const supervisor = yield* Supervisor.scoped({
- *     children: [Supervisor.childLayer("connection", slow, { build: "continue", restart: "transient" })]
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const supervisor = yield* Supervisor.scoped({
+ *       children: [Supervisor.childLayer("connection", slow, { build: "continue", restart: "transient" })]
+ *     })
+ *     const early = yield* Effect.flip(Supervisor.service(supervisor, Connection))
+ *     yield* Effect.sleep("100 millis")
+ *     return [early._tag, (yield* Supervisor.service(supervisor, Connection)).number]
  *   })
- *   yield* Effect.sleep("2 seconds")
- *   return yield* Supervisor.service(supervisor, Connection)
- * })
+ * )
+ * // gives ["NoProcess", 1]
  * ```
  */
 export const childLayer = <Out, E, R, Build extends "start" | "continue" = "start">(

@@ -14,10 +14,21 @@
  * **Example** (A worker for every job)
  *
  * ```ts
- * const program = Effect.gen(function* () {
- *   const workers = yield* DynamicSupervisor.startLink({ maxChildren: 100 })
- *   yield* DynamicSupervisor.startChild(workers, Supervisor.child("job", job, { restart: "transient" }))
- * })
+ * import { Effect } from "effect"
+ * import { DynamicSupervisor, Supervisor } from "vmtest/actors"
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const workers = yield* DynamicSupervisor.scoped({ maxChildren: 2 })
+ *     const start = (job: Effect.Effect<unknown>) =>
+ *       DynamicSupervisor.startChild(workers, Supervisor.child("job", job, { restart: "transient" }))
+ *     yield* start(Effect.never)
+ *     yield* start(Effect.never)
+ *     const third = yield* Effect.flip(start(Effect.never))
+ *     return [(yield* DynamicSupervisor.countChildren(workers)).active, third._tag]
+ *   })
+ * )
+ * // gives [2, "MaxChildren"]
  * ```
  *
  * @since 0.1.0

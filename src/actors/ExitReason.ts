@@ -5,6 +5,21 @@
  * `Shutdown`, one that failed with `Crashed`, whose `Cause` stands where Erlang has a reason and a stack trace. What
  * counts as a normal end, the question that a restart policy asks, is answered by one function: {@link isNormal}.
  *
+ * **Example** (What a restart policy asks)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { ExitReason, Process } from "vmtest/actors"
+ *
+ * const endOf = (body: Effect.Effect<unknown, string>) => Effect.flatMap(Process.spawn(body), Process.awaitExit)
+ *
+ * export const program = Effect.gen(function* () {
+ *   const reasons = [yield* endOf(Process.exit(ExitReason.shutdown)), yield* endOf(Effect.fail("boom"))]
+ *   return reasons.map((reason) => [ExitReason.format(reason), ExitReason.isNormal(reason)])
+ * })
+ * // gives [["shutdown", true], ["crashed: boom", false]]
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"

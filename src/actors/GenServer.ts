@@ -10,6 +10,11 @@
  * **Example** (A counter)
  *
  * ```ts
+ * import { Data, Effect } from "effect"
+ * import { GenServer } from "vmtest/actors"
+ *
+ * class TooMuch extends Data.TaggedError("TooMuch") {}
+ *
  * const CounterProtocol = GenServer.protocol({
  *   add: GenServer.Call<number, number, TooMuch>(),
  *   reset: GenServer.Cast()
@@ -21,10 +26,14 @@
  *     reset: () => GenServer.noReply(0)
  *   }
  * })
- * const program = Effect.gen(function* () {
- *   const counter = yield* GenServer.scoped(Counter, [1])
- *   return yield* GenServer.call(counter, "add", 2) // 3
- * })
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const counter = yield* GenServer.scoped(Counter, [1])
+ *     return yield* GenServer.call(counter, "add", 2)
+ *   })
+ * )
+ * // gives 3
  * ```
  *
  * @since 0.1.0

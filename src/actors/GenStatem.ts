@@ -16,10 +16,16 @@
  * **Example** (A door)
  *
  * ```ts
+ * import { Data, Effect, Fiber } from "effect"
+ * import { GenStatem } from "vmtest/actors"
+ *
+ * class WrongCode extends Data.TaggedError("WrongCode") {}
+ *
  * type Door = { readonly _tag: "Locked"; readonly tries: number } | { readonly _tag: "Open" }
+ *
  * const DoorProtocol = GenStatem.protocol({
- *   unlock: GenServer.Call<string, void, WrongCode>(),
- *   walkThrough: GenServer.Cast(),
+ *   unlock: GenStatem.Call<string, void, WrongCode>(),
+ *   walkThrough: GenStatem.Call<void, string>(),
  *   lock: GenStatem.StateTimeout()
  * })
  * const Door = GenStatem.make<Door>()(DoorProtocol, {
@@ -38,12 +44,22 @@
  *       enter: () => GenStatem.keepStateAndData(GenStatem.startTimeout("lock", "10 seconds")),
  *       handlers: {
  *         unlock: (_code, _door, from) => GenStatem.keepStateAndData(GenStatem.reply(from)),
- *         walkThrough: () => GenStatem.keepStateAndData(),
+ *         walkThrough: (_, _door, from) => GenStatem.keepStateAndData(GenStatem.reply(from, "inside")),
  *         lock: () => GenStatem.nextState({ _tag: "Locked", tries: 0 })
  *       }
  *     }
  *   }
  * })
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const door = yield* GenStatem.scoped(Door)
+ *     const visitor = yield* Effect.forkChild(GenStatem.call(door, "walkThrough"), { startImmediately: true })
+ *     yield* GenStatem.call(door, "unlock", "1234")
+ *     return yield* Fiber.join(visitor)
+ *   })
+ * )
+ * // gives "inside"
  * ```
  *
  * @since 0.1.0

@@ -9,15 +9,21 @@
  * **Example** (A tree for people)
  *
  * ```ts
- * const program = Effect.gen(function* () {
- *   const snapshot = yield* Observer.snapshot
- *   yield* Console.log(Observer.format(snapshot))
- *   // 4 processes
- *   // └─ <1 top>           Supervisor         waiting  restarts 2
- *   //    ├─ <2 workers>    DynamicSupervisor  waiting
- *   //    │  └─ <4 job>     process            running
- *   //    └─ <3 counter>    GenServer          waiting  mailbox 7
- * })
+ * import { Effect } from "effect"
+ * import { Observer, Supervisor } from "vmtest/actors"
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     yield* Supervisor.scoped({ children: [Supervisor.child("job", Effect.never)] }, { label: "top" })
+ *     const snapshot = yield* Observer.snapshot
+ *     yield* Effect.log(Observer.format(snapshot))
+ *     // 2 processes
+ *     // └─ <1 top>     Supervisor  waiting  up 2 ms
+ *     //    └─ <2 job>  process     running  up 1 ms
+ *     return snapshot.roots.map(({ children, label }) => [label, children.length])
+ *   })
+ * )
+ * // gives [["top", 1]]
  * ```
  *
  * @since 0.1.0

@@ -11,13 +11,27 @@
  * **Example** (Counters that do not wait for each other)
  *
  * ```ts
- * const program = Effect.gen(function* () {
- *   yield* PartitionSupervisor.startLink({
- *     name: "counters",
- *     child: (partition) => Supervisor.server(`counter ${partition}`, Counter, [0])
- *   })
- *   yield* GenServer.call(GenServer.name(Counter, PartitionSupervisor.via("counters", "Ada")), "add", 1)
+ * import { Effect } from "effect"
+ * import { GenServer, PartitionSupervisor, Supervisor } from "vmtest/actors"
+ *
+ * const Counter = GenServer.make(GenServer.protocol({ add: GenServer.Call<number, number>() }), {
+ *   init: (start: number) => GenServer.ok(start),
+ *   handlers: { add: (by, n) => GenServer.reply(n + by, n + by) }
  * })
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     yield* PartitionSupervisor.scoped({
+ *       name: "counters",
+ *       partitions: 4,
+ *       child: (partition) => Supervisor.server(`counter ${partition}`, Counter, [0])
+ *     })
+ *     const counterOf = (key: string) => GenServer.name(Counter, PartitionSupervisor.via("counters", key))
+ *     yield* GenServer.call(counterOf("Ada"), "add", 1)
+ *     return yield* GenServer.call(counterOf("Ada"), "add", 1)
+ *   })
+ * )
+ * // gives 2
  * ```
  *
  * @since 0.1.0

@@ -4,6 +4,23 @@
  * A pid is a live reference: it is compared by identity, it may be kept after the process has ended (everything done to it
  * then behaves as OTP says for a dead process), and it never leaves the JavaScript program it was made in.
  *
+ * **Example** (A pid outlives its process)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Process } from "vmtest/actors"
+ *
+ * export const program = Effect.gen(function* () {
+ *   const pid = yield* Process.spawn(Effect.void, { label: "short" })
+ *   const before = yield* Process.isAlive(pid)
+ *   yield* Process.awaitExit(pid)
+ *   // Nothing happens, as in Erlang.
+ *   yield* Process.send(pid, "hello")
+ *   return [before, yield* Process.isAlive(pid)]
+ * })
+ * // gives [true, false]
+ * ```
+ *
  * @since 0.1.0
  */
 import type * as Types from "effect/Types"

@@ -7,6 +7,25 @@
  * service {@link Self}, which every process provides to its own body; {@link run} turns any Effect into a process and gives
  * its result.
  *
+ * **Example** (An echo)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Process } from "vmtest/actors"
+ *
+ * export const program = Process.run(
+ *   Effect.gen(function* () {
+ *     const me = yield* Process.self
+ *     const echo = yield* Process.spawnLink(
+ *       Effect.flatMap(Process.receive(), (word) => Process.send(me, `heard ${word}`))
+ *     )
+ *     yield* Process.send(echo, "hello")
+ *     return yield* Process.receive()
+ *   })
+ * )
+ * // gives "heard hello"
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"

@@ -3,6 +3,41 @@
  *
  * Everything here is also part of `GenServer`, where it is used.
  *
+ * **Example** (Types alone, and schemas)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { GenServer } from "vmtest/actors"
+ *
+ * class NotFound extends Schema.TaggedError<NotFound>()("NotFound", { key: Schema.String }) {}
+ *
+ * const StoreProtocol = GenServer.protocol({
+ *   put: GenServer.Cast<readonly [key: string, value: number]>(),
+ *   get: GenServer.Call({ payload: Schema.String, reply: Schema.Number, error: NotFound })
+ * })
+ *
+ * const Store = GenServer.make(StoreProtocol, {
+ *   init: () => GenServer.ok(new Map<string, number>()),
+ *   handlers: {
+ *     put: ([key, value], store) => GenServer.noReply(new Map(store).set(key, value)),
+ *     get: (key, store) => {
+ *       const value = store.get(key)
+ *       return value === undefined ? Effect.fail(new NotFound({ key })) : GenServer.reply(value, store)
+ *     }
+ *   }
+ * })
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const store = yield* GenServer.scoped(Store)
+ *     yield* GenServer.cast(store, "put", ["a", 1])
+ *     const missing = yield* Effect.flip(GenServer.call(store, "get", "b"))
+ *     return [yield* GenServer.call(store, "get", "a"), missing._tag]
+ *   })
+ * )
+ * // gives [1, "NotFound"]
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"

@@ -13,13 +13,25 @@
  * **Example** (A server found by a key)
  *
  * ```ts
+ * import { Effect } from "effect"
+ * import { GenServer, Registry } from "vmtest/actors"
+ *
  * const Rooms = Registry.unique<number>("rooms")
- * const program = Effect.gen(function* () {
- *   yield* Registry.startLink(Rooms)
- *   const lobby = GenServer.name(Room, Registry.via(Rooms, 1))
- *   yield* GenServer.startLink(Room, [], { name: lobby })
- *   yield* GenServer.call(lobby, "enter", "Ada")
+ *
+ * const Room = GenServer.make(GenServer.protocol({ enter: GenServer.Call<string, number>() }), {
+ *   init: () => GenServer.ok<ReadonlyArray<string>>([]),
+ *   handlers: { enter: (name, inside) => GenServer.reply(inside.length + 1, [...inside, name]) }
  * })
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     yield* Registry.scoped(Rooms)
+ *     const lobby = Registry.via(Rooms, 1)
+ *     yield* GenServer.scoped(Room, [], { name: lobby })
+ *     return yield* GenServer.call(GenServer.name(Room, lobby), "enter", "Ada")
+ *   })
+ * )
+ * // gives 1
  * ```
  *
  * @since 0.1.0

@@ -1,6 +1,27 @@
 /**
  * What registries answer when they cannot do as told.
  *
+ * **Example** (A key that is taken)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Process, Registry } from "vmtest/actors"
+ *
+ * const Rooms = Registry.unique<string>("rooms")
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const early = yield* Effect.flip(Registry.lookup(Rooms, "red"))
+ *     yield* Registry.scoped(Rooms)
+ *     const taken = Process.run(
+ *       Effect.andThen(Registry.register(Rooms, "red"), Effect.flip(Registry.register(Rooms, "red")))
+ *     )
+ *     return [early._tag, (yield* taken)._tag]
+ *   })
+ * )
+ * // gives ["UnknownRegistry", "AlreadyRegistered"]
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Data from "effect/Data"

@@ -16,15 +16,18 @@
  * import { Effect } from "effect"
  * import { Process, Report, Supervisor } from "vmtest/actors"
  *
- * export const program = Effect.gen(function* () {
- *   const crashes: Array<string> = []
- *   const note = (report: Report.Report) => Effect.sync(() => crashes.push(report._tag))
- *   yield* Supervisor.scoped({ children: [Supervisor.child("worker", Effect.die("a bug"), { restart: "temporary" })] }).pipe(
- *     Effect.provideService(Report.Reports, note)
- *   )
- *   yield* Effect.sleep("10 millis")
- *   return crashes // ["CrashReport", "SupervisorReport"]
- * })
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const told: Array<string> = []
+ *     const worker = Supervisor.child("worker", Effect.die("a bug"), { restart: "temporary" })
+ *     const supervisor = yield* Supervisor.scoped({ children: [worker] }).pipe(
+ *       Effect.provideService(Report.Reports, (report) => Effect.sync(() => told.push(report._tag)))
+ *     )
+ *     yield* Effect.sleep("10 millis")
+ *     return [yield* Process.isAlive(supervisor), ...told]
+ *   })
+ * )
+ * // gives [true, "CrashReport", "SupervisorReport"]
  * ```
  *
  * @since 0.1.0

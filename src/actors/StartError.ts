@@ -3,6 +3,24 @@
  *
  * They carry live pids and exit reasons, which never leave the program, so they are plain tagged errors without a schema.
  *
+ * **Example** (A start that fails)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { ExitReason, GenServer } from "vmtest/actors"
+ *
+ * const Broken = GenServer.make(GenServer.protocol({}), {
+ *   init: () => GenServer.initStop(ExitReason.custom("no disk")),
+ *   handlers: {}
+ * })
+ *
+ * export const program = GenServer.start(Broken).pipe(
+ *   Effect.asVoid,
+ *   Effect.catchTag("InitFailed", ({ reason }) => Effect.succeed(ExitReason.format(reason)))
+ * )
+ * // gives "no disk"
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Data from "effect/Data"

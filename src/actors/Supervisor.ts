@@ -10,6 +10,27 @@
  * ({@link child}); or by a Layer ({@link childLayer}), which is built in its own process and built again when it is restarted.
  * The children after it can use its services.
  *
+ * **Example** (A worker that is restarted)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Process, Supervisor } from "vmtest/actors"
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     let starts = 0
+ *     const worker = Supervisor.child(
+ *       "worker",
+ *       Effect.suspend(() => (++starts === 1 ? Effect.die("a bug") : Effect.never))
+ *     )
+ *     const supervisor = yield* Supervisor.scoped({ strategy: "oneForOne", intensity: 3, children: [worker] })
+ *     yield* Effect.sleep("10 millis")
+ *     return [starts, (yield* Supervisor.countChildren(supervisor)).active, yield* Process.isAlive(supervisor)]
+ *   })
+ * )
+ * // gives [2, 1, true]
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"

@@ -1,6 +1,24 @@
 /**
  * What supervisors answer when they cannot do as told.
  *
+ * **Example** (A child that is there already)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Supervisor } from "vmtest/actors"
+ *
+ * export const program = Effect.scoped(
+ *   Effect.gen(function* () {
+ *     const worker = Supervisor.child("worker", Effect.never)
+ *     const supervisor = yield* Supervisor.scoped({ children: [worker] })
+ *     const again = yield* Effect.flip(Supervisor.startChild(supervisor, worker))
+ *     const other = yield* Effect.flip(Supervisor.terminateChild(supervisor, "other"))
+ *     return [again._tag, other._tag]
+ *   })
+ * )
+ * // gives ["ChildRunning", "ChildNotFound"]
+ * ```
+ *
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"

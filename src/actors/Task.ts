@@ -14,11 +14,17 @@
  * **Example** (Two at once)
  *
  * ```ts
- * const program = Effect.gen(function* () {
- *   const left = yield* Task.async(fetchLeft)
- *   const right = yield* Task.async(fetchRight)
- *   return yield* Task.awaitMany([left, right])
- * })
+ * import { Effect } from "effect"
+ * import { Process, Task } from "vmtest/actors"
+ *
+ * export const program = Process.run(
+ *   Effect.gen(function* () {
+ *     const left = yield* Task.async(Effect.succeed("left"))
+ *     const right = yield* Task.async(Effect.as(Effect.sleep("1 millis"), "right"))
+ *     return yield* Task.awaitMany([left, right])
+ *   })
+ * )
+ * // gives ["left", "right"]
  * ```
  *
  * @since 0.1.0

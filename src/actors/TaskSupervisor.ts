@@ -10,11 +10,17 @@
  * **Example** (A task that may crash)
  *
  * ```ts
- * const program = Effect.gen(function* () {
- *   const tasks = yield* TaskSupervisor.startLink()
- *   const task = yield* TaskSupervisor.asyncNoLink(tasks, mayCrash)
- *   return yield* Task.await(task).pipe(Effect.catchTag("TaskExit", () => Effect.succeed("it did")))
- * })
+ * import { Effect } from "effect"
+ * import { Process, Task, TaskSupervisor } from "vmtest/actors"
+ *
+ * export const program = Process.run(
+ *   Effect.gen(function* () {
+ *     const tasks = yield* TaskSupervisor.startLink()
+ *     const task = yield* TaskSupervisor.asyncNoLink(tasks, Effect.die("a bug"))
+ *     return yield* Task.await(task).pipe(Effect.catchTag("TaskExit", () => Effect.succeed("it did")))
+ *   })
+ * )
+ * // gives "it did"
  * ```
  *
  * @since 0.1.0
