@@ -166,7 +166,9 @@ printf %s ${quote(agent)} >$_vt_d/agent && echo ${session} >$_vt_d/session && br
 true >$_vt_d/agent; done 2>/dev/null
 . $_vt_d/agent
 for _vt_y in $_vt_lanes; do if [ -e $_vt_d/$_vt_y.lane ]; then _vt_stop $_vt_y; fi; done
-_vt_files ${Array.from({ length: lanes }, (_, index) => index + 1).join(" ")}
+_vt_x='${Array.from({ length: lanes }, (_, index) => index + 1).join(" ")}'
+_vt_files $_vt_x
+_vt_pipes $_vt_x
 [ -e /dev/stdin ] || ln -s /proc/self/fd/0 /dev/stdin
 [ -e /dev/stdout ] || ln -s /proc/self/fd/1 /dev/stdout
 [ -e /dev/stderr ] || ln -s /proc/self/fd/2 /dev/stderr

@@ -27,8 +27,11 @@
  * disk fills up, its /run included, runs commands as before.
  */
 
+/** Shell text without its comments and indentation: a guest reads what is typed byte by byte, and every worker reads it again. */
+const terse = (text: string): string => text.replace(/^[ \t]*(?:#.*)?\n/gm, "").replace(/^[ \t]+/gm, "")
+
 /** What workers, supervisors and the bootstrap shell run; in the guest it is the file `agent`. */
-export const agent = String.raw`
+export const agent = terse(String.raw`
 _vt_lanes='1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20'
 
 # bytes: a command into the lane's file. All of it is read; one that the guest has no room for is left empty.
@@ -209,18 +212,27 @@ _vt_work() {
   done
 }
 
+_vt_oom -1000
+# A worker needs nothing of the rest, which it would have to read.
+if [ "$3" = work ]; then
+  _vt_d=$1 _vt_k=$1/$2
+  shift 3
+  _vt_work "$@"
+  exit 1
+fi
+
 # o or e. A new cat every 32 commands, so that its words do not fill the screen of whoever runs ps.
 _vt_pump() {
   while :; do
-    cat $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b \
+    LC_ALL=C cat $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b \
       $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b $1a $1b
   done
 }
 
-# nonce: fd 3, 6 and 7 are the lane's input, output and errors.
+# nonce pid: fd 3, 6 and 7 are the lane's input, output and errors.
 _vt_supervise() {
   cd $_vt_k
-  echo $$ 1<>$_vt_k.lane
+  echo $2 1<>$_vt_k.lane
   _vt_pump o >&6 3<&- 6>&- 7>&- &
   _vt_pump e >&7 3<&- 6>&- 7>&- &
   _vt_n=$1 _vt_p=a _vt_s=
@@ -244,7 +256,8 @@ _vt_ports() {
   cd "$HOME" || cd /
 } 2>/dev/null
 
-# lanes: makes what they write to
+# lanes: makes what they write to, with as few processes for all of them as for one: a pipe that was used may still be written to, and is
+# made anew
 _vt_files() {
   for _vt_y in "$@"; do
     shift
@@ -252,23 +265,66 @@ _vt_files() {
   done
   [ $# = 0 ] || mkdir -m 700 "$@"
   for _vt_y in "$@"; do
-    for _vt_x in $_vt_y.lane $_vt_y/fork $_vt_y/pid $_vt_y/work; do echo >$_vt_x; done
+    for _vt_x in $_vt_y.lane $_vt_y/fork $_vt_y/pid $_vt_y/work $_vt_y/used; do echo >$_vt_x; done
     true >$_vt_y/cmd
   done
 } 2>/dev/null
 
 _vt_pipes() {
+  _vt_m= _vt_q=
+  for _vt_y in "$@"; do
+    _vt_x=used
+    shift
+    [ ! -p $_vt_d/$_vt_y/eb ] || {
+      read -r _vt_x <$_vt_d/$_vt_y/used
+      [ -n "$_vt_x" ] || continue
+      _vt_m="$_vt_m $_vt_y" _vt_q="$_vt_q $_vt_d/$_vt_y/??"
+    }
+    set -- "$@" $_vt_d/$_vt_y/oa $_vt_d/$_vt_y/ob $_vt_d/$_vt_y/ea $_vt_d/$_vt_y/eb
+  done
+  [ -z "$_vt_q" ] || rm -f $_vt_q
+  [ $# = 0 ] || mkfifo -m 666 "$@"
+  for _vt_y in $_vt_m; do echo 1<>$_vt_d/$_vt_y/used; done
+} 2>/dev/null
+
+_vt_prepare() {
   _vt_lane=$1 _vt_k=$_vt_d/$1
   _vt_files $1
+  _vt_pipes $1
+  echo used 1<>$_vt_k/used
   echo 1<>$_vt_k/fork
-  [ ! -p $_vt_k/oa ] || rm -f $_vt_k/??
-  mkfifo -m 666 $_vt_k/oa $_vt_k/ob $_vt_k/ea $_vt_k/eb
 }
 
-# lane nonce in out err: devices
-_vt_start() {
+# lane nonce in out err: devices. A bash forks what watches over the lane, which is much cheaper than to start another shell; its process
+# group is its own, but its session is not. So not where the session has a terminal, which commands could then open.
+if [ -n "$BASH_VERSION" ]; then
+  _vt_start() {
+    read -r _vt_x _vt_x _vt_x _vt_x _vt_x _vt_x _vt_a _vt_x </proc/self/stat
+    [ "$_vt_a" = 0 ] || {
+      _vt_start_apart "$@"
+      return
+    }
+    set -m
+    (
+      set +m
+      _vt_prepare $1
+      until true 3<$3 6>$4 7>$5; do sleep 0.1 || sleep 1; done
+      exec 3<$3 6>$4 7>$5
+      _vt_supervise $2 $BASHPID
+    ) </dev/null >/dev/null 2>&1 &
+    echo $! 1<>$_vt_d/$1.lane
+    disown $!
+    set +m
+  }
+else
+  _vt_start() {
+    _vt_start_apart "$@"
+  }
+fi
+
+_vt_start_apart() {
   (
-    _vt_pipes $1
+    _vt_prepare $1
     until true 3<$3 6>$4 7>$5; do sleep 0.1 || sleep 1; done
     exec setsid $_vt_shell $_vt_d/agent $_vt_d $1 lane $2 3<$3 6>$4 7>$5
   ) </dev/null >/dev/null 2>&1 &
@@ -278,7 +334,7 @@ _vt_start() {
 # lane nonce port: vsock ports of the host, from this one on. No shell can open a socket; perl-base is in every Debian.
 _vt_dial() {
   (
-    _vt_pipes $1
+    _vt_prepare $1
     exec setsid perl -MPOSIX -e '$^F = 99; my $port = shift; my @h = (\*A, \*B, \*C); my @fd = (3, 6, 7);
       for (@h) { socket($_, 40, 1, 0) && connect($_, pack("SSLLx4", 40, 0, $port++, 2)) or exit 1 }
       POSIX::dup2(fileno($h[$_]), 50 + $_) for 0..2;
@@ -381,10 +437,8 @@ _vt_states() {
   done
 } 2>/dev/null
 
-_vt_oom -1000
 if [ $# -gt 0 ]; then
-  _vt_d=$1 _vt_lane=$2 _vt_k=$1/$2 _vt_x=$3
-  shift 3
-  if [ $_vt_x = work ]; then _vt_work "$@"; else _vt_supervise "$@"; fi
+  _vt_d=$1 _vt_lane=$2 _vt_k=$1/$2
+  _vt_supervise $4 $$
 fi
-`
+`)

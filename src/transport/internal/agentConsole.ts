@@ -10,7 +10,7 @@ _vt_console() {
   [ -e $_vt_k ] && true >$_vt_k/out.at && true >$_vt_k/err.at && true >$_vt_k/in.at && true >$_vt_k/given
   stty raw -echo
   (
-    _vt_pipes $1
+    _vt_prepare $1
     cd $_vt_k
     rm -f in feed out err out.go err.go
     mkfifo in feed out err out.go err.go
@@ -28,7 +28,7 @@ _vt_serve() {
   _vt_move err $1 &
   _vt_take $1 &
   exec 8>&- 9<&- 3<>in 6>out 7>err
-  _vt_supervise $1
+  _vt_supervise $1 $$
 }
 
 # out|err nonce: says what a stream has, piece by piece, each until it is told that it arrived. A piece below 1 KiB goes at

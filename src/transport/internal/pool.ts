@@ -170,7 +170,7 @@ export const make = Effect.fnUntraced(function* (
           continue
         }
         const starting = [...lanes].filter(({ state }) => state === "starting").length
-        if (++stalls < (starting > 0 ? besideStarting : 1)) continue
+        if (++stalls < (starting * 2 > waiters.size ? besideStarting : 1)) continue
         stalls = 0
         const wanted = Math.min(Math.max(waiters.size, 1) - starting, transport.lanes)
         for (let i = 0; i < wanted; i++) yield* grow
