@@ -16,7 +16,7 @@ import * as Fields from "../host/Fields.ts"
 import type { GuestChannel } from "./GuestChannel.ts"
 import { agent } from "./internal/agent.ts"
 import * as Commands from "./internal/commands.ts"
-import * as Pool from "./internal/pool.ts"
+import * as Lanes from "./internal/lanes.ts"
 import type { Preopened } from "./Preopened.ts"
 import type { CommandRejected, ShellError, ShellNotReady, TransportError } from "./ShellError.ts"
 import { Transport, type TransportService } from "./Transport.ts"
@@ -191,7 +191,7 @@ export const fromTransport = Effect.fnUntraced(function* (
   const consoleTail = Effect.catchCause(options.consoleTail ?? Effect.succeed(""), (cause) =>
     Effect.succeed(`(the console could not be read: ${Cause.squash(cause)})`)
   )
-  const pool = yield* Pool.make({
+  const lanes = yield* Lanes.make({
     transport,
     bootTimeout: Duration.fromInputUnsafe(options.bootTimeout ?? "5 minutes"),
     consoleTail,
@@ -201,7 +201,7 @@ export const fromTransport = Effect.fnUntraced(function* (
       timeout: Duration.fromInputUnsafe(options.heartbeat?.timeout ?? "30 seconds")
     }
   })
-  return yield* Commands.make({ machine: transport.machine, pool, consoleTail })
+  return yield* Commands.make({ machine: transport.machine, lanes, consoleTail })
 })
 
 /**

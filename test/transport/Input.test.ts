@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { type Job, LaneEnd } from "../../src/transport/internal/lane.ts"
-import type { Pool } from "../../src/transport/internal/pool.ts"
+import type { Lanes } from "../../src/transport/internal/lanes.ts"
 import type { Request } from "../../src/transport/internal/request.ts"
 import * as Run from "../../src/transport/internal/run.ts"
 import { memory } from "./memory.ts"
@@ -65,7 +65,7 @@ const framesFor = Effect.fnUntraced(function* (
     expired: false,
     lost: (reason) => Effect.die(new Error(reason))
   }
-  const pool: Pool = {
+  const lanes: Lanes = {
     guest: () => ({ folder: "/run/vmtest", shell: "sh", pipefail: false }),
     acquire: Effect.succeed(lane),
     most: 1,
@@ -74,9 +74,9 @@ const framesFor = Effect.fnUntraced(function* (
     signal: () => Effect.succeed(true),
     awaitIdle: Effect.void,
     lost: Effect.never,
-    reset: () => {}
+    reset: () => Effect.void
   }
-  yield* Run.start(pool, request, () => job, source)
+  yield* Run.start(lanes, request, () => job, source)
   yield* Effect.timeout(Deferred.await(ended), "10 seconds")
   // The first is the command.
   return framesOf(Buffer.concat(sent.slice(1)))

@@ -201,7 +201,7 @@ describe("a shell", () => {
       asked = 0
       const error = yield* Effect.flip(open(damaged(1000)))
       assert.deepInclude(error, { _tag: "ShellNotReady", machine: "vm" })
-      assert.include(error.message, "does not say where its agent is")
+      assert.include(error.message, "did not say where its agent is")
     })
   )
 

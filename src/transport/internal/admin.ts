@@ -4,6 +4,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { quote } from "../../host/Quote.ts"
 import type { Connection } from "../Connection.ts"
@@ -43,6 +44,9 @@ export interface Admin {
 
 /** Lines longer than this are no answer; the rest of one is dropped. */
 const longestLine = 1024 * 1024
+
+/** How often a shell is asked whether it is awake, until it answers. */
+export const askAgain = Schedule.spaced("300 millis")
 
 /** Opens the dialogue. `onReady` is called whenever the shell says that it started. */
 export const make = (connection: Connection, onReady: () => void): Admin => {
@@ -94,11 +98,7 @@ export const make = (connection: Connection, onReady: () => void): Admin => {
     awake: expect((token, answer) =>
       connection
         .write(`\necho _vt_${token}\n`)
-        .pipe(
-          Effect.andThen(Effect.timeoutOption(answer, "300 millis")),
-          Effect.repeat({ until: (said) => said._tag === "Some" }),
-          Effect.asVoid
-        )
+        .pipe(Effect.repeat(askAgain), Effect.andThen(Effect.never), Effect.raceFirst(answer), Effect.asVoid)
     ),
     ask: (text, timeout) =>
       expect((token, answer) =>
@@ -146,14 +146,15 @@ const installTries = 3
  */
 export const install = Effect.fnUntraced(function* (admin: Admin, session: string, lanes: number) {
   let said = ""
-  for (let i = 0; i < installTries; i++) {
-    said = yield* admin.ask(setup(session, lanes), "60 seconds")
-    const guest = readAgentShell(said)
-    if (guest !== undefined) return guest
-  }
+  const once = Effect.map(admin.ask(setup(session, lanes), "60 seconds"), (answer) => {
+    said = answer
+    return readAgentShell(answer)
+  })
+  const guest = yield* Effect.repeat(once, { times: installTries - 1, until: (found) => found !== undefined })
+  if (guest !== undefined) return guest
   return yield* Effect.fail<NoAnswer>({
     _tag: "NoAnswer",
-    reason: `the guest does not say where its agent is: ${JSON.stringify(said.slice(0, 200))}`
+    reason: `the guest did not say where its agent is: ${JSON.stringify(said.slice(0, 200))}`
   })
 })
 

@@ -28,7 +28,7 @@
  */
 
 /** Shell text without its comments and indentation: a guest reads what is typed byte by byte, and every worker reads it again. */
-const terse = (text: string): string => text.replace(/^[ \t]*(?:#.*)?\n/gm, "").replace(/^[ \t]+/gm, "")
+const terse = (text: string): string => text.replace(/^[ \t]*(?:#.*)?\n/gm, "").replace(/^[ \t]+/gm, " ")
 
 /** What workers, supervisors and the bootstrap shell run; in the guest it is the file `agent`. */
 export const agent = terse(String.raw`

@@ -6,9 +6,11 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import type { Connection } from "../Connection.ts"
 import type { BootProgress } from "../Shell.ts"
-import { ShellNotReady } from "../ShellError.ts"
+import { ShellNotReady, type TransportError } from "../ShellError.ts"
 import type { TransportService } from "../Transport.ts"
 import * as Admin from "./admin.ts"
 
@@ -20,29 +22,54 @@ export interface BootstrapOptions {
   readonly onProgress: (progress: BootProgress) => Effect.Effect<void>
 }
 
+/** A bootstrap shell that answers. */
+export interface Link {
+  readonly connection: Connection
+  readonly admin: Admin.Admin
+  /** `ready` completes when the shell says that it has started; replaced by whoever waits for the next time. */
+  readonly link: { ready: Deferred.Deferred<void> }
+}
+
 /** The way to the bootstrap shell of one guest. */
-export const make = ({ bootTimeout, consoleTail, onProgress, transport }: BootstrapOptions) => {
+export interface Bootstrap {
+  /** The error of a shell that is not there, with what the console said last. */
+  readonly notReady: (reason: string, waited: Duration.Duration) => Effect.Effect<ShellNotReady>
+  /** Runs while the bootstrap shell is awaited: tells how the boot goes, and gives up in the end. */
+  readonly awaiting: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ShellNotReady, R>
+  /** Connects to the bootstrap shell until it answers. The connection ends with the scope. */
+  readonly connect: Effect.Effect<Link, TransportError, Scope.Scope>
+}
+
+/** When it is told again how a boot goes that takes long: 10 s after the first time, then each time twice as long after the last. */
+export const progressSchedule = Schedule.exponential("10 seconds")
+
+/** How long a boot may take before it is told for the first time how it goes. */
+const quietBoot = "10 seconds"
+
+/** When a bootstrap shell that did not answer is connected to again. */
+export const reconnect = Schedule.spaced("50 millis")
+
+/** A connection on which nothing at all is heard for so long is made anew. */
+const longestSilence = "1 second"
+
+/** The way to the bootstrap shell of one guest. */
+export const make = ({ bootTimeout, consoleTail, onProgress, transport }: BootstrapOptions): Bootstrap => {
   const { machine } = transport
 
-  /** The error of a shell that is not there, with what the console said last. */
   const notReady = (reason: string, waited: Duration.Duration) =>
     Effect.map(consoleTail, (console) => new ShellNotReady({ machine, reason, waited, console }))
 
-  /** Runs while the bootstrap shell is awaited: tells how the boot goes, and gives up in the end. */
+  /** Tells how a boot goes, at 10 s, 20 s, 40 s, … */
+  const progress = Effect.flatMap(Clock.currentTimeMillis, (begun) => {
+    const tell = Effect.gen(function* () {
+      const waited = Duration.millis((yield* Clock.currentTimeMillis) - begun)
+      yield* onProgress({ machine, waited, console: yield* consoleTail })
+    })
+    return Effect.andThen(Effect.delay(tell, quietBoot), Effect.schedule(tell, progressSchedule))
+  })
+
   const awaiting = <A, E, R>(self: Effect.Effect<A, E, R>) =>
-    Effect.gen(function* () {
-      const begun = yield* Clock.currentTimeMillis
-      const progress = Effect.gen(function* () {
-        let pause = 10_000
-        for (;;) {
-          yield* Effect.sleep(pause)
-          // As long again as has gone by: at 10 s, 20 s, 40 s, …
-          pause = (yield* Clock.currentTimeMillis) - begun
-          yield* onProgress({ machine, waited: Duration.millis(pause), console: yield* consoleTail })
-        }
-      })
-      return yield* Effect.raceFirst(self, progress)
-    }).pipe(
+    Effect.raceFirst(self, Effect.andThen(progress, Effect.never)).pipe(
       Effect.timeoutOrElse({
         duration: bootTimeout,
         orElse: () => Effect.flatMap(notReady("the bootstrap shell did not answer", bootTimeout), Effect.fail)
@@ -53,46 +80,48 @@ export const make = ({ bootTimeout, consoleTail, onProgress, transport }: Bootst
   let attached = (transport.attached?.() ?? []).length > 0
 
   /**
-   * Connects to the bootstrap shell until it answers.
+   * One connection to the bootstrap shell, if that answers.
    *
-   * A connection on which nothing at all is heard is made anew each second: with many ports on one bus QEMU can lose the
+   * A connection on which nothing at all is heard is made anew after a second: with many ports on one bus QEMU can lose the
    * message that tells the guest that the host is there (its control queue has 32 places, and what does not fit is
    * dropped), and then the guest waits for ever. A shell that is there says its ready line at once.
    */
+  const attempt = Effect.gen(function* () {
+    const connection = yield* transport.bootstrap
+    const link = { ready: Deferred.makeUnsafe<void>() }
+    const admin = Admin.make(connection, () => {
+      Deferred.doneUnsafe(link.ready, Effect.void)
+    })
+    const silence = Effect.delay(
+      Effect.suspend(() => (admin.heard() ? Effect.never : Effect.succeed(false))),
+      longestSilence
+    )
+    // A guest that goes on has its shell, which is asked for its agent first of all. Made anew, the connection would end it.
+    const goesOn = attached
+    attached = false
+    const answered =
+      goesOn ||
+      (yield* Effect.raceAllFirst([
+        // A connection that broke is made anew as one that closed.
+        Effect.match(admin.awake, { onSuccess: () => true, onFailure: () => false }),
+        transport.reconnects ? silence : Effect.never,
+        Effect.as(connection.closed, false)
+      ]))
+    return answered ? { connection, admin, link } : undefined
+  })
+
   const connect = Effect.gen(function* () {
-    for (;;) {
-      const scope = yield* Scope.make()
-      const attempt = Effect.gen(function* () {
-        const connection = yield* Scope.provide(transport.bootstrap, scope)
-        const link = { ready: Deferred.makeUnsafe<void>() }
-        const admin = Admin.make(connection, () => {
-          Deferred.doneUnsafe(link.ready, Effect.void)
-        })
-        const silence = Effect.sleep("1 second").pipe(Effect.repeat({ until: () => !admin.heard() }), Effect.as(false))
-        // A guest that goes on has its shell, which is asked for its agent first of all. Made anew, the connection would end it.
-        const goesOn = attached
-        attached = false
-        const answered =
-          goesOn ||
-          (yield* Effect.raceAllFirst([
-            // A connection that broke is made anew as one that closed.
-            Effect.match(admin.awake, { onSuccess: () => true, onFailure: () => false }),
-            transport.reconnects ? silence : Effect.never,
-            Effect.as(connection.closed, false)
-          ]))
-        return answered ? { connection, admin, link } : undefined
-      })
-      const got = yield* attempt.pipe(
+    const outer = yield* Effect.scope
+    const once = Effect.gen(function* () {
+      const scope = yield* Scope.fork(outer)
+      return yield* Scope.provide(attempt, scope).pipe(
         Effect.onExit((exit) =>
           exit._tag === "Success" && exit.value !== undefined ? Effect.void : Scope.close(scope, Exit.void)
         )
       )
-      if (got !== undefined) {
-        yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
-        return got
-      }
-      yield* Effect.sleep("50 millis")
-    }
+    })
+    const link = yield* Effect.repeat(once, { schedule: reconnect, until: (found) => found !== undefined })
+    return link ?? (yield* Effect.never)
   })
 
   return { awaiting, connect, notReady }

@@ -1,5 +1,5 @@
 /**
- * What a shell offers, over the lanes of a pool: commands that are collected, streamed, or held by a handle.
+ * What a shell offers, over the lanes of a lanes: commands that are collected, streamed, or held by a handle.
  */
 import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -22,8 +22,8 @@ import type {
 import { CommandRejected, CommandTimeout, named, type ShellError, ShellLost, ShellNotReady } from "../ShellError.ts"
 import { Flow } from "./flow.ts"
 import type { Job, LaneEnd } from "./lane.ts"
+import type { Lanes } from "./lanes.ts"
 import { nonce } from "./nonce.ts"
-import type { Pool } from "./pool.ts"
 import * as Request from "./request.ts"
 import * as Run from "./run.ts"
 import { Said } from "./said.ts"
@@ -43,10 +43,10 @@ const retrySignal = Schedule.upTo(Schedule.spaced("50 millis"), { duration: "10 
 /** Builds the commands of a machine. */
 export const make = Effect.fnUntraced(function* (options: {
   readonly machine: string
-  readonly pool: Pool
+  readonly lanes: Lanes
   readonly consoleTail: Effect.Effect<string>
 }): Effect.fn.Return<ShellService, never, Scope.Scope> {
-  const { consoleTail, machine, pool } = options
+  const { consoleTail, machine, lanes } = options
   let closed = false
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
@@ -83,7 +83,7 @@ export const make = Effect.fnUntraced(function* (options: {
     const fault = yield* nonce
     return yield* Request.make({
       machine,
-      guest: pool.guest(),
+      guest: lanes.guest(),
       command,
       execute,
       fault,
@@ -122,7 +122,7 @@ export const make = Effect.fnUntraced(function* (options: {
     makeJob: (lane: LaneEnd) => Job,
     input: Stream.Stream<Uint8Array> | undefined
   ): Effect.Effect<Run.Running, ShellError> =>
-    Effect.catch(Run.start(pool, request, makeJob, input), (error): Effect.Effect<never, ShellError> => {
+    Effect.catch(Run.start(lanes, request, makeJob, input), (error): Effect.Effect<never, ShellError> => {
       const { command, patience } = request
       const rejected = (reason: CommandRejected["reason"], detail: string) =>
         Effect.fail(new CommandRejected({ machine, command, reason, detail }))
@@ -361,7 +361,7 @@ export const make = Effect.fnUntraced(function* (options: {
       end: input === undefined ? Effect.void : Effect.asVoid(Queue.end(input)),
       signal: (signal: Signal) =>
         Effect.suspend(() =>
-          Deferred.isDoneUnsafe(job.exit) ? Effect.succeed(true) : pool.signal(lane, job.nonce, signal)
+          Deferred.isDoneUnsafe(job.exit) ? Effect.succeed(true) : lanes.signal(lane, job.nonce, signal)
         ).pipe(
           // A guest that is busy may not have started the command yet. One that has ended may be unable to say so to a reader
           // that pauses, so not for ever.
@@ -381,7 +381,7 @@ export const make = Effect.fnUntraced(function* (options: {
 
   return {
     machine,
-    lanes: pool.most,
+    lanes: lanes.most,
     execute: (command, execute) =>
       Effect.map(executeBytes(command, execute), ({ exitCode, stderr, stdout }) => ({
         exitCode,
@@ -391,8 +391,8 @@ export const make = Effect.fnUntraced(function* (options: {
     executeBytes,
     executeStream,
     spawn,
-    awaitIdle: pool.awaitIdle,
-    lost: pool.lost,
-    reset: (reason) => Effect.sync(() => pool.reset(reason))
+    awaitIdle: lanes.awaitIdle,
+    lost: lanes.lost,
+    reset: (reason) => lanes.reset(reason)
   }
 })

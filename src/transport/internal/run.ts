@@ -7,10 +7,12 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { ShellError, ShellNotReady } from "../ShellError.ts"
 import type { Job, LaneEnd } from "./lane.ts"
-import type { Pool, SessionEnded } from "./pool.ts"
+import type { SessionEnded } from "./laneServer.ts"
+import type { Lanes } from "./lanes.ts"
 import { defaultTimeout, type Request } from "./request.ts"
 
 /** Input goes in frames of at most this many blocks of 64 KiB; a frame that began is sent to its end. */
@@ -71,39 +73,43 @@ const feed = (lane: LaneEnd, job: Job, source: Stream.Stream<Uint8Array>): Effec
     )
   )
 
-/** What is done, and how long it may take, to end a command: its group is asked, then killed. */
-const steps = [
-  ["TERM", 250],
-  ["KILL", 250],
-  ["KILL", 1000],
-  ["KILL", 2000]
-] as const
+/** When the process group of a command that is ended is killed, after it was asked to end at once: after 250 ms, 750 ms and 1.75 s. */
+export const killSchedule = Schedule.upTo(Schedule.exponential("250 millis"), { times: 3 })
 
-/** Milliseconds of silence, on a fast way to the guest, after which a killed command's last output is not awaited any more. */
+/** How long a command may take to be gone after it was killed for the last time. */
+const lastGrace = "2 seconds"
+
+/** How long nothing may be heard, on a fast way to the guest, of the last output of a killed command. */
 const silence = 2000
 
 /** The longest that a killed command's last output may take to come; a console carries some 100 KiB a second. */
 const lastWords = Duration.seconds(30)
 
 /** Ends a command in the guest. A lane that does not notice, and says nothing any more, is replaced. */
-const abort = Effect.fnUntraced(function* (pool: Pool, lane: LaneEnd, job: Job) {
+const abort = Effect.fnUntraced(function* (lanes: Lanes, lane: LaneEnd, job: Job) {
   lane.ends.output.resume()
   lane.ends.errors.resume()
   const ended = Effect.exit(Deferred.await(job.done))
   let heard = lane.heard
-  for (const [signal, grace] of steps) {
-    if (Deferred.isDoneUnsafe(job.done)) return
-    yield* Effect.forkDetach(pool.signal(lane, job.nonce, signal), { startImmediately: true })
-    yield* Effect.timeoutOption(ended, Duration.millis(grace))
-  }
-  // What the command had said is on its way, and the end comes after it.
-  const draining = Effect.gen(function* () {
-    while (heard !== lane.heard && !Deferred.isDoneUnsafe(job.done)) {
-      heard = lane.heard
-      yield* Effect.timeoutOption(ended, silence * pool.slowness)
-    }
+  let signal = "TERM"
+  const kill = Effect.suspend(() => {
+    const sent = Effect.forkDetach(lanes.signal(lane, job.nonce, signal), { startImmediately: true })
+    signal = "KILL"
+    return sent
   })
-  yield* Effect.timeoutOption(draining, lastWords)
+  yield* Effect.repeat(kill, killSchedule).pipe(Effect.andThen(Effect.sleep(lastGrace)), Effect.raceFirst(ended))
+  if (Deferred.isDoneUnsafe(job.done)) return
+  // What the command had said is on its way, and the end comes after it: as long as something comes.
+  const quiet = Effect.sync(() => {
+    if (heard === lane.heard) return true
+    heard = lane.heard
+    return false
+  })
+  const listening = Schedule.spaced(silence * lanes.slowness)
+  yield* Effect.repeat(quiet, { schedule: listening, until: (still) => still }).pipe(
+    Effect.raceFirst(ended),
+    Effect.timeoutOption(lastWords)
+  )
   if (!Deferred.isDoneUnsafe(job.done)) lane.lose("a command could not be killed")
 })
 
@@ -121,37 +127,41 @@ export interface NoLane {
   readonly most: number
 }
 
-/** Seconds that a lane which starts is waited for beyond the patience of a command: what it takes to try twice. */
+/**
+ * When it is looked at again whether a lane starts, or a guest boots, for a command whose patience has ended: each second, and lanes that
+ * start are given up after two minutes, what it takes to try twice.
+ */
+export const awaitStart = Schedule.spaced("1 second")
 const startingLanes = 120
 
 /** Takes a lane. Only lanes in use run out of patience: one that starts soon, or a guest that boots, is worth the wait. */
 const acquire = (
-  pool: Pool,
+  lanes: Lanes,
   patience: Duration.Duration
 ): Effect.Effect<LaneEnd, ShellNotReady | SessionEnded | NoLane> => {
-  const late = Effect.gen(function* () {
-    yield* Effect.sleep(patience)
-    for (let second = 0; ; second++) {
-      const state = pool.state()
-      if (state === "full" || (state === "starting" && second >= startingLanes)) break
-      yield* Effect.sleep("1 second")
-    }
-    return yield* Effect.fail<NoLane>({ _tag: "NoLane", most: pool.most })
-  })
-  return Duration.isFinite(patience) ? Effect.raceFirst(pool.acquire, late) : pool.acquire
+  let looks = 0
+  const late = Effect.sync(() => {
+    const state = lanes.state()
+    return state === "full" || (state === "starting" && looks++ >= startingLanes)
+  }).pipe(
+    Effect.repeat({ schedule: awaitStart, until: (busy) => busy }),
+    Effect.delay(patience),
+    Effect.andThen(Effect.fail<NoLane>({ _tag: "NoLane", most: lanes.most }))
+  )
+  return Duration.isFinite(patience) ? Effect.raceFirst(lanes.acquire, late) : lanes.acquire
 }
 
 /** Takes a lane, sends a command and starts its input. The caller must run `finish` in the end. */
 export const start = (
-  pool: Pool,
+  lanes: Lanes,
   request: Request,
   makeJob: (lane: LaneEnd) => Job,
   source: Stream.Stream<Uint8Array> | undefined
 ): Effect.Effect<Running, ShellNotReady | SessionEnded | NoLane> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
-      let lane = yield* restore(acquire(pool, request.patience))
-      while (lane.state === "broken") lane = yield* restore(acquire(pool, request.patience))
+      let lane = yield* restore(acquire(lanes, request.patience))
+      while (lane.state === "broken") lane = yield* restore(acquire(lanes, request.patience))
       const job = makeJob(lane)
       lane.feeding = source !== undefined
       const limit = Duration.min(request.timeout, defaultTimeout)
@@ -172,7 +182,7 @@ export const start = (
         finish: Effect.suspend(() =>
           Deferred.isDoneUnsafe(job.done)
             ? Effect.void
-            : Effect.flatMap(Effect.forkDetach(abort(pool, lane, job)), Fiber.await)
+            : Effect.flatMap(Effect.forkDetach(abort(lanes, lane, job)), Fiber.await)
         )
       }
     })

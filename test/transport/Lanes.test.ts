@@ -5,7 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type { LaneEnd } from "../../src/transport/internal/lane.ts"
-import * as Pool from "../../src/transport/internal/pool.ts"
+import * as Lanes from "../../src/transport/internal/lanes.ts"
 import * as Shell from "../../src/transport/Shell.ts"
 import type { TransportService } from "../../src/transport/Transport.ts"
 import { inVirtualTime, memory, type Peer } from "./memory.ts"
@@ -39,29 +39,29 @@ const guest = (leave: Effect.Effect<void> = Effect.void) => {
         return { input: input.connection, output: output.connection, errors: errors.connection }
       })
   }
-  const pool = Pool.make({
+  const lanes = Lanes.make({
     transport,
     bootTimeout: Duration.minutes(1),
     consoleTail: Effect.succeed(""),
     onProgress: () => Effect.void,
     heartbeat: { interval: Duration.hours(1), timeout: Duration.minutes(1) }
   })
-  return { state, pool, transport }
+  return { state, lanes, transport }
 }
 
 const run = <A, E>(program: Effect.Effect<A, E>) => Effect.runPromise(inVirtualTime(program, "5 hours"))
 
 describe("who waits for a lane", () => {
   it("and is told that none comes is not given one when the guest is back", async () => {
-    const { pool, state: box } = guest(Effect.sleep("10 minutes"))
+    const { lanes, state: box } = guest(Effect.sleep("10 minutes"))
     const state = await run(
       Effect.gen(function* () {
-        const { acquire } = yield* pool
+        const { acquire } = yield* lanes
         yield* acquire
         box.bootstrap.close("gone")
         yield* Effect.sleep("1 second")
         const error = yield* Effect.flip(acquire)
-        assert.include(error.reason, "not sought any more")
+        assert.include(error.reason, "not looked for any longer")
         yield* Effect.sleep("10 minutes")
         return (yield* Effect.timeout(acquire, "1 minute")).state
       }).pipe(Effect.scoped)
@@ -70,17 +70,17 @@ describe("who waits for a lane", () => {
   })
 
   it("is not told that none comes while the guest is found again and again", async () => {
-    const { pool, state: box } = guest()
+    const { lanes, state: box } = guest()
     const state = await run(
       Effect.gen(function* () {
-        const { acquire, reset } = yield* pool
+        const { acquire, reset } = yield* lanes
         yield* acquire
         box.mute = true
         let waiting: Fiber.Fiber<LaneEnd, unknown> | undefined
         // Six minutes are the longest that a search takes: the wait begins in one search and is as old as that in another.
         for (let minute = 0; minute <= 6; minute++) {
           box.frozen = true
-          reset("it is frozen")
+          yield* reset("it is frozen")
           yield* Effect.sleep("10 seconds")
           waiting ??= yield* Effect.forkChild(acquire)
           yield* Effect.sleep("20 seconds")
@@ -96,20 +96,20 @@ describe("who waits for a lane", () => {
   })
 
   it("of a guest that is lost is told so, and one who waits for the guest is not", async () => {
-    const { pool, state: box } = guest()
+    const { lanes, state: box } = guest()
     const state = await run(
       Effect.gen(function* () {
-        const { acquire, lost, reset } = yield* pool
+        const { acquire, lost, reset } = yield* lanes
         yield* acquire
         const told = yield* Effect.forkChild(lost, { startImmediately: true })
         const queued = yield* Effect.forkChild(Effect.flip(acquire), { startImmediately: true })
         box.frozen = true
-        reset("it is frozen")
+        yield* reset("it is frozen")
         assert.strictEqual(yield* Effect.timeout(Fiber.join(told), "1 second"), "it is frozen")
         const error = yield* Effect.timeout(Fiber.join(queued), "1 second")
         assert.deepEqual(error, { _tag: "SessionEnded", reason: "it is frozen" })
         const waiting = yield* Effect.forkChild(acquire, { startImmediately: true })
-        reset("it still is")
+        yield* reset("it still is")
         yield* Effect.sleep("10 seconds")
         assert.isUndefined(waiting.pollUnsafe())
         box.frozen = false
