@@ -16,6 +16,12 @@ export const short = (command: string): string => {
   return line.length > 100 ? `${line.slice(0, 99)}…` : line
 }
 
+/** `running "sleep 100"`; what is no command, but a wait that was under way, is named as it is: `waiting for the file /tmp/x`. */
+const underWay = (command: string): string => {
+  const line = short(command)
+  return /^(waiting|reading|copying) /.test(line) || line === "waiting" ? line : `running "${line}"`
+}
+
 /** The command ran longer than its timeout. Its whole process group was killed in the guest. */
 export class CommandTimeout extends Schema.TaggedError<CommandTimeout>()("CommandTimeout", {
   machine: Schema.String,
@@ -29,7 +35,7 @@ export class CommandTimeout extends Schema.TaggedError<CommandTimeout>()("Comman
   override get message() {
     const because = this.because === undefined ? "" : ` (${this.because})`
     return (
-      `${this.machine}: command did not end within ${Duration.format(this.timeout)}${because}: ${short(this.command)}` +
+      `${this.machine}: "${short(this.command)}" did not end within ${Duration.format(this.timeout)}${because}` +
       section("stdout so far", this.stdout) +
       section("stderr so far", this.stderr)
     )
@@ -48,7 +54,7 @@ export class ShellLost extends Schema.TaggedError<ShellLost>()("ShellLost", {
 }) {
   override get message() {
     return (
-      `${this.machine}: ${this.reason}, during: ${short(this.command)}` +
+      `${this.machine}: lost the shell while ${underWay(this.command)}: ${this.reason}` +
       section("stdout so far", this.stdout) +
       section("stderr so far", this.stderr) +
       section("console", this.console)
@@ -68,8 +74,8 @@ export class ShellNotReady extends Schema.TaggedError<ShellNotReady>()("ShellNot
 }) {
   override get message() {
     return (
-      `${this.machine}: no shell after ${Duration.format(this.waited)}: ${this.reason}` +
-      (this.command === undefined ? "" : `, for: ${short(this.command)}`) +
+      `${this.machine}: ${this.command === undefined ? "" : `could not run "${short(this.command)}": `}` +
+      `no shell after ${Duration.format(this.waited)}: ${this.reason}` +
       section("console", this.console)
     )
   }
@@ -96,7 +102,8 @@ export class CommandRejected extends Schema.TaggedError<CommandRejected>()("Comm
   stderr: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
-    return `${this.machine}: ${this.detail}: ${short(this.command)}`
+    const ran = this.reason === "OutputTooLarge" ? "stopped" : "could not run"
+    return `${this.machine}: ${ran} "${short(this.command)}": ${this.detail}`
   }
 }
 

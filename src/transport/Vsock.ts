@@ -62,7 +62,7 @@ const shakeHands = Effect.fnUntraced(function* (
     .write(`CONNECT ${port}\n`)
     .pipe(
       Effect.andThen(answer),
-      Effect.raceFirst(Effect.flatMap(connection.closed, () => Effect.fail(failed("nobody in the guest listens")))),
+      Effect.raceFirst(Effect.flatMap(connection.closed, () => Effect.fail(failed("nothing in the guest listens")))),
       Effect.timeoutOrElse({ duration: handshakeTimeout, orElse: () => Effect.fail(failed("the peer did not answer")) })
     )
   return {
@@ -146,7 +146,13 @@ export const make = (options: { readonly machine: string; readonly channel: Vsoc
         Effect.timeoutOrElse({
           duration: "60 seconds",
           orElse: () =>
-            Effect.fail(new TransportError({ machine, socket, reason: "the guest did not dial; does it have perl?" }))
+            Effect.fail(
+              new TransportError({
+                machine,
+                socket,
+                reason: "the guest did not connect; it needs perl (the package perl-base)"
+              })
+            )
         })
       )
     })

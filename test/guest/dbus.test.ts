@@ -359,7 +359,10 @@ describe("waiting for a unit over the manager's own bus", () => {
       yield* settle
       yield* systemd.lose("the guest rebooted")
       yield* TestClock.adjust("1 second")
-      assert.include(String(yield* Fiber.join(waiting)), "the guest rebooted, during: waitForUnit web")
+      assert.include(
+        String(yield* Fiber.join(waiting)),
+        'lost the shell while running "waitForUnit web": the guest rebooted'
+      )
       systemd.set({ active: "active" })
       const next = yield* wait
       yield* settle

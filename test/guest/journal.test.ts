@@ -89,7 +89,7 @@ describe("a journal whose shell is lost", () => {
       const { guest } = yield* guestOn(shell)
       const error = yield* Effect.flip(Stream.runDrain(Journal.make(guest).journal()))
       assert.strictEqual(error._tag, "ShellLost")
-      assert.strictEqual(error.message, "box: the guest rebooted, during: reading the journal")
+      assert.strictEqual(error.message, "box: lost the shell while reading the journal: the guest rebooted")
     })
   )
 })

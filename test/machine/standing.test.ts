@@ -50,8 +50,7 @@ describe("waits that stand in a guest", () => {
       )
       yield* Deferred.succeed(lost, "the guest rebooted")
       yield* TestClock.adjust("1 minute")
-      for (const fiber of waiting)
-        assert.include((yield* Fiber.join(fiber)).message, "the guest rebooted, during: waiting")
+      for (const fiber of waiting) assert.include((yield* Fiber.join(fiber)).message, "while waiting")
     }).pipe(Effect.scoped)
   )
 
@@ -68,10 +67,7 @@ describe("waits that stand in a guest", () => {
       const said = { stdout: "", stderr: "bash: line 3: noise", console: "" }
       yield* Deferred.fail(lost, new ShellLost({ machine: "box", command: "", reason: "the guest rebooted", ...said }))
       yield* TestClock.adjust("1 minute")
-      assert.strictEqual(
-        (yield* Fiber.join(waiting)).message,
-        "box: the guest rebooted, during: waiting for the file /never to exist"
-      )
+      assert.strictEqual((yield* Fiber.join(waiting)).message, "box: lost the shell while waiting for the file /never to exist: the guest rebooted")
     }).pipe(Effect.scoped)
   )
 })

@@ -72,7 +72,7 @@ describe("the time of a command", () => {
       stdout: "",
       stderr: ""
     })
-    assert.strictEqual(error.message, "vm: command did not end within 5s: cd /srv; make  all")
+    assert.strictEqual(error.message, 'vm: "cd /srv; make  all" did not end within 5s')
   })
 
   it.live("holds for whoever is told what it says, too", () =>

@@ -104,7 +104,7 @@ describe("a shell refuses", () => {
       yield* shell.spawn("two")
       const error = yield* failing(shell.execute("three", { timeout: "300 millis" }))
       assert.deepInclude(error, { _tag: "CommandRejected", machine: "vm", command: "three", reason: "Busy" })
-      assert.include(error.message, "all 2 lanes were busy for 300ms")
+      assert.include(error.message, "all 2 command slots were busy for 300ms")
     }).pipe(Effect.scoped)
   )
 

@@ -133,7 +133,7 @@ export const make = Effect.fnUntraced(function* (options: {
         case "SessionEnded":
           return Effect.flatMap(lost(request, error.reason, said), Effect.fail)
         case "NoLane":
-          return rejected("Busy", `all ${error.most} lanes were busy for ${Duration.format(patience)}`)
+          return rejected("Busy", `all ${error.most} command slots were busy for ${Duration.format(patience)}`)
       }
     })
 
@@ -178,7 +178,7 @@ export const make = Effect.fnUntraced(function* (options: {
   })
 
   const tooLarge = (command: string, most: number, said: Said) => {
-    const detail = `it said more than ${most / 1024 / 1024} MiB, which only executeStream can take`
+    const detail = `its output was larger than ${most / 1024 / 1024} MiB; use executeStream for output of any length`
     return new CommandRejected({ machine, command, reason: "OutputTooLarge", detail, ...said.text(mostTold) })
   }
 
@@ -355,7 +355,9 @@ export const make = Effect.fnUntraced(function* (options: {
           Effect.flatMap((taken) =>
             taken || Deferred.isDoneUnsafe(job.exit)
               ? Effect.void
-              : Effect.fail(new CommandRejected({ machine, command, reason: "Closed", detail: "its input has ended" }))
+              : Effect.fail(
+                  new CommandRejected({ machine, command, reason: "Closed", detail: "its standard input was closed" })
+                )
           )
         ),
       end: input === undefined ? Effect.void : Effect.asVoid(Queue.end(input)),

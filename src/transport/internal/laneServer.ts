@@ -54,7 +54,7 @@ export const LaneProtocol = GenServer.protocol({
   /** Everybody who waits gets an error. */
   fail: GenServer.Call<ShellNotReady>(),
   /** Starts lanes until there are so many. */
-  reserve: GenServer.Cast<number>()
+  reserve: GenServer.Call<number>()
 })
 
 /**
@@ -268,7 +268,7 @@ export const make = (options: LaneServerOptions, now: () => number) => {
         desk.fail([...desk.queue], error)
         return GenServer.reply(undefined, desk)
       },
-      reserve: (most, desk) => Effect.as(desk.reserve(most), GenServer.noReply(desk))
+      reserve: (most, desk) => Effect.as(desk.reserve(most), GenServer.reply(undefined, desk))
     },
     info: (message, desk) => {
       if (message instanceof Note) message.tell(desk)
@@ -280,7 +280,7 @@ export const make = (options: LaneServerOptions, now: () => number) => {
 /** How the host's other parts speak to a lane server. */
 export interface Client {
   /** Asks and waits; a server that is gone needs to be told nothing. */
-  readonly tell: <K extends "begin" | "end" | "fail">(
+  readonly tell: <K extends "begin" | "end" | "fail" | "reserve">(
     tag: K,
     payload: GenServer.PayloadOf<(typeof LaneProtocol)[K]>
   ) => Effect.Effect<void>

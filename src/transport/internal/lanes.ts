@@ -52,7 +52,10 @@ export interface Lanes {
   readonly state: () => "awaited" | "starting" | "full"
   /** Sends a signal to the process group of the command with this nonce. False says that the guest has not started it yet. */
   readonly signal: (lane: LaneEnd, nonce: string, signal: string) => Effect.Effect<boolean>
-  /** Waits until every lane either runs a command or has made what its next one becomes, for a second at most. */
+  /**
+   * For a guest that is to be saved: starts the lanes that its forks will want, and waits until every lane either runs a command or has
+   * made what its next one becomes; six seconds at most.
+   */
   readonly awaitIdle: Effect.Effect<void>
   /** Everything under way is lost; the bootstrap shell is asked again. */
   readonly reset: (reason: string) => Effect.Effect<void>
@@ -61,8 +64,15 @@ export interface Lanes {
 /** A lane makes its next process in some 50 ms of an emulated guest; one with a command's child still writing takes as long as that. */
 const longestRest = Duration.seconds(1)
 
-/** How often a guest is asked whether its lanes are at rest. */
-const askIdle = Schedule.spaced("10 millis")
+/** How often it is looked at whether lanes start, and a guest is asked whether its lanes are at rest. */
+export const askIdle = Schedule.spaced("10 millis")
+
+/**
+ * How many lanes a guest has that is to be saved, and how long those that start may take: in a fork they wait for commands at once, while
+ * each one that starts costs an emulated guest some 200 ms.
+ */
+const reserved = 8
+const longestReserve = "5 seconds"
 
 /** When a guest that has no shell, or lost it, is looked for again. */
 export const retrySession = Schedule.spaced("500 millis")
@@ -163,7 +173,7 @@ export const make = Effect.fnUntraced(function* (
             Effect.map((answer) => answer !== ""),
             Effect.catch(() => Effect.succeed(true))
           ),
-    awaitIdle: awaitIdle(table),
+    awaitIdle: Effect.andThen(tell("reserve", reserved), awaitIdle(table)),
     reset: (reason) =>
       Effect.andThen(
         tell("end", reason),
@@ -174,9 +184,13 @@ export const make = Effect.fnUntraced(function* (
   }
 })
 
-/** Waits until every lane either runs a command or has made what its next one becomes, for a second at most. */
+/** Waits for lanes that start, and then until every lane either runs a command or has made what its next one becomes. */
 const awaitIdle = (table: Session.LaneTable): Effect.Effect<void> => {
-  const look = Effect.gen(function* () {
+  const started = Effect.sync(() => {
+    const { lanes, session, starting } = table
+    return session === undefined || (starting === 0 && lanes.size >= session.started - session.spare.length)
+  })
+  const rest = Effect.gen(function* () {
     if (table.session === undefined) return true
     const idle = [...table.lanes].filter(({ state }) => state === "idle").map(({ number }) => number)
     const said = yield* table.session.admin.ask(`_vt_waiting ${idle.join(" ")}`, longestRest)
@@ -185,10 +199,9 @@ const awaitIdle = (table: Session.LaneTable): Effect.Effect<void> => {
       ({ number, state }) => state === "busy" || state === "broken" || waiting.includes(number)
     )
   })
-  return Effect.repeat(look, { schedule: askIdle, until: (rest) => rest }).pipe(
-    Effect.timeoutOption(longestRest),
-    Effect.ignore
-  )
+  const until = <E>(look: Effect.Effect<boolean, E>, limit: Duration.Input) =>
+    Effect.repeat(look, { schedule: askIdle, until: (yes) => yes }).pipe(Effect.timeoutOption(limit), Effect.ignore)
+  return Effect.andThen(until(started, longestReserve), until(rest, longestRest))
 }
 
 /** Seeks sessions, one after the other, until the scope closes; returns when the first is on. */
@@ -257,7 +270,9 @@ const seek = Effect.fnUntraced(function* (
 
   /** Serves sessions on one connection to the bootstrap shell until it closes. */
   const serve = Effect.gen(function* () {
-    const link = yield* awaiting(connect)
+    const link = yield* Effect.withSpan(awaiting(connect), "vmtest.shell.connect", {
+      attributes: { "vmtest.machine": transport.machine, "vmtest.transport": transport.name }
+    })
     table.gone = undefined
     const ended = Effect.flatMap(link.connection.closed, (why) => {
       const reason = `the guest's connection closed: ${why}`

@@ -74,11 +74,11 @@ export const refused = (
 ): CommandRejected | undefined => {
   const what = new RegExp(`\\x1e${fault} (\\w+)`).exec(stderr)?.[1]
   const found = {
-    user: ["UnknownUser", `there is no user ${user}`],
-    cwd: ["MissingDirectory", `cannot change to the folder ${cwd}`],
+    user: ["UnknownUser", `there is no user "${user}" in the guest`],
+    cwd: ["MissingDirectory", `could not change to the folder "${cwd}"`],
     room: [
       "NoSpace",
-      "the guest has no room to keep a command of more than 16 KiB in its /run (or where vmtest's folder is, if not there)"
+      "a command of more than 16 KiB is kept in the guest's /run (or wherever vmtest's folder is) first, which is full"
     ]
   } as const
   if (what !== "user" && what !== "cwd" && what !== "room") return undefined
@@ -119,22 +119,28 @@ export const make = Effect.fnUntraced(function* (options: {
   const patience = options.open ? Duration.min(timeout, defaultTimeout) : timeout
   const body = dedent(command)
   if (body === "") return yield* reject("InvalidCommand", "the command is empty")
-  if (body.includes("\0")) return yield* reject("InvalidCommand", "a command cannot hold a NUL; give it as stdin")
+  if (body.includes("\0"))
+    return yield* reject("InvalidCommand", "a command must not contain a NUL byte; pass the bytes as stdin")
 
   const before: Array<string> = []
   const stop = (what: string) => `{ printf '\\036%s %s\\n' ${fault} ${what} >&2; exit ${notRun}; }`
   for (const [name, value] of Object.entries(execute.env ?? {})) {
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || readonlyNames.has(name)) {
-      return yield* reject("InvalidEnvironment", `${JSON.stringify(name)} cannot be the name of a variable`)
+      return yield* reject(
+        "InvalidEnvironment",
+        `${JSON.stringify(name)} is not a valid name for an environment variable`
+      )
     }
     // What comes from JavaScript, `process.env` say, may hold undefined.
-    if (typeof value !== "string") return yield* reject("InvalidEnvironment", `the value of ${name} is not a string`)
-    if (value.includes("\0")) return yield* reject("InvalidEnvironment", `the value of ${name} holds a NUL`)
+    if (typeof value !== "string") return yield* reject("InvalidEnvironment", `the value of ${name} must be a string`)
+    if (value.includes("\0"))
+      return yield* reject("InvalidEnvironment", `the value of ${name} must not contain a NUL byte`)
     before.push(`export ${name}=${quote(value)}`)
   }
   const { cwd, user } = execute
   if (cwd !== undefined) {
-    if (cwd === "" || cwd.includes("\0")) return yield* reject("MissingDirectory", "the folder has no name")
+    if (cwd === "" || cwd.includes("\0"))
+      return yield* reject("MissingDirectory", "cwd must not be empty or contain a NUL byte")
     // `cd -` and CDPATH would print, and a leading dash would be an option
     before.push(`CDPATH= cd -- ${quote(/^[-+]/.test(cwd) ? `./${cwd}` : cwd)} 2>/dev/null || ${stop("cwd")}`)
   }
@@ -156,7 +162,7 @@ export const make = Effect.fnUntraced(function* (options: {
     }
   }
   if (!/^[A-Za-z_][A-Za-z0-9_.-]*\$?$/.test(user)) {
-    return yield* reject("UnknownUser", `${JSON.stringify(user)} cannot be the name of a user`)
+    return yield* reject("UnknownUser", `${JSON.stringify(user)} is not a valid user name`)
   }
   const name = quote(user)
   const change = yield* options.changeUser(timeout)

@@ -162,6 +162,8 @@ export const start = (
     Effect.gen(function* () {
       let lane = yield* restore(acquire(lanes, request.patience))
       while (lane.state === "broken") lane = yield* restore(acquire(lanes, request.patience))
+      // The span is that of whoever runs the command: one more for each would only say the same.
+      yield* Effect.annotateCurrentSpan("vmtest.lane", lane.number)
       const job = makeJob(lane)
       lane.feeding = source !== undefined
       const limit = Duration.min(request.timeout, defaultTimeout)

@@ -189,7 +189,7 @@ export const fromConnection = Effect.fnUntraced(function* (
         ),
         Effect.ensuring(Effect.sync(() => waiting.delete(id)))
       )
-    })
+    }).pipe(Effect.withSpan("vmtest.qmp", { attributes: { "vmtest.machine": machine, "vmtest.qmp.command": command } }))
 
   const typed = <A>(
     command: string,

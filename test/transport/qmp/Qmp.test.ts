@@ -107,7 +107,7 @@ describe("QMP", () => {
             Effect.scoped(refused as Effect.Effect<unknown, Qmp.QmpFailure, Scope.Scope>)
           )
           assert.deepInclude(error, { _tag: "QmpError", machine: "vm", class: "BadRequest" })
-          assert.include(error.message, `a timeout of ${timeout} makes no sense`)
+          assert.include(error.message, `timeout must be longer than zero, got ${timeout}`)
         }
       }
     })
