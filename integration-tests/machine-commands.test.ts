@@ -41,7 +41,7 @@ machines(Box)("commands in a busybox guest", (it) => {
       assert.strictEqual(late._tag, "CommandTimeout")
       assert.include(late.message, "so far")
       const user = yield* Effect.flip(box.succeed("true", { user: "nosuch" }))
-      assert.include(user.message, 'there is no user "nosuch" in the guest')
+      assert.include(user.message, "the user nosuch does not exist")
       const folder = yield* Effect.flip(box.succeed("true", { cwd: "/nosuch" }))
       assert.include(folder.message, "/nosuch")
       assert.strictEqual(

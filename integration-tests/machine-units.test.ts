@@ -180,7 +180,7 @@ machines(Web)("systemd units", (it) => {
           use as Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>
         )
         assert.strictEqual(error._tag, "CommandRejected")
-        assert.include(error.message, 'there is no user "nobody-such" in the guest')
+        assert.include(error.message, "the user nobody-such does not exist")
       }
       const idle = yield* Effect.flip(web.waitForUnit("x.service", { user: "nobody", timeout: "2 seconds" }))
       assert.include(idle.message, "the service manager of nobody is not running")

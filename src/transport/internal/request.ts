@@ -74,7 +74,7 @@ export const refused = (
 ): CommandRejected | undefined => {
   const what = new RegExp(`\\x1e${fault} (\\w+)`).exec(stderr)?.[1]
   const found = {
-    user: ["UnknownUser", `there is no user "${user}" in the guest`],
+    user: ["UnknownUser", `the user ${user} does not exist`],
     cwd: ["MissingDirectory", `could not change to the folder "${cwd}"`],
     room: [
       "NoSpace",
