@@ -34,7 +34,7 @@ export const readText = (path: string): string | undefined => {
   return Result.isSuccess(text) ? text.success : undefined
 }
 
-/** The names in a folder; none where there is no such folder. */
+/** The names in a folder; an empty list where there is no such folder. */
 export const namesIn = (folder: string, recursive = false): ReadonlyArray<string> => {
   const found = Result.try(() => Fs.readdirSync(folder, { recursive, encoding: "utf8" }))
   return Result.isSuccess(found) ? found.success : []

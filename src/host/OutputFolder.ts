@@ -80,7 +80,7 @@ export const place = (output: string, target: string, write: (file: string) => v
     write(file)
   })
 
-/** Whether there is something in a folder; no if there is no such folder. */
+/** Whether there is something in a folder; false if there is no such folder. */
 export const holdsFiles = (folder: string): Effect.Effect<boolean> =>
   attempt(() => Fs.readdirSync(folder).length > 0).pipe(Effect.orElseSucceed(() => false))
 

@@ -272,7 +272,7 @@ export const touch = (path: string): Effect.Effect<void> =>
 /** Notes that an entry is used now. */
 export const markUsed = (store: Store, id: string) => touch(Path.join(folderOf(store, id), usedFile))
 
-/** When an entry was used last, or was made; milliseconds since the epoch, and 0 for a folder that is no entry. */
+/** When an entry was used last, or was made; milliseconds since the epoch, and 0 for anything else. */
 export const lastUsed = (store: Store, id: string): number => {
   const timeOf = (name: string) => Fs.statSync(Path.join(folderOf(store, id), name), { throwIfNoEntry: false })?.mtimeMs
   return timeOf(usedFile) ?? timeOf(Manifest.fileName) ?? 0
