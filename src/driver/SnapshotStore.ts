@@ -33,6 +33,8 @@ import * as Checks from "./internal/snapshotChecks.ts"
 import * as Entries from "./internal/snapshotEntries.ts"
 import * as Lookups from "./internal/snapshotLookups.ts"
 
+export { StoreFailed } from "../host/Store.ts"
+
 /** What a saved machine depends on. */
 export interface SnapshotKey {
   /** For people: `"debian with nginx-light, 1 GiB"`. */
