@@ -229,7 +229,7 @@ machines(Box)("a machine's screen", (it) => {
       const noPicture = join(folder, "text.png")
       writeFileSync(noPicture, "no picture")
       const bad = yield* Effect.flip(box.expectScreenshot(noPicture))
-      assert.include(bad.message, "is no PNG")
+      assert.include(bad.message, "is not a PNG")
       const wrong = yield* Effect.flip(box.expectScreenshot(reference, { threshold: 2 }))
       assert.strictEqual(wrong._tag, "InvalidArgument")
     })
@@ -251,7 +251,7 @@ machines(Box)("a machine's screen", (it) => {
       assert.strictEqual((yield* Fiber.join(waiting)).y, 64)
       yield* quietScreen(box, "gone")
       const error = yield* Effect.flip(box.waitForImage(file, { timeout: "500 millis" }))
-      assert.include(error.message, "where the picture of 81x16 is nowhere")
+      assert.include(error.message, "without the picture of 81x16")
     })
   )
 
@@ -324,7 +324,7 @@ machines(Box)("a machine's screen", (it) => {
         ["InvalidArgument", "format", box.recordVideo("v", { format: "gif" as "apng" })],
         ["InvalidArgument", "framesPerSecond", box.recordVideo("v", { framesPerSecond: 0 })],
         ["ReferenceMissing", "cut it out of a screenshot()", box.waitForImage(join(folder, "none.png"))],
-        ["HostFileError", "is no PNG", box.waitForImage(noPicture)],
+        ["HostFileError", "is not a PNG", box.waitForImage(noPicture)],
         ["HostFileError", "could not be read", box.waitForImage(folder)],
         ["HostFileError", "could not be read", box.expectScreenshot(folder)],
         ["InvalidArgument", "tolerance", box.waitForImage(picture, { tolerance: 2 })],

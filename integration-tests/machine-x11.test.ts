@@ -120,12 +120,12 @@ machines(Desk)("an X display of a guest", (it) => {
       const screen = desk.xDisplay(":1")
       const display = { display: ":1", timeout: "1 minute" } as const
       for (const [program, use] of [
-        ["xdotool: put the package xdotool", screen.sendKey("a")],
-        ["xwininfo: put the package x11-utils", desk.getWindowNames(display)],
-        ["xwininfo: put the package x11-utils", desk.waitForWindow("first", display)],
-        ["xwd: put the package x11-apps", screen.screenshot("none")],
-        ["xwd: put the package x11-apps", screen.mouseMove({ x: 1, y: 1 })],
-        ["xwd: put the package x11-apps", screen.waitForText("first", { timeout: "1 minute" })]
+        ["xdotool; add the package xdotool", screen.sendKey("a")],
+        ["xwininfo; add the package x11-utils", desk.getWindowNames(display)],
+        ["xwininfo; add the package x11-utils", desk.waitForWindow("first", display)],
+        ["xwd; add the package x11-apps", screen.screenshot("none")],
+        ["xwd; add the package x11-apps", screen.mouseMove({ x: 1, y: 1 })],
+        ["xwd; add the package x11-apps", screen.waitForText("first", { timeout: "1 minute" })]
       ] as ReadonlyArray<[string, Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>]>) {
         const error = yield* Effect.flip(use)
         assert.strictEqual(error._tag, "DisplayUnavailable", program)

@@ -89,7 +89,7 @@ export {
 export { AddressesExhausted, type Interface } from "./network/Addresses.ts"
 export { VlanFailed } from "./network/Vlan.ts"
 export * as TerminalReport from "./report/TerminalReport.ts"
-export type { DisplayError, HandError } from "./screen/Display.ts"
+export type { DisplayError, InputError } from "./screen/Display.ts"
 export { type KeyOptions, KeysLost } from "./screen/Keyboard.ts"
 export type { Button, ClickOptions, ClickTextOptions, DragOptions, Point } from "./screen/Mouse.ts"
 export { type Recording, RecordingFailed, type RecordOptions } from "./screen/Recording.ts"

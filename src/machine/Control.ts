@@ -1,5 +1,13 @@
 /**
- * The hypervisor's own control channel, for what has no method of its own.
+ * The hypervisor's control channel, for everything without a method of its own.
+ *
+ * **Example** (The state of QEMU, and its next event)
+ *
+ * ```ts
+ * const Status = Schema.Struct({ status: Schema.String })
+ * const { status } = yield* web.qmp("query-status", {}, Status)
+ * yield* web.waitForQmpEvent(Schema.Struct({ event: Schema.Literal("RESET") }))
+ * ```
  *
  * @since 0.1.0
  */
@@ -23,9 +31,9 @@ import * as QmpEvents from "./internal/qmpEvents.ts"
 
 type ControlFailure = Unavailable | ControlError | PollingConditionFailed
 
-/** What can be asked of the hypervisor. */
+/** The control channel of a machine. */
 export interface ControlMethods {
-  /** Runs a QMP command and gives its reply, decoded if there is a schema. */
+  /** Runs a QMP command and returns its reply, decoded by the schema if there is one. */
   readonly qmp: {
     (
       command: string,
@@ -37,16 +45,16 @@ export interface ControlMethods {
       schema: Schema.Decoder<A>
     ): Effect.Effect<A, ControlFailure | InvalidArgument>
   }
-  /** Waits for the first QMP event that the schema decodes (of `{ event, data, timestamp }`), from the call on. */
+  /** Waits for the first QMP event (`{ event, data, timestamp }`) after the call that the schema decodes. */
   readonly waitForQmpEvent: <A>(
     schema: Schema.Decoder<A>,
     options?: WaitOptions
   ) => Effect.Effect<A, ControlFailure | WaitTimeout | InvalidArgument>
-  /** Runs a line of QEMU's human monitor and gives what it printed. */
+  /** Runs a line in QEMU's human monitor and returns its output. */
   readonly sendMonitorCommand: (line: string) => Effect.Effect<string, ControlFailure | InvalidArgument>
 }
 
-/** Uses the control channel of a running machine; `Unsupported` where the backend has none. */
+/** Uses the control channel of a running machine; fails with `Unsupported` if the backend has none. */
 export const onControl = <A, E>(
   guest: Guest,
   what: Action,
@@ -58,7 +66,7 @@ export const onControl = <A, E>(
     return yield* guard(guest, what, use(qmp))
   })
 
-/** How a wait whose connection broke listens again: 20 ms later, as often as it takes until its deadline. */
+/** When a wait connects again after its connection broke. Without end: the wait has a deadline. */
 export const reconnectSchedule = Schedule.spaced("20 millis")
 const AnySchema = Schema.declare<Schema.Decoder<unknown>>(
   (value): value is Schema.Decoder<unknown> => Schema.isSchema(value),

@@ -1,5 +1,14 @@
 /**
- * The life of a machine: starting, stopping, pausing, and what state it is in.
+ * The life of a machine: starting, stopping, pausing, and its state.
+ *
+ * **Example** (A server that survives a power failure)
+ *
+ * ```ts
+ * yield* db.succeed("psql -c 'CREATE TABLE t ()'")
+ * yield* db.crash()
+ * yield* db.start()
+ * yield* db.succeed("psql -c 'SELECT FROM t'")
+ * ```
  *
  * @since 0.1.0
  */

@@ -1,5 +1,14 @@
 /**
- * A machine's cables, and the way from the host into it.
+ * A machine's network cables, and ports of the host that lead into it.
+ *
+ * **Example** (A network that fails, and a port for the host)
+ *
+ * ```ts
+ * yield* web.block()
+ * yield* client.fail("curl --max-time 5 http://web")
+ * yield* web.unblock()
+ * const port = yield* web.forwardPort({ guestPort: 80 })
+ * ```
  *
  * @since 0.1.0
  */
@@ -25,20 +34,20 @@ export interface LinkMethods {
   /** Plugs the cables of all VLANs, or of one. */
   readonly unblock: (vlan?: number) => Effect.Effect<void, LinkFailure | InvalidArgument>
   /**
-   * Lets a port of the host's loopback lead to a TCP port of the guest while the machine runs, and gives the host's port. A port of the host that
-   * is taken is a `QmpError`.
+   * Forwards a port of the host's loopback to a TCP port of the guest while the machine runs, and returns the host's port. If the host's port
+   * is in use, it fails with a `QmpError`.
    */
   readonly forwardPort: (ports: ForwardPortOptions) => Effect.Effect<number, LinkFailure | InvalidArgument>
 }
 
-/** A port of the host that is to lead into the guest. */
+/** A port of the host to forward into the guest. */
 export const ForwardPortOptions = Schema.Struct({
-  /** On the host's loopback. Default 0: any free one. */
+  /** On the host's loopback. Default 0: any free port. */
   hostPort: Schema.optional(Fields.whole(0, 65535, "a port, a whole number")),
   guestPort: Fields.Port
 }).annotate({ expected: "an object { guestPort, hostPort? }" })
 
-/** A port of the host that is to lead into the guest. */
+/** A port of the host to forward into the guest. */
 export interface ForwardPortOptions extends Schema.Schema.Type<typeof ForwardPortOptions> {}
 
 /** What its methods take. Which VLANs a machine has is its own. */
@@ -82,7 +91,7 @@ export const make = (guest: Guest, vlans: ReadonlyArray<number>): LinkMethods =>
   })
 }
 
-/** The forwards of a machine: the host's port of each, with the guest's. "TCP[HOST_FORWARD]  23  127.0.0.1 40123  10.0.2.15 80 …" */
+/** The ports of a machine's forwards, on the host and in the guest. "TCP[HOST_FORWARD]  23  127.0.0.1 40123  10.0.2.15 80 …" */
 const forwards = (control: QmpService) =>
   Effect.map(control.hmp("info usernet"), (rows) =>
     [...rows.matchAll(/HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+(\d+)/g)].map(
@@ -90,7 +99,7 @@ const forwards = (control: QmpService) =>
     )
   )
 
-/** QEMU does not say which port it took, but lists all that there are. */
+/** QEMU does not say which port it chose, but lists all forwards. */
 const addForward = Effect.fnUntraced(function* (
   control: QmpService,
   machine: string,

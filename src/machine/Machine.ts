@@ -1,8 +1,15 @@
 /**
- * A machine: everything a test can ask of a guest.
+ * A machine: everything that a test can do with a guest.
  *
- * Each action is a method that gives an Effect. Commands and waits on a machine that was never started start it; on one that boots, they wait
- * until it is ready.
+ * Each method returns an Effect. Commands and waits start a machine that was never started, and wait for one that boots.
+ *
+ * **Example** (A web server)
+ *
+ * ```ts
+ * yield* web.waitForUnit("nginx")
+ * yield* web.waitForOpenPort(80)
+ * const page = yield* web.succeed("curl -sf http://localhost")
+ * ```
  *
  * @since 0.1.0
  */

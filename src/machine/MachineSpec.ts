@@ -1,5 +1,11 @@
 /**
- * What a test declares of a machine, and the check that runs before anything is started.
+ * The declaration of a machine in a test, and the check that runs before anything is started.
+ *
+ * **Example** (A machine with two networks and a disk)
+ *
+ * ```ts
+ * const router = { image: Image.debian({ packages: ["nftables"] }), vlans: [1, 2], disks: ["1 GiB"], memory: "512 MiB" }
+ * ```
  *
  * @since 0.1.0
  */

@@ -1,5 +1,11 @@
 /**
- * Where a start of a machine comes from: a boot, or a saved machine that it goes on from.
+ * Where a start of a machine comes from: a boot, or a saved machine that it continues from.
+ *
+ * **Example** (The first start from a saved machine, later ones are boots)
+ *
+ * ```ts
+ * const origins = Origin.first(Origin.goOnFrom(saved), Origin.boots)
+ * ```
  *
  * @since 0.1.0
  */

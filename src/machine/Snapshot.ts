@@ -1,8 +1,17 @@
 /**
- * Points in a machine's life to go back to, and machines that go on from there.
+ * Snapshots of machines, to go back to or to fork.
  *
- * A snapshot is all of a machine at one moment: its memory, its processors, what is on its disks, and the connections of its
- * processes. Any number of machines can go on from it, each with memory and disks of its own.
+ * A snapshot is the whole machine at one moment: memory, processors, disks, and the connections of its processes. Any number of machines can
+ * continue from it, each with its own memory and disks.
+ *
+ * **Example** (An upgrade, tried twice)
+ *
+ * ```ts
+ * const before = yield* db.snapshot("before the upgrade")
+ * yield* db.succeed("upgrade --fast")
+ * yield* db.restore(before)
+ * const other = yield* db.fork({ from: before })
+ * ```
  *
  * @since 0.1.0
  */
@@ -27,38 +36,38 @@ import { beforeSaving } from "./internal/identity.ts"
 import type { Machine } from "./Machine.ts"
 import type { InvalidMachine } from "./MachineSpec.ts"
 
-/** A snapshot of a machine; it is there as long as the test. */
+/** A snapshot of a machine, which exists until the test ends. */
 export interface Snapshot {
   /** Its name among those of its machine. */
   readonly name: string
   /** The machine that it was taken of. */
   readonly machine: string
-  /** Where it is, for a `Backend`. */
+  /** Its files, for a `Backend`. */
   readonly saved: SavedMachine
 }
 
-/** The machine has no snapshot of that name, or no longer the one that was meant; `known` are the names that there are. */
+/** The machine has no snapshot of that name, or a later one replaced it; `known` are the names of its snapshots. */
 export class NoSuchSnapshot extends Schema.TaggedError<NoSuchSnapshot>()("NoSuchSnapshot", {
   machine: Schema.String,
   name: Schema.String,
   known: Schema.Array(Schema.String),
-  /** It was taken, and a later one was given its name. */
+  /** It existed, but a later one has replaced it. */
   replaced: Schema.Boolean
 }) {
   override get message() {
-    if (this.replaced) return `the snapshot ${JSON.stringify(this.name)} of ${this.machine} was replaced by a later one`
+    if (this.replaced) return `${this.machine}: the snapshot ${JSON.stringify(this.name)} was replaced by a later one`
     const there = this.known.length === 0 ? "it has none" : `it has ${this.known.join(", ")}`
-    return `${this.machine} has no snapshot ${JSON.stringify(this.name)}; ${there}`
+    return `${this.machine}: there is no snapshot ${JSON.stringify(this.name)}; ${there}`
   }
 }
 
-/** There is nowhere to put a snapshot. */
+/** There is no place for a snapshot. */
 export class SnapshotFailed extends Schema.TaggedError<SnapshotFailed>()("SnapshotFailed", {
   machine: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `no snapshot of ${this.machine}: ${this.reason}`
+    return `${this.machine}: could not take a snapshot: ${this.reason}`
   }
 }
 
@@ -71,7 +80,7 @@ export type SnapshotError =
   | PollingConditionFailed
   | InvalidArgument
 
-/** What going back to a snapshot can fail with; a machine that cannot go on from it is a `BootFailed`. */
+/** What going back to a snapshot can fail with; `BootFailed` if the machine cannot continue from it. */
 export type RestoreError = CutShort | Unsupported | NoSuchSnapshot | InvalidArgument
 
 /** What a fork can fail with. */
@@ -91,28 +100,27 @@ const SnapshotOrName = Schema.Union([Schema.String, AnySnapshot]).annotate({
   expected: "a snapshot, or the name of one"
 })
 
-/** Who a fork is. */
+/** The identity of a fork. */
 export const ForkIdentity = Schema.Struct({
-  /** Whether it gets SSH host keys of its own, where the guest has any. Default true. */
+  /** Whether it gets its own SSH host keys, if the guest has any. Default true. */
   sshHostKeys: Schema.optional(Schema.Boolean)
 })
 
-/** Who a fork is. */
+/** The identity of a fork. */
 export interface ForkIdentity extends Schema.Schema.Type<typeof ForkIdentity> {}
 
-/** How a machine is forked. */
+/** How to fork a machine. */
 export const ForkOptions = Fields.options(
   {
-    /** What the test calls the fork. Default: the machine's name with `-fork1`, `-fork2`, … */
+    /** The name of the fork. Default: the machine's name with `-fork1`, `-fork2`, … */
     name: Schema.optional(Schema.String),
-    /** The snapshot to go on from, by its value or its name. Default: as the machine is now. */
+    /** The snapshot to continue from, or its name. Default: the machine as it is now. */
     from: Schema.optional(SnapshotOrName),
     /**
-     * `false`, the default: the guest keeps host name, MAC and addresses, and its networks are its own, with nobody else on
-     * them. `true`, or an object: it is a machine of the test's networks, with a host name (that of `name`), MAC, addresses
-     * and SSH host keys of its own.
+     * `false`, the default: the guest keeps its host name, MAC and addresses, on its own networks with no other machine. `true`, or an object:
+     * it joins the test's networks, with its own host name (`name`), MAC, addresses and SSH host keys.
      *
-     * A machine-id, the time of now, and entropy of its own it has either way.
+     * In both cases it has its own machine-id and entropy, and the current time.
      */
     identity: Schema.optional(
       Schema.Union([Schema.Boolean, ForkIdentity]).annotate({ expected: "true, false or { sshHostKeys }" })
@@ -121,61 +129,61 @@ export const ForkOptions = Fields.options(
   '{ name: "other" }'
 )
 
-/** How a machine is forked. */
+/** How to fork a machine. */
 export interface ForkOptions extends Schema.Schema.Type<typeof ForkOptions> {}
 
 /** The snapshots of a machine. */
 export interface SnapshotMethods {
   /**
-   * Takes a snapshot; the machine stands still for it and goes on. A name that is taken is given to the new one. Default
-   * `snapshot 1`, `snapshot 2`, …
+   * Takes a snapshot; the machine stops for it and continues. A snapshot of the same name is replaced. Default name: `snapshot 1`,
+   * `snapshot 2`, …
    */
   readonly snapshot: (name?: string) => Effect.Effect<Snapshot, SnapshotError>
   /**
-   * Puts the machine back to where it was, whatever state it is in, and waits until it is ready. It keeps its identity and its
-   * connections; its clock shows the time of now. Commands under way end with the machine that they ran on.
+   * Goes back to a snapshot, whatever state the machine is in, and waits until it is ready. It keeps its identity and its connections, and its
+   * clock shows the current time. Commands that are running fail.
    */
   readonly restore: (snapshot: Snapshot | string) => Effect.Effect<void, RestoreError>
   /**
-   * Makes a machine that goes on from where this one is, or was, and waits until it is ready. This one goes on as well. The
-   * fork has no ports of the host (`forwards`), for each can lead to one machine only.
+   * Creates a machine that continues from this one, or from a snapshot, and waits until it is ready. This machine continues as well. The fork
+   * has no `forwards`: each port of the host can lead to only one machine.
    */
   readonly fork: (options?: ForkOptions) => Effect.Effect<Machine, ForkError>
 }
 
-/** A fork that its driver is to make. */
+/** A fork for the driver to make. */
 export interface ForkRequest {
   readonly name: string | undefined
   readonly from: SavedMachine
   readonly identity: ForkIdentity | undefined
 }
 
-/** What the snapshots of a machine need of it. */
+/** What snapshots need from their machine. */
 export interface Hooks {
   readonly isPaused: Effect.Effect<boolean>
-  /** A new folder for one snapshot, there until the scope closes. */
+  /** A new folder for one snapshot, which exists until the scope closes. */
   readonly folder: Effect.Effect<string, { readonly message: string }, Scope.Scope>
-  /** Ends what runs, and starts the machine from there as it was; not to be asked twice at once. */
+  /** Ends the running machine, and starts it from there, with its identity; only once at a time. */
   readonly restart: (from: SavedMachine) => Effect.Effect<void, CutShort>
   readonly fork: (request: ForkRequest) => Effect.Effect<Machine, Unavailable | InvalidMachine | AddressesExhausted>
 }
 
-/** What keeps the folder of a snapshot. */
+/** Who still needs the folder of a snapshot. */
 interface RefCount {
   readonly scope: Scope.Closeable
-  /** How many forks are going on from it. */
+  /** How many forks are starting from it. */
   users: number
-  /** A later one has its name: the last of these removes it. */
+  /** A later one has its name: the last user removes it. */
   replaced: boolean
 }
 
-/** Those of all machines: a fork may go on from another's. */
+/** Of all machines: a fork may continue from another machine's snapshot. */
 const refCounts = new WeakMap<Snapshot, RefCount>()
 
 const release = (refs: RefCount) =>
   refs.replaced && refs.users === 0 ? Scope.close(refs.scope, Exit.void) : Effect.void
 
-/** Keeps the folder of a snapshot while something goes on from it. */
+/** Keeps the folder of a snapshot while something starts from it. */
 const keeping = <A, E>(snapshot: Snapshot, effect: Effect.Effect<A, E>): Effect.Effect<A, E> => {
   const refs = refCounts.get(snapshot)
   if (refs === undefined) return effect
@@ -202,12 +210,11 @@ export const parameters = Arguments.of<SnapshotMethods>({
 /** The snapshot methods of a guest. */
 export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
   const named = new Map<string, Snapshot>()
-  /** The folders of those whose names were given to later ones. */
+  /** The folders of replaced snapshots. */
   const replaced = new Set<string>()
   let count = 0
   /**
-   * One goes back after the other: each ends what runs, and there must be one machine at its end. Nor is the snapshot that it goes back to
-   * taken away meanwhile.
+   * One restore at a time: each ends the running machine, and one machine must be left. Nor may a snapshot be replaced while a restore uses it.
    */
   const restoring = Semaphore.makeUnsafe(1)
   const alone = <A, E>(effect: Effect.Effect<A, E>) => guest.conditions.guard(restoring.withPermit(effect))
@@ -221,7 +228,7 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
     const control = yield* guest.control
     if (!(yield* hooks.isPaused)) {
       const shell = yield* guest.shell
-      // What every fork needs is better there before; a guest that cannot take it yet is given it later.
+      // Prepares what every fork needs; a guest that cannot take it yet gets it later.
       yield* Effect.ignore(shell.execute(beforeSaving, { timeout: "1 minute" }))
       yield* shell.awaitIdle
     }
@@ -239,7 +246,7 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
     return { name, machine: guest.name, saved } satisfies Snapshot
   })
 
-  /** In a scope of its own, as long as the test at most. */
+  /** In its own scope, which ends with the test at the latest. */
   const takeCounted = Effect.fnUntraced(function* (name: string) {
     const scope = yield* Scope.fork(guest.scope)
     const snapshot = yield* take(name).pipe(
@@ -297,7 +304,7 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
       Effect.gen(function* () {
         yield* able
         const wanted = identity === false ? undefined : identity === true ? {} : identity
-        // Once it runs it has all that it needs of the files.
+        // Once it runs it does not need the files any more.
         const forkOf = (snapshot: Snapshot) =>
           keeping(snapshot, hooks.fork({ name, from: snapshot.saved, identity: wanted }))
         if (from !== undefined) return yield* forkOf(yield* find(from))

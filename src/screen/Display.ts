@@ -1,4 +1,15 @@
-/** What a test sees and touches of a guest: a picture to look at, keys to press, a pointer to move. */
+/**
+ * A display of a guest, with its keyboard and pointer.
+ *
+ * **Example** (The picture of a display, if there is one)
+ *
+ * ```ts
+ * const frame = yield* look(display)
+ * if (frame instanceof DisplayUnavailable) yield* Effect.log(frame.reason)
+ * ```
+ *
+ * @since 0.1.0
+ */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -9,8 +20,8 @@ import type { HostFileError } from "../guest/HostFile.ts"
 import type { Frame } from "./internal/frame.ts"
 
 /**
- * There is no display to look at, or nothing to look at it with; `reason` says what is missing, and what would bring it. `passing` is a display
- * that may come by itself, as that of an X server that starts or restarts: waits go on.
+ * There is no display, or no program to look at it with; `reason` says what is missing, and how to get it. With `passing` the display may
+ * appear by itself, such as that of an X server that starts or restarts, and waits continue.
  */
 export class DisplayUnavailable extends Schema.TaggedError<DisplayUnavailable>()("DisplayUnavailable", {
   machine: Schema.String,
@@ -22,29 +33,29 @@ export class DisplayUnavailable extends Schema.TaggedError<DisplayUnavailable>()
   }
 }
 
-/** The guest did not take the keys that its keyboard sent, or not all; `typed` of `all` combinations were taken for certain. */
+/** The guest did not take all keys that its keyboard sent; it certainly took `typed` of `all` combinations. */
 export class KeysLost extends Schema.TaggedError<KeysLost>()("KeysLost", {
   machine: Schema.String,
   typed: Schema.Number,
   all: Schema.Number,
-  /** How long no more were taken. */
+  /** How long the guest has taken no more. */
   waited: Schema.Duration,
-  /** Why, where the host knows. */
+  /** The reason, if the host knows it. */
   because: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
     const because = this.because === undefined ? "" : ` (${this.because})`
-    return `${this.machine}: keys were lost: the guest took ${this.typed} of ${this.all}, and no more for ${Duration.format(this.waited)}${because}`
+    return `${this.machine}: keys were lost: the guest took ${this.typed} of ${this.all}, then no more for ${Duration.format(this.waited)}${because}`
   }
 }
 
 /** What pressing keys can fail with. */
-export type HandError = CommandError | ControlError | DisplayUnavailable
+export type InputError = CommandError | ControlError | DisplayUnavailable
 
 /** What looking at a display, or touching a place on it, can fail with; `HostFileError` of the picture. */
-export type DisplayError = HandError | HostFileError
+export type DisplayError = InputError | HostFileError
 
-/** When a wait looks at a display again, by default. A look takes some 20 ms. */
+/** When a wait looks at a display again, by default. A look takes about 20 ms. */
 export const lookSchedule = Schedule.spaced("100 millis")
 
 /** The picture of a display, or why there is none yet. */
@@ -65,23 +76,24 @@ export const Button = Schema.Literals(["left", "middle", "right"])
 /** A button of the pointer. */
 export type Button = typeof Button.Type
 
-/** One thing that a hand does with a pointer. */
+/** One action of a pointer. */
 export type Touch =
   | { readonly _tag: "Move"; readonly to: Point; readonly screen: { readonly width: number; readonly height: number } }
   | { readonly _tag: "Press" | "Release"; readonly button: Button }
 
-/** Keys pressed together, by QEMU's names, in the order in which they go down. */
+/** Keys that are pressed together, by QEMU's names, in the order in which they are pressed. */
 export type Combination = ReadonlyArray<string>
 
+/** A display, its keyboard and its pointer. */
 export interface Display {
   /** For messages: "the screen", "the X display :1". */
   readonly name: string
   readonly capture: Effect.Effect<Frame, DisplayError>
-  /** Presses combinations one after the other, `delay` between two. */
+  /** Presses combinations one after the other, with `delay` between them. */
   readonly press: (
     combinations: ReadonlyArray<Combination>,
     delay: Duration.Input | undefined
-  ) => Effect.Effect<void, HandError | KeysLost>
-  /** Moves, presses and releases; each is seen by the guest before the next. */
-  readonly touch: (touches: ReadonlyArray<Touch>) => Effect.Effect<void, HandError>
+  ) => Effect.Effect<void, InputError | KeysLost>
+  /** Moves, presses and releases; the guest sees each before the next. */
+  readonly touch: (touches: ReadonlyArray<Touch>) => Effect.Effect<void, InputError>
 }

@@ -1,31 +1,44 @@
-/** The displays of a guest, whose keys and pointers are used by one call at a time: as by one person, or what two type would mix. */
+/**
+ * The displays of a guest. One call at a time uses a keyboard or pointer, so that two never mix.
+ *
+ * **Example** (Two displays)
+ *
+ * ```ts
+ * const { own, x11 } = Displays.make(guest)
+ * const second = x11(":1")
+ * ```
+ *
+ * @since 0.1.0
+ */
 import * as Semaphore from "effect/Semaphore"
 import type { Guest } from "../guest/Guest.ts"
 import type { Display } from "./Display.ts"
 import * as HardwareDisplay from "./internal/hardwareDisplay.ts"
 import * as X11Display from "./internal/x11Display.ts"
 
+/** The displays of a guest. */
 export interface Displays {
-  /** The one that a machine's own methods use: the hypervisor's where it has one, else the guest's first X display. */
+  /** The display of the machine's own methods: the hypervisor's if it has one, else the guest's first X display. */
   readonly own: Display
   readonly x11: (display: string) => Display
 }
 
-const inHand = (display: Display, hand: Semaphore.Semaphore): Display => ({
+const exclusively = (display: Display, input: Semaphore.Semaphore): Display => ({
   ...display,
-  press: (combinations, delay) => hand.withPermits(1)(display.press(combinations, delay)),
-  touch: (touches) => hand.withPermits(1)(display.touch(touches))
+  press: (combinations, delay) => input.withPermits(1)(display.press(combinations, delay)),
+  touch: (touches) => input.withPermits(1)(display.touch(touches))
 })
 
+/** The displays of a guest. */
 export const make = (guest: Guest): Displays => {
-  /** By the number of the X server: its screens (`:1.0`, `:1.1`) have one keyboard. */
-  const hands = new Map<string, Semaphore.Semaphore>()
+  /** One for each X server: its screens (`:1.0`, `:1.1`) share a keyboard. */
+  const inputs = new Map<string, Semaphore.Semaphore>()
   const x11 = (display: string): Display => {
     const server = display.replace(/\.\d+$/, "")
-    const hand = hands.get(server) ?? Semaphore.makeUnsafe(1)
-    hands.set(server, hand)
-    return inHand(X11Display.make(guest, display), hand)
+    const input = inputs.get(server) ?? Semaphore.makeUnsafe(1)
+    inputs.set(server, input)
+    return exclusively(X11Display.make(guest, display), input)
   }
   const hardware = guest.backend.capabilities.has("screen") && guest.backend.capabilities.has("qmp")
-  return { own: hardware ? inHand(HardwareDisplay.make(guest), Semaphore.makeUnsafe(1)) : x11(":0"), x11 }
+  return { own: hardware ? exclusively(HardwareDisplay.make(guest), Semaphore.makeUnsafe(1)) : x11(":0"), x11 }
 }

@@ -1,8 +1,15 @@
 /**
  * The guest's keyboard.
  *
- * Keys are named as QEMU names them (`a`, `ret`, `ctrl`, `f1`, `pgup`), and combined with hyphens: `ctrl-alt-delete`. A character of a US
- * keyboard stands for the keys that make it.
+ * Keys have QEMU's names (`a`, `ret`, `ctrl`, `f1`, `pgup`), and combinations have hyphens: `ctrl-alt-delete`. A character of a US keyboard
+ * stands for the keys that type it.
+ *
+ * **Example** (A login)
+ *
+ * ```ts
+ * yield* box.sendKey("ctrl-alt-f2")
+ * yield* box.sendChars("root\n")
+ * ```
  *
  * @since 0.1.0
  */
@@ -16,41 +23,41 @@ import { Pause } from "../guest/Timeout.ts"
 import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
 import { short } from "../transport/ShellError.ts"
-import type { Display, HandError, KeysLost } from "./Display.ts"
+import type { Display, InputError, KeysLost } from "./Display.ts"
 import { keyNames, keysOfCharacter, nearestKeys } from "./internal/keys.ts"
 
 export { KeysLost } from "./Display.ts"
 
-/** How fast keys are pressed. */
+/** How fast to press keys. */
 export const KeyOptions = Fields.options(
   {
     /**
-     * How long after one key the next is pressed. Default: as fast as the guest takes them where it can be asked (a dozen bytes of key
-     * codes at a time), else 50 ms. With a delay of your own nobody looks whether the guest took them.
+     * The time between two keys. Default: as fast as the guest takes them if it can be asked (a dozen bytes of key codes at a time), else 50
+     * ms. With a delay of your own, nobody checks whether the guest took them.
      */
     delay: Schema.optional(Pause)
   },
   '{ delay: "50 millis" }'
 )
 
-/** How fast keys are pressed. */
+/** How fast to press keys. */
 export interface KeyOptions extends Schema.Schema.Type<typeof KeyOptions> {}
 
 /** The keyboard of a machine. */
 export interface KeyboardMethods {
   /**
-   * Presses one key or a combination, such as `"ctrl-alt-delete"`, `"ret"` or `"A"`. A key that does not exist is refused with the nearest
-   * that do. A key that got lost is an error, but for those that end a guest or that no guest counts: `ctrl-alt-delete`, `power`, `sysrq`.
+   * Presses one key or a combination, such as `"ctrl-alt-delete"`, `"ret"` or `"A"`. For an unknown key the error suggests the nearest ones. A
+   * key that the guest did not take is an error, except keys that end the guest or that it does not count: `ctrl-alt-delete`, `power`, `sysrq`.
    */
-  readonly sendKey: (key: string, options?: KeyOptions) => Effect.Effect<void, HandError | KeysLost | InvalidArgument>
-  /** Types a text on a US keyboard: every printable ASCII character, `\n` and `\t`. Keys that got lost are an error. */
+  readonly sendKey: (key: string, options?: KeyOptions) => Effect.Effect<void, InputError | KeysLost | InvalidArgument>
+  /** Types a text on a US keyboard: all printable ASCII characters, `\n` and `\t`. Keys that the guest did not take are an error. */
   readonly sendChars: (
     text: string,
     options?: KeyOptions
-  ) => Effect.Effect<void, HandError | KeysLost | InvalidArgument>
+  ) => Effect.Effect<void, InputError | KeysLost | InvalidArgument>
 }
 
-/** What is pressed together for a key, a combination or a character. */
+/** The keys to press together for a key, a combination or a character. */
 const keysOf = (key: string): ReadonlyArray<string> => keysOfCharacter.get(key) ?? key.split("-")
 
 const Key = Schema.String.annotate({ expected: 'the name of a key, such as "ret", or a combination' }).check(
@@ -65,7 +72,9 @@ const Key = Schema.String.annotate({ expected: 'the name of a key, such as "ret"
 const Typed = Schema.String.check(
   Schema.makeFilter((text: string) => {
     const unknown = [...text].find((character) => !keysOfCharacter.has(character))
-    return unknown === undefined ? undefined : `must be of characters of a US keyboard, got ${JSON.stringify(unknown)}`
+    return unknown === undefined
+      ? undefined
+      : `must have only characters of a US keyboard, got ${JSON.stringify(unknown)}`
   })
 )
 

@@ -1,7 +1,14 @@
 /**
  * The guest's pointer.
  *
- * It is put to places of the screen, in pixels from the top left, as a tablet's pen is; it need not be moved there.
+ * Like a pen on a tablet, it is put at a point of the screen, in pixels from the top left, without moving there.
+ *
+ * **Example** (A button in a dialog)
+ *
+ * ```ts
+ * yield* box.clickText("Install now")
+ * yield* box.mouseClick({ x: 400, y: 300 }, { count: 2 })
+ * ```
  *
  * @since 0.1.0
  */
@@ -52,9 +59,9 @@ export const ClickTextOptions = Fields.options(
 /** How to wait for a text and click on it. */
 export interface ClickTextOptions extends Schema.Schema.Type<typeof ClickTextOptions> {}
 
-/** The pointer of a machine; a point outside the screen, a button or a count that there is not, is an `InvalidArgument`. */
+/** The pointer of a machine. A point outside the screen is an `InvalidArgument`. */
 export interface MouseMethods {
-  /** Puts the pointer to a point of the screen. */
+  /** Puts the pointer at a point of the screen. */
   readonly mouseMove: (to: Point) => Effect.Effect<void, DisplayError | InvalidArgument>
   /** Clicks at a point of the screen. */
   readonly mouseClick: (at: Point, options?: ClickOptions) => Effect.Effect<void, DisplayError | InvalidArgument>
@@ -64,7 +71,7 @@ export interface MouseMethods {
     to: Point,
     options?: DragOptions
   ) => Effect.Effect<void, DisplayError | InvalidArgument>
-  /** Waits for a text on the screen, clicks on the middle of its first place, and gives that. */
+  /** Waits for a text on the screen, clicks in the middle of the first one, and returns it. */
   readonly clickText: (
     pattern: RegExp | string,
     options?: ClickTextOptions
@@ -83,7 +90,7 @@ export const parameters = Arguments.of<MouseMethods>({
 
 /** The pointer methods of a guest. */
 export const make = (guest: Guest, display: Display, reader: Reader): MouseMethods => {
-  /** Only the screen says which points are on it. */
+  /** Only the screen knows its size. */
   const check = (method: string, screen: Frame, points: ReadonlyArray<Point>): Effect.Effect<void, InvalidArgument> => {
     const outside = points.find(({ x, y }) => !(x >= 0 && y >= 0 && x < screen.width && y < screen.height))
     if (outside === undefined) return Effect.void
@@ -99,8 +106,8 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
         { _tag: "Release", button }
       ]
     ).flat()
-  /** The size of the screen is asked each time: guests change it. */
-  const hand = (
+  /** Asks for the size of the screen each time, because guests change it. */
+  const touch = (
     name: string,
     doing: string,
     points: ReadonlyArray<Point>,
@@ -118,16 +125,16 @@ export const make = (guest: Guest, display: Display, reader: Reader): MouseMetho
   const place = ({ x, y }: Point) => `${Math.round(x)}, ${Math.round(y)}`
 
   const mouseClick: MouseMethods["mouseClick"] = Effect.fnUntraced(function* (at, { button = "left", count = 1 } = {}) {
-    yield* hand("mouseClick", `clicking at ${place(at)}`, [at], (move) => [move(at), ...clicks(button, count)])
+    yield* touch("mouseClick", `clicking at ${place(at)}`, [at], (move) => [move(at), ...clicks(button, count)])
   })
 
   return Arguments.checked<MouseMethods>(guest.name, parameters, {
     mouseMove: Effect.fnUntraced(function* (to) {
-      yield* hand("mouseMove", `moving the pointer to ${place(to)}`, [to], (move) => [move(to)])
+      yield* touch("mouseMove", `moving the pointer to ${place(to)}`, [to], (move) => [move(to)])
     }),
     mouseClick,
     mouseDrag: Effect.fnUntraced(function* (from, to, { button = "left" } = {}) {
-      yield* hand("mouseDrag", `dragging from ${place(from)} to ${place(to)}`, [from, to], (move) => [
+      yield* touch("mouseDrag", `dragging from ${place(from)} to ${place(to)}`, [from, to], (move) => [
         move(from),
         { _tag: "Press", button },
         ...Array.from({ length: steps }, (_, index) => {

@@ -1,8 +1,20 @@
 /**
  * Videos of the guest's display.
  *
- * The display is looked at a few times a second, and pictures that differ from the one before are kept with their times. At the end they
- * become a WebM file where ffmpeg is installed, and else an animated PNG, which browsers and most image viewers play.
+ * A few times a second the display is looked at, and pictures that differ from the previous one are kept with their times. At the end they are
+ * written as a WebM file if ffmpeg is installed, else as an animated PNG, which browsers and most image viewers play.
+ *
+ * **Example** (A video of an installation)
+ *
+ * ```ts
+ * yield* Effect.scoped(
+ *   Effect.gen(function* () {
+ *     yield* box.recordVideo("installation")
+ *     yield* box.clickText("Install now")
+ *     yield* box.waitForText("Installation complete", { timeout: "20 minutes" })
+ *   })
+ * )
+ * ```
  *
  * @since 0.1.0
  */
@@ -34,16 +46,16 @@ export class RecordingFailed extends Schema.TaggedError<RecordingFailed>()("Reco
   reason: Schema.String
 }) {
   override get message() {
-    return `${this.machine}: the recording ${this.path} could not be made: ${this.reason}`
+    return `${this.machine}: could not make the video ${this.path}: ${this.reason}`
   }
 }
 
 /** How to record. */
 export const RecordOptions = Fields.options(
   {
-    /** `webm` needs ffmpeg on the host. Default: `webm` where it is, else `apng`. */
+    /** `webm` needs ffmpeg on the host. Default: `webm` if ffmpeg is installed, else `apng`. */
     format: Schema.optional(Schema.Literals(["webm", "apng"])),
-    /** Looks at the display a second, from 1 to 30. Default 5: each costs the guest some milliseconds of one processor. */
+    /** Pictures in a second, from 1 to 30. Default 5: each costs the guest some milliseconds of one processor. */
     framesPerSecond: Schema.optional(Fields.between(1, 30))
   },
   '{ format: "apng" }'
@@ -57,18 +69,17 @@ export type RecordingError = RecordingFailed | HostProcess.HostProcessError | Ho
 
 /** A recording that is running. */
 export interface Recording {
-  /** The file that will be there once it is stopped: `<name>.webm` or `<name>.png`. */
+  /** The file that stopping it writes: `<name>.webm` or `<name>.png`. */
   readonly path: string
-  /** Ends it, writes the file and gives its path; as often as one likes. The scope's end does the same. */
+  /** Ends the recording, writes the file and returns its path; it can be run again. Closing the scope does the same. */
   readonly stop: Effect.Effect<string, RecordingError>
 }
 
 /** Recording, for a machine. */
 export interface RecordingMethods {
   /**
-   * Records the display into the output folder until it is stopped or the scope ends. What there was until a machine ended is kept,
-   * and a look that fails is left out.
-   * Default name: the machine's.
+   * Records the display into the output folder until it is stopped or the scope closes. If the machine ends, the pictures so far are kept; a
+   * look that fails is skipped. Default name: the machine's.
    */
   readonly recordVideo: (
     name?: string,
@@ -79,7 +90,7 @@ export interface RecordingMethods {
 /** When to look at the display again. */
 const frameSchedule = (framesPerSecond: number) => Schedule.spaced(Duration.seconds(1 / framesPerSecond))
 
-/** VP8 as fast as it gets; the size of the first picture is everyone's, made even, as the format wants it. */
+/** VP8 as fast as possible. All pictures get the size of the first, made even, as the format requires. */
 const ffmpegArguments = (list: string, { height, width }: Pick<Picture, "width" | "height">, file: string) => {
   const [w, h] = [width + (width % 2), height + (height % 2)]
   const fit = `scale=${w}:${h}:force_original_aspect_ratio=decrease,pad=${w}:${h}:(ow-iw)/2:(oh-ih)/2`
@@ -101,7 +112,7 @@ export const parameters = Arguments.of<RecordingMethods>({
 /** The recording methods of a guest. */
 export const make = (guest: Guest, display: Display): RecordingMethods => {
   const hostError = (path: string) => (error: { readonly message: string }) =>
-    new HostFileError({ machine: guest.name, path, reason: `cannot be written: ${error.message}` })
+    new HostFileError({ machine: guest.name, path, reason: `could not be written: ${error.message}` })
 
   const webm = (pictures: ReadonlyArray<TimedPicture>, file: Artefact.Artefact) =>
     Effect.scoped(
@@ -115,7 +126,7 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
           const picture = Path.join(folder, `${index}.png`)
           yield* Effect.mapError(guest.fs.writeFile(picture, png), hostError(picture))
           lines.push(`file '${picture}'`, `duration ${(millis / 1000).toFixed(3)}`)
-          // ffmpeg takes a duration to be the time until the next file: the last one needs one after it.
+          // For ffmpeg a duration is the time until the next file, so the last file is listed twice.
           if (index === pictures.length - 1) lines.push(`file '${picture}'`)
         }
         const list = Path.join(folder, "list")
@@ -148,13 +159,13 @@ export const make = (guest: Guest, display: Display): RecordingMethods => {
         hash = now
         taken.push({ ...pictureOf(frame), at: yield* Clock.currentTimeMillis })
       })
-      // The first picture is there when this returns, or the error says why there will be none.
+      // The first picture is taken before this returns, or the error says why there is none.
       yield* guard(
         guest,
         { name: "recordVideo", doing: `recording ${display.name}`, attributes: { path: file.path } },
         take
       )
-      // A look that fails, while the guest changes its mode or reboots, leaves the picture before in place.
+      // A look that fails, while the guest changes its video mode or reboots, keeps the previous picture.
       const loop = yield* Effect.ignore(guest.conditions.unguarded(take)).pipe(
         Effect.schedule(frameSchedule(rate)),
         Effect.forkDetach({ startImmediately: true })

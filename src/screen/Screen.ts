@@ -1,9 +1,16 @@
 /**
  * What the guest's display shows, and the text on it.
  *
- * A text screen (80x25, as after a boot without graphics) is read exactly, by comparing its cells with the VGA's font, in milliseconds.
- * Anything else is read by tesseract, in a second or two, and with its errors. A picture is never read twice: waits look at the
- * display ten times a second, and read what they have not seen.
+ * A text screen (80x25, as after a boot without graphics) is read exactly, in milliseconds, by comparing its cells with the VGA's font. Anything
+ * else is read by tesseract, in a second or two and with its mistakes. A wait looks at the display ten times a second, or by its `schedule`,
+ * and reads no picture twice.
+ *
+ * **Example** (Waiting for a login screen)
+ *
+ * ```ts
+ * yield* box.waitForText(/login:$/m, { timeout: "2 minutes" })
+ * const path = yield* box.screenshot("login")
+ * ```
  *
  * @since 0.1.0
  */
@@ -29,63 +36,62 @@ export { OcrFailed } from "./internal/ocr.ts"
 export { makeReader, type Reader } from "./internal/reader.ts"
 
 /**
- * What reading a display can fail with; `ToolMissing` when it shows graphics and tesseract is not installed, `InvalidArgument` for a reader
- * that there is not, or an empty pattern.
+ * What reading a display can fail with; `ToolMissing` if it shows graphics and tesseract is not installed.
  */
 export type ReadError = DisplayError | ToolMissing | OcrFailed | InvalidArgument
 
-/** How a display is read. */
+/** How to read a display. */
 export const ReadOptions = Fields.options(
   {
-    /** `auto`: exactly where it is a text screen, else by tesseract. Default `auto`. */
+    /** `auto` reads a text screen exactly, and anything else by tesseract. Default `auto`. */
     reader: Schema.optional(Schema.Literals(["auto", "tesseract"]))
   },
   '{ reader: "tesseract" }'
 )
 
-/** How a display is read. */
+/** How to read a display. */
 export interface ReadOptions extends Schema.Schema.Type<typeof ReadOptions> {}
 
-/** How a text is waited for. */
+/** How to wait for a text. */
 export const WaitForTextOptions = Fields.options(
   { ...PollOptions.fields, ...ReadOptions.fields },
   '{ timeout: "5 seconds" }'
 )
 
-/** How a text is waited for. */
+/** How to wait for a text. */
 export interface WaitForTextOptions extends Schema.Schema.Type<typeof WaitForTextOptions> {}
 
 /** A text that was found on a display. */
 export interface FoundText {
   readonly text: string
-  /** Where it is; of a text on several lines, all of them. */
+  /** Where it is; for a text on several lines, the box around all of them. */
   readonly box: Box
 }
 
 /** The display of a machine. */
 export interface ScreenMethods {
-  /** Takes a picture of the display into the output folder, as `<name>.png` (the ending may be there), and gives its path. Default name: the machine's. */
+  /** Writes a picture of the display into the output folder, as `<name>.png` (`name` may have the ending), and returns its path. Default name: the machine's. */
   readonly screenshot: (name?: string) => Effect.Effect<string, DisplayError | InvalidArgument>
-  /** The text on the display. Spaces at the ends of lines, and empty lines at the end, are not in it. */
+  /** The text on the display, without spaces at the ends of lines and empty lines at the end. */
   readonly getScreenText: (options?: ReadOptions) => Effect.Effect<string, ReadError | InvalidArgument>
   /**
-   * The text on the display as different ways of reading see it, the likeliest first: one for a text screen, three by tesseract (by layout;
-   * with dark and light exchanged; words wherever they are).
+   * The text on the display in different readings, the most likely first: one for a text screen, three by tesseract (by layout; with dark and
+   * light swapped; words anywhere).
    */
   readonly getScreenTextVariants: (
     options?: ReadOptions
   ) => Effect.Effect<ReadonlyArray<string>, ReadError | InvalidArgument>
   /**
-   * Waits until a pattern is somewhere in the text on the display, and gives what it matched.
+   * Waits until a pattern matches the text on the display, and returns the match.
    *
-   * The pattern sees all lines at once; `^` and `$` match at line ends if it has the flag `m`. A string is taken literally. On graphics
-   * all variants count. An X server that is not up yet, or restarts, is waited for.
+   * The pattern is matched against all lines at once; `^` and `$` match at line ends with the flag `m`. A string is matched literally. On
+   * graphics all variants count. An X server that has not started yet, or restarts, is waited for.
    */
   readonly waitForText: (
     pattern: RegExp | string,
     options?: WaitForTextOptions
   ) => Effect.Effect<string, ReadError | WaitTimeout | InvalidArgument>
-  /** Where a pattern is on the display, from the top left; empty when it is nowhere. */
+  /** All matches of a pattern on the display, from the top left. */
   readonly findText: (
     pattern: RegExp | string,
     options?: ReadOptions

@@ -1,9 +1,16 @@
 /**
  * Comparing the guest's display with reference pictures.
  *
- * A reference is a PNG file of the project; a relative path is one from the working folder. `vmtest run --update-references` (or
- * `VMTEST_UPDATE_REFERENCES=1` in a suite) writes references instead of comparing with them, once the screen rests: when two looks in a row
- * see the same, masks apart. A screen that does not within the timeout is a `WaitTimeout`.
+ * A reference is a PNG file in the project; a relative path starts at the working folder. `vmtest run --update-references` (or
+ * `VMTEST_UPDATE_REFERENCES=1` in a suite) writes references instead of comparing with them, once the screen stops changing: two looks in a row
+ * see the same, apart from masks. If it still changes at the timeout, that is a `WaitTimeout`.
+ *
+ * **Example** (A reference, and a button anywhere on the screen)
+ *
+ * ```ts
+ * yield* box.expectScreenshot("references/login.png", { masks: [{ x: 700, y: 0, width: 100, height: 20 }] })
+ * const { x, y } = yield* box.waitForImage("references/button.png")
+ * ```
  *
  * @since 0.1.0
  */
@@ -29,34 +36,34 @@ import * as References from "./internal/references.ts"
 export { ScreenDiffers } from "./internal/comparison.ts"
 export { ReferenceMissing } from "./internal/references.ts"
 
-/** Whether references are written instead of compared with. Default: what `VMTEST_UPDATE_REFERENCES` says. */
+/** Whether references are written instead of compared with. Default: whether `VMTEST_UPDATE_REFERENCES` is set. */
 export const UpdateReferences = Context.Reference<boolean>("vmtest/machine/UpdateReferences", {
   defaultValue: () => (process.env.VMTEST_UPDATE_REFERENCES ?? "") !== ""
 })
 
-/** How exactly pictures have to agree. */
+/** How exactly pictures must match. */
 export const CompareOptions = Fields.options(
   {
     /** How much a pixel's colour may differ, from 0 (not at all) to 1 (black for white). Default 0.1. */
     threshold: Schema.optional(Fields.between(0, 1)),
-    /** How much of the picture may differ, from 0 to 1 of its pixels. Default 0. */
+    /** The share of pixels that may differ, from 0 to 1. Default 0. */
     tolerance: Schema.optional(Fields.between(0, 1))
   },
   "{ tolerance: 0.01 }"
 )
 
-/** How exactly pictures have to agree. */
+/** How exactly pictures must match. */
 export interface CompareOptions extends Schema.Schema.Type<typeof CompareOptions> {}
 
 /** Options of `expectScreenshot`. */
 export const ExpectScreenshotOptions = Fields.options(
   {
     ...CompareOptions.fields,
-    /** Parts of the screen that do not count: a clock, a cursor. */
+    /** Parts of the screen to ignore, such as a clock or a cursor. */
     masks: Schema.optional(Schema.Array(Box)),
-    /** How long the screen may take to look like that; 0 for one look. Default 10 seconds, three times that under emulation. */
+    /** How long to wait; 0 for a single look. Default 10 seconds, three times that under emulation. */
     timeout: Schema.optional(LookTimeout),
-    /** When to look again. Default 100 ms after a look. A schedule that ends, ends the wait. */
+    /** When to look again. Default: 100 ms after a look. A schedule that ends, ends the wait. */
     schedule: PollOptions.fields.schedule
   },
   '{ timeout: "5 seconds" }'
@@ -79,17 +86,17 @@ type ImageError = DisplayError | HostFileError | InvalidArgument | References.Re
 /** Comparing pictures, for a machine. */
 export interface ScreenImageMethods {
   /**
-   * Waits until the whole screen looks like a reference picture; an X server that is not up yet, or restarts, is waited for, too. If it does
-   * not, the error names pictures in the output folder, below `<machine>/` and there where the reference is below the working folder: what the
-   * screen showed, and that with the pixels that differ in red.
+   * Waits until the whole screen matches a reference picture. An X server that has not started yet, or restarts, is waited for. The error names
+   * two pictures in the output folder, below `<machine>/` and the reference's own folder: the screen, and the screen with the pixels that
+   * differ in red.
    */
   readonly expectScreenshot: (
     reference: string,
     options?: ExpectScreenshotOptions
   ) => Effect.Effect<void, ImageError | Comparison.ScreenDiffers | WaitTimeout>
   /**
-   * Waits until a reference picture, for example of a button, is somewhere on the screen, and gives its first place. `--update-references`
-   * does not write such a picture: it is cut out of a screenshot.
+   * Waits until a reference picture, for example of a button, appears anywhere on the screen, and returns where it is first.
+   * `--update-references` does not write such a picture: cut it out of a screenshot.
    */
   readonly waitForImage: (
     reference: string,
@@ -130,8 +137,8 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
     }),
     waitForImage: Effect.fnUntraced(function* (reference, options) {
       const { threshold = 0.1, tolerance = 0 } = options ?? {}
-      // Nobody but its author knows which part of a screen is meant.
-      const advice = "cut it out of a screenshot(), --update-references does not write this one"
+      // Only its author knows which part of a screen is meant.
+      const advice = "cut it out of a screenshot(); --update-references does not write it"
       const wanted = yield* References.read(guest, reference, advice)
       const locate = locator(wanted, threshold, Math.floor(wanted.width * wanted.height * tolerance))
       let seen = "nothing"
@@ -146,7 +153,7 @@ export const make = (guest: Guest, display: Display): ScreenImageMethods => {
         const now = hashOf(screen)
         if (now === hash) return undefined
         hash = now
-        seen = `a screen of ${sizeOf(screen)}, where the picture of ${sizeOf(wanted)} is nowhere`
+        seen = `a screen of ${sizeOf(screen)} without the picture of ${sizeOf(wanted)}`
         return yield* locate(screen)
       })
       return yield* wait(guest, {

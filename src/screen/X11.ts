@@ -1,7 +1,16 @@
 /**
- * The guest's X server: whether it is there, its windows, and its display as it looks from inside the guest.
+ * The guest's X server: whether it runs, its windows, and its display as seen from inside the guest.
  *
- * The guest needs `x11-utils` for its windows; `xdotool` and `x11-apps` for `xDisplay`.
+ * The guest needs the packages `x11-utils` for its windows, and `xdotool` and `x11-apps` for `xDisplay`.
+ *
+ * **Example** (A program's window)
+ *
+ * ```ts
+ * yield* box.waitForX()
+ * yield* box.succeed("DISPLAY=:0 xterm >/dev/null 2>&1 &")
+ * yield* box.waitForWindow("xterm")
+ * yield* box.xDisplay(":0").sendChars("exit\n")
+ * ```
  *
  * @since 0.1.0
  */
@@ -28,7 +37,7 @@ import type { RecordingMethods } from "./Recording.ts"
 import type { ScreenMethods } from "./Screen.ts"
 import type { ScreenImageMethods } from "./ScreenImage.ts"
 
-/** What looking at a display, or touching it, can fail with. */
+/** What looking at a display, or using its pointer, can fail with. */
 export type { DisplayError } from "./Display.ts"
 export { DisplayUnavailable } from "./Display.ts"
 
@@ -46,22 +55,22 @@ export const XOptions = Fields.options(
 /** Which X display of the guest. */
 export interface XOptions extends Schema.Schema.Type<typeof XOptions> {}
 
-/** Which X display is waited for, and how long. */
+/** Which X display to wait for, and how long. */
 export const WaitForXOptions = Fields.options(
   { ...GuestPollOptions.fields, ...XOptions.fields },
   '{ timeout: "5 seconds" }'
 )
 
-/** Which X display is waited for, and how long. */
+/** Which X display to wait for, and how long. */
 export interface WaitForXOptions extends Schema.Schema.Type<typeof WaitForXOptions> {}
 
-/** On which X display a window is waited for, and how long. */
+/** On which X display to wait for a window, and how long. */
 export const WaitForWindowOptions = Fields.options(
   { ...PollOptions.fields, ...XOptions.fields },
   '{ timeout: "5 seconds" }'
 )
 
-/** On which X display a window is waited for, and how long. */
+/** On which X display to wait for a window, and how long. */
 export interface WaitForWindowOptions extends Schema.Schema.Type<typeof WaitForWindowOptions> {}
 
 /** Everything that can be seen and done on one display. */
@@ -76,25 +85,25 @@ export interface DisplayMethods
 export interface X11Methods {
   /** Waits until an X server answers. */
   readonly waitForX: (options?: WaitForXOptions) => Effect.Effect<void, WaitError>
-  /** The titles of all windows that have one, in any script, in xwininfo's order. */
+  /** The titles of all windows that have one, in xwininfo's order. */
   readonly getWindowNames: (
     options?: XOptions
   ) => Effect.Effect<ReadonlyArray<string>, CommandError | DisplayUnavailable | InvalidArgument>
-  /** Waits until a window has a title that the pattern matches (a string: that has it in it), and gives the title. */
+  /** Waits until a pattern matches the title of a window (a string: is a part of it), and returns the title. */
   readonly waitForWindow: (
     title: RegExp | string,
     options?: WaitForWindowOptions
   ) => Effect.Effect<string, WaitError | DisplayUnavailable>
   /**
-   * An X display with the methods that a machine has for its screen, through programs in the guest: for an X server that draws on no
-   * screen, such as Xvfb. A machine whose backend has no screen uses `:0` for its own methods.
+   * An X display with the methods that a machine has for its screen, run by programs in the guest: for X servers without a screen, such as
+   * Xvfb. A machine whose backend has no screen uses `:0` for its own methods.
    */
   readonly xDisplay: (display?: string) => DisplayMethods
 }
 
 const reasonOf = (stderr: Uint8Array) => new TextDecoder().decode(stderr).trim()
 
-/** When to ask for the windows again, by default: an xwininfo itself takes some 50 ms under emulation. */
+/** When to ask for the windows again, by default: an xwininfo itself takes about 50 ms under emulation. */
 const windowSchedule = Schedule.spaced("100 millis")
 
 /** What its methods take. */
@@ -117,14 +126,14 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
     waitForX: Effect.fnUntraced(function* (options) {
       const display = options?.display ?? ":0"
       const socket = `/tmp/.X11-unix/X${/\d+/.exec(display)?.[0]}`
-      // xset and xwininfo are in different packages; where there is neither, the socket has to do.
+      // xdpyinfo and xwininfo are in different packages; if the guest has neither, the socket has to do.
       const answers = `if command -v xwininfo; then xwininfo -root; elif command -v xdpyinfo; then xdpyinfo; fi`
       yield* waitInGuest(guest, {
         name: "waitForX",
         attributes: { display },
         awaited: `the X server ${display}`,
         options,
-        // The server's key is that of the server, which may not be there yet, or of the next one.
+        // The key file is looked up each time: the server may not have started yet, or may restart.
         loop: `until [ -S ${socket} ] && (\n${environment(display)}\n${answers}\n) >/dev/null 2>&1; do pause; done`,
         look: `${environment(display)}\nls -la /tmp/.X11-unix 2>&1; xwininfo -root 2>&1 | head -n 5; true`
       })
@@ -138,7 +147,7 @@ export const make = (guest: Guest, methodsOf: (display: string) => DisplayMethod
         const { exitCode, stderr, stdout } = yield* withoutTimeout(
           shell.executeBytes(list(display), { timeout: Duration.infinity })
         )
-        // An X server that is not there yet may come; a program that is not there will not.
+        // An X server may still start; a missing program will not appear.
         if (exitCode === 127) return yield* new DisplayUnavailable({ machine: guest.name, reason: reasonOf(stderr) })
         seen = exitCode === 0 ? titlesOf(stdout) : [reasonOf(stderr)]
         return exitCode === 0 ? seen.find((name) => Pattern.matchIn(title, name) !== undefined) : undefined

@@ -205,7 +205,7 @@ describe("a wrong value is refused before the machine is started", () => {
           'key must be the name of a key, such as "ret", or a combination, got an Effect; yield* it first'
         ],
         ["sendKey", ["ctrl-retrun"], 'key has the unknown key "retrun"; did you mean "'],
-        ["sendChars", ["é"], 'text must be of characters of a US keyboard, got "é"'],
+        ["sendChars", ["é"], 'text must have only characters of a US keyboard, got "é"'],
         [
           "sleep",
           [{ minute: 5 }],

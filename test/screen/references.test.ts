@@ -66,8 +66,8 @@ describe("a reference picture", () => {
       assert.isFalse(existsSync(restless.reference))
       const error = Exit.isFailure(restless.exit) ? Cause.squash(restless.exit.cause) : undefined
       assert.instanceOf(error, WaitTimeout)
-      assert.match(error.message, /waited 5s for the screen to rest, to be the reference .*desk.png/)
-      assert.include(error.message, "pixels that differ between the last two pictures: 1; mask what moves")
+      assert.match(error.message, /waited 5s for the screen to stop changing, to write the reference .*desk.png/)
+      assert.include(error.message, "1 pixel differs between the last two pictures; mask what moves")
     })
   )
 

@@ -1,4 +1,4 @@
-/** Animated PNG: the pictures' own PNG data, with their times between (PNG specification, third edition, §11.3.6). */
+/** Animated PNG: the PNG data of pictures, with their times in between (PNG specification, third edition, §11.3.6). */
 import * as Zlib from "node:zlib"
 import { type Frame, fromPng, toPng } from "./frame.ts"
 
@@ -49,7 +49,7 @@ const longest = 65_535
 const clearAfter = 1
 const replace = 0
 
-/** Played once. Pictures smaller than the largest are in its top left corner. */
+/** Played once. Smaller pictures are in the top left corner of the largest. */
 export const encode = (pictures: ReadonlyArray<TimedPicture>): Buffer => {
   const parts = pictures.flatMap((picture) =>
     Array.from({ length: Math.max(1, Math.ceil(picture.millis / longest)) }, (_, index) => ({
@@ -59,7 +59,7 @@ export const encode = (pictures: ReadonlyArray<TimedPicture>): Buffer => {
   )
   const width = Math.max(1, ...parts.map((part) => part.width))
   const height = Math.max(1, ...parts.map((part) => part.height))
-  // The first picture is also what viewers that know no animation show, and has to fill the canvas.
+  // Viewers without animation show the first picture, which must fill the canvas.
   const fill = (picture: Picture): Buffer => {
     if (picture.width === width && picture.height === height) return picture.png
     const frame = fromPng(picture.png)

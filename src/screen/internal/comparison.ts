@@ -1,4 +1,4 @@
-/** Looking at a display until it is what a reference shows, or until it shows the same twice. */
+/** Looking at a display until it matches a reference, or until it stops changing. */
 import * as Path from "node:path"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -13,8 +13,8 @@ import { type Box, type Frame, hashOf, sizeOf } from "./frame.ts"
 import { compare, type Difference, masked } from "./pictureDiff.ts"
 
 /**
- * The screen is not what the reference shows. `pixels` of all differ, and `allowed` might have; where the sizes differ it is `-1`.
- * `actual` and `diff` are pictures in the machine's folder of the output folder, `diff` empty where the sizes differ.
+ * The screen does not match the reference: `pixels` differ, and at most `allowed` may; `pixels` is `-1` if the sizes differ. `actual` and `diff`
+ * are pictures in the machine's folder of the output folder; `diff` is empty if the sizes differ.
  */
 export class ScreenDiffers extends Schema.TaggedError<ScreenDiffers>()("ScreenDiffers", {
   machine: Schema.String,
@@ -30,14 +30,14 @@ export class ScreenDiffers extends Schema.TaggedError<ScreenDiffers>()("ScreenDi
   override get message() {
     const what =
       this.pixels < 0
-        ? `it has ${this.actualSize} pixels, and the reference ${this.expectedSize}`
-        : `${this.pixels} of its ${this.actualSize} pixels differ, and ${this.allowed} may`
+        ? `it has ${this.actualSize} pixels, the reference has ${this.expectedSize}`
+        : `${this.pixels} of its ${this.actualSize} pixels differ, at most ${this.allowed} may`
     const files = this.diff === "" ? this.actual : `${this.actual}, ${this.diff}`
-    return `${this.machine}: the screen is not ${this.reference} after ${Duration.format(this.waited)}: ${what}\nsee ${files}`
+    return `${this.machine}: the screen does not match ${this.reference} after ${Duration.format(this.waited)}: ${what}\nsee ${files}`
   }
 }
 
-/** What is wanted of a display, and for how long it is looked at. */
+/** What to look for, how long and how often. */
 interface Wanted {
   readonly reference: string
   readonly masks: ReadonlyArray<Box>
@@ -54,8 +54,8 @@ interface Likeness {
 }
 
 /**
- * Looks by the schedule, at least once, until `judge` is content or the schedule ends; gives how long that took. A display that is not there
- * yet is waited for until the time is up.
+ * Looks by the schedule, at least once, until `judge` accepts a picture or the schedule ends; gives how long that took. A display that does not
+ * exist yet is waited for until the timeout.
  */
 const lookUntil = Effect.fnUntraced(function* (
   display: Display,
@@ -113,13 +113,13 @@ export const match = Effect.fnUntraced(function* (
 })
 
 const motion = (masks: ReadonlyArray<Box>, frame: Frame, before: Frame | undefined): string => {
-  if (before === undefined) return "one picture only, which says nothing of whether it changes"
+  if (before === undefined) return "one picture only, so nothing shows whether it changes"
   if (!isSameSize(frame, before)) return "its size changes"
   const { pixels } = compare(masked(frame, masks), masked(before, masks), 0)
-  return `pixels that differ between the last two pictures: ${pixels}; mask what moves`
+  return `${pixels} ${pixels === 1 ? "pixel differs" : "pixels differ"} between the last two pictures; mask what moves`
 }
 
-/** Waits until two looks in a row see the same, and gives that: half of a picture is no reference. */
+/** Waits until two looks in a row see the same, and gives that: a half-drawn picture is not a reference. */
 export const stable = Effect.fnUntraced(function* (guest: Guest, display: Display, wanted: Wanted) {
   const { masks, reference } = wanted
   let before: Frame | undefined
@@ -134,7 +134,7 @@ export const stable = Effect.fnUntraced(function* (guest: Guest, display: Displa
   if (last !== undefined && isStable()) return last
   return yield* new WaitTimeout({
     machine: guest.name,
-    awaited: `${display.name} to rest, to be the reference ${reference}`,
+    awaited: `${display.name} to stop changing, to write the reference ${reference}`,
     waited,
     lastSeen: last === undefined ? "nothing" : motion(masks, last, before),
     console: yield* guest.consoleTail

@@ -1,11 +1,11 @@
-/** The pictures that show how a screen differed, in the machine's folder of the output folder. */
+/** The pictures that show how a screen differs, in the machine's folder of the output folder. */
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Artefact from "../../guest/Artefact.ts"
 import type { Guest } from "../../guest/Guest.ts"
 import { type Frame, toPng } from "./frame.ts"
 
-/** A reference's path without its ending, from the working folder, that leads nowhere else. */
+/** A reference's path from the working folder, without its ending, that does not lead out of it. */
 const placeOf = (reference: string): string =>
   Path.relative("", Path.resolve(reference))
     .replace(/\.png$/, "")
@@ -13,10 +13,10 @@ const placeOf = (reference: string): string =>
     .map((part) => (part === ".." ? "_" : part))
     .join(Path.sep)
 
-/** How often each place has had evidence: a fork, or another display, of a machine writes to the same folder. */
+/** How often each path was used: forks and other displays of a machine write to the same folder. */
 const times = new Map<string, number>()
 
-/** Gives the paths of the pictures, which no other failure of this run has; `diff` is empty without one. */
+/** Writes the pictures, and gives their paths, which no other failure of this run uses; `diff` is empty without one. */
 export const keep = Effect.fnUntraced(function* (
   guest: Guest,
   reference: string,

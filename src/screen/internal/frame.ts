@@ -32,7 +32,7 @@ export const hashOf = ({ data, height, width }: Frame): string =>
 
 const isSpace = (byte: number | undefined): boolean => byte === 0x20 || (byte !== undefined && byte >= 9 && byte <= 13)
 
-/** Reads a binary PPM with 255 shades, as QEMU writes it (netpbm's ppm(5)); undefined when it is none, or not complete. */
+/** Reads a binary PPM with 255 shades, as QEMU writes it (netpbm's ppm(5)); undefined if it is something else, or not complete. */
 export const fromPpm = (bytes: Uint8Array): Frame | undefined => {
   let at = 0
   const word = (): string => {
@@ -58,7 +58,7 @@ export const fromPpm = (bytes: Uint8Array): Frame | undefined => {
   return { width, height, data }
 }
 
-/** Reads a PNG of any kind; throws what pngjs throws when it is none. */
+/** Reads a PNG of any kind; throws pngjs's error if it is not one. */
 export const fromPng = (bytes: Uint8Array): Frame => {
   const { data, height, width } = PNG.sync.read(Buffer.from(bytes))
   return { width, height, data }

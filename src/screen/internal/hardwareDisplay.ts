@@ -1,11 +1,11 @@
-/** The display, keyboard and pointer that the hypervisor gives a guest, driven by QMP. */
+/** The hypervisor's display, keyboard and pointer, used through QMP. */
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import { unsupported } from "../../backends/BackendError.ts"
 import type { Guest } from "../../guest/Guest.ts"
 import { HostFileError } from "../../guest/HostFile.ts"
 import type { QmpService } from "../../transport/qmp/Qmp.ts"
-import { type Button, type Display, DisplayUnavailable, type HandError, type Touch } from "../Display.ts"
+import { type Button, type Display, DisplayUnavailable, type InputError, type Touch } from "../Display.ts"
 import { fromPpm } from "./frame.ts"
 import { type } from "./ps2.ts"
 
@@ -22,17 +22,17 @@ const eventsOf = (touch: Touch): ReadonlyArray<unknown> =>
     ? [axis("x", touch.to.x, touch.screen.width), axis("y", touch.to.y, touch.screen.height)]
     : [{ type: "btn", data: { down: touch._tag === "Press", button: touch.button } }]
 
-/** A hand is no faster; and what a guest polls for, it does not miss. */
+/** The time between two actions of the pointer, so that a guest that polls misses none. */
 const touchDelay = "20 millis"
 
 export const make = (guest: Guest): Display => {
   let captures = 0
   const onControl = <A, E>(
     use: (control: QmpService, directory: string) => Effect.Effect<A, E>
-  ): Effect.Effect<A, E | HandError> =>
+  ): Effect.Effect<A, E | InputError> =>
     Effect.flatMap(
       Effect.zip(guest.control, guest.hypervisor),
-      ([{ qmp }, { directory }]): Effect.Effect<A, E | HandError> =>
+      ([{ qmp }, { directory }]): Effect.Effect<A, E | InputError> =>
         qmp === undefined ? Effect.fail(unsupported(guest.backend.name, "qmp")) : use(qmp, directory)
     )
   return {
@@ -43,14 +43,13 @@ export const make = (guest: Guest): Display => {
         yield* control.execute("screendump", { filename })
         const bytes = yield* Effect.mapError(
           guest.fs.readFile(filename),
-          ({ message }) =>
-            new HostFileError({ machine: guest.name, path: filename, reason: `is not there: ${message}` })
+          ({ message }) => new HostFileError({ machine: guest.name, path: filename, reason: `is missing: ${message}` })
         )
         const frame = fromPpm(bytes)
         if (frame !== undefined) return frame
         return yield* new DisplayUnavailable({
           machine: guest.name,
-          reason: "its display shows no picture yet",
+          reason: "the display has no picture yet",
           passing: true
         })
       }).pipe(Effect.ensuring(Effect.ignore(guest.fs.remove(filename, { force: true }))))
@@ -66,7 +65,7 @@ export const make = (guest: Guest): Display => {
         return Effect.forEach(touches, (touch) => Effect.andThen(send(touch), Effect.sleep(touchDelay)), {
           discard: true
         }).pipe(
-          // A hand that lets go: the guest would take the next click for the end of this one.
+          // Releases the button, or the guest would take the next click for the end of this one.
           Effect.onError(() =>
             down === undefined ? Effect.void : Effect.ignore(send({ _tag: "Release", button: down }))
           )

@@ -57,7 +57,7 @@ export const keysOfCharacter: ReadonlyMap<string, ReadonlyArray<string>> = new M
   ...Object.entries(shifted).map(([character, key]): [string, Array<string>] => [character, ["shift", key]])
 ])
 
-/** What other people call keys. */
+/** Other names of keys. */
 const aliases: Aliases = {
   enter: "ret",
   return: "ret",

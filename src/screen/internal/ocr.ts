@@ -1,9 +1,9 @@
 /**
  * Reads a picture of text with tesseract.
  *
- * Tesseract was trained on dark print on white paper, with letters some 30 pixels high. So the picture is turned into that first:
- * doubled smoothly, and each pixel as dark as the colour that differs most from the background. More than one thread makes it slower
- * on pictures as small as a screen; two halves of the picture, read side by side, take half the time.
+ * Tesseract was trained on dark print on white paper, with letters about 30 pixels high. So the picture is converted first: it is doubled
+ * smoothly, and each pixel becomes as dark as the colour that differs most from the background. More than one thread makes tesseract slower on
+ * pictures as small as a screen, but two halves of the picture, read side by side, take half the time.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -14,24 +14,24 @@ import * as HostProcess from "../../host/HostProcess.ts"
 import type { Frame } from "./frame.ts"
 import type { Reading } from "./textMode.ts"
 
-/** The program that reads text off pictures failed; `reason` is what it said. */
+/** tesseract failed; `reason` is what it printed. */
 export class OcrFailed extends Schema.TaggedError<OcrFailed>()("OcrFailed", { reason: Schema.String }) {
   override get message() {
     return `tesseract could not read the screen: ${this.reason}`
   }
 }
 
-/** How tesseract looks for text: as one block, by the page's own layout, or anywhere. Its `--psm`. */
+/** How tesseract looks for text (`--psm`): as one block, by the page's layout, or anywhere. */
 export type Layout = "block" | "page" | "sparse"
 const layouts: Readonly<Record<Layout, string>> = { block: "6", page: "3", sparse: "11" }
 
-/** Which way a picture is made dark on light: by what most of it is, or the other way round. */
+/** What a picture is taken for when it is made dark on light. */
 export type Polarity = "dark-on-light" | "light-on-dark"
 
-/** What most of a picture is. */
+/** The likely polarity of a picture. */
 export const polarityOf = ({ data }: Frame): Polarity => {
   let dark = 0
-  // A prime step, so that no pattern of the picture's width is met at the same places.
+  // A prime step, so that it does not follow the columns of the picture.
   const step = 4 * 97
   for (let at = 0; at + 2 < data.length; at += step) {
     if ((data[at] ?? 0) + (data[at + 1] ?? 0) + (data[at + 2] ?? 0) < 384) dark++
@@ -75,7 +75,7 @@ const doubled = (pixels: Uint8Array, width: number, height: number): Buffer => {
   return out
 }
 
-/** Tesseract's table: a row a word (level 5), with its block, paragraph and line, and its box in pixels of the doubled picture. */
+/** Tesseract's table: one row for each word (level 5), with its block, paragraph and line, and its box in pixels of the doubled picture. */
 export const fromTable = (table: string): Reading => {
   let text = ""
   const boxes: Array<Reading["boxes"][number]> = []
@@ -117,7 +117,7 @@ const isBlank = ({ data, width }: Frame, row: number): boolean => {
   return true
 }
 
-/** Two halves where there is a row of one colour to part them near the middle, so that no line of text is cut; else the whole. */
+/** Two halves if a row of one colour near the middle separates them, so that no line of text is cut; else the whole. */
 export const bandsOf = (frame: Frame): ReadonlyArray<Band> => {
   const middle = frame.height >> 1
   for (let distance = 0; distance < frame.height / 8; distance++) {
@@ -178,7 +178,7 @@ const readBand = (command: string, frame: Frame, { layout, polarity }: ReadOptio
     return fromTable(table)
   }).pipe(Effect.scoped)
 
-/** Reads a picture. Fails with `ToolMissing`, which says how to install tesseract, before anything else is done. */
+/** Reads a picture. Without tesseract it fails at once with `ToolMissing`, which says how to install it. */
 export const read: (frame: Frame, options: ReadOptions) => Effect.Effect<Reading, ToolMissing | OcrFailed> =
   Effect.fnUntraced(function* (frame, options) {
     const command = yield* HostProcess.locate("tesseract")

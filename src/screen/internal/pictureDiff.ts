@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import pixelmatch from "pixelmatch"
 import type { Box, Frame } from "./frame.ts"
 
-/** The part of a box that is on a picture, in whole pixels. */
+/** The part of a box that is inside a picture, in whole pixels. */
 const within = (box: Box, { height, width }: Frame) => ({
   left: Math.max(0, Math.floor(box.x)),
   top: Math.max(0, Math.floor(box.y)),
@@ -24,13 +24,13 @@ export const masked = (frame: Frame, masks: ReadonlyArray<Box>): Frame => {
   return { ...frame, data }
 }
 
-/** What differs between two pictures of one size: how many pixels, and a picture with those in red. */
+/** How many pixels differ between two pictures of one size, and a picture with those in red. */
 export interface Difference {
   readonly pixels: number
   readonly picture: Frame
 }
 
-/** `threshold`: how much a colour may differ, from 0 to 1. Smoothed edges that moved by less than a pixel count as well. */
+/** `threshold` is how much a colour may differ, from 0 to 1. Smoothed edges that moved by less than a pixel count as different. */
 export const compare = (actual: Frame, expected: Frame, threshold: number): Difference => {
   const { height, width } = actual
   const data = new Uint8Array(width * height * 4)
@@ -41,7 +41,7 @@ export const compare = (actual: Frame, expected: Frame, threshold: number): Diff
 const colour = ({ data }: Frame, pixel: number): number =>
   ((data[pixel * 4] ?? 0) << 16) | ((data[pixel * 4 + 1] ?? 0) << 8) | (data[pixel * 4 + 2] ?? 0)
 
-/** Pixels by how rare their colour is in the picture: nearly every wrong place differs in one of the first. */
+/** Pixels in order of how rare their colour is in the picture: nearly every wrong place differs in one of the first. */
 const tellingOrder = (picture: Frame): Uint32Array => {
   const counts = new Map<number, number>()
   const pixels = picture.width * picture.height
@@ -56,7 +56,7 @@ const tellingOrder = (picture: Frame): Uint32Array => {
   return Uint32Array.from(keys.sort(), (key) => key % pixels)
 }
 
-/** Pixels from all over the picture, none twice, and always the same (Numerical Recipes' generator). */
+/** Pixels from all over the picture, each at most once, and always the same ones (Numerical Recipes' generator). */
 const sampleOf = (pixels: number, size: number): Uint32Array => {
   const sample = new Set<number>()
   let state = 1
@@ -67,16 +67,16 @@ const sampleOf = (pixels: number, size: number): Uint32Array => {
   return Uint32Array.from(sample)
 }
 
-/** Pixels of the wanted picture, and how many of them may be wrong. */
+/** Some pixels of the wanted picture, and how many of them may differ. */
 interface Trial {
   readonly order: Uint32Array
   readonly allowed: number
 }
 
 /**
- * What a place has to pass: samples first where many pixels may differ, for every wrong place would cost more than that many comparisons.
- * A sample may have as many wrong ones as the whole has in proportion, and eight standard deviations more: of a thousand million
- * right places not one has that.
+ * What a place has to pass. If many pixels may differ, samples come first, because each wrong place would cost more than that many comparisons.
+ * In a sample as large a share may differ as in the whole, plus eight standard deviations, which not one in a thousand million right
+ * places exceeds.
  */
 const trialsOf = (wanted: Frame, allowed: number): ReadonlyArray<Trial> => {
   const pixels = wanted.width * wanted.height
@@ -90,11 +90,11 @@ const trialsOf = (wanted: Frame, allowed: number): ReadonlyArray<Trial> => {
   return [...samples, { order: tellingOrder(wanted), allowed }]
 }
 
-/** Comparisons in one go, some milliseconds of them: between two, others get their turn. */
-const atOnce = 250_000
+/** How many comparisons are made, in some milliseconds, before other fibers get their turn. */
+const batch = 250_000
 
 /**
- * Looks for a picture on screens: gives the first place, row by row, at which at most `allowed` pixels differ by more than `threshold`.
+ * Looks for a picture on screens. Gives the first place, row by row, where at most `allowed` pixels differ by more than `threshold`.
  */
 export const locator = (
   wanted: Frame,
@@ -127,7 +127,7 @@ export const locator = (
         if (trials.every((trial) => passes(trial, screen, x, y))) {
           return { x, y, width: wanted.width, height: wanted.height }
         }
-        if (compared < atOnce) continue
+        if (compared < batch) continue
         compared = 0
         yield* Effect.yieldNow
       }

@@ -1,9 +1,9 @@
 /**
- * Typing on a PC's own keyboard, so that no key is lost.
+ * Typing on a PC's own keyboard without losing keys.
  *
- * A PS/2 keyboard remembers 16 bytes. A guest that is busy for longer than it takes to type them loses what comes after, silently;
- * no delay between keys is long enough for every host. So, where the guest has a shell, keys go in small groups and the next group
- * waits until the guest's interrupt counter says that the last one was taken. Without a shell there is only the delay.
+ * A PS/2 keyboard buffers 16 bytes. If the guest is busy for longer than it takes to type them, further keys are lost silently, and no delay
+ * between keys is long enough on every host. So if the guest has a shell, keys are sent in small groups, each after the guest's interrupt
+ * counter shows that it took the last one. Without a shell there is only the delay.
  */
 import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -17,13 +17,13 @@ import type { QmpService } from "../../transport/qmp/Qmp.ts"
 import type { ShellService } from "../../transport/Shell.ts"
 import { type Combination, KeysLost } from "../Display.ts"
 
-/** Keys whose codes are two bytes: those that the keyboard of 1984 did not have (QEMU's hw/input/ps2.c). */
+/** Keys with codes of two bytes: those that the keyboard of 1984 did not have (QEMU's hw/input/ps2.c). */
 const extended = new Set(
   "alt_r ctrl_r meta_l meta_r menu compose home pgup pgdn end left up down right insert delete kp_divide kp_enter".split(
     " "
   )
 )
-/** Longer sequences, or none at all: not to be counted. */
+/** Keys with longer sequences or none, which cannot be counted. */
 const uncounted = new Set("print sysrq pause power sleep wake volumeup volumedown audiomute".split(" "))
 
 /** Bytes, each an interrupt, for pressing and releasing keys; undefined when one of them cannot be counted. */
@@ -34,11 +34,11 @@ const controls = ["ctrl", "ctrl_r"]
 const alts = ["alt", "alt_r"]
 const deletes = ["delete", "kp_decimal"]
 
-/** ctrl-alt-delete leaves nobody to ask. */
+/** After ctrl-alt-delete there is no guest to ask. */
 const endsGuest = (keys: Combination): boolean =>
   [controls, alts, deletes].every((names) => keys.some((key) => names.includes(key)))
 
-/** Of the 16 that the keyboard remembers; the rest is for what the guest itself says to the keyboard. */
+/** How many of the 16 bytes are used; the rest is for the keyboard's answers to the guest. */
 const groupBytes = 12
 
 const groupsOf = (combinations: ReadonlyArray<Combination>): Array<{ keys: Array<Combination>; bytes: number }> => {
@@ -65,8 +65,8 @@ const eventsOf = (keys: Combination) => [
 ]
 
 /**
- * Prints how many interrupts the keyboard has made, whenever that has changed; ends when there is no such keyboard. Reading is done by
- * the shell itself: a process for each look would take longer than the keys.
+ * Prints the number of the keyboard's interrupts whenever it has changed, and ends if there is no such keyboard. The shell itself reads it: a
+ * process for each look would take longer than the keys.
  */
 const counter = `set +eu
 last=
@@ -86,12 +86,12 @@ while :; do
   [ "$sum" = "$last" ] || { echo "$sum"; last=$sum; }
 done`
 
-/** How long a guest may take for twelve keys before they count as lost; more under emulation. */
-const patience = Duration.seconds(30)
+/** How long a guest may take for a group of keys before they count as lost; more under emulation. */
+const groupTimeout = Duration.seconds(30)
 
 const defaultDelay = "50 millis"
 
-/** A shell that answers now; none while the guest boots, or has lost it. */
+/** The guest's shell if it answers now, and not while the guest boots or has lost it. */
 const readyShell = (guest: Guest): Effect.Effect<ShellService | undefined> =>
   Effect.timeoutOption(guest.shell, "100 millis").pipe(
     Effect.map((shell) => (shell._tag === "Some" ? shell.value : undefined)),
@@ -99,12 +99,12 @@ const readyShell = (guest: Guest): Effect.Effect<ShellService | undefined> =>
   )
 
 interface Counts {
-  /** The next count that is at least so many, or why there is none: the guest does not say one in time, or says nothing any more. */
+  /** The next count of at least `target`; `late` if the guest does not reach it in time, `ended` if it stopped counting. */
   readonly reach: (target: number) => Effect.Effect<number | "late" | "ended">
 }
 
 /** Follows the keyboard's interrupts until the scope closes. */
-const follow = Effect.fnUntraced(function* (shell: ShellService, patient: Duration.Duration) {
+const follow = Effect.fnUntraced(function* (shell: ShellService, timeout: Duration.Duration) {
   const said = yield* Queue.unbounded<number, Cause.Done>()
   let pending = ""
   yield* shell.executeStream(counter, { timeout: Duration.infinity }).pipe(
@@ -122,19 +122,15 @@ const follow = Effect.fnUntraced(function* (shell: ShellService, patient: Durati
     Effect.forkScoped({ startImmediately: true })
   )
   const reach: Counts["reach"] = (target) =>
-    Effect.gen(function* () {
-      while (true) {
-        const count = yield* Queue.take(said)
-        if (count >= target) return count
-      }
-    }).pipe(
-      Effect.timeoutOrElse({ duration: patient, orElse: () => Effect.succeed("late" as const) }),
+    Effect.repeat(Queue.take(said), { until: (count) => count >= target }).pipe(
+      Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.succeed("late" as const) }),
       Effect.catch(() => Effect.succeed("ended" as const))
     )
   return { reach } satisfies Counts as Counts
 })
 
-const plain = Effect.fnUntraced(function* (
+/** Types with a delay after each combination, and does not check that the guest takes them. */
+const unchecked = Effect.fnUntraced(function* (
   control: QmpService,
   combinations: ReadonlyArray<Combination>,
   delay: Duration.Input
@@ -145,8 +141,8 @@ const plain = Effect.fnUntraced(function* (
   }
 })
 
-/** Types in groups, each after the guest has taken the one before. */
-const paced = Effect.fnUntraced(function* (
+/** Types in groups, each after the guest has taken the last one. */
+const checked = Effect.fnUntraced(function* (
   guest: Guest,
   control: QmpService,
   counts: Counts,
@@ -164,7 +160,7 @@ const paced = Effect.fnUntraced(function* (
     const countable = keys.every((combination) => bytesOf(combination) !== undefined)
     if (!countable) yield* Effect.sleep(defaultDelay)
     const now = yield* counts.reach(countable ? taken + bytes : taken + 1)
-    // The last keys may have been those that ended the guest.
+    // The last keys may have ended the guest.
     if (now === "ended" && index === groups.length - 1) return
     if (typeof now === "string") {
       const waited = Duration.millis((yield* Clock.currentTimeMillis) - since)
@@ -181,23 +177,23 @@ const keysLost = Effect.fnUntraced(function* (guest: Guest, typed: number, all: 
   return yield* new KeysLost({ machine: guest.name, typed, all, waited, ...(paused && { because: pausedMessage }) })
 })
 
-/** Types combinations; with a `delay` of the caller's own, just at that pace. */
+/** Types combinations; with a `delay` of the caller, at that pace and unchecked. */
 export const type = Effect.fnUntraced(function* (
   guest: Guest,
   control: QmpService,
   combinations: ReadonlyArray<Combination>,
   delay: Duration.Input | undefined
 ) {
-  const unasked =
+  const cannotCheck =
     delay !== undefined || combinations.some(endsGuest) || combinations.every((keys) => bytesOf(keys) === undefined)
-  const shell = unasked ? undefined : yield* readyShell(guest)
-  if (shell === undefined) return yield* plain(control, combinations, delay ?? defaultDelay)
-  const counts = yield* follow(shell, Duration.times(patience, guest.backend.timeScale))
+  const shell = cannotCheck ? undefined : yield* readyShell(guest)
+  if (shell === undefined) return yield* unchecked(control, combinations, delay ?? defaultDelay)
+  const counts = yield* follow(shell, Duration.times(groupTimeout, guest.backend.timeScale))
   const [took, before] = yield* Effect.timed(counts.reach(0))
   if (typeof before === "string" && (yield* guest.isPaused)) {
     const waited = Duration.millis(Math.round(Duration.toMillis(took)))
     return yield* keysLost(guest, 0, combinations.length, waited)
   }
-  if (typeof before === "string") return yield* plain(control, combinations, defaultDelay)
-  yield* paced(guest, control, counts, before, combinations)
+  if (typeof before === "string") return yield* unchecked(control, combinations, defaultDelay)
+  yield* checked(guest, control, counts, before, combinations)
 }, Effect.scoped)

@@ -1,4 +1,4 @@
-/** Reading a display: which ways there are to read a picture, and a memory of what was read. */
+/** Reading a display: the ways to read a picture, and a memory of readings. */
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import type { ToolMissing } from "../../host/HostProcess.ts"
@@ -11,10 +11,10 @@ import * as TextMode from "./textMode.ts"
 type Way = "exact" | "layout" | "exchanged" | "sparse"
 const ways: ReadonlyArray<Way> = ["layout", "exchanged", "sparse"]
 
-/** More than one picture: a cursor that blinks makes two. */
+/** How many readings are kept: a cursor that blinks already makes two pictures. */
 const remembered = 32
 
-/** All places of a pattern in a reading. */
+/** All matches of a pattern in a reading. */
 export const findIn = (pattern: RegExp | string, { boxes, text }: TextMode.Reading): ReadonlyArray<FoundText> => {
   const source =
     typeof pattern === "string"
@@ -31,13 +31,13 @@ export const findIn = (pattern: RegExp | string, { boxes, text }: TextMode.Readi
   })
 }
 
-/** Reads frames, each only once; what it said is kept for some more frames. */
+/** Reads pictures, each only once: recent readings are kept. */
 export interface Reader {
   readonly ways: (frame: Frame, options: ReadOptions | undefined) => ReadonlyArray<Way>
   readonly read: (frame: Frame, way: Way) => Effect.Effect<TextMode.Reading, ToolMissing | Ocr.OcrFailed>
 }
 
-/** A memory of readings, for all methods of a guest. */
+/** A reader that all methods of a display share. */
 export const makeReader = (): Reader => {
   const known = new Map<string, TextMode.Reading>()
   const one = Semaphore.makeUnsafe(1)
@@ -56,7 +56,7 @@ export const makeReader = (): Reader => {
   return {
     ways: (frame, options) =>
       options?.reader !== "tesseract" && exact(frame, hashOf(frame)) !== undefined ? ["exact"] : ways,
-    // One at a time: who asks for the same picture meanwhile gets the answer.
+    // One at a time, so that a second call for the same picture gets the first one's reading.
     read: (frame, way) =>
       one.withPermits(1)(
         Effect.suspend(() => {
@@ -78,7 +78,7 @@ export const makeReader = (): Reader => {
   }
 }
 
-/** The text on a display in the likeliest way of reading it. */
+/** The most likely reading of a display. */
 export const readNow = Effect.fnUntraced(function* (
   display: Display,
   reader: Reader,

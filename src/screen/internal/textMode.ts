@@ -1,22 +1,21 @@
 /**
- * Reads a text screen exactly: its characters are the VGA's font on a grid, so each cell is compared with the font.
+ * Reads a text screen exactly: its characters are glyphs of the VGA's font on a grid, so each cell is compared with the font.
  *
- * That takes milliseconds and errs nowhere, colours and reverse video included. A picture that is no such grid is left to
- * tesseract.
+ * That takes milliseconds and makes no mistakes, also with colours and reverse video. Tesseract reads pictures that are not such a grid.
  */
 
 import { codePage } from "../../guest/CodePage.ts"
 import type { Box, Frame } from "./frame.ts"
 import { glyphs } from "./vgaFont.ts"
 
-/** A text, and where each of its characters (UTF-16 units) is on the screen; line ends are nowhere. */
+/** A text, and where each of its characters (UTF-16 units) is on the screen; line ends have no box. */
 export interface Reading {
   readonly text: string
   readonly boxes: ReadonlyArray<Box | undefined>
 }
 
 const rows = 16
-/** The hardware cursor covers the two rows above the last; a cell that has it is told by what is above: most often a blank. */
+/** The hardware cursor covers the two rows above the last. A cell under it is recognized by the rows above: most often a blank. */
 const cursorRows = 3
 
 const blank = 0x20
@@ -50,7 +49,7 @@ const colourAt = ({ data }: Frame, pixel: number): number => {
   return ((data[at] ?? 0) << 16) | ((data[at + 1] ?? 0) << 8) | (data[at + 2] ?? 0)
 }
 
-/** What occurs most often. */
+/** The most frequent colour. */
 const mostOf = (colours: ReadonlyArray<number>): number => {
   const counts = new Map<number, number>()
   for (const colour of colours) counts.set(colour, (counts.get(colour) ?? 0) + 1)
@@ -61,10 +60,10 @@ const bits = new Uint8Array(rows)
 const inverse = new Uint8Array(rows)
 
 interface Cell {
-  /** Its place in the font; undefined when it shows more than two colours, or nothing in the font. */
+  /** Its character code; undefined if it has more than two colours, or is not in the font. */
   readonly code: number | undefined
   readonly paper: number
-  /** The colour of the letter; undefined where there is none, or it cannot be told from the paper (half blocks, a cursor). */
+  /** The colour of the letter; undefined if there is none, or if it cannot be told from the paper (half blocks, a cursor). */
   readonly ink: number | undefined
   /** One colour all over. */
   readonly solid: boolean
@@ -94,8 +93,8 @@ const readCell = (frame: Frame, x: number, y: number): Cell => {
 }
 
 /**
- * Cells of one colour are blanks of that colour, or full blocks: the same pixels. They are taken for blocks where letters on their line have
- * that colour and none has it for its paper, and it is neither that of most such cells (`ground`) nor black, as shadows are.
+ * A cell of one colour is a blank on that colour, or a full block: both have the same pixels. It is read as a block if letters on its line have
+ * that colour and none has it as its paper, unless it is the colour of most such cells (`ground`), or black, as shadows are.
  */
 const withBlocks = (line: ReadonlyArray<Cell>, ground: number): ReadonlyArray<number | undefined> => {
   const inks = new Set(line.map(({ ink }) => ink))
@@ -105,8 +104,8 @@ const withBlocks = (line: ReadonlyArray<Cell>, ground: number): ReadonlyArray<nu
   )
 }
 
-/** More cells than that which are not in the font, and it is no text screen; a few are a user's own characters. */
-const strangers = 0.02
+/** The share of cells that may not be in the font, such as a user's own characters; with more it is not a text screen. */
+const unknownShare = 0.02
 
 const readGrid = (frame: Frame, cellWidth: number): Reading | undefined => {
   const columns = Math.floor(frame.width / cellWidth)
@@ -133,19 +132,19 @@ const readGrid = (frame: Frame, cellWidth: number): Reading | undefined => {
     boxes.push(undefined)
     text += `${trimmed}\n`
   }
-  if (unknown > Math.max(1, (shown + unknown) * strangers)) return undefined
+  if (unknown > Math.max(1, (shown + unknown) * unknownShare)) return undefined
   const end = text.trimEnd().length
   return { text: text.slice(0, end), boxes: boxes.slice(0, end) }
 }
 
-/** Cells are nine pixels wide on a VGA's own text screen, and eight where Linux draws the same font itself. */
+/** Cells are nine pixels wide on a VGA's own text screen, and eight if Linux draws the same font itself. */
 const cellWidths = [9, 8]
 
-/** Whether a picture of that size may be one; the widths of graphics are multiples of 8, and so are those of 8-pixel cells. */
+/** Whether a picture has the size of a text screen; widths of graphics are multiples of 8, and so are those of 8-pixel cells. */
 const fits = (frame: Frame, cellWidth: number): boolean =>
   frame.width % cellWidth === 0 && (cellWidth === 8 ? frame.height >= rows : frame.height % rows === 0)
 
-/** What a text screen says; lines without what is blank at their ends, the screen without blank lines at its end. */
+/** The text of a text screen, without blanks at the ends of lines and empty lines at its end; undefined if it is not one. */
 export const read = (frame: Frame): Reading | undefined => {
   for (const cellWidth of cellWidths) {
     const reading = fits(frame, cellWidth) ? readGrid(frame, cellWidth) : undefined

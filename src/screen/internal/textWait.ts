@@ -12,23 +12,23 @@ import { hashOf } from "./frame.ts"
 import { type Reader, readNow } from "./reader.ts"
 import type * as TextMode from "./textMode.ts"
 
-/** How a wait for a text on a display goes. */
+/** What a wait for a text on a display waits for. */
 export interface TextWait<A> {
   /** The method of the machine. */
   readonly name: string
   readonly pattern: RegExp | string
   readonly options: WaitForTextOptions | undefined
-  /** What is waited for in a reading, if it is there. */
+  /** The wanted part of a reading, if it has it. */
   readonly pick: (reading: TextMode.Reading) => A | undefined
 }
 
-/** What a wait saw last: the text that was read, and why there is no picture now. */
+/** The last text that a wait read, and why there is no picture now. */
 interface Seen {
   text?: string
   missing?: string | undefined
 }
 
-/** Reads what a display shows in every way that it was not read before, until `pick` finds something in it. */
+/** Reads a display in all ways that have not been tried, until `pick` finds something. */
 const readUntil = <A>(
   display: Display,
   reader: Reader,
@@ -37,7 +37,7 @@ const readUntil = <A>(
 ): Effect.Effect<A | undefined, ReadError> => {
   const schedule = options?.schedule ?? lookSchedule
   const done = new Set<string>()
-  // Whether a new picture kept the last one from being read: then that one is read to its end, or a screen that always changes never would be.
+  // Whether a new picture interrupted the last reading. Then the next is not interrupted: a screen that always changes would never be read.
   let skipped = false
 
   const whileTrue = schedule.pipe(
@@ -53,7 +53,7 @@ const readUntil = <A>(
       Effect.flatMap((same) => (same ? Effect.never : Effect.undefined))
     )
 
-  /** Reads in the likeliest way that has not been tried: a new picture comes before another way of reading an old one. */
+  /** Reads in the most likely way that has not been tried. A new picture comes before another way of reading an old one. */
   const step = Effect.gen(function* () {
     const frame = yield* look(display)
     if (frame instanceof DisplayUnavailable) {
@@ -80,7 +80,7 @@ const readUntil = <A>(
   )
 }
 
-/** Waits until a pattern is on a display: what it matched, and where, as far as that is known. */
+/** Waits until `pick` finds something on a display, and gives that. */
 export const waitForMatch = <A>(
   guest: Guest,
   display: Display,

@@ -1,6 +1,5 @@
 /**
- * An X display of the guest, seen and touched from inside the guest: for guests whose hypervisor has no screen, and for X servers that
- * draw on none (Xvfb).
+ * An X display of the guest, used from inside the guest: for guests whose hypervisor has no screen, and for X servers without one (Xvfb).
  *
  * Keys and pointer go through xdotool; pictures come from xwd (Debian's x11-apps), or from the file that Xvfb keeps with `-fbdir`.
  */
@@ -13,7 +12,7 @@ import type { BytesResult } from "../../transport/Shell.ts"
 import { type Button, type Combination, type Display, DisplayUnavailable, type Touch } from "../Display.ts"
 import { fromXwd } from "./xwd.ts"
 
-/** Sets what X programs need; the server's own key file is that of its `-auth`. */
+/** Sets what X programs need; the server's key file is the one after its `-auth`. */
 export const environment = (display: string): string => `set +eu
 export DISPLAY=${quote(display)}
 if [ -z "\${XAUTHORITY:-}" ]; then
@@ -25,7 +24,7 @@ if [ -z "\${XAUTHORITY:-}" ]; then
     esac
   done 2>/dev/null
 fi
-need() { command -v "$1" >/dev/null || { echo "the guest has no $1: put the package $2 into its image" >&2; exit 127; }; }
+need() { command -v "$1" >/dev/null || { echo "the guest has no $1; add the package $2 to its image" >&2; exit 127; }; }
 `
 
 const capture = (display: string): string => `if command -v xwd >/dev/null; then
@@ -39,7 +38,7 @@ for pid in $(pidof Xvfb 2>/dev/null); do
 done
 need xwd x11-apps`
 
-/** X's names for keys that QEMU calls otherwise (keysymdef.h); `f1` is `F1`. */
+/** X's names for keys that have another name in QEMU (keysymdef.h); `f1` is `F1`. */
 const keysyms: Readonly<Record<string, string>> = {
   shift: "Shift_L",
   shift_r: "Shift_R",
@@ -115,10 +114,10 @@ export const make = (guest: Guest, display: string): Display => {
   const unavailable = (reason: string, passing = false) =>
     new DisplayUnavailable({
       machine: guest.name,
-      reason: `the X display ${display} cannot be used: ${reason}`,
+      reason: `could not use the X display ${display}: ${reason}`,
       passing
     })
-  /** What is seen and touched is told of by who does it, not as commands. */
+  /** Not reported as a command: the method that needs it is reported. */
   const run = (command: string) =>
     Effect.flatMap(guest.shell, (shell) =>
       Effect.flatMap(Deadlines, ({ command: timeout }) =>
@@ -135,10 +134,10 @@ export const make = (guest: Guest, display: string): Display => {
     name: `the X display ${display}`,
     capture: Effect.gen(function* () {
       const result = yield* run(capture(display))
-      // A program that is not there will not come.
+      // A missing program (127) will not appear.
       if (result.exitCode !== 0) return yield* unavailable(reasonOf(result), result.exitCode !== 127)
       const frame = fromXwd(result.stdout)
-      return frame ?? (yield* unavailable("its picture is none that can be read"))
+      return frame ?? (yield* unavailable("its picture has an unknown format"))
     }),
     press: (combinations: ReadonlyArray<Combination>, delay) => {
       const millis = Math.round(Duration.toMillis(Duration.fromInputUnsafe(delay ?? "12 millis")))
@@ -148,7 +147,7 @@ export const make = (guest: Guest, display: string): Display => {
     touch: (touches) => {
       const words = touches.map((touch) => `${wordsOf(touch)} sleep 0.02`).join(" ")
       const pressed = touches.flatMap((touch) => (touch._tag === "Press" ? [touch.button] : []))[0]
-      // A hand that lets go: the server would take the next click for the end of this one.
+      // Releases the button, or the server would take the next click for the end of this one.
       return xdotool(words, pressed === undefined ? "" : `trap 'xdotool mouseup ${buttons[pressed]}' TERM`)
     }
   }

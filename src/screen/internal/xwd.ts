@@ -1,4 +1,4 @@
-/** X's own format for pictures of windows, as xwd and Xvfb write it (XWDFile.h of xorgproto). */
+/** X's format for pictures of windows, as xwd and Xvfb write it (XWDFile.h of xorgproto). */
 import type { Frame } from "./frame.ts"
 
 /** Words of the header, each four bytes, most significant first. */
@@ -26,7 +26,7 @@ const channel = (mask: number) => {
   return { shift, most: mask >>> shift || 1 }
 }
 
-/** Reads a picture in true colour (16, 24 or 32 bits a pixel); undefined when it is something else, or not complete. */
+/** Reads a picture in true colour (16, 24 or 32 bits a pixel); undefined if it is something else, or not complete. */
 export const fromXwd = (bytes: Uint8Array): Frame | undefined => {
   if (bytes.length < headerWords * 4) return undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
