@@ -429,7 +429,7 @@ describe("a run", () => {
     Effect.gen(function* () {
       const bad = { machines: { a: offline({ image: { _tag: "TinyImage", kernelParameters: "x" } }) } } as const
       let bodies = 0
-      const body = () => Effect.sync(() => void (bodies += 1))
+      const body = () => Effect.sync(() => void bodies++)
       const results = yield* run([
         test("bad", bad, body),
         test("good", { machines: { a: offline() } }, body),

@@ -90,7 +90,8 @@ const regenerated = (text: string, seen: Record<string, Array<string>>): string 
     }
     const of = table === "| | |" ? table : heading === "## The driver" ? heading : "machine"
     const isMethods = table === "| method | |" || table === "| | |"
-    const calls = (seen[of] ??= [])
+    const calls = seen[of] ?? []
+    seen[of] = calls
     lines.push(isMethods && line.startsWith("| `") ? row(line, sections[of] ?? parameters, calls) : line)
   }
   return lines.join("\n")

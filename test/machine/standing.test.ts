@@ -67,7 +67,10 @@ describe("waits that stand in a guest", () => {
       const said = { stdout: "", stderr: "bash: line 3: noise", console: "" }
       yield* Deferred.fail(lost, new ShellLost({ machine: "box", command: "", reason: "the guest rebooted", ...said }))
       yield* TestClock.adjust("1 minute")
-      assert.strictEqual((yield* Fiber.join(waiting)).message, "box: lost the shell while waiting for the file /never to exist: the guest rebooted")
+      assert.strictEqual(
+        (yield* Fiber.join(waiting)).message,
+        "box: lost the shell while waiting for the file /never to exist: the guest rebooted"
+      )
     }).pipe(Effect.scoped)
   )
 })
