@@ -196,7 +196,7 @@ export default [
     )
     const { status, stderr, stdout } = vmtest("run", late)
     assert.match(stdout, /2 passed, 0 failed/)
-    assert.match(stderr, /after the test "early" had ended\n\s+Error: late boom\n\s+at .*late\.ts:4/)
+    assert.match(stderr, /after the test "early" ended\n\s+Error: late boom\n\s+at .*late\.ts:4/)
     assert.strictEqual(status, 1)
   })
 

@@ -112,7 +112,7 @@ export const orUncaught = <E, R>(
         if (claimed?.fails === true) return
         if (claimed !== undefined || (phase === "running" && isOfScript(thrown))) {
           late = true
-          const whose = claimed === undefined ? "" : `, after the test ${JSON.stringify(claimed.test)} had ended`
+          const whose = claimed === undefined ? "" : `, after the test ${JSON.stringify(claimed.test)} ended`
           return say(`uncaught error in a callback or a promise${whose}\n${describeThrown(thrown)}`)
         }
         first = false
@@ -125,7 +125,7 @@ export const orUncaught = <E, R>(
       const onOutputError = (error: NodeJS.ErrnoException) => {
         if (error.code === "EPIPE" || !first) return
         first = false
-        say(`the output cannot be written: ${error.message}`)
+        say(`could not write the output: ${error.message}`)
         resume(Effect.succeed(ExitCode.failed))
       }
       process.stdout.on("error", onOutputError)

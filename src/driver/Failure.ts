@@ -248,7 +248,7 @@ const caller = ({ column, file, line, text }: Place): string =>
 export const render = (failure: Failure): string => {
   const where = failure.place === undefined ? "" : codeFrame(failure.place) + failure.callers.map(caller).join("")
   const evidence = failure.evidence.map(({ file, text, title }) => {
-    const whole = file === undefined ? "" : ` (all of it is in ${OutputFolder.shown(file)})`
+    const whole = file === undefined ? "" : ` (the whole text is in ${OutputFolder.shown(file)})`
     return `\n${title}${whole}:\n${cutMiddle(visible(text)).replace(/^/gm, "  ")}`
   })
   // What the message shows a part of comes whole below, and once is enough: what a wait saw last may be the console.

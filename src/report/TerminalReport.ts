@@ -159,7 +159,7 @@ const make = (options: TerminalOptions) => {
     const left = test.subtests.filter(({ handled }) => handled === true)
     return left
       .map(({ failure, name, within }) => {
-        const title = `\n  subtest ${JSON.stringify(Failure.subtestName([...within, name]))} failed, and the test went on:`
+        const title = `\n  subtest ${JSON.stringify(Failure.subtestName([...within, name]))} failed, and the test continued:`
         return failure === undefined ? "" : `${title}\n${indented(Failure.render(failure), "    ")}`
       })
       .join("")

@@ -126,6 +126,6 @@ await new Promise((resolve) => setTimeout(resolve, 500))`
     const { status, stderr } = await vmtest(talkative, full)
     closeSync(full)
     assert.strictEqual(status, 1)
-    assert.include(stderr, "the output cannot be written: ENOSPC")
+    assert.include(stderr, "could not write the output: ENOSPC")
   })
 })

@@ -46,7 +46,7 @@ describe("tests that run at once", () => {
       const { lines, most, order } = yield* runAll([nine, nine, nine, nine], { memory: 23 * gib, cpus: 4 })
       assert.strictEqual(most, 2)
       assert.deepStrictEqual(order, [0, 1, 2, 3])
-      assert.strictEqual(lines[0], "2: waiting for 9 GiB of memory: tests that run have 18 GiB of 23 GiB")
+      assert.strictEqual(lines[0], "2: waiting for 9 GiB of memory (running tests use 18 GiB of 23 GiB)")
     })
   )
 
@@ -54,7 +54,7 @@ describe("tests that run at once", () => {
     Effect.gen(function* () {
       const three = yield* runAll([{ cpus: 3 }, { cpus: 3 }, { cpus: 1 }], { memory: 23 * gib, cpus: 4 })
       assert.strictEqual(three.most, 2)
-      assert.strictEqual(three.lines[0], "1: waiting for 3 processors: tests that run have 3 of 4")
+      assert.strictEqual(three.lines[0], "1: waiting for 3 processors (running tests use 3 of 4)")
       const one = yield* runAll([{}, {}, {}, {}], { memory: 23 * gib, cpus: 1 })
       assert.deepStrictEqual([one.most, one.lines], [4, []])
     })

@@ -172,7 +172,7 @@ describe("the terminal's report", () => {
       const { out } = yield* told([{ _tag: "TestEnded", result: { ...passed, subtests: [result] } }])
       assert.match(
         out[0] as string,
-        /^✔ one \(3\.2 s\)\n {2}subtest "all › part" failed, and the test went on:\n {4}\S*script\.ts:12/
+        /^✔ one \(3\.2 s\)\n {2}subtest "all › part" failed, and the test continued:\n {4}\S*script\.ts:12/
       )
     })
   )
@@ -209,7 +209,7 @@ describe("the terminal's report", () => {
       }
       const { out } = yield* told([{ _tag: "TestEnded", result: { ...failed, failure: kept } }])
       const text = out[0] as string
-      assert.include(text, "stdout (all of it is in out/stdout.txt):\n    ␛[2J␛[31mred\n    line 0\n")
+      assert.include(text, "stdout (the whole text is in out/stdout.txt):\n    ␛[2J␛[31mred\n    line 0\n")
       assert.match(text, /… 4941 lines left out \(\d+ kB\) …\n {4}line 4970\n/)
       assert.match(text, /x{300} … 4400 characters left out … x{300}$/m)
       assert.isBelow(text.length, 6000)

@@ -44,7 +44,7 @@ export const make = (limits: Amount): Room => {
   }
   const admit = (): void => {
     const [first, ...others] = queue
-    // What is more than the limits has all of them to itself.
+    // A test that needs more than the limits runs alone.
     if (first === undefined || !(fits(first.amount) || (taken.memory === 0 && taken.cpus === 0))) return
     queue = others
     take(first.amount, 1)
@@ -54,13 +54,13 @@ export const make = (limits: Amount): Room => {
   const reasonFor = ({ cpus, memory }: Amount): string => {
     const short = [
       ...(taken.memory + memory > limits.memory
-        ? [`${size(memory)} of memory: tests that run have ${size(taken.memory)} of ${size(limits.memory)}`]
+        ? [`${size(memory)} of memory (running tests use ${size(taken.memory)} of ${size(limits.memory)})`]
         : []),
       ...(taken.cpus + cpus > limits.cpus
-        ? [`${cpus} processors: tests that run have ${taken.cpus} of ${limits.cpus}`]
+        ? [`${cpus} processors (running tests use ${taken.cpus} of ${limits.cpus})`]
         : [])
     ]
-    return `waiting for ${short.length === 0 ? "its turn" : short.join(", and for ")}`
+    return `waiting for ${short.length === 0 ? "its turn" : short.join(" and ")}`
   }
 
   return {
