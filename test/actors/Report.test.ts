@@ -176,13 +176,14 @@ describe("supervisors report", () => {
             start: (reason: ExitReason.ExitReason) => sleeper("x", 0, {}, reason).start
           }
           const sup = yield* Supervisor.startLink({ strategy: "simpleOneForOne", children: [template] })
-          for (const reason of [boom, ExitReason.shutdown, boom]) yield* Supervisor.startDynamic(sup, reason)
+          const bug = () => ExitReason.crashed(Cause.die(new Error("bug")))
+          for (const reason of [bug(), ExitReason.shutdown, bug()]) yield* Supervisor.startDynamic(sup, reason)
           yield* Process.exit(sup, ExitReason.shutdown)
           yield* TestClock.adjust(0)
           yield* quiet
         })
       )
-      assert.deepStrictEqual(ofSupervisors(all), ["shutdownError template: boom"])
+      assert.deepStrictEqual(ofSupervisors(all), ["shutdownError template: crashed: Error: bug"])
       const report = all.find(({ _tag }) => _tag === "SupervisorReport") as Report.SupervisorReport
       assert.strictEqual(report.offender.count, 2)
       assert.isUndefined(report.offender.pid)

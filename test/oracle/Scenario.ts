@@ -13,6 +13,7 @@ import { implOf, ProcessImpl, sendExit } from "../../src/actors/internal/process
 import { SupervisorLoop } from "../../src/actors/internal/supervise/supervisor.ts"
 import type * as Pid from "../../src/actors/Pid.ts"
 import * as Process from "../../src/actors/Process.ts"
+import type * as Report from "../../src/actors/Report.ts"
 import * as Supervisor from "../../src/actors/Supervisor.ts"
 import { InvalidSpec } from "../../src/actors/SupervisorError.ts"
 import { BinaryMap, bareProblem, encode, type Json, ourWord, reasonOf, TermError, termOf, theirWord } from "./terms.ts"
@@ -62,6 +63,7 @@ class Runner {
   private readonly options: RunOptions
   private readonly world = new World()
   private events: Array<Event> = []
+  private reports: Array<Report.SupervisorReport> = []
   private readonly entries = new Map<ProcessImpl, Entry>()
   private readonly pids = new Map<string, ProcessImpl>()
   private readonly parents = new Map<ProcessImpl, ProcessImpl>()
@@ -81,7 +83,11 @@ class Runner {
     this.world.system.observers.add({
       onExit: (pid, reason) => this.events.push({ _tag: "Of", kind: "exit", pid, reason })
     })
-    const exit = this.world.run(Process.run(this.program(scenario)))
+    const exit = this.world.run(Process.run(this.program(scenario)), (report) =>
+      Effect.sync(() => {
+        if (report._tag === "SupervisorReport") this.reports.push(report)
+      })
+    )
     return exit._tag === "Success"
       ? encode({ id: scenario.id ?? null, steps: exit.value })
       : encode({ id: scenario.id ?? null, error: String(exit.cause) })
@@ -123,11 +129,13 @@ class Runner {
       const leaked = yield* self.drainOrphans(new Set(live))
       yield* self.world.idle
       const { main, orphans } = self.takeEvents()
+      const reports = self.takeReports()
       return {
         op,
         ret,
         ev: main,
         tree,
+        ...(reports.length > 0 ? { reports } : {}),
         ...(orphans.length > 0 ? { orphans } : {}),
         ...(leaked.length > 0 ? { leaked: leaked.map((pid) => self.label(pid)).sort() } : {})
       }
@@ -429,6 +437,27 @@ class Runner {
     }
     this.events = []
     return { main: sortRuns(main), orphans: orphans.sort(byRow) }
+  }
+
+  /** What the supervisors reported, by supervisor and in order. */
+  private takeReports(): ReadonlyArray<unknown> {
+    const rows = this.reports.map(({ errorContext, offender, reason, supervisor }) => {
+      const { count, id, pid } = offender
+      const whom = count ?? (pid === undefined ? null : this.term(pid))
+      const reached = errorContext === "shutdown"
+      return [
+        this.term(supervisor),
+        theirWord(errorContext),
+        reached ? "reached_max_restart_intensity" : termOf(reason),
+        id,
+        whom
+      ]
+    })
+    this.reports = []
+    // The last reports of a simple_one_for_one, one for each reason, have no defined order in OTP.
+    const orderOf = (row: ReadonlyArray<unknown>) => `${row[0]}\n${typeof row[4] === "number" ? `~${encode(row)}` : ""}`
+    const byOrder = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
+    return rows.sort((a, b) => byOrder(orderOf(a), orderOf(b)))
   }
 
   private isOrphan(pid: ProcessImpl): boolean {

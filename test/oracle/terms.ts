@@ -54,7 +54,7 @@ export const reasonOf = (term: Json): ExitReason.ExitReason => {
 export class TermError extends Error {
   readonly term: Json
   constructor(term: Json) {
-    super("a term")
+    super(JSON.stringify(term))
     this.term = term
   }
 }
@@ -105,7 +105,10 @@ const words: Readonly<Record<string, string>> = {
   simpleOneForOne: "simple_one_for_one",
   anySignificant: "any_significant",
   allSignificant: "all_significant",
-  brutalKill: "brutal_kill"
+  brutalKill: "brutal_kill",
+  startError: "start_error",
+  childTerminated: "child_terminated",
+  shutdownError: "shutdown_error"
 }
 const unwords = Object.fromEntries(Object.entries(words).map(([ours, theirs]) => [theirs, ours]))
 

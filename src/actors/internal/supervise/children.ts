@@ -31,6 +31,8 @@ export interface Child {
   last: ProcessImpl | undefined
   /** A start failed during a restart and is being tried again. */
   restarting: boolean
+  /** The process that a report of a restart is about: the one that ended; none for a sibling that did not start again. */
+  ended: ProcessImpl | undefined
   /** What the last process of a Layer child built. */
   provided: Provided | undefined
 }
@@ -44,6 +46,7 @@ export const newChild = (spec: CheckedSpec, args: ReadonlyArray<unknown> = []): 
     pid: undefined,
     last: undefined,
     restarting: false,
+    ended: undefined,
     provided: undefined
   }
 }

@@ -43,12 +43,16 @@ export const reportStop = (
   if (!isExpected(spec, reason)) reportChild(supervisor, "shutdownError", reason, spec, child)
 }
 
+/** Two crashes of one kind have causes of their own, so their text decides. */
+const isSame = (a: ExitReason.ExitReason, b: ExitReason.ExitReason): boolean =>
+  ExitReason.equals(a, b) || (a._tag === b._tag && ExitReason.format(a) === ExitReason.format(b))
+
 /** Tells of children of one spec that were stopped all at once: one report for each other reason. */
 export const reportStops = (supervisor: ProcessImpl, spec: CheckedSpec, children: ReadonlyArray<ProcessImpl>): void => {
   const counts: Array<{ readonly reason: ExitReason.ExitReason; count: number }> = []
   for (const { reason } of children) {
     if (reason === undefined || isExpected(spec, reason)) continue
-    const known = counts.find((each) => ExitReason.equals(each.reason, reason))
+    const known = counts.find((each) => isSame(each.reason, reason))
     if (known === undefined) counts.push({ reason, count: 1 })
     else known.count++
   }

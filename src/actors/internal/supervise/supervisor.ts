@@ -243,9 +243,10 @@ export class SupervisorLoop extends MessageLoop {
   }
 
   private restart(child: Child): Work {
+    child.ended = child.pid ?? child.ended
     const nanos = Context.get(this.process.context, Clock.Clock).monotonicTimeNanosUnsafe()
     if (!this.intensity.attempt(Number(nanos / 1_000_000_000n))) {
-      this.report("shutdown", reachedMaxRestartIntensity, child, child.pid ?? child.last)
+      this.report("shutdown", reachedMaxRestartIntensity, child, child.ended)
       this.children.forget(child)
       this.stop(ExitReason.shutdown)
       return undefined
@@ -256,7 +257,7 @@ export class SupervisorLoop extends MessageLoop {
       case "oneForOne":
         return this.startThen(child, (outcome) => {
           if (outcome._tag !== "Failed") return
-          this.report("startError", outcome.reason, child, child.last)
+          this.report("startError", outcome.reason, child, child.ended)
           this.tryLater(child)
         })
       case "restForOne": {
@@ -286,7 +287,9 @@ export class SupervisorLoop extends MessageLoop {
       this.startThese(range.filter((each) => each.spec.restart !== "temporary"))
     )
     return Effect.map(started, (failed) => {
-      if (failed !== undefined) this.tryLater(failed.child)
+      if (failed === undefined) return
+      if (failed.child !== child) failed.child.ended = undefined
+      this.tryLater(failed.child)
     })
   }
 
