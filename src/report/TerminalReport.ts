@@ -74,17 +74,20 @@ export const shortName = (test: string) => {
 const testOf = (event: RunEvent): string | undefined =>
   event._tag === "ImageProgress" ? undefined : event._tag === "TestEnded" ? event.result.name : event.test
 
-/** The lines for each kind of event; a machine's own are aligned behind its name. */
-const make = (options: TerminalOptions) => {
-  const paint = (stream: NodeJS.WriteStream) => (style: Style, text: string) => {
+type Paint = (style: Style, text: string) => string
+
+const painting =
+  (options: TerminalOptions, stream: NodeJS.WriteStream): Paint =>
+  (style, text) => {
     if (options.colors === false) return text
     return styleText(style, text, options.colors === true ? { validateStream: false } : { stream })
   }
-  const out = paint(process.stdout)
-  const err = paint(process.stderr)
+
+/** The line for an event of a machine, if it has one; it starts with the machine's name. */
+const machineLines = (options: TerminalOptions, err: Paint) => {
   const bootedAt = new Map<string, number>()
 
-  const machineLine = (test: string, event: MachineEvent, now: number): string | undefined => {
+  return (test: string, event: MachineEvent, now: number): string | undefined => {
     // Tests that run at once may call their machines alike.
     const key = `${test}\n${event.machine}`
     const prefix = err("cyan", `${event.machine}:`)
@@ -115,8 +118,12 @@ const make = (options: TerminalOptions) => {
       }
     }
   }
+}
 
-  /** The lines for an event of the run, if it has any. */
+/** The lines for an event of the run, if it has any. */
+const progressLines = (options: TerminalOptions, err: Paint) => {
+  const machineLine = machineLines(options, err)
+
   const untold = (event: RunEvent, now: number): string | undefined => {
     switch (event._tag) {
       case "ImageProgress":
@@ -145,52 +152,54 @@ const make = (options: TerminalOptions) => {
     }
   }
 
-  /** Each line after the name of its test, where tests run at once. */
-  const progress = (event: RunEvent, now: number): string | undefined => {
+  /** Each line after the name of its test, if several tests run at once. */
+  return (event: RunEvent, now: number): string | undefined => {
     const lines = untold(event, now)
     const test = testOf(event)
     if (lines === undefined || options.atOnce !== true || test === undefined || event._tag === "TestStarted")
       return lines
     return lines.replace(/^/gm, err("dim", `${shortName(test)} │`))
   }
+}
 
-  /** What failed in subtests without failing the test: the script has dealt with it, and only here it can be read. */
-  const dealtWith = (test: TestResult): string => {
-    const left = test.subtests.filter(({ handled }) => handled === true)
-    return left
-      .map(({ failure, name, within }) => {
-        const title = `\n  subtest ${JSON.stringify(Failure.subtestName([...within, name]))} failed, and the test continued:`
-        return failure === undefined ? "" : `${title}\n${indented(Failure.render(failure), "    ")}`
-      })
-      .join("")
-  }
+/** What failed in subtests without failing the test: the script handled it, and it is shown only here. */
+const handledFailures = (test: TestResult): string => {
+  const left = test.subtests.filter(({ handled }) => handled === true)
+  return left
+    .map(({ failure, name, within }) => {
+      const title = `\n  subtest ${JSON.stringify(Failure.subtestName([...within, name]))} failed, and the test continued:`
+      return failure === undefined ? "" : `${title}\n${indented(Failure.render(failure), "    ")}`
+    })
+    .join("")
+}
 
-  const result = (test: TestResult): string => {
+/** The lines for the end of a test. */
+const resultLines =
+  (out: Paint) =>
+  (test: TestResult): string => {
     const took = `${out("dim", `(${duration(test.millis)})`)}${inFile(out, test.file)}`
     const kept = test.folder === undefined ? "" : `\n  its files are in ${OutputFolder.shown(test.folder)}/`
-    if (test.status === "passed") return `${out("green", "✔")} ${test.name} ${took}${dealtWith(test)}${kept}`
+    if (test.status === "passed") return `${out("green", "✔")} ${test.name} ${took}${handledFailures(test)}${kept}`
     const how = test.status === "timedOut" ? "timed out" : "failed"
     const subtest = test.failure?.subtest
     const where = subtest === undefined ? "" : `\n  subtest ${JSON.stringify(Failure.subtestName(subtest))}:`
     const why = test.failure === undefined ? "" : `${where}\n${indented(Failure.render(test.failure))}`
-    return `${out("red", "✘")} ${out("bold", test.name)} ${how} ${took}${why}${dealtWith(test)}${kept}`
+    return `${out("red", "✘")} ${out("bold", test.name)} ${how} ${took}${why}${handledFailures(test)}${kept}`
   }
-
-  return { progress, result }
-}
 
 /** Reports on the terminal. */
 export const layer = (options: TerminalOptions = {}): Layer.Layer<never> =>
   Layer.sync(Reporter, () => {
-    const lines = make(options)
+    const progress = progressLines(options, painting(options, process.stderr))
+    const result = resultLines(painting(options, process.stdout))
     return (event) =>
       Effect.gen(function* () {
         if (event._tag === "TestEnded") {
           if (options.quiet === true && event.result.status === "passed") return
-          return yield* Console.log(lines.result(event.result))
+          return yield* Console.log(result(event.result))
         }
         if (options.quiet === true) return
-        const line = lines.progress(event, yield* Clock.currentTimeMillis)
+        const line = progress(event, yield* Clock.currentTimeMillis)
         if (line !== undefined) yield* Console.error(line)
       })
   })
