@@ -4,6 +4,17 @@
  * What arrives goes straight to one function, without an Effect a chunk, since a guest says up to 100 MB/s. What is
  * written waits while the peer does not read.
  *
+ * **Example** (Say something to a socket that may not listen yet)
+ *
+ * ```ts
+ * const program = Effect.gen(function* () {
+ *   const connection = yield* Connection.connect({ machine: "web", socket: "/run/web/serial", timeout: "5 seconds" })
+ *   connection.onData((chunk) => process.stdout.write(chunk))
+ *   yield* connection.write("hello\n")
+ *   return yield* connection.closed // why the connection ended
+ * }).pipe(Effect.scoped)
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Fs from "node:fs"

@@ -4,6 +4,16 @@
  * A guest carries nothing but a bootstrap root shell. Everything else (worker shells, their framing, cancellation) is
  * typed through that shell, so a guest image never holds an old agent.
  *
+ * **Example** (Three ports for each command that runs at once)
+ *
+ * ```ts
+ * const channel = GuestChannel.virtioPorts({
+ *   bootstrap: "/run/web/p0",
+ *   ports: Array.from({ length: 30 }, (_, i) => `/run/web/p${i + 1}`) // ten commands
+ * })
+ * const program = Effect.flatMap(Shell.make({ machine: "web", channel }), (shell) => shell.execute("true"))
+ * ```
+ *
  * @since 0.1.0
  */
 

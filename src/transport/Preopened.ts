@@ -2,6 +2,16 @@
  * Connections that are opened before anybody wants them: those that a guest which goes on from a saved one had open already,
  * so that it does not see them close.
  *
+ * **Example** (Open the ports before a saved guest goes on)
+ *
+ * ```ts
+ * const program = Effect.gen(function* () {
+ *   const attached = yield* Preopened.open("web", [channel.bootstrap, ...channel.ports])
+ *   yield* QmpCommands.cont(qmp)
+ *   return yield* Shell.make({ machine: "web", channel, attached })
+ * })
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

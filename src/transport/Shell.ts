@@ -1,6 +1,16 @@
 /**
  * Commands in a guest: exit status, standard output and standard error apart, whole and in order, several at once.
  *
+ * **Example** (Run a command in a guest)
+ *
+ * ```ts
+ * const program = Effect.gen(function* () {
+ *   const shell = yield* Shell.make({ machine: "web", channel })
+ *   const { exitCode, stdout } = yield* shell.execute("uname -r", { timeout: "10 seconds" })
+ *   yield* Effect.log(`exit code ${exitCode}: ${stdout}`)
+ * }).pipe(Effect.scoped)
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"

@@ -4,6 +4,14 @@
  * A lane is three byte streams: one for commands and their input, one for output, one for errors. `VirtioPort`, `Vsock`
  * and `VirtConsole` are the transports there are.
  *
+ * **Example** (A shell over a transport)
+ *
+ * ```ts
+ * const ShellLive = Shell.layerFromTransport({ bootTimeout: "2 minutes" }).pipe(
+ *   Layer.provide(VirtioPort.layer({ machine: "web", channel }))
+ * )
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"

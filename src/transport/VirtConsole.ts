@@ -5,6 +5,18 @@
  * virtio ports where the guest has them (a stock NixOS guest gets them through `QEMU_OPTS`). Where it has none, their input
  * and output go in checksummed pieces, and again when they were damaged: slow, at some ten new processes a command.
  *
+ * **Example** (A stock NixOS test guest, which dials the host)
+ *
+ * ```ts
+ * const channel = GuestChannel.virtConsole({ socket: "/run/web/shell", listen: true })
+ * const program = Effect.gen(function* () {
+ *   const transport = yield* VirtConsole.make({ machine: "web", channel }) // listens from here on
+ *   yield* startGuest
+ *   const shell = yield* Shell.fromTransport(transport)
+ *   return yield* shell.execute("systemctl is-system-running")
+ * }).pipe(Effect.scoped)
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

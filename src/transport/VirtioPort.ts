@@ -4,6 +4,13 @@
  * QEMU throttles a `virtserialport` whose socket is full, so nothing is dropped however slowly the host reads. Three ports
  * make a lane: 30 ports beside `vmtest.0`, which has the bootstrap shell, make ten.
  *
+ * **Example** (The ports of a QEMU of your own)
+ *
+ * ```ts
+ * const channel = GuestChannel.virtioPorts({ bootstrap: "/run/web/p0", ports: ["/run/web/p1", "/run/web/p2", "/run/web/p3"] })
+ * const ShellLive = Shell.layerFromTransport().pipe(Layer.provide(VirtioPort.layer({ machine: "web", channel })))
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

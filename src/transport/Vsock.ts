@@ -6,6 +6,14 @@
  * a socket itself, so the guest needs `perl` for both (perl-base, which every Debian has); a guest of busybox alone
  * cannot be reached over vsock.
  *
+ * **Example** (A guest behind vsock)
+ *
+ * ```ts
+ * // In the guest, as root: what `Vsock.bootstrap(5000)` returns. On the host:
+ * const channel = GuestChannel.vsock({ socket: "/run/web/vsock", port: 5000 })
+ * const ShellLive = Shell.layerFromTransport().pipe(Layer.provide(Vsock.layer({ machine: "web", channel })))
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

@@ -7,8 +7,10 @@
  */
 import { createHash } from "node:crypto"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
+import * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
 import { quote } from "../../host/Quote.ts"
 import type { Connection } from "../Connection.ts"
@@ -26,6 +28,11 @@ const smallIn = 512
 const patience = 5000
 const longest = 60_000
 const tries = 8
+
+/** Milliseconds between two looks for what the console dropped: while something comes, and each time twice as long while nothing does. */
+const watchPause = { least: 1000, most: 4000 }
+const watchSchedule = (pause: () => number) =>
+  Schedule.modifyDelay(Schedule.forever, () => Effect.sync(() => Duration.millis(pause())))
 
 /** MD5 finds what a console drops, and every guest has `md5sum`; not every busybox has `cksum`. */
 const checksum = (bytes: Buffer): string => createHash("md5").update(bytes).digest("hex")
@@ -114,13 +121,12 @@ export const consoleLane = (machine: string, socket: string): TransportService["
 
     /** Finds what the console dropped, when nothing has been heard for a while. */
     const watch = Effect.gen(function* () {
-      let pause = 1000
-      for (;;) {
-        yield* Effect.sleep(pause)
-        pause = active ? 1000 : Math.min(pause * 2, 4000)
+      let pause = watchPause.least
+      const look = Effect.gen(function* () {
+        pause = active ? watchPause.least : Math.min(pause * 2, watchPause.most)
         if (active) {
           active = false
-          continue
+          return
         }
         const said = yield* bootstrap.ask(`_vt_at ${number} 2>/dev/null`, longest)
         const [out, err, input] = said?.split(":") ?? []
@@ -137,9 +143,13 @@ export const consoleLane = (machine: string, socket: string): TransportService["
           // What was said a moment ago may be under way.
           if (stream.missing === at) yield* answer(stream, `${at} again`)
           stream.missing = at
-          pause = 1000
+          pause = watchPause.least
         }
-      }
+      })
+      return yield* Effect.schedule(
+        look,
+        watchSchedule(() => pause)
+      )
     })
 
     let given = 0
@@ -151,11 +161,11 @@ export const consoleLane = (machine: string, socket: string): TransportService["
         text === ""
           ? `_vt_give ${number} ${id} ${checksum(bytes)} ${bytes.toString("base64")}`
           : `_vt_put ${number} ${id} ${text.length} ${quote(text)}`
-      for (let i = 0; ; i++) {
-        if (i === tries) return yield* failed("a piece of input did not arrive whole")
-        const answered = yield* bootstrap.ask(line, Math.min(patience * 2 ** i, longest))
-        if (answered === String(id)) break
+      let answered: string | undefined
+      for (let i = 0; i < tries && answered !== String(id); i++) {
+        answered = yield* bootstrap.ask(line, Math.min(patience * 2 ** i, longest))
       }
+      if (answered !== String(id)) return yield* failed("a piece of input did not arrive whole")
       // The worker may not read for long; that is its command's business.
       while (taken < id && !Deferred.isDoneUnsafe(broken)) {
         took.closeUnsafe()

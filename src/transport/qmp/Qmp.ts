@@ -4,6 +4,18 @@
  * One JSON object a line: a greeting, the negotiation of capabilities, then replies that carry the id of their command,
  * with events between any two of them. Source: docs/interop/qmp-spec of QEMU.
  *
+ * **Example** (Stop a guest and see that it stopped)
+ *
+ * ```ts
+ * const Stopped = Schema.Struct({ event: Schema.Literal("STOP") })
+ * const program = Effect.gen(function* () {
+ *   const qmp = yield* Qmp.make({ machine: "web", socket: "/run/web/qmp" })
+ *   const stopped = yield* Effect.forkChild(qmp.waitForEvent(Stopped), { startImmediately: true })
+ *   yield* qmp.execute("stop")
+ *   yield* Fiber.join(stopped)
+ * }).pipe(Effect.scoped)
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"

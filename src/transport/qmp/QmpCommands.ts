@@ -3,6 +3,16 @@
  *
  * Any other command goes by its name through `Qmp.execute`. Source of the shapes: QEMU's QAPI schema (`qapi/*.json`).
  *
+ * **Example** (Take a screenshot of a guest that runs)
+ *
+ * ```ts
+ * const program = Effect.gen(function* () {
+ *   const qmp = yield* Qmp
+ *   const { running } = yield* QmpCommands.queryStatus(qmp)
+ *   if (running) yield* QmpCommands.screendump(qmp, { filename: "/tmp/web.png", format: "png" })
+ * })
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
