@@ -112,7 +112,7 @@ const SomeCommands = Schema.Array(CommandLine).check(
   Schema.makeFilter((commands: ReadonlyArray<string>) => commands.length > 0, { expected: "one command at least" })
 )
 
-/** Commands, and then options if the last one is no command. */
+/** Commands, then options if the last argument is not a command. */
 const commands = Arguments.takes(
   { commands: SomeCommands, options: Schema.optional(CollectOptions) },
   {

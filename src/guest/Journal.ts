@@ -11,6 +11,7 @@
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -85,6 +86,8 @@ const unknownUser = 90
 const missing = 127
 /** How many characters of standard error are kept. */
 const keptStderr = 10_000
+/** Seconds that a guest which is shutting down may take: its end explains the journal's. */
+const shutdownGrace = 60
 /** Exit codes above this: a signal ended the command. */
 const signalled = 128
 
@@ -167,7 +170,7 @@ export const make = (guest: Guest): JournalMethods =>
         const down =
           exitCode > signalled && (yield* shell.execute(isShuttingDown, { timeout: "1 minute" })).exitCode === 0
         // The machine's own end explains it better, and comes soon.
-        if (down) yield* shell.execute("sleep 60", { timeout: "2 minutes" })
+        if (down) yield* shell.execute(`sleep ${shutdownGrace}`, { timeout: Duration.seconds(2 * shutdownGrace) })
         const failed = { wanted: "success", exitCode, stdout: "", stderr } as const
         return yield* new CommandFailed({ machine: guest.name, command: script, ...failed })
       })

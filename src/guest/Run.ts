@@ -103,7 +103,7 @@ const relabelled = (error: ShellError, command: string): ShellError => {
   }
 }
 
-/** Names what a command was run for in the shell's errors: its script and output mean nothing to whoever asked for that. */
+/** Replaces the script and its output in the shell's errors by what the script was run for, which is what the test knows. */
 export const relabel =
   (doing: string) =>
   <E>(error: E): E =>

@@ -118,7 +118,7 @@ const ActiveState = Schema.Literals([
 /** The name of a unit that can be started: no template. */
 const UnitName = Journal.UnitName.check(
   Schema.makeFilter((unit: string) => !/@(\.[a-z]+)?$/.test(unit), {
-    expected: "the name of a unit that is no template: one with something between the @ and the suffix"
+    expected: "the name of a unit, not of a template: with something between the @ and the suffix"
   })
 )
 

@@ -25,7 +25,7 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { SavedMachine } from "../backends/Backend.ts"
 import { type SaveFailed, type Unsupported, unsupported } from "../backends/BackendError.ts"
-import { guard } from "../guest/Action.ts"
+import { guard, traced } from "../guest/Action.ts"
 import * as Arguments from "../guest/Arguments.ts"
 import type { CutShort, Guest, Unavailable } from "../guest/Guest.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
@@ -33,6 +33,7 @@ import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
 import * as Fields from "../host/Fields.ts"
 import type { AddressesExhausted } from "../network/Addresses.ts"
 import { beforeSaving } from "./internal/identity.ts"
+import * as RefCounts from "./internal/refCounts.ts"
 import type { Machine } from "./Machine.ts"
 import type { InvalidMachine } from "./MachineSpec.ts"
 
@@ -168,38 +169,6 @@ export interface Hooks {
   readonly fork: (request: ForkRequest) => Effect.Effect<Machine, Unavailable | InvalidMachine | AddressesExhausted>
 }
 
-/** Who still needs the folder of a snapshot. */
-interface RefCount {
-  readonly scope: Scope.Closeable
-  /** How many forks are starting from it. */
-  users: number
-  /** A later one has its name: the last user removes it. */
-  replaced: boolean
-}
-
-/** Of all machines: a fork may continue from another machine's snapshot. */
-const refCounts = new WeakMap<Snapshot, RefCount>()
-
-const release = (refs: RefCount) =>
-  refs.replaced && refs.users === 0 ? Scope.close(refs.scope, Exit.void) : Effect.void
-
-/** Keeps the folder of a snapshot while something starts from it. */
-const keeping = <A, E>(snapshot: Snapshot, effect: Effect.Effect<A, E>): Effect.Effect<A, E> => {
-  const refs = refCounts.get(snapshot)
-  if (refs === undefined) return effect
-  return Effect.acquireUseRelease(
-    Effect.sync(() => {
-      refs.users++
-    }),
-    () => effect,
-    () =>
-      Effect.suspend(() => {
-        refs.users--
-        return release(refs)
-      })
-  )
-}
-
 /** What its methods take. */
 export const parameters = Arguments.of<SnapshotMethods>({
   snapshot: Arguments.takes({ name: Schema.optional(Schema.String) }),
@@ -207,12 +176,36 @@ export const parameters = Arguments.of<SnapshotMethods>({
   fork: Arguments.takes({ options: Schema.optional(ForkOptions) })
 })
 
+/** How long the guest may take to prepare for a snapshot. */
+const prepareTimeout = "1 minute"
+
+/** Saves a guest into a folder of that name. */
+const save = Effect.fnUntraced(function* (guest: Guest, hooks: Hooks, name: string, folder: string) {
+  const failed = (reason: string) => new SnapshotFailed({ machine: guest.name, reason })
+  const control = yield* guest.control
+  if (!(yield* hooks.isPaused)) {
+    const shell = yield* guest.shell
+    // Prepares what every fork needs; a guest that cannot take it yet gets it later.
+    yield* Effect.ignore(shell.execute(beforeSaving, { timeout: prepareTimeout }))
+    yield* shell.awaitIdle
+  }
+  const parent = yield* Effect.mapError(hooks.folder, ({ message }) => failed(message))
+  const directory = Path.join(parent, folder)
+  yield* Effect.try({
+    try: () => Fs.mkdirSync(directory, { recursive: true, mode: 0o700 }),
+    catch: (error) => failed(error instanceof Error ? error.message : String(error))
+  })
+  const saved = yield* guard(guest, `taking the snapshot ${JSON.stringify(name)}`, control.save(directory))
+  return { name, machine: guest.name, saved } satisfies Snapshot
+})
+
 /** The snapshot methods of a guest. */
 export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
   const named = new Map<string, Snapshot>()
   /** The folders of replaced snapshots. */
   const replaced = new Set<string>()
-  let count = 0
+  let taken = 0
+  let unnamed = 0
   /**
    * One restore at a time: each ends the running machine, and one machine must be left. Nor may a snapshot be replaced while a restore uses it.
    */
@@ -223,39 +216,14 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
     guest.backend.capabilities.has("snapshots") ? Effect.void : unsupported(guest.backend.name, "snapshots")
   )
 
-  const take = Effect.fnUntraced(function* (name: string) {
-    const failed = (reason: string) => new SnapshotFailed({ machine: guest.name, reason })
-    const control = yield* guest.control
-    if (!(yield* hooks.isPaused)) {
-      const shell = yield* guest.shell
-      // Prepares what every fork needs; a guest that cannot take it yet gets it later.
-      yield* Effect.ignore(shell.execute(beforeSaving, { timeout: "1 minute" }))
-      yield* shell.awaitIdle
-    }
-    const parent = yield* Effect.mapError(hooks.folder, ({ message }) => failed(message))
-    const directory = Path.join(parent, `${guest.name}-${count++}`)
-    yield* Effect.try({
-      try: () => Fs.mkdirSync(directory, { recursive: true, mode: 0o700 }),
-      catch: (error) => failed(error instanceof Error ? error.message : String(error))
-    })
-    const saved = yield* guard(
-      guest,
-      { name: "snapshot", doing: `taking the snapshot ${JSON.stringify(name)}`, attributes: { snapshot: name } },
-      control.save(directory)
-    )
-    return { name, machine: guest.name, saved } satisfies Snapshot
-  })
-
   /** In its own scope, which ends with the test at the latest. */
-  const takeCounted = Effect.fnUntraced(function* (name: string) {
+  const take = Effect.fnUntraced(function* (name: string) {
     const scope = yield* Scope.fork(guest.scope)
-    const snapshot = yield* take(name).pipe(
+    const snapshot = yield* save(guest, hooks, name, `${guest.name}-${taken++}`).pipe(
       Scope.provide(scope),
       Effect.onError(() => Scope.close(scope, Exit.void))
     )
-    const refs: RefCount = { scope, users: 0, replaced: false }
-    refCounts.set(snapshot, refs)
-    return { snapshot, refs }
+    return { snapshot, refs: RefCounts.count(snapshot, scope) }
   })
 
   const find = (which: Snapshot | string): Effect.Effect<Snapshot, NoSuchSnapshot> =>
@@ -269,48 +237,48 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
       return known === undefined ? none(guest.name, which, false) : Effect.succeed(known)
     })
 
-  let unnamed = 0
+  const snapshot = Effect.fnUntraced(function* (name: string) {
+    yield* able
+    const { snapshot } = yield* take(name)
+    const giveName = Effect.gen(function* () {
+      const before = named.get(name)
+      named.set(name, snapshot)
+      if (before !== undefined && (yield* RefCounts.replace(before))) replaced.add(before.saved.directory)
+    })
+    yield* alone(giveName)
+    return snapshot
+  })
+
+  const restore = Effect.fnUntraced(function* (which: Snapshot | string) {
+    yield* able
+    const { machine, name, saved } = yield* find(which)
+    if (machine !== guest.name) {
+      const reason = `snapshot must be one of ${guest.name}, got ${JSON.stringify(name)} of ${machine}; fork({ from }) makes a machine from it`
+      const refused = { method: "restore", argument: "snapshot", value: name, reason } as const
+      return yield* new InvalidArgument({ machine: guest.name, ...refused })
+    }
+    yield* hooks.restart(saved)
+  })
+
+  const fork = Effect.fnUntraced(function* ({ from, identity = false, name }: ForkOptions) {
+    yield* able
+    const wanted = identity === false ? undefined : identity === true ? {} : identity
+    // Once it runs it does not need the files any more.
+    const forkOf = (snapshot: Snapshot) =>
+      RefCounts.keeping(snapshot, hooks.fork({ name, from: snapshot.saved, identity: wanted }))
+    if (from !== undefined) return yield* forkOf(yield* find(from))
+    const { refs, snapshot } = yield* take("for a fork")
+    refs.replaced = true
+    return yield* forkOf(snapshot)
+  })
+
+  const nameOf = (which: Snapshot | string | undefined) => (typeof which === "object" ? which.name : which)
   return Arguments.checked<SnapshotMethods>(guest.name, parameters, {
-    snapshot: (wanted) =>
-      Effect.gen(function* () {
-        yield* able
-        const name = wanted ?? `snapshot ${++unnamed}`
-        const taken = yield* takeCounted(name)
-        const nameIt = Effect.gen(function* () {
-          const before = named.get(name)
-          named.set(name, taken.snapshot)
-          const refs = before === undefined ? undefined : refCounts.get(before)
-          if (before !== undefined && refs !== undefined) {
-            replaced.add(before.saved.directory)
-            refs.replaced = true
-            yield* release(refs)
-          }
-        })
-        yield* alone(nameIt)
-        return taken.snapshot
-      }),
+    snapshot: (name = `snapshot ${++unnamed}`) =>
+      traced(guest, { name: "snapshot", attributes: { snapshot: name } }, snapshot(name)),
     restore: (which) =>
-      Effect.gen(function* () {
-        yield* able
-        const { machine, name, saved } = yield* find(which)
-        if (machine !== guest.name) {
-          const reason = `snapshot must be one of ${guest.name}, got ${JSON.stringify(name)} of ${machine}; fork({ from }) makes a machine from it`
-          const refused = { method: "restore", argument: "snapshot", value: name, reason } as const
-          return yield* new InvalidArgument({ machine: guest.name, ...refused })
-        }
-        yield* hooks.restart(saved)
-      }).pipe(alone),
-    fork: ({ from, identity = false, name } = {}) =>
-      Effect.gen(function* () {
-        yield* able
-        const wanted = identity === false ? undefined : identity === true ? {} : identity
-        // Once it runs it does not need the files any more.
-        const forkOf = (snapshot: Snapshot) =>
-          keeping(snapshot, hooks.fork({ name, from: snapshot.saved, identity: wanted }))
-        if (from !== undefined) return yield* forkOf(yield* find(from))
-        const { refs, snapshot } = yield* takeCounted("for a fork")
-        refs.replaced = true
-        return yield* forkOf(snapshot)
-      })
+      traced(guest, { name: "restore", attributes: { snapshot: nameOf(which) } }, alone(restore(which))),
+    fork: (options = {}) =>
+      traced(guest, { name: "fork", attributes: { snapshot: nameOf(options.from) } }, fork(options))
   })
 }

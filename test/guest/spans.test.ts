@@ -15,7 +15,7 @@ import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 import type { SnapshotMethods } from "../../src/machine/Snapshot.ts"
 import { toPng } from "../../src/screen/internal/frame.ts"
 import type { CommandResult } from "../../src/transport/Shell.ts"
-import { offline } from "../driver/support.ts"
+import { driverOf, offline } from "../driver/support.ts"
 import { guestOn, shellOf } from "../machine/support.ts"
 
 /** Every span that began, with what became of it. */
@@ -179,6 +179,23 @@ describe("the spans of a test", () => {
       }
       for (const span of [failed, test]) {
         assert.include(span?.status._tag === "Ended" ? String(span.status.exit) : "", "CommandFailed")
+      }
+    })
+  )
+
+  it.effect("have one for each snapshot, and for what starts from it", () =>
+    Effect.gen(function* () {
+      const { machines } = yield* driverOf({ box: offline() })
+      const { collect, named } = memory()
+      const use = Effect.gen(function* () {
+        const before = yield* machines.box!.snapshot("before")
+        yield* machines.box!.restore(before)
+        yield* machines.box!.fork({ from: "before" })
+      })
+      yield* collect(Effect.scoped(use))
+      for (const name of ["snapshot", "restore", "fork"]) {
+        const given = Object.fromEntries(named(`vmtest.${name}`)?.attributes ?? [])
+        assert.include(given, { "vmtest.machine": "box", "vmtest.snapshot": "before" }, name)
       }
     })
   )

@@ -30,7 +30,7 @@ const reasonOf = (error: PlatformError.PlatformError): string => {
 /** What a program says when nobody reads its output any more, unless `SIGPIPE` ended it. */
 const outputUnread = /Broken pipe|Connection reset by peer/
 
-/** What tar says when it cannot store what it reads; it says so, and reads on. */
+/** What tar says when it cannot store what it reads; then it reads on. */
 const storeFailure =
   /Wrote only|Cannot write|write error|No space left on device|Disk quota exceeded|File too large|Read-only file system|Input\/output error/
 

@@ -89,11 +89,15 @@ done`
 /** How long a guest may take for a group of keys before they count as lost; more under emulation. */
 const groupTimeout = Duration.seconds(30)
 
+/** After a combination whose arrival cannot be checked, by default. */
 const defaultDelay = "50 millis"
+
+/** How long to wait for a shell. */
+const shellTimeout = "100 millis"
 
 /** The guest's shell if it answers now, and not while the guest boots or has lost it. */
 const readyShell = (guest: Guest): Effect.Effect<ShellService | undefined> =>
-  Effect.timeoutOption(guest.shell, "100 millis").pipe(
+  Effect.timeoutOption(guest.shell, shellTimeout).pipe(
     Effect.map((shell) => (shell._tag === "Some" ? shell.value : undefined)),
     Effect.catch(() => Effect.succeed(undefined))
   )

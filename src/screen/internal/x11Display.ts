@@ -110,6 +110,10 @@ const wordsOf = (touch: Touch): string =>
     ? `mousemove ${Math.round(touch.to.x)} ${Math.round(touch.to.y)}`
     : `${touch._tag === "Press" ? "mousedown" : "mouseup"} ${buttons[touch.button]}`
 
+/** Between two combinations, by default: xdotool's own. */
+const defaultDelay = "12 millis"
+
+/** An X display of a guest. */
 export const make = (guest: Guest, display: string): Display => {
   const unavailable = (reason: string, passing = false) =>
     new DisplayUnavailable({
@@ -140,7 +144,7 @@ export const make = (guest: Guest, display: string): Display => {
       return frame ?? (yield* unavailable("its picture has an unknown format"))
     }),
     press: (combinations: ReadonlyArray<Combination>, delay) => {
-      const millis = Math.round(Duration.toMillis(Duration.fromInputUnsafe(delay ?? "12 millis")))
+      const millis = Math.round(Duration.toMillis(Duration.fromInputUnsafe(delay ?? defaultDelay)))
       const chords = combinations.map((keys) => quote(keys.map(keysym).join("+")))
       return xdotool(`key --clearmodifiers --delay ${millis} ${chords.join(" ")}`)
     },
