@@ -141,7 +141,7 @@ export const driverResults = Effect.gen(function* () {
   yield* driver.subtest("x", machine.succeed("true"), { softFail: true })
   yield* driver.pollingCondition("x", machine.succeed("true"))
   const all = yield* driver.waitAll([machine], (one) => one.waitForUnit("nginx"))
-  const forked = yield* driver.fork((machines) => machines["web"]!.execute("true"))
+  const forked = yield* driver.fork((machines) => machines.web!.execute("true"))
   yield* driver.log("x")
   return { driver, machine, all, forked }
 })
