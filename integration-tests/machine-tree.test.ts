@@ -50,7 +50,10 @@ const running = Effect.gen(function* () {
   const lines: Array<Line> = []
   const walk = (node: Observer.Node, depth: number): void => {
     if (node.label === "late") return
-    lines.push({ depth, label: node.label ?? "", kind: node.kind })
+    // How many lanes there are depends on how many commands ran at once.
+    const lane = /^lane \d+$/.test(node.label ?? "")
+    if (lane && lines.some(({ label }) => label === "lane 1")) return
+    lines.push({ depth, label: lane ? "lane 1" : (node.label ?? ""), kind: node.kind })
     for (const child of node.children) walk(child, depth + 1)
   }
   for (const root of roots) if (root.label === "Driver") walk(root, 0)
