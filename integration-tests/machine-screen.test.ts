@@ -100,7 +100,10 @@ machines(Box)("a machine's screen", (it) => {
       const box = yield* Box
       assert.include((yield* Effect.flip(box.sendKey("ctrl-alt-delet"))).message, 'did you mean "delete"')
       assert.include((yield* Effect.flip(box.sendKey("Return"))).message, 'did you mean "ret"')
-      assert.include((yield* Effect.flip(box.sendChars("né"))).message, 'must be of characters of a US keyboard, got "é"')
+      assert.include(
+        (yield* Effect.flip(box.sendChars("né"))).message,
+        'must be of characters of a US keyboard, got "é"'
+      )
       const schema = JSON.stringify(yield* box.qmp("query-qmp-schema"))
       const codes = /"values":\[([^\]]*"grave_accent"[^\]]*)\]/.exec(schema)?.[1] ?? ""
       assert.deepStrictEqual(

@@ -25,10 +25,13 @@ import { InvalidArgument } from "./MachineError.ts"
 
 type Given = ReadonlyArray<unknown>
 
+/** Schemas of parameters, which need nothing to decode. */
+type Fields = Readonly<Record<string, Schema.ConstraintDecoder<unknown>>>
+
 /** What one method takes, and gives. */
 export interface Signature {
   /** The parameters by name, in their order. */
-  readonly fields: Schema.Struct.Fields
+  readonly fields: Fields
   /** What is wrong with the arguments of a call. */
   readonly problem: (given: Given) => Decode.Problem | undefined
   readonly gives: "effect" | "defects" | "stream" | "methods"
@@ -45,19 +48,14 @@ interface Details {
 }
 
 /** The signature of a method with these parameters. */
-export const takes = (fields: Schema.Struct.Fields, { gives = "effect", named }: Details = {}): Signature => {
+export const takes = (fields: Fields, { gives = "effect", named }: Details = {}): Signature => {
   const names = Object.keys(fields)
   const inOrder = (given: Given) => {
     const all: Record<string, unknown> = {}
     for (const [index, name] of names.entries()) all[name] = given[index]
     return all
   }
-  const check = Decode.checker(
-    Schema.Struct(fields) as Schema.Struct<Schema.Struct.Fields> & { DecodingServices: never },
-    {
-      unnamed: "options"
-    }
-  )
+  const check = Decode.checker(Schema.Struct(fields), { unnamed: "options" })
   const arrange = named ?? inOrder
   return { fields, gives, problem: (given) => check(arrange(given)) }
 }

@@ -61,12 +61,6 @@ export const ByteStream = Schema.declare<Stream.Stream<Uint8Array>>(
   { expected: "a Stream of bytes" }
 )
 
-/** An Effect, which is to be run later. */
-export const effect = <A, E = unknown, R = unknown>(expected = "an Effect") =>
-  Schema.declare<Effect.Effect<A, E, R>>((value): value is Effect.Effect<A, E, R> => Effect.isEffect(value), {
-    expected
-  })
-
 /** An object of options, each of which may be left out; `example` is one. */
 export const options = <const F extends Schema.Struct.Fields>(fields: F, example: string) =>
   Schema.Struct(fields).annotate({ expected: `an object of options, such as ${example}` })
@@ -91,7 +85,7 @@ export const Texts = Schema.declare<Readonly<Record<string, string>>>(
 const units = ["weeks", "days", "hours", "minutes", "seconds", "milliseconds", "microseconds", "nanoseconds"]
 
 /** A time as Effect takes it, with two exceptions: not a number, and an object without a unit, which it takes for none. */
-export const durationOf = (value: unknown): Option.Option<Duration.Duration> => {
+const durationOf = (value: unknown): Option.Option<Duration.Duration> => {
   if (Number.isNaN(value)) return Option.none()
   if (typeof value === "object" && !Array.isArray(value) && !Duration.isDuration(value)) {
     if (value === null || !units.some((unit) => unit in value)) return Option.none()
