@@ -14,14 +14,13 @@ import * as ByteSize from "effect/ByteSize"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Transformation from "effect/SchemaTransformation"
 import * as Limits from "../backends/Limits.ts"
 import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
-import type { Image } from "../images/Image.ts"
+import * as Image from "../images/Image.ts"
 import type { Machine } from "./Machine.ts"
 
 const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(bytes))
@@ -83,13 +82,9 @@ export const WarmUp = Schema.Struct({
 /** What is to be done to a machine once, and what its result depends on. */
 export interface WarmUp extends Schema.Schema.Type<typeof WarmUp> {}
 
-const imageTags: ReadonlyArray<unknown> = ["TinyImage", "DebianImage", "DiskImage"]
-
-/** What is in an image is looked at when it is built, by the schema of its own. */
-const AnyImage = Schema.declare<Image>(
-  (value): value is Image => Predicate.hasProperty(value, "_tag") && imageTags.includes(value._tag),
-  { expected: "an image, such as Image.tiny() or Image.debian({})" }
-)
+const AnyImage: Schema.Codec<Image.Image> = Schema.Union(Object.values(Image.schemas)).annotate({
+  expected: "an image, such as Image.tiny() or Image.debian({})"
+})
 
 const Vlans = Schema.Array(Fields.whole(1, Limits.mostVlan)).check(
   Schema.makeFilter((vlans: ReadonlyArray<number>) => new Set(vlans).size === vlans.length, {
@@ -265,6 +260,8 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   return {
     ...spec,
     name,
+    // Not the decoded one: machines of one image are known to be that by its identity.
+    image: options.image,
     warmUp: typeof warmUp === "function" ? { run: warmUp } : warmUp
   } satisfies MachineSpec as MachineSpec
 })

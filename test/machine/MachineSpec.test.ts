@@ -167,6 +167,16 @@ describe("a machine's declaration", () => {
     [{ warmUp: { key: "1" } }, "warmUp.run", "warmUp.run is missing: it must be a function"],
     [{ image: undefined }, "image", "image must be an image, such as Image.tiny() or Image.debian({}), got undefined"],
     [{ image: Image.debian }, "image", "got the function debian"],
+    [
+      { image: Image.debian({ packages: "nginx" as never }) },
+      "image.packages",
+      'image.packages must be an array of names of Debian packages, such as ["nginx-light"], got "nginx"'
+    ],
+    [
+      { image: Image.tiny({ file: {} } as object) },
+      "image.file",
+      'unknown option "file" of image; did you mean "files"?'
+    ],
     ...["debian", {}, { _tag: "Nope" }, null, 1].map((image) => [{ image }, "image", "image must be an image"] as const)
   ] as const) {
     it.effect(`refuses ${words}`, () => refused("a", options as object, option, words))
