@@ -38,6 +38,7 @@ export {
 } from "./driver/TestCase.ts"
 export type { SubtestResult, TestResult } from "./driver/TestResult.ts"
 export { ForkedFiberFailed, UncaughtError } from "./driver/UncaughtError.ts"
+export { asValue, UnrunEffect } from "./driver/UnrunEffect.ts"
 export { CommandFailed, type Commands, type RetryOptions } from "./guest/Command.ts"
 export { ConsoleEnded } from "./guest/Console.ts"
 export type { CopyError } from "./guest/Copy.ts"

@@ -1,7 +1,8 @@
 /**
  * Machines in a vitest suite, with `@effect/vitest`.
  *
- * The machines start before the block's first test, are shared by its tests, and end after its last test. Tests use the real clock. A test
+ * A failed method's error names the line of its call. A test may take 30 minutes where neither it nor
+ * vitest's `testTimeout` says. The machines start before the block's first test, are shared by its tests, and end after its last test. Tests use the real clock. A test
  * whose subtests failed with `softFail` fails at its end.
  *
  * **Example** (A block of tests with one machine)
@@ -25,9 +26,11 @@
  * @since 0.1.0
  */
 import * as Vitest from "@effect/vitest"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
+
 import type { Driver } from "./driver/Driver.ts"
 import * as DriverLayer from "./driver/DriverLayer.ts"
 import { Collector, SoftFailures } from "./driver/SoftFailure.ts"
@@ -46,6 +49,28 @@ export interface MachineService<Self> {
 
 /** The timeout for the machines of a block to be ready, including a first build of their images. */
 export const startTimeout: Duration.Input = "15 minutes"
+
+/**
+ * How long a test of a block may take where neither it nor vitest's `testTimeout` says: as long as one of `vmtest run`. vitest's own limit of 5 seconds
+ * would end a test before a wait can say what it saw last.
+ */
+export const testTimeout: Duration.Input = "30 minutes"
+
+/** vitest's default, and what it says that the project asks for. It has no public word for the latter. */
+const vitestTimeout = 5000
+const configuredTimeout = (): unknown => {
+  const worker: unknown = Reflect.get(globalThis, "__vitest_worker__")
+  const config = Predicate.hasProperty(worker, "config") ? worker.config : undefined
+  return Predicate.hasProperty(config, "testTimeout") ? config.testTimeout : undefined
+}
+
+/** Gives the tests of the block that is being collected their time; one that the project has chosen is left as it is. */
+const setTimeouts = (): void => {
+  const configured = configuredTimeout()
+  if (configured !== undefined && configured !== vitestTimeout) return
+  const { options } = Vitest.TestRunner.getCurrentSuite()
+  if (options !== undefined) options.timeout ??= Duration.toMillis(Duration.fromInputUnsafe(testTimeout))
+}
 
 type SelfOf<Service> = Service extends MachineService<infer Self> ? Self : never
 
@@ -81,6 +106,7 @@ export const onDriver = <Provided, E, D>(
   })
   return (name: string, tests: Parameters<typeof block>[1]): void =>
     block(name, (it) => {
+      setTimeouts()
       // The layer outlives the test, so soft failures are raised at the end of the test itself.
       Vitest.afterEach(() =>
         Effect.runPromise(

@@ -19,7 +19,7 @@ import * as Result from "effect/Result"
 import { cutMiddle, lastLines, section, sectionsOf, titleOf, visible } from "../host/Evidence.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
 import { causesOf, chainOf, differenceOf, kindOf, messageOf, named } from "./internal/errorText.ts"
-import { type Location, originOf, scriptFrame, scriptFrames } from "./internal/scriptLocation.ts"
+import { endsInGenerator, type Location, originOf, scriptFrame, scriptFrames } from "./internal/scriptLocation.ts"
 
 /** A line of the script; line and column from 1. `text` is the line itself, or empty where the file cannot be read. */
 export interface Place extends Location {
@@ -117,7 +117,7 @@ const placesOf = (
   const made = stack === undefined ? [] : scriptFrames(stack)
   const trail = steps.length > 0 ? steps : lastSteps
   // The generator that the error was made in is at the line of its stack now, no longer at that of its last step.
-  const inGenerator = stack !== undefined && / next \(<anonymous>\)|Generator\.next/.test(stack)
+  const inGenerator = stack !== undefined && endsInGenerator(stack)
   const waiting = inGenerator ? trail.slice(1) : made.length > 0 ? [] : trail
   // What ran at once with others has steps of its own, and was begun by one of the script's.
   const beside = trail.some((one) => lastSteps.some(isSameLine(one))) ? [] : lastSteps

@@ -65,6 +65,7 @@ import * as SavedTest from "./SavedTest.ts"
 import { StoreOptions } from "./SnapshotStore.ts"
 import type { TestCase } from "./TestCase.ts"
 import type { TestResult } from "./TestResult.ts"
+import type { UnrunEffect } from "./UnrunEffect.ts"
 
 /** A test is declared wrongly; what is wrong with its machines is an `InvalidMachine` instead. */
 export class InvalidTest extends Schema.TaggedError<InvalidTest>()("InvalidTest", {
@@ -167,7 +168,7 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
 const keepMachines = Effect.fnUntraced(
   function* ({ handles }: internal.Running, test: string, folder: string) {
     yield* SavedTest.save({ folder, test, handles: handles(), now: yield* Clock.currentTimeMillis })
-    return `saved the machines; inspect them with: npx vmtest resume ${quote(NodePath.relative("", folder))}`
+    return `saved the machines; inspect them with: npx vmtest resume ${quote(OutputFolder.shown(folder))}`
   },
   Effect.timeoutOrElse({
     duration: saveTimeout,
@@ -259,6 +260,18 @@ const runBody = Effect.fnUntraced(function* (
   )
 })
 
+/** The failure of a test that has passed except for Effects that were never run, unless the test allows them. */
+const unrunOf = Effect.fnUntraced(function* (test: TestCase, errors: ReadonlyArray<UnrunEffect>) {
+  const [first, ...others] = errors.map((error) => Failure.fromCause(Cause.fail(error)))
+  if (first === undefined || test.unrun === "ignore") return undefined
+  if (test.unrun !== "warn") return Failure.withParts(first, others)
+  for (const { message, place } of [first, ...others]) {
+    const where = place === undefined ? "" : `${place.file}:${place.line}: `
+    yield* report({ _tag: "Log", test: test.name, line: `warning: ${where}${message}` })
+  }
+  return undefined
+})
+
 /** What the test failed with, if it did, with further failures as its evidence; and its subtests, those marked whose failure it handled. */
 const judge = Effect.fnUntraced(function* (
   test: TestCase,
@@ -277,7 +290,7 @@ const judge = Effect.fnUntraced(function* (
     ...itself,
     ...(yield* Effect.forEach([...soft, ...beside.map(({ cause }) => Failure.fromCause(cause, declaredAt))], keep))
   ]
-  const first = others.shift()
+  const first = others.shift() ?? (yield* unrunOf(test, strays.unrun()))
   const failedWith = new Set([hard ?? [], soft].flat().map(({ cause }) => Failure.errorOf(cause)))
   /** The innermost that failed with something else than the test. */
   const isHandled = (one: Subtest) =>

@@ -59,6 +59,8 @@ export interface TestCase {
   readonly script?: string | undefined
   /** The script that declares it, as it was given to the command, for reports. */
   readonly file?: string | undefined
+  /** What happens if its body makes Effects that are never run. */
+  readonly unrun?: "fail" | "warn" | "ignore" | undefined
   /** What is wrong with its declaration, apart from its machines; the test is not run then. */
   readonly problem?: string | undefined
   /** Where the script declares it, if that is known. */
@@ -81,7 +83,14 @@ export const TestOptions = Schema.Struct({
   /** The timeout of the test, without the time of image builds. Default 30 minutes. */
   timeout: Schema.optional(LongTime),
   /** The timeout of waits that set none themselves, multiplied by three under emulation. Default 5 minutes. */
-  waitTimeout: Schema.optional(LongTime)
+  waitTimeout: Schema.optional(LongTime),
+  /**
+   * What happens if methods of machines and of the driver gave the body Effects that were never run: the test fails (the default), they are logged,
+   * or nothing. `asValue` is for single Effects that need not run.
+   */
+  unrun: Schema.optional(
+    Schema.Literals(["fail", "warn", "ignore"]).annotate({ expected: '"fail", "warn" or "ignore"' })
+  )
 }).annotate({
   expected: `an object of options, such as ${example}, or {} for no machines`,
   /** NixOS's word among them. */
@@ -116,13 +125,14 @@ export const test = <
 ): TestCase => {
   const { stack = "" } = new Error()
   const problem = optionsProblem(options)?.reason ?? bodyProblem(body)
-  const { machines, timeout, waitTimeout }: TestOptions<Machines> = problem === undefined ? options : {}
+  const { machines, timeout, unrun, waitTimeout }: TestOptions<Machines> = problem === undefined ? options : {}
   return {
     [TypeId]: TypeId,
     name,
     machines: machines ?? {},
     timeout,
     waitTimeout,
+    unrun,
     problem,
     // The runner hands over exactly the machines that are declared, so the record has the keys that the body's type names.
     body: (machines, driver) =>

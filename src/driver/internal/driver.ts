@@ -21,6 +21,7 @@ import { givingEffects, machinesOf, mustBeEffect, runBody } from "./refuse.ts"
 import type { Saved } from "./saveAll.ts"
 import * as Spans from "./spans.ts"
 import * as Subtests from "./subtests.ts"
+import * as Tracked from "./tracked.ts"
 
 export interface Running {
   readonly service: DriverService
@@ -157,7 +158,7 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
     const all = yield* setUp(options)
     yield* Machines.addDeclared(all)
     const running: Running = {
-      service: makeService(all, yield* makeFork(all)),
+      service: Tracked.methods("driver", makeService(all, yield* makeFork(all))),
       machines: { ...all.machines },
       begin: Effect.suspend(() => {
         const starting = [...all.handles.values()].filter(({ spec }) => spec.autoStart)

@@ -20,6 +20,7 @@ import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import type { RunEvent } from "../RunEvent.ts"
 import { declaredIn, type Options } from "./driverOptions.ts"
 import type { DriverTree } from "./driverTree.ts"
+import * as Tracked from "./tracked.ts"
 
 export interface DriverMachines {
   readonly options: Options
@@ -107,7 +108,7 @@ export const add: (
 ) => Effect.Effect<MachineTree.Handle, ImageUnavailable> = Effect.fnUntraced(function* (all, spec, self, first) {
   const { backend, conditions, emit, fs, options, scope, tree } = all
   const shape = yield* shapeOf(all, spec, self)
-  const handle = yield* MachineTree.make({
+  const made = yield* MachineTree.make({
     ...{ spec, self, shape, backend, conditions, fs, scope, output: options.output },
     all: Effect.sync(() => neighbours(all).map(({ self }) => self)),
     origins: Origin.first(first, originsOf(all, spec, shape, self)),
@@ -115,6 +116,7 @@ export const add: (
     fork: (request) => forkOne(all, spec, self, request),
     supervisor: tree.machines
   }).pipe(Effect.provideService(MachineEvents, (event) => emit({ _tag: "MachineEvent", test: options.test, event })))
+  const handle = { ...made, machine: Tracked.methods(spec.name, made.machine) }
   all.handles.set(spec.name, handle)
   all.machines[spec.name] = handle.machine
   return handle

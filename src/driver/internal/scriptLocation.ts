@@ -39,6 +39,13 @@ export const scriptFrames = (stack: string): ReadonlyArray<Location> =>
     return isScript(file) ? [{ file, line: Number(line), column: Number(column) }] : []
   })
 
+/** Whether the last frame of a stack that is the script's own is that of a generator, which something else went on with. */
+export const endsInGenerator = (stack: string): boolean => {
+  const frames = stack.split("\n")
+  const last = frames.findLastIndex((frame) => scriptFrame(frame) !== undefined)
+  return frames[last + 1]?.includes("next (<anonymous>)") === true
+}
+
 /** The first frame of a stack that is the script's own. */
 export const scriptFrame = (stack: string): Location | undefined => scriptFrames(stack)[0]
 

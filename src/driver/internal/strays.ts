@@ -6,6 +6,8 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as UncaughtErrors from "../UncaughtError.ts"
 import { type ForkedFiberFailed, UncaughtError } from "../UncaughtError.ts"
+import { UnrunEffect } from "../UnrunEffect.ts"
+import { scriptFrame } from "./scriptLocation.ts"
 import * as TestContext from "./testContext.ts"
 
 export interface Stray {
@@ -18,6 +20,8 @@ export interface Strays {
   readonly watch: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E | UncaughtError, R>
   /** Whether something went wrong so far. */
   readonly failed: () => boolean
+  /** The Effects that the test made, and that nobody ran; for the end of one that has passed. */
+  readonly unrun: () => ReadonlyArray<UnrunEffect>
   /** What else went wrong, once the test is over; from then on nothing counts for it. */
   readonly end: () => ReadonlyArray<Stray>
 }
@@ -34,10 +38,16 @@ export const make = (test: string): Strays => {
       if (errors.push(error) === 1) Deferred.doneUnsafe(first, Effect.fail(error))
       return true
     },
-    unseen: new Map()
+    unseen: new Map(),
+    made: new Set()
   }
   return {
     watch: (program) => Effect.raceFirst(TestContext.within(context)(program), Deferred.await(first)),
+    unrun: () =>
+      [...context.made].flatMap(({ stack = "", what }) =>
+        // What the library makes for a script is not for the script to run.
+        scriptFrame(stack) === undefined ? [] : [Object.assign(new UnrunEffect({ call: what }), { stack })]
+      ),
     failed: () => errors.length + context.unseen.size > 0,
     end: () => {
       over = true

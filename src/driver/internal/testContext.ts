@@ -11,6 +11,16 @@ export interface TestContext {
   readonly thrown: (error: unknown) => boolean
   /** The fibers that failed, and how, of which nobody has asked how they ended. */
   readonly unseen: Map<object, Cause.Cause<unknown>>
+  /** The calls of methods whose Effects nobody has run so far. */
+  readonly made: Set<Call>
+}
+
+/** A call of a method by a script. */
+export interface Call {
+  /** `web.succeed("false")` */
+  readonly what: string
+  /** As V8 writes it. */
+  readonly stack?: string
 }
 
 /** The process that runs the script's own fibers. */

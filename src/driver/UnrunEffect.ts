@@ -1,0 +1,30 @@
+/**
+ * Effects that a test made and that nobody ran: `web.succeed("false")` without `yield*` does nothing.
+ *
+ * @since 0.1.0
+ */
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Tracked from "./internal/tracked.ts"
+
+/** The body of a test called a method of a machine or of the driver, passed, and nothing ran the Effect that the method gave. */
+export class UnrunEffect extends Schema.TaggedError<UnrunEffect>()("UnrunEffect", {
+  /** `web.succeed("false")` */
+  call: Schema.String
+}) {
+  override get message() {
+    return `${this.call} was called, but its Effect was never run; write yield* before it, or asValue(…) around it if it need not run`
+  }
+}
+
+/**
+ * Says that an Effect is a value, which may be left unrun: one for a combinator that need not run all that it is given.
+ *
+ * ```ts
+ * yield* Effect.when(asValue(web.succeed("reload")), hasChanged)
+ * ```
+ */
+export const asValue = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+  Tracked.forget(effect)
+  return effect
+}
