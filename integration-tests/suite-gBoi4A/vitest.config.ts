@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config"
+
 const alias = [
   { find: /^vmtest$/, replacement: "/work/wt/runs/src/index.ts" },
   { find: /^vmtest\/vitest$/, replacement: "/work/wt/runs/src/vitest.ts" }

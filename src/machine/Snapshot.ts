@@ -275,10 +275,10 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
   const nameOf = (which: Snapshot | string | undefined) => (typeof which === "object" ? which.name : which)
   return Arguments.checked<SnapshotMethods>(guest.name, parameters, {
     snapshot: (name = `snapshot ${++unnamed}`) =>
-      traced(guest, { name: "snapshot", attributes: { snapshot: name } }, snapshot(name)),
+      traced(guest, { name: "snapshot", attributes: { "snapshot.name": name } }, snapshot(name)),
     restore: (which) =>
-      traced(guest, { name: "restore", attributes: { snapshot: nameOf(which) } }, alone(restore(which))),
+      traced(guest, { name: "restore", attributes: { "snapshot.name": nameOf(which) } }, alone(restore(which))),
     fork: (options = {}) =>
-      traced(guest, { name: "fork", attributes: { snapshot: nameOf(options.from) } }, fork(options))
+      traced(guest, { name: "fork", attributes: { "snapshot.name": nameOf(options.from) } }, fork(options))
   })
 }

@@ -195,7 +195,7 @@ describe("the spans of a test", () => {
       yield* collect(Effect.scoped(use))
       for (const name of ["snapshot", "restore", "fork"]) {
         const given = Object.fromEntries(named(`vmtest.${name}`)?.attributes ?? [])
-        assert.include(given, { "vmtest.machine": "box", "vmtest.snapshot": "before" }, name)
+        assert.include(given, { "vmtest.machine": "box", "vmtest.snapshot.name": "before" }, name)
       }
     })
   )

@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as FileSystem from "effect/FileSystem"
 import * as TestClock from "effect/testing/TestClock"
 import { toPng } from "../../src/screen/internal/frame.ts"
 import { titlesOf } from "../../src/screen/internal/windowTitles.ts"
@@ -52,10 +53,17 @@ lines": ()  10x10+0+0  +0+0
 /** A guest whose X server is there when the test says so: a display, and its methods. */
 const desk = Effect.gen(function* () {
   const folder = mkdtempSync(join(tmpdir(), "vmtest-x11-"))
+  // At once: the clock of a test does not wait for real files.
+  const fs = FileSystem.makeNoop({
+    exists: () => Effect.succeed(true),
+    readFile: () => Effect.succeed(toPng({ ...blue, data: Uint8Array.from([1, 0, 0, 255]) })),
+    makeDirectory: () => Effect.void,
+    writeFile: () => Effect.void
+  })
   yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true })))
   const { guest } = yield* guestOn(
     shellOf(() => Effect.succeed({ exitCode: 1, stdout: "", stderr: "xwd: unable to open display ':1'" })),
-    { output: folder }
+    { output: folder, fs }
   )
   const down = X11Display.make(guest, ":1")
   const up = showing(1)
@@ -66,7 +74,6 @@ const desk = Effect.gen(function* () {
     read: () => Effect.succeed({ text: "OK", boxes: [blue, blue].map((size) => ({ x: 0, y: 0, ...size })) })
   }
   const reference = join(folder, "desk.png")
-  writeFileSync(reference, toPng({ ...blue, data: Uint8Array.from([1, 0, 0, 255]) }))
   const { clickText } = Mouse.make(guest, display, reader)
   const { expectScreenshot, waitForImage } = ScreenImage.make(guest, display)
   const { screenshot, waitForText } = Screen.make(guest, display, reader)
