@@ -95,6 +95,11 @@ export interface MachineShape {
   readonly forwards: ReadonlyArray<ForwardShape>
   /** Whether the machine survives a reboot of its guest; otherwise a reboot ends the hypervisor. */
   readonly allowReboot: boolean
+  /**
+   * A script for the image's initramfs, as `vmtest/identity`: it makes the guest this machine before anything of its own runs. An image
+   * without an initramfs of vmtest's does not run it.
+   */
+  readonly identity?: string | undefined
   /** A folder of the machine's own for logs and sockets, mode 0700; exists before `start`. */
   readonly directory: string
 }

@@ -44,6 +44,7 @@ import type { Image } from "../images/Image.ts"
 import type { ImageStore } from "../images/ImageStore.ts"
 import type { InvalidMachine, MachineSpec } from "../machine/MachineSpec.ts"
 import * as MachineSpecs from "../machine/MachineSpec.ts"
+import type { MachineSummary } from "../machine/MachineTree.ts"
 import * as Addresses from "../network/Addresses.ts"
 import { Driver } from "./Driver.ts"
 import * as Failure from "./Failure.ts"
@@ -184,8 +185,8 @@ type Subtest = TestResult["subtests"][number]
 interface Notes {
   /** The fiber of its body. */
   script: object | undefined
-  /** The names of its machines at its end. */
-  machines: ReadonlyArray<string>
+  /** Its machines when its body ended. */
+  machines: ReadonlyArray<MachineSummary>
   readonly subtests: Array<Subtest>
   /** Failures that count at the end of the test. */
   readonly soft: Array<Failure.Failure>
@@ -235,7 +236,9 @@ const runBody = Effect.fnUntraced(function* (
       interruptedBy: limit.late,
       onSubtest: noteSubtest(notes)
     })
-    yield* Effect.addFinalizer(() => Effect.sync(() => (notes.machines = Object.keys(running.service.machines))))
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => (notes.machines = running.handles().map(({ summary }) => summary())))
+    )
     const body = Effect.gen(function* () {
       notes.script = Fiber.getCurrent()
       yield* running.begin
@@ -346,12 +349,17 @@ const runTest = Effect.fnUntraced(
     const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()
     const { failure, subtests } = yield* judge(test, exit, notes, artefacts)
     if (failure !== undefined && options.keepLogs === true) {
-      const problems = yield* keepLogs({ output, folder, prefix: `${number}`, machines: notes.machines })
+      const problems = yield* keepLogs({
+        output,
+        folder,
+        prefix: `${number}`,
+        machines: notes.machines.map(({ name }) => name)
+      })
       yield* Effect.forEach(problems, (line) => emit({ _tag: "Log", test: test.name, line }), { discard: true })
     }
     const isLate = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout
     const result: TestResult = {
-      ...{ name: test.name, file: test.file, startedAt, millis, subtests, failure },
+      ...{ name: test.name, file: test.file, startedAt, millis, subtests, failure, machines: notes.machines },
       status: failure === undefined ? "passed" : isLate ? "timedOut" : "failed",
       folder: (yield* OutputFolder.holdsFiles(artefacts)) ? artefacts : undefined,
       value: Exit.isSuccess(exit) ? exit.value : undefined

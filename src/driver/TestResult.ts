@@ -14,6 +14,7 @@
  *
  * @since 0.1.0
  */
+import type { MachineSummary } from "../machine/MachineTree.ts"
 import type { Failure } from "./Failure.ts"
 
 /** The result of a subtest. */
@@ -41,6 +42,8 @@ export interface TestResult {
   readonly millis: number
   readonly subtests: ReadonlyArray<SubtestResult>
   readonly failure: Failure | undefined
+  /** Its machines as they were when its body ended. */
+  readonly machines: ReadonlyArray<MachineSummary>
   /** The test's folder in the output folder, if it has files: pictures, copies, logs, saved machines. */
   readonly folder: string | undefined
   /** The value of the body, if the test passed. */

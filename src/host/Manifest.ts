@@ -11,7 +11,6 @@
  *
  * @since 0.1.0
  */
-import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Schema from "effect/Schema"
 import * as Digest from "./Digest.ts"
@@ -23,13 +22,12 @@ const sealName = "manifest.sha256"
 
 const sealOf = (text: string) => `${Digest.of(text)}\n`
 
-/**
- * Writes the manifest of a folder and its seal. Whoever reads meanwhile finds the old manifest or the new one, for a moment without a seal. Throws
- * what the system says.
- */
+/** Writes the manifest of a folder and its seal. A reader finds the old manifest or the new one, sealed, at any moment. Throws what the system says. */
 export const write = (folder: string, manifest: unknown): void => {
   const text = `${JSON.stringify(manifest, null, 2)}\n`
-  Fs.rmSync(Path.join(folder, sealName), { force: true })
+  const before = Disk.readText(Path.join(folder, sealName)) ?? ""
+  // While the two are exchanged the seal is good for both.
+  Disk.replaceFile(Path.join(folder, sealName), before + sealOf(text))
   Disk.replaceFile(Path.join(folder, fileName), text)
   Disk.replaceFile(Path.join(folder, sealName), sealOf(text))
 }
@@ -41,8 +39,8 @@ export const read = <A>(
 ): { readonly value: A } | { readonly problem: string } | undefined => {
   const text = Disk.readText(Path.join(folder, fileName))
   if (text === undefined) return undefined
-  const seal = Disk.readText(Path.join(folder, sealName))
-  if (seal !== undefined && seal !== sealOf(text)) return { problem: `${fileName} was changed` }
+  const seals = Disk.readText(Path.join(folder, sealName))?.split("\n") ?? []
+  if (!seals.includes(Digest.of(text))) return { problem: `${fileName} was changed` }
   const decoded = Schema.decodeUnknownOption(Schema.fromJsonString(schema))(text)
   return decoded._tag === "Some" ? { value: decoded.value } : { problem: `${fileName} is not valid` }
 }

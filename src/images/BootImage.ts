@@ -30,3 +30,9 @@ export interface BootImage {
   /** Milliseconds since the epoch. */
   readonly builtAt: number
 }
+
+/**
+ * Where the initramfs of tiny and debian images looks for the script that makes the guest the declared machine, with `vm_root` set to the
+ * folder of its root file system. The hypervisor adds it to the initramfs.
+ */
+export const identityPath = "vmtest/identity"

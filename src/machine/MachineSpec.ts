@@ -154,15 +154,19 @@ const fields = {
     })
   ),
   /**
-   * Whether the machine may start from the snapshot of one like it that has booted, instead of booting itself. Default true. A service that must
-   * find the machine's name or addresses when it starts wants false: that one may have had others, or none yet.
+   * Whether the machine may start from a snapshot instead of booting. Default `true`: from that of a machine with its image, shape, name and
+   * addresses, so that what services learned of these at boot is true of it. `"shared"`: from that of any machine with its image and shape,
+   * which saves boots where many machines are alike and no service learns its name or addresses at boot. `false`: it always boots.
    */
-  snapshot: Schema.Boolean.pipe(
-    Schema.withDecodingDefault(otherwise(true)),
-    Schema.annotateKey({
-      description: "whether it can start from the snapshot of a machine of the same shape, instead of booting"
-    })
-  ),
+  snapshot: Schema.Union([Schema.Boolean, Schema.Literal("shared")])
+    .annotate({ expected: 'true, false or "shared"' })
+    .pipe(
+      Schema.withDecodingDefault(otherwise(true as const)),
+      Schema.annotateKey({
+        description:
+          '`true`: it may start from the snapshot of a machine with its image, shape, name and addresses; `"shared"`: of any machine with its image and shape; `false`: it boots'
+      })
+    ),
   /** Whether a reboot of the guest keeps the machine; without it a reboot ends the machine. Default false. */
   allowReboot: Schema.Boolean.pipe(
     Schema.withDecodingDefault(otherwise(false)),

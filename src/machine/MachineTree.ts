@@ -25,6 +25,7 @@ import * as Process from "../actors/Process.ts"
 import * as Supervisor from "../actors/Supervisor.ts"
 import type { BackendService, ControlService, MachineShape } from "../backends/Backend.ts"
 import { Deadlines } from "../guest/Deadlines.ts"
+import type { MachineState } from "../guest/MachineEvent.ts"
 import type { PollingConditions } from "../guest/PollingCondition.ts"
 import type { AddressedNode } from "../network/Addresses.ts"
 import type { ShellService } from "../transport/Shell.ts"
@@ -61,6 +62,14 @@ export interface Environment {
   readonly supervisor: DynamicSupervisor.DynamicSupervisorPid
 }
 
+/** A machine at one moment. */
+export interface MachineSummary {
+  readonly name: string
+  readonly state: MachineState
+  /** How its last boot began: `booted`, or `forked from snapshot 3f2a91c0 of …`; undefined where it was never started. */
+  readonly came: string | undefined
+}
+
 /** A machine, and what its driver does with it. */
 export interface Handle {
   readonly machine: Machine
@@ -69,6 +78,8 @@ export interface Handle {
   readonly shape: MachineShape
   /** Its control channel now, and its shell; undefined while it does not run. One that boots is waited for. */
   readonly running: Effect.Effect<{ readonly control: ControlService; readonly shell: ShellService } | undefined>
+  /** What it is now, and how it came up. */
+  readonly summary: () => MachineSummary
   /** Tells a running guest the names of machines that came later. */
   readonly refreshNames: Effect.Effect<void>
   /** The test is over: whatever ends from now on was meant to. */

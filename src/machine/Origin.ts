@@ -18,6 +18,8 @@ import type { Machine } from "./Machine.ts"
 export interface Origin {
   /** What it goes on from; undefined for a boot. */
   readonly from: SavedMachine | undefined
+  /** The name of that, for people: `snapshot 3f2a91c0 of web (debian, 512 MiB)`. */
+  readonly name?: string | undefined
   /**
    * Who a machine that goes on is. `declared` (unless told): what the test declares it to be, with a machine-id, a clock and
    * entropy of its own. `kept`: still the one that was saved, with the time of now and entropy of its own. `new`: as

@@ -184,7 +184,10 @@ const resultLines =
     const subtest = test.failure?.subtest
     const where = subtest === undefined ? "" : `\n  subtest ${JSON.stringify(Failure.subtestName(subtest))}:`
     const why = test.failure === undefined ? "" : `${where}\n${indented(Failure.render(test.failure))}`
-    return `${out("red", "✘")} ${out("bold", test.name)} ${how} ${took}${why}${handledFailures(test)}${kept}`
+    const machines = test.machines.map(
+      ({ came, name, state }) => `\n  ${name} was ${state}${came === undefined ? "" : ` (${came})`}`
+    )
+    return `${out("red", "✘")} ${out("bold", test.name)} ${how} ${took}${why}${handledFailures(test)}${machines.join("")}${kept}`
   }
 
 /** Reports on the terminal. */

@@ -73,20 +73,35 @@ const runAll = (tests: ReadonlyArray<TestCase>, folder: string) =>
     return results.map(({ failure, status }) => (failure === undefined ? status : `${status}: ${failure.message}`))
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 
+/** A machine that shares the snapshots of all that are like it. */
+const alike = (options: Partial<MachineOptions> = {}) => offline({ snapshot: "shared", ...options })
+
 describe("machines that start from a snapshot", () => {
+  it.live("start from one of their own name and addresses, unless they share", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      assert.deepStrictEqual((yield* inRun(folder, { a: offline() }, nothing)).ready, ["a booted"])
+      const both = yield* inRun(folder, { a: offline(), b: offline() }, nothing)
+      assert.sameMembers([...both.ready], ["a forked", "b booted"])
+      // Shared snapshots are apart from both.
+      assert.sameMembers([...(yield* inRun(folder, { a: alike() }, nothing)).ready], ["a booted"])
+      assert.sameMembers([...(yield* inRun(folder, { b: alike() }, nothing)).ready], ["b forked"])
+    })
+  )
+
   it.live("are all but the first of a shape, in this run and the next", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      const first = yield* inRun(folder, { a: offline() }, ({ service }) =>
+      const first = yield* inRun(folder, { a: alike() }, ({ service }) =>
         Effect.gen(function* () {
-          const b = yield* service.machine("b", offline())
+          const b = yield* service.machine("b", alike())
           yield* b.start()
-          const other = yield* service.machine("other", offline({ memory: "96 MiB" }))
+          const other = yield* service.machine("other", alike({ memory: "96 MiB" }))
           yield* other.start()
         })
       )
       assert.deepStrictEqual(first.ready, ["a booted", "b forked", "other booted"])
-      const second = yield* inRun(folder, { c: offline(), d: offline({ memory: "96 MiB" }) }, nothing)
+      const second = yield* inRun(folder, { c: alike(), d: alike({ memory: "96 MiB" }) }, nothing)
       assert.sameMembers([...second.ready], ["c forked", "d forked"])
       assert.deepStrictEqual([...first.lines, ...second.lines], [])
     })
@@ -117,7 +132,7 @@ describe("machines that start from a snapshot", () => {
   it.live("wait for the first when all start at once", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      const { ready } = yield* inRun(folder, { a: offline(), b: offline(), c: offline() }, nothing)
+      const { ready } = yield* inRun(folder, { a: alike(), b: alike(), c: alike() }, nothing)
       assert.deepStrictEqual(
         ready.map((line) => line.split(" ")[1]),
         ["booted", "forked", "forked"]
@@ -214,19 +229,19 @@ describe("a snapshot that does not load", () => {
   it.live("is dropped with one warning when it does not load, and the machine boots", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      yield* inRun(folder, { a: offline() }, nothing)
+      yield* inRun(folder, { a: alike() }, nothing)
       const manifestOf = ({ directory }: SavedMachine) =>
         Fs.readFileSync(Path.join(directory, "..", "manifest.json"), "utf8")
       const id = Fs.readdirSync(Path.join(folder, "entries"))[0]!
       const old = manifestOf({ directory: Path.join(folder, "entries", id, "machine") })
-      const broken = yield* inRun(folder, { a: offline(), b: offline(), c: offline() }, nothing, {
+      const broken = yield* inRun(folder, { a: alike(), b: alike(), c: alike() }, nothing, {
         breaks: (from) => !Fs.existsSync(from.directory) || manifestOf(from) === old
       })
       assert.deepStrictEqual(broken.ready.map((line) => line.split(" ")[1]).sort(), ["booted", "forked", "forked"])
       assert.lengthOf(broken.lines, 1)
       assert.match(broken.lines[0]!, /discarding the snapshot of .* \(.*out of sorts: no such card\); booting instead/)
       // What was made instead loads again.
-      assert.deepStrictEqual((yield* inRun(folder, { a: offline() }, nothing)).ready, ["a forked"])
+      assert.deepStrictEqual((yield* inRun(folder, { a: alike() }, nothing)).ready, ["a forked"])
     })
   )
 
@@ -255,12 +270,12 @@ describe("a snapshot that does not load", () => {
   it.live("is dropped with one warning when it is damaged", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      yield* inRun(folder, { a: offline() }, nothing)
+      yield* inRun(folder, { a: alike() }, nothing)
       const entry = Path.join(folder, "entries", Fs.readdirSync(Path.join(folder, "entries"))[0]!, "machine")
       const file = Path.join(entry, Fs.readdirSync(entry)[0]!)
       Fs.chmodSync(file, 0o600)
       Fs.writeFileSync(file, Fs.readFileSync(file, "utf8").replace("mock", "mick"))
-      const damaged = yield* inRun(folder, { a: offline(), b: offline() }, nothing)
+      const damaged = yield* inRun(folder, { a: alike(), b: alike() }, nothing)
       assert.deepStrictEqual(damaged.ready.map((line) => line.split(" ")[1]).sort(), ["booted", "forked"])
       assert.lengthOf(damaged.lines, 1)
     })
@@ -272,7 +287,7 @@ describe("a snapshot that does not load", () => {
       const guests = (shape: { readonly name: string }) => ({
         saveError: new SaveFailed({ machine: shape.name, directory: "there", reason: "no space left" })
       })
-      const { lines, ready } = yield* inRun(folder, { a: offline(), b: offline(), c: offline() }, nothing, { guests })
+      const { lines, ready } = yield* inRun(folder, { a: alike(), b: alike(), c: alike() }, nothing, { guests })
       assert.deepStrictEqual([...ready].sort(), ["a booted", "b booted", "c booted"])
       assert.lengthOf(lines, 1)
       assert.include(lines[0]!, "no space left")
@@ -469,7 +484,7 @@ describe("driver.fork", () => {
   it.live("runs an effect on forks of all machines, gives its result, and throws them away", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      yield* inRun(folder, { a: offline(), b: offline(), off: offline({ autoStart: false }) }, (driver) =>
+      yield* inRun(folder, { a: alike(), b: alike(), off: offline({ autoStart: false }) }, (driver) =>
         Effect.gen(function* () {
           const { mock, service } = driver
           const original = yield* mock.machine("a")

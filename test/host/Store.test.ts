@@ -81,6 +81,13 @@ describe("a store", () => {
         problemAfter(() => {}, Other),
         "manifest.json is not valid"
       )
+      const seal = Path.join(Path.dirname(manifest), "manifest.sha256")
+      const good = Fs.readFileSync(seal)
+      assert.strictEqual(
+        problemAfter(() => Fs.rmSync(seal)),
+        "manifest.json was changed"
+      )
+      Fs.writeFileSync(seal, good)
       const text = Fs.readFileSync(manifest, "utf8")
       assert.strictEqual(
         problemAfter(() => Fs.writeFileSync(manifest, text.replace("red", "rad"))),

@@ -1,7 +1,7 @@
 import * as ChildProcess from "node:child_process"
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { type CpioEntry, encode, withFolders } from "../../src/images/internal/cpio.ts"
+import { type CpioEntry, encode, withFolders } from "../../src/images/Cpio.ts"
 
 const cpio = (args: ReadonlyArray<string>, archive: Uint8Array): Buffer =>
   ChildProcess.execFileSync("cpio", ["--quiet", ...args], { input: archive, maxBuffer: 1 << 26 })

@@ -145,7 +145,7 @@ describe("a machine's declaration", () => {
     [{ internet: "no" }, "internet", 'internet must be true or false, got "no"'],
     [{ allowReboot: "false" }, "allowReboot", 'allowReboot must be true or false, got "false"'],
     [{ autoStart: "never" }, "autoStart", 'autoStart must be true or false, got "never"'],
-    [{ snapshot: "off" }, "snapshot", 'snapshot must be true or false, got "off"'],
+    [{ snapshot: "off" }, "snapshot", 'snapshot must be true, false or "shared", got "off"'],
     [
       { forwards: [{ hostPort: 1, guestPort: 2, protocol: "sctp" }] },
       "forwards[0].protocol",

@@ -28,6 +28,7 @@ const passed: TestResult = {
   startedAt: 0,
   millis: 3210,
   subtests: [],
+  machines: [],
   failure: undefined,
   folder: undefined,
   value: undefined

@@ -121,13 +121,17 @@ const memoryBackend = (memory: Memory, size: number): string =>
  */
 const kernelArguments = "no_timer_check cryptomgr.notests"
 
-const boot = ({ image }: MachineShape): ReadonlyArray<string> =>
-  image.kernel === ""
+/** The image's initramfs with what makes the guest this machine, in the machine's folder; undefined where there is nothing to add. */
+export const initrdIn = ({ directory, identity, image }: MachineShape): string | undefined =>
+  identity === undefined || image.initrd === "" ? undefined : `${directory}/initrd`
+
+const boot = (shape: MachineShape): ReadonlyArray<string> =>
+  shape.image.kernel === ""
     ? []
     : [
-        ...["-kernel", image.kernel],
-        ...(image.initrd === "" ? [] : ["-initrd", image.initrd]),
-        ...["-append", `console=ttyS0 ${kernelArguments} ${image.cmdline}`.trim()]
+        ...["-kernel", shape.image.kernel],
+        ...(shape.image.initrd === "" ? [] : ["-initrd", initrdIn(shape) ?? shape.image.initrd]),
+        ...["-append", `console=ttyS0 ${kernelArguments} ${shape.image.cmdline}`.trim()]
       ]
 
 /** Standard input and output are the serial console: there from the first byte, held up rather than dropped when full. */

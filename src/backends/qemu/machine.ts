@@ -8,6 +8,8 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import type { HostProcess as Process } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
+import { identityPath } from "../../images/BootImage.ts"
+import * as Cpio from "../../images/Cpio.ts"
 import { virtioPorts } from "../../transport/GuestChannel.ts"
 import type { Preopened } from "../../transport/Preopened.ts"
 import * as Qmp from "../../transport/qmp/Qmp.ts"
@@ -22,7 +24,7 @@ import type { BackendError } from "../BackendError.ts"
 import { LoadFailed, StartFailed } from "../BackendError.ts"
 import type { ConsoleLog } from "../internal/consoleLog.ts"
 import * as consoleLog from "../internal/consoleLog.ts"
-import { command, type Sockets, socketsIn } from "./command.ts"
+import { command, initrdIn, type Sockets, socketsIn } from "./command.ts"
 import { layer, qmpOptions } from "./control.ts"
 import { load, prepareDisks } from "./load.ts"
 import * as saved from "./saved.ts"
@@ -52,6 +54,7 @@ export const start: (
       ? new StartFailed({ machine: shape.name, backend: "qemu", reason, output: endOf(stderrFile) })
       : new LoadFailed({ machine: shape.name, directory: from.directory, reason, output: endOf(stderrFile) })
   yield* Effect.mapError(prepareDisks(shape, from), failed)
+  yield* Effect.mapError(prepareInitrd(shape), failed)
   const sockets = yield* Effect.acquireRelease(
     Effect.sync(() => socketsIn(shape.directory)),
     removeSockets
@@ -123,6 +126,18 @@ export const start: (
 
 const describe = ({ exitCode, signal }: MachineExit): string =>
   signal === undefined ? `exit code ${exitCode}` : `signal ${signal}`
+
+/** The initramfs with the machine's identity. Fails with the reason. */
+const prepareInitrd = (shape: MachineShape): Effect.Effect<void, string> => {
+  const { identity } = shape
+  const path = initrdIn(shape)
+  if (path === undefined || identity === undefined) return Effect.void
+  const script = { path: identityPath, type: "file", mode: 0o644, data: Buffer.from(identity) } as const
+  return Effect.try({
+    try: () => Fs.writeFileSync(path, Cpio.append(Fs.readFileSync(shape.image.initrd), [script]), { mode: 0o600 }),
+    catch: (error) => `could not write its initramfs: ${error instanceof Error ? error.message : String(error)}`
+  })
+}
 
 /** QEMU removes its own only when it ends in peace. */
 const removeSockets = ({ load, ports, qmp, save }: Sockets) =>

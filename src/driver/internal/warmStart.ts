@@ -71,19 +71,32 @@ const plainBoot =
   (start) =>
     Effect.succeed(start > 1 && spec.disks.length > 0 ? Origin.boot : { from: undefined, warmUp: warmUpOf(spec) })
 
-const baseKey = ({ shape, spec }: Subject, host: SnapshotStore.SnapshotKey["host"]): SnapshotStore.SnapshotKey => ({
-  name: `${Image.describe(spec.image)}, ${size(shape.memory)}${shape.cpus === 1 ? "" : `, ${shape.cpus} processors`}`,
-  subject: {
-    image: shape.image.digest,
-    memory: `${shape.memory}`,
-    processors: `${shape.cpus}`,
-    cards: `${shape.networks.length}`,
-    disks: spec.disks.join(" "),
-    internet: `${shape.internet}`,
-    reboot: `${shape.allowReboot}`
-  },
-  host
+/** Name and addresses: what a service that starts at boot can have learned. */
+const identityOf = ({ self, spec }: Subject): Readonly<Record<string, string>> => ({
+  machine: spec.name,
+  addresses: self.interfaces.map(({ ipv4, vlan }) => `${vlan}:${ipv4}`).join(" ")
 })
+
+/** A machine starts from where one of its name and addresses was, unless its declaration shares the snapshots of all that are like it. */
+const baseKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): SnapshotStore.SnapshotKey => {
+  const { shape, spec } = subject
+  const kind = `${Image.describe(spec.image)}, ${size(shape.memory)}${shape.cpus === 1 ? "" : `, ${shape.cpus} processors`}`
+  const shared = spec.snapshot === "shared"
+  return {
+    name: shared ? kind : `${spec.name} (${kind})`,
+    subject: {
+      ...(shared ? {} : identityOf(subject)),
+      image: shape.image.digest,
+      memory: `${shape.memory}`,
+      processors: `${shape.cpus}`,
+      cards: `${shape.networks.length}`,
+      disks: spec.disks.join(" "),
+      internet: `${shape.internet}`,
+      reboot: `${shape.allowReboot}`
+    },
+    host
+  }
+}
 
 /** Of what a warm-up makes, with what it copies. */
 interface WarmKey extends SnapshotStore.SnapshotKey {
@@ -92,17 +105,16 @@ interface WarmKey extends SnapshotStore.SnapshotKey {
 
 /** A warm-up may write the machine's name and addresses anywhere, so its result is that of a machine with these. */
 const warmKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): WarmKey | undefined => {
-  const { declaredIn, script, self, spec } = subject
+  const { declaredIn, script, spec } = subject
   const base = baseKey(subject, host)
   const named = spec.warmUp?.key === undefined ? undefined : `key ${spec.warmUp.key}`
   const given = named ?? (script === undefined ? undefined : `script ${script}, ${declaredIn}`)
   if (spec.warmUp === undefined || given === undefined) return undefined
-  const addresses = self.interfaces.map(({ ipv4, vlan }) => `${vlan}:${ipv4}`).join(" ")
   return {
     ...base,
     inputs: new Map(),
-    name: `${spec.name} after its warm-up (${base.name})`,
-    subject: { ...base.subject, machine: spec.name, addresses, "warm-up": given }
+    name: `${base.name} after its warm-up`,
+    subject: { ...base.subject, ...identityOf(subject), "warm-up": given }
   }
 }
 
@@ -124,6 +136,7 @@ export const make = Effect.fnUntraced(function* (
     again: Effect.Effect<Origin.Origin, never, Scope.Scope>
   ): Origin.Origin => ({
     from: { directory: snapshot.directory },
+    name: `snapshot ${snapshot.id.slice(0, 8)} of ${snapshot.name}`,
     otherwise: (reason) =>
       Effect.gen(function* () {
         // The saved machine's disks were put in their place.

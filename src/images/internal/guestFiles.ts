@@ -1,6 +1,7 @@
 /** What is inside a guest because it is vmtest's: first programs, the root shell for the driver, and what Debian can leave out. */
-import type { CpioEntry } from "./cpio.ts"
-import { withFolders } from "./cpio.ts"
+import { identityPath } from "../BootImage.ts"
+import type { CpioEntry } from "../Cpio.ts"
+import { withFolders } from "../Cpio.ts"
 
 /** On every guest's kernel command line. A guest is a throw-away: speed goes before defences against its neighbours. */
 export const commandLine = "panic=-1 net.ifnames=0 mitigations=off quiet loglevel=4"
@@ -37,6 +38,12 @@ const shellLoop = (shell: string, port: string): string =>
     "done"
   ].join("\n")
 
+/** Makes the guest the declared machine, before anything of its own runs; `root` is the folder of its root file system. */
+const takeIdentity = (root: string): string => `if [ -e /${identityPath} ]; then
+  vm_root=${root}
+  . /${identityPath}
+fi`
+
 const tinyInit = `#!/bin/busybox sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ${environment} SHELL=/bin/sh
 /bin/busybox --install -s
@@ -52,6 +59,7 @@ mount -t tmpfs -o mode=0755 tmpfs /run
 while read -r module; do insmod /lib/modules/$module.ko; done </lib/modules/order
 hostname vmtest
 ip link set lo up
+${takeIdentity("")}
 # busybox's poweroff, halt and reboot signal process 1. All of this guest is in memory: there is nothing to unmount.
 trap 'busybox poweroff -f' USR1 USR2
 trap 'busybox reboot -f' TERM
@@ -137,6 +145,9 @@ fail() {
 }
 busybox mount -t devtmpfs dev /dev
 busybox mount -t proc proc /proc
+busybox mount -t sysfs sys /sys
+# systemd takes over what is mounted there.
+busybox mount -t tmpfs -o mode=0755,nosuid,nodev run /run
 exec </dev/console >/dev/console 2>&1
 while read -r module; do
   busybox insmod /lib/modules/$module.ko || echo "vmtest: cannot load $module"
@@ -158,7 +169,10 @@ busybox mount -t overlay -o lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work ove
 read -r id </proc/sys/kernel/random/uuid
 while [ "$id" != "\${id/-/}" ]; do id=\${id/-/}; done
 echo "$id" >/new/etc/machine-id
+${takeIdentity("/new")}
+busybox umount /sys
 busybox umount /proc
+busybox mount --move /run /new/run
 busybox mount --move /dev /new/dev
 exec busybox switch_root /new /sbin/init
 `
@@ -166,7 +180,7 @@ exec busybox switch_root /new /sbin/init
 /** The initramfs of a debian guest. */
 export const debianInitramfs = (busybox: Uint8Array, modules: ReadonlyArray<Module>): Array<CpioEntry> =>
   withFolders([
-    ...["dev", "proc", "ro", "rw", "new"].map((path) => folder(path)),
+    ...["dev", "proc", "sys", "run", "ro", "rw", "new"].map((path) => folder(path)),
     file("bin/busybox", busybox, 0o755),
     file("init", debianInit, 0o755),
     ...moduleFiles(modules)

@@ -17,6 +17,7 @@ import { BootProgressListener, formatProgress, Shell } from "../../transport/She
 import type { Environment } from "../MachineTree.ts"
 import type { Origin } from "../Origin.ts"
 import type { Boot } from "./boot.ts"
+import { earlyScript } from "./identity.ts"
 import { ask, type MachineRef } from "./protocol.ts"
 
 /** What the processes of one boot know. */
@@ -58,8 +59,10 @@ const startFrom = (
     yield* GenStatem.cast(ref.name, "origin", { attempt: boot.attempt, origin })
     const { from, otherwise } = origin
     const scope = yield* Scope.fork(yield* Effect.scope)
+    const { self, shape, spec } = environment
+    const identity = earlyScript({ self, all: yield* environment.all, internet: spec.internet })
     const started = yield* Effect.exit(
-      Scope.provide(environment.backend.start(environment.shape, from === undefined ? {} : { from }), scope)
+      Scope.provide(environment.backend.start({ ...shape, identity }, from === undefined ? {} : { from }), scope)
     )
     if (Exit.isSuccess(started)) return { hypervisor: started.value, origin }
     yield* Scope.close(scope, Exit.void)

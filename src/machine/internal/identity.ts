@@ -16,10 +16,10 @@ const [hostsBegin, hostsEnd] = ["# vmtest: the machines of this test", "# vmtest
  * Writes `/etc/hosts` alone, for when machines come later. The names of machines are a block, at the top unless it is there already; the other
  * lines are the image's or the test's, and stay. The shell does it itself: a process would take longer.
  */
-export const hostsScript = (self: Addresses.AddressedNode, all: ReadonlyArray<Addresses.AddressedNode>): string =>
+const writeHosts = (file: string, self: Addresses.AddressedNode, all: ReadonlyArray<Addresses.AddressedNode>): string =>
   `vm_nl='
 ' vm_ours=${quote(`${hostsBegin}\n${Addresses.hosts(all, self)}${hostsEnd}\n`)} vm_above= vm_below= vm_at=above
-[ ! -r /etc/hosts ] || while IFS= read -r vm_line || [ -n "$vm_line" ]; do
+[ ! -r ${file} ] || while IFS= read -r vm_line || [ -n "$vm_line" ]; do
   case $vm_at:$vm_line in
   *:${quote(hostsBegin)}) vm_at=within ;;
   *:${quote(hostsEnd)}) vm_at=below ;;
@@ -30,9 +30,13 @@ export const hostsScript = (self: Addresses.AddressedNode, all: ReadonlyArray<Ad
     *) [ $vm_at = above ] && vm_above="$vm_above$vm_line$vm_nl" || vm_below="$vm_below$vm_line$vm_nl" ;;
     esac ;;
   esac
-done </etc/hosts
+done <${file}
 [ $vm_at != above ] || { vm_below=$vm_above; vm_above=; }
-printf '%s' "$vm_above$vm_ours$vm_below" >/etc/hosts`
+printf '%s' "$vm_above$vm_ours$vm_below" >${file}`
+
+/** {@link writeHosts} for a guest that runs. */
+export const hostsScript = (self: Addresses.AddressedNode, all: ReadonlyArray<Addresses.AddressedNode>): string =>
+  writeHosts("/etc/hosts", self, all)
 
 interface Identity {
   readonly self: Addresses.AddressedNode
@@ -112,6 +116,40 @@ fi && [ -n "\${BASH_VERSION:-}" ] || {
 }
 echo ${digest(identity)} >${mark}
 exit 0`
+}
+
+/** Seconds that a card may take to appear, in steps of 20 ms: its driver was loaded just before. */
+const cardTimeout = 2
+
+/**
+ * The whole identity as the initramfs of an image sets it, before anything of the guest's own runs: a program that starts at boot finds the
+ * machine's name, addresses and neighbours. busybox does all of it; `vm_root` is the folder of the guest's root file system.
+ *
+ * Where an address could not be set there is no mark, and {@link identityScript} does it again and says why.
+ */
+export const earlyScript = (identity: Identity): string => {
+  const { all, internet, self } = identity
+  const devices = ["eth0", ...self.interfaces.map(({ device }) => device)]
+  const addresses = self.interfaces.flatMap(({ ipv4 }) => `${ipv4}/`)
+  return `echo ${quote(self.name)} >/proc/sys/kernel/hostname
+echo ${quote(self.name)} >$vm_root/etc/hostname
+${writeHosts("$vm_root/etc/hosts", self, all)}
+printf '%s' ${quote(Addresses.resolvConf({ internet }))} >$vm_root/etc/resolv.conf 2>/dev/null
+for vm_device in ${devices.join(" ")}; do
+  vm_tries=0
+  until [ -e /sys/class/net/$vm_device ] || [ $vm_tries = ${cardTimeout * 50} ]; do
+    vm_tries=$((vm_tries + 1))
+    busybox sleep 0.02
+  done
+done
+${Addresses.ipCommands(self, { internet }).replace(/^ip /gm, "busybox ip ").trim()}
+vm_here=$(busybox ip addr show)
+vm_all=1
+for vm_address in ${addresses.join(" ")}; do
+  case $vm_here in *" $vm_address"*) ;; *) vm_all= ;; esac
+done
+[ -z "$vm_all" ] || echo ${digest(identity)} >${mark}
+`
 }
 
 /** The whole identity of a guest; running it again changes nothing. */

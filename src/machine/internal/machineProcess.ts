@@ -62,7 +62,7 @@ export const make = (settings: Settings) => {
   /** While none is on. */
   const off = {
     ...running,
-    launch: (origin: Payload<"launch">, life: Life, from: From<"launch">) => on.launch(origin, from),
+    launch: (origin: Payload<"launch">, _life: Life, from: From<"launch">) => on.launch(origin, from),
     ready: (_: number, { boot }: Life, from: From<"ready">) => lost(from, boot),
     hypervisor: (_: number, { boot }: Life, from: From<"hypervisor">) => lost(from, boot),
     control: (_: number, { boot }: Life, from: From<"control">) => lost(from, boot),

@@ -21,6 +21,9 @@ export interface Made {
   readonly publish: (state: MachineState, detail: string) => Effect.Effect<void>
 }
 
+const cameFrom = ({ origin }: Boot): string =>
+  origin.from === undefined ? "booted" : `forked from ${origin.name ?? "a snapshot of the test"}`
+
 /** A machine that was not started yet, whose process is found by `ref`. */
 export const make = Effect.fnUntraced(function* (environment: Environment, ref: MachineRef) {
   const { conditions, self, shape, spec } = environment
@@ -71,6 +74,11 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
       if (on === undefined) return Effect.succeed(undefined)
       const parts = Effect.all({ control: access.controlOf(on), shell: access.shellOf(on) })
       return Effect.orElseSucceed(parts, () => undefined)
+    }),
+    summary: () => ({
+      name: spec.name,
+      state: publicState(ref.life),
+      came: ref.life.boot === undefined ? undefined : cameFrom(ref.life.boot)
     }),
     refreshNames: Effect.suspend(() =>
       access.running() === undefined

@@ -1,4 +1,16 @@
-/** The archive format of an initramfs: cpio "newc" (Documentation/driver-api/early-userspace/buffer-format.rst in Linux). */
+/**
+ * The archive format of an initramfs: cpio "newc" (Documentation/driver-api/early-userspace/buffer-format.rst in Linux).
+ *
+ * A kernel unpacks archives that follow each other, compressed or not, each at a multiple of four bytes; a later one may add files.
+ *
+ * **Example** (an initramfs with one more file)
+ *
+ * ```ts
+ * const more = Cpio.append(initrd, [{ path: "hello", type: "file", mode: 0o644, data: Buffer.from("hello\n") }])
+ * ```
+ *
+ * @since 0.1.0
+ */
 
 /** One member; all belong to root. */
 export type CpioEntry =
@@ -44,3 +56,7 @@ export const withFolders = (entries: Iterable<CpioEntry>): Array<CpioEntry> => {
   }
   return [...all.values()].sort((a, b) => (a.path < b.path ? -1 : 1))
 }
+
+/** An archive, compressed or not, followed by one with these entries. */
+export const append = (archive: Uint8Array, entries: Iterable<CpioEntry>): Uint8Array =>
+  Buffer.concat([archive, padding(archive.length), encode(withFolders(entries))])
