@@ -65,7 +65,7 @@ describe("a suite with vitest's own settings", () => {
 
   it("lets a wait say what it saw last, after more than vitest's 5 seconds", () => {
     assert.match(said, /WaitTimeout: web: waited \S+.* for the file \/nope to exist\n/)
-    assert.match(said, /❯ web\.test\.ts:17:\d+\n[\s\S]*17\|.*\/\/ the waiting line/)
+    assert.match(said, /❯ web\.test\.ts:17:\d+/)
     assert.notMatch(said, /timed out in 5000ms/)
   })
 

@@ -41,14 +41,16 @@ export class ScriptSyntaxError extends Schema.TaggedError<ScriptSyntaxError>()("
   }
 }
 
-/** The script imports a module that cannot be found from its folder. */
+/** The script imports a module that cannot be found from its folder, or a name that a module does not export. */
 export class UnresolvedImport extends Schema.TaggedError<UnresolvedImport>()("UnresolvedImport", {
   script: Schema.String,
   place: Place,
-  problem: Schema.String
+  problem: Schema.String,
+  /** Further imports of that kind. */
+  others: Schema.Array(Schema.Struct({ place: Place, problem: Schema.String }))
 }) {
-  override get message() {
-    return pointAt(this.place, this.problem)
+  override get message(): string {
+    return [this, ...this.others].map(({ place, problem }) => pointAt(place, problem)).join("\n")
   }
 }
 

@@ -29,7 +29,7 @@ const importTimeout = "60 seconds"
  * An error of esbuild, at the place where the user sees it: with the script's name as it was given, lines without the
  * text that bundling puts before them, and the end of the script for errors after it.
  */
-const toScriptError = (script: string, text: string, isScript: (file: string) => boolean) => (message: Message) => {
+const placeOf = (script: string, text: string, isScript: (file: string) => boolean) => (message: Message) => {
   const { column, file, line, lineText } = message.location ?? { file: script, line: 1, column: 0, lineText: "" }
   const lines = text.trimEnd().split("\n")
   const last = lines.at(-1) ?? ""
@@ -41,9 +41,44 @@ const toScriptError = (script: string, text: string, isScript: (file: string) =>
     own === undefined
       ? { file: script, line: lines.length, column: last.length, text: last }
       : { file: isScript(file) ? script : file, line, column: Math.max(0, column - moved), text: own }
-  return problem.startsWith("Could not resolve")
-    ? new ScriptError.UnresolvedImport({ script, place, problem })
-    : new ScriptError.ScriptSyntaxError({ script, place, problem })
+  return { place, problem }
+}
+
+/** The first error of esbuild's; of imports that it cannot resolve, all. */
+const toScriptError =
+  (script: string, text: string, isScript: (file: string) => boolean) => (messages: Bundle.Messages) => {
+    const [first, ...others] = messages
+    const locate = placeOf(script, text, isScript)
+    const isUnresolved = ({ problem }: { readonly problem: string }) => problem.startsWith("Could not resolve")
+    const { place, problem } = locate(first)
+    return isUnresolved({ problem })
+      ? new ScriptError.UnresolvedImport({ script, place, problem, others: others.map(locate).filter(isUnresolved) })
+      : new ScriptError.ScriptSyntaxError({ script, place, problem })
+  }
+
+/** The error for a name that a module does not export, at the import in the script; undefined for any other error, and an import elsewhere. */
+const missingExport = (script: string, text: string, thrown: unknown): ScriptError.UnresolvedImport | undefined => {
+  const name =
+    thrown instanceof SyntaxError ? /does not provide an export named '([^']+)'/.exec(thrown.message)?.[1] : undefined
+  if (name === undefined) return undefined
+  const statement = /^[ \t]*(?:import|export)\b([^;"']*?)\bfrom\s*["']([^"']+)["']/gm
+  for (const match of text.matchAll(statement)) {
+    const [whole, names = "", from = ""] = match
+    const at = new RegExp(`(?<![\\w$])${name.replaceAll("$", "\\$")}(?![\\w$])`).exec(names)
+    if (at === null) continue
+    const before = text.slice(0, match.index + whole.indexOf(names) + at.index).split("\n")
+    const line = before.length
+    const place = { file: script, line, column: before.at(-1)?.length ?? 0, text: text.split("\n")[line - 1] ?? "" }
+    const known = from === "vmtest" && /^(expect|assert|describe|it|vi)$/.test(name)
+    const hint = known ? "; assertions come from node:assert, for example" : ""
+    return new ScriptError.UnresolvedImport({
+      script,
+      place,
+      problem: `"${from}" does not export "${name}"${hint}`,
+      others: []
+    })
+  }
+  return undefined
 }
 
 /** A folder for the bundle of a script; it is that of a run, so that the next run removes the remains of a killed one. */
@@ -65,7 +100,8 @@ const importDefault = Effect.fnUntraced(function* (script: string, text: string,
   yield* Effect.sync(() => process.setSourceMapsEnabled(true))
   const module: Record<string, unknown> = yield* Effect.tryPromise({
     try: () => import(/* @vite-ignore */ pathToFileURL(outfile).href),
-    catch: (thrown) => new ScriptError.ScriptThrew({ script, thrown: describeThrown(thrown) })
+    catch: (thrown) =>
+      missingExport(script, text, thrown) ?? new ScriptError.ScriptThrew({ script, thrown: describeThrown(thrown) })
   }).pipe(
     Effect.timeoutOrElse({
       duration: importTimeout,

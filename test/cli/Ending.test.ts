@@ -62,6 +62,19 @@ describe("a script that ends the process, or tries to, while it is imported", ()
   }
 })
 
+// Where vitest imports the script, a name that is not there is undefined.
+describe("a script that imports a name which a module does not export", () => {
+  it("is refused with that line: exit code 2", { timeout: 60_000 }, async () => {
+    const several = await vmtest(`import {\n  Mock,\n  nope as no\n} from "vmtest"\nexport default [Mock, no]`)
+    assert.strictEqual(several.status, 2)
+    assert.match(several.stderr, /script\.ts:3:3: "vmtest" does not export "nope"\n {2}3 │ {3}nope as no/)
+    const { stderr } = await vmtest(
+      `import { test } from "vmtest"\nimport { expect } from "vmtest"\nexport default [test, expect]`
+    )
+    assert.match(stderr, /script\.ts:2:10: "vmtest" does not export "expect"; assertions come from node:assert/)
+  })
+})
+
 /** Runs the command and begins to read what it says only after a while; gives how much of it came. */
 const readLate = (args: ReadonlyArray<string>, wait: number) => {
   const child = spawn(process.execPath, [launcher, ...args], {

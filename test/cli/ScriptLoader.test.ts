@@ -54,6 +54,27 @@ describe("loading a script", () => {
     })
   )
 
+  it.effect("takes CommonJS, which shares vmtest and effect with other scripts", () =>
+    Effect.gen(function* () {
+      const text = `const { EOL } = require("node:os")
+const { Effect } = require("effect")
+const { test } = require("vmtest")
+const { name } = require("./lib.cjs")
+module.exports = test(name + EOL, {}, () => Effect.void)`
+      const tests = yield* load({ "script.cjs": text, "lib.cjs": `exports.name = "a"` }, "script.cjs")
+      assert.deepStrictEqual(
+        tests.map(({ name }) => name),
+        ["a\n"]
+      )
+      const mixed = `import { createRequire } from "node:module"
+${oneTest}import { name } from "./lib.cjs"
+const require = createRequire(import.meta.url)
+export default test(name + require("node:os").EOL, {}, () => Effect.void)`
+      const [one] = yield* load({ "script.ts": mixed, "lib.cjs": `exports.name = require("node:path").sep` })
+      assert.strictEqual(one?.name, "/\n")
+    })
+  )
+
   it.effect("names the test of a plain Effect after the script", () =>
     Effect.gen(function* () {
       const tests = yield* load({ "script.ts": `import { Effect } from "effect"\nexport default Effect.void` })
@@ -173,6 +194,16 @@ describe("a script that cannot be used", () => {
       const error = yield* failure(`\nimport x from "nothing-of-that-name"\nexport default x`)
       assert.strictEqual(error._tag, "UnresolvedImport")
       assert.match(error.message, /script\.ts:2:15: Could not resolve "nothing-of-that-name"/)
+    })
+  )
+
+  it.effect("imports two things that are not there: says both", () =>
+    Effect.gen(function* () {
+      const error = yield* failure(
+        `import x from "nothing-of-that-name"\nimport y from "./nope.ts"\nexport default [x, y]`
+      )
+      assert.match(error.message, /script\.ts:1:15: Could not resolve "nothing-of-that-name"/)
+      assert.match(error.message, /script\.ts:2:15: Could not resolve "\.\/nope\.ts"/)
     })
   )
 

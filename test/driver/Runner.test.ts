@@ -425,6 +425,24 @@ describe("a run", () => {
     })
   )
 
+  it.effect("says which machines there are when a body asks for another one", () =>
+    Effect.gen(function* () {
+      const misspelt = ({ wbe }: Record<string, Machine>) => wbe!.succeed("true")
+      const results = yield* run([
+        test("near", { machines: { web: offline(), client: offline() } }, misspelt),
+        test("none", {}, misspelt)
+      ])
+      assert.deepStrictEqual(
+        results.map(({ failure }) => failure?.message),
+        [
+          'the test has no machine "wbe"; its machines are client, web; did you mean "web"?',
+          'the test has no machine "wbe"; the test declares none'
+        ]
+      )
+      assert.include(results[0]?.failure?.place?.text, "({ wbe }")
+    })
+  )
+
   it.effect("fails only the tests that need an image which cannot be built", () =>
     Effect.gen(function* () {
       const bad = { machines: { a: offline({ image: { _tag: "TinyImage", kernelParameters: "x" } }) } } as const

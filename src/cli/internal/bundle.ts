@@ -29,14 +29,20 @@ const own: Record<string, string> = {
 
 const isShared = (specifier: string): boolean => /^(effect|@effect\/platform-node)(\/|$)/.test(specifier)
 
-const external = (path: string): esbuild.OnResolveResult => ({ path: pathToFileURL(path).href, external: true })
-
-const packages: esbuild.Plugin = {
+const packages = (onRequire: () => void): esbuild.Plugin => ({
   name: "vmtest-packages",
   setup: (build) => {
     const asked = Symbol("resolving")
     build.onResolve({ filter: /^[^./]/ }, ({ importer, kind, path, pluginData, resolveDir, with: attributes }) => {
-      if (kind === "entry-point" || pluginData === asked || isBuiltin(path)) return undefined
+      if (kind === "entry-point" || pluginData === asked) return undefined
+      const required = kind === "require-call"
+      if (required) onRequire()
+      if (isBuiltin(path)) return undefined
+      // Node's require takes no URLs.
+      const external = (file: string): esbuild.OnResolveResult => ({
+        path: required ? file : pathToFileURL(file).href,
+        external: true
+      })
       const mine = own[path]
       if (mine !== undefined) return external(fileURLToPath(new URL(mine, import.meta.url)))
       const shared = isShared(path)
@@ -58,7 +64,7 @@ const packages: esbuild.Plugin = {
         )
     })
   }
-}
+})
 
 const loaders: Record<string, esbuild.Loader> = {
   ".ts": "ts",
@@ -132,16 +138,24 @@ const entry = (source: Source): esbuild.BuildOptions =>
 const isFailure = (error: unknown): error is esbuild.BuildFailure =>
   error instanceof Error && "errors" in error && Array.isArray(error.errors)
 
-/** The first error that esbuild reports. If it fails in another way, that is a defect. */
-const firstMessage = (error: unknown): Effect.Effect<never, esbuild.Message> => {
-  const message = isFailure(error) ? error.errors[0] : undefined
-  return message === undefined ? Effect.die(error) : Effect.fail(message)
+/** At least one error that esbuild reports. */
+export type Messages = readonly [esbuild.Message, ...ReadonlyArray<esbuild.Message>]
+
+/** The errors that esbuild reports. If it fails in another way, that is a defect. */
+const messagesOf = (error: unknown): Effect.Effect<never, Messages> => {
+  const [first, ...others] = isFailure(error) ? error.errors : []
+  return first === undefined ? Effect.die(error) : Effect.fail([first, ...others])
 }
 
+/** CommonJS code calls `require`, which a module has not by itself. Nobody's own `require` is in the way where nothing calls it. */
+const requireBanner =
+  'import { createRequire as __vmtest_createRequire } from "node:module"; var require = __vmtest_createRequire(import.meta.url);'
+
 /** Writes the bundle of a script to `outfile`, with its source map inside. */
-export const bundle = (source: Source, outfile: string): Effect.Effect<void, esbuild.Message> =>
-  Effect.tryPromise({
-    try: () =>
+export const bundle = (source: Source, outfile: string): Effect.Effect<void, Messages> => {
+  let requires = false
+  const build = (banner: string) =>
+    Effect.tryPromise(() =>
       esbuild.build({
         ...entry(source),
         outfile,
@@ -153,11 +167,22 @@ export const bundle = (source: Source, outfile: string): Effect.Effect<void, esb
         define: Object.fromEntries(Object.entries(metaNames).map(([key, name]) => [`import.meta.${key}`, name])),
         // The default adds "module", a condition of bundlers that Node does not know.
         conditions: [],
-        plugins: [packages, meta],
+        banner: { js: banner },
+        plugins: [
+          packages(() => {
+            requires = true
+          }),
+          meta
+        ],
         logLevel: "silent"
-      }),
-    catch: (error) => error
-  }).pipe(Effect.asVoid, Effect.catch(firstMessage))
+      })
+    )
+  return build("").pipe(
+    Effect.andThen(Effect.suspend(() => (requires ? build(requireBanner) : Effect.void))),
+    Effect.asVoid,
+    Effect.catch(({ cause }) => messagesOf(cause))
+  )
+}
 
 /** Whether a text is valid TypeScript by itself. */
 export const parses = (text: string): Effect.Effect<boolean> =>

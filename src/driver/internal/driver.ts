@@ -7,6 +7,7 @@ import { Backend } from "../../backends/Backend.ts"
 import * as Arguments from "../../guest/Arguments.ts"
 import * as PollingCondition from "../../guest/PollingCondition.ts"
 import { RunDirectory } from "../../host/RunDirectory.ts"
+import { near } from "../../host/Spelling.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import type * as MachineTree from "../../machine/MachineTree.ts"
 import { Driver, type DriverService, type ForkError, parameters } from "../Driver.ts"
@@ -152,6 +153,25 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
   )
 }
 
+/** The machines by name. A name that none of them has throws, with the names that there are, instead of being undefined. */
+const named = (machines: Readonly<Record<string, Machine>>): Readonly<Record<string, Machine>> => {
+  const names = Object.keys(machines)
+  return new Proxy(
+    { ...machines },
+    {
+      get: (target, key) => {
+        // Whoever shows or awaits a value asks for these.
+        if (typeof key === "symbol" || key in target || key === "then" || key === "toJSON")
+          return Reflect.get(target, key)
+        const meant = near(key, names)
+        const those = names.length === 0 ? "the test declares none" : `its machines are ${names.join(", ")}`
+        const hint = meant === undefined ? "" : `; did you mean ${JSON.stringify(meant)}?`
+        throw new TypeError(`the test has no machine ${JSON.stringify(key)}; ${those}${hint}`)
+      }
+    }
+  )
+}
+
 /** A driver with the declared machines, which do not run yet; closing the scope ends everything that it started. */
 export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable, Services> = Effect.fnUntraced(
   function* (options) {
@@ -159,7 +179,7 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
     yield* Machines.addDeclared(all)
     const running: Running = {
       service: Tracked.methods("driver", makeService(all, yield* makeFork(all))),
-      machines: { ...all.machines },
+      machines: named(all.machines),
       begin: Effect.suspend(() => {
         const starting = [...all.handles.values()].filter(({ spec }) => spec.autoStart)
         return Machines.startAll(starting).pipe(Effect.withSpan(...Spans.start(starting.map(({ spec }) => spec.name))))
