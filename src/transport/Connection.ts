@@ -49,9 +49,9 @@ export interface ConnectOptions {
   readonly machine: string
   /** the path of a unix socket */
   readonly socket: string
-  /** when to try again; {@link retryConnect} unless told */
+  /** when to try again. Default {@link retryConnect} */
   readonly retry?: Schedule.Schedule<unknown, TransportError> | undefined
-  /** how long to try; 10 s unless told */
+  /** how long to try. Default 10 s */
   readonly timeout?: Duration.Input | undefined
 }
 
@@ -186,7 +186,7 @@ export interface Listener {
 export const listen = Effect.fnUntraced(function* (options: {
   readonly machine: string
   readonly socket: string
-  /** whether one that comes while another is connected is turned away; it waits for its turn unless told */
+  /** whether a peer is turned away while another is connected. By default it waits for its turn */
   readonly single?: boolean
 }): Effect.fn.Return<Listener, TransportError, Scope.Scope> {
   const { machine, single = false, socket } = options

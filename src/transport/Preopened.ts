@@ -1,6 +1,6 @@
 /**
- * Connections that are opened before anybody wants them: those that a guest which goes on from a saved one had open already,
- * so that it does not see them close.
+ * Connections that are opened before they are needed: a guest that continues from a saved one had them open, and must not see
+ * them close.
  *
  * **Example** (Open the ports before a saved guest goes on)
  *
@@ -21,7 +21,7 @@ import type { Connection, ConnectOptions } from "./Connection.ts"
 import { connect } from "./Connection.ts"
 import type { TransportError } from "./ShellError.ts"
 
-/** Some open connections, each of which can be had once; every other one is opened when it is asked for. */
+/** Open connections, each of which can be taken once; any other is opened when it is requested. */
 export interface Preopened {
   /** The sockets whose connections nobody took yet. */
   readonly sockets: () => ReadonlySet<string>

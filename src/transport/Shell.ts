@@ -1,5 +1,5 @@
 /**
- * Commands in a guest: exit status, standard output and standard error apart, whole and in order, several at once.
+ * Commands in a guest: exit status, standard output and standard error separate, complete and in order, several at once.
  *
  * **Example** (Run a command in a guest)
  *
@@ -36,21 +36,21 @@ import * as Vsock from "./Vsock.ts"
 
 export type { ShellError } from "./ShellError.ts"
 
-/** What a command can be given besides its text. */
+/** Options of a command. */
 export const ExecuteOptions = Fields.options(
   {
     /**
-     * How long the command may run before its process group is killed. Default 15 minutes; `Infinity` for ever. As long it waits for a lane when all
-     * are in use, and fails with `CommandRejected` (`Busy`) then. A `spawn` runs for ever by default, and waits for 15 minutes at most.
+     * How long the command may run before its process group is killed. Default 15 minutes; `Infinity` for ever. When all lanes are in use, the command
+     * waits as long for one, and then fails with `CommandRejected` (`Busy`). A `spawn` runs for ever by default, and waits 15 minutes at most.
      */
     timeout: Schema.optional(Fields.time({ endless: true })),
     /** The guest user to run as. Default root. */
     user: Schema.optional(Schema.String),
-    /** The folder to run in. Default the user's home folder, or `/` where there is none. A relative one is below that. */
+    /** The working directory. Default the user's home, or `/` if it does not exist. A relative path is relative to that. */
     cwd: Schema.optional(Schema.String),
-    /** Environment variables on top of the shell's own. */
+    /** Environment variables, in addition to the shell's. */
     env: Schema.optional(Fields.Texts),
-    /** What the command reads; its end reaches the command as end of file. Default nothing. */
+    /** The standard input of the command, up to its end of file. Default empty. */
     stdin: Schema.optional(
       Schema.Union([Schema.String, Fields.Bytes, Fields.ByteStream]).annotate({
         expected: "a string, a Uint8Array or a Stream of bytes"
@@ -60,23 +60,23 @@ export const ExecuteOptions = Fields.options(
   '{ timeout: "5 seconds" }'
 )
 
-/** What a command can be given besides its text. */
+/** Options of a command. */
 export interface ExecuteOptions extends Schema.Schema.Type<typeof ExecuteOptions> {}
 
-/** What a collected command can be given besides. */
+/** Options of a command whose output is collected. */
 export const CollectOptions = Fields.options(
   {
     ...ExecuteOptions.fields,
-    /** Told what the command says, while it runs; one piece after the other, and the command waits for it. */
+    /** Called with each piece of output while the command runs. The command waits for it. */
     stream: Schema.optional(Fields.callback<(output: CommandOutput) => Effect.Effect<void>>())
   },
   '{ timeout: "5 seconds" }'
 )
 
-/** What a collected command can be given besides. */
+/** Options of a command whose output is collected. */
 export interface CollectOptions extends Schema.Schema.Type<typeof CollectOptions> {}
 
-/** What came of a command, as strings of UTF-8 with replacement characters. */
+/** The result of a command, decoded as UTF-8 with replacement characters. */
 export interface CommandResult {
   /** 0 to 255; 128 + n after death by signal n */
   readonly exitCode: number
@@ -84,7 +84,7 @@ export interface CommandResult {
   readonly stderr: string
 }
 
-/** What came of a command, as the bytes that came. */
+/** The result of a command, as bytes. */
 export interface BytesResult {
   /** 0 to 255; 128 + n after death by signal n */
   readonly exitCode: number
@@ -92,50 +92,50 @@ export interface BytesResult {
   readonly stderr: Uint8Array
 }
 
-/** Some bytes that a running command says. */
+/** A piece of a command's output. */
 export type CommandOutput = { readonly _tag: "Stdout" | "Stderr"; readonly bytes: Uint8Array }
 
-/** What a running command says: some bytes, and at last its exit code. */
+/** An event of a running command: a piece of output, or finally its exit code. */
 export type CommandEvent = CommandOutput | { readonly _tag: "Exit"; readonly exitCode: number }
 
 /** The signals that can be sent to a command's process group. */
 export type Signal = "HUP" | "INT" | "QUIT" | "KILL" | "USR1" | "USR2" | "TERM" | "CONT" | "STOP"
 
-/** A command under way. Leaving the scope it was spawned in kills its process group. */
+/** A running command. Closing the scope in which it was spawned kills its process group. */
 export interface GuestProcess {
   readonly command: string
-  /** What it writes, once: a second reader would steal from the first. A reader that pauses slows the command down. */
+  /** Its output, for one reader: a second one would take bytes from the first. A reader that pauses slows the command down. */
   readonly stdout: Stream.Stream<Uint8Array, ShellError>
   readonly stderr: Stream.Stream<Uint8Array, ShellError>
   /**
-   * Writes to its standard input, waiting while the command does not read. What is written after the command ended is
-   * dropped; after `end`, or beside a `stdin` that was given, fails with `CommandRejected`.
+   * Writes to its standard input, and waits while the command does not read. What is written after the command has ended is
+   * discarded. Fails with `CommandRejected` after `end`, or if the command was started with a `stdin`.
    */
   readonly write: (data: string | Uint8Array) => Effect.Effect<void, CommandRejected>
   /** Ends its standard input. */
   readonly end: Effect.Effect<void>
-  /** Sends a signal to its process group; nothing happens when it has ended. */
+  /** Sends a signal to its process group. Does nothing when the command has ended. */
   readonly signal: (signal: Signal) => Effect.Effect<void>
-  /** Its exit code, as soon as it ended, whoever still holds its output open. */
+  /** Waits for its exit code, even if another process still holds its output open. */
   readonly wait: Effect.Effect<number, ShellError>
 }
 
 /** The commands of one guest. */
 export interface ShellService {
   readonly machine: string
-  /** How many commands run at once; those beyond queue. */
+  /** How many commands run at once; more than that wait in a queue. */
   readonly lanes: number
   /** Runs a command to its end. A non-zero exit is a result, not an error. */
   readonly execute: (command: string, options?: CollectOptions) => Effect.Effect<CommandResult, ShellError>
-  /** As {@link ShellService.execute}, with the bytes as they came. */
+  /** As {@link ShellService.execute}, with the output as bytes. */
   readonly executeBytes: (command: string, options?: CollectOptions) => Effect.Effect<BytesResult, ShellError>
-  /** What a command says while it runs, its exit code last. A consumer that stops early kills the command. */
+  /** The output of a command while it runs, and finally its exit code. A consumer that stops early kills the command. */
   readonly executeStream: (command: string, options?: ExecuteOptions) => Stream.Stream<CommandEvent, ShellError>
-  /** Starts a command and gives a handle on it. `stdin` may be left out and written through the handle. */
+  /** Starts a command and returns a handle. Without `stdin`, its input is written through the handle. */
   readonly spawn: (command: string, options?: ExecuteOptions) => Effect.Effect<GuestProcess, ShellError, Scope.Scope>
   /**
-   * Returns when the guest has made ready what its next commands need, after a second at the latest. One that is saved then answers at
-   * once when it goes on, and one that is saved the moment after a command must first start a shell.
+   * Prepares a guest that is about to be saved: starts lanes until there are eight, and waits until they are ready, six seconds at most.
+   * Its forks then run as many commands immediately, without starting shells.
    */
   readonly awaitIdle: Effect.Effect<void>
   /**
@@ -154,7 +154,7 @@ export interface ShellService {
 export interface ShellOptions {
   readonly machine: string
   readonly channel: GuestChannel
-  /** How long the guest may take to its shell; 5 minutes unless told. */
+  /** How long the guest may take until its shell answers. Default 5 minutes. */
   readonly bootTimeout?: Duration.Input | undefined
   /** The last lines of the console, for errors and progress. */
   readonly consoleTail?: Effect.Effect<string> | undefined
@@ -180,7 +180,7 @@ export class Shell extends Context.Service<Shell, ShellService>()("vmtest/transp
 /** Of what runs in guests for the shell: a guest that was saved with another cannot be asked by this one. */
 export const agentDigest: string = Digest.short(Digest.of(agent))
 
-/** Told how a boot goes that takes long: after 10 s without a shell, and at each doubling. Logs unless provided. */
+/** Called when a boot takes long: after 10 s without a shell, and each time that has doubled. Logs by default. */
 export const BootProgressListener = Context.Reference<(progress: BootProgress) => Effect.Effect<void>>(
   "vmtest/transport/Shell/BootProgressListener",
   { defaultValue: () => (progress) => Effect.logInfo(`${progress.machine}: ${formatProgress(progress)}`) }

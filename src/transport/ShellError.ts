@@ -81,7 +81,7 @@ export class ShellNotReady extends Schema.TaggedError<ShellNotReady>()("ShellNot
   }
 }
 
-/** The command was not run: what was asked for makes no sense, or the guest does not have it. */
+/** The command was not run: an option was invalid, or the guest does not have the user or folder. */
 export class CommandRejected extends Schema.TaggedError<CommandRejected>()("CommandRejected", {
   machine: Schema.String,
   command: Schema.String,

@@ -22,7 +22,7 @@ import { type Lane, Transport, type TransportService } from "./Transport.ts"
 /** The ports that a lane takes: commands and input, output, errors. */
 export const portsPerLane = 3
 
-/** The lanes over a list of ports, of which `ports[i]` is named `vmtest.<i + 1>` in the guest. */
+/** The lanes over a list of ports; `ports[i]` is named `vmtest.<i + 1>` in the guest. */
 export const lanes = (
   machine: string,
   ports: ReadonlyArray<string>,

@@ -40,16 +40,16 @@ export interface Bootstrap {
   readonly connect: Effect.Effect<Link, TransportError, Scope.Scope>
 }
 
-/** When it is told again how a boot goes that takes long: 10 s after the first time, then each time twice as long after the last. */
+/** When the progress of a long boot is reported again: 10 s after the first report, then each time twice as long after the last. */
 export const progressSchedule = Schedule.exponential("10 seconds")
 
-/** How long a boot may take before it is told for the first time how it goes. */
+/** How long a boot may take before its progress is reported for the first time. */
 const quietBoot = "10 seconds"
 
 /** When a bootstrap shell that did not answer is connected to again. */
 export const reconnect = Schedule.spaced("50 millis")
 
-/** A connection on which nothing at all is heard for so long is made anew. */
+/** A connection without a single byte for so long is made again. */
 const longestSilence = "1 second"
 
 /** The way to the bootstrap shell of one guest. */
@@ -82,7 +82,7 @@ export const make = ({ bootTimeout, consoleTail, onProgress, transport }: Bootst
   /**
    * One connection to the bootstrap shell, if that answers.
    *
-   * A connection on which nothing at all is heard is made anew after a second: with many ports on one bus QEMU can lose the
+   * A connection on which nothing at all is heard is made again after a second: with many ports on one bus QEMU can lose the
    * message that tells the guest that the host is there (its control queue has 32 places, and what does not fit is
    * dropped), and then the guest waits for ever. A shell that is there says its ready line at once.
    */
@@ -96,13 +96,13 @@ export const make = ({ bootTimeout, consoleTail, onProgress, transport }: Bootst
       Effect.suspend(() => (admin.heard() ? Effect.never : Effect.succeed(false))),
       longestSilence
     )
-    // A guest that goes on has its shell, which is asked for its agent first of all. Made anew, the connection would end it.
+    // A guest that goes on has its shell, which is asked for its agent first of all. A new connection would end it.
     const goesOn = attached
     attached = false
     const answered =
       goesOn ||
       (yield* Effect.raceAllFirst([
-        // A connection that broke is made anew as one that closed.
+        // A connection that broke is made again like one that closed.
         Effect.match(admin.awake, { onSuccess: () => true, onFailure: () => false }),
         transport.reconnects ? silence : Effect.never,
         Effect.as(connection.closed, false)

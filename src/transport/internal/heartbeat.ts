@@ -14,7 +14,7 @@ export interface Heartbeat {
   readonly timeout: Duration.Duration
 }
 
-/** How often it is looked at whether a guest that does not answer says something on a lane: ten times in what it may take to answer. */
+/** How often the lanes of a guest that does not answer are checked for output: ten times within its timeout. */
 const listenAgain = (timeout: Duration.Duration) => Schedule.spaced(Duration.millis(Duration.toMillis(timeout) / 10))
 
 /** What a guest says of its lanes, or why there is none to ask. */

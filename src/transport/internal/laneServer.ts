@@ -29,7 +29,7 @@ export class Ticket {
   session: Session | undefined
 }
 
-/** What a server is told that need not wait for an answer. */
+/** A message that needs no answer. */
 export class Note {
   readonly tell: (desk: Desk) => void
   private constructor(tell: (desk: Desk) => void) {
@@ -68,7 +68,7 @@ const stall = { least: 20, most: 400, unknown: 100 }
 /** Lanes that start slow the others down: where enough start, more are started only after so many times as long. */
 const besideStarting = 2
 
-/** When it is seen again whether a lane became free: after half of what the quickest start took, from 20 to 400 ms, or 100 ms before the first. */
+/** When the server looks again whether a lane became free: after half of the time of the quickest start, from 20 to 400 ms; 100 ms before the first. */
 const growSchedule = (quickest: () => number): Schedule.Schedule<unknown, boolean> =>
   Schedule.forever.pipe(
     Schedule.setInputType<boolean>(),
@@ -279,7 +279,7 @@ export const make = (options: LaneServerOptions, now: () => number) => {
 
 /** How the host's other parts speak to a lane server. */
 export interface Client {
-  /** Asks and waits; a server that is gone needs to be told nothing. */
+  /** Sends a request and waits until it is done. A server that is gone needs none. */
   readonly tell: <K extends "begin" | "end" | "fail" | "reserve">(
     tag: K,
     payload: GenServer.PayloadOf<(typeof LaneProtocol)[K]>

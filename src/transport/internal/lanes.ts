@@ -66,7 +66,7 @@ export const askIdle = Schedule.spaced("10 millis")
 const reserved = 8
 const longestReserve = "5 seconds"
 
-/** The longest that it takes from a shell that answers to a session, or to the end of the attempt. */
+/** The longest time from a shell that answers to a session, or to the failure of the attempt. */
 const longestInstall = Duration.minutes(5)
 
 /** How long the bootstrap shell may take to pass a signal on. */

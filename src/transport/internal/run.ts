@@ -128,8 +128,8 @@ export interface NoLane {
 }
 
 /**
- * When it is looked at again whether a lane starts, or a guest boots, for a command whose patience has ended: each second, and lanes that
- * start are given up after two minutes, what it takes to try twice.
+ * When a command whose time to wait is over looks again whether a lane starts or the guest boots: every second. Lanes that start are waited
+ * for two minutes more, as long as two attempts take.
  */
 export const awaitStart = Schedule.spaced("1 second")
 const startingLanes = 120

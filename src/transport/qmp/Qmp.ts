@@ -75,7 +75,7 @@ export interface QmpService {
   }
   /** Every event from the moment the stream runs on; ends when the connection does. */
   readonly events: Stream.Stream<QmpEvent>
-  /** The first event that the schema decodes (of `{ event, data, timestamp }`), from the call on. 30 s unless told. */
+  /** The first event that the schema decodes (of `{ event, data, timestamp }`), after the call. Default timeout 30 s. */
   readonly waitForEvent: <A>(
     schema: Schema.Decoder<A>,
     options?: { readonly timeout?: Duration.Input | undefined }
@@ -94,17 +94,17 @@ export interface QmpOptions {
   readonly machine: string
   /** the path of the unix socket that QEMU listens on */
   readonly socket: string
-  /** when to try again to connect; every 20 ms unless told */
+  /** when to try again to connect. Default every 20 ms */
   readonly retry?: Schedule.Schedule<unknown, TransportError> | undefined
-  /** how long to try to connect, and how long the greeting may take; 10 s unless told */
+  /** how long to try to connect, and how long the greeting may take. Default 10 s */
   readonly connectTimeout?: Duration.Input | undefined
-  /** how long a command may take to be answered; 30 s unless told */
+  /** how long a reply may take. Default 30 s */
   readonly commandTimeout?: Duration.Input | undefined
 }
 
 /**
  * What the human monitor of QEMU 7.2 prints when a line was wrong or went wrong; it has no status of its own. `word: …` is no
- * mistake: memory and the balloon are told that way.
+ * mistake: it reports memory and the balloon that way.
  */
 const hmpMistakes: ReadonlyArray<RegExp> = [
   // a line that it could not read, after any of many reasons

@@ -80,7 +80,7 @@ export const screendump = (
   }
 ): Result<void> => Effect.asVoid(qmp.execute("screendump", options))
 
-/** Presses keys together and lets them go after `holdTime` milliseconds (100 unless told). */
+/** Presses keys together and lets them go after `holdTime` milliseconds (100 by default). */
 export const sendKey = (qmp: QmpService, keys: ReadonlyArray<string>, holdTime?: number): Result<void> =>
   Effect.asVoid(
     qmp.execute("send-key", {
