@@ -92,7 +92,8 @@ export const seek = Effect.fnUntraced(function* (
   /** Serves sessions on one connection to the bootstrap shell until it closes. */
   const serve = Effect.gen(function* () {
     const link = yield* Effect.withSpan(awaiting(connect), "vmtest.shell.connect", {
-      attributes: { "vmtest.machine": transport.machine, "vmtest.transport": transport.name }
+      attributes: { "vmtest.machine": transport.machine, "vmtest.transport": transport.name },
+      captureStackTrace: false
     })
     table.gone = undefined
     const ended = Effect.flatMap(link.connection.closed, (why) => {

@@ -1,0 +1,63 @@
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Tracer from "effect/Tracer"
+import * as Qmp from "../../src/transport/qmp/Qmp.ts"
+import * as Shell from "../../src/transport/Shell.ts"
+import { play } from "./guest.ts"
+import { folder, lines, serve } from "./peer.ts"
+
+/** Every span that began. */
+const memory = () => {
+  const spans: Array<Tracer.NativeSpan> = []
+  const tracer = Tracer.make({
+    span: (options) => {
+      const span = new Tracer.NativeSpan(options)
+      spans.push(span)
+      return span
+    }
+  })
+  const attributes = (name: string) => spans.filter((span) => span.name === name).map((span) => [...span.attributes])
+  return { attributes, collect: Effect.provideService(Tracer.Tracer, tracer) }
+}
+
+describe("a trace", () => {
+  it.live("has the connecting of a shell, and the lane of each command on the span of its caller", () => {
+    const { attributes, collect } = memory()
+    return Effect.gen(function* () {
+      const { channel } = yield* play({})
+      const shell = yield* Shell.make({ machine: "web", channel })
+      yield* Effect.withSpan(shell.execute("true"), "mine")
+      assert.deepStrictEqual(attributes("vmtest.shell.connect"), [
+        [
+          ["vmtest.machine", "web"],
+          ["vmtest.transport", "virtio-port"]
+        ]
+      ])
+      assert.deepStrictEqual(attributes("mine"), [[["vmtest.lane", 1]]])
+    }).pipe(Effect.scoped, collect)
+  })
+
+  it.live("has every command of QMP", () => {
+    const { attributes, collect } = memory()
+    return Effect.gen(function* () {
+      const socket = join(yield* folder, "qmp")
+      yield* serve(socket, (peer) => {
+        peer.write('{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 1}}}}\n')
+        lines(peer, (line) => peer.write(`${JSON.stringify({ return: {}, id: JSON.parse(line).id })}\n`))
+      })
+      const qmp = yield* Qmp.make({ machine: "web", socket })
+      yield* qmp.execute("cont")
+      assert.deepStrictEqual(attributes("vmtest.qmp"), [
+        [
+          ["vmtest.machine", "web"],
+          ["vmtest.qmp.command", "qmp_capabilities"]
+        ],
+        [
+          ["vmtest.machine", "web"],
+          ["vmtest.qmp.command", "cont"]
+        ]
+      ])
+    }).pipe(Effect.scoped, collect)
+  })
+})
