@@ -202,10 +202,11 @@ export const fromConnection = Effect.fnUntraced(function* (
         Effect.ensuring(Effect.sync(() => waiting.delete(id)))
       )
     }).pipe(
-      Effect.withSpan("vmtest.qmp", {
-        attributes: { "vmtest.machine": machine, "vmtest.qmp.command": command },
-        captureStackTrace: false
-      })
+      Effect.withSpan(
+        "vmtest.qmp",
+        { attributes: { "vmtest.machine": machine, "vmtest.qmp.command": command } },
+        { captureStackTrace: false }
+      )
     )
 
   const typed = <A>(
