@@ -6,6 +6,7 @@ import * as ActorSystem from "../../src/actors/ActorSystem.ts"
 import * as ExitReason from "../../src/actors/ExitReason.ts"
 import * as Observer from "../../src/actors/Observer.ts"
 import * as Process from "../../src/actors/Process.ts"
+import * as Report from "../../src/actors/Report.ts"
 import * as Shell from "../../src/transport/Shell.ts"
 import { endless, play, type Script } from "./guest.ts"
 
@@ -99,13 +100,24 @@ describe("the lanes of a shell", () => {
     }).pipe(Effect.scoped, ActorSystem.scoped)
   )
 
-  it.live("give a command that waits for one another lane when the process of an idle lane is killed", () =>
-    Effect.gen(function* () {
+  it.live("give a command another lane when the process of an idle one is killed, which is reported", () => {
+    const reported: Array<Report.Report> = []
+    return Effect.gen(function* () {
       const shell = yield* open()
       yield* shell.execute("a")
+      assert.isEmpty(reported)
       const { roots } = yield* Observer.snapshot
       for (const { pid } of find(roots, "Lanes")?.children ?? []) yield* Process.exit(pid, ExitReason.kill)
       assert.strictEqual((yield* shell.execute("b")).stdout, "ran b\n")
-    }).pipe(Effect.scoped, ActorSystem.scoped)
-  )
+      yield* shell.reset("it was reset")
+      yield* shell.execute("c")
+      // Of the kills, and not of the lanes that ended because the guest was lost.
+      assert.isNotEmpty(reported)
+      assert.isTrue(reported.every(({ reason }) => reason._tag === "Killed"))
+    }).pipe(
+      Effect.scoped,
+      ActorSystem.scoped,
+      Effect.provideService(Report.Reports, (report) => Effect.sync(() => reported.push(report)))
+    )
+  })
 })

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as DynamicSupervisor from "../../actors/DynamicSupervisor.ts"
 import * as Process from "../../actors/Process.ts"
+import * as Report from "../../actors/Report.ts"
 import type { TransportService } from "../Transport.ts"
 import type { Admin } from "./admin.ts"
 import { below } from "./below.ts"
@@ -39,10 +40,17 @@ const period = "5 seconds"
 
 /** A session without lanes. It, its lanes and their processes end with the scope. */
 export const make = Effect.fnUntraced(function* (admin: Admin) {
+  const outer = yield* Report.Reports
+  // A lane that ended has said why to its command, or was idle in a guest that went; the rest is reported as whoever opened the shell wants it.
+  const reporting = (report: Report.Report): Effect.Effect<unknown> => {
+    const expected = report._tag === "SupervisorReport" && report.reason._tag === "Normal"
+    if (expected || outer === "quiet") return Effect.void
+    return outer === "log" ? Report.log(report) : outer(report)
+  }
   const supervisor = yield* below(
     DynamicSupervisor.startLink({ intensity, period }, { label: "Lanes" }),
     DynamicSupervisor.scoped({ intensity, period }, { label: "Lanes" })
-  )
+  ).pipe(Effect.provideService(Report.Reports, reporting))
   const session: Session = {
     admin,
     scope: yield* Effect.scope,
