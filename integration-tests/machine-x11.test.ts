@@ -129,7 +129,7 @@ machines(Desk)("an X display of a guest", (it) => {
       ] as ReadonlyArray<[string, Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>]>) {
         const error = yield* Effect.flip(use)
         assert.strictEqual(error._tag, "DisplayUnavailable", program)
-        assert.include(error.message, `the guest has no ${program} into its image`)
+        assert.include(error.message, `the guest has no ${program} to its image`)
       }
     })
   )
