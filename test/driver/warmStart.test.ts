@@ -612,7 +612,7 @@ describe("driver.fork", () => {
   it.live("runs several at once, saved together where they ask together", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      yield* inRun(folder, { a: offline(), b: offline() }, ({ service }) =>
+      yield* inRun(folder, { a: alike(), b: alike() }, ({ service }) =>
         Effect.gen(function* () {
           let most = 0
           const results = yield* Effect.forEach(

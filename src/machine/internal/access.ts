@@ -15,6 +15,8 @@ import { ask, type MachineRef } from "./protocol.ts"
 export interface Access {
   /** The boot that is on. */
   readonly running: () => Boot | undefined
+  /** The same, once a start that was asked for has begun. */
+  readonly on: Effect.Effect<Boot | undefined, Loss>
   /** Starts a boot where none is on. */
   readonly launch: (origin?: OriginEffect) => Effect.Effect<Boot, Loss>
   /** The boot that is on; a machine that was never started is started, and one that ended says how. */
@@ -28,7 +30,28 @@ export interface Access {
 
 export const make = (ref: MachineRef, onLaunch: Effect.Effect<void>): Access => {
   const running = (): Boot | undefined => (isRunning(ref.life) ? ref.life.boot : undefined)
-  const launch: Access["launch"] = (origin) => Effect.tap(ask(ref, "launch", origin), onLaunch)
+  /** The start that was asked for and has not begun: whoever looks meanwhile waits for it. */
+  let launching: Deferred.Deferred<Boot, Loss> | undefined
+  const launch: Access["launch"] = (origin) =>
+    Effect.suspend(() => {
+      if (launching !== undefined && origin === undefined) return Deferred.await(launching)
+      const begun = Deferred.makeUnsafe<Boot, Loss>()
+      launching = begun
+      // Others wait for what the first asked for, whether it still wants it or not; the answer comes at once.
+      return Effect.tap(ask(ref, "launch", origin), onLaunch).pipe(
+        Effect.onExit((exit) =>
+          Effect.sync(() => {
+            if (launching === begun) launching = undefined
+            Deferred.doneUnsafe(begun, exit)
+          })
+        ),
+        Effect.uninterruptible
+      )
+    })
+  const on = Effect.suspend(
+    (): Effect.Effect<Boot | undefined, Loss> =>
+      launching === undefined ? Effect.succeed(running()) : Effect.map(Deferred.await(launching), running)
+  )
   const current = Effect.suspend((): Effect.Effect<Boot, Unavailable> => {
     const { boot } = ref.life
     if (boot === undefined) return launch()
@@ -49,6 +72,7 @@ export const make = (ref: MachineRef, onLaunch: Effect.Effect<void>): Access => 
     )
   return {
     running,
+    on,
     launch,
     current,
     untilReady,

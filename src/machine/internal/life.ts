@@ -84,7 +84,7 @@ const ending = (life: LifeContext): Methods<"shutdown" | "crash" | "waitForShutd
   const { access, guest } = life
   return {
     shutdown: Effect.fnUntraced(function* (options) {
-      const on = access.running()
+      const on = yield* access.on
       if (on === undefined) return
       let hindrance = Orders.notTaken
       const bring = Effect.gen(function* () {
@@ -107,7 +107,7 @@ const ending = (life: LifeContext): Methods<"shutdown" | "crash" | "waitForShutd
     }),
     crash: () =>
       Effect.gen(function* () {
-        const on = access.running()
+        const on = yield* Effect.orElseSucceed(access.on, () => undefined)
         if (on === undefined) return
         yield* asked(life, true)
         yield* Effect.ignore(Effect.flatMap(access.hypervisorOf(on), (hypervisor) => hypervisor.kill))
@@ -115,7 +115,7 @@ const ending = (life: LifeContext): Methods<"shutdown" | "crash" | "waitForShutd
         yield* released(life)
       }).pipe((crash) => traced(guest, { name: "crash" }, crash)),
     waitForShutdown: Effect.fnUntraced(function* (options) {
-      const on = access.running()
+      const on = yield* Effect.orElseSucceed(access.on, () => undefined)
       if (on === undefined) return
       const awaited = "the machine to end"
       yield* untilEnded(life, on, options, {
@@ -227,7 +227,11 @@ export const make = (life: LifeContext): LifeMethods => {
     ...ending(life),
     reboot: reboot(life),
     switchRoot: switchRoot(life),
-    isUp: () => Effect.sync(() => access.running() !== undefined),
+    isUp: () =>
+      Effect.map(
+        Effect.orElseSucceed(access.on, () => undefined),
+        (on) => on !== undefined
+      ),
     ...pausing(life),
     // Subscribed to at once: what guards the stream has it read by another fiber, which would miss the state of this moment.
     state: Stream.unwrap(

@@ -69,12 +69,11 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
     spec,
     self,
     shape,
-    running: Effect.suspend(() => {
-      const on = access.running()
-      if (on === undefined) return Effect.succeed(undefined)
-      const parts = Effect.all({ control: access.controlOf(on), shell: access.shellOf(on) })
-      return Effect.orElseSucceed(parts, () => undefined)
-    }),
+    running: Effect.flatMap(access.on, (on) =>
+      on === undefined
+        ? Effect.succeed(undefined)
+        : Effect.all({ control: access.controlOf(on), shell: access.shellOf(on) })
+    ).pipe(Effect.orElseSucceed(() => undefined)),
     summary: () => ({
       name: spec.name,
       state: publicState(ref.life),
