@@ -121,7 +121,7 @@ machines(Desk)("an X display of a guest", (it) => {
       const display = { display: ":1", timeout: "1 minute" } as const
       for (const [program, use] of [
         ["xdotool; add the package xdotool", screen.sendKey("a")],
-        ["xwininfo; add the package x11-utils", desk.getWindowNames(display)],
+        ["xwininfo; add the package x11-utils", desk.getWindowNames({ display: ":1" })],
         ["xwininfo; add the package x11-utils", desk.waitForWindow("first", display)],
         ["xwd; add the package x11-apps", screen.screenshot("none")],
         ["xwd; add the package x11-apps", screen.mouseMove({ x: 1, y: 1 })],
