@@ -58,6 +58,9 @@ let inUse = false
 
 const unavailable = (reason: string) => Effect.fail(new TerminalUnavailable({ reason }))
 
+const dataListeners = (input: ReadStream) =>
+  input.rawListeners("data").map((listener) => listener as (bytes: Buffer) => void)
+
 /** Takes a terminal's keys. `input` must be a terminal; `output` is where it shows things. */
 export const of = (input: ReadStream, output: WriteStream): Open =>
   Effect.gen(function* () {
@@ -72,23 +75,28 @@ export const of = (input: ReadStream, output: WriteStream): Open =>
     yield* Effect.acquireRelease(
       Effect.sync(() => {
         inUse = true
-        const wasRaw = input.isRaw
+        const before = { raw: input.isRaw, flowing: input.readableFlowing === true, listeners: dataListeners(input) }
+        // A prompt that waits for its next line must not hear what is meant for somebody else.
+        for (const listener of before.listeners) input.off("data", listener)
         input.setRawMode(true)
         input.on("data", onData)
         input.once("end", onEnd)
         input.resume()
         output.on("resize", onResize)
-        return wasRaw
+        return before
       }),
-      (wasRaw) =>
+      ({ flowing, listeners, raw }) =>
         Effect.sync(() => {
           inUse = false
           input.off("data", onData)
           input.off("end", onEnd)
           output.off("resize", onResize)
           input.pause()
+          for (const listener of listeners) input.on("data", listener)
           // A terminal that is gone has no mode.
-          if (!input.destroyed) input.setRawMode(wasRaw)
+          if (!input.destroyed) input.setRawMode(raw)
+          if (flowing) input.resume()
+          else input.pause()
         })
     )
     return {
