@@ -153,4 +153,21 @@ describe("npx vmtest run", () => {
       assert.deepStrictEqual(running(script), [])
     })
   }
+
+  it("does not end in a session of its own (tmux, setsid) that was started from a package manager and outlives it", async () => {
+    const script = "sleepy-session.ts"
+    writeFileSync(join(project, script), sleepy)
+    const shell = `"${process.execPath}" node_modules/.bin/vmtest run ${script}; :`
+    spawnSync("setsid", ["--fork", "sh", "-c", shell], {
+      cwd: project,
+      env: { ...process.env, npm_config_user_agent: "npm" },
+      stdio: "ignore"
+    })
+    const deadline = performance.now() + 30_000
+    while (running(script).length === 0 && performance.now() < deadline) await sleep(20)
+    await sleep(3000)
+    const [pid] = running(script)
+    assert.isDefined(pid)
+    process.kill(Number(pid), "SIGTERM")
+  })
 })

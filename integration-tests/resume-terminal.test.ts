@@ -44,13 +44,13 @@ describe.skipIf(noTmux)("the prompt of vmtest resume, on a terminal", () => {
 
   it("goes on after a shell in a guest was left, and has heard nothing of what was typed there", async () => {
     enter(`${process.execPath} --disable-warning=ExperimentalWarning ${launcher} resume vmtest-output/fails`)
-    await shows(/vmtest> $/m)
+    await shows(/^vmtest>\s*$/m)
     enter("web.shellInteract()")
     await shows(/a root shell; Ctrl-\] leaves/)
     enter("echo in the $((40 + 2))nd guest")
     await shows(/^in the 42nd guest/m)
     tmux("send-keys", "C-]")
-    await shows(/web: left[\s\S]*vmtest> $/m)
+    await shows(/web: left[\s\S]*^vmtest>\s*$/m)
     enter("`the prompt's ${20 + 3}`")
     await shows(/'the prompt\\'s 23'|"the prompt's 23"/)
     assert.notMatch(screen(), /SyntaxError|ReferenceError/)

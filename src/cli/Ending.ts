@@ -82,8 +82,8 @@ class ProcessExit extends Error {
 }
 
 /**
- * Has `process.exit` throw while scripts run: it is the mistake of one test, and those beside it go on. From what is no code of a script's, and
- * when the end is decided, nothing calls it.
+ * Makes `process.exit` throw, so that a script that calls it fails its own test, and the other tests go on. vmtest itself ends the process with
+ * {@link exit}.
  */
 export const refuseExit = (): void => {
   process.exit = (code) => {

@@ -44,7 +44,10 @@ const isPackageManager = (pid: number): boolean => {
 const chain = (pid: number, session: string): ReadonlyArray<Ancestor | undefined> => {
   const ancestor = find(pid)
   if (ancestor === undefined) return [undefined]
-  if (startedByPackageManager(pid)) return [ancestor, ...chain(ancestor.parent, ancestor.session)]
+  if (startedByPackageManager(pid)) {
+    // The leader of a session (a pane of tmux, setsid) is meant to outlive who started it.
+    return ancestor.session === String(pid) ? [ancestor] : [ancestor, ...chain(ancestor.parent, ancestor.session)]
+  }
   // The process that adopts orphans (init, or a user's manager) is in another session.
   return [ancestor.session === session || isPackageManager(pid) ? ancestor : undefined]
 }
