@@ -1,8 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import { randomBytes } from "node:crypto"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { assert } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -10,6 +11,8 @@ import * as Schema from "effect/Schema"
 import * as ExitReason from "../src/actors/ExitReason.ts"
 import * as Observer from "../src/actors/Observer.ts"
 import * as Process from "../src/actors/Process.ts"
+import { Driver } from "../src/driver/Driver.ts"
+import * as DriverLayer from "../src/driver/DriverLayer.ts"
 import * as Image from "../src/images/Image.ts"
 import type { Machine as MachineOf } from "../src/machine/Machine.ts"
 import { Machine, machines } from "../src/vitest.ts"
@@ -84,9 +87,7 @@ const kill = (machine: string, label: string) =>
 const large = Effect.acquireRelease(
   Effect.sync(() => {
     const folder = mkdtempSync(join(tmpdir(), "vmtest-tree-"))
-    writeFileSync(join(folder, "large"), "")
-    truncateSync(join(folder, "large"), 24 * 1024 * 1024)
-    writeFileSync(join(folder, "large"), "x".repeat(8 * 1024 * 1024), { flag: "r+" })
+    writeFileSync(join(folder, "large"), randomBytes(48 * 1024 * 1024))
     return folder
   }),
   (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
@@ -170,6 +171,30 @@ machines(Web, Late)("the tree of a real machine", (it) => {
     })
   )
 
+  it.effect("loses no more than one command when a lane is killed, and has as many lanes again", () =>
+    Effect.gen(function* () {
+      const web = yield* Web
+      const commands = yield* Effect.forkChild(
+        Effect.forEach(
+          Array.from({ length: 8 }, (_, index) => index),
+          (index) => Effect.exit(web.succeed(`sleep 2; echo ${index}`)),
+          { concurrency: "unbounded" }
+        ),
+        { startImmediately: true }
+      )
+      yield* Effect.sleep("1 second")
+      yield* kill("web", "lane 1")
+      const ends = yield* Fiber.join(commands)
+      const lost = ends.filter(Exit.isFailure)
+      assert.isAtMost(lost.length, 1)
+      for (const exit of lost) assert.strictEqual((yield* Effect.flip(exit))._tag, "ShellLost")
+      const again = yield* Effect.forEach(ends, (_, index) => web.succeed(`echo ${index}`), {
+        concurrency: "unbounded"
+      })
+      assert.lengthOf(again, 8)
+    })
+  )
+
   for (const label of ["Control", "Shells", "Machine"]) {
     it.effect(`boots although its ${label} is killed meanwhile`, () =>
       Effect.gen(function* () {
@@ -207,3 +232,19 @@ machines(Web, Late)("the tree of a real machine", (it) => {
     })
   )
 })
+
+it.live("a switch that is killed fails the test within a second, with its name", () =>
+  Effect.gen(function* () {
+    const failure = yield* Effect.gen(function* () {
+      const driver = yield* Driver
+      const one = yield* driver.machine("one", { image: Image.tiny(), memory: "256 MiB" })
+      yield* one.succeed("true")
+      const waiting = yield* Effect.forkChild(Effect.flip(one.succeed("sleep 60")), { startImmediately: true })
+      yield* Effect.sleep("500 millis")
+      yield* kill("Network", "VLAN 1")
+      return yield* Effect.timeout(Fiber.join(waiting), "1 second")
+    }).pipe(Effect.provide(DriverLayer.layer({ name: "switch" })), Effect.scoped)
+    assert.strictEqual(failure._tag, "PollingConditionFailed")
+    assert.include(failure.message, "VLAN 1")
+  })
+)

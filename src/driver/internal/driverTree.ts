@@ -19,6 +19,8 @@ import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as DynamicSupervisor from "../../actors/DynamicSupervisor.ts"
+import * as ExitReason from "../../actors/ExitReason.ts"
+import type * as Pid from "../../actors/Pid.ts"
 import * as Process from "../../actors/Process.ts"
 import * as Report from "../../actors/Report.ts"
 import * as Supervisor from "../../actors/Supervisor.ts"
@@ -61,6 +63,7 @@ export const make = Effect.fnUntraced(function* (
   directory: string,
   onLost: (error: Vlan.VlanFailed) => Effect.Effect<void> = () => Effect.void
 ) {
+  const scope = yield* Effect.scope
   const driver = yield* Effect.orDie(
     Supervisor.scoped(
       { children: [DynamicSupervisor.childSpec("Network"), DynamicSupervisor.childSpec("Machines")] },
@@ -73,6 +76,16 @@ export const make = Effect.fnUntraced(function* (
   const network = childOf("Network")
   const lost = Deferred.makeUnsafe<never, Vlan.VlanFailed>()
   const sockets = new Map<number, Deferred.Deferred<string, HostProcessError | Vlan.VlanFailed>>()
+
+  const lose = (number: number, reason: string) => {
+    const error = new Vlan.VlanFailed({ vlan: number, reason, output: outputOf(directory, number) })
+    return Effect.andThen(Deferred.fail(lost, error), onLost(error))
+  }
+  /** The process of a switch that crashes takes the switch with it. */
+  const watch = (number: number, pid: Pid.Any) =>
+    Effect.flatMap(Process.awaitExit(pid), (reason) =>
+      ExitReason.isNormal(reason) ? Effect.void : lose(number, `its process ended: ${ExitReason.format(reason)}`)
+    )
 
   const vlan = (number: number) =>
     Effect.gen(function* () {
@@ -90,15 +103,12 @@ export const make = Effect.fnUntraced(function* (
           )
         )
         // A switch that is stopped on purpose interrupts this fiber.
-        const reason = `the switch ended with ${describeStatus(yield* started.exited)} while the test ran`
-        const output = outputOf(directory, number)
-        const error = new Vlan.VlanFailed({ vlan: number, reason, output })
-        yield* Deferred.fail(lost, error)
-        yield* onLost(error)
+        yield* lose(number, `the switch ended with ${describeStatus(yield* started.exited)} while the test ran`)
       })
-      yield* Effect.orDie(
+      const { pid } = yield* Effect.orDie(
         DynamicSupervisor.startChild(network, Supervisor.child(`VLAN ${number}`, body, { restart: "temporary" }))
       )
+      if (pid !== undefined) yield* Effect.forkIn(watch(number, pid), scope)
       return yield* Deferred.await(socket)
     })
 
