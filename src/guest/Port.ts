@@ -118,7 +118,7 @@ while :; do
   pause
 done`,
         look: `set +eu\n${connects}\nconnects
-case $verdict in open) echo "it is open" ;; unresolved) echo ${quote(`${there} has no address`)} ;; *) echo "connecting fails" ;; esac`
+case $verdict in open) echo "it is open" ;; unresolved) echo ${quote(`${there} has no address`)} ;; *) ${PortProbe.whyClosed} ;; esac`
       })
       if (exitCode === 127) return yield* new NoWayToConnect({ machine: guest.name, address: there, port })
     })

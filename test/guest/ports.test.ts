@@ -113,6 +113,22 @@ describe("a port elsewhere", () => {
     })
   )
 
+  it.live("is said to be refused, without a route, or without an answer, when a wait for it is over", () =>
+    Effect.gen(function* () {
+      for (const [does, says] of [
+        ["echo 'nc: web (10.0.0.1:80): Connection refused' >&2; exit 1", "the connection is refused"],
+        ["echo 'nc: web (10.0.0.1:80): No route to host' >&2; exit 1", "there is no route to it"],
+        // As what is ended after a second is.
+        ["kill $$", "no answer within a second"],
+        ["exit 1", "connecting fails"]
+      ] as const) {
+        const { ports } = yield* bare({ nc: does })
+        const error = yield* Effect.flip(ports.waitForOpenPort(80, "web", { timeout: "1 second" }))
+        assert.include(error.message, `last seen: ${says}`)
+      }
+    })
+  )
+
   it.live("is neither open nor closed when its name has no address, for bash too", () =>
     Effect.gen(function* () {
       const ports = Port.make((yield* guestOn(hostShell("bash"))).guest)

@@ -136,6 +136,14 @@ connects() {
   esac
 }`
 
+/** After `connects`: says why it could not connect, as far as the program that tried says it. One that was ended had got no answer. */
+export const whyClosed = `case "$said" in
+*efused*) echo "the connection is refused" ;;
+*nreachable*|*"o route"*) echo "there is no route to it" ;;
+*"status=143") echo "no answer within a second" ;;
+*) echo "connecting fails" ;;
+esac`
+
 /** `open` succeeds if the address reaches a listener. It connects to each listener at most once. */
 export const open = (port: number, address: string | undefined, local: Local): string =>
   local.perhaps === undefined || address === undefined
