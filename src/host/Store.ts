@@ -161,17 +161,19 @@ const privateEnd = ".run"
 const ownerOf = (temporary: string) => temporary.slice(0, Math.max(temporary.lastIndexOf("."), 0)) || temporary
 
 /** An empty folder for the holder of the reservation `name`; removed with the scope unless it was published. */
-export const workspace = (store: Store, name: string): Effect.Effect<string, StoreFailed, Scope.Scope> => {
-  const folder = Path.join(store.temporary, `${name}.${randomUUID()}`)
-  return Effect.acquireRelease(
-    Disk.attempt(() => {
-      makeFolder(store.entries)
-      makeFolder(folder)
-      return folder
-    }, failed(folder)),
-    store.removeTree
-  )
-}
+export const workspace = (store: Store, name: string): Effect.Effect<string, StoreFailed, Scope.Scope> =>
+  // Each use of the Effect is a folder of its own.
+  Effect.suspend(() => {
+    const folder = Path.join(store.temporary, `${name}.${randomUUID()}`)
+    return Effect.acquireRelease(
+      Disk.attempt(() => {
+        makeFolder(store.entries)
+        makeFolder(folder)
+        return folder
+      }, failed(folder)),
+      store.removeTree
+    )
+  })
 
 /** Makes folders for this process under one reservation for all; each is gone with its own scope, and all with this one. */
 const makePrivateFolders = Effect.fnUntraced(function* (store: Store) {

@@ -67,6 +67,22 @@ describe("a store", () => {
     })
   )
 
+  it.live("gives a folder of its own for each use of a workspace, gone with its scope", () =>
+    Effect.gen(function* () {
+      const store = yield* opened(yield* temporaryFolder)
+      const workspace = Store.workspace(store, "red")
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const outer = yield* workspace
+          const inner = yield* Effect.scoped(workspace)
+          assert.notStrictEqual(inner, outer)
+          assert.isFalse(Fs.existsSync(inner))
+          assert.isTrue(Fs.existsSync(outer))
+        })
+      )
+    })
+  )
+
   it.live("finds out a manifest that was changed, cut or lost, and one of another form", () =>
     Effect.gen(function* () {
       const store = yield* opened(yield* temporaryFolder)
