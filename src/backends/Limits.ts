@@ -1,6 +1,12 @@
 /**
  * What a machine's shape can be, whatever the host: the one place of these numbers.
  *
+ * **Example** (The smallest disk that a machine can have)
+ *
+ * ```ts
+ * const machine = { image: Image.tiny(), disks: [Limits.leastDisk] }
+ * ```
+ *
  * @since 0.1.0
  */
 
@@ -9,6 +15,9 @@ export const leastMemory = 64 * 1024 * 1024
 
 /** Bytes of a disk. Guests do not take less, and hypervisors like whole mebibytes. */
 export const leastDisk = 1024 * 1024
+
+/** Bytes of memory or of one disk: 4 PiB, which a number still counts exactly. The host can have less room than that. */
+export const mostBytes = 2 ** 52
 
 /** A VLAN's number is an octet of its addresses; the node's number is the next one. */
 export const mostVlan = 254

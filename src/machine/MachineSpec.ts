@@ -34,14 +34,14 @@ const bytesOf = (input: unknown): number | undefined => {
   return Number.isSafeInteger(bytes) ? bytes : undefined
 }
 
-/** A size of at least so many bytes; decoded, whole units of bytes. */
+/** A size of at least so many bytes, and at most {@link Limits.mostBytes}; decoded, whole units of bytes. */
 const sizeFrom = (least: number, unit = 1) =>
   Schema.declare<ByteSize.Input>(
     (value): value is ByteSize.Input => {
       const bytes = bytesOf(value)
-      return bytes !== undefined && bytes >= least
+      return bytes !== undefined && bytes >= least && bytes <= Limits.mostBytes
     },
-    { expected: `a size of at least ${size(least)}, such as "512 MiB" or a number of bytes` }
+    { expected: `a size from ${size(least)} to ${size(Limits.mostBytes)}, such as "512 MiB" or a number of bytes` }
   ).pipe(
     Schema.decodeTo(
       Schema.Number,
@@ -120,7 +120,7 @@ const fields = {
   disks: Schema.Array(sizeFrom(Limits.leastDisk, Limits.leastDisk)).pipe(
     Schema.withDecodingDefault(otherwise([])),
     Schema.annotateKey({
-      description: `sizes of empty disks, at least ${size(Limits.leastDisk)} each: \`["1 GiB"]\` is \`/dev/vdb\` (\`/dev/vda\` if the image has no disk), and \`/dev/disk/by-id/virtio-disk1\` if udev runs`
+      description: `sizes of empty disks, from ${size(Limits.leastDisk)} to ${size(Limits.mostBytes)} each: \`["1 GiB"]\` is \`/dev/vdb\` (\`/dev/vda\` if the image has no disk), and \`/dev/disk/by-id/virtio-disk1\` if udev runs`
     })
   ),
   /** The virtual networks it is on, in the order of its interfaces eth1, eth2, … Default `[1]`. */

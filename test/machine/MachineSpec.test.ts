@@ -55,9 +55,9 @@ describe("a machine's declaration", () => {
         "a",
         { disks: [-1] },
         "disks[0]",
-        'disks[0] must be a size of at least 1 MiB, such as "512 MiB" or a number of bytes, got -1'
+        'disks[0] must be a size from 1 MiB to 4 PiB, such as "512 MiB" or a number of bytes, got -1'
       )
-      yield* refused("a", { disks: ["1 GiB", 1000] }, "disks[1]", "disks[1] must be a size of at least 1 MiB")
+      yield* refused("a", { disks: ["1 GiB", 1000] }, "disks[1]", "disks[1] must be a size from 1 MiB to 4 PiB")
     })
   )
 
@@ -92,15 +92,15 @@ describe("a machine's declaration", () => {
 
   it.effect("refuses memory that makes no sense", () =>
     Effect.gen(function* () {
-      yield* refused("a", { memory: 0 }, "memory", "memory must be a size of at least 64 MiB")
-      yield* refused("a", { memory: -1 }, "memory", "memory must be a size of at least 64 MiB")
-      yield* refused("a", { memory: Number.NaN }, "memory", "memory must be a size of at least 64 MiB")
+      yield* refused("a", { memory: 0 }, "memory", "memory must be a size from 64 MiB to 4 PiB")
+      yield* refused("a", { memory: -1 }, "memory", "memory must be a size from 64 MiB to 4 PiB")
+      yield* refused("a", { memory: Number.NaN }, "memory", "memory must be a size from 64 MiB to 4 PiB")
       yield* refused("a", { memory: "lots" as "1 B" }, "memory", 'got "lots"')
       yield* refused(
         "a",
         { memory: "1 MiB" },
         "memory",
-        'must be a size of at least 64 MiB, such as "512 MiB" or a number of bytes, got "1 MiB"'
+        'must be a size from 64 MiB to 4 PiB, such as "512 MiB" or a number of bytes, got "1 MiB"'
       )
     })
   )
@@ -152,8 +152,8 @@ describe("a machine's declaration", () => {
       'forwards[0].protocol must be "tcp" or "udp", got "sctp"'
     ],
     [{ warmUp: { run: () => Effect.void, key: 5 } }, "warmUp.key", "warmUp.key must be a string, got 5"],
-    [{ disks: [1e20] }, "disks[0]", "disks[0] must be a size of at least 1 MiB"],
-    [{ disks: ["1000000 PiB"] }, "disks[0]", "disks[0] must be a size of at least 1 MiB"],
+    [{ disks: [1e20] }, "disks[0]", "disks[0] must be a size from 1 MiB to 4 PiB"],
+    [{ disks: ["1000000 PiB"] }, "disks[0]", "disks[0] must be a size from 1 MiB to 4 PiB"],
     [{ memory: Effect.void }, "memory", "got an Effect; yield* it first"],
     [{ cpus: "2" }, "cpus", 'cpus must be a whole number of at least 1, got "2"'],
     [{ vlans: 1 }, "vlans", "vlans must be an array of different numbers from 1 to 254, got 1"],
