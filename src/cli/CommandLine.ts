@@ -5,6 +5,15 @@
  * typing mistakes are answered before the library is loaded. The tag of an {@link Invocation} names the module that
  * does the work.
  *
+ * **Example** (Read a command line)
+ *
+ * ```ts
+ * const program = Effect.gen(function* () {
+ *   const parsed = yield* CommandLine.parse(["run", "web.ts", "--jobs", "2"])
+ *   return typeof parsed === "number" ? `exit code ${parsed}` : parsed._tag // "Run"
+ * })
+ * ```
+ *
  * @since 0.1.0
  */
 import { readFileSync } from "node:fs"

@@ -1,6 +1,12 @@
 /**
  * `vmtest doctor`: checks this host, and prints the commands that install what is missing.
  *
+ * **Example** (Check this host)
+ *
+ * ```sh
+ * vmtest doctor
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Fs from "node:fs"

@@ -4,6 +4,14 @@
  * A script runs inside the command's own process, so it could end it with `process.exit`, or with an error in a callback
  * that nothing catches. Neither may pass for a result, leave anything behind, or keep other tests from running.
  *
+ * **Example** (Run scripts as the command does)
+ *
+ * ```ts
+ * Ending.guardExit()
+ * Ending.refuseExit()
+ * const program = Ending.orUncaught(Run.run(invocation))
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Fs from "node:fs"

@@ -1,6 +1,12 @@
 /**
  * `vmtest eval 'EXPRESSION'` and `vmtest eval-file FILE`: runs a program with a driver, and prints its value.
  *
+ * **Example** (Print the kernel of a machine)
+ *
+ * ```sh
+ * vmtest eval '(yield* driver.machine("m", { image: Image.tiny() })).succeed("uname -r")'
+ * ```
+ *
  * @since 0.1.0
  */
 import * as NodePath from "node:path"

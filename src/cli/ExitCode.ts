@@ -1,6 +1,18 @@
 /**
  * The exit codes of the command, the same for every subcommand.
  *
+ * **Example** (In a shell script)
+ *
+ * ```sh
+ * vmtest run web.ts
+ * case $? in
+ *   0) echo passed ;;
+ *   1) echo failed ;;
+ *   2) echo "cannot be used" ;;
+ *   130) echo interrupted ;;
+ * esac
+ * ```
+ *
  * @since 0.1.0
  */
 

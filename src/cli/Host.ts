@@ -1,6 +1,15 @@
 /**
  * What the command needs from this host: QEMU, a state folder for the run, and the image cache.
  *
+ * **Example** (Run tests on this host, two at a time)
+ *
+ * ```ts
+ * const results = Host.runTests(tests, {
+ *   jobs: 2,
+ *   options: { keepState: false, output: undefined, verbose: false, quiet: false, snapshot: true }
+ * })
+ * ```
+ *
  * @since 0.1.0
  */
 import * as NodePath from "node:path"

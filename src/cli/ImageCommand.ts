@@ -1,6 +1,13 @@
 /**
  * `vmtest image list|build|prune`: the image cache.
  *
+ * **Example** (List the images, and remove those that were not used for a month)
+ *
+ * ```sh
+ * vmtest image list
+ * vmtest image prune --older-than '30 days'
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"

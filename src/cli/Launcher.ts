@@ -4,6 +4,12 @@
  * The build bundles this module with the parts of Effect it needs into `dist/cli/vmtest.js`. The library has its own copy
  * of Effect, the one that scripts share, so only plain data crosses from here to there.
  *
+ * **Example** (What `npx vmtest --help` runs)
+ *
+ * ```sh
+ * node node_modules/vmtest/bin/vmtest.js --help
+ * ```
+ *
  * @since 0.1.0
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"

@@ -1,6 +1,12 @@
 /**
  * Runs the subcommand, and ends the process with its exit code.
  *
+ * **Example** (What the launcher does with a command line)
+ *
+ * ```ts
+ * main({ _tag: "Doctor", json: true }) // as `vmtest doctor --json`
+ * ```
+ *
  * @since 0.1.0
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"

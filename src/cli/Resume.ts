@@ -1,6 +1,13 @@
 /**
  * `vmtest resume FOLDER`: resumes the saved machines of a failed test, with a prompt to inspect them.
  *
+ * **Example** (Save the machines of a failed test, and inspect them)
+ *
+ * ```sh
+ * vmtest run --snapshot-on-failure web.ts
+ * vmtest resume vmtest-output/'a page is served'
+ * ```
+ *
  * @since 0.1.0
  */
 import * as NodePath from "node:path"

@@ -1,6 +1,12 @@
 /**
  * `vmtest run SCRIPT…`: loads every script, and runs their tests if all of them can be used.
  *
+ * **Example** (Run the tests of several scripts, two at a time)
+ *
+ * ```sh
+ * vmtest run -j 2 tests/*.ts
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

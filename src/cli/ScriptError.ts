@@ -1,6 +1,14 @@
 /**
  * Why a script cannot be used. Each of these ends the command with exit code 2, before anything is started.
  *
+ * **Example** (Say what is wrong with a script)
+ *
+ * ```ts
+ * const checked = ScriptLoader.load("web.ts").pipe(
+ *   Effect.catchTag("NoDefaultExport", (error) => Effect.as(Subcommand.complain(error.message), []))
+ * )
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"

@@ -5,6 +5,12 @@
  * resolve to the command's own copies, other packages from the script's folder, and stack traces show the script's own
  * lines. Importing a script runs its top level, and starts nothing else.
  *
+ * **Example** (The names of a script's tests)
+ *
+ * ```ts
+ * const names = Effect.map(ScriptLoader.load("web.ts"), (tests) => tests.map(({ name }) => name))
+ * ```
+ *
  * @since 0.1.0
  */
 import { pathToFileURL } from "node:url"

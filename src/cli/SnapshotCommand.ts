@@ -1,6 +1,13 @@
 /**
  * `vmtest snapshot list|prune`: the snapshot store.
  *
+ * **Example** (List the snapshots, and keep at most 10 GiB of them)
+ *
+ * ```sh
+ * vmtest snapshot list
+ * vmtest snapshot prune --max-size '10 GiB'
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"

@@ -1,6 +1,12 @@
 /**
  * What all subcommands share.
  *
+ * **Example** (A subcommand that prints a line)
+ *
+ * ```ts
+ * const hello: Work = Effect.as(print("hello"), ExitCode.passed)
+ * ```
+ *
  * @since 0.1.0
  */
 import type * as NodeServices from "@effect/platform-node/NodeServices"

@@ -1,6 +1,17 @@
 /**
  * Effects that a test made and that nobody ran: `web.succeed("false")` without `yield*` does nothing.
  *
+ * **Example** (A test that fails with it)
+ *
+ * ```ts
+ * test("reloads", { machines: { web } }, ({ web }) =>
+ *   Effect.gen(function* () {
+ *     web.succeed("systemctl reload nginx") // no yield*: this never runs
+ *     yield* web.waitForOpenPort(80)
+ *   })
+ * )
+ * ```
+ *
  * @since 0.1.0
  */
 import type * as Effect from "effect/Effect"
@@ -19,6 +30,8 @@ export class UnrunEffect extends Schema.TaggedError<UnrunEffect>()("UnrunEffect"
 
 /**
  * Says that an Effect is a value, which may be left unrun: one for a combinator that need not run all that it is given.
+ *
+ * **Example** (A command for a combinator that may leave it out)
  *
  * ```ts
  * yield* Effect.when(asValue(web.succeed("reload")), hasChanged)

@@ -8,6 +8,13 @@
  * A schema says what it takes with the annotation `expected`, which completes "must be …". A filter that returns a text completes
  * "<name> …" with it instead. The annotation `aliases` of a struct maps other people's names of its fields, in lower case, to them.
  *
+ * **Example** (Refuse a misspelt option)
+ *
+ * ```ts
+ * const check = Decode.checker(Schema.Struct({ timeout: Schema.optional(Schema.Number) }))
+ * check({ timeuot: 5 })?.reason // 'unknown option "timeuot"; did you mean "timeout"?'
+ * ```
+ *
  * @since 0.1.0
  */
 import { inspect } from "node:util"

@@ -3,6 +3,13 @@
  *
  * Each says with `expected` what it takes, in words that complete "must be …"; see `Decode`.
  *
+ * **Example** (A field of a declaration, and what its refusal says)
+ *
+ * ```ts
+ * const check = Decode.checker(Schema.Struct({ cpus: Fields.Count }))
+ * check({ cpus: 0 })?.reason // "cpus must be a whole number of at least 1, got 0"
+ * ```
+ *
  * @since 0.1.0
  */
 import { isUint8Array } from "node:util/types"

@@ -1,6 +1,13 @@
 /**
  * Words that were misspelt, and which known ones are near.
  *
+ * **Example** (What was meant)
+ *
+ * ```ts
+ * Spelling.near("timeuot", ["timeout", "user"]) // "timeout"
+ * Spelling.near("colour", ["timeout", "user"]) // undefined
+ * ```
+ *
  * @since 0.1.0
  */
 /** How many letters have to be put in, taken out or replaced to make one word of another (Levenshtein). */

@@ -4,6 +4,15 @@
  * Every error names the machine; those about a command carry the command and what it had said so far, as strings of
  * UTF-8 with replacement characters.
  *
+ * **Example** (A command that may take too long)
+ *
+ * ```ts
+ * const logs = shell.execute("journalctl --follow", { timeout: "5 seconds" }).pipe(
+ *   Effect.map(({ stdout }) => stdout),
+ *   Effect.catchTag("CommandTimeout", ({ stdout }) => Effect.succeed(stdout))
+ * )
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
