@@ -11,11 +11,11 @@ import { virtioPorts } from "../../src/transport/GuestChannel.ts"
 /** What a guest has besides its virtio ports. */
 export interface GuestOptions {
   readonly image: BootImage
-  /** how many ports named `vmtest.<i>` there are, the bootstrap port among them; 31 unless told, 0 for none */
+  /** how many ports named `vmtest.<i>` there are, the bootstrap port among them; by default 31; 0 for none */
   readonly ports?: number
   /** a virtconsole, `/dev/hvc0`; with a path, QEMU dials it, where the host must listen already */
   readonly console?: boolean | string
-  /** whether a reboot starts the guest again; not unless told */
+  /** whether a reboot starts the guest again; by default not */
   readonly reboot?: boolean
   /** the unix socket of a vhost-user vsock device */
   readonly vsock?: string

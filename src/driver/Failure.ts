@@ -178,13 +178,13 @@ export const ofSubtest = (
 
 /** Each text without the sections that one before it has, but for their titles: machines and consoles that several failures are about. */
 export const tellOnce = (texts: ReadonlyArray<string>): ReadonlyArray<string> => {
-  const told = new Set<string>()
+  const seen = new Set<string>()
   return texts.map((text) => {
     const [head, ...parts] = sectionsOf(text)
     const once = parts.map((part) => {
       const isLong = part.split("\n").length > 2
-      if (isLong && told.has(part)) return `${titleOf(part)}: as above`
-      told.add(part)
+      if (isLong && seen.has(part)) return `${titleOf(part)}: as above`
+      seen.add(part)
       return part
     })
     return [head, ...once].join("\n")
@@ -202,7 +202,7 @@ export const withParts = (failure: Failure, parts: ReadonlyArray<Failure>): Fail
   return { ...failure, evidence: [...failure.evidence, ...further] }
 }
 
-/** The failure in one line, for where the whole of it is told elsewhere. */
+/** The failure in one line, for places beside a full report. */
 export const headline = (failure: Failure): string =>
   cutMiddle(visible(named(failure.kind, failure.message).split("\n")[0] ?? ""))
 

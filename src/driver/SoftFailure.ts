@@ -28,9 +28,9 @@ export class SubtestsFailed extends Schema.TaggedError<SubtestsFailed>()("Subtes
   subtests: Schema.Array(Schema.Struct({ name: Schema.String, failure: Schema.String }))
 }) {
   override get message() {
-    const told = Failure.tellOnce(this.subtests.map(({ failure }) => failure))
+    const texts = Failure.tellOnce(this.subtests.map(({ failure }) => failure))
     return this.subtests
-      .map(({ name }, index) => `subtest ${JSON.stringify(name)} failed:\n${told[index]}`)
+      .map(({ name }, index) => `subtest ${JSON.stringify(name)} failed:\n${texts[index]}`)
       .join("\n\n")
   }
 }

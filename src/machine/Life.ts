@@ -44,34 +44,34 @@ export type PauseError = Unavailable | ControlError | PollingConditionFailed
 
 /** The life of a machine. */
 export interface LifeMethods {
-  /** Starts the machine and waits until it is ready: commands, addresses and names work. Nothing happens if it runs. */
+  /** Starts the machine and waits until it is ready: commands, addresses and names work. Nothing happens if it runs already. */
   readonly start: () => Effect.Effect<void, CutShort>
-  /** Asks the guest to power off, and waits until it has. Nothing happens if it does not run. */
+  /** Asks the guest to power off, and waits until it has. Nothing happens if the machine does not run. */
   readonly shutdown: (options?: WaitOptions) => Effect.Effect<void, Unavailable | DeadlineError>
-  /** Takes the power away. No failure, for the test asked for it. Nothing happens if it does not run. */
+  /** Ends the machine at once, like a power failure. The test does not fail, since it asked for this. Nothing happens if the machine does not run. */
   readonly crash: () => Effect.Effect<void>
   /** Reboots the guest and waits until it is ready again. The machine must be declared with `allowReboot`. */
   readonly reboot: (options?: WaitOptions) => Effect.Effect<void, Unavailable | DeadlineError | RebootNotAllowed>
   /**
-   * Goes from the initrd to the real root, and waits until the guest is ready there.
+   * Switches from the initrd to the real root, and waits until the guest is ready there.
    *
-   * For guests whose initrd runs systemd and a shell for the driver. What ran in the initrd ends.
+   * For guests whose initrd runs systemd and a shell for the driver. The programs of the initrd end.
    */
   readonly switchRoot: (options?: WaitOptions) => Effect.Effect<void, WaitError | CommandFailed | NotInInitrd>
-  /** Waits until the machine has ended, in whatever way. */
+  /** Waits until the machine has ended, for whatever reason. */
   readonly waitForShutdown: (options?: WaitOptions) => Effect.Effect<void, PollingConditionFailed | DeadlineError>
   /** Whether the machine runs, ready or not. */
   readonly isUp: () => Effect.Effect<boolean>
   /**
    * Stops the guest's processors and its time.
    *
-   * A command or a wait under way fails with `ShellLost` when the guest has not answered for half a minute. A machine that was never started is
-   * not started by this, but a failure.
+   * A command or wait that is under way fails with `ShellLost` when the guest has not answered for half a minute. Fails if the machine is not
+   * running; it does not start it.
    */
   readonly pause: () => Effect.Effect<void, PauseError>
-  /** Lets a paused guest go on; nothing happens to one that runs. */
+  /** Resumes a paused guest. Nothing happens if it runs. */
   readonly resume: () => Effect.Effect<void, PauseError>
-  /** The state now, and each that follows; fails with a polling condition that breaks, as all that the test waits for. */
+  /** The current state, then every later one. Fails when a polling condition does, like every wait of the test. */
   readonly state: Stream.Stream<MachineState, PollingConditionFailed>
 }
 

@@ -21,9 +21,9 @@ export interface Origin {
   /** The name of that, for people: `snapshot 3f2a91c0 of web (debian, 512 MiB)`. */
   readonly name?: string | undefined
   /**
-   * Who a machine that goes on is. `declared` (unless told): what the test declares it to be, with a machine-id, a clock and
-   * entropy of its own. `kept`: still the one that was saved, with the time of now and entropy of its own. `new`: as
-   * declared, and with new SSH host keys.
+   * The identity of a machine that continues from a saved one. `declared` (the default): what the test declares, with its own
+   * machine-id, clock and entropy. `kept`: that of the saved machine, with the current time and its own entropy. `new`: as
+   * `declared`, and with new SSH host keys.
    */
   readonly identity?: "declared" | "kept" | "new" | undefined
   /**

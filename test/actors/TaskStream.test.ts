@@ -247,7 +247,7 @@ describe("streams of tasks", () => {
     )
   )
 
-  it.effect("take 5 seconds a task at most, unless told; Infinity is no limit", () =>
+  it.effect("take 5 seconds a task at most by default; Infinity is no limit", () =>
     actor(
       Effect.gen(function* () {
         const limited = yield* Effect.forkChild(Stream.runDrain(Task.asyncStream([6000], sleep)), {

@@ -30,7 +30,7 @@ const answering = (...results: ReadonlyArray<readonly [number, string, string]>)
 }
 
 describe("the deadline of a wait", () => {
-  it.effect("is five minutes unless told, and the error says what was awaited, how long, and what was seen last", () =>
+  it.effect("is five minutes by default, and the error says what was awaited, how long, and what was seen last", () =>
     Effect.gen(function* () {
       const { guest } = yield* guestOn(never)
       const waiting = yield* Effect.forkChild(Effect.flip(File.make(guest).waitForFile("/run/x")))

@@ -61,7 +61,7 @@ describe("who waits for a lane", () => {
         box.bootstrap.close("gone")
         yield* Effect.sleep("1 second")
         const error = yield* Effect.flip(acquire)
-        assert.include(error.reason, "not looked for any longer")
+        assert.include(error.reason, "the search for the guest's shell timed out")
         yield* Effect.sleep("10 minutes")
         return (yield* Effect.timeout(acquire, "1 minute")).state
       }).pipe(Effect.scoped)

@@ -25,9 +25,9 @@ export interface Script {
   readonly typed?: (line: string, socket: Net.Socket) => boolean
   /** a command that a worker was given */
   readonly command?: (worker: Worker, nonce: string, command: string) => void
-  /** whether something else than its worker holds the output of a lane that settles; yes unless told */
+  /** whether something else than its worker holds the output of a lane that settles; by default yes */
   readonly held?: (lane: number) => boolean
-  /** whether an idle lane has made the process that becomes its next command; yes unless told */
+  /** whether an idle lane has made the process that becomes its next command; by default yes */
   readonly waiting?: (lane: number) => boolean
 }
 

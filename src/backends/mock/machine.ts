@@ -103,7 +103,7 @@ export const start: (
     isRunning: Effect.sync(() => isRunning),
     stop: setRunning(false),
     resume: setRunning(true),
-    // As with QEMU, a guest that was saved stands still until it is told to go on.
+    // As with QEMU, a guest that was saved is stopped until it is resumed.
     save: (directory) =>
       Effect.sleep(guest.saveTime ?? 0).pipe(
         Effect.andThen(guest.saveError === undefined ? mockSnapshot.save(shape, directory) : guest.saveError),

@@ -18,8 +18,8 @@ export const make = (store: SnapshotStore, scope: Scope.Scope) => {
   const publishing = new Set<Fiber.Fiber<unknown, unknown>>()
   const failures = new Map<string, number>()
   const keyText = (key: SnapshotKey) => Digest.canonical([key.subject, key.host])
-  const isGivenUp = (key: SnapshotKey) => (failures.get(keyText(key)) ?? 0) > retries
-  const giveUp = (key: SnapshotKey) => failures.set(keyText(key), Infinity)
+  const isDisabled = (key: SnapshotKey) => (failures.get(keyText(key)) ?? 0) > retries
+  const disable = (key: SnapshotKey) => failures.set(keyText(key), Infinity)
 
   /** Notes that what was stored did not load. */
   const loadFailed = (key: SnapshotKey) => failures.set(keyText(key), (failures.get(keyText(key)) ?? 0) + 1)
@@ -33,7 +33,7 @@ export const make = (store: SnapshotStore, scope: Scope.Scope) => {
     })
 
   const notSaved = (key: SnapshotKey, reason: string) => {
-    giveUp(key)
+    disable(key)
     return warnOnce(
       keyText(key),
       `could not save a snapshot of ${key.name}: ${reason}; booting machines like it instead`
@@ -42,7 +42,7 @@ export const make = (store: SnapshotStore, scope: Scope.Scope) => {
 
   /** A snapshot to go on from, how to save one, or undefined where the machine boots and is not saved. */
   const lookup = Effect.fnUntraced(function* (key: SnapshotKey, subject: Subject) {
-    if (isGivenUp(key)) return undefined
+    if (isDisabled(key)) return undefined
     const lookupScope = yield* Scope.fork(scope)
     const letOthersIn = Scope.close(lookupScope, Exit.void)
     let publishes = false
@@ -55,14 +55,14 @@ export const make = (store: SnapshotStore, scope: Scope.Scope) => {
         Effect.catch((error) => {
           // One that somebody else is making says nothing of the others.
           if (error._tag === "LockTimeout") return Effect.as(notSaved(key, error.message), undefined)
-          giveUp(key)
+          disable(key)
           const line = `could not use the snapshot store: ${error.message}; booting machines instead`
           return Effect.as(warnOnce("store", line), undefined)
         })
       )
     if (found?._tag !== "Miss") return found
     // Others have tried while this one waited.
-    if (isGivenUp(key)) return yield* Effect.as(letOthersIn, undefined)
+    if (isDisabled(key)) return yield* Effect.as(letOthersIn, undefined)
     const { folder, publish } = found
     const save = Effect.fnUntraced(
       function* (control: ControlService) {

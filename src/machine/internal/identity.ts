@@ -166,7 +166,7 @@ const newHostKeys = `for vm_k in /etc/ssh/ssh_host_*_key; do
   vm_t=\${vm_k#/etc/ssh/ssh_host_}
   rm -f "$vm_k" "$vm_k.pub" "$vm_k-cert.pub"
   said=$(ssh-keygen -q -t "\${vm_t%_key}" -N '' -f "$vm_k" </dev/null 2>&1) || {
-    printf '%s\\n' "its SSH host keys could not be made anew: $said" >&2
+    printf '%s\\n' "new SSH host keys could not be made: $said" >&2
     exit 1
   }
   vm_new=1
@@ -198,10 +198,10 @@ esac
 /** Runs a script in a guest. */
 type Run<E> = (script: string) => Effect.Effect<CommandResult, E>
 
-/** Milliseconds after which the time that a guest was told is not the time of now. */
+/** Milliseconds after which the time that was sent to a guest is out of date. */
 const stale = 1000
 
-/** How often a guest is told the time anew: one that hears it late every time is too busy for a clock to mean much. */
+/** How often a guest's clock is set again: one that sets it late every time is too busy for a clock to mean much. */
 const tellings = 5
 
 /** Time and entropy, and nothing else. */
@@ -211,12 +211,12 @@ const renewScript = Effect.map(
 ${renew.find}${text}exit 0`
 )
 
-/** Runs a script that tells the time. The guest sets its clock when it comes to that, so a busy one is told again. */
+/** Runs a script that sets the clock. A busy guest may set it late; then the time is sent again. */
 const telling = <E>(run: Run<E>, script: Effect.Effect<string>, left = tellings): Effect.Effect<CommandResult, E> =>
   Effect.gen(function* () {
-    const told = yield* Clock.currentTimeMillis
+    const sent = yield* Clock.currentTimeMillis
     const result = yield* run(yield* script)
-    const late = (yield* Clock.currentTimeMillis) - told > stale
+    const late = (yield* Clock.currentTimeMillis) - sent > stale
     if (!late || left === 1 || (result.exitCode !== 0 && result.exitCode !== withoutNetwork)) return result
     const again = yield* telling(run, renewScript, left - 1)
     return again.exitCode === 0 ? result : again

@@ -1,9 +1,9 @@
 /**
  * A lane for a guest that has nothing but a console, which may drop whatever it likes.
  *
- * The guest says what a stream has in pieces with a number, and goes on when it is told that one arrived. A small piece comes at
- * once, twice in one line; a large one is announced, and comes with an MD5 sum when it is asked for, one at a time. What does
- * not arrive whole is asked for again, so nothing is lost, nothing torn, nothing doubled.
+ * The guest sends each output in numbered pieces, and sends the next piece when the host has confirmed the last. A small piece
+ * is sent at once, twice in one line; a large one is announced, and sent with an MD5 sum when the host asks for it, one at a
+ * time. The host asks again for what did not arrive whole, so nothing is lost, torn or doubled.
  */
 import { createHash } from "node:crypto"
 import * as Deferred from "effect/Deferred"
@@ -40,9 +40,9 @@ const checksum = (bytes: Buffer): string => createHash("md5").update(bytes).dige
 /** One of the two outputs. */
 const makeStream = (name: "out" | "err") => ({
   name,
-  /** the last piece that was handed on, that the guest was told of, and that it says there is */
+  /** the last piece that was handed on, that was confirmed to the guest, and that the guest announced */
   received: 0,
-  told: 0,
+  confirmed: 0,
   announced: 0,
   missing: 0,
   paused: false,
@@ -113,9 +113,9 @@ export const consoleLane = (machine: string, socket: string): TransportService["
         yield* stream.work.await
         stream.work.closeUnsafe()
         if (stream.announced > stream.received) yield* Semaphore.withPermit(turn, fetch(stream))
-        if (stream.paused || stream.told === stream.received) continue
-        stream.told = stream.received
-        yield* answer(stream, `${stream.told} ok`)
+        if (stream.paused || stream.confirmed === stream.received) continue
+        stream.confirmed = stream.received
+        yield* answer(stream, `${stream.confirmed} ok`)
       }
     })
 
@@ -130,7 +130,7 @@ export const consoleLane = (machine: string, socket: string): TransportService["
         }
         const said = yield* bootstrap.ask(`_vt_at ${number} 2>/dev/null`, longest)
         const [out, err, input] = said?.split(":") ?? []
-        if (out === "lost" || err === "lost") return yield* failed("the guest could not keep or say its output")
+        if (out === "lost" || err === "lost") return yield* failed("the guest could not store or send its output")
         if (Number(input) > taken) {
           taken = Number(input)
           took.openUnsafe()

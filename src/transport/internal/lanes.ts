@@ -116,18 +116,15 @@ export const make = Effect.fnUntraced(function* (
 
   const sessions = yield* Sessions.seek({ ...options, bootstrap, table, tell })
 
-  /** No wait is without an end: fails when a session has been sought for longer than it takes to find one, or to fail. */
+  /** Ends every wait: fails when the search for a session has taken longer than finding one, or failing to, can take. */
   const limit = Duration.sum(options.bootTimeout, longestInstall)
-  const abandoned: Effect.Effect<never, ShellNotReady> = Duration.isFinite(limit)
+  const searchTimeout: Effect.Effect<never, ShellNotReady> = Duration.isFinite(limit)
     ? Effect.suspend(() => {
         const sought = table.session === undefined ? clock.currentTimeMillisUnsafe() - table.since : 0
         const left = Duration.toMillis(limit) - sought
         return left > 0
-          ? Effect.andThen(Effect.sleep(left), abandoned)
-          : Effect.flatMap(
-              notReady("the guest's shell is not looked for any longer", Duration.millis(sought)),
-              Effect.fail
-            )
+          ? Effect.andThen(Effect.sleep(left), searchTimeout)
+          : Effect.flatMap(notReady("the search for the guest's shell timed out", Duration.millis(sought)), Effect.fail)
       })
     : Effect.never
 
@@ -138,7 +135,7 @@ export const make = Effect.fnUntraced(function* (
     return GenServer.call(server, "take", ticket, { timeout: "Infinity" }).pipe(
       Effect.catch(() => Effect.flatMap(notReady("the shell was closed", Duration.zero), Effect.fail)),
       Effect.flatMap((lane) =>
-        lane === undefined ? Effect.raceFirst(Deferred.await(ticket.given), abandoned) : Effect.succeed(lane)
+        lane === undefined ? Effect.raceFirst(Deferred.await(ticket.given), searchTimeout) : Effect.succeed(lane)
       ),
       Effect.onError(() => Effect.sync(() => note(LaneServer.Note.leave(ticket))))
     )

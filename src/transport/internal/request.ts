@@ -78,7 +78,7 @@ export const refused = (
     cwd: ["MissingDirectory", `could not change to the folder "${cwd}"`],
     room: [
       "NoSpace",
-      "a command of more than 16 KiB is kept in the guest's /run (or wherever vmtest's folder is) first, which is full"
+      "the guest's /run (or wherever vmtest's folder is) is full, and a command of more than 16 KiB is first written there"
     ]
   } as const
   if (what !== "user" && what !== "cwd" && what !== "room") return undefined

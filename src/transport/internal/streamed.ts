@@ -56,8 +56,8 @@ const open = Effect.fnUntraced(function* (
           },
           stderr: (bytes) => {
             said.add("stderr", bytes)
-            const told = withoutFault(bytes)
-            if (told.length > 0) sink.stderr(told)
+            const shown = withoutFault(bytes)
+            if (shown.length > 0) sink.stderr(shown)
           },
           ended: sink.ended
         })
