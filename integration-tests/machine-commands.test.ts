@@ -286,7 +286,7 @@ machines(Box)("files and sockets of a busybox guest", (it) => {
       yield* box.succeed("kill $(cat /tmp/httpd.pid)")
       yield* Fiber.join(closing)
       const nobody = yield* Effect.flip(box.waitForOpenPort(8000, "192.168.1.99", { timeout: "3 seconds" }))
-      assert.include(nobody.message, "connecting fails")
+      assert.match(nobody.message, /last seen: (there is no route to it|no answer within a second)/)
       yield* box.succeed("busybox httpd -p 8001")
       for (const address of [undefined, "192.168.1.1"]) {
         const open = yield* Effect.flip(box.waitForClosedPort(8001, address, { timeout: "1 second" }))

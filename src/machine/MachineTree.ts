@@ -29,10 +29,12 @@ import type { MachineState } from "../guest/MachineEvent.ts"
 import type { PollingConditions } from "../guest/PollingCondition.ts"
 import type { AddressedNode } from "../network/Addresses.ts"
 import type { ShellService } from "../transport/Shell.ts"
+import { failed, isRunning } from "./internal/boot.ts"
 import * as children from "./internal/children.ts"
 import * as machineProcess from "./internal/machineProcess.ts"
 import * as made from "./internal/made.ts"
 import { MachineRef } from "./internal/protocol.ts"
+import { type Settings, Transitions } from "./internal/transitions.ts"
 import type { Machine } from "./Machine.ts"
 import type { MachineSpec } from "./MachineSpec.ts"
 import * as Origin from "./Origin.ts"
@@ -131,7 +133,7 @@ export const make = (environment: Environment): Effect.Effect<Handle> =>
     const machine = yield* made.make(environment, ref)
     const stopBoot = (supervisor: Supervisor.SupervisorPid) =>
       Effect.ignore(Supervisor.terminateChild(supervisor, "Boot"))
-    const definition = machineProcess.make({
+    const settings: Settings = {
       ref,
       environment,
       deadlines: yield* Deadlines,
@@ -153,8 +155,10 @@ export const make = (environment: Environment): Effect.Effect<Handle> =>
         ),
       inside: machine.inside,
       originOf: environment.origins ?? Origin.boots
-    })
-    yield* Effect.orDie(
+    }
+    const transitions = new Transitions(settings)
+    const definition = machineProcess.make(settings, transitions)
+    const { pid } = yield* Effect.orDie(
       DynamicSupervisor.startChild(
         environment.supervisor,
         Supervisor.supervisor(
@@ -168,5 +172,12 @@ export const make = (environment: Environment): Effect.Effect<Handle> =>
         )
       )
     )
+    // A supervisor that gave up takes the machine with it: nobody is left to say that.
+    const over = Effect.suspend(() =>
+      isRunning(ref.life)
+        ? transitions.finish(ref.life, failed(spec.name, ref.life, "its processes crashed too often", ""))
+        : Effect.void
+    )
+    if (pid !== undefined) yield* Effect.forkIn(Effect.andThen(Process.awaitExit(pid), over), environment.scope)
     return machine.handle
   })

@@ -4,6 +4,7 @@ import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import * as ActorSystem from "../../src/actors/ActorSystem.ts"
 import * as ExitReason from "../../src/actors/ExitReason.ts"
+import * as GenServer from "../../src/actors/GenServer.ts"
 import type * as Pid from "../../src/actors/Pid.ts"
 import * as Process from "../../src/actors/Process.ts"
 import { driverOf, offline } from "./support.ts"
@@ -18,6 +19,9 @@ const labelled = (label: string) =>
 
 /** Each test in an actor system of its own, so that its processes are the only ones. */
 const alone = <A, E, R>(test: Effect.Effect<A, E, R>) => ActorSystem.scoped(test)
+
+/** A message that no process of a machine knows: its handler fails with a defect. */
+const Unknown = GenServer.protocol({ nonsense: GenServer.Cast() })
 
 describe("the tree of a test", () => {
   for (const name of ["Control", "Shells", "Machine"]) {
@@ -37,6 +41,102 @@ describe("the tree of a test", () => {
       )
     )
   }
+
+  it.effect("keeps a boot and its commands when the machine's process crashes", () =>
+    alone(
+      Effect.gen(function* () {
+        const { machines, mock, states } = yield* driverOf(
+          { a: offline() },
+          { guests: { a: { commands: [["slow", { delay: "5 seconds" }]] } } }
+        )
+        yield* machines.a!.start()
+        const running = yield* Effect.forkChild(machines.a!.execute("slow"), { startImmediately: true })
+        yield* TestClock.adjust("1 second")
+        yield* GenServer.cast((yield* labelled("Machine")) as Pid.Pid<typeof Unknown>, "nonsense")
+        yield* TestClock.adjust("10 seconds")
+        assert.strictEqual((yield* Fiber.join(running)).exitCode, 0)
+        assert.isTrue(yield* machines.a!.isUp())
+        assert.strictEqual(yield* mock.starts("a"), 1)
+        assert.deepStrictEqual(states("a"), ["booting", "ready"])
+        yield* machines.a!.crash()
+        assert.isFalse(yield* machines.a!.isUp())
+      })
+    )
+  )
+
+  it.effect("lets a start go on though the machine's process is killed again and again", () =>
+    alone(
+      Effect.gen(function* () {
+        const { machines } = yield* driverOf(
+          { a: offline({ autoStart: false }) },
+          { guests: { a: { bootTime: "1 minute" } } }
+        )
+        const starting = yield* Effect.forkChild(machines.a!.start(), { startImmediately: true })
+        for (let kill = 0; kill < 4; kill++) {
+          yield* TestClock.adjust("9 seconds")
+          yield* Process.exit(yield* labelled("Machine"), ExitReason.kill)
+        }
+        yield* TestClock.adjust("1 minute")
+        yield* Fiber.join(starting)
+      })
+    )
+  )
+
+  it.effect("ends a wait that was the first use of the machine with the machine's death", () =>
+    alone(
+      Effect.gen(function* () {
+        const { machines, mock } = yield* driverOf({ a: offline({ autoStart: false }) })
+        const waiting = yield* Effect.forkChild(Effect.flip(machines.a!.waitForConsoleText("never")), {
+          startImmediately: true
+        })
+        yield* TestClock.adjust("1 second")
+        yield* (yield* mock.machine("a")).exit({ signal: "SIGSEGV" })
+        yield* TestClock.adjust("2 seconds")
+        assert.strictEqual((yield* Fiber.join(waiting))._tag, "MachineDied")
+      })
+    )
+  )
+
+  it.effect("tells how a hypervisor ended that does so while the machine's process is restarted", () =>
+    alone(
+      Effect.gen(function* () {
+        const { machines, mock } = yield* driverOf(
+          { a: offline() },
+          { guests: { a: { commands: [["hang", { delay: "1 hour" }]] } } }
+        )
+        yield* machines.a!.start()
+        const waiting = yield* Effect.forkChild(Effect.flip(machines.a!.execute("hang")), { startImmediately: true })
+        yield* TestClock.adjust(0)
+        const process = yield* labelled("Machine")
+        yield* Effect.all([Process.exit(process, ExitReason.kill), (yield* mock.machine("a")).exit({ exitCode: 3 })])
+        yield* TestClock.adjust("2 seconds")
+        assert.deepInclude(yield* Fiber.join(waiting), { _tag: "MachineDied", exitCode: 3 })
+      })
+    )
+  )
+
+  it.effect("is over when its supervisor gives up, and says so to whoever waits", () =>
+    alone(
+      Effect.gen(function* () {
+        const { machines, states } = yield* driverOf(
+          { a: offline() },
+          { guests: { a: { commands: [["hang", { delay: "1 hour" }]] } } }
+        )
+        yield* machines.a!.start()
+        const waiting = yield* Effect.forkChild(Effect.flip(machines.a!.execute("hang", { timeout: "2 hours" })))
+        yield* TestClock.adjust(0)
+        for (let crash = 0; crash < 11; crash++) {
+          yield* Process.exit(yield* labelled("Machine"), ExitReason.kill)
+          yield* TestClock.adjust("100 millis")
+        }
+        yield* TestClock.adjust("2 seconds")
+        assert.include(["BootFailed", "MachineDied"], (yield* Fiber.join(waiting))._tag)
+        assert.isFalse(yield* machines.a!.isUp())
+        assert.deepStrictEqual(states("a"), ["booting", "ready", "crashed"])
+        yield* machines.a!.crash()
+      })
+    )
+  )
 
   it.effect("ends the machine with its hypervisor process: everything that waits fails at once", () =>
     alone(

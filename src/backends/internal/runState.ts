@@ -22,13 +22,35 @@ export type RunState = Pick<ControlService, "pause" | "resume" | "exclusive" | "
 /** In a fiber of its own: one that was interrupted cannot wait for an answer any more. */
 export const apart = (effect: Effect.Effect<unknown>) => Effect.flatMap(Effect.forkDetach(effect), Fiber.await)
 
-export const make = ({ resume, isRunning, notSaved, save, stop }: Controls): RunState => {
-  const one = Semaphore.makeUnsafe(1)
+/** What the connections to one hypervisor share: who has it, and whether a guest is paused that a lost connection was to resume. */
+export interface Turn {
+  readonly one: Semaphore.Semaphore
+  leftPaused: boolean
+}
+
+export const makeTurn = (): Turn => ({ one: Semaphore.makeUnsafe(1), leftPaused: false })
+
+/** Resumes a guest that an earlier connection left paused. */
+export const recover = (turn: Turn, resume: Effect.Effect<void, ControlError>): Effect.Effect<void, ControlError> =>
+  Effect.suspend(() => {
+    if (!turn.leftPaused) return Effect.void
+    turn.leftPaused = false
+    return resume
+  })
+
+export const make = ({ resume, isRunning, notSaved, save, stop }: Controls, turn: Turn = makeTurn()): RunState => {
+  const { one } = turn
   const paused = Effect.tap(isRunning, (running) => (running ? stop : Effect.void))
   // A machine that ended meanwhile has better news than that it does not go on; of one that did not, nobody else would tell.
-  const resumeOrWarn = Effect.catch(resume, ({ message }) =>
-    Effect.logWarning(`could not resume a guest after it was saved: ${message}`)
-  )
+  const resumeOrWarn = Effect.catch(resume, (error) => {
+    // The next connection resumes it.
+    turn.leftPaused = error._tag === "TransportError"
+    return Effect.logWarning(`could not resume a guest after it was saved: ${error.message}`)
+  })
+  const leave = (error: ControlError) =>
+    Effect.sync(() => {
+      turn.leftPaused = error._tag === "TransportError"
+    })
   const resumeAgain = (ran: boolean) => (ran ? apart(resumeOrWarn) : Effect.void)
 
   const savePaused = (directory: string) => {
@@ -38,7 +60,7 @@ export const make = ({ resume, isRunning, notSaved, save, stop }: Controls): Run
         const ran = yield* failed(paused)
         const exit = yield* Effect.exit(restore(save(directory)))
         if (exit._tag === "Failure") yield* resumeAgain(ran)
-        else if (ran) yield* failed(resume)
+        else if (ran) yield* failed(Effect.tapError(resume, (error) => leave(error)))
         return yield* exit
       })
     )

@@ -58,7 +58,13 @@ export const start: (
       const consoleTail = yield* console.tail(30)
       Deferred.doneUnsafe(
         exited,
-        Effect.succeed({ exitCode: how.exitCode, signal: how.signal, consoleTail, stderr: "" })
+        Effect.succeed({
+          exitCode: how.exitCode,
+          signal: how.signal,
+          cause: how.exitCode === 0 ? "power-off" : undefined,
+          consoleTail,
+          stderr: ""
+        })
       )
       console.end()
       yield* loseShell("the machine ended")

@@ -59,11 +59,13 @@ export interface ControlOptions {
   /** The console's log so far. */
   readonly console: Effect.Effect<string>
   readonly timeScale: number
+  /** What all connections to this QEMU share. */
+  readonly turn: runState.Turn
   /** Told why the machine ends, before it does. */
   readonly note: (cause: EndCause | undefined) => void
 }
 
-const service = ({ console, shape, sockets, timeScale }: ControlOptions, qmp: QmpService): ControlService => {
+const service = ({ console, shape, sockets, timeScale, turn }: ControlOptions, qmp: QmpService): ControlService => {
   const run = (name: string, args?: Readonly<Record<string, unknown>>) => Effect.asVoid(qmp.execute(name, args))
   return {
     qmp,
@@ -72,13 +74,16 @@ const service = ({ console, shape, sockets, timeScale }: ControlOptions, qmp: Qm
     powerdown: run("system_powerdown"),
     reset: run("system_reset"),
     setLink: (vlan, up) => run("set_link", { name: cardId(vlan), up }),
-    ...runState.make({
-      isRunning: Effect.map(QmpCommands.queryStatus(qmp), ({ running }) => running),
-      stop: QmpCommands.stop(qmp),
-      resume: QmpCommands.cont(qmp),
-      save: (directory) => save({ shape, sockets, control: qmp, console, timeScale }, directory),
-      notSaved: ({ message }, directory) => new SaveFailed({ machine: shape.name, directory, reason: message })
-    })
+    ...runState.make(
+      {
+        isRunning: Effect.map(QmpCommands.queryStatus(qmp), ({ running }) => running),
+        stop: QmpCommands.stop(qmp),
+        resume: QmpCommands.cont(qmp),
+        save: (directory) => save({ shape, sockets, control: qmp, console, timeScale }, directory),
+        notSaved: ({ message }, directory) => new SaveFailed({ machine: shape.name, directory, reason: message })
+      },
+      turn
+    )
   }
 }
 
@@ -89,6 +94,7 @@ export const layer = (options: ControlOptions) =>
     Effect.gen(function* () {
       const qmp = yield* Qmp
       yield* noteCause(qmp, options.note)
+      yield* runState.recover(options.turn, QmpCommands.cont(qmp))
       return service(options, qmp)
     })
   ).pipe(Layer.provide(qmpLayer(qmpOptions(options.shape.name, options.sockets, options.connectTimeout))))

@@ -24,6 +24,7 @@ import type { BackendError } from "../BackendError.ts"
 import { LoadFailed, StartFailed } from "../BackendError.ts"
 import type { ConsoleLog } from "../internal/consoleLog.ts"
 import * as consoleLog from "../internal/consoleLog.ts"
+import { makeTurn } from "../internal/runState.ts"
 import { command, initrdIn, type Sockets, socketsIn } from "./command.ts"
 import { layer, qmpOptions } from "./control.ts"
 import { load, prepareDisks } from "./load.ts"
@@ -116,6 +117,7 @@ export const start: (
     connectTimeout,
     console: log.log,
     timeScale: settings.timeScale,
+    turn: makeTurn(),
     note: (noted) => {
       cause = noted
     }

@@ -59,11 +59,14 @@ export const make = (ref: MachineRef, onLaunch: Effect.Effect<void>): Access => 
     if (!boot.asked) return Effect.fail(boot.loss)
     return new MachineNotRunning({ machine: ref.machine, state: "stopped", action: "use it" })
   })
-  const untilReady: Access["untilReady"] = ({ number }) =>
+  /** What is asked of a boot ends with it. */
+  const before = <A>(boot: Boot, asked: Effect.Effect<A, Loss>): Effect.Effect<A, Loss> =>
+    Effect.raceFirst(asked, Deferred.await(boot.lost))
+  const untilReady: Access["untilReady"] = (boot) =>
     Effect.suspend(() =>
-      ref.life._tag === "Ready" || ref.life._tag === "Paused"
+      (ref.life._tag === "Ready" || ref.life._tag === "Paused") && ref.life.boot.number === boot.number
         ? Effect.succeed(ref.life.boot)
-        : ask(ref, "ready", number)
+        : before(boot, ask(ref, "ready", boot.number))
     )
   const shellOf: Access["shellOf"] = (boot) =>
     Effect.flatMap(untilReady(boot), ({ shell }) =>
@@ -77,18 +80,20 @@ export const make = (ref: MachineRef, onLaunch: Effect.Effect<void>): Access => 
     current,
     untilReady,
     shellOf,
-    hypervisorOf: ({ number }) =>
+    hypervisorOf: (boot) =>
       Effect.suspend(() => {
-        const hypervisor = running()?.hypervisor
-        return hypervisor === undefined ? ask(ref, "hypervisor", number) : Effect.succeed(hypervisor)
+        const hypervisor = same(running(), boot)?.hypervisor
+        return hypervisor === undefined ? before(boot, ask(ref, "hypervisor", boot.number)) : Effect.succeed(hypervisor)
       }),
-    controlOf: ({ number }) =>
+    controlOf: (boot) =>
       Effect.suspend(() => {
-        const control = running()?.control
-        return control === undefined ? ask(ref, "control", number) : Effect.succeed(control)
+        const control = same(running(), boot)?.control
+        return control === undefined ? before(boot, ask(ref, "control", boot.number)) : Effect.succeed(control)
       })
   }
 }
+
+const same = (one: Boot | undefined, other: Boot): Boot | undefined => (one?.number === other.number ? one : undefined)
 
 /** The guest of a machine, whatever boot is on. */
 export const guestOf = (
@@ -112,7 +117,12 @@ export const guestOf = (
       return last === undefined ? Effect.map(hypervisor, ({ console }) => console) : Effect.succeed(last.console)
     }),
     shellLost: GenStatem.cast(ref.name, "doubt"),
-    died: Effect.suspend(() => (ref.life.boot === undefined ? Effect.never : Deferred.await(ref.life.boot.lost))),
+    // Of a machine that was never started, the first boot: what guards a wait is there before the wait starts it.
+    died: Effect.suspend(() =>
+      ref.life.boot === undefined
+        ? Effect.flatMap(Deferred.await(ref.began), ({ lost }) => Deferred.await(lost))
+        : Deferred.await(ref.life.boot.lost)
+    ),
     isPaused: Effect.sync(() => isPaused(ref.life)),
     conditions,
     consoleTail: Effect.suspend(() => {

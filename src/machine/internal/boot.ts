@@ -151,6 +151,9 @@ export interface End {
   readonly detail: string
 }
 
+/** The last words of a kernel that powers its machine off. */
+const poweredDown = /reboot: (Power down|System halted)/
+
 /** What becomes of a machine whose hypervisor is gone. */
 export const died = (machine: string, { asked }: Boot, exit: MachineExit): End => {
   const loss = new MachineDied({
@@ -162,7 +165,9 @@ export const died = (machine: string, { asked }: Boot, exit: MachineExit): End =
     hypervisor: exit.stderr,
     console: exit.consoleTail
   })
-  const poweredOff = exit.exitCode === 0 && exit.cause !== "reset"
+  // The control channel may have been lost at that moment: then only the console can tell.
+  const powerOff = exit.cause === "power-off" || (exit.cause === undefined && poweredDown.test(exit.consoleTail))
+  const poweredOff = exit.exitCode === 0 && (powerOff || exit.cause === "host")
   return { loss, tag: asked || poweredOff ? "Stopped" : "Crashed", detail: asked ? "" : loss.summary }
 }
 

@@ -35,13 +35,13 @@ const graceForHypervisor = "500 millis"
 
 /** An image whose kernel is quiet shows nothing of a boot that hangs. */
 export const silenceHint =
-  '; its console is silent: an image with kernelParameters: "loglevel=7 systemd.show_status=1" has more on it'
+  '; its console shows nothing: to see more of the boot, give the image kernelParameters: "loglevel=7 systemd.show_status=1"'
 
 const up = ({ boot, ref }: BootContext, part: Parameters<typeof ask<"up">>[2]["part"]) =>
   Effect.flatMap(Process.self, (pid) => Effect.orDie(ask(ref, "up", { attempt: boot.attempt, pid, part })))
 
 const failed = ({ boot, ref }: BootContext, reason: string, silence = "") =>
-  Effect.andThen(GenStatem.cast(ref.name, "failed", { attempt: boot.attempt, reason, silence }), stop)
+  Effect.andThen(Effect.ignore(ask(ref, "failed", { attempt: boot.attempt, reason, silence })), stop)
 
 /** What a hypervisor says last is why it ended; the message of its start has the rest in its first line. */
 const reasonOf = (error: BackendError): string => {
@@ -96,7 +96,7 @@ export const hypervisor = (context: BootContext) => {
         Effect.forkScoped
       )
       yield* exited.pipe(
-        Effect.flatMap((exit) => GenStatem.cast(ref.name, "exited", { attempt: boot.attempt, exit })),
+        Effect.flatMap((exit) => Effect.ignore(ask(ref, "exited", { attempt: boot.attempt, exit }))),
         Effect.andThen(Process.exit(self, ExitReason.shutdown)),
         Effect.forkScoped({ startImmediately: true })
       )
@@ -126,15 +126,19 @@ export const control = (context: BootContext) => {
     Effect.gen(function* () {
       const self = yield* Process.self
       const running = yield* ask(ref, "hypervisor", boot.number).pipe(Effect.catch(() => stop))
-      const control = yield* connect(running)
-      yield* up(context, { _tag: "control", control })
+      const control = yield* connect(running).pipe(
+        Effect.catch(({ message }) => failed(context, `could not connect to its control channel: ${message}`))
+      )
+      // Listened to before anybody else has it: no reset is missed.
       if (control.resets !== undefined) {
         yield* control.resets.pipe(
           Stream.runForEach(() => GenStatem.cast(ref.name, "reset", boot.attempt)),
           Effect.forkScoped({ startImmediately: true })
         )
       }
+      yield* up(context, { _tag: "control", control })
       yield* control.closed.pipe(
+        Effect.tap(() => GenStatem.cast(ref.name, "disconnected", { attempt: boot.attempt })),
         Effect.tap(() => Effect.sleep(graceForHypervisor)),
         Effect.flatMap((reason) => crash(self, `lost the control channel: ${reason}`)),
         Effect.forkScoped({ startImmediately: true })
@@ -161,6 +165,14 @@ export const shells = (context: BootContext) => {
         Effect.catch((error) => failed(context, error.message.split("\n")[0]!.replace(`${machine}: `, ""), silenceHint))
       )
       yield* up(context, { _tag: "shell", shell })
+      // The control channel says it first, unless it was lost itself at that moment.
+      yield* shell.lost.pipe(
+        Effect.tap((reason) =>
+          reason === "the guest rebooted" ? GenStatem.cast(ref.name, "reset", boot.attempt) : Effect.void
+        ),
+        Effect.forever,
+        Effect.forkScoped
+      )
       return shell
     })
   )

@@ -110,7 +110,10 @@ const ending = (life: LifeContext): Methods<"shutdown" | "crash" | "waitForShutd
         const on = yield* Effect.orElseSucceed(access.on, () => undefined)
         if (on === undefined) return
         yield* asked(life, true)
-        yield* Effect.ignore(Effect.flatMap(access.hypervisorOf(on), (hypervisor) => hypervisor.kill))
+        // One that has no hypervisor yet may wait long for it.
+        if (!(yield* Effect.orElseSucceed(ask(life.ref, "cancel", on.number), () => true))) {
+          yield* Effect.ignore(Effect.flatMap(access.hypervisorOf(on), (hypervisor) => hypervisor.kill))
+        }
         yield* Deferred.await(on.over)
         yield* released(life)
       }).pipe((crash) => traced(guest, { name: "crash" }, crash)),

@@ -7,6 +7,7 @@
  * are postponed until the state that can answer them. What it knows is published in a {@link MachineRef} and so outlives its own restart.
  */
 import * as Effect from "effect/Effect"
+import * as ExitReason from "../../actors/ExitReason.ts"
 import type * as GenServer from "../../actors/GenServer.ts"
 import * as GenStatem from "../../actors/GenStatem.ts"
 import * as Process from "../../actors/Process.ts"
@@ -14,7 +15,7 @@ import * as Task from "../../actors/Task.ts"
 import type { Life, Running } from "./boot.ts"
 import * as Boot from "./boot.ts"
 import { type Protocol, protocol } from "./protocol.ts"
-import { type Settings, type Step, Transitions } from "./transitions.ts"
+import type { Settings, Step, Transitions } from "./transitions.ts"
 
 type From<K extends keyof Protocol> = GenServer.From<GenServer.ReplyOf<Protocol[K]>, GenServer.ErrorOf<Protocol[K]>>
 type Payload<K extends keyof Protocol> = GenStatem.PayloadOf<Protocol[K]>
@@ -25,9 +26,8 @@ const reply = <A, E>(from: GenServer.From<A, E>, value: NoInfer<A>) =>
   GenStatem.keepStateAndData(GenStatem.reply(from, ...([value] as never)))
 
 /** The process of a machine that was not started yet. */
-export const make = (settings: Settings) => {
+export const make = (settings: Settings, on: Transitions) => {
   const { ref } = settings
-  const on = new Transitions(settings)
 
   /** What the processes of an earlier attempt say is not heard. */
   const ofThisAttempt =
@@ -38,17 +38,31 @@ export const make = (settings: Settings) => {
   /** While a boot is on. */
   const running = {
     launch: (_: unknown, life: Running, from: From<"launch">) => reply(from, life.boot),
-    ready: (_: number, _life: Running, _from: From<"ready">) => postpone,
-    hypervisor: (_: number, { boot }: Running, from: From<"hypervisor">) =>
-      boot.hypervisor === undefined ? postpone : reply(from, boot.hypervisor),
-    control: (_: number, life: Running, from: From<"control">) =>
-      life.boot.control === undefined ? on.waitForControl(life, from) : reply(from, life.boot.control),
+    // Who asks for an earlier boot has heard of its end.
+    ready: (number: number, { boot }: Running, _from: From<"ready">) => (number === boot.number ? postpone : keep),
+    hypervisor: (number: number, { boot }: Running, from: From<"hypervisor">) => {
+      if (number !== boot.number) return keep
+      return boot.hypervisor === undefined ? postpone : reply(from, boot.hypervisor)
+    },
+    control: (number: number, life: Running, from: From<"control">) => {
+      if (number !== life.boot.number) return keep
+      return life.boot.control === undefined ? on.waitForControl(life, from) : reply(from, life.boot.control)
+    },
+    cancel: (number: number, life: Running, from: From<"cancel">) =>
+      number === life.boot.number && life.boot.hypervisor === undefined ? on.cancelled(life, from) : reply(from, false),
     rebooting: (_: undefined, { boot }: Running, from: From<"rebooting">) => reply(from, boot.resets),
     up: (payload: Payload<"up">, life: Running, from: From<"up">) =>
       payload.attempt === life.boot.attempt ? on.up(life, payload, from) : reply(from, undefined),
     origin: ofThisAttempt<Payload<"origin">>((life, { origin }) => on.origin(life, origin)),
-    failed: ofThisAttempt<Payload<"failed">>((life, { reason, silence }) => on.failed(life, reason, silence)),
-    exited: ofThisAttempt<Payload<"exited">>((life, { exit }) => on.exited(life, exit)),
+    failed: (payload: Payload<"failed">, life: Running, from: From<"failed">) =>
+      payload.attempt === life.boot.attempt
+        ? on.failed(life, payload.reason, payload.silence, GenStatem.reply(from))
+        : reply(from, undefined),
+    exited: (payload: Payload<"exited">, life: Running, from: From<"exited">) =>
+      payload.attempt === life.boot.attempt
+        ? on.exited(life, payload.exit, GenStatem.reply(from))
+        : reply(from, undefined),
+    disconnected: ofThisAttempt<Payload<"disconnected">>((life) => on.changed(life, { control: undefined })),
     step: ofThisAttempt<Payload<"step">>((life, { step }) => on.step(life, step)),
     reset: (attempt: number, life: Running) => (attempt === life.boot.attempt ? on.reset(life) : keep),
     notRebooted: () => keep,
@@ -69,8 +83,10 @@ export const make = (settings: Settings) => {
     rebooting: (_: undefined, { boot }: Life, from: From<"rebooting">) => reply(from, boot?.resets ?? 0),
     up: (_: Payload<"up">, _life: Life, from: From<"up">) => reply(from, undefined),
     origin: () => keep,
-    failed: () => keep,
-    exited: () => keep,
+    failed: (_: Payload<"failed">, _life: Life, from: From<"failed">) => reply(from, undefined),
+    exited: (_: Payload<"exited">, _life: Life, from: From<"exited">) => reply(from, undefined),
+    cancel: (_: number, _life: Life, from: From<"cancel">) => reply(from, true),
+    disconnected: () => keep,
     step: () => keep,
     reset: () => keep,
     asked: () => keep,
@@ -83,7 +99,8 @@ export const make = (settings: Settings) => {
 
   const isReady = {
     ...running,
-    ready: (_: number, { boot }: Running, from: From<"ready">) => reply(from, boot)
+    ready: (number: number, { boot }: Running, from: From<"ready">) =>
+      number === boot.number ? reply(from, boot) : keep
   }
 
   const info = (message: unknown, life: Running): Step | typeof keep => {
@@ -135,7 +152,10 @@ export const make = (settings: Settings) => {
         info
       }
     },
-    terminate: (_reason, life) =>
-      Boot.isRunning(life) ? Effect.asVoid(on.finish(life, Boot.ended(ref.machine, life.boot))) : Effect.void
+    // One that crashed has a successor, which finds the boot as it is.
+    terminate: (reason, life) =>
+      Boot.isRunning(life) && ExitReason.isNormal(reason)
+        ? Effect.asVoid(on.finish(life, Boot.ended(ref.machine, life.boot)))
+        : Effect.void
   })
 }

@@ -8,7 +8,7 @@ import * as Machine from "../Machine.ts"
 import type { Environment, Handle } from "../MachineTree.ts"
 import * as Snapshot from "../Snapshot.ts"
 import * as Access from "./access.ts"
-import { type Boot, publicState } from "./boot.ts"
+import { type Boot, type OriginEffect, publicState } from "./boot.ts"
 import { hostsScript } from "./identity.ts"
 import * as Life from "./life.ts"
 import type { MachineRef } from "./protocol.ts"
@@ -58,8 +58,12 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
     isPaused: guest.isPaused,
     folder: environment.snapshots,
     restart: Effect.fnUntraced(function* (from) {
-      yield* life.crash()
-      yield* access.untilReady(yield* access.launch(Effect.succeed({ from, identity: "kept" })))
+      const origin: OriginEffect = Effect.succeed({ from, identity: "kept" })
+      // Whoever else starts it in between starts another boot.
+      const boot = yield* Effect.andThen(life.crash(), access.launch(origin)).pipe(
+        Effect.repeat({ until: (boot) => boot.from === origin })
+      )
+      yield* access.untilReady(boot)
     }),
     fork: environment.fork
   })

@@ -1,6 +1,8 @@
 /** What the process of a machine is asked and told. */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import * as ExitReason from "../../actors/ExitReason.ts"
 import * as GenServer from "../../actors/GenServer.ts"
 import * as GenStatem from "../../actors/GenStatem.ts"
 import type * as Pid from "../../actors/Pid.ts"
@@ -36,9 +38,13 @@ export const protocol = GenStatem.protocol({
   /** The start knows where it comes from. */
   origin: GenServer.Cast<{ readonly attempt: number; readonly origin: Origin }>(),
   /** The boot cannot come up; `silence` is added where the console said nothing. */
-  failed: GenServer.Cast<{ readonly attempt: number; readonly reason: string; readonly silence?: string }>(),
+  failed: GenServer.Call<{ readonly attempt: number; readonly reason: string; readonly silence?: string }, void>(),
   /** The hypervisor is gone. */
-  exited: GenServer.Cast<{ readonly attempt: number; readonly exit: MachineExit }>(),
+  exited: GenServer.Call<{ readonly attempt: number; readonly exit: MachineExit }, void>(),
+  /** The connection of the control channel is lost; its process ends in a moment. */
+  disconnected: GenServer.Cast<{ readonly attempt: number }>(),
+  /** The test gives up a boot that has no hypervisor yet; says whether it had none. */
+  cancel: GenServer.Call<number, boolean>(),
   /** The guest was reset. */
   reset: GenServer.Cast<number>(),
   /** The guest was not rebooted after all, if it was reset only so often. */
@@ -63,9 +69,16 @@ export class MachineRef {
   readonly machine: string
   private pid: Pid.Any | undefined
   life: Life = { _tag: "Stopped", boot: undefined }
+  /** The first boot, once there is one. */
+  readonly began: Deferred.Deferred<Boot> = Deferred.makeUnsafe()
 
   constructor(machine: string) {
     this.machine = machine
+  }
+
+  /** Whether there is such a process now. */
+  get isAlive(): boolean {
+    return this.pid !== undefined
   }
 
   /** Whoever is the machine's process now, and after a restart its successor. */
@@ -81,7 +94,7 @@ export class MachineRef {
   })
 }
 
-/** How a process that is just being restarted is asked again: every 20 ms, for 5 seconds. */
+/** How a process that is just being restarted is looked for: every 20 ms, for 5 seconds. */
 export const askSchedule = Schedule.spaced("20 millis").pipe(Schedule.upTo({ duration: "5 seconds" }))
 
 type CallTag = { [K in keyof Protocol]: Protocol[K] extends { readonly _tag: "Call" } ? K : never }[keyof Protocol]
@@ -96,15 +109,22 @@ export const ask = <const K extends CallTag>(
     GenServer.ReplyOf<Protocol[K]>,
     GenServer.ErrorOf<Protocol[K]> | GenServer.CallError
   >
-  return call.pipe(
-    Effect.retry({ schedule: askSchedule, while: isCallError }),
-    Effect.mapError((error) =>
-      isCallError(error)
-        ? new BootFailed({ machine: ref.machine, reason: "the test that it belongs to has ended", console: "" })
-        : error
-    )
-  ) as never
+  const gone = (reason: string) => Effect.fail(new BootFailed({ machine: ref.machine, reason, console: "" }))
+  const found = Effect.suspend(() =>
+    ref.isAlive ? Effect.void : new GenServer.NoProcess({ server: ref.machine, request: tag })
+  ).pipe(
+    Effect.retry(askSchedule),
+    Effect.catchTag("NoProcess", () => gone("the test that it belongs to has ended"))
+  )
+  /** A request that crashed the process twice is not asked a third time. */
+  const asked = (crashes: number): Effect.Effect<unknown, unknown> =>
+    Effect.catchIf(call, isCallError, (error) => {
+      const crashed = error instanceof GenServer.ServerExit && error.reason._tag === "Crashed"
+      if (crashed && crashes > 0) return gone(`its process crashed: ${ExitReason.format(error.reason)}`)
+      return Effect.andThen(found, asked(crashed ? crashes + 1 : crashes))
+    })
+  return asked(0) as never
 }
 
-const isCallError = (error: unknown): error is GenServer.CallError =>
+const isCallError = (error: unknown): error is GenServer.NoProcess | GenServer.ServerExit =>
   error instanceof GenServer.NoProcess || error instanceof GenServer.ServerExit

@@ -135,8 +135,9 @@ export class Transitions {
     const launched = Effect.flatMap(supervisorOfMachine, (supervisor) =>
       Task.async(startBoot(supervisor, boot), { label: "Start" })
     )
-    return Effect.flatMap(launched, (starter) =>
-      this.become({ _tag: "Starting", boot: { ...boot, starter } }, notLate, ...actions)
+    return Effect.flatMap(
+      Effect.tap(launched, () => Deferred.succeed(this.settings.ref.began, boot)),
+      (starter) => this.become({ _tag: "Starting", boot: { ...boot, starter } }, notLate, ...actions)
     )
   }
 
@@ -152,20 +153,30 @@ export class Transitions {
   }
 
   /** The boot cannot come up. One that was to be resumed from a snapshot boots instead, where that is possible. */
-  failed(life: Running, reason: string, silence = ""): Step {
+  failed(life: Running, reason: string, silence = "", ...actions: Actions): Step {
     const { boot } = life
     if (boot.origin.otherwise !== undefined && mayBoot(life)) {
-      return this.start(Boot.again(boot, ++this.attempts, boot.origin.otherwise(reason)))
+      return this.start(Boot.again(boot, ++this.attempts, boot.origin.otherwise(reason)), ...actions)
     }
     const tail = boot.hypervisor === undefined ? Effect.succeed("") : boot.hypervisor.console.tail(80)
     return Effect.flatMap(tail, (console) => {
       const silent = console.trim() === "" && boot.hypervisor !== undefined
-      return this.finished(life, Boot.failed(this.machine, life, silent ? reason + silence : reason, console))
+      return this.finished(
+        life,
+        Boot.failed(this.machine, life, silent ? reason + silence : reason, console),
+        ...actions
+      )
     })
   }
 
-  exited(life: Running, exit: MachineExit): Step {
-    return this.finished(life, Boot.died(this.machine, life.boot, exit))
+  exited(life: Running, exit: MachineExit, ...actions: Actions): Step {
+    return this.finished(life, Boot.died(this.machine, life.boot, exit), ...actions)
+  }
+
+  /** The test gives up a boot that has no hypervisor yet. */
+  cancelled(life: Running, from: GenServer.From<boolean>): Step {
+    const asked = withBoot(life, { asked: true })
+    return this.finished(asked, Boot.ended(this.machine, asked.boot), GenStatem.reply(from, true))
   }
 
   /** The boot is over; whoever waits for it hears why. */
@@ -183,13 +194,13 @@ export class Transitions {
     })
   }
 
-  private finished(life: Running, end: Boot.End): Step {
+  private finished(life: Running, end: Boot.End, ...actions: Actions): Step {
     // In a process of its own: an end that takes its time does not keep the machine from answering.
     const stopping = Effect.flatMap(supervisorOfMachine, (supervisor) =>
       Task.startLink(this.settings.stopBoot(supervisor), { label: "Stop" })
     )
     return Effect.flatMap(Effect.tap(this.finish(life, end), stopping), (ended) =>
-      this.become(ended, notLate, ...life.boot.waiting.map((from) => GenStatem.failReply(from, end.loss)))
+      this.become(ended, notLate, ...life.boot.waiting.map((from) => GenStatem.failReply(from, end.loss)), ...actions)
     )
   }
 
@@ -253,7 +264,7 @@ export class Transitions {
           return this.watched(coming(life, "shell", { ...boot, pids, hypervisor, origin }), reply)
         }
         case "control":
-          return this.connected(withBoot(life, { pids }), part.control, boot.pids.control !== undefined, reply)
+          return this.connected(withBoot(life, { pids }), part.control, reply)
         case "shell":
           return this.preparing(life, { ...boot, pids, shell: part.shell }, "identity", reply)
       }
@@ -261,12 +272,9 @@ export class Transitions {
     return Effect.andThen(Process.monitor(pid), Effect.suspend(next))
   }
 
-  private connected(life: Running, control: ControlService, again: boolean, ...actions: Actions): Step {
-    // A save that lost its connection may have left the guest paused.
-    const resumed =
-      again && !Boot.isPaused(life) ? Effect.ignore(Effect.timeout(control.resume, "5 seconds")) : Effect.void
+  private connected(life: Running, control: ControlService, ...actions: Actions): Step {
     const replies = life.boot.waiting.map((from) => GenStatem.reply(from, control))
-    return Effect.andThen(resumed, this.become(withBoot(life, { control, waiting: [] }), ...actions, ...replies))
+    return this.become(withBoot(life, { control, waiting: [] }), ...actions, ...replies)
   }
 
   waitForControl(life: Running, from: GenServer.From<ControlService, Boot.Loss>): Step {
@@ -280,6 +288,9 @@ export class Transitions {
       return reason._tag === "Normal"
         ? this.become(life)
         : this.failed(life, `what makes it ready crashed: ${ExitReason.format(reason)}`)
+    }
+    if (pid === boot.starter?.pid && reason._tag !== "Normal") {
+      return this.failed(life, `could not start its processes: ${ExitReason.format(reason)}`)
     }
     if (pid === boot.pids.hypervisor || pid === boot.supervisor) {
       // Its supervisor ended it, and nobody had asked for that.

@@ -1,6 +1,8 @@
 /** The hypervisor's display, keyboard and pointer, used through QMP. */
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import { isTagged } from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
 import { unsupported } from "../../backends/BackendError.ts"
 import type { Guest } from "../../guest/Guest.ts"
 import { HostFileError } from "../../guest/HostFile.ts"
@@ -24,6 +26,9 @@ const eventsOf = (touch: Touch): ReadonlyArray<unknown> =>
 
 /** The time between two actions of the pointer, so that a guest that polls misses none. */
 const touchDelay = "20 millis"
+
+/** How a look whose connection broke is repeated: after 20 ms, for at most 10 seconds. */
+export const captureSchedule = Schedule.spaced("20 millis").pipe(Schedule.upTo({ duration: "10 seconds" }))
 
 export const make = (guest: Guest): Display => {
   let captures = 0
@@ -53,7 +58,10 @@ export const make = (guest: Guest): Display => {
           passing: true
         })
       }).pipe(Effect.ensuring(Effect.ignore(guest.fs.remove(filename, { force: true }))))
-    }),
+    }).pipe(
+      // A look changes nothing: one that lost its connection is repeated on the next.
+      Effect.retry({ schedule: captureSchedule, while: isTagged("TransportError") })
+    ),
     press: (combinations, delay) => onControl((control) => type(guest, control, combinations, delay)),
     touch: (touches) =>
       onControl((control) => {

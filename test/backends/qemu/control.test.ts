@@ -10,6 +10,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { Control, type EndCause, type MachineShape } from "../../../src/backends/Backend.ts"
+import { makeTurn } from "../../../src/backends/internal/runState.ts"
 import * as control from "../../../src/backends/qemu/control.ts"
 
 const greeting = { QMP: { version: { qemu: { major: 9, minor: 0, micro: 0 }, package: "" }, capabilities: [] } }
@@ -69,6 +70,7 @@ const channel = (socket: string, note: (cause: EndCause | undefined) => void = (
         connectTimeout: Duration.seconds(2),
         console: Effect.succeed(""),
         timeScale: 1,
+        turn: makeTurn(),
         note
       })
     ),
