@@ -6,18 +6,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import {
-  build,
-  collecting,
-  getOrBuild,
-  keyOf,
-  randomOf,
-  recorder,
-  run,
-  save,
-  spoil,
-  temporaryFolder
-} from "./storeSupport.ts"
+import { collectSpans } from "../spans.ts"
+import { build, collecting, getOrBuild, keyOf, randomOf, run, save, spoil, temporaryFolder } from "./storeSupport.ts"
 
 const child = fileURLToPath(new URL("./fixtures/storeBuilder.ts", import.meta.url))
 
@@ -213,9 +203,9 @@ describe("a trace of the snapshot store", () => {
   it.live("has a span for each lookup, hit or miss, and for what is published", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      const { provide, seen } = recorder()
+      const { collect, seen } = collectSpans()
       const { id } = yield* run({ folder }, (store) =>
-        provide(Effect.andThen(getOrBuild(store, keyOf("a"), build()), getOrBuild(store, keyOf("a"), never)))
+        collect(Effect.andThen(getOrBuild(store, keyOf("a"), build()), getOrBuild(store, keyOf("a"), never)))
       )
       const common = { "vmtest.snapshot.id": id, "vmtest.snapshot.name": "machine of a" }
       assert.deepStrictEqual(seen(), [

@@ -4,7 +4,6 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
-import * as Tracer from "effect/Tracer"
 import type { SnapshotKey, SnapshotStore, StoreOptions } from "../../src/driver/SnapshotStore.ts"
 import * as Store from "../../src/driver/SnapshotStore.ts"
 
@@ -56,20 +55,6 @@ export const collecting = () => {
     })
   ])
   return { lines, layer }
-}
-
-/** A tracer that keeps its spans; `seen` gives their names and attributes. */
-export const recorder = () => {
-  const spans: Array<Tracer.NativeSpan> = []
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
-  const seen = () => spans.map(({ attributes, name }) => [name, Object.fromEntries(attributes)] as const)
-  return { seen, provide: Effect.provideService(Tracer.Tracer, tracer) }
 }
 
 /** Every file of an entry, `used` aside. */

@@ -3,26 +3,14 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Tracer from "effect/Tracer"
+import type * as Tracer from "effect/Tracer"
 import * as Mock from "../../src/backends/mock/Mock.ts"
 import * as Runner from "../../src/driver/Runner.ts"
 import { test } from "../../src/driver/TestCase.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
+import { collectSpans } from "../spans.ts"
 import { imageStore, offline } from "./support.ts"
-
-/** A tracer that keeps its spans. */
-const recorder = () => {
-  const spans: Array<Tracer.NativeSpan> = []
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
-  return { spans, tracer }
-}
 
 const services = Layer.mergeAll(
   Mock.layer(),
@@ -39,7 +27,7 @@ const nameOf = (parent: Option.Option<Tracer.AnySpan>) => {
 describe("a run in an application that traces", () => {
   it.live("is one trace a test, its machines' start and its subtests within it", () =>
     Effect.gen(function* () {
-      const { spans, tracer } = recorder()
+      const { collect, named, spans } = collectSpans()
       const outcome = yield* Runner.run(
         [
           test("looks well", { machines: { web: offline() } }, ({ web }, driver) =>
@@ -48,29 +36,28 @@ describe("a run in an application that traces", () => {
           test("goes wrong", {}, (_, driver) => driver.subtest("part", Effect.fail("no"), { softFail: true }))
         ],
         { output: "unused", snapshots: false }
-      ).pipe(Effect.provide(services), Effect.provideService(Tracer.Tracer, tracer))
+      ).pipe(Effect.provide(services), collect)
       assert.deepStrictEqual(
         outcome.map(({ status }) => status),
         ["passed", "failed"]
       )
-      const of = (name: string) => spans.filter((span) => span.name === name)
       assert.deepStrictEqual(
-        of("vmtest.test").map(({ attributes }) => Object.fromEntries(attributes)),
+        named("vmtest.test").map(({ attributes }) => Object.fromEntries(attributes)),
         [
           { "vmtest.test.name": "looks well", "vmtest.test.status": "passed" },
           { "vmtest.test.name": "goes wrong", "vmtest.test.status": "failed" }
         ]
       )
-      const [outer, inner, part] = of("vmtest.subtest")
+      const [outer, inner, part] = named("vmtest.subtest")
       assert.strictEqual(nameOf(outer!.parent), "vmtest.test")
       assert.strictEqual(Option.getOrUndefined(inner!.parent), outer)
       assert.strictEqual(inner!.attributes.get("vmtest.subtest.name"), "inner")
       assert.strictEqual(inner!.attributes.get("vmtest.subtest.path"), "outer › inner")
       assert.strictEqual(part!.attributes.get("vmtest.test.status"), "failed")
-      const [started] = of("vmtest.driver.start")
+      const [started] = named("vmtest.driver.start")
       assert.strictEqual(nameOf(started!.parent), "vmtest.test")
       assert.deepStrictEqual(started!.attributes.get("vmtest.machines"), ["web"])
-      const [booted] = of("vmtest.boot")
+      const [booted] = named("vmtest.boot")
       assert.strictEqual(booted!.traceId, outer!.traceId)
       assert.deepStrictEqual(Object.fromEntries(booted!.attributes), {
         "vmtest.machine": "web",
@@ -80,7 +67,7 @@ describe("a run in an application that traces", () => {
       assert.strictEqual(new Set(spans.filter(({ traceId }) => traceId === outer!.traceId)).size >= 4, true)
       assert.isTrue(spans.every(({ status }) => status._tag === "Ended"))
       assert.deepStrictEqual(
-        of("vmtest.test").map(({ status }) => status._tag === "Ended" && status.exit._tag),
+        named("vmtest.test").map(({ status }) => status._tag === "Ended" && status.exit._tag),
         ["Success", "Failure"]
       )
     })

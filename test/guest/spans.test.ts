@@ -6,7 +6,6 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as Tracer from "effect/Tracer"
 import type { ControlService, Hypervisor } from "../../src/backends/Backend.ts"
 import type { InteractMethods } from "../../src/guest/Interact.ts"
 import type { LifeMethods } from "../../src/machine/Life.ts"
@@ -17,20 +16,7 @@ import { toPng } from "../../src/screen/internal/frame.ts"
 import type { CommandResult } from "../../src/transport/Shell.ts"
 import { driverOf, offline } from "../driver/support.ts"
 import { guestOn, shellOf } from "../machine/support.ts"
-
-/** Every span that began, with what became of it. */
-const memory = () => {
-  const spans: Array<Tracer.NativeSpan> = []
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
-  const named = (name: string) => spans.find((span) => span.name === name)
-  return { spans, named, collect: Effect.provideService(Tracer.Tracer, tracer) }
-}
+import { collectSpans } from "../spans.ts"
 
 const output = mkdtempSync(join(tmpdir(), "vmtest-"))
 const reference = join(output, "reference.png")
@@ -149,10 +135,10 @@ describe("what a test does with a machine is a span:", () => {
     it.effect(name, () =>
       Effect.gen(function* () {
         const box = yield* machine
-        const { collect, named, spans } = memory()
+        const { collect, named, spans } = collectSpans()
         const called = call(box)
         yield* collect(Effect.exit(Effect.isEffect(called) ? called : Stream.runDrain(called)))
-        const span = named(spanOf(name))
+        const [span] = named(spanOf(name))
         assert.isDefined(span, `spans: ${spans.map((one) => one.name).join(", ")}`)
         assert.strictEqual(span?.status._tag, "Ended")
         const given = Object.fromEntries(span?.attributes ?? [])
@@ -167,12 +153,12 @@ describe("the spans of a test", () => {
   it.effect("are below those that it is run in, and end with its errors", () =>
     Effect.gen(function* () {
       const box = yield* machine
-      const { collect, named } = memory()
+      const { collect, named } = collectSpans()
       yield* box
         .waitForFile("/etc/hosts")
         .pipe(Effect.andThen(box.fail("uname")), Effect.withSpan("a test"), Effect.exit, collect)
-      const [test, failed] = [named("a test"), named("vmtest.fail")]
-      for (const span of [named("vmtest.waitForFile"), failed]) {
+      const [[test], [failed], [waited]] = [named("a test"), named("vmtest.fail"), named("vmtest.waitForFile")]
+      for (const span of [waited, failed]) {
         assert.isDefined(span)
         assert.strictEqual(span?.traceId, test?.traceId)
         assert.strictEqual(span && Option.getOrUndefined(span.parent), test)
@@ -186,7 +172,7 @@ describe("the spans of a test", () => {
   it.effect("have one for each snapshot, and for what starts from it", () =>
     Effect.gen(function* () {
       const { machines } = yield* driverOf({ box: offline() })
-      const { collect, named } = memory()
+      const { collect, named } = collectSpans()
       const use = Effect.gen(function* () {
         const before = yield* machines.box!.snapshot("before")
         yield* machines.box!.restore(before)
@@ -194,7 +180,7 @@ describe("the spans of a test", () => {
       })
       yield* collect(Effect.scoped(use))
       for (const name of ["snapshot", "restore", "fork"]) {
-        const given = Object.fromEntries(named(`vmtest.${name}`)?.attributes ?? [])
+        const given = Object.fromEntries(named(`vmtest.${name}`)[0]?.attributes ?? [])
         assert.include(given, { "vmtest.machine": "box", "vmtest.snapshot.name": "before" }, name)
       }
     })

@@ -7,7 +7,8 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Manifest from "../../src/host/Manifest.ts"
 import * as Store from "../../src/host/Store.ts"
-import { recorder, temporaryFolder } from "../driver/storeSupport.ts"
+import { temporaryFolder } from "../driver/storeSupport.ts"
+import { collectSpans } from "../spans.ts"
 
 const Toy = Schema.Struct({ color: Schema.String })
 
@@ -208,10 +209,10 @@ describe("a store", () => {
 
   it.live("traces how long a reservation took", () =>
     Effect.gen(function* () {
-      const { provide, seen } = recorder()
+      const { collect, seen } = collectSpans()
       const folder = yield* temporaryFolder
       const store = yield* opened(folder)
-      yield* provide(make(store, "red"))
+      yield* collect(make(store, "red"))
       assert.deepStrictEqual(seen(), [["vmtest.store.lock", { "vmtest.store": folder, "vmtest.store.name": "red" }]])
     })
   )

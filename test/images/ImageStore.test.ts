@@ -14,7 +14,7 @@ import type { Building } from "../../src/images/internal/building.ts"
 import * as Entries from "../../src/images/internal/entries.ts"
 import * as Plan from "../../src/images/internal/plan.ts"
 import * as Scratch from "../../src/images/internal/scratch.ts"
-import { recorder } from "../driver/storeSupport.ts"
+import { collectSpans } from "../spans.ts"
 
 const before = { cache: process.env.XDG_CACHE_HOME, path: process.env.PATH }
 let base = ""
@@ -85,8 +85,8 @@ describe("ImageStore", () => {
   it.live("traces what it was asked for, and whether that was stored", () =>
     Effect.gen(function* () {
       const { manifest } = yield* store(Image.tiny())
-      const { provide, seen } = recorder()
-      yield* provide(resolve(Image.tiny()))
+      const { collect, seen } = collectSpans()
+      yield* collect(resolve(Image.tiny()))
       const attributes = { "vmtest.image": "tiny", "vmtest.image.digest": manifest.digest, "vmtest.store.hit": true }
       assert.deepStrictEqual(seen(), [["vmtest.image.resolve", attributes]])
     })

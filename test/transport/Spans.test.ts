@@ -1,45 +1,34 @@
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Tracer from "effect/Tracer"
 import * as Qmp from "../../src/transport/qmp/Qmp.ts"
 import * as Shell from "../../src/transport/Shell.ts"
+import { collectSpans } from "../spans.ts"
 import { play } from "./guest.ts"
 import { folder, lines, serve } from "./peer.ts"
 
-/** Every span that began. */
-const memory = () => {
-  const spans: Array<Tracer.NativeSpan> = []
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
-  const attributes = (name: string) => spans.filter((span) => span.name === name).map((span) => [...span.attributes])
-  return { attributes, collect: Effect.provideService(Tracer.Tracer, tracer) }
-}
+const attributesOf = (spans: ReturnType<ReturnType<typeof collectSpans>["named"]>) =>
+  spans.map(({ attributes }) => [...attributes])
 
 describe("a trace", () => {
   it.live("has the connecting of a shell, and the lane of each command on the span of its caller", () => {
-    const { attributes, collect } = memory()
+    const { collect, named } = collectSpans()
     return Effect.gen(function* () {
       const { channel } = yield* play({})
       const shell = yield* Shell.make({ machine: "web", channel })
       yield* Effect.withSpan(shell.execute("true"), "mine")
-      assert.deepStrictEqual(attributes("vmtest.shell.connect"), [
+      assert.deepStrictEqual(attributesOf(named("vmtest.shell.connect")), [
         [
           ["vmtest.machine", "web"],
           ["vmtest.transport", "virtio-port"]
         ]
       ])
-      assert.deepStrictEqual(attributes("mine"), [[["vmtest.lane", 1]]])
+      assert.deepStrictEqual(attributesOf(named("mine")), [[["vmtest.lane", 1]]])
     }).pipe(Effect.scoped, collect)
   })
 
   it.live("has every command of QMP", () => {
-    const { attributes, collect } = memory()
+    const { collect, named } = collectSpans()
     return Effect.gen(function* () {
       const socket = join(yield* folder, "qmp")
       yield* serve(socket, (peer) => {
@@ -48,7 +37,7 @@ describe("a trace", () => {
       })
       const qmp = yield* Qmp.make({ machine: "web", socket })
       yield* qmp.execute("cont")
-      assert.deepStrictEqual(attributes("vmtest.qmp"), [
+      assert.deepStrictEqual(attributesOf(named("vmtest.qmp")), [
         [
           ["vmtest.machine", "web"],
           ["vmtest.qmp.command", "qmp_capabilities"]
