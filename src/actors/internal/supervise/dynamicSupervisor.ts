@@ -17,7 +17,8 @@ import { CurrentSystem } from "../process/current.ts"
 import { MessageLoop, type Work } from "../process/loop.ts"
 import { ExitMessage, type Letter, Message } from "../process/mailbox.ts"
 import { ProcessImpl, Self } from "../process/process.ts"
-import { type Init, Start } from "../process/start.ts"
+import { Start } from "../process/start.ts"
+import { fail, supervisorBody } from "./body.ts"
 import { type CheckedSpec, checkFlags, type Flags, type Shutdown, type Start as SpecStart } from "./childSpec.ts"
 import { outcomeOf, type StartOutcome, startChild, stopChild, stopChildren } from "./childStart.ts"
 import { Intensity } from "./intensity.ts"
@@ -302,20 +303,11 @@ const checkDynamicFlags = (raw: RawDynamicOptions): Result.Result<DynamicFlags, 
 }
 
 /** A dynamic supervisor's body. `options` gives `undefined` when there is nothing to supervise. */
-export const superviseDynamically =
-  (options: Effect.Effect<RawDynamicOptions | undefined, unknown>) =>
-  (process: ProcessImpl, init: Init): Effect.Effect<unknown, unknown> => {
-    process.trapExit = true
-    return Effect.flatMap(options, (raw): Effect.Effect<unknown, unknown> => {
-      if (raw === undefined) {
-        init.ignore()
-        return Exit.void
-      }
-      const flags = checkDynamicFlags(raw)
-      if (Result.isFailure(flags)) return Exit.die(new ExitReason.ExitDefect(ExitReason.custom(flags.failure)))
-      const loop = new DynamicSupervisorLoop(process, flags.success)
-      process.details = () => ({ strategy: "oneForOne", restarts: loop.intensity.total, children: loop.children.size })
-      init.done()
-      return loop.guarded()
-    })
-  }
+export const superviseDynamically = supervisorBody((process, init, raw: RawDynamicOptions) => {
+  const flags = checkDynamicFlags(raw)
+  if (Result.isFailure(flags)) return fail(ExitReason.custom(flags.failure))
+  const loop = new DynamicSupervisorLoop(process, flags.success)
+  process.details = () => ({ strategy: "oneForOne", restarts: loop.intensity.total, children: loop.children.size })
+  init.done()
+  return loop.guarded()
+})

@@ -2,11 +2,9 @@
  * The body of a supervisor's process: checks its options, starts its children, and then serves.
  */
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import * as ExitReason from "../../ExitReason.ts"
-import type { ProcessImpl } from "../process/process.ts"
-import type { Init } from "../process/start.ts"
+import { fail, supervisorBody } from "./body.ts"
 import { checkFlags, checkSpecs } from "./childSpec.ts"
 import { SupervisorLoop } from "./supervisor.ts"
 
@@ -14,35 +12,24 @@ import { SupervisorLoop } from "./supervisor.ts"
 export type RawOptions = Readonly<Record<string, unknown>> & { readonly children: ReadonlyArray<unknown> }
 
 /** A supervisor's body. `options` gives `undefined` when there is nothing to supervise. */
-export const supervise =
-  (options: Effect.Effect<RawOptions | undefined, unknown>) =>
-  (process: ProcessImpl, init: Init): Effect.Effect<unknown, unknown> => {
-    process.trapExit = true
-    return Effect.flatMap(options, (raw): Effect.Effect<unknown, unknown> => {
-      if (raw === undefined) {
-        init.ignore()
-        return Exit.void
-      }
-      if (typeof raw !== "object" || raw === null || !Array.isArray(raw.children)) {
-        return fail(ExitReason.badReturn(raw))
-      }
-      const flags = checkFlags(raw)
-      if (Result.isFailure(flags)) return fail(ExitReason.custom(flags.failure))
-      const loop = new SupervisorLoop(process, flags.success)
-      const specs = checkSpecs(raw.children, flags.success)
-      if (Result.isFailure(specs)) return fail(ExitReason.custom(specs.failure))
-      process.details = () => ({ strategy: loop.flags.strategy, restarts: loop.intensity.total })
-      if (loop.children.simple) {
-        loop.children.template = specs.success[0]
-        init.done()
-        return loop.guarded()
-      }
-      return Effect.flatMap(loop.startAll(specs.success), (failed) => {
-        if (failed !== undefined) return fail(failed)
-        init.done()
-        return loop.guarded()
-      })
-    })
+export const supervise = supervisorBody((process, init, raw: RawOptions) => {
+  if (typeof raw !== "object" || raw === null || !Array.isArray(raw.children)) {
+    return fail(ExitReason.badReturn(raw))
   }
-
-const fail = (reason: ExitReason.ExitReason) => Exit.die(new ExitReason.ExitDefect(reason))
+  const flags = checkFlags(raw)
+  if (Result.isFailure(flags)) return fail(ExitReason.custom(flags.failure))
+  const loop = new SupervisorLoop(process, flags.success)
+  const specs = checkSpecs(raw.children, flags.success)
+  if (Result.isFailure(specs)) return fail(ExitReason.custom(specs.failure))
+  process.details = () => ({ strategy: loop.flags.strategy, restarts: loop.intensity.total })
+  if (loop.children.simple) {
+    loop.children.template = specs.success[0]
+    init.done()
+    return loop.guarded()
+  }
+  return Effect.flatMap(loop.startAll(specs.success), (failed) => {
+    if (failed !== undefined) return fail(failed)
+    init.done()
+    return loop.guarded()
+  })
+})
