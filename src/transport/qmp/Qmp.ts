@@ -33,6 +33,7 @@ import * as Connection from "../Connection.ts"
 import { nonce } from "../internal/nonce.ts"
 import * as Timeout from "../internal/timeout.ts"
 import { TransportError } from "../ShellError.ts"
+import * as HumanMonitor from "./humanMonitor.ts"
 import * as Wire from "./wire.ts"
 
 /** QEMU refused a command, did not answer it in time, or answered something of another shape. */
@@ -102,21 +103,6 @@ export interface QmpOptions {
   readonly commandTimeout?: Duration.Input | undefined
 }
 
-/**
- * What the human monitor of QEMU 7.2 prints when a line was wrong or went wrong; it has no status of its own. `word: …` is no
- * mistake: it reports memory and the balloon that way.
- */
-const hmpMistakes: ReadonlyArray<RegExp> = [
-  // a line that it could not read, after any of many reasons
-  /^Try "help [^"]*" for more information\r?$/m,
-  /^(Error\b|invalid |unknown (command|event)\b|unrecognized |unexpected option |Must specify )/i,
-  // of host forwarding, debuggers and files; after the reason where there is one
-  /^could not /im,
-  /^.* not found\r?\n$/,
-  /^('\w+' error for |No memory is mapped at )/,
-  /: Cannot access memory\r?\n$/
-]
-
 /** Opens the control channel: connects, reads the greeting and negotiates. */
 export const make = (options: QmpOptions): Effect.Effect<QmpService, QmpFailure, Scope.Scope> =>
   Timeout.timeout(
@@ -129,36 +115,55 @@ export const make = (options: QmpOptions): Effect.Effect<QmpService, QmpFailure,
     Effect.flatMap((connection) => fromConnection(connection, options))
   )
 
-/** The control channel over a connection of the caller's: reads the greeting and negotiates. See {@link make}. */
-export const fromConnection = Effect.fnUntraced(function* (
-  connection: Connection.Connection,
-  options: Pick<QmpOptions, "machine" | "connectTimeout" | "commandTimeout">
-): Effect.fn.Return<QmpService, QmpFailure, Scope.Scope> {
-  const { machine } = options
-  const { socket } = connection
-  const given = (command: string, timeout: Duration.Input) =>
-    Timeout.timeout(timeout, (desc) => new QmpError({ machine, command, class: "BadRequest", desc }))
-  const connectTimeout = yield* given("greeting", options.connectTimeout ?? "10 seconds")
-  const commandTimeout = yield* given("greeting", options.commandTimeout ?? "30 seconds")
-  const greeting = Deferred.makeUnsafe<Wire.Greeting>()
-  const events = yield* PubSub.unbounded<QmpEvent | undefined>()
-  const waiting = new Map<string, Deferred.Deferred<Wire.Reply>>()
+/** What the parts of one control channel share. */
+interface Channel {
+  readonly machine: string
+  readonly connection: Connection.Connection
+  readonly commandTimeout: Duration.Duration
+  readonly greeting: Deferred.Deferred<Wire.Greeting>
+  /** `undefined` is the end: it goes the way of the events, so that what QEMU said last is still read. */
+  readonly events: PubSub.PubSub<QmpEvent | undefined>
+  /** the commands that wait for a reply, by id */
+  readonly waiting: Map<string, Deferred.Deferred<Wire.Reply>>
+  ended: boolean
+}
 
-  const gone = Effect.flatMap(connection.closed, (reason) =>
-    Effect.fail(new TransportError({ machine, socket, reason }))
+const checkTimeout = (machine: string, command: string, timeout: Duration.Input) =>
+  Timeout.timeout(timeout, (desc) => new QmpError({ machine, command, class: "BadRequest", desc }))
+
+/** Fails with why the connection ended, once it has. */
+const gone = ({ connection, machine }: Channel) =>
+  Effect.flatMap(connection.closed, (reason) =>
+    Effect.fail(new TransportError({ machine, socket: connection.socket, reason }))
   )
-  const inTime = <A, E>(command: string, timeout: Duration.Duration, what: string, self: Effect.Effect<A, E>) =>
-    Effect.timeoutOrElse(self, {
-      duration: timeout,
-      orElse: () =>
-        Effect.fail(
-          new QmpError({ machine, command, class: "Timeout", desc: `${what} within ${Duration.format(timeout)}` })
-        )
-    })
 
-  const within = <A, E>(command: string, timeout: Duration.Duration, what: string, self: Effect.Effect<A, E>) =>
-    inTime(command, timeout, what, Effect.raceFirst(self, gone))
+const inTime = <A, E>(
+  { machine }: Channel,
+  command: string,
+  timeout: Duration.Duration,
+  what: string,
+  self: Effect.Effect<A, E>
+) =>
+  Effect.timeoutOrElse(self, {
+    duration: timeout,
+    orElse: () =>
+      Effect.fail(
+        new QmpError({ machine, command, class: "Timeout", desc: `${what} within ${Duration.format(timeout)}` })
+      )
+  })
 
+/** As {@link inTime}, and fails when the connection ends. */
+const within = <A, E>(
+  channel: Channel,
+  command: string,
+  timeout: Duration.Duration,
+  what: string,
+  self: Effect.Effect<A, E>
+) => inTime(channel, command, timeout, what, Effect.raceFirst(self, gone(channel)))
+
+/** Passes on what QEMU says, and in the end that the connection, or the scope, has ended. */
+const listen = Effect.fnUntraced(function* (channel: Channel) {
+  const { connection, events, greeting, waiting } = channel
   connection.onData(
     Wire.reader((message) => {
       if (message._tag === "Greeting") Deferred.doneUnsafe(greeting, Effect.succeed(message))
@@ -169,57 +174,118 @@ export const fromConnection = Effect.fnUntraced(function* (
       }
     })
   )
-  // The end goes the way of the events, so that what QEMU said last is still read.
-  let ended = false
   const end = Effect.sync(() => {
-    ended = true
+    channel.ended = true
     PubSub.publishUnsafe(events, undefined)
   })
   // A connection whose scope closes ends what waits for its events, too.
   yield* Effect.addFinalizer(() => end)
   yield* Effect.forkScoped(Effect.andThen(connection.closed, end))
+})
 
-  const ask = (command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure> =>
-    // An id that nobody can guess: no damaged one, and none of a client before, is taken for it.
-    Effect.flatMap(nonce, (id) => {
-      const answer = Deferred.makeUnsafe<Wire.Reply>()
-      waiting.set(id, answer)
-      const line = Effect.try({
-        try: () => JSON.stringify({ execute: command, ...(args === undefined ? {} : { arguments: args }), id }) + "\n",
-        catch: (error) => new QmpError({ machine, command, class: "BadRequest", desc: String(error) })
+const ask = (
+  channel: Channel,
+  command: string,
+  args?: Readonly<Record<string, unknown>>
+): Effect.Effect<unknown, QmpFailure> => {
+  const { commandTimeout, connection, machine, waiting } = channel
+  // An id that nobody can guess: no damaged one, and none of a client before, is taken for it.
+  return Effect.flatMap(nonce, (id) => {
+    const answer = Deferred.makeUnsafe<Wire.Reply>()
+    waiting.set(id, answer)
+    const line = Effect.try({
+      try: () => JSON.stringify({ execute: command, ...(args === undefined ? {} : { arguments: args }), id }) + "\n",
+      catch: (error) => new QmpError({ machine, command, class: "BadRequest", desc: String(error) })
+    })
+    return within(
+      channel,
+      command,
+      commandTimeout,
+      "no answer",
+      line.pipe(Effect.flatMap(connection.write), Effect.andThen(Deferred.await(answer)))
+    ).pipe(
+      Effect.flatMap((reply) =>
+        reply._tag === "Return"
+          ? Effect.succeed(reply.value)
+          : Effect.fail(new QmpError({ machine, command, class: reply.class, desc: reply.desc }))
+      ),
+      Effect.ensuring(Effect.sync(() => waiting.delete(id)))
+    )
+  }).pipe(
+    Effect.withSpan(
+      "vmtest.qmp",
+      { attributes: { "vmtest.machine": machine, "vmtest.qmp.command": command } },
+      { captureStackTrace: false }
+    )
+  )
+}
+
+const askFor = <A>(
+  channel: Channel,
+  command: string,
+  args: Readonly<Record<string, unknown>> | undefined,
+  schema: Schema.Decoder<A>
+): Effect.Effect<A, QmpFailure> =>
+  Effect.flatMap(ask(channel, command, args), (value) =>
+    Effect.mapError(
+      Schema.decodeUnknownEffect(schema)(value),
+      (error) => new QmpError({ machine: channel.machine, command, class: "BadReply", desc: error.message })
+    )
+  )
+
+const waitForEvent = <A>(
+  channel: Channel,
+  schema: Schema.Decoder<A>,
+  wait: { readonly timeout?: Duration.Input | undefined }
+): Effect.Effect<A, QmpFailure> => {
+  const decode = Schema.decodeUnknownOption(schema)
+  return Effect.scoped(
+    Effect.gen(function* () {
+      const timeout = yield* checkTimeout(channel.machine, "waitForEvent", wait.timeout ?? "30 seconds")
+      const subscription = yield* PubSub.subscribe(channel.events)
+      if (channel.ended) return yield* gone(channel)
+      const found = Effect.gen(function* () {
+        for (;;) {
+          const event = yield* PubSub.take(subscription)
+          if (event === undefined) return yield* gone(channel)
+          const decoded = decode(event)
+          if (Option.isSome(decoded)) return decoded.value
+        }
       })
-      return within(
-        command,
-        commandTimeout,
-        "no answer",
-        line.pipe(Effect.flatMap(connection.write), Effect.andThen(Deferred.await(answer)))
-      ).pipe(
-        Effect.flatMap((reply) =>
-          reply._tag === "Return"
-            ? Effect.succeed(reply.value)
-            : Effect.fail(new QmpError({ machine, command, class: reply.class, desc: reply.desc }))
-        ),
-        Effect.ensuring(Effect.sync(() => waiting.delete(id)))
-      )
-    }).pipe(
-      Effect.withSpan(
-        "vmtest.qmp",
-        { attributes: { "vmtest.machine": machine, "vmtest.qmp.command": command } },
-        { captureStackTrace: false }
-      )
-    )
+      return yield* inTime(channel, "waitForEvent", timeout, "no such event", found)
+    })
+  )
+}
 
-  const typed = <A>(
-    command: string,
-    args: Readonly<Record<string, unknown>> | undefined,
-    schema: Schema.Decoder<A>
-  ): Effect.Effect<A, QmpFailure> =>
-    Effect.flatMap(ask(command, args), (value) =>
-      Effect.mapError(
-        Schema.decodeUnknownEffect(schema)(value),
-        (error) => new QmpError({ machine, command, class: "BadReply", desc: error.message })
-      )
-    )
+const hmp = (channel: Channel, line: string): Effect.Effect<string, QmpFailure> =>
+  Effect.flatMap(askFor(channel, "human-monitor-command", { "command-line": line }, Schema.String), (printed) =>
+    HumanMonitor.isMistake(printed)
+      ? Effect.fail(
+          new QmpError({ machine: channel.machine, command: line, class: "HumanMonitor", desc: printed.trim() })
+        )
+      : Effect.succeed(printed)
+  )
+
+/** The control channel over a connection of the caller's: reads the greeting and negotiates. See {@link make}. */
+export const fromConnection = Effect.fnUntraced(function* (
+  connection: Connection.Connection,
+  options: Pick<QmpOptions, "machine" | "connectTimeout" | "commandTimeout">
+): Effect.fn.Return<QmpService, QmpFailure, Scope.Scope> {
+  const { machine } = options
+  const connectTimeout = yield* checkTimeout(machine, "greeting", options.connectTimeout ?? "10 seconds")
+  const channel: Channel = {
+    machine,
+    connection,
+    commandTimeout: yield* checkTimeout(machine, "greeting", options.commandTimeout ?? "30 seconds"),
+    greeting: Deferred.makeUnsafe(),
+    events: yield* PubSub.unbounded<QmpEvent | undefined>(),
+    waiting: new Map(),
+    ended: false
+  }
+  yield* listen(channel)
+  const greeting = Deferred.await(channel.greeting)
+  const { version } = yield* within(channel, "greeting", connectTimeout, "no greeting", greeting)
+  yield* ask(channel, "qmp_capabilities")
 
   function execute(command: string, args?: Readonly<Record<string, unknown>>): Effect.Effect<unknown, QmpFailure>
   function execute<A>(
@@ -228,49 +294,18 @@ export const fromConnection = Effect.fnUntraced(function* (
     schema: Schema.Decoder<A>
   ): Effect.Effect<A, QmpFailure>
   function execute<A>(command: string, args?: Readonly<Record<string, unknown>>, schema?: Schema.Decoder<A>) {
-    return schema === undefined ? ask(command, args) : typed(command, args, schema)
+    return schema === undefined ? ask(channel, command, args) : askFor(channel, command, args, schema)
   }
-
-  const waitForEvent = <A>(
-    schema: Schema.Decoder<A>,
-    wait: { readonly timeout?: Duration.Input | undefined } = {}
-  ): Effect.Effect<A, QmpFailure> => {
-    const decode = Schema.decodeUnknownOption(schema)
-    return Effect.scoped(
-      Effect.gen(function* () {
-        const timeout = yield* given("waitForEvent", wait.timeout ?? "30 seconds")
-        const subscription = yield* PubSub.subscribe(events)
-        if (ended) return yield* gone
-        const found = Effect.gen(function* () {
-          for (;;) {
-            const event = yield* PubSub.take(subscription)
-            if (event === undefined) return yield* gone
-            const decoded = decode(event)
-            if (Option.isSome(decoded)) return decoded.value
-          }
-        })
-        return yield* inTime("waitForEvent", timeout, "no such event", found)
-      })
-    )
-  }
-
-  const { version } = yield* within("greeting", connectTimeout, "no greeting", Deferred.await(greeting))
-  yield* ask("qmp_capabilities")
 
   return {
     machine,
     version,
     execute,
     events: Stream.suspend(() =>
-      ended ? Stream.empty : Stream.takeWhile(Stream.fromPubSub(events), (event) => event !== undefined)
+      channel.ended ? Stream.empty : Stream.takeWhile(Stream.fromPubSub(channel.events), (event) => event !== undefined)
     ),
-    waitForEvent,
-    hmp: (line) =>
-      Effect.flatMap(typed("human-monitor-command", { "command-line": line }, Schema.String), (printed) =>
-        hmpMistakes.some((mistake) => mistake.test(printed))
-          ? Effect.fail(new QmpError({ machine, command: line, class: "HumanMonitor", desc: printed.trim() }))
-          : Effect.succeed(printed)
-      ),
+    waitForEvent: (schema, wait = {}) => waitForEvent(channel, schema, wait),
+    hmp: (line) => hmp(channel, line),
     closed: connection.closed
   }
 })
