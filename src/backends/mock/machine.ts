@@ -31,59 +31,59 @@ interface Started {
   readonly machine: MockMachine
 }
 
-export const start: (
-  shape: MachineShape,
-  guest: MockGuest,
-  able: ReadonlySet<Capability>,
-  from: SavedMachine | undefined
-) => Effect.Effect<Started, never, Scope.Scope> = Effect.fnUntraced(function* (shape, guest, able, from) {
-  const console = new MemoryConsole()
-  if (guest.console !== undefined) console.append(guest.console)
-  const exited = Deferred.makeUnsafe<MachineExit>()
-  const running = Latch.makeUnsafe(true)
-  let isRunning = true
-  const booted = Deferred.makeUnsafe<void>()
-  const commands: Array<string> = []
-  const unplugged = new Set<number>()
-  let typed = ""
-  let lost = Deferred.makeUnsafe<Lost>()
+/** What the parts of one scripted guest share. */
+const makeState = (shape: MachineShape, guest: MockGuest, able: ReadonlySet<Capability>) => ({
+  shape,
+  guest,
+  able,
+  console: new MemoryConsole(),
+  booted: Deferred.makeUnsafe<void>(),
+  exited: Deferred.makeUnsafe<MachineExit>(),
+  running: Latch.makeUnsafe(true),
+  isRunning: true,
+  commands: [] as Array<string>,
+  unplugged: new Set<number>(),
+  typed: "",
+  /** what ends the shell's commands; a new one for each loss */
+  lost: Deferred.makeUnsafe<Lost>()
+})
+type State = ReturnType<typeof makeState>
 
-  const loseShell = (reason: string) =>
-    Effect.sync(() => {
-      Deferred.doneUnsafe(lost, Effect.succeed({ reason }))
-      lost = Deferred.makeUnsafe()
-    })
-  const exit: MockMachine["exit"] = (how = { exitCode: 0 }) =>
-    Effect.gen(function* () {
-      const consoleTail = yield* console.tail(30)
-      Deferred.doneUnsafe(
-        exited,
-        Effect.succeed({
-          exitCode: how.exitCode,
-          signal: how.signal,
-          cause: how.exitCode === 0 ? "power-off" : undefined,
-          consoleTail,
-          stderr: ""
-        })
-      )
-      console.end()
-      yield* loseShell("the machine ended")
-    })
+const loseShell = (state: State, reason: string) =>
+  Effect.sync(() => {
+    Deferred.doneUnsafe(state.lost, Effect.succeed({ reason }))
+    state.lost = Deferred.makeUnsafe()
+  })
 
-  yield* Effect.addFinalizer(() => exit({ signal: "SIGKILL" }))
-  yield* Effect.sleep(from === undefined ? (guest.bootTime ?? 0) : 0).pipe(
-    Effect.andThen(Deferred.succeed(booted, undefined)),
-    Effect.forkScoped({ startImmediately: true })
-  )
+const exit = (state: State, how: Parameters<MockMachine["exit"]>[0] = { exitCode: 0 }) =>
+  Effect.gen(function* () {
+    const consoleTail = yield* state.console.tail(30)
+    Deferred.doneUnsafe(
+      state.exited,
+      Effect.succeed({
+        exitCode: how.exitCode,
+        signal: how.signal,
+        cause: how.exitCode === 0 ? "power-off" : undefined,
+        consoleTail,
+        stderr: ""
+      })
+    )
+    state.console.end()
+    yield* loseShell(state, "the machine ended")
+  })
 
-  const needs = <A, E = never>(capability: Capability, effect: Effect.Effect<A, E>) =>
-    able.has(capability) ? effect : Effect.fail(unsupported("mock", capability))
+const needs = <A, E = never>({ able }: State, capability: Capability, effect: Effect.Effect<A, E>) =>
+  able.has(capability) ? effect : Effect.fail(unsupported("mock", capability))
+
+/** The shell, once the guest has booted. */
+const shell = (state: State): Effect.Effect<ShellService, ShellNotReady> => {
+  const { booted, commands, console, exited, guest, running, shape } = state
+  const notReady = (reason: string) =>
+    Effect.flatMap(console.tail(30), (tail) =>
+      Effect.fail(new ShellNotReady({ machine: shape.name, reason, waited: bootTimeout, console: tail }))
+    )
   const answer = answers(guest)
-  const shell: Effect.Effect<ShellService, ShellNotReady> = Effect.gen(function* () {
-    const notReady = (reason: string) =>
-      Effect.flatMap(console.tail(30), (tail) =>
-        Effect.fail(new ShellNotReady({ machine: shape.name, reason, waited: bootTimeout, console: tail }))
-      )
+  return Effect.gen(function* () {
     yield* Deferred.await(booted).pipe(
       Effect.raceFirst(Effect.andThen(Deferred.await(exited), notReady("the machine ended"))),
       Effect.timeoutOrElse({ duration: bootTimeout, orElse: () => notReady("it did not boot") })
@@ -93,20 +93,23 @@ export const start: (
       running,
       commands,
       answer,
-      exit,
-      lost: Effect.suspend(() => Deferred.await(lost)),
+      exit: (how) => exit(state, how),
+      lost: Effect.suspend(() => Deferred.await(state.lost)),
       ended: Effect.suspend(() => Deferred.isDone(exited)),
-      reset: loseShell
+      reset: (reason) => loseShell(state, reason)
     })
   })
+}
 
+const runStateOf = (state: State) => {
+  const { guest, running, shape } = state
   const setRunning = (value: boolean) =>
     Effect.suspend(() => {
-      isRunning = value
+      state.isRunning = value
       return value ? running.open : running.close
     })
-  const state = runState.make({
-    isRunning: Effect.sync(() => isRunning),
+  return runState.make({
+    isRunning: Effect.sync(() => state.isRunning),
     stop: setRunning(false),
     resume: setRunning(true),
     // As with QEMU, a guest that was saved is stopped until it is resumed.
@@ -117,60 +120,87 @@ export const start: (
       ),
     notSaved: ({ message }, directory) => new SaveFailed({ machine: shape.name, directory, reason: message })
   })
+}
+
+const controlOf = (state: State): ControlService => {
+  const { able, guest, shape, unplugged } = state
+  const runs = runStateOf(state)
   const qmp = able.has("qmp") ? guest.control : undefined
-  const control: ControlService = {
+  return {
     qmp,
     closed: qmp?.closed ?? Effect.never,
     resets: qmp === undefined ? undefined : resetsOf(qmp),
-    powerdown: needs("powerdown", exit({ exitCode: 0 })),
-    reset: needs("reset", shape.allowReboot ? loseShell("the guest rebooted") : exit({ exitCode: 0 })),
+    powerdown: needs(state, "powerdown", exit(state)),
+    reset: needs(state, "reset", shape.allowReboot ? loseShell(state, "the guest rebooted") : exit(state)),
     setLink: (vlan, up) =>
       needs(
+        state,
         "links",
         Effect.sync(() => {
           if (up) unplugged.delete(vlan)
           else unplugged.add(vlan)
         })
       ),
-    ...state,
-    pause: needs("pause", state.pause),
-    resume: needs("pause", state.resume),
-    save: (directory) => needs("snapshots", state.save(directory)),
-    exclusive: Effect.map(state.exclusive, (exclusive) => ({
+    ...runs,
+    pause: needs(state, "pause", runs.pause),
+    resume: needs(state, "pause", runs.resume),
+    save: (directory) => needs(state, "snapshots", runs.save(directory)),
+    exclusive: Effect.map(runs.exclusive, (exclusive) => ({
       ...exclusive,
-      save: (directory) => needs("snapshots", exclusive.save(directory))
+      save: (directory) => needs(state, "snapshots", exclusive.save(directory))
     }))
   }
-  const hypervisor: Hypervisor = {
+}
+
+const hypervisorOf = (state: State): Hypervisor => {
+  const { console, exited, shape } = state
+  return {
     name: shape.name,
     pid: undefined,
     directory: shape.directory,
-    shell: Layer.effect(Shell, shell),
-    control: Layer.succeed(Control, control),
+    shell: Layer.effect(Shell, shell(state)),
+    control: Layer.succeed(Control, controlOf(state)),
     console: {
       log: console.log,
       tail: console.tail,
       stream: console.stream,
       write: (text) =>
         needs(
+          state,
           "consoleInput",
           Effect.sync(() => {
-            typed += text
+            state.typed += text
           })
         )
     },
     exited: Deferred.await(exited),
-    kill: exit({ signal: "SIGKILL" })
+    kill: exit(state, { signal: "SIGKILL" })
   }
+}
+
+export const start: (
+  shape: MachineShape,
+  guest: MockGuest,
+  able: ReadonlySet<Capability>,
+  from: SavedMachine | undefined
+) => Effect.Effect<Started, never, Scope.Scope> = Effect.fnUntraced(function* (shape, guest, able, from) {
+  const state = makeState(shape, guest, able)
+  const { booted, commands, console, unplugged } = state
+  if (guest.console !== undefined) console.append(guest.console)
+  yield* Effect.addFinalizer(() => exit(state, { signal: "SIGKILL" }))
+  yield* Effect.sleep(from === undefined ? (guest.bootTime ?? 0) : 0).pipe(
+    Effect.andThen(Deferred.succeed(booted, undefined)),
+    Effect.forkScoped({ startImmediately: true })
+  )
   const machine: MockMachine = {
     shape,
     from,
     commands: Effect.sync(() => [...commands]),
-    typed: Effect.sync(() => typed),
+    typed: Effect.sync(() => state.typed),
     unplugged: Effect.sync(() => new Set(unplugged)),
     emit: (text) => Effect.sync(() => console.append(text)),
-    exit,
-    loseShell
+    exit: (how) => exit(state, how),
+    loseShell: (reason) => loseShell(state, reason)
   }
-  return { hypervisor, machine }
+  return { hypervisor: hypervisorOf(state), machine }
 })
