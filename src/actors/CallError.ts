@@ -46,7 +46,7 @@ export class CallTimeout extends Data.TaggedError("CallTimeout")<{
   readonly timeout: number
 }> {
   override get message() {
-    return `${quoted(this.request)}: no reply of ${this.server} within ${this.timeout} ms`
+    return `${quoted(this.request)}: no reply from ${this.server} within ${this.timeout} ms`
   }
 }
 

@@ -87,7 +87,7 @@ export class ChildRunning extends Data.TaggedError("ChildRunning")<{ readonly id
 /** There is a spec of that id, but its child does not run: use `restartChild`, or `deleteChild` first. */
 export class AlreadyPresent extends Data.TaggedError("AlreadyPresent")<{ readonly id: unknown }> {
   override get message() {
-    return `there is a child spec "${String(this.id)}" already; its child does not run`
+    return `the child spec "${String(this.id)}" already exists, but its child is not running`
   }
 }
 

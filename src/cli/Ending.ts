@@ -100,11 +100,11 @@ export const refuseExit = (): void => {
 }
 
 /**
- * The work, or the exit code of the first error that nothing caught while scripts are loaded, or that is vmtest's own: it is said, and the work is
- * interrupted and cleans up. Errors that follow from it are not said.
+ * The work, or the exit code of the first error that nothing caught while scripts are loaded, or that is vmtest's own: it is printed, and the work
+ * is interrupted and cleans up. Errors that follow from it are not printed.
  *
- * While tests run, an error is the failure of the test that it belongs to. When that test has ended, or cannot be told, it is said, the work goes
- * on, and does not end with success.
+ * While tests run, an error fails the test that it belongs to. When that test has ended, or is not known, the error is printed, and the work
+ * continues but does not end with success.
  */
 export const orUncaught = <E, R>(
   work: Effect.Effect<ExitCode.ExitCode, E, R>

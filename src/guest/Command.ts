@@ -109,7 +109,7 @@ export interface CommandMethods {
 export const CommandLine = Fields.text("a command, a string that is not blank", (command) => command.trim() !== "")
 
 const SomeCommands = Schema.Array(CommandLine).check(
-  Schema.makeFilter((commands: ReadonlyArray<string>) => commands.length > 0, { expected: "one command at least" })
+  Schema.makeFilter((commands: ReadonlyArray<string>) => commands.length > 0, { expected: "at least one command" })
 )
 
 /** Commands, then options if the last argument is not a command. */

@@ -140,7 +140,7 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
         lastSeen: Effect.sync(() =>
           unread.size === 0
             ? "it is running"
-            : `it is running, but nobody reads its ${[...unread].join(" and ")}: it waits after about 1 MiB`
+            : `it is running, but the test does not read its ${[...unread].join(" and ")}: it blocks after writing about 1 MiB`
         )
       })
   }

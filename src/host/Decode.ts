@@ -38,7 +38,7 @@ export interface Problem {
   readonly reason: string
 }
 
-/** How a value is called in sentences. */
+/** What messages call a value. */
 export interface Naming {
   /** The value itself. Default `it`. */
   readonly whole?: string
@@ -54,7 +54,7 @@ export const decoder = <S extends Schema.ConstraintDecoder<unknown>>(schema: S, 
   }
 }
 
-/** As `decoder`, for who wants to know only what is wrong with a value, and goes on with the value itself. */
+/** Like `decoder`, for callers that only need to know what is wrong with a value, and keep using the value itself. */
 export const checker = (schema: Schema.ConstraintDecoder<unknown>, naming: Naming = {}) => {
   const decode = SchemaParser.decodeUnknownResult(schema, { onExcessProperty: "error" })
   return (value: unknown): Problem | undefined => {

@@ -51,7 +51,7 @@ export const between = (least: number, most: number = Number.MAX_SAFE_INTEGER) =
 /** A port of TCP or UDP. */
 export const Port = whole(1, 65535, "a port, a whole number")
 
-/** A number of clicks, of processors: what there is at least one of. */
+/** A number of things of at least one: of clicks, of processors. */
 export const Count = whole(1)
 
 /** Bytes, of this realm or another: those of the prompt of `vmtest resume` come from one of their own. */
@@ -68,18 +68,18 @@ export const ByteStream = Schema.declare<Stream.Stream<Uint8Array>>(
   { expected: "a Stream of bytes" }
 )
 
-/** An object of options, each of which may be left out; `example` is one. */
+/** An object of options, all of them optional; `example` is one. */
 export const options = <const F extends Schema.Struct.Fields>(fields: F, example: string) =>
   Schema.Struct(fields).annotate({ expected: `an object of options, such as ${example}` })
 
-/** A function; what it takes and gives is the compiler's to check. */
+/** A function; its arguments and result are checked by the compiler. */
 export const callback = <F extends (...args: never) => unknown>(expected = "a function") =>
   Schema.declare<F>((value): value is F => Predicate.isFunction(value), { expected })
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   Predicate.isObject(value) && !Array.isArray(value) && !Effect.isEffect(value)
 
-/** An object of whatever. */
+/** Any object. */
 export const AnyObject = Schema.declare<Readonly<Record<string, unknown>>>(isRecord, { expected: "an object" })
 
 /** An object of strings, such as environment variables. */

@@ -64,7 +64,7 @@ export const make = (guest: Guest, vlans: ReadonlyArray<number>): LinkMethods =>
   const setLinks = (up: boolean) =>
     Effect.fnUntraced(function* (vlan?: number) {
       if (vlan !== undefined && !vlans.includes(vlan)) {
-        const known = vlans.length === 0 ? "it is on none" : vlans.join(", ")
+        const known = vlans.length === 0 ? "it has none" : vlans.join(", ")
         const reason = `vlan must be one of this machine's (${known}), got ${vlan}`
         const method = up ? "unblock" : "block"
         return yield* new InvalidArgument({ machine: guest.name, method, argument: "vlan", value: vlan, reason })

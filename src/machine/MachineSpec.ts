@@ -273,7 +273,7 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
 /**
  * Checks the declarations of all machines of a test together.
  *
- * Fails with the first `InvalidMachine`; two names that differ only in case are refused, because host names do not know case, and so is
+ * Fails with the first `InvalidMachine`; two names that differ only in case are refused, because host names are not case-sensitive, and so is
  * more memory than the host has for all of them.
  */
 export const checkAll = Effect.fnUntraced(function* (machines: Readonly<Record<string, MachineOptions>>) {
@@ -284,7 +284,7 @@ export const checkAll = Effect.fnUntraced(function* (machines: Readonly<Record<s
       return yield* new InvalidMachine({
         machine: name,
         option: "name",
-        reason: `name must differ from ${JSON.stringify(twin)} in more than case: host names do not know case`
+        reason: `name must differ from ${JSON.stringify(twin)} in more than case: host names are not case-sensitive`
       })
     }
     seen.set(name.toLowerCase(), name)

@@ -16,7 +16,7 @@ import type { Machine } from "./Machine.ts"
 
 /** How one start of a machine comes to be ready. */
 export interface Origin {
-  /** What it goes on from; undefined for a boot. */
+  /** What it continues from; undefined for a boot. */
   readonly from: SavedMachine | undefined
   /** The name of that, for people: `snapshot 3f2a91c0 of web (debian, 512 MiB)`. */
   readonly name?: string | undefined
@@ -27,7 +27,7 @@ export interface Origin {
    */
   readonly identity?: "declared" | "kept" | "new" | undefined
   /**
-   * What to do instead when it cannot go on from there, for the reason given. Where this is undefined, the start fails with the reason.
+   * What to do instead when it cannot continue from there, for the reason given. Where this is undefined, the start fails with the reason.
    */
   readonly otherwise?: ((reason: string) => Effect.Effect<Origin, never, Scope.Scope>) | undefined
   /** Run when a guest has booted, was told its name and addresses, and has come to rest; before its warm-up. */
@@ -51,5 +51,5 @@ export const first =
   (start) =>
     start === 1 && origin !== undefined ? Effect.succeed(origin) : origins(start)
 
-/** Goes on from a saved machine, or fails. */
+/** Continues from a saved machine, or fails. */
 export const goOnFrom = (from: SavedMachine): Origin => ({ from })

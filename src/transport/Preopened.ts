@@ -2,7 +2,7 @@
  * Connections that are opened before they are needed: a guest that continues from a saved one had them open, and must not see
  * them close.
  *
- * **Example** (Open the ports before a saved guest goes on)
+ * **Example** (Open the ports before a saved guest resumes)
  *
  * ```ts
  * const program = Effect.gen(function* () {

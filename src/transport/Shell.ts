@@ -161,7 +161,7 @@ export interface ShellOptions {
   /** How often a shell with a command under way is asked whether it lives, and how long it may take to answer. */
   readonly heartbeat?: { readonly interval: Duration.Input; readonly timeout: Duration.Input } | undefined
   /**
-   * For a guest that goes on from a saved one, over virtio ports: the connections that one had open. Its agent and its
+   * For a guest that continues from a saved one, over virtio ports: the connections that one had open. Its agent and its
    * worker shells are there already and are used as they are; a command that ran in the saved guest is ended.
    */
   readonly attached?: Preopened | undefined

@@ -51,7 +51,7 @@ export interface TransportService {
     bootstrap: Bootstrap,
     waiting?: boolean
   ) => Effect.Effect<Lane, TransportError, Scope.Scope>
-  /** The lanes whose connections are open already, since the guest goes on from a saved one; none once they were opened. */
+  /** The lanes whose connections are open already, since the guest continues from a saved one; none once they were opened. */
   readonly attached?: (() => ReadonlyArray<number>) | undefined
 }
 

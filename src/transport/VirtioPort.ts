@@ -55,7 +55,7 @@ export const lanes = (
 export const make = (options: {
   readonly machine: string
   readonly channel: VirtioPorts
-  /** What is open already, of a guest that goes on from a saved one. */
+  /** What is open already, of a guest that continues from a saved one. */
   readonly attached?: Preopened.Preopened | undefined
 }): TransportService => {
   const { attached = Preopened.none, channel, machine } = options

@@ -208,7 +208,7 @@ describe("the life of a machine", () => {
     Effect.gen(function* () {
       const { machines } = yield* driverOf({ a: offline() })
       const error = yield* Effect.flip(machines.a!.block(3))
-      assert.include(error.message, "a.block: vlan must be one of this machine's (it is on none), got 3")
+      assert.include(error.message, "a.block: vlan must be one of this machine's (it has none), got 3")
     })
   )
 

@@ -177,7 +177,7 @@ describe("a wrong value is refused before the machine is started", () => {
       const time = 'such as "5 seconds" or 5000 (milliseconds)'
       for (const [method, given, expected] of [
         ["waitForUnit", ["nginx", { timeuot: 5 }], 'unknown option "timeuot"; did you mean "timeout"?'],
-        ["succeed", [], "commands must be one command at least, got []"],
+        ["succeed", [], "commands must be at least one command, got []"],
         ["succeed", [undefined], "commands[0] must be a command, a string that is not blank, got undefined"],
         [
           "succeed",

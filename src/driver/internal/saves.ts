@@ -40,7 +40,7 @@ export const make = (store: SnapshotStore, scope: Scope.Scope) => {
     )
   }
 
-  /** A snapshot to go on from, how to save one, or undefined where the machine boots and is not saved. */
+  /** A snapshot to continue from, how to save one, or undefined where the machine boots and is not saved. */
   const lookup = Effect.fnUntraced(function* (key: SnapshotKey, subject: Subject) {
     if (isDisabled(key)) return undefined
     const lookupScope = yield* Scope.fork(scope)

@@ -17,7 +17,7 @@ export const discardOutdated = Effect.fnUntraced(function* (store: Store.Store, 
     if (entry === undefined || "problem" in entry || entry.manifest.origin !== here) continue
     // A run that asks for another accelerator does not make the host another one.
     if (entry.manifest.host.accelerator !== key.host.accelerator) continue
-    const problem = Entries.mismatch(entry, key.subject, key.host) ?? "its version is another"
+    const problem = Entries.mismatch(entry, key.subject, key.host) ?? "it was made by another version of vmtest"
     if (yield* Store.removeUnpinned(store, other)) yield* warn(key.name, problem)
   }
 })

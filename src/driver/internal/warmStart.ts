@@ -1,5 +1,5 @@
 /**
- * Where the machines of a run come from: the first of a shape boots and is saved, all others go on from there.
+ * Where the machines of a run come from: the first of a shape boots and is saved, all others continue from it.
  *
  * Of several that start at once, one boots and the others wait for it. Booting side by side would be no faster for them, for each boot
  * keeps a processor busy to its end, and going on takes a fraction of a second.
@@ -128,7 +128,7 @@ export const make = Effect.fnUntraced(function* (
   const off = options === false || !backend.capabilities.has("snapshots") || (yield* switchedOff)
   const saves = Saves.make(store, scope)
 
-  /** A machine that goes on from what is stored; where that does not work it is discarded, and the machine starts as if it had not been there. */
+  /** A machine that continues from what is stored; where that does not work it is discarded, and the machine starts as if it had not been there. */
   const resumeFrom = (
     { shape, spec }: Subject,
     key: SnapshotStore.SnapshotKey,

@@ -52,7 +52,7 @@ const digest = ({ internet, self }: Identity): string => Digest.ofValue([self, i
 /** The exit code of a script that leaves the network to {@link networkScript}. */
 const withoutNetwork = 98
 
-/** Names; and whether the guest has these addresses already, which one that goes on from a saved one may. */
+/** Names; and whether the guest has these addresses already, which one that continues from a saved one may. */
 const nameScript = (identity: Identity): string => {
   const { all, internet, self } = identity
   return `echo ${quote(self.name)} > /proc/sys/kernel/hostname
@@ -230,7 +230,7 @@ const renewing = <E>(run: Run<E>, script: Effect.Effect<string>): Effect.Effect<
     return installed.exitCode === 0 ? yield* telling(run, script) : installed
   })
 
-/** For a guest that goes on from another: a machine-id, time and entropy of its own, then the identity. */
+/** For a guest that continues from another: a machine-id, time and entropy of its own, then the identity. */
 export const fork = <E>(
   run: Run<E>,
   identity: Identity,

@@ -1,5 +1,5 @@
 /**
- * What a guest must be given when it goes on from a saved one: the time, and entropy of its own. Until then all guests of one
+ * What a guest must be given when it continues from a saved one: the time, and entropy of its own. Until then all guests of one
  * saved machine draw the same numbers from the same generator.
  *
  * Only a program can do it: the kernel mixes what is written to /dev/urandom into its pool, but draws from the pool again

@@ -1,4 +1,4 @@
-/** When a guest that boots has come to rest: the point at which a machine is saved that others go on from. */
+/** When a guest that boots has come to rest: the point at which a machine is saved that others continue from. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { ControlService } from "../../backends/Backend.ts"

@@ -179,7 +179,7 @@ _vt_answer="$_vt_d $_vt_shell pipefail"
 _vt_answer="$_vt_answer = $_vt_answer" _vt_guest=$_vt_answer`
 
 /**
- * Takes over the agent of a guest that goes on from a saved one: gives those of its `lanes` that wait for a command, and ends
+ * Takes over the agent of a guest that continues from a saved one: gives those of its `lanes` that wait for a command, and ends
  * the others with whatever ran in them. Undefined when the guest has no agent, or says nothing that makes sense.
  */
 export const attach = Effect.fnUntraced(function* (admin: Admin, session: string, lanes: ReadonlyArray<number>) {

@@ -64,7 +64,7 @@ export const make = Effect.fnUntraced(function* (admin: Admin) {
   return session
 })
 
-/** Lets the lanes of a guest that goes on from a saved one be opened as they are wanted: first those that wait for a command. */
+/** Lets the lanes of a guest that continues from a saved one be opened as they are wanted: first those that wait for a command. */
 export const resume = (current: Session, waiting: ReadonlyArray<number>) => {
   current.started = Math.max(0, ...waiting)
   const stopped = Array.from({ length: current.started }, (_, index) => index + 1).filter(

@@ -108,7 +108,7 @@ export const seek = Effect.fnUntraced(function* (
     return yield* serve.pipe(
       // Whoever is told how the boot goes may die of it; those who wait must hear of that.
       Effect.catchDefect((defect) =>
-        Effect.fail<Admin.NoAnswer>({ _tag: "NoAnswer", reason: `the search for the shell died: ${defect}` })
+        Effect.fail<Admin.NoAnswer>({ _tag: "NoAnswer", reason: `the search for the shell crashed: ${defect}` })
       ),
       Effect.tapError((error) =>
         Effect.gen(function* () {

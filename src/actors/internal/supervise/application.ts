@@ -35,7 +35,7 @@ export class ApplicationAlreadyStarted extends Data.TaggedError("ApplicationAlre
   readonly application: string
 }> {
   override get message() {
-    return `the application ${this.application} runs already`
+    return `the application ${this.application} is already running`
   }
 }
 
@@ -44,7 +44,7 @@ export class ApplicationNotStarted extends Data.TaggedError("ApplicationNotStart
   readonly application: string
 }> {
   override get message() {
-    return `the application ${this.application} does not run`
+    return `the application ${this.application} is not running`
   }
 }
 

@@ -240,7 +240,7 @@ export const streamTasks = <A, E>(
 ): Stream.Stream<Outcome, unknown, Self> => {
   const max = options.maxConcurrency ?? defaultConcurrency()
   if (!Number.isInteger(max) || max < 1) {
-    return Stream.die(new BadStreamOptions(`maxConcurrency must be a whole number above zero, not ${max}`))
+    return Stream.die(new BadStreamOptions(`maxConcurrency must be a whole number above zero, got ${max}`))
   }
   if (options.timeout !== undefined && Duration.isNegative(Duration.fromInputUnsafe(options.timeout))) {
     return Stream.die(new BadStreamOptions("timeout must not be negative"))
