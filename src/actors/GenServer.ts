@@ -5,7 +5,7 @@
  *
  * A protocol is declared once, as a value; callers and the server are typed by it. A call gives the reply, the errors that
  * the protocol declares for it, and the ways in which any call can end without a reply ({@link CallError}), each its own
- * tag. A declared error is an answer: the server goes on. Anything else that goes wrong in a handler crashes the server.
+ * tag. A declared error is an answer: the server continues. Anything else that goes wrong in a handler crashes the server.
  *
  * **Example** (A counter)
  *
@@ -129,7 +129,7 @@ const nextOf = (next: Next<unknown> | undefined): NextImpl | undefined => {
   return "continue" in next ? { continue: next.continue, ...timeout } : timeout
 }
 
-/** Answers the caller and goes on with a new state. */
+/** Answers the caller and continues with a new state. */
 export const reply = <A, S>(value: A, state: S, next?: Next<unknown>): Reply<A, S> =>
   new Outcome("Reply", state, value, undefined, nextOf(next)) as Reply<A, S>
 
@@ -145,7 +145,7 @@ export const stopWith = <S>(reason: ExitReason.ExitReason, state: S): Stop<S> =>
 export const stopReply = <A, S>(reason: ExitReason.ExitReason, value: A, state: S): StopReply<A, S> =>
   new Outcome("StopReply", state, value, reason, undefined) as StopReply<A, S>
 
-/** Init succeeded. With `continue` the starter goes on while the server still prepares itself. */
+/** Init succeeded. With `continue` the starter continues while the server still prepares itself. */
 export const ok = <S>(state: S, next?: Next<unknown>): InitResult<S> =>
   new InitOutcome("Ok", state, undefined, nextOf(next))
 

@@ -160,7 +160,7 @@ export interface ExitOnTimeout extends StreamOptions {
   readonly onTimeout?: "exit"
 }
 
-/** A stream that goes on, with {@link TaskTimeout} in place of a result, when a task takes too long. */
+/** A stream that continues when a task takes too long, with {@link TaskTimeout} in place of its result. */
 export interface KillOnTimeout extends StreamOptions {
   readonly onTimeout: "killTask"
 }

@@ -3,7 +3,7 @@
  *
  * All keys go to the guest, also Ctrl-C; only Ctrl-] leaves. The time counts for the test's timeout.
  *
- * **Example** (Looking around before the test goes on)
+ * **Example** (Look around before the test continues)
  *
  * ```ts
  * yield* web.waitForUnit("nginx")

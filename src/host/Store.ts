@@ -298,7 +298,7 @@ export const removeFolder = (store: Store, folder: string): Effect.Effect<boolea
   }).pipe(Effect.andThen(Disk.removeTree(away)), Effect.match({ onSuccess: () => true, onFailure: () => false }))
 }
 
-/** Removes an entry, whoever uses it. Gives false when it stays. */
+/** Removes an entry, even one in use. Gives false when it could not be removed. */
 export const remove = (store: Store, id: string): Effect.Effect<boolean> => removeFolder(store, folderOf(store, id))
 
 /** Removes an entry unless a process has pinned it, this one included. Gives false when it stays. */

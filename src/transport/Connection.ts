@@ -55,7 +55,7 @@ export interface ConnectOptions {
   readonly timeout?: Duration.Input | undefined
 }
 
-/** Bytes that are kept for whoever is to read a connection; before more come, the peer waits. */
+/** The most bytes that are kept until a connection is read; the peer waits before it sends more. */
 const mostEarly = 256 * 1024
 
 /** A connection over a node socket that is open already. */
@@ -65,7 +65,7 @@ export const fromSocket = (machine: string, path: string, socket: Net.Socket): C
   let receive: ((chunk: Buffer) => void) | undefined
   const early: Array<Buffer> = []
   let kept = 0
-  /** whether the socket is paused because nobody reads it yet, and whether whoever is to read it paused it, too */
+  /** whether the socket is paused because it has no reader yet, and whether its reader paused it, too */
   let held = false
   let paused = false
   // As many as write at once wait for it to drain, which is no leak.
