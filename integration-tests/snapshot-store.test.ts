@@ -27,7 +27,7 @@ describe("vmtest run", () => {
     assert.strictEqual(first.status, 0)
     const listed = JSON.parse(vmtest(place, ["snapshot", "list", "--json"]).stdout)
     assert.lengthOf(listed, 1)
-    assert.strictEqual(listed[0].name, "tiny, 128 MiB")
+    assert.strictEqual(listed[0].name, "a (tiny, 128 MiB)")
     const second = vmtest(place, ["run", name])
     assert.match(second.stderr, /a: forked in/, second.all)
     assert.notMatch(second.stderr, /a: booting/)
@@ -36,7 +36,7 @@ describe("vmtest run", () => {
 
     assert.isUndefined(flipToTheEnd(place, randomOf(Date.now())))
     assert.match(vmtest(place, ["run", name]).stderr, /a: forked in/)
-    assert.match(vmtest(place, ["snapshot", "prune", "--all"]).stdout, /^removed tiny, 128 MiB .*\nremoved 1 snapshot,/)
+    assert.match(vmtest(place, ["snapshot", "prune", "--all"]).stdout, /^removed a \(tiny, 128 MiB\) .*\nremoved 1 snapshot,/)
     assert.deepStrictEqual(readdirSync(join(storeOf(place), "entries")), [])
   })
 
