@@ -3,11 +3,12 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
+import { Driver } from "../../src/driver/Driver.ts"
 import * as Failure from "../../src/driver/Failure.ts"
 import type { TestServices } from "../../src/driver/TestCase.ts"
 import { fromEffect } from "../../src/driver/TestCase.ts"
 import type { TestResult } from "../../src/driver/TestResult.ts"
-import { runOnMock } from "./support.ts"
+import { offline, runOnMock } from "./support.ts"
 
 type Body = Effect.Effect<unknown, unknown, TestServices>
 
@@ -40,6 +41,7 @@ describe("a fiber that a test forks, and that fails", () => {
   }
 
   const bad = Stream.fromEffect(Effect.andThen(wait, Effect.fail("bad")))
+  const good = Stream.make(1, 2, 3)
   const heard: Record<string, Body> = {
     "joined while it runs": Effect.flatMap(Effect.forkChild(Effect.andThen(wait, boom)), Fiber.join),
     "joined after its end": Effect.flatMap(Effect.forkChild(boom), (fiber) => Effect.andThen(wait, Fiber.join(fiber))),
@@ -57,6 +59,20 @@ describe("a fiber that a test forks, and that fails", () => {
     "of Stream.groupByKey": Stream.runDrain(Stream.groupByKey(bad, () => 1)),
     "of Stream.zipLatest": Stream.runDrain(Stream.zipLatest(bad, bad)),
     "of Stream.share": Effect.scoped(Effect.flatMap(Stream.share(bad, { capacity: 4 }), Stream.runDrain)),
+    ...Object.fromEntries(
+      Object.entries({
+        buffer: Stream.buffer(good, { capacity: 4 }),
+        merge: Stream.merge(good, good),
+        flatMap: Stream.flatMap(good, () => good, { concurrency: 2 }),
+        mergeAll: Stream.mergeAll([good, good], { concurrency: 2 })
+      }).map(([name, stream]) => [`of Stream.${name} at its end`, Effect.andThen(Stream.runDrain(stream), wait)])
+    ),
+    "of a copy to a machine": Effect.gen(function* () {
+      const driver = yield* Driver
+      const a = yield* driver.machine("a", offline())
+      yield* a.writeFile("/text", "x".repeat(200_000))
+      yield* wait
+    }),
     "that is interrupted": Effect.flatMap(Effect.forkChild(Effect.never), Fiber.interrupt),
     "that its scope ends": Effect.andThen(Effect.forkScoped(Effect.never), wait)
   }

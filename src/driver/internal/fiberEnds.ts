@@ -58,10 +58,16 @@ const forgetWhenSeen = (fiber: FiberLike, exit: Ended, unseen: TestContext.TestC
   }
 }
 
+/** It was interrupted, or came to the end of a stream or queue, which Effect tells as a failure with `Done`. */
+const isOrderly = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.every(
+    (reason) => Cause.isInterruptReason(reason) || (Cause.isFailReason(reason) && Cause.isDone(reason.error))
+  )
+
 const noteEnd =
   (fiber: FiberLike, watched: Watched, { unseen }: TestContext.TestContext) =>
   (exit: Ended) => {
-    if (watched.heard || Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return
+    if (watched.heard || Exit.isSuccess(exit) || isOrderly(exit.cause)) return
     unseen.set(fiber, exit.cause)
     forgetWhenSeen(fiber, exit, unseen)
   }
