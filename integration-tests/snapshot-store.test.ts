@@ -36,7 +36,10 @@ describe("vmtest run", () => {
 
     assert.isUndefined(flipToTheEnd(place, randomOf(Date.now())))
     assert.match(vmtest(place, ["run", name]).stderr, /a: forked in/)
-    assert.match(vmtest(place, ["snapshot", "prune", "--all"]).stdout, /^removed a \(tiny, 128 MiB\) .*\nremoved 1 snapshot,/)
+    assert.match(
+      vmtest(place, ["snapshot", "prune", "--all"]).stdout,
+      /^removed a \(tiny, 128 MiB\) .*\nremoved 1 snapshot,/
+    )
     assert.deepStrictEqual(readdirSync(join(storeOf(place), "entries")), [])
   })
 
