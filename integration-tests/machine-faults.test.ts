@@ -194,7 +194,7 @@ machines(Victim)("a guest that ends during every kind of wait", (it) => {
       yield* Fiber.join(shutdown)
       for (const [name, error] of Object.entries(errors)) {
         assert.strictEqual(error._tag, "MachineDied", name)
-        assert.include(error.message, "its hypervisor was ended by SIGKILL")
+        assert.include(error.message, "its hypervisor was killed by SIGKILL")
         assert.include(error.message, "while the test was")
       }
     })

@@ -65,9 +65,10 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("guests on
       for (const whom of ["a", "192.168.1.1"]) assert.isTrue(yield* reaches(b, whom), whom)
       assert.isFalse(yield* reaches(a, "192.168.2.2"))
 
-      yield* (yield* connect(b.machine)).setLink(1, false)
+      const { setLink } = yield* connect(b.machine)
+      yield* setLink(1, false)
       assert.isFalse(yield* reaches(a, "192.168.1.2"))
-      yield* (yield* connect(b.machine)).setLink(1, true)
+      yield* setLink(1, true)
       assert.isTrue(yield* reaches(a, "192.168.1.2"))
     })
   )
