@@ -68,12 +68,16 @@ const stall = { least: 20, most: 400, unknown: 100 }
 /** Lanes that start slow the others down: where enough start, more are started only after so many times as long. */
 const besideStarting = 2
 
-/** When the server looks again whether a lane became free: after half of the time of the quickest start, from 20 to 400 ms; 100 ms before the first. */
-const growSchedule = (quickest: () => number): Schedule.Schedule<unknown, boolean> =>
+/**
+ * When the server looks again whether a lane became free: after half of the time of the quickest start, from 20 to 400 ms; 100 ms before
+ * the first. After 20 ms when more commands wait than there are lanes: those lanes would have to become free more than once.
+ */
+const growSchedule = (crowded: () => boolean, quickest: () => number): Schedule.Schedule<unknown, boolean> =>
   Schedule.forever.pipe(
     Schedule.setInputType<boolean>(),
     Schedule.modifyDelay(() =>
       Effect.sync(() => {
+        if (crowded()) return stall.least
         const pause = Number.isFinite(quickest()) ? quickest() / 2 : stall.unknown
         return Math.min(Math.max(pause, stall.least), stall.most)
       })
@@ -216,7 +220,8 @@ class Desk {
         false
       ).pipe(Effect.map(() => isFull(session, transport)))
     })
-    return Effect.scheduleFrom(look, false, growSchedule(quickest)).pipe(
+    const crowded = () => this.queue.size > session.started
+    return Effect.scheduleFrom(look, false, growSchedule(crowded, quickest)).pipe(
       Effect.ensuring(
         Effect.sync(() => {
           this.growing = false
