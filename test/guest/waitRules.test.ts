@@ -256,7 +256,8 @@ describe("a guest that does not come up", () => {
         yield* TestClock.adjust("11 minutes")
         const error = yield* Fiber.join(starting)
         assert.strictEqual(error._tag, "BootFailed")
-        const advice = 'its console is silent: an image with kernelParameters: "loglevel=7 systemd.show_status=1"'
+        const advice =
+          'its console shows nothing: to see more of the boot, give the image kernelParameters: "loglevel=7 systemd.show_status=1"'
         assert.strictEqual(error.message.includes(advice), silent, error.message)
         assert.strictEqual(error.message.includes("Waiting for the root"), !silent)
       })
