@@ -17,7 +17,7 @@ import * as Image from "../src/images/Image.ts"
 import type { Machine as MachineOf } from "../src/machine/Machine.ts"
 import { Machine, machines } from "../src/vitest.ts"
 
-class Web extends Machine<Web>()("web", { image: Image.tiny(), memory: "256 MiB" }) {}
+class Web extends Machine<Web>()("web", { image: Image.tiny(), memory: "768 MiB" }) {}
 
 /** What kills find while it boots. */
 class Late extends Machine<Late>()("late", {
@@ -83,11 +83,11 @@ const processOf = (machine: string, label: string) =>
 const kill = (machine: string, label: string) =>
   Effect.flatMap(processOf(machine, label), (pid) => Process.exit(pid, ExitReason.kill))
 
-/** A file of the host that takes a while to copy. */
+/** A file of the host that takes some seconds to copy, also on a fast machine. */
 const large = Effect.acquireRelease(
   Effect.sync(() => {
     const folder = mkdtempSync(join(tmpdir(), "vmtest-tree-"))
-    writeFileSync(join(folder, "large"), randomBytes(48 * 1024 * 1024))
+    writeFileSync(join(folder, "large"), randomBytes(160 * 1024 * 1024))
     return folder
   }),
   (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
