@@ -8,7 +8,7 @@ import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 
 const launcher = fileURLToPath(new URL("../src/cli/Launcher.ts", import.meta.url))
 const noTmux = spawnSync("tmux", ["-V"]).status !== 0
-if (noTmux) process.stdout.write("Nobody sits at a terminal here: apt-get install tmux\n")
+if (noTmux) process.stdout.write("skipped: the tests at a terminal need tmux (Debian: tmux)\n")
 
 const failing = `import { Image, test } from "vmtest"
 export default test("fails", { machines: { web: { image: Image.tiny() } } }, ({ web }) => web.succeed("false"))

@@ -71,6 +71,30 @@ export const make: (
   }
 })
 
+/** Those who wait until a console has more, or ends. */
+export class Readers {
+  private waiting: Array<() => void> = []
+
+  /** Resumes with what `look` answers, which is asked now and at each wake until it answers. */
+  more(look: () => boolean | undefined): Effect.Effect<boolean> {
+    return Effect.callback<boolean>((resume) => {
+      const ask = () => {
+        const answer = look()
+        if (answer === undefined) this.waiting.push(ask)
+        else resume(Effect.succeed(answer))
+      }
+      ask()
+      return Effect.sync(() => {
+        this.waiting = this.waiting.filter((waiter) => waiter !== ask)
+      })
+    })
+  }
+
+  wake(): void {
+    for (const ask of this.waiting.splice(0)) ask()
+  }
+}
+
 class State {
   /** Where in the file this console's bytes begin: an earlier boot may have left its own. */
   readonly start: number
@@ -83,7 +107,7 @@ class State {
   private full = false
   private recent: Array<Buffer> = []
   private recentBytes = 0
-  private waiting: Array<() => void> = []
+  private readonly readers = new Readers()
 
   constructor(fd: number, file: string, start: number) {
     this.fd = fd
@@ -103,14 +127,14 @@ class State {
       if (wrote._tag === "Success") this.written += bytes.length
       else this.full = true
     }
-    this.wake()
+    this.readers.wake()
   }
 
   end(): void {
     if (!this.open) return
     this.open = false
     Deferred.doneUnsafe(this.ended, Effect.void)
-    this.wake()
+    this.readers.wake()
   }
 
   close(): void {
@@ -137,21 +161,7 @@ class State {
 
   /** Resumes when there is more than `position`, with false when there never will be. */
   more(position: number): Effect.Effect<boolean> {
-    return Effect.callback<boolean>((resume) => {
-      const look = () => {
-        if (this.written > position) resume(Effect.succeed(true))
-        else if (!this.open) resume(Effect.succeed(false))
-        else this.waiting.push(look)
-      }
-      look()
-      return Effect.sync(() => {
-        this.waiting = this.waiting.filter((waiter) => waiter !== look)
-      })
-    })
-  }
-
-  private wake(): void {
-    for (const look of this.waiting.splice(0)) look()
+    return this.readers.more(() => (this.written > position ? true : this.open ? undefined : false))
   }
 }
 

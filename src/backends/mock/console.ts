@@ -1,12 +1,12 @@
 /** A console that is only text in memory, for guests that are only a script. */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import { lastLines } from "../internal/consoleLog.ts"
+import { lastLines, Readers } from "../internal/consoleLog.ts"
 
 export class MemoryConsole {
   private text = ""
   private open = true
-  private waiting: Array<() => void> = []
+  private readonly readers = new Readers()
 
   readonly log: Effect.Effect<string> = Effect.sync(() => this.text)
 
@@ -22,29 +22,15 @@ export class MemoryConsole {
   append(text: string): void {
     if (!this.open) return
     this.text += text
-    this.wake()
+    this.readers.wake()
   }
 
   end(): void {
     this.open = false
-    this.wake()
+    this.readers.wake()
   }
 
   private more(position: number): Effect.Effect<boolean> {
-    return Effect.callback<boolean>((resume) => {
-      const look = () => {
-        if (this.text.length > position) resume(Effect.succeed(true))
-        else if (!this.open) resume(Effect.succeed(false))
-        else this.waiting.push(look)
-      }
-      look()
-      return Effect.sync(() => {
-        this.waiting = this.waiting.filter((waiter) => waiter !== look)
-      })
-    })
-  }
-
-  private wake(): void {
-    for (const look of this.waiting.splice(0)) look()
+    return this.readers.more(() => (this.text.length > position ? true : this.open ? undefined : false))
   }
 }

@@ -103,6 +103,11 @@ export const make = (settings: Settings, on: Transitions) => {
       number === boot.number ? reply(from, boot) : keep
   }
 
+  const pauses = (yes: boolean, life: Running, from: From<"paused">) =>
+    yes ? on.paused(life, from) : reply(from, undefined)
+  const resumes = (yes: boolean, life: Running, from: From<"paused">) =>
+    yes ? reply(from, undefined) : on.resumed(life, from)
+
   const info = (message: unknown, life: Running): Step | typeof keep => {
     if (message instanceof Process.Down) return on.down(life, message)
     if (message instanceof Task.TaskReply) return on.taskReply(life, message)
@@ -121,8 +126,7 @@ export const make = (settings: Settings, on: Transitions) => {
         handlers: {
           ...running,
           notRebooted: (resets: number, life: Running) => on.notRebooted(life, resets),
-          paused: (yes: boolean, life: Running, from: From<"paused">) =>
-            yes ? on.paused(life, from) : reply(from, undefined)
+          paused: pauses
         },
         info
       },
@@ -130,24 +134,21 @@ export const make = (settings: Settings, on: Transitions) => {
         handlers: {
           ...isReady,
           rebooting: (_: undefined, life: Running, from: From<"rebooting">) => on.rebooting(life, from),
-          paused: (yes: boolean, life: Running, from: From<"paused">) =>
-            yes ? on.paused(life, from) : reply(from, undefined)
+          paused: pauses
         },
         info
       },
       Paused: {
         handlers: {
           ...isReady,
-          paused: (yes: boolean, life: Running, from: From<"paused">) =>
-            yes ? reply(from, undefined) : on.resumed(life, from)
+          paused: resumes
         },
         info
       },
       PausedInBoot: {
         handlers: {
           ...running,
-          paused: (yes: boolean, life: Running, from: From<"paused">) =>
-            yes ? reply(from, undefined) : on.resumed(life, from)
+          paused: resumes
         },
         info
       }
