@@ -154,6 +154,27 @@ describe("npx vmtest run", () => {
     })
   }
 
+  it("ends with npx in a container, whose init is in the same session, when npx ends before its first line", (context) => {
+    const unshare = ["-u", "npm_config_user_agent", "unshare", "-Urpf", "--mount-proc", "--kill-child"]
+    if (spawnSync("env", [...unshare, "true"]).status !== 0) {
+      return context.skip("this host does not allow a new user and process namespace")
+    }
+    writeFileSync(join(project, "sleepy-container.ts"), sleepy)
+    const inside = `
+      npx vmtest run sleepy-container.ts > /dev/null 2>&1 & npx=$!
+      found() { grep -lsz '/vmtest$' /proc/[0-9]*/cmdline; }
+      until found > /dev/null; do :; done
+      kill -9 $npx
+      for try in $(seq 50); do found > /dev/null || { echo gone; exit; }; sleep 0.1; done
+      found`
+    const ran = spawnSync("env", [...unshare, "sh", "-c", inside], {
+      cwd: project,
+      encoding: "utf8",
+      timeout: 60_000
+    })
+    assert.strictEqual(ran.stdout, "gone\n", ran.stderr)
+  })
+
   it("does not end in a session of its own (tmux, setsid) that was started from a package manager and outlives it", async () => {
     const script = "sleepy-session.ts"
     writeFileSync(join(project, script), sleepy)

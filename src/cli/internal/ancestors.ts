@@ -35,9 +35,29 @@ const startedByPackageManager = (pid: number): boolean => {
   return Result.isSuccess(environment) && `\0${environment.success}`.includes(`\0${marker}=`)
 }
 
-const isPackageManager = (pid: number): boolean => {
+const packageManager = /^(npm|npx|pnpm|pnpx|yarn|yarnpkg|bun|bunx|corepack)([-.\d].*)?$/
+const runtime = /^(node|nodejs|bun|deno)([-.\d].*)?$/
+
+const baseName = (word: string | undefined) => (word ?? "").slice((word ?? "").lastIndexOf("/") + 1)
+
+/** What a process is, by its command: `npm exec …` as npm titles itself, or a runtime with the manager's script. */
+const kindOf = (pid: number): "package manager" | "script" | "other" => {
   const command = Result.try(() => readFileSync(`/proc/${pid}/cmdline`, "latin1"))
-  return Result.isSuccess(command) && /npm|npx|yarn|bun|corepack/.test(command.success)
+  if (Result.isFailure(command)) return "other"
+  const [program = "", ...args] = command.success.split("\0")
+  const name = baseName(program.split(" ")[0])
+  if (packageManager.test(name)) return "package manager"
+  if (!runtime.test(name)) return "other"
+  return packageManager.test(baseName(args.find((arg) => !arg.startsWith("-")))) ? "package manager" : "script"
+}
+
+/**
+ * Whether the process above all that a package manager started can be the one that started them. It is not one that adopted an orphan: init, which
+ * in a container can be in this session, or a user's manager, which is in another one.
+ */
+const started = (ancestor: Ancestor, session: string): boolean => {
+  const kind = kindOf(ancestor.pid)
+  return kind === "package manager" || (ancestor.session === session && (ancestor.pid !== 1 || kind === "script"))
 }
 
 /** The parent and its ancestors, up to the package manager itself, which no package manager started; undefined for one that has ended. */
@@ -48,8 +68,7 @@ const chain = (pid: number, session: string): ReadonlyArray<Ancestor | undefined
     // The leader of a session (a pane of tmux, setsid) is meant to outlive who started it.
     return ancestor.session === String(pid) ? [ancestor] : [ancestor, ...chain(ancestor.parent, ancestor.session)]
   }
-  // The process that adopts orphans (init, or a user's manager) is in another session.
-  return [ancestor.session === session || isPackageManager(pid) ? ancestor : undefined]
+  return [started(ancestor, session) ? ancestor : undefined]
 }
 
 const lives = (ancestor: Ancestor | undefined) =>
