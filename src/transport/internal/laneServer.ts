@@ -187,12 +187,14 @@ class Desk {
     )
   })
 
-  /** Nothing is idle: what wakes at once is woken, what must be started is when it is worth it. */
+  /** Nothing is idle: a lane of a saved guest is woken for each command that waits, others are started when they are worth it. */
   readonly more: Effect.Effect<void> = Effect.suspend(() => {
     const { table, transport } = this.options
     const { session } = table
     if (session === undefined) return Effect.void
-    if (session.spare[0]?.waiting === true || session.started < 2) return this.grow
+    // Each lane that a fork wakes costs it time, because it is code that an emulated processor translates again.
+    const wanted = session.spare[0]?.waiting === true ? this.queue.size > table.preparing : session.started < 2
+    if (wanted) return this.grow
     if (this.growing || isFull(session, transport)) return Effect.void
     this.growing = true
     return Effect.asVoid(Effect.forkIn(this.growOnStall(session), session.scope, { startImmediately: true }))
@@ -262,7 +264,7 @@ export const make = (options: LaneServerOptions, now: () => number) => {
       },
       begin: (session, desk) => {
         table.session = session
-        const grown = Effect.andThen(desk.grow, desk.queue.size > 0 ? desk.more : Effect.void)
+        const grown = Effect.andThen(desk.grow, desk.queue.size > 1 ? desk.more : Effect.void)
         return Effect.as(grown, GenServer.reply(undefined, desk))
       },
       end: (reason, desk) => {

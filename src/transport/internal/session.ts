@@ -94,6 +94,13 @@ export class LaneTable {
   /** completes when the bootstrap shell is to be asked whether it is still the one that it was */
   restart = Deferred.makeUnsafe<string>()
 
+  /** How many lanes are idle soon: those that start, and those that prepare for their next command. */
+  get preparing(): number {
+    let count = 0
+    for (const { state } of this.lanes) if (state === "starting" || state === "settling") count++
+    return count
+  }
+
   /** How many lanes start. */
   get starting(): number {
     let count = 0
