@@ -20,6 +20,16 @@ const labelled = (label: string) =>
 /** Each test in an actor system of its own, so that its processes are the only ones. */
 const alone = <A, E, R>(test: Effect.Effect<A, E, R>) => ActorSystem.scoped(test)
 
+/** A machine on which a command runs for longer than any test waits. */
+const hanging = Effect.gen(function* () {
+  const made = yield* driverOf({ a: offline() }, { guests: { a: { commands: [["hang", { delay: "1 hour" }]] } } })
+  yield* made.machines.a!.start()
+  const running = Effect.flip(made.machines.a!.execute("hang", { timeout: "2 hours" }))
+  const waiting = yield* Effect.forkChild(running, { startImmediately: true })
+  yield* TestClock.adjust(0)
+  return { ...made, waiting }
+})
+
 /** A message that no process of a machine knows: its handler fails with a defect. */
 const Unknown = GenServer.protocol({ nonsense: GenServer.Cast() })
 
@@ -100,13 +110,7 @@ describe("the tree of a test", () => {
   it.effect("tells how a hypervisor ended that does so while the machine's process is restarted", () =>
     alone(
       Effect.gen(function* () {
-        const { machines, mock } = yield* driverOf(
-          { a: offline() },
-          { guests: { a: { commands: [["hang", { delay: "1 hour" }]] } } }
-        )
-        yield* machines.a!.start()
-        const waiting = yield* Effect.forkChild(Effect.flip(machines.a!.execute("hang")), { startImmediately: true })
-        yield* TestClock.adjust(0)
+        const { mock, waiting } = yield* hanging
         const process = yield* labelled("Machine")
         yield* Effect.all([Process.exit(process, ExitReason.kill), (yield* mock.machine("a")).exit({ exitCode: 3 })])
         yield* TestClock.adjust("2 seconds")
@@ -118,13 +122,7 @@ describe("the tree of a test", () => {
   it.effect("is over when its supervisor gives up, and says so to whoever waits", () =>
     alone(
       Effect.gen(function* () {
-        const { machines, states } = yield* driverOf(
-          { a: offline() },
-          { guests: { a: { commands: [["hang", { delay: "1 hour" }]] } } }
-        )
-        yield* machines.a!.start()
-        const waiting = yield* Effect.forkChild(Effect.flip(machines.a!.execute("hang", { timeout: "2 hours" })))
-        yield* TestClock.adjust(0)
+        const { machines, states, waiting } = yield* hanging
         for (let crash = 0; crash < 11; crash++) {
           yield* Process.exit(yield* labelled("Machine"), ExitReason.kill)
           yield* TestClock.adjust("100 millis")
@@ -141,13 +139,7 @@ describe("the tree of a test", () => {
   it.effect("ends the machine with its hypervisor process: everything that waits fails at once", () =>
     alone(
       Effect.gen(function* () {
-        const { machines, states } = yield* driverOf(
-          { a: offline() },
-          { guests: { a: { commands: [["hang", { delay: "1 hour" }]] } } }
-        )
-        yield* machines.a!.start()
-        const waiting = yield* Effect.forkChild(Effect.flip(machines.a!.succeed("hang")))
-        yield* TestClock.adjust(0)
+        const { states, waiting } = yield* hanging
         yield* Process.exit(yield* labelled("Hypervisor"), ExitReason.kill)
         yield* TestClock.adjust("1 second")
         assert.strictEqual((yield* Fiber.join(waiting))._tag, "MachineDied")
