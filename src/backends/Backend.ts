@@ -228,6 +228,8 @@ export interface BackendService {
   readonly capabilities: ReadonlySet<Capability>
   /** The factor by which default deadlines are multiplied; 1 where guests run on hardware virtualisation. */
   readonly timeScale: number
+  /** Whether snapshots of its machines are stored for later runs, where the options of a driver or a runner do not say. Default true. */
+  readonly storesSnapshots?: boolean
   /**
    * Starts a machine, which is booting when this returns. Interruption, or closing the scope, ends it.
    *

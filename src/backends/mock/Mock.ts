@@ -7,20 +7,22 @@
  *
  * ```ts
  * import { Effect, Layer } from "effect"
- * import { DriverLayer } from "vmtest"
+ * import { DriverLayer, Mock } from "vmtest"
  *
- * const backend = Mock.layer({
- *   guests: {
- *     web: {
- *       bootTime: "3 seconds",
- *       commands: [
- *         ["hostname", "web\n"],
- *         [/^curl /, { stderr: "connection refused\n", exitCode: 7 }]
- *       ]
+ * const program = Effect.gen(function* () {
+ *   const mock = yield* Mock.make({
+ *     guests: {
+ *       web: {
+ *         bootTime: "3 seconds",
+ *         commands: [
+ *           ["hostname", "web\n"],
+ *           [/^curl /, { stderr: "connection refused\n", exitCode: 7 }]
+ *         ]
+ *       }
  *     }
- *   }
+ *   })
+ *   const driver = DriverLayer.make().pipe(Layer.provide(Mock.host(mock)))
  * })
- * const driver = DriverLayer.make().pipe(Layer.provide(backend))
  * ```
  *
  * @since 0.1.0
@@ -29,6 +31,9 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as RunDirectory from "../../host/RunDirectory.ts"
+import { describe } from "../../images/Image.ts"
+import * as ImageStore from "../../images/ImageStore.ts"
 import type { QmpService } from "../../transport/qmp/Qmp.ts"
 import type { ExecuteOptions } from "../../transport/Shell.ts"
 import type { ShellError } from "../../transport/ShellError.ts"
@@ -69,7 +74,10 @@ export type Rule = readonly [
 export interface MockGuest {
   /** The first rule that matches counts. */
   readonly commands?: ReadonlyArray<Rule> | undefined
-  /** The answer to a command that no rule matches. Default: it succeeds without output. */
+  /**
+   * The answer to a command that no rule matches. Default: it succeeds without output, as does in any case the script of vmtest's own that sets
+   * the machine up.
+   */
   readonly otherwise?: Answer | undefined
   /**
    * The time from the start to a shell that answers. Default 0; `Infinity` for a guest that never boots. A machine that
@@ -159,6 +167,7 @@ export const make = (options: MockOptions = {}): Effect.Effect<Mock> =>
         name: "mock",
         capabilities: able,
         timeScale: options.timeScale ?? 1,
+        storesSnapshots: false,
         fingerprint: Effect.succeed(options.fingerprint ?? { hypervisor: "mock 1" }),
         start: (shape, { from } = {}) =>
           Effect.gen(function* () {
@@ -185,3 +194,25 @@ export const layer = (options: MockOptions = {}): Layer.Layer<Backend> =>
     Backend,
     Effect.map(make(options), ({ backend }) => backend)
   )
+
+/** A store that has every image, and builds none. Its images have no files. */
+export const images: Layer.Layer<ImageStore.ImageStore> = Layer.succeed(ImageStore.ImageStore, {
+  resolve: (image) =>
+    Effect.succeed({
+      digest: describe(image),
+      kernel: "/dev/null",
+      initrd: "/dev/null",
+      cmdline: "",
+      root: undefined,
+      guest: image._tag === "TinyImage" ? "tiny" : image._tag === "DebianImage" ? "debian" : "disk",
+      builtAt: 0
+    }),
+  list: Effect.succeed([]),
+  prune: () => Effect.succeed({ removed: [], bytes: 0 })
+})
+
+/** What a driver or a runner needs, as `DriverLayer.host`, with this mock in place of a hypervisor. */
+export const host = ({
+  backend
+}: Mock): Layer.Layer<Backend | ImageStore.ImageStore | RunDirectory.RunDirectory, RunDirectory.RunDirectoryError> =>
+  Layer.mergeAll(Layer.succeed(Backend, backend), images, RunDirectory.layer())

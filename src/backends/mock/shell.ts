@@ -24,6 +24,9 @@ export interface Lost {
 
 type Answering = (command: string, options: ExecuteOptions) => Effect.Effect<Reply, ShellError>
 
+/** vmtest's own scripts that give a guest its name; without them no machine is ready. */
+const preparation = /^set \+eu\n[\s\S]*\/proc\/sys\/kernel\/hostname/
+
 /** A guest's rules as one function; it remembers which of a rule's answers were given. */
 export const answers = (guest: MockGuest): Answering => {
   const rules = (guest.commands ?? []).map(([matches, given]) => ({
@@ -32,7 +35,8 @@ export const answers = (guest: MockGuest): Answering => {
   }))
   return (command, options) => {
     const rule = rules.find(({ matches }) => isMatch(matches, command))
-    const answer = rule === undefined ? guest.otherwise : rule.queue.length > 1 ? rule.queue.shift() : rule.queue[0]
+    const unmatched = preparation.test(command) ? undefined : guest.otherwise
+    const answer = rule === undefined ? unmatched : rule.queue.length > 1 ? rule.queue.shift() : rule.queue[0]
     const given = typeof answer === "function" ? answer(command, options) : (answer ?? {})
     return Effect.map(Effect.isEffect(given) ? given : Effect.succeed(given), toReply)
   }

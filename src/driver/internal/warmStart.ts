@@ -121,7 +121,7 @@ const warmKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): War
 /** Every start is a boot where the backend has no snapshots, or the user switched them off. */
 export const make = Effect.fnUntraced(function* (
   backend: BackendService,
-  options: boolean | SnapshotStore.StoreOptions = true
+  options: boolean | SnapshotStore.StoreOptions = backend.storesSnapshots ?? true
 ) {
   const scope = yield* Effect.scope
   const store = yield* SnapshotStore.make(typeof options === "object" ? options : {})
