@@ -31,7 +31,7 @@ import * as ExitReason from "./ExitReason.ts"
 
 const quoted = (request: string) => (request === "" ? "call" : `call "${request}"`)
 
-/** Nobody has the name, or the process was dead before the call. */
+/** No process has the name, or the process was dead before the call. */
 export class NoProcess extends Data.TaggedError("NoProcess")<{ readonly server: string; readonly request: string }> {
   override get message() {
     return `${quoted(this.request)}: there is no process ${this.server}`

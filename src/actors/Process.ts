@@ -89,7 +89,7 @@ export interface SpawnOptions {
   readonly label?: string
 }
 
-/** A link to a dead process, made by one that does not trap exits. */
+/** A process that does not trap exits linked to a dead one. */
 export class LinkFailed extends Data.TaggedError("LinkFailed")<{ readonly pid: Pid.Any }> {
   override get message() {
     return `cannot link to ${this.pid}: there is no such process`

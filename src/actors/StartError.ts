@@ -27,7 +27,7 @@ import * as Data from "effect/Data"
 import * as ExitReason from "./ExitReason.ts"
 import type * as Pid from "./Pid.ts"
 
-/** Init said that there is nothing to do. */
+/** `init` gave `ignore`: there is nothing to do, and no server. */
 export class Ignored extends Data.TaggedError("Ignored")<{ readonly server: string }> {
   override get message() {
     return `${this.server} was not started: its init said ignore`

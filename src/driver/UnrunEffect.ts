@@ -4,7 +4,7 @@
  * **Example** (A test that fails with it)
  *
  * ```ts
- * test("reloads", { machines: { web } }, ({ web }) =>
+ * test("reloads", { machines: { web: { image: Image.tiny() } } }, ({ web }) =>
  *   Effect.gen(function* () {
  *     web.succeed("systemctl reload nginx") // no yield*: this never runs
  *     yield* web.waitForOpenPort(80)

@@ -8,11 +8,11 @@
  *
  * ```ts
  * export const parameters = Arguments.of<PauseMethods>({
- *   pause: Arguments.takes({ options: Schema.optional(WaitOptions) })
+ *   pause: Arguments.takes({ options: Schema.optional(Timeout.WaitOptions) })
  * })
  *
  * export const make = (guest: Guest): PauseMethods =>
- *   Arguments.checked(guest.name, parameters, { pause: (options) => … })
+ *   Arguments.checked(guest.name, parameters, { pause: (options: Timeout.WaitOptions) => pauseFor(guest, options) })
  * ```
  *
  * @since 0.1.0

@@ -7,7 +7,7 @@
  *
  * ```ts
  * export const make = (guest: Guest): UptimeMethods => ({
- *   uptime: Effect.map(execute(guest, "cat /proc/uptime"), ({ stdout }) => Number.parseFloat(stdout))
+ *   uptime: Effect.map(Run.execute(guest, "cat /proc/uptime"), ({ stdout }) => Number.parseFloat(stdout))
  * })
  * ```
  *

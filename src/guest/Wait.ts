@@ -7,7 +7,7 @@
  * **Example** (A wait that polls)
  *
  * ```ts
- * const attempt = Effect.map(execute(guest, "uptime"), ({ stdout }) => (stdout.includes("load") ? stdout : undefined))
+ * const attempt = Effect.map(Run.execute(guest, "uptime"), ({ stdout }) => (stdout.includes("load") ? stdout : undefined))
  * wait(guest, {
  *   name: "waitForLoad",
  *   awaited: "a load average",

@@ -26,7 +26,7 @@ import type * as Stream from "effect/Stream"
 import * as internal from "./internal/hostProcess.ts"
 import { findTool, packageOf } from "./internal/tools.ts"
 
-/** A program that is not on the PATH, and the Debian package that brings it. */
+/** A program is not on the PATH; `package` is the Debian package that has it. */
 export class ToolMissing extends Schema.TaggedError<ToolMissing>()("ToolMissing", {
   tool: Schema.String,
   package: Schema.String

@@ -38,7 +38,7 @@ import { makeFolder } from "./internal/makeFolder.ts"
 import * as Lock from "./Lock.ts"
 import * as Manifest from "./Manifest.ts"
 
-/** The system does not let the store do something: no space, no permission. */
+/** The store could not read or write its files: no space, no permission. */
 export class StoreFailed extends Schema.TaggedError<StoreFailed>()("StoreFailed", {
   path: Schema.String,
   reason: Schema.String

@@ -4,7 +4,7 @@
  * **Example** (a full disk is not the description's fault)
  *
  * ```ts
- * const image = store.resolve(Image.tiny()).pipe(
+ * const image = ImageStore.ImageStore.use((store) => store.resolve(Image.tiny())).pipe(
  *   Effect.catchTag("DiskFull", ({ path }) => Effect.die(`make room on the disk of ${path}`))
  * )
  * ```
@@ -27,7 +27,7 @@ export class BadImage extends Schema.TaggedError<BadImage>()("BadImage", {
   }
 }
 
-/** Packages that the suite does not have; `reason` is in apt's words. Found before anything is built. */
+/** The suite does not have these packages; `reason` is in apt's words. Found before anything is built. */
 export class UnknownPackage extends Schema.TaggedError<UnknownPackage>()("UnknownPackage", {
   image: Schema.String,
   packages: Schema.Array(Schema.String),
@@ -38,7 +38,7 @@ export class UnknownPackage extends Schema.TaggedError<UnknownPackage>()("Unknow
   }
 }
 
-/** It is not known where Debian packages come from. */
+/** No mirror is known for the packages of a Debian release. */
 export class NoMirror extends Schema.TaggedError<NoMirror>()("NoMirror", {
   suite: Schema.String,
   reason: Schema.String

@@ -62,7 +62,7 @@ export class NoSuchSnapshot extends Schema.TaggedError<NoSuchSnapshot>()("NoSuch
   }
 }
 
-/** There is no place for a snapshot. */
+/** The files of a snapshot could not be written. */
 export class SnapshotFailed extends Schema.TaggedError<SnapshotFailed>()("SnapshotFailed", {
   machine: Schema.String,
   reason: Schema.String

@@ -7,8 +7,8 @@
  *
  * ```ts
  * const [client, server] = Addresses.assign([{ name: "server", vlans: [1] }, { name: "client", vlans: [1] }])
- * client.interfaces[0].ipv4 // "192.168.1.1"
- * server.interfaces[0].ipv4 // "192.168.1.2"
+ * client?.interfaces[0]?.ipv4 // "192.168.1.1"
+ * server?.interfaces[0]?.ipv4 // "192.168.1.2"
  * ```
  *
  * @since 0.1.0
