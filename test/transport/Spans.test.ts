@@ -11,11 +11,12 @@ const attributesOf = (spans: ReturnType<ReturnType<typeof collectSpans>["named"]
   spans.map(({ attributes }) => [...attributes])
 
 describe("a trace", () => {
-  it.live("has the connecting of a shell, and the lane of each command on the span of its caller", () => {
+  it.live("has the connecting of a shell, and the lane of each command on the span of the method that runs it", () => {
     const { collect, named } = collectSpans()
     return Effect.gen(function* () {
       const { channel } = yield* play({})
       const shell = yield* Shell.make({ machine: "web", channel })
+      yield* Effect.withSpan(shell.execute("true"), "vmtest.execute")
       yield* Effect.withSpan(shell.execute("true"), "mine")
       assert.deepStrictEqual(attributesOf(named("vmtest.shell.connect")), [
         [
@@ -23,7 +24,8 @@ describe("a trace", () => {
           ["vmtest.transport", "virtio-port"]
         ]
       ])
-      assert.deepStrictEqual(attributesOf(named("mine")), [[["vmtest.lane", 1]]])
+      assert.deepStrictEqual(attributesOf(named("vmtest.execute")), [[["vmtest.lane", 1]]])
+      assert.deepStrictEqual(attributesOf(named("mine")), [[]])
     }).pipe(Effect.scoped, collect)
   })
 

@@ -7,6 +7,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { ShellError, ShellNotReady } from "../ShellError.ts"
@@ -151,6 +152,14 @@ const acquire = (
   return Duration.isFinite(patience) ? Effect.raceFirst(lanes.acquire, late) : lanes.acquire
 }
 
+/** The lane on the span of the command or method that runs it: one more for each would only say the same. A span of the caller's own stays as it is. */
+const noteLane = (number: number): Effect.Effect<void> =>
+  Effect.flatMap(Effect.option(Effect.currentSpan), (span) =>
+    Effect.sync(() => {
+      if (Option.isSome(span) && span.value.name.startsWith("vmtest.")) span.value.attribute("vmtest.lane", number)
+    })
+  )
+
 /** Takes a lane, sends a command and starts its input. The caller must run `finish` in the end. */
 export const start = (
   lanes: Lanes,
@@ -162,8 +171,7 @@ export const start = (
     Effect.gen(function* () {
       let lane = yield* restore(acquire(lanes, request.patience))
       while (lane.state === "broken") lane = yield* restore(acquire(lanes, request.patience))
-      // The span is that of whoever runs the command: one more for each would only say the same.
-      yield* Effect.annotateCurrentSpan("vmtest.lane", lane.number)
+      yield* noteLane(lane.number)
       const job = makeJob(lane)
       lane.feeding = source !== undefined
       const limit = Duration.min(request.timeout, defaultTimeout)
