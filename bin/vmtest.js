@@ -8,8 +8,10 @@
     process.exitCode = 2
   } else if (process.argv.length === 3 && process.argv[2] === "--version") {
     // Answered here, because loading the command-line grammar takes longer than everything else this does.
-    // Its reader may be gone.
-    process.stdout.on("error", () => {})
+    // Its reader may be gone. What else keeps it from being read is an error.
+    process.stdout.on("error", (error) => {
+      if (error.code !== "EPIPE") process.exitCode = 1
+    })
     import("node:fs").then(({ readFileSync }) => {
       const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
       process.stdout.write(`vmtest v${version}\n`)

@@ -15,7 +15,9 @@
  * @since 0.1.0
  */
 import * as Fs from "node:fs"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as UncaughtErrors from "../driver/UncaughtError.ts"
@@ -44,10 +46,26 @@ export const removeOnExit = (folder: string): Effect.Effect<void, never, Scope.S
     () => Effect.sync(() => void folders.delete(folder))
   )
 
+/** Why what was written did not arrive, once that is known. Whoever reads the output may leave early (`head`); that is no error. */
+let unwritten: string | undefined
+
+/** Has the first error in writing the output noted, and `then` called with it. */
+const watchOutput = (then: (reason: string) => void): void => {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EPIPE" || unwritten !== undefined) return
+      unwritten = error.message
+      say(`could not write the output: ${unwritten}`)
+      then(unwritten)
+    })
+  }
+}
+
 /** Calls back when the reader of a stream has taken everything that was written to it, or will take nothing more. */
 const whenTaken = (stream: NodeJS.WriteStream, then: () => void): void => {
-  if (stream.destroyed || stream.writableEnded) then()
-  else stream.write("", () => then())
+  // In a later turn: a file is written at once, and its error is told after that.
+  if (stream.destroyed || stream.writableEnded) setImmediate(then)
+  else stream.write("", () => setImmediate(then))
 }
 
 const endProcess = process.exit.bind(process)
@@ -58,11 +76,15 @@ export const exitNow = (code: number): never => {
   return endProcess(code)
 }
 
-/** Ends the process with a code that vmtest itself chose, when its readers have taken what it said. */
+/** Ends the process with a code that vmtest itself chose, when its readers have taken what it said; with 1 for a 0 if they could not take it. */
 export const exit = (code: number): void => {
   decided = true
   // Node ends a process with what the pipe had no room for unsaid.
-  whenTaken(process.stdout, () => whenTaken(process.stderr, () => exitNow(code)))
+  whenTaken(process.stdout, () =>
+    whenTaken(process.stderr, () =>
+      exitNow(unwritten !== undefined && code === ExitCode.passed ? ExitCode.failed : code)
+    )
+  )
 }
 
 const codeOfPhase = (): ExitCode.ExitCode => (phase === "loading" ? ExitCode.unusable : ExitCode.failed)
@@ -110,7 +132,10 @@ export const orUncaught = <E, R>(
   work: Effect.Effect<ExitCode.ExitCode, E, R>
 ): Effect.Effect<ExitCode.ExitCode, E, R> => {
   let late = false
-  return Effect.raceFirst(
+  // Listened for at once: work can end before the other side of the race has begun.
+  const unwritable = Deferred.makeUnsafe<ExitCode.ExitCode>()
+  watchOutput(() => Deferred.doneUnsafe(unwritable, Exit.succeed(ExitCode.failed)))
+  return Effect.raceAllFirst([
     Effect.map(work, (code) => (late && code === ExitCode.passed ? ExitCode.failed : code)),
     Effect.callback<ExitCode.ExitCode>((resume) => {
       let first = true
@@ -129,18 +154,10 @@ export const orUncaught = <E, R>(
         say(`uncaught error${whose}, in a callback or a promise\n${describeThrown(thrown)}`)
         resume(Effect.succeed(codeOfPhase()))
       }
-      // Whoever reads the output may leave early (head); that is no error of the script, and its result still counts.
-      const onOutputError = (error: NodeJS.ErrnoException) => {
-        if (error.code === "EPIPE" || !first) return
-        first = false
-        say(`could not write the output: ${error.message}`)
-        resume(Effect.succeed(ExitCode.failed))
-      }
-      process.stdout.on("error", onOutputError)
-      process.stderr.on("error", onOutputError)
       // Never taken away: one that comes during the clean-up must not cut it short.
       process.on("uncaughtException", onUncaught)
       process.on("unhandledRejection", onUncaught)
-    })
-  )
+    }),
+    Deferred.await(unwritable)
+  ])
 }

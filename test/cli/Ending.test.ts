@@ -7,6 +7,8 @@ import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
 
 const launcher = fileURLToPath(new URL("../../src/cli/Launcher.ts", import.meta.url))
 
+const bin = fileURLToPath(new URL("../../bin/vmtest.js", import.meta.url))
+
 let place = ""
 beforeEach(() => {
   place = mkdtempSync(join(tmpdir(), "vmtest-ending-"))
@@ -133,6 +135,21 @@ await new Promise((resolve) => setTimeout(resolve, 500))`
     assert.include(stderr, "no default export")
     assert.notInclude(stderr, "EPIPE")
   })
+
+  for (const args of [
+    ["--help"],
+    ["--version"],
+    ["run", "--help"],
+    ["snapshot", "list"],
+    ["image", "list", "--json"]
+  ]) {
+    it(`is an error when there is no room for it: vmtest ${args.join(" ")}`, { timeout: 60_000 }, async () => {
+      const full = openSync("/dev/full", "w")
+      const child = spawn(process.execPath, [bin, ...args], { stdio: ["ignore", full, "pipe"], timeout: 60_000 })
+      closeSync(full)
+      assert.strictEqual(await new Promise((resolve) => child.once("exit", resolve)), 1)
+    })
+  }
 
   it("is one of the run when there is no room for it", { timeout: 60_000 }, async () => {
     const full = openSync("/dev/full", "w")
