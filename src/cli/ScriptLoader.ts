@@ -180,7 +180,7 @@ const describeExport = (exported: unknown): string =>
         : `a ${typeof exported}`
 
 /** The exports of internal/evalScope.ts. */
-const scopeNames = "driver, Effect, Image, vmtestDriver, vmtestRun"
+const scopeNames = "driver, Effect, Image, vmtestDriver, vmtestReturned, vmtestRun"
 
 const loadProgram = Effect.fnUntraced(function* (script: string, text: string, file: string) {
   if (text.trim() === "") return yield* new ScriptError.NoTests({ script, found: "nothing" })

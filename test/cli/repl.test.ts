@@ -68,6 +68,15 @@ describe("the prompt of vmtest resume", () => {
     )
   })
 
+  it("shows errors and Exits that a line gives, instead of failing with them", () => {
+    const [error, exit] = answers(
+      "yield* Effect.flip(Effect.die(1).pipe(Effect.sandbox))",
+      "yield* Effect.exit(Effect.fail('no'))"
+    )
+    assert.match(error ?? "", /Cause/)
+    assert.match(exit ?? "", /Failure|_id: 'Exit'/)
+  })
+
   it("keeps what a line with yield* declares", () => {
     assert.deepStrictEqual(
       answers(

@@ -15,16 +15,16 @@ const vlq = (value: number): string => {
 }
 
 /**
- * A source map for a text with `inserted` characters at `offset`. Each character has its own segment (column, source, source line, source
- * column, each relative to the segment before), because esbuild does not interpolate between two.
+ * A source map for a text with `inserted` characters at `offset`, which are where the character after them is. Each character has its own segment
+ * (column, source, source line, source column, each relative to the segment before), because esbuild does not interpolate between two.
  */
 const sourceMap = (text: string, offset: number, inserted: number, name: string): string => {
   let at = 0
   let previousColumn = 0
   const mappings = text.split("\n").map((line, number) => {
     const segments = Array.from({ length: line.length + 1 }, (_, column) => {
-      const shift = at + column === offset ? inserted : 0
-      return column > 0 ? `${vlq(1 + shift)}AAC` : `${vlq(shift)}A${vlq(number === 0 ? 0 : 1)}${vlq(-previousColumn)}`
+      const own = column > 0 ? `${vlq(1)}AAC` : `${vlq(0)}A${vlq(number === 0 ? 0 : 1)}${vlq(-previousColumn)}`
+      return at + column === offset ? `${own},${vlq(inserted)}AAA` : own
     })
     at += line.length + 1
     previousColumn = line.length

@@ -12,8 +12,8 @@ const readings = [
   { before: "", after: "\n" }
 ].map(({ after, before }) => ({
   check: (text: string) => `function* program() { ${before}${text}${after} }`,
-  before: `export default Effect.gen(function* () { const driver = yield* vmtestDriver; ${before}`,
-  after: `${after} })`
+  before: `export default vmtestReturned(Effect.gen(function* () { const driver = yield* vmtestDriver; ${before}`,
+  after: `${after} }))`
 }))
 
 /** A blank line, a comment, or an import: these come before the program, and cannot be in a generator. */

@@ -6,6 +6,7 @@
 import { Script } from "node:vm"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import { type AnyEffect, isToRun } from "./toRun.ts"
 
 const compiles = (text: string): boolean => Result.isSuccess(Result.try(() => new Script(text)))
 
@@ -53,8 +54,6 @@ export const toGenerator = (code: string): string => {
   return `${claimed}(function* () { yield { ${kept.join(", ")} }; ${withValue(code)}\n})`
 }
 
-type AnyEffect = Effect.Effect<unknown, unknown, unknown>
-
 /** The Effect of such a line. If its value is an Effect, that is run too. */
 export const toEffect = (generator: () => Generator<AnyEffect, unknown>, context: object): AnyEffect =>
   Effect.suspend(() => {
@@ -65,6 +64,6 @@ export const toEffect = (generator: () => Generator<AnyEffect, unknown>, context
     }
     return Effect.gen(function* () {
       const value = yield* line
-      return Effect.isEffect(value) ? yield* value as AnyEffect : value
+      return isToRun(value) ? yield* value : value
     })
   })
