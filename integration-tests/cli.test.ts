@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
@@ -117,6 +117,8 @@ describe("vmtest run", () => {
       const { status, stderr } = vmtest("run", script("bad.ts", text))
       assert.strictEqual(status, 2, stderr)
       assert.match(stderr, says)
+      // With the line of the declaration.
+      assert.match(stderr, /^vmtest: bad\.ts:4:16: .*\n {2}4 │ export default test\("tiny"/m)
       assert.deepStrictEqual([processes(), leftovers()], [[], []])
     })
   }
@@ -201,8 +203,20 @@ export default [
   })
 
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    it(`${signal} while a guest runs: exit code 130, nothing left behind`, async () => {
-      const file = script("long.ts", onTiny(`console.log("ready"); yield* machine.succeed("sleep 600")`))
+    it(`${signal} while a guest runs: exit code 130, what ran so far, nothing left behind`, async () => {
+      const file = script(
+        "long.ts",
+        `import { Effect } from "effect"
+import { Image, test } from "vmtest"
+export default [
+  test("quick", {}, () => Effect.void),
+  test("bad", {}, () => Effect.fail("no")),
+  test("long", { machines: { machine: { image: Image.tiny() } } }, ({ machine }) => Effect.gen(function* () {
+    console.log("ready"); yield* machine.succeed("sleep 600")
+  })),
+  test("later", {}, () => Effect.void)
+]`
+      )
       const child = spawn(process.execPath, [launcher, "run", file], {
         ...options(),
         stdio: ["ignore", "pipe", "ignore"]
@@ -215,6 +229,10 @@ export default [
       await until("the guest is ready", () => said.includes("ready\n"), 120_000)
       child.kill(signal)
       assert.strictEqual(await ended, 130)
+      assert.match(
+        said,
+        /failed:\n {2}✘ bad {2}long\.ts\nto run it again: .*\ninterrupted:\n {2}- long {2}long\.ts\n1 passed, 1 failed, 1 interrupted, 1 not run \([\d.]+ s\)\n$/
+      )
       assert.deepStrictEqual([processes(), leftovers()], [[], []])
     })
   }
@@ -261,6 +279,37 @@ describe("vmtest eval", () => {
     assert.strictEqual(status, 0, stderr)
     assert.strictEqual(stdout, "42\n")
   })
+
+  it("runs an Effect that the body of a program returns, and prints an error that it returns", () => {
+    const m = `const m = yield* driver.machine("m", { image: Image.tiny() })\n`
+    const returned = vmtest("eval", `${m}return m.succeed("echo returned")`)
+    assert.deepStrictEqual([returned.status, returned.stdout], [0, "returned\n"], returned.stderr)
+    const failed = vmtest("eval", `${m}return m.succeed("exit 3")`)
+    assert.strictEqual(failed.status, 1)
+    assert.match(failed.stdout, /eval:2:\d+\n[\s\S]*CommandFailed/)
+    for (const text of [
+      `${m}return yield* Effect.flip(m.succeed("exit 3"))`,
+      `${m.replace("const m = yield*", "(yield*").trim()}).succeed("exit 3").pipe(Effect.flip)`
+    ]) {
+      const error = vmtest("eval", text)
+      assert.strictEqual(error.status, 0, error.stderr + error.stdout)
+      assert.include(error.stdout, "CommandFailed")
+    }
+  })
+
+  for (const args of [["eval", "6 * 7"], ["doctor"], ["doctor", "--json"]]) {
+    it(`says that its output could not be written: vmtest ${args[0]}`, async () => {
+      const full = openSync("/dev/full", "w")
+      const child = spawn(process.execPath, [launcher, ...args], { ...options(), stdio: ["ignore", full, "pipe"] })
+      closeSync(full)
+      let said = ""
+      child.stderr?.on("data", (chunk) => {
+        said += chunk
+      })
+      assert.strictEqual(await exitOf(child), 1)
+      assert.include(said, "could not write the output: ENOSPC")
+    })
+  }
 
   it("eval-file runs a program in a file", () => {
     const program = `const m = yield* driver.machine("m", { image: Image.tiny() })

@@ -12,13 +12,17 @@
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
+import * as Failure from "../driver/Failure.ts"
+import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import type { TestCase } from "../driver/TestCase.ts"
+import type { TestResult } from "../driver/TestResult.ts"
+import type { Location } from "../host/Location.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import { UpdateReferences } from "../screen/ScreenImage.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Host from "./Host.ts"
-import type { ScriptError } from "./ScriptError.ts"
+import { markedLine, type ScriptError } from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
 import { complain, print, type Work } from "./Subcommand.ts"
 
@@ -38,7 +42,43 @@ export const loadAll: (
   return problems.length === 0 ? tests.flat() : undefined
 })
 
-/** Runs the tests. Exit code 2 also if no test matches `--test-name`. */
+/** Prints the summary of a run that is interrupted: of the tests that have ended, and of those that have not. */
+const summedUpIfInterrupted =
+  (tests: Loaded) =>
+  <A, E, R>(run: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.suspend(() => {
+      const running: Array<Extract<RunEvent, { readonly _tag: "TestStarted" }>> = []
+      const ended: Array<TestResult> = []
+      const note = (event: RunEvent) => {
+        if (event._tag === "TestStarted") running.push(event)
+        if (event._tag !== "TestEnded") return
+        ended.push(event.result)
+        running.splice(
+          running.findIndex(({ file, test }) => test === event.result.name && file === event.result.file),
+          1
+        )
+      }
+      return run.pipe(
+        Effect.updateService(Reporter, (report) => (event) => {
+          note(event)
+          return report(event)
+        }),
+        Effect.onInterrupt(() => {
+          const interrupted = running.map(({ file, test }) => ({ name: test, file }))
+          const notRun = tests.length - ended.length - running.length
+          return print(TerminalReport.summary(ended, { interrupted, notRun }))
+        })
+      )
+    })
+
+/** A wrong declaration with the line of the script that it is on. */
+const described = (error: { readonly message: string; readonly declaredAt?: Location | undefined }): string => {
+  if (error.declaredAt === undefined) return error.message
+  const { column, line, text } = Failure.withText(error.declaredAt)
+  return text === "" ? error.message : `${error.message}\n${markedLine({ line, column: column - 1, text })}`
+}
+
+/** Runs the tests. Exit code 2 also if no test matches `--test-name`. A run that is interrupted prints what it came to. */
 export const run = Effect.fnUntraced(function* (
   invocation: Extract<Invocation, { readonly _tag: "Run" }>
 ): Effect.fn.Return<ExitCode.ExitCode, never, Effect.Services<Work>> {
@@ -58,8 +98,9 @@ export const run = Effect.fnUntraced(function* (
   return yield* Host.runTests(tests, { jobs, options, snapshotOnFailure }).pipe(
     Effect.provideService(UpdateReferences, update),
     Effect.tap((results) => print(TerminalReport.summary(results))),
+    summedUpIfInterrupted(tests),
     Effect.map((results) => (results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed)),
     Effect.provide(TerminalReport.layer({ ...invocation.options, atOnce: jobs > 1 && tests.length > 1 })),
-    Effect.catch((error) => Effect.as(complain(error.message), ExitCode.unusable))
+    Effect.catch((error) => Effect.as(complain(described(error)), ExitCode.unusable))
   )
 })

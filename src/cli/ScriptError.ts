@@ -31,12 +31,15 @@ export const Place = Schema.Struct({
   text: Schema.String
 })
 
-const pointAt = (place: typeof Place.Type, what: string): string => {
-  const gutter = `  ${place.line} │ `
+/** The line of a place, with a mark below its column. */
+export const markedLine = ({ column, line, text }: Omit<typeof Place.Type, "file">): string => {
+  const gutter = `  ${line} │ `
   const indent = " ".repeat(gutter.length - 2)
-  const before = place.text.slice(0, place.column).replace(/[^\t]/g, " ")
-  return `${place.file}:${place.line}:${place.column + 1}: ${what}\n${gutter}${place.text}\n${indent}│ ${before}^`
+  return `${gutter}${text}\n${indent}│ ${text.slice(0, column).replace(/[^\t]/g, " ")}^`
 }
+
+const pointAt = (place: typeof Place.Type, what: string): string =>
+  `${place.file}:${place.line}:${place.column + 1}: ${what}\n${markedLine(place)}`
 
 /** The script, or a file that it imports by a relative path, has a syntax error. */
 export class ScriptSyntaxError extends Schema.TaggedError<ScriptSyntaxError>()("ScriptSyntaxError", {

@@ -37,11 +37,12 @@ import * as Fields from "../host/Fields.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import * as ImageStore from "../images/ImageStore.ts"
 import type * as Machines from "../machine/Machine.ts"
-import type { MachineOptions } from "../machine/MachineSpec.ts"
+import { InvalidMachine, type MachineOptions } from "../machine/MachineSpec.ts"
 import { type DeclareError, Driver } from "./Driver.ts"
 import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
 import { folderName } from "./internal/keepLogs.ts"
+import { scriptFrame } from "./internal/scriptLocation.ts"
 import * as WarmStart from "./internal/warmStart.ts"
 import { StoreOptions } from "./SnapshotStore.ts"
 import { Collector, SoftFailures } from "./SoftFailure.ts"
@@ -146,12 +147,21 @@ export const Machine =
   <Self>() =>
   <const Name extends string>(name: Name, options: MachineOptions): MachineClass<Self, Name> => {
     const tag = Context.Service<Self, Machines.Machine>()(`vmtest/driver/DriverLayer/${name}` as const)
+    const { stack = "" } = new Error()
     return class extends tag {
       static readonly layer: Layer.Layer<Self, MachineLayerError, Driver> = Layer.effect(
         tag,
         Effect.gen(function* () {
           const driver = yield* Driver
-          const machine = yield* driver.machine(name, options)
+          const machine = yield* driver
+            .machine(name, options)
+            .pipe(
+              Effect.mapError((error) =>
+                error._tag === "InvalidMachine"
+                  ? new InvalidMachine({ ...error, declaredAt: scriptFrame(stack) })
+                  : error
+              )
+            )
           if (options.autoStart !== false) yield* machine.start()
           return machine
         })

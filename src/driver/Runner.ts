@@ -37,6 +37,7 @@ import * as Decode from "../host/Decode.ts"
 import { section } from "../host/Evidence.ts"
 import * as Fields from "../host/Fields.ts"
 import * as HostProcess from "../host/HostProcess.ts"
+import * as Location from "../host/Location.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
 import { quote } from "../host/Quote.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
@@ -71,10 +72,12 @@ import type { UnrunEffect } from "./UnrunEffect.ts"
 /** A test is declared wrongly; what is wrong with its machines is an `InvalidMachine` instead. */
 export class InvalidTest extends Schema.TaggedError<InvalidTest>()("InvalidTest", {
   test: Schema.String,
-  reason: Schema.String
+  reason: Schema.String,
+  /** Where a script declares it, if that is known. */
+  declaredAt: Schema.optional(Location.Location)
 }) {
   override get message() {
-    return `test ${JSON.stringify(this.test)}: ${this.reason}`
+    return Location.before(this.declaredAt, `test ${JSON.stringify(this.test)}: ${this.reason}`)
   }
 }
 
@@ -152,12 +155,17 @@ interface Checked {
 }
 
 const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: ReadonlyArray<TestCase>) {
-  if (test.problem !== undefined) return yield* new InvalidTest({ test: test.name, reason: test.problem })
-  const specs = yield* MachineSpecs.checkAll(test.machines)
+  const declaredAt = test.declaredAt()
+  const invalid = (reason: string) => new InvalidTest({ test: test.name, reason, declaredAt })
+  if (test.problem !== undefined) return yield* invalid(test.problem)
+  const specs = yield* Effect.mapError(
+    MachineSpecs.checkAll(test.machines),
+    (error) => new MachineSpecs.InvalidMachine({ ...error, declaredAt })
+  )
   const timeout = Duration.fromInputUnsafe(test.timeout ?? defaultTimeout)
   const wait = test.waitTimeout === undefined ? (yield* Deadlines).wait : Duration.fromInputUnsafe(test.waitTimeout)
   const exhausted = Addresses.check(specs)
-  if (exhausted !== undefined) return yield* new InvalidTest({ test: test.name, reason: exhausted.message })
+  if (exhausted !== undefined) return yield* invalid(exhausted.message)
   if (specs.some(({ vlans }) => vlans.length > 0)) yield* HostProcess.locate("vde_switch")
   const namesakes = all.slice(0, index + 1).filter(({ name }) => name === test.name)
   const occurrence = namesakes.filter(({ script }) => script === test.script).length
@@ -233,6 +241,7 @@ const runBody = Effect.fnUntraced(function* (
       ...driver,
       ...{ test: test.name, machines: specs, declaredAt: test.declaredAt, script: test.script, occurrence },
       resolve: (image) => notes.deadline.excluding(driver.resolve(image)),
+      untimed: notes.deadline.excluding,
       interruptedBy: limit.late,
       onSubtest: noteSubtest(notes)
     })

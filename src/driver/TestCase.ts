@@ -26,16 +26,17 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
+import type { Location } from "../host/Location.ts"
 import type { Machine } from "../machine/Machine.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
 import type { Driver, DriverService } from "./Driver.ts"
 import { bodyProblem, runBody } from "./internal/refuse.ts"
-import { type Location, scriptFrame } from "./internal/scriptLocation.ts"
+import { scriptFrame } from "./internal/scriptLocation.ts"
 
 export type {
   /** A place in a script: line and column count from 1. */
   Location
-} from "./internal/scriptLocation.ts"
+} from "../host/Location.ts"
 
 const TypeId = "~vmtest/driver/TestCase"
 
@@ -47,7 +48,7 @@ export interface TestCase {
   readonly [TypeId]: typeof TypeId
   readonly name: string
   readonly machines: Readonly<Record<string, MachineOptions>>
-  /** From the start of the machines to the end of the body, without the time of image builds. */
+  /** From the start of the machines to the end of the body, without the time of image builds and of saving machines for later runs. */
   readonly timeout: Duration.Input | undefined
   /** The timeout of waits that set none themselves; if undefined, that of the run, or the default of `Deadlines`. */
   readonly waitTimeout?: Duration.Input | undefined
@@ -80,7 +81,7 @@ export const TestOptions = Schema.Struct({
       { expected: `an object of names and declarations, such as ${example}` }
     )
   ),
-  /** The timeout of the test, without the time of image builds. Default 30 minutes. */
+  /** The timeout of the test, without the time of image builds and of saving machines for later runs. Default 30 minutes. */
   timeout: Schema.optional(LongTime),
   /** The timeout of waits that set none themselves, multiplied by three under emulation. Default 5 minutes. */
   waitTimeout: Schema.optional(LongTime),

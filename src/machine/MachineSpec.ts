@@ -20,6 +20,7 @@ import * as Transformation from "effect/SchemaTransformation"
 import * as Limits from "../backends/Limits.ts"
 import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
+import * as Location from "../host/Location.ts"
 import * as Image from "../images/Image.ts"
 import type { Machine } from "./Machine.ts"
 
@@ -209,10 +210,12 @@ export interface MachineSpec extends Omit<Schema.Schema.Type<typeof MachineOptio
 export class InvalidMachine extends Schema.TaggedError<InvalidMachine>()("InvalidMachine", {
   machine: Schema.String,
   option: Schema.String,
-  reason: Schema.String
+  reason: Schema.String,
+  /** Where a script declares the machine, or the test that has it, if that is known. */
+  declaredAt: Schema.optional(Location.Location)
 }) {
   override get message() {
-    return this.machine === "" ? this.reason : `${this.machine}: ${this.reason}`
+    return Location.before(this.declaredAt, this.machine === "" ? this.reason : `${this.machine}: ${this.reason}`)
   }
 }
 

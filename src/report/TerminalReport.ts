@@ -215,20 +215,39 @@ const again = (failed: ReadonlyArray<TestResult>): string | undefined => {
   return ["npx vmtest run", ...names, ...files.map(quote)].join(" ")
 }
 
+/** What a run that was interrupted did not come to. */
+export interface CutShort {
+  /** The tests that ran when it was interrupted. */
+  readonly interrupted: ReadonlyArray<Pick<TestResult, "name" | "file">>
+  /** How many tests had not started. */
+  readonly notRun: number
+}
+
 /**
  * The last lines of a run: the tests that failed and how to run them again, then `"2 passed, 1 failed (31.0 s)"`, with the time from the first test's
- * start to the last test's end.
+ * start to the last test's end. Of a run that was interrupted also the tests that this interrupted, and how many had not started.
  */
-export const summary = (results: ReadonlyArray<TestResult>): string => {
+export const summary = (
+  results: ReadonlyArray<TestResult>,
+  { interrupted, notRun }: CutShort = { interrupted: [], notRun: 0 }
+): string => {
   const failed = results.filter(({ status }) => status !== "passed")
   const start = Math.min(...results.map(({ startedAt }) => startedAt))
   const end = Math.max(...results.map(({ millis, startedAt }) => startedAt + millis))
   const millis = results.length === 0 ? 0 : end - start
   const command = again(failed)
-  const list = failed.map(({ file, name }) => `  ✘ ${name}${file === undefined ? "" : `  ${file}`}`)
+  const listed = (mark: string, tests: CutShort["interrupted"]) =>
+    tests.map(({ file, name }) => `  ${mark} ${name}${file === undefined ? "" : `  ${file}`}`)
+  const counts = [
+    `${results.length - failed.length} passed`,
+    `${failed.length} failed`,
+    ...(interrupted.length > 0 ? [`${interrupted.length} interrupted`] : []),
+    ...(notRun > 0 ? [`${notRun} not run`] : [])
+  ]
   return [
-    ...(results.length > 1 && failed.length > 0 ? ["failed:", ...list] : []),
+    ...(results.length > 1 && failed.length > 0 ? ["failed:", ...listed("✘", failed)] : []),
     ...(command === undefined ? [] : [`to run ${failed.length === 1 ? "it" : "them"} again: ${command}`]),
-    `${results.length - failed.length} passed, ${failed.length} failed (${duration(millis)})`
+    ...(interrupted.length > 0 ? ["interrupted:", ...listed("-", interrupted)] : []),
+    `${counts.join(", ")} (${duration(millis)})`
   ].join("\n")
 }

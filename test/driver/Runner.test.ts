@@ -76,7 +76,14 @@ describe("a run", () => {
       const nodes = { nodes: { a: offline() } } as object
       const error = yield* Effect.flip(run([test("nixos", nodes, () => Effect.void)]))
       assert.strictEqual(error._tag, "InvalidTest")
-      assert.include(error.message, 'test "nixos": unknown option "nodes"; did you mean "machines"?')
+      assert.match(
+        error.message,
+        /^test\/driver\/Runner\.test\.ts:\d+:\d+: test "nixos": unknown option "nodes"; did you mean "machines"\?$/
+      )
+      const half = yield* Effect.flip(
+        run([test("half", { machines: { a: offline({ cpus: 0.5 }) } }, () => Effect.void)])
+      )
+      assert.match(half.message, /^test\/driver\/Runner\.test\.ts:\d+:\d+: a: cpus must be a whole number/)
     })
   )
 

@@ -232,5 +232,13 @@ to run them again: npx vmtest run -t two -t 'a b' 'tests/it'\\''s.ts'
     assert.match(TerminalReport.summary([{ ...failed, file }]), /^to run it again: .*\n0 passed, 1 failed/)
     assert.strictEqual(TerminalReport.summary([passed, passed]), "2 passed, 0 failed (3.2 s)")
     assert.strictEqual(TerminalReport.summary([]), "0 passed, 0 failed (0.0 s)")
+    assert.strictEqual(
+      TerminalReport.summary([passed], { interrupted: [{ name: "long", file }, { name: "other" }], notRun: 3 }),
+      `interrupted:\n  - long  ${file}\n  - other\n1 passed, 0 failed, 2 interrupted, 3 not run (3.2 s)`
+    )
+    assert.strictEqual(
+      TerminalReport.summary([], { interrupted: [], notRun: 1 }),
+      "0 passed, 0 failed, 1 not run (0.0 s)"
+    )
   })
 })

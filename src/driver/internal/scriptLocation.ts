@@ -13,14 +13,8 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Predicate from "effect/Predicate"
 import { SingleShotGen } from "effect/Utils"
+import type { Location } from "../../host/Location.ts"
 import { silently } from "./fiberEnds.ts"
-
-/** Line and column count from 1. */
-export interface Location {
-  readonly file: string
-  readonly line: number
-  readonly column: number
-}
 
 const own = fileURLToPath(new URL("../..", import.meta.url))
 
