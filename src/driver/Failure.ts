@@ -17,9 +17,10 @@ import * as Cause from "effect/Cause"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import { cutMiddle, lastLines, section, sectionsOf, titleOf, visible } from "../host/Evidence.ts"
+import type { Location } from "../host/Location.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
 import { causesOf, chainOf, differenceOf, kindOf, messageOf, named } from "./internal/errorText.ts"
-import { endsInGenerator, type Location, originOf, scriptFrame, scriptFrames } from "./internal/scriptLocation.ts"
+import { endsInGenerator, originOf, scriptFrame, scriptFrames } from "./internal/scriptLocation.ts"
 
 /** A line of the script; line and column from 1. `text` is the line itself, or empty where the file cannot be read. */
 export interface Place extends Location {
@@ -57,6 +58,11 @@ export interface Evidence {
   readonly file?: string | undefined
 }
 
+export {
+  /** An error's message, with the function of `Image` that was meant by one that there is not. */
+  messageOf
+} from "./internal/errorText.ts"
+
 const evidenceFields = ["stdout", "stderr", "journal", "console"] as const
 
 /** A place in a text, with the lines around it. */
@@ -71,7 +77,8 @@ export const placeIn = (location: Location, text: string): Place => {
   }
 }
 
-const withText = (location: Location): Place => {
+/** A place with its lines, as its file has them now. */
+export const withText = (location: Location): Place => {
   const text = Result.try(() => readFileSync(location.file, "utf8"))
   return Result.isSuccess(text) ? placeIn(location, text.success) : { ...location, text: "", before: [], after: [] }
 }

@@ -1,6 +1,7 @@
 /** The part of a stack trace that is the user's own. */
 import { fileURLToPath } from "node:url"
 import { inspect } from "node:util"
+import * as Failure from "../../driver/Failure.ts"
 
 const own = fileURLToPath(new URL("../..", import.meta.url))
 
@@ -16,6 +17,6 @@ export const isOfScript = (thrown: unknown): boolean => thrown instanceof Error 
 /** What was thrown, as text: an error's name, message and the frames outside Node, installed packages and vmtest, or the value itself. */
 export const describeThrown = (thrown: unknown): string => {
   if (!(thrown instanceof Error)) return inspect(thrown)
-  const head = `${thrown.name}: ${thrown.message}`
+  const head = `${thrown.name}: ${Failure.messageOf(thrown)}`
   return [head, ...framesOf(thrown)].map((line) => `  ${line}`).join("\n")
 }

@@ -1,6 +1,7 @@
 /** What an error says of itself: its class, its message, its causes, and how what it compared differs. */
 import * as Util from "node:util"
 import * as Predicate from "effect/Predicate"
+import { hintOfImage } from "./misspelt.ts"
 import { scriptFrame } from "./scriptLocation.ts"
 
 /** The error's tag, else its name, else its class; `"Error"` for a plain error and for a value that is none. */
@@ -12,10 +13,11 @@ export const kindOf = (error: unknown): string => {
   return inherited && error.constructor.name !== "" ? error.constructor.name : error.name
 }
 
+/** An error's message; a value that is none, as Node shows it. */
 export const messageOf = (error: unknown): string => {
   if (typeof error === "string") return error
   if (Predicate.hasProperty(error, "message") && typeof error.message === "string" && error.message !== "") {
-    return error.message
+    return error.message + hintOfImage(error)
   }
   return error instanceof Error ? "it has no message" : Util.inspect(error, { depth: 4 })
 }

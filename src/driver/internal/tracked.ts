@@ -8,6 +8,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { short } from "../../transport/ShellError.ts"
+import * as Misspelt from "./misspelt.ts"
 import { scriptFrame } from "./scriptLocation.ts"
 import * as TestContext from "./testContext.ts"
 
@@ -62,12 +63,12 @@ const tracked = (name: string, method: Method): Method =>
     return effect
   }
 
-/** An object with the methods of another, whose calls are known; messages call it `name`. */
+/** An object with the methods of another, whose calls are known, and whose misspelt methods are told; messages call it `name`. */
 export const methods = <Self extends object>(name: string, object: Self): Self => {
   const copy = { ...object }
   for (const key of Object.keys(copy)) {
     const value: unknown = Reflect.get(copy, key)
     if (typeof value === "function") Reflect.set(copy, key, tracked(`${name}.${key}`, value as Method))
   }
-  return copy
+  return Misspelt.told(name, copy)
 }

@@ -1,0 +1,30 @@
+/** Machines and drivers as scripts have them: a method that was misspelt says which one was meant. */
+import * as Predicate from "effect/Predicate"
+import { near } from "../../host/Spelling.ts"
+import * as Image from "../../images/Image.ts"
+
+/** What those ask for who await, show, compare or copy a value, whatever it is. */
+const askedOfAll = new Set(
+  `then catch finally toJSON toString valueOf inspect constructor prototype stack message cause code errno type status state
+  length size key keys values entries id on emit next return throw props ref render displayName calls mock getMockName
+  asymmetricMatch nodeType nodeName tagName outerHTML sameNode pipe`.split(/\s+/)
+)
+
+/** The object, whose unknown properties that are nearly one of its own throw with that one, instead of being undefined. */
+export const told = <Self extends object>(name: string, object: Self): Self =>
+  new Proxy(object, {
+    get: (target, key, receiver) => {
+      if (typeof key === "symbol" || key in target || askedOfAll.has(key)) return Reflect.get(target, key, receiver)
+      const meant = near(key, Object.keys(target))
+      if (meant === undefined) return undefined
+      throw new TypeError(`${name} has no method ${JSON.stringify(key)}; did you mean ${JSON.stringify(meant)}?`)
+    }
+  })
+
+/** What completes the message of an error about a misspelt function of `Image`. A module cannot say it itself. */
+export const hintOfImage = (error: unknown): string => {
+  const [, key] = Predicate.isError(error) ? (/\bImage\.(\w+) is not a function$/.exec(error.message) ?? []) : []
+  const functions = Object.keys(Image).filter((name) => typeof Reflect.get(Image, name) === "function")
+  const meant = key === undefined ? undefined : near(key, functions)
+  return meant === undefined ? "" : `; did you mean ${JSON.stringify(meant)}?`
+}
