@@ -1,37 +1,58 @@
 /**
- * Waiting for TCP ports.
+ * Waiting for TCP and UDP ports.
  *
- * The guest's own ports are read from `/proc/net/tcp` and `/proc/net/tcp6` in a loop of shell builtins, which needs no program in the guest
- * and disturbs no server. For other addresses the guest tries to connect.
+ * The guest's own ports are read from the kernel's lists (`/proc/net/tcp`, `/proc/net/udp6`, …) in a loop of shell builtins, which needs no program
+ * in the guest and disturbs no server. For other addresses the guest tries to connect.
  *
  * **Example** (A server, locally and from another machine)
  *
  * ```ts
  * yield* web.waitForOpenPort(80)
  * yield* client.waitForOpenPort(80, "web", { timeout: "1 minute" })
+ * yield* web.waitForOpenPort(53, { protocol: "udp" })
  * ```
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type { Problem } from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
 import { quote } from "../host/Quote.ts"
 import * as Arguments from "./Arguments.ts"
 import type { Guest, WaitError } from "./Guest.ts"
+import * as PortList from "./internal/portList.ts"
 import * as PortProbe from "./internal/portProbe.ts"
 import { GuestPollOptions } from "./Timeout.ts"
 import { waitInGuest } from "./Wait.ts"
 
+/** Which ports to wait for, and how long. */
+export const PortOptions = Fields.options(
+  {
+    ...GuestPollOptions.fields,
+    /** Default `"tcp"`. UDP ports of other machines cannot be waited for: a socket of UDP need not answer. */
+    protocol: Schema.optional(Schema.Literals(["tcp", "udp"]).annotate({ expected: '"tcp" or "udp"' })),
+    /**
+     * `"own"` (the default) counts only sockets of the guest's own network namespace, `"all"` also those in the namespaces of other processes: of
+     * services with `PrivateNetwork=yes`, of containers, of `ip netns exec`. It cannot be combined with an address.
+     */
+    namespaces: Schema.optional(Schema.Literals(["own", "all"]).annotate({ expected: '"own" or "all"' }))
+  },
+  '{ timeout: "5 seconds" }'
+)
+
+/** Which ports to wait for, and how long. */
+export interface PortOptions extends Schema.Schema.Type<typeof PortOptions> {}
+
 /** Perhaps an address, then perhaps options. */
 export type AddressAndOptions =
-  | readonly [address?: string | undefined, options?: GuestPollOptions | undefined]
-  | readonly [options: GuestPollOptions]
+  | readonly [address?: string | undefined, options?: PortOptions | undefined]
+  | readonly [options: PortOptions]
 
 /** The ports of a machine, and those it can reach. */
 export interface PortMethods {
   /**
-   * Waits until something listens on a TCP port.
+   * Waits until something listens on a TCP port or, with `protocol: "udp"`, is bound to a UDP port without being connected.
    *
    * Without an address any listener in the guest counts; with `"localhost"`, `"127.0.0.1"` or `"::1"` one that those reach. For any other
    * address or name the guest tries to connect, with bash, telnet or nc. A name without an address is tried again.
@@ -43,7 +64,7 @@ export interface PortMethods {
     ...rest: AddressAndOptions
   ) => Effect.Effect<void, WaitError | NoWayToConnect>
   /**
-   * Waits until nothing listens on a TCP port or, for another address, until a connection is refused or gets no answer for a second.
+   * Waits until nothing listens on the port (is bound to it, of UDP) or, for another address, until a connection is refused or gets no answer for a second.
    * A name without an address counts as neither open nor closed.
    */
   readonly waitForClosedPort: (
@@ -63,21 +84,12 @@ export class NoWayToConnect extends Schema.TaggedError<NoWayToConnect>()("NoWayT
   }
 }
 
-const look = `listening=
-for f in /proc/net/tcp /proc/net/tcp6; do
-  [ -r $f ] || continue
-  while read -r _ local _ st _; do
-    [ "$st" = 0A ] && listening=1 && echo "listening: $((0x\${local##*:})) ($f)"
-  done < $f
-done
-[ -n "$listening" ] || echo "nothing listens on any TCP port"`
-
 // The characters of names and IP addresses, which may have a zone (fe80::1%eth1).
 const Address = Fields.text("a host name or an IP address", /^[A-Za-z0-9._:%-]+$/)
 
 /** An address and options, or one of them. */
 const awaited = Arguments.takes(
-  { port: Fields.Port, address: Schema.optional(Address), options: Schema.optional(GuestPollOptions) },
+  { port: Fields.Port, address: Schema.optional(Address), options: Schema.optional(PortOptions) },
   {
     named: ([port, first, second]) =>
       typeof first === "object" && first !== null && !Array.isArray(first)
@@ -89,19 +101,49 @@ const awaited = Arguments.takes(
 /** What its methods take. */
 export const parameters = Arguments.of<PortMethods>({ waitForOpenPort: awaited, waitForClosedPort: awaited })
 
+/** What is wrong with an address beside other options. */
+const problemOf = (
+  { namespaces, protocol }: PortList.Sockets,
+  address: string | undefined,
+  local: PortList.Local | undefined
+): Problem | undefined => {
+  const of = (option: string, value: unknown, reason: string) => ({ path: ["options", option], value, reason })
+  if (protocol === "udp" && local === undefined) {
+    const why = "a closed UDP port and one that does not answer look alike from outside"
+    return of(
+      "protocol",
+      protocol,
+      `protocol must be "tcp" with the address of another machine, got "udp": ${why}; wait on the machine that has the port`
+    )
+  }
+  return namespaces === "all" && address !== undefined
+    ? of("namespaces", namespaces, `namespaces must be "own" with an address, got "all": leave the address out`)
+    : undefined
+}
+
 /** The port methods of a guest. */
 export const make = (guest: Guest): PortMethods => {
   const waitFor = (wanted: "open" | "closed") =>
     Effect.fnUntraced(function* (port: number, ...[first, second]: AddressAndOptions) {
-      const [address, options] = typeof first === "object" ? [undefined, first] : [first, second]
+      const [address, options = {}] = typeof first === "object" ? [undefined, first] : [first, second]
       const name = wanted === "open" ? "waitForOpenPort" : "waitForClosedPort"
+      const { namespaces = "own", protocol = "tcp" } = options
+      const sockets = { namespaces, protocol }
+      const local = PortList.localOf(address, protocol)
+      const problem = problemOf(sockets, address, local)
+      if (problem !== undefined) return yield* Arguments.refusal(guest.name, name, problem)
       const attributes = { port, address }
-      const awaited = `port ${port}${address === undefined ? "" : ` of ${address}`} to be ${wanted}`
-      const local = PortProbe.localOf(address)
+      const where = address === undefined ? "" : ` of ${address}`
+      const inAll = namespaces === "all" ? " in any network namespace" : ""
+      const awaited = `${protocol === "udp" ? "UDP port" : "port"} ${port}${where} to be ${wanted}${inAll}`
       if (local !== undefined) {
-        const open = PortProbe.open(port, address, local)
+        const open = PortProbe.open(port, address, local, sockets)
         const loop = `${open}\n${wanted === "open" ? "until" : "while"} open; do pause; done`
-        yield* waitInGuest(guest, { name, attributes, awaited, options, loop, look })
+        const { look } = PortList
+        yield* waitInGuest(guest, {
+          ...{ name, attributes, awaited, options, loop, look },
+          shown: PortList.shown(port, sockets)
+        })
         return
       }
       const there = address ?? ""

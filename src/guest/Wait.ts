@@ -89,15 +89,18 @@ export const wait = <A, E>(
       return yield* new WaitTimeout({ machine: guest.name, awaited, waited, lastSeen: seen, console })
     })
     const doing = `waiting for ${awaited}`
-    return yield* guard(
+    const { value } = yield* guard(
       guest,
       name === undefined ? doing : { name, doing, attributes: { awaited, ...attributes } },
       Effect.timeoutOrElse(disconnect(until), { duration: timeout, orElse: () => timedOut }).pipe(
         Effect.catch((error) =>
           error instanceof PollEnded ? timedOut : Effect.fail(error as Exclude<E, PollEnded> | WaitTimeout)
-        )
+        ),
+        // The exit code of a loop in the guest is that of its last pause: nothing to report.
+        Effect.map((value) => ({ value }))
       )
     )
+    return value
   })
 
 /** Uses the guest's shell until that is lost: between two commands of a poll nothing runs that would notice. */
@@ -131,12 +134,14 @@ interface InGuest extends Awaited {
   readonly loop: string
   /** Shell text that prints the current state. */
   readonly look: string
+  /** What is shown of what that printed. Default: all of it. */
+  readonly shown?: ((text: string) => string) | undefined
 }
 
 /** Waits with one command that loops in the guest and ends when the condition holds. */
 export const waitInGuest = Effect.fnUntraced(function* (
   guest: Guest,
-  { look, loop, ...awaited }: InGuest
+  { look, loop, shown = (text) => text, ...awaited }: InGuest
 ): Effect.fn.Return<CommandResult, WaitError> {
   const interval = intervalOf(awaited.options)
   let queued = false
@@ -156,7 +161,7 @@ export const waitInGuest = Effect.fnUntraced(function* (
     lastSeen: Effect.map(
       Effect.flatMap(guest.shell, (shell) => shell.execute(look, { timeout: lastSeenTimeout })),
       ({ stderr, stdout }) =>
-        (queued ? "this wait has not started: too many other waits run in the guest\n" : "") + stdout + stderr
+        (queued ? "this wait has not started: too many other waits run in the guest\n" : "") + shown(stdout) + stderr
     )
   })
 })

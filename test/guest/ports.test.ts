@@ -1,9 +1,12 @@
+import { spawn, spawnSync } from "node:child_process"
+import { createSocket } from "node:dgram"
 import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { createServer, type ListenOptions } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as PortList from "../../src/guest/internal/portList.ts"
 import * as Port from "../../src/guest/Port.ts"
 import { guestOn, hostShell, shellOf } from "../machine/support.ts"
 
@@ -64,6 +67,152 @@ describe("a port of 127.0.0.1 on which IPv6 alone is heard", () => {
       yield* ports.waitForOpenPort(port, "127.0.0.1", { timeout: "20 seconds" })
       yield* Effect.flip(ports.waitForClosedPort(port, "127.0.0.1", { timeout: "1 second" }))
       assert.strictEqual(connections, 2)
+    })
+  )
+})
+
+const bound = (host: string) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.callback<ReturnType<typeof createSocket>>((resume) => {
+        const socket = createSocket(host.includes(":") ? "udp6" : "udp4")
+        socket.bind(0, host, () => resume(Effect.succeed(socket)))
+      }),
+      (socket) => Effect.sync(() => socket.close())
+    ),
+    (socket) => socket.address().port
+  )
+
+for (const program of ["bash", "dash"] as const) {
+  describe(`a UDP port, in ${program}`, () => {
+    const soon = { protocol: "udp", timeout: "20 seconds" } as const
+    const late = { protocol: "udp", timeout: "300 millis" } as const
+
+    for (const [host, addresses, others] of [
+      ["127.0.0.1", [undefined, "127.0.0.1", "localhost"], ["::1"]],
+      ["::1", [undefined, "::1", "localhost"], ["127.0.0.1"]],
+      ["::", [undefined, "::1", "localhost", "127.0.0.1"], []]
+    ] as const) {
+      it.live(`is open at ${addresses.map(String).join(", ")} when a socket is bound to ${host}`, () =>
+        Effect.gen(function* () {
+          const ports = Port.make((yield* guestOn(hostShell(program))).guest)
+          const port = yield* bound(host)
+          for (const address of addresses) {
+            yield* ports.waitForOpenPort(port, address, soon)
+            assert.strictEqual((yield* Effect.flip(ports.waitForClosedPort(port, address, late)))._tag, "WaitTimeout")
+          }
+          for (const address of others) yield* ports.waitForClosedPort(port, address, soon)
+          // As TCP the same number is another port.
+          yield* ports.waitForClosedPort(port, { timeout: "20 seconds" })
+          const tcp = yield* Effect.flip(ports.waitForOpenPort(port, { timeout: "300 millis" }))
+          assert.include(tcp.message, `UDP port ${port} is open; protocol: "udp" waits for it`)
+        })
+      )
+    }
+
+    it.live("is closed while nothing is bound to it, and the error of its wait has what is bound", () =>
+      Effect.gen(function* () {
+        const ports = Port.make((yield* guestOn(hostShell(program))).guest)
+        const port = yield* bound("127.0.0.1")
+        const tcp = yield* listening({ host: "127.0.0.1" })
+        const error = yield* Effect.flip(ports.waitForOpenPort(tcp, late))
+        assert.include(error.message, `waited 300ms for UDP port ${tcp} to be open`)
+        assert.match(error.message, new RegExp(`bound: .*127\\.0\\.0\\.1:${port}\\b`))
+        assert.include(error.message, `TCP port ${tcp} is open; protocol: "tcp" waits for it`)
+        yield* ports.waitForClosedPort(tcp, soon)
+      })
+    )
+  })
+
+  describe(`a port in another network namespace, in ${program}`, () => {
+    // Only root may make one; guests are asked in integration-tests/machine-debian.test.ts.
+    const can = spawnSync("unshare", ["--net", "true"]).status === 0
+    it.live("is open if all namespaces count, and is told if they do not", ({ skip }) =>
+      Effect.gen(function* () {
+        if (!can) return skip("this user may not make a network namespace (unshare --net)")
+        const ports = Port.make((yield* guestOn(hostShell(program))).guest)
+        const server = `ip link set lo up 2>/dev/null; exec ${process.execPath} -e 'require("net").createServer().listen(45671, "127.0.0.1"); require("dgram").createSocket("udp4").bind(45672)'`
+        yield* Effect.acquireRelease(
+          Effect.sync(() => spawn("unshare", ["--net", "sh", "-c", server], { stdio: "ignore" })),
+          (child) => Effect.sync(() => child.kill("SIGKILL"))
+        )
+        yield* ports.waitForOpenPort(45671, { namespaces: "all", timeout: "20 seconds" })
+        yield* ports.waitForOpenPort(45672, { namespaces: "all", protocol: "udp", timeout: "20 seconds" })
+        const own = yield* Effect.flip(ports.waitForOpenPort(45671, { timeout: "300 millis" }))
+        assert.match(
+          own.message,
+          /port 45671 is open in the network namespace of \S+ \(process \d+\); namespaces: "all" counts it/
+        )
+        const closed = yield* Effect.flip(
+          ports.waitForClosedPort(45672, { namespaces: "all", protocol: "udp", timeout: "300 millis" })
+        )
+        assert.match(closed.message, /UDP port 45672 to be closed in any network namespace/)
+        assert.match(closed.message, /bound in the network namespace of \S+ \(process \d+\): .*0\.0\.0\.0:45672/)
+        yield* ports.waitForClosedPort(45671, { timeout: "20 seconds" })
+      })
+    )
+  })
+}
+
+describe("the sockets that a wait saw last", () => {
+  const list = `in /proc/net/tcp 
+0A 0100007F:1538
+0A 00000000:0016
+in /proc/net/tcp6 
+0A 00000000000000000000000000000000:0016
+0A 00000000000000000000000001000000:1538
+0A 0000000000000000FFFF00000100007F:1F90
+0A B80D0120000000000000000001000000:0050
+in /proc/net/udp 
+07 3500007F:0035
+in /proc/312/net/tcp nginx
+0A 00000000:0050
+in /proc/400/net/udp6 dns masq
+07 00000000000000000000000000000000:0035
+`
+
+  it("are shown with their addresses, by port, each once, and where else the port is in use", () => {
+    assert.strictEqual(
+      PortList.shown(80, { protocol: "tcp", namespaces: "own" })(list),
+      `listening: 0.0.0.0:22, [::]:22, [2001:db8::1]:80, 127.0.0.1:5432, [::1]:5432, [::ffff:127.0.0.1]:8080
+port 80 is open in the network namespace of nginx (process 312); namespaces: "all" counts it`
+    )
+    assert.strictEqual(
+      PortList.shown(53, { protocol: "udp", namespaces: "all" })(list),
+      "bound: 127.0.0.53:53\nbound in the network namespace of dns masq (process 400): [::]:53"
+    )
+    assert.strictEqual(
+      PortList.shown(53, { protocol: "tcp", namespaces: "all" })("in /proc/net/udp \n07 3500007F:0035\n"),
+      'nothing listens on any TCP port\nUDP port 53 is open; protocol: "udp" waits for it'
+    )
+    assert.strictEqual(
+      PortList.shown(53, { protocol: "udp", namespaces: "own" })(""),
+      "nothing is bound to any UDP port"
+    )
+    const many = Array.from(
+      { length: 100 },
+      (_, index) => `0A 00000000:${(index + 256).toString(16).toUpperCase().padStart(4, "0")}`
+    )
+    assert.match(
+      PortList.shown(1, { protocol: "tcp", namespaces: "own" })(`in /proc/net/tcp \n${many.join("\n")}\n`),
+      /^listening: 0\.0\.0\.0:256, .*0\.0\.0\.0:295, and 60 more$/
+    )
+  })
+})
+
+describe("options of a wait for a port that do not go together", () => {
+  it.effect("are refused before the guest is asked", () =>
+    Effect.gen(function* () {
+      const ports = Port.make((yield* guestOn(shellOf(() => Effect.never))).guest)
+      const udp = yield* Effect.flip(ports.waitForOpenPort(53, "dns", { protocol: "udp" }))
+      assert.match(
+        udp.message,
+        /waitForOpenPort: protocol must be "tcp" with the address of another machine, got "udp"/
+      )
+      const all = yield* Effect.flip(ports.waitForClosedPort(53, "localhost", { namespaces: "all" }))
+      assert.match(all.message, /waitForClosedPort: namespaces must be "own" with an address, got "all"/)
+      const other = yield* Effect.flip(ports.waitForOpenPort(53, { protocol: JSON.parse('"sctp"') }))
+      assert.match(other.message, /protocol must be "tcp" or "udp", got "sctp"/)
     })
   )
 })

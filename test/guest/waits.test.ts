@@ -10,6 +10,7 @@ import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
 import * as Command from "../../src/guest/Command.ts"
 import * as File from "../../src/guest/File.ts"
+import type { MachineEvent } from "../../src/guest/MachineEvent.ts"
 import * as Port from "../../src/guest/Port.ts"
 import * as Unit from "../../src/guest/Unit.ts"
 import * as Recording from "../../src/screen/Recording.ts"
@@ -28,6 +29,26 @@ const answering = (...results: ReadonlyArray<readonly [number, string, string]>)
     })
   )
 }
+
+describe("a wait that loops in the guest", () => {
+  it.live("is told without the exit code of its loop, which is that of its last pause", () =>
+    Effect.gen(function* () {
+      const outcomes: Array<string> = []
+      const emit = (event: MachineEvent) =>
+        Effect.sync(() => void (event._tag === "ActionEnded" && outcomes.push(event.outcome)))
+      const { guest } = yield* guestOn(hostShell("bash"), { emit })
+      const folder = mkdtempSync(join(tmpdir(), "vmtest-wait-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true })))
+      const waiting = yield* Effect.forkChild(
+        File.make(guest).waitForFile(join(folder, "x"), { timeout: "20 seconds" })
+      )
+      yield* Effect.sleep("300 millis")
+      writeFileSync(join(folder, "x"), "")
+      yield* Fiber.join(waiting)
+      assert.deepStrictEqual(outcomes, [""])
+    })
+  )
+})
 
 describe("the deadline of a wait", () => {
   it.effect("is five minutes by default, and the error says what was awaited, how long, and what was seen last", () =>
