@@ -148,7 +148,8 @@ describe("a store of its own", () => {
   const left = () => Fs.readdirSync(Path.join(images(), "tmp"))
 
   beforeAll(() => {
-    base = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-images-"))
+    // Every tool that builds must cope with where the cache is.
+    base = Fs.mkdtempSync(Path.join(Os.tmpdir(), `vmtest-images-%2F '"[1],\\-`))
     process.env.XDG_CACHE_HOME = base
   })
   afterAll(() => {

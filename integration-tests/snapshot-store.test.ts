@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync } from "node:fs"
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
 import { randomOf, spoil } from "../test/driver/storeSupport.ts"
@@ -13,6 +13,9 @@ afterEach(() => {
   assert.deepStrictEqual(processes(place), [])
   rmSync(place, { recursive: true, force: true })
 })
+
+const entriesIn = (place: string) =>
+  readdirSync(join(storeOf(place), "entries")).map((id) => join(storeOf(place), "entries", id))
 
 const head = `import { Effect } from "effect"
 import { Image, test } from "vmtest"
@@ -41,6 +44,51 @@ describe("vmtest run", () => {
       /^removed a \(tiny, 128 MiB\) .*\nremoved 1 snapshot,/
     )
     assert.deepStrictEqual(readdirSync(join(storeOf(place), "entries")), [])
+  })
+
+  it("boots, forks and keeps what is stored where folders have names that tools take for something else", () => {
+    const name = tinyTest(place)
+    const good = vmtest(place, ["run", name])
+    assert.strictEqual(good.status, 0, good.all)
+    for (const odd of ["a%2Fb", "it's", 'a"b', "a[1]", "a\\b"]) {
+      const folder = join(place, odd)
+      mkdirSync(join(folder, "tmp"), { recursive: true, mode: 0o700 })
+      for (const [what, env] of [
+        ["TMPDIR", { TMPDIR: join(folder, "tmp"), XDG_RUNTIME_DIR: "" }],
+        ["XDG_RUNTIME_DIR", { XDG_RUNTIME_DIR: join(folder, "tmp") }]
+      ] as const) {
+        const { all, status, stderr } = vmtest(place, ["run", "-o", join(folder, "out"), name], "", env)
+        assert.strictEqual(status, 0, `${what}=${folder}: ${all}`)
+        assert.match(stderr, /a: forked in/, `${what}=${folder}: ${all}`)
+        assert.notInclude(stderr, "discarding")
+      }
+    }
+  })
+
+  it("keeps what is stored when it may not be read, and boots", ({ skip }) => {
+    const name = tinyTest(place)
+    assert.strictEqual(vmtest(place, ["run", name]).status, 0)
+    const memory = join(entriesIn(place)[0] ?? "", "machine", "memory")
+    chmodSync(memory, 0)
+    const denied = vmtest(place, ["run", name])
+    if (/a: forked in/.test(denied.stderr)) return skip("this user may read everything")
+    assert.strictEqual(denied.status, 0, denied.all)
+    assert.match(denied.stderr, /could not use the snapshot store: .*permission denied.*; booting machines instead/)
+    assert.notInclude(denied.stderr, "discarding")
+    chmodSync(memory, 0o600)
+    assert.match(vmtest(place, ["run", name]).stderr, /a: forked in/)
+  })
+
+  it("keeps what is stored when the hypervisor cannot start, and boots nothing else with it", () => {
+    const name = tinyTest(place)
+    assert.strictEqual(vmtest(place, ["run", name]).status, 0)
+    const entries = entriesIn(place)
+    // QEMU has more sockets than that.
+    const starved = vmtest(place, ["run", name], "", {}, ["prlimit", "--nofile=40:40"])
+    assert.notStrictEqual(starved.status, 0, starved.all)
+    assert.notInclude(starved.stderr, "discarding")
+    assert.deepStrictEqual(entriesIn(place), entries)
+    assert.match(vmtest(place, ["run", name]).stderr, /a: forked in/)
   })
 
   it("boots with an empty disk, and warms up again, where what is stored does not load", async () => {

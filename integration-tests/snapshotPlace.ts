@@ -7,16 +7,19 @@ import { fileURLToPath } from "node:url"
 
 const launcher = fileURLToPath(new URL("../src/cli/Launcher.ts", import.meta.url))
 
+/** Every tool that saves and loads must cope with where the cache is. */
+const cacheName = `cache %2F'"[1],\\`
+
 /** A folder with everything in it that a run makes, but for the images. */
 export const makePlace = (): string => {
   const place = mkdtempSync(join(tmpdir(), "vmtest-snap-"))
-  for (const name of ["tmp", "run", "work", "cache/vmtest"])
+  for (const name of ["tmp", "run", "work", `${cacheName}/vmtest`])
     mkdirSync(join(place, name), { mode: 0o700, recursive: true })
   const asked = process.env.XDG_CACHE_HOME
   const cache = join(asked !== undefined && isAbsolute(asked) ? asked : join(homedir(), ".cache"), "vmtest")
   for (const name of ["images", "host", "node"]) {
     mkdirSync(join(cache, name), { recursive: true, mode: 0o700 })
-    symlinkSync(join(cache, name), join(place, "cache", "vmtest", name))
+    symlinkSync(join(cache, name), join(place, cacheName, "vmtest", name))
   }
   return place
 }
@@ -31,8 +34,11 @@ const asOthers: ReadonlyArray<string> = (() => {
   return []
 })()
 
-const commandLine = (args: ReadonlyArray<string>): readonly [string, ReadonlyArray<string>] => {
-  const [program = process.execPath, ...words] = [...asOthers, process.execPath, launcher, ...args]
+const commandLine = (
+  args: ReadonlyArray<string>,
+  before: ReadonlyArray<string> = []
+): readonly [string, ReadonlyArray<string>] => {
+  const [program = process.execPath, ...words] = [...asOthers, ...before, process.execPath, launcher, ...args]
   return [program, words]
 }
 
@@ -42,15 +48,23 @@ const options = (place: string) => ({
     ...process.env,
     TMPDIR: join(place, "tmp"),
     XDG_RUNTIME_DIR: join(place, "run"),
-    XDG_CACHE_HOME: join(place, "cache"),
+    XDG_CACHE_HOME: join(place, cacheName),
     NO_COLOR: "1"
   }
 })
 
-/** Runs the command to its end, with no more rights than any user has. */
-export const vmtest = (place: string, args: ReadonlyArray<string>, input = "") => {
-  const { status, stderr, stdout } = spawnSync(...commandLine(args), {
-    ...options(place),
+/** Runs the command to its end, with no more rights than any user has; `before` are the words before its own. */
+export const vmtest = (
+  place: string,
+  args: ReadonlyArray<string>,
+  input = "",
+  env: Readonly<Record<string, string>> = {},
+  before: ReadonlyArray<string> = []
+) => {
+  const { env: usual, ...others } = options(place)
+  const { status, stderr, stdout } = spawnSync(...commandLine(args, before), {
+    ...others,
+    env: { ...usual, ...env },
     encoding: "utf8",
     input,
     timeout: 240_000
@@ -68,7 +82,7 @@ export const script = (place: string, name: string, text: string): string => {
   return name
 }
 
-export const storeOf = (place: string): string => join(place, "cache", "vmtest", "snapshots")
+export const storeOf = (place: string): string => join(place, cacheName, "vmtest", "snapshots")
 
 /** The processes that were started for something in the place, by what they were started with. */
 export const processes = (place: string): ReadonlyArray<string> =>

@@ -84,7 +84,9 @@ export class LoadFailed extends Schema.TaggedError<LoadFailed>()("LoadFailed", {
   machine: Schema.String,
   directory: Schema.String,
   reason: Schema.String,
-  output: Schema.String
+  output: Schema.String,
+  /** Whether what was saved is wrong, or was refused by the hypervisor. False where the host can be the cause: nothing ran, or not in time. */
+  damaged: Schema.Boolean
 }) {
   override get message() {
     const said = this.output.trim()

@@ -34,6 +34,18 @@ export const readText = (path: string): string | undefined => {
   return Result.isSuccess(text) ? text.success : undefined
 }
 
+const hostErrors = new Set(["EACCES", "EPERM", "EMFILE", "ENFILE", "ENOMEM"])
+
+/** Why this process may not read a file, whatever is in it: it has no right to, or too many files are open. Undefined for one that it may read, or that is gone. */
+export const hindrance = (path: string): string | undefined => {
+  const opened = Result.try({
+    try: () => Fs.closeSync(Fs.openSync(path, "r")),
+    catch: (error) =>
+      error instanceof Error && "code" in error && hostErrors.has(String(error.code)) ? error : undefined
+  })
+  return Result.isFailure(opened) ? opened.failure?.message : undefined
+}
+
 /** The names in a folder; an empty list where there is no such folder. */
 export const namesIn = (folder: string, recursive = false): ReadonlyArray<string> => {
   const found = Result.try(() => Fs.readdirSync(folder, { recursive, encoding: "utf8" }))

@@ -69,8 +69,20 @@ export interface RunDirectoryOptions {
 const longestBase = 51
 
 /**
- * The places for runs' folders, best first: the user's own runtime folder, the temporary folder, `/tmp`. Those with
- * too long a path are left out.
+ * What tools take for something else in a path: QEMU's connection to switches reads quotes, `%` and brackets, and Node imports no module from
+ * a path with a backslash. Folders of continuous integration have `%2F`.
+ */
+const unsafe = /["%'[\\\]\p{Cc}]/u
+
+/** Why the path of a base does not do. */
+const pathProblem = (base: string): string | undefined => {
+  if (Buffer.byteLength(base) > longestBase) return `its path is longer than ${longestBase} bytes`
+  return unsafe.test(base) ? `its path has one of the characters " ' % [ ] \\, which not all tools can read` : undefined
+}
+
+/**
+ * The places for runs' folders, best first: the user's own runtime folder, the temporary folder, `/tmp`. Those whose path is too long, or has
+ * quotes, `%`, brackets or backslashes in it, are left out.
  */
 export const bases = (env: NodeJS.ProcessEnv = process.env): ReadonlyArray<string> => {
   const user = Os.userInfo().uid
@@ -79,7 +91,7 @@ export const bases = (env: NodeJS.ProcessEnv = process.env): ReadonlyArray<strin
     ...(runtime === undefined || !Path.isAbsolute(runtime) ? [] : [Path.join(runtime, "vmtest")]),
     Path.join(Os.tmpdir(), `vmtest-${user}`),
     `/tmp/vmtest-${user}`
-  ].filter((base, index, all) => Buffer.byteLength(base) <= longestBase && all.indexOf(base) === index)
+  ].filter((base, index, all) => pathProblem(base) === undefined && all.indexOf(base) === index)
 }
 
 /**
@@ -130,7 +142,8 @@ const attempt = <A>(path: string, f: (path: string) => A): Effect.Effect<A, RunD
 const usableBase = (candidates: ReadonlyArray<string>): Effect.Effect<string, RunDirectoryError> => {
   const [first = "/tmp", ...others] = candidates
   const checked = attempt(first, (path) => {
-    if (Buffer.byteLength(path) > longestBase) throw new Error(`its path is longer than ${longestBase} bytes`)
+    const problem = pathProblem(path)
+    if (problem !== undefined) throw new Error(problem)
     makeFolder(path)
     const stat = Fs.lstatSync(path)
     // Anyone may make a folder in /tmp: one of another user's, or a link to somewhere else, is a trap.

@@ -68,6 +68,12 @@ describe("a run's folder", () => {
   it("goes elsewhere when the temporary folder's path is long", () => {
     assert.notInclude(RunDirectory.bases({ XDG_RUNTIME_DIR: `/run/${"long/".repeat(20)}` }).join(), "long")
     assert.include(RunDirectory.bases({ XDG_RUNTIME_DIR: "/run/user/7" })[0], "/run/user/7/vmtest")
+    for (const odd of ["a%2Fb", "it's", 'a"b', "a[1]", "a\\b", "a\nb"]) {
+      assert.notInclude(RunDirectory.bases({ XDG_RUNTIME_DIR: `/run/${odd}` }).join("\0"), odd)
+    }
+    for (const fine of ["a b", "a,b", "ü", "a:b", "a#b", "a$b"]) {
+      assert.include(RunDirectory.bases({ XDG_RUNTIME_DIR: `/run/${fine}` })[0], fine)
+    }
     assert.notInclude(RunDirectory.bases({ XDG_RUNTIME_DIR: "relative" }).join(), "relative")
   })
 

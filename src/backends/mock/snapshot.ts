@@ -27,7 +27,8 @@ export const save = (shape: MachineShape, directory: string): Effect.Effect<Save
 
 export const load = (shape: MachineShape, { directory }: SavedMachine): Effect.Effect<void, LoadFailed> =>
   Effect.gen(function* () {
-    const failed = (reason: string) => new LoadFailed({ machine: shape.name, directory, reason, output: "" })
+    const failed = (reason: string) =>
+      new LoadFailed({ machine: shape.name, directory, reason, output: "", damaged: true })
     const text = yield* Effect.try({
       try: () => Fs.readFileSync(Path.join(directory, fileName), "utf8"),
       catch: (error) => failed(said(error))

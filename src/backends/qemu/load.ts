@@ -51,7 +51,7 @@ interface Loading {
 export const load = Effect.fnUntraced(function* (loading: Loading) {
   const { control, description, from, shape, sockets, timeScale } = loading
   const failed = (reason: string) =>
-    new LoadFailed({ machine: shape.name, directory: from.directory, reason, output: "" })
+    new LoadFailed({ machine: shape.name, directory: from.directory, reason, output: "", damaged: false })
   const limit = Duration.times(timeLimit, timeScale)
   // The guest itself tells its neighbours where it is, once it knows who it is.
   yield* QmpCommands.migrateSetParameters(control, { "announce-rounds": 0 })

@@ -53,7 +53,7 @@ export const start: (
   const failed = (reason: string) =>
     from === undefined
       ? new StartFailed({ machine: shape.name, backend: "qemu", reason, output: endOf(stderrFile) })
-      : new LoadFailed({ machine: shape.name, directory: from.directory, reason, output: endOf(stderrFile) })
+      : loadFailed(shape, from, reason, endOf(stderrFile))
   yield* Effect.mapError(prepareDisks(shape, from), failed)
   yield* Effect.mapError(prepareInitrd(shape), failed)
   const sockets = yield* Effect.acquireRelease(
@@ -125,6 +125,17 @@ export const start: (
   const inherited = before?.toString("utf8").split("\n").length
   return hypervisor({ shape, settings, sockets, process, log, exited, control, attached, inherited })
 })
+
+/** What QEMU says of a state that it refuses: "load of migration failed: Invalid argument", "Not a migration stream". */
+const refusal = /load of migration failed|migration stream|savevm/i
+
+/** A crash while QEMU loads is that of what it loads. */
+const crash = /signal SIG(SEGV|ABRT|BUS|FPE|ILL)/
+
+const loadFailed = (shape: MachineShape, { directory }: SavedMachine, reason: string, output: string): LoadFailed => {
+  const damaged = refusal.test(output) || crash.test(reason)
+  return new LoadFailed({ machine: shape.name, directory, reason, output, damaged })
+}
 
 const describe = ({ exitCode, signal }: MachineExit): string =>
   signal === undefined ? `exit code ${exitCode}` : `signal ${signal}`

@@ -65,7 +65,8 @@ export const describe = (directory: string, hardware: Hardware, ports: ReadonlyA
 /** Reads it again, and makes sure that it is whole and of this shape. */
 export const read = (shape: MachineShape, { directory }: SavedMachine): Effect.Effect<Description, LoadFailed> =>
   Effect.gen(function* () {
-    const failed = (reason: string) => new LoadFailed({ machine: shape.name, directory, reason, output: "" })
+    const failed = (reason: string) =>
+      new LoadFailed({ machine: shape.name, directory, reason, output: "", damaged: true })
     const text = yield* Effect.try({
       try: () => Fs.readFileSync(Path.join(directory, description), "utf8"),
       catch: () => failed(`it has no ${description}`)

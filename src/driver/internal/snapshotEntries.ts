@@ -5,6 +5,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Digest from "../../host/Digest.ts"
 import * as Disk from "../../host/Disk.ts"
@@ -117,6 +118,12 @@ export const contentProblem = Effect.fnUntraced(function* (folder: string, files
   }
   return undefined
 })
+
+/** Why this process may not read an entry, which says nothing of what is in it. */
+export const hindrance = (folder: string): string | undefined =>
+  [folder, ...Disk.namesIn(folder, true).map((name) => Path.join(folder, name))]
+    .map(Disk.hindrance)
+    .find(Predicate.isNotUndefined)
 
 /** Why the content is not what was stored. */
 export const damage = ({ folder, manifest }: Entry) => contentProblem(machineOf(folder), manifest.files)

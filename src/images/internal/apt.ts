@@ -118,7 +118,7 @@ export const open = Effect.fnUntraced(function* (building: Building, root: strin
     }
     Fs.writeFileSync(Path.join(folder, "sources.d", "vmtest.sources"), sources)
     Fs.writeFileSync(Path.join(folder, "status"), "")
-    Fs.writeFileSync(Path.join(folder, "apt.conf"), configuration(apt, parseHostSettings(host.stdout)))
+    Fs.writeFileSync(Path.join(folder, "apt.conf"), configuration(parseHostSettings(host.stdout)))
     // By its time the store knows when packages were last used.
     Fs.utimesSync(root, now / 1000, now / 1000)
   })
@@ -126,19 +126,24 @@ export const open = Effect.fnUntraced(function* (building: Building, root: strin
   return apt
 })
 
-const configuration = (apt: Apt, host: ReadonlyArray<string>): string =>
+/** Where apt has what: on its command line, because the syntax of its configuration has no way to write a quote. */
+const folders = (apt: Apt): ReadonlyArray<string> =>
+  Object.entries({
+    "Dir::Etc::sourceparts": `${apt.folder}/sources.d`,
+    "Dir::State": `${apt.folder}/state`,
+    "Dir::State::lists": apt.lists,
+    "Dir::State::status": `${apt.folder}/status`,
+    "Dir::Cache": apt.folder,
+    "Dir::Cache::archives": apt.archives
+  }).flatMap(([name, path]) => ["-o", `${name}=${path}`])
+
+const configuration = (host: ReadonlyArray<string>): string =>
   [
     'Dir::Etc::main "/dev/null";',
     'Dir::Etc::parts "/dev/null";',
     'Dir::Etc::sourcelist "/dev/null";',
-    `Dir::Etc::sourceparts "${apt.folder}/sources.d";`,
     'Dir::Etc::preferences "/dev/null";',
     'Dir::Etc::preferencesparts "/dev/null";',
-    `Dir::State "${apt.folder}/state";`,
-    `Dir::State::lists "${apt.lists}";`,
-    `Dir::State::status "${apt.folder}/status";`,
-    `Dir::Cache "${apt.folder}";`,
-    `Dir::Cache::archives "${apt.archives}";`,
     // Root's downloads would be made by a user who may not write here.
     'APT::Sandbox::User "";',
     'APT::Architecture "amd64";',
@@ -166,7 +171,7 @@ const update = Effect.fnUntraced(function* (building: Building, apt: Apt, age: n
     step,
     path: apt.folder,
     command: "apt-get",
-    args: ["update", "--error-on=any"],
+    args: [...folders(apt), "update", "--error-on=any"],
     env: env(apt)
   })
   if (said.exitCode === 0) return yield* attempt(building, step, apt.folder, () => Fs.writeFileSync(marker, ""))
@@ -193,7 +198,7 @@ export const simulate: (
     step,
     path: apt.folder,
     command: "apt-get",
-    args: [...statusOption(status), "--simulate", "--quiet", ...what],
+    args: [...folders(apt), ...statusOption(status), "--simulate", "--quiet", ...what],
     env: env(apt)
   })
   if (said.exitCode === 0) return parseSimulation(said.stdout)
@@ -226,7 +231,7 @@ export const download: (
     step,
     path: apt.archives,
     command: "apt-get",
-    args: ["download", "--quiet", ...names],
+    args: [...folders(apt), "download", "--quiet", ...names],
     cwd: partial,
     env: env(apt)
   })

@@ -59,13 +59,13 @@ export const build = Effect.fnUntraced(function* (building: Building, store: Sto
     include: [],
     // The base has had all of it.
     skip: ["setup", "cleanup"],
-    before: [`tar-in ${Path.join(base.folder, Base.files.tarball)} /`, makeDevices],
+    before: [`tar-in ${quote(Path.join(base.folder, Base.files.tarball))} /`, makeDevices],
     after: [
       ...(plan.packages.length === 0 ? [] : [`chroot "$1" apt-get --yes --no-download --quiet ${install.join(" ")}`]),
-      `tar-in ${overlay} /`,
+      `tar-in ${quote(overlay)} /`,
       Base.inside(script),
       makeRoot,
-      `download ${rootImage} ${Path.join(out, "root")}`
+      `download ${rootImage} ${quote(Path.join(out, "root"))}`
     ],
     tarball: undefined
   })

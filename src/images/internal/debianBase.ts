@@ -7,6 +7,7 @@ import * as Path from "node:path"
 import * as Zlib from "node:zlib"
 import * as Effect from "effect/Effect"
 import * as Digest from "../../host/Digest.ts"
+import { quote } from "../../host/Quote.ts"
 import type * as Store from "../../host/Store.ts"
 import * as Cpio from "../Cpio.ts"
 import * as Apt from "./apt.ts"
@@ -163,10 +164,10 @@ const build = Effect.fnUntraced(function* (
     before: apt.suite === converts ? [merged] : [],
     after: [
       `rm -f "$1${pin}"`,
-      `tar-in ${modulesTar} /usr/lib`,
-      `tar-in ${guestTar} /`,
+      `tar-in ${quote(modulesTar)} /usr/lib`,
+      `tar-in ${quote(guestTar)} /`,
       inside(script),
-      `download /var/lib/dpkg/status ${Path.join(out, files.status)}`
+      `download /var/lib/dpkg/status ${quote(Path.join(out, files.status))}`
     ],
     tarball: Path.join(out, files.tarball)
   })

@@ -5,12 +5,16 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HostProcess from "../../host/HostProcess.ts"
+import { quote } from "../../host/Quote.ts"
 import type { Apt, Resolved } from "./apt.ts"
 import { archiveName } from "./apt.ts"
 import { attempt, type Building, failure, runTool } from "./building.ts"
 import { treeFolder } from "./scratch.ts"
 
-/** One run of mmdebstrap. Hooks are shell text with the tree in `$1`, or mmdebstrap's special ones (`tar-in a.tar /`). */
+/**
+ * One run of mmdebstrap. Hooks are shell text with the tree in `$1`, or mmdebstrap's special ones (`tar-in a.tar /`), whose words are those of a
+ * shell, too.
+ */
 export interface Run {
   readonly step: string
   readonly work: string
@@ -45,8 +49,8 @@ export const run = Effect.fnUntraced(function* (building: Building, options: Run
   const before = [
     'mkdir -p "$1/var/lib/apt/lists/partial" "$1/var/cache/apt/archives/partial"',
     ...options.before,
-    `sync-in ${archives} /var/cache/apt/archives`,
-    `sync-in ${apt.lists} /var/lib/apt/lists`
+    `sync-in ${quote(archives)} /var/cache/apt/archives`,
+    `sync-in ${quote(apt.lists)} /var/lib/apt/lists`
   ]
   const mounts = yield* canMount
   const skip = ["update", "essential/unlink", ...options.skip, ...(mounts.possible ? [] : ["chroot/mount"])]

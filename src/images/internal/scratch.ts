@@ -17,7 +17,7 @@ const pointer = "scratch"
  */
 export const treeFolder = Effect.fnUntraced(function* (building: Building, work: string) {
   const root = process.getuid?.() === 0
-  const base = roomInMemory("/dev/shm") ? "/dev/shm" : root ? work : Os.tmpdir()
+  const [base = "/tmp"] = [...(roomInMemory("/dev/shm") ? ["/dev/shm"] : []), root ? work : Os.tmpdir()].filter(isPlain)
   return yield* attempt(building, "making room", base, () => {
     const path = Fs.mkdtempSync(Path.join(base, "vmtest-tree-"))
     Fs.writeFileSync(Path.join(work, pointer), path)
@@ -25,6 +25,9 @@ export const treeFolder = Effect.fnUntraced(function* (building: Building, work:
     return path
   })
 })
+
+/** Whether tools that put a path into their own configuration can be trusted with it. */
+const isPlain = (path: string): boolean => /^[\w@+=:,./ -]+$/.test(path)
 
 const gibibyte = 2 ** 30
 
