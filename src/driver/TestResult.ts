@@ -38,7 +38,7 @@ export interface TestResult {
   readonly status: "passed" | "failed" | "timedOut"
   /** Milliseconds since the epoch. */
   readonly startedAt: number
-  /** From the start of its machines to its end, in milliseconds; image builds do not count. */
+  /** From the start of its machines to its end, in milliseconds; image builds, and saving machines for later runs, do not count. */
   readonly millis: number
   readonly subtests: ReadonlyArray<SubtestResult>
   readonly failure: Failure | undefined

@@ -138,6 +138,7 @@ export const make = (environment: Environment): Effect.Effect<Handle> =>
       environment,
       deadlines: yield* Deadlines,
       publish: machine.publish,
+      progress: machine.progress,
       stopBoot,
       startBoot: (supervisor, boot) =>
         Effect.gen(function* () {

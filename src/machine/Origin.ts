@@ -26,14 +26,23 @@ export interface Origin {
    * `declared`, and with new SSH host keys.
    */
   readonly identity?: "declared" | "kept" | "new" | undefined
-  /**
-   * What to do instead when it cannot continue from there, for the reason given. Where this is undefined, the start fails with the reason.
-   */
-  readonly otherwise?: ((reason: string) => Effect.Effect<Origin, never, Scope.Scope>) | undefined
+  /** What to do instead when it cannot continue from there. Where this is undefined, the start fails with the reason. */
+  readonly otherwise?: ((refusal: Refusal) => Effect.Effect<Origin, never, Scope.Scope>) | undefined
+  /** Run when the guest's shell answers for the first time. */
+  readonly onAnswer?: Effect.Effect<void> | undefined
   /** Run when a guest has booted, was told its name and addresses, and has come to rest; before its warm-up. */
   readonly onSettled?: ((control: ControlService) => Effect.Effect<void>) | undefined
+  /** Keeps the time of an effect off the test's clock: that of settling and saving, which only the first of many machines takes. */
+  readonly untimed?: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
   /** Run when everything else is done, before anybody else can use the machine. Its failure is the start's. */
   readonly warmUp?: ((machine: Machine, control: ControlService) => Effect.Effect<void, unknown>) | undefined
+}
+
+/** Why a machine did not continue from a saved one. */
+export interface Refusal {
+  readonly reason: string
+  /** Whether that is the saved machine's fault for sure, as of `LoadFailed`. */
+  readonly damaged: boolean
 }
 
 /** A boot, and nothing else. */

@@ -180,7 +180,14 @@ export class Shell extends Context.Service<Shell, ShellService>()("vmtest/transp
 /** Of what runs in guests for the shell: a guest that was saved with another cannot be asked by this one. */
 export const agentDigest: string = Digest.short(Digest.of(agent))
 
-/** Called when a boot takes long: after 10 s without a shell, and each time that has doubled. Logs by default. */
+export {
+  /** When the progress of a long boot is reported again: 10 s after the first report, then after 20 s, then every 30 s. */
+  progressSchedule,
+  /** How long a boot may take before its progress is reported for the first time. */
+  quietBoot
+} from "./internal/bootstrap.ts"
+
+/** Called when a boot takes long: after 10 s without a shell, after 20 s and 40 s, and then every 30 s. Logs by default. */
 export const BootProgressListener = Context.Reference<(progress: BootProgress) => Effect.Effect<void>>(
   "vmtest/transport/Shell/BootProgressListener",
   { defaultValue: () => (progress) => Effect.logInfo(`${progress.machine}: ${formatProgress(progress)}`) }

@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import type * as Store from "../../src/driver/SnapshotStore.ts"
 import { collectSpans } from "../spans.ts"
 import { build, collecting, getOrBuild, keyOf, randomOf, run, save, spoil, temporaryFolder } from "./storeSupport.ts"
 
@@ -129,6 +130,20 @@ describe("the snapshot store", () => {
         waits,
         Array.from({ length: 3 }, () => "another machine of this run")
       )
+    })
+  )
+
+  it.live("tells nobody to wait while it is only read", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* run({ folder }, (store) => getOrBuild(store, keyOf("a"), build()))
+      const waits: Array<string> = []
+      const lookup = (store: Store.SnapshotStore) =>
+        Effect.scoped(store.lookup(keyOf("a"), (holder) => Effect.sync(() => void waits.push(holder))))
+      const found = yield* run({ folder }, (store) =>
+        Effect.forEach([1, 2, 3, 4], () => lookup(store), { concurrency: "unbounded" })
+      )
+      assert.deepStrictEqual([found.map(({ _tag }) => _tag), waits], [["Hit", "Hit", "Hit", "Hit"], []])
     })
   )
 

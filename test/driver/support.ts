@@ -54,14 +54,20 @@ export const offline = (options: Partial<MachineSpec.MachineOptions> = {}): Mach
   ...options
 })
 
-const outOfSorts = ({ name }: MachineShape) =>
+const outOfSorts = ({ name }: MachineShape, damaged: boolean) =>
   Effect.fail(
-    new LoadFailed({ machine: name, directory: "there", reason: "it is out of sorts", output: "hm\nno such card\n" })
+    new LoadFailed({
+      ...{ machine: name, directory: "there", reason: "it is out of sorts", output: "hm\nno such card\n" },
+      damaged
+    })
   )
 
 export interface DriverOfOptions {
   readonly script?: string
   readonly breaks?: (from: SavedMachine, shape: MachineShape) => boolean
+  /** Whether that is the fault of what was saved, and how long it takes to be known. */
+  readonly damaged?: boolean
+  readonly breakTime?: Duration.Input
   /** What opening the shell of a machine does. */
   readonly open?: (shell: Hypervisor["shell"]) => Hypervisor["shell"]
 }
@@ -73,7 +79,7 @@ export const driverOf = (
   /** Where snapshots are kept; a path below the test's own folder would do. Default: none are. */
   snapshots: boolean | StoreOptions = false,
   /** The digest of the script, and what of that which was saved does not load. */
-  { breaks = () => false, open = (shell) => shell, script }: DriverOfOptions = {}
+  { breakTime = 0, breaks = () => false, damaged = true, open = (shell) => shell, script }: DriverOfOptions = {}
 ) =>
   Effect.gen(function* () {
     const base = mkdtempSync(join(tmpdir(), "vmtest-"))
@@ -92,7 +98,7 @@ export const driverOf = (
         ).pipe(
           Effect.andThen(
             start?.from !== undefined && breaks(start.from, shape)
-              ? outOfSorts(shape)
+              ? Effect.delay(outOfSorts(shape, damaged), breakTime)
               : Effect.map(mock.backend.start(shape, start), (one) => ({ ...one, shell: open(one.shell) }))
           )
         )

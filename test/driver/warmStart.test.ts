@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
+import { TestClock } from "effect/testing"
 import type { MachineShape, SavedMachine } from "../../src/backends/Backend.ts"
 import { Backend } from "../../src/backends/Backend.ts"
 import { SaveFailed } from "../../src/backends/BackendError.ts"
@@ -62,9 +63,9 @@ const inRun = <A, E>(
 const nothing = () => Effect.void
 
 /** Runs tests in one run, and gives what came of each. */
-const runAll = (tests: ReadonlyArray<TestCase>, folder: string) =>
+const runAll = (tests: ReadonlyArray<TestCase>, folder: string, options: Mock.MockOptions = {}) =>
   Effect.gen(function* () {
-    const mock = yield* Mock.make()
+    const mock = yield* Mock.make(options)
     const results = yield* Runner.run(tests, { output: Path.join(folder, "output"), snapshots: { folder } }).pipe(
       Effect.provideService(Backend, mock.backend),
       Effect.provideServiceEffect(RunDirectory, makeRunDirectory({ base: folder })),
@@ -200,6 +201,53 @@ describe("machines that start from a snapshot", () => {
 })
 
 describe("a boot that takes long", () => {
+  it.live("settles and is saved off the test's clock", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const settling: Mock.Rule = [/is-system-running/, { delay: "2 seconds" }]
+      const body = ({ a }: Readonly<Record<string, Machine>>) => a!.succeed("true")
+      const machines = { a: offline() }
+      const late = { guests: { a: { commands: [settling], saveTime: "500 millis" } } } as const
+      assert.deepStrictEqual(yield* runAll([test("t", { machines, timeout: "1500 millis" }, body)], folder, late), [
+        "passed"
+      ])
+      // What the guest does by itself is on it.
+      const slowly = { guests: { a: { bootTime: "3 seconds" } } } as const
+      const cold = { a: offline({ snapshot: false }) }
+      assert.deepStrictEqual(
+        yield* runAll([test("t", { machines: cold, timeout: "1500 millis" }, body)], folder, slowly),
+        ["timedOut: the test timed out after 1s 500ms while starting a for 2s"]
+      )
+    })
+  )
+
+  it.effect("says what it waits for, after 10 s, 20 s, 40 s, and then every 30 s", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const jobs = "nginx.service\nssh.service\n"
+      const commands: ReadonlyArray<Mock.Rule> = [
+        [/is-system-running/, { delay: "75 seconds" }],
+        [/list-jobs/, jobs]
+      ]
+      const done = yield* Effect.forkChild(
+        inRun(folder, { a: offline() }, nothing, { guests: { a: { commands, saveTime: "12 seconds" } } })
+      )
+      const passing = Effect.andThen(TestClock.adjust("1 second"), TestClock.withLive(Effect.sleep("5 millis")))
+      yield* Effect.raceFirst(Fiber.await(done), Effect.forever(passing))
+      const { events, ready } = yield* Fiber.join(done)
+      assert.deepStrictEqual(ready, ["a booted"])
+      const told = events.flatMap((event) =>
+        event._tag === "MachineEvent" && event.event._tag === "StillBooting" ? [event.event.detail] : []
+      )
+      const settling =
+        "its shell answers, and it is saved for later runs when systemd has started nginx.service, ssh.service"
+      assert.deepStrictEqual(told, [
+        ...[10, 20, 40, 70].map((seconds) => `${settling}; it has taken ${seconds} s so far`),
+        "its guest is ready, and is saved for later runs; it has taken 10 s so far"
+      ])
+    })
+  )
+
   it.live("is told as the machine's, of one that goes on from a snapshot as well", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
@@ -242,6 +290,45 @@ describe("a snapshot that does not load", () => {
       assert.match(broken.lines[0]!, /discarding the snapshot of .* \(.*out of sorts: no such card\); booting instead/)
       // What was made instead loads again.
       assert.deepStrictEqual((yield* inRun(folder, { a: alike() }, nothing)).ready, ["a forked"])
+    })
+  )
+
+  it.live("stays when the host is to blame: the machine boots with one warning, and its warm-up is run", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const warmed: Array<string> = []
+      const warmUp = ({ name }: Machine) => Effect.sync(() => void warmed.push(name))
+      for (const [machines, script] of [
+        [{ a: offline() }, undefined],
+        [{ a: offline({ memory: "96 MiB", warmUp }) }, "1"]
+      ] as const) {
+        const options = script === undefined ? {} : { script }
+        yield* inRun(folder, machines, nothing, options)
+        const failing = { ...options, breaks: () => true, damaged: false }
+        const { lines, ready } = yield* inRun(folder, machines, nothing, failing)
+        assert.deepStrictEqual(ready, ["a booted"])
+        assert.deepStrictEqual(lines, [
+          "could not resume a from its snapshot (a: could not resume from there: it is out of sorts: no such card); booting instead"
+        ])
+        const again = yield* inRun(folder, machines, nothing, options)
+        assert.deepStrictEqual([again.ready, again.lines], [["a forked"], []])
+      }
+      assert.deepStrictEqual(warmed, ["a", "a"])
+    })
+  )
+
+  it.live("is dropped when a boot takes less time than it was given", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* inRun(folder, { a: offline() }, nothing)
+      const slowly = { breaks: () => true, damaged: false, breakTime: "2 seconds" } as const
+      const { lines, ready } = yield* inRun(folder, { a: offline() }, nothing, slowly)
+      assert.deepStrictEqual([ready, lines.length], [["a booted"], 2])
+      assert.match(
+        lines[1]!,
+        /^discarding the snapshot of .* \(it did not come up in the time in which a boots\); booting instead$/
+      )
+      assert.deepStrictEqual((yield* inRun(folder, { a: offline() }, nothing)).ready, ["a booted"])
     })
   )
 

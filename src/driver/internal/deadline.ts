@@ -1,4 +1,4 @@
-/** A test's deadline, which does not count the time of image builds. */
+/** A test's deadline, which does not count the time of image builds, and of saving machines for later runs. */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"

@@ -87,6 +87,7 @@ const originsOf = (
 ): Origins => {
   const warm = options.warm.originsOf({
     ...{ spec, shape, self, script: options.script, declaredIn: declaredIn(options, spec) },
+    untimed: options.untimed ?? ((effect) => effect),
     onWait: (detail) =>
       emit({
         _tag: "MachineEvent",

@@ -1,6 +1,7 @@
 /** What a driver is made of. */
 import type * as Effect from "effect/Effect"
 import type * as PollingCondition from "../../guest/PollingCondition.ts"
+import type { Location } from "../../host/Location.ts"
 import type { BootImage } from "../../images/BootImage.ts"
 import type { Image } from "../../images/Image.ts"
 import type { MachineSpec } from "../../machine/MachineSpec.ts"
@@ -9,7 +10,6 @@ import type { AddressedNode } from "../../network/Addresses.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import type { SubtestResult } from "../TestResult.ts"
 import type { Saved } from "./saveAll.ts"
-import type { Location } from "./scriptLocation.ts"
 import type { WarmStart } from "./warmStart.ts"
 
 export interface Options {
@@ -24,6 +24,8 @@ export interface Options {
   readonly interruptedBy?: (() => unknown) | undefined
   /** The place of failures that have none in the script. */
   readonly declaredAt?: () => Location | undefined
+  /** Keeps the time of an effect off the test's clock. Default: nothing measures it. */
+  readonly untimed?: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
   readonly resolve: (image: Image) => Effect.Effect<BootImage, ImageUnavailable>
   readonly warm: WarmStart
   /** The digest of the script that declares the machines, if there is one. */

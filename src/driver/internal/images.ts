@@ -21,7 +21,7 @@ export const make = Effect.gen(function* () {
   const known = new Map<Image.Image, BootImage>()
   const unavailable = new Map<Image.Image, ImageUnavailable>()
   const onProgress = ({ detail, image, step }: ImageProgress) =>
-    emit({ _tag: "ImageProgress", image, line: detail === undefined ? step : `${step}: ${detail}` })
+    emit({ _tag: "ImageProgress", image, line: detail === undefined || detail === "" ? step : `${step}: ${detail}` })
   const resolve: Images["resolve"] = Effect.fnUntraced(function* (image) {
     const error = unavailable.get(image)
     if (error !== undefined) return yield* error

@@ -3,6 +3,8 @@ import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -27,6 +29,13 @@ const snapshotOf = ({ folder, id, manifest }: Entries.Entry): StoredSnapshot => 
 const hit = (store: Store.Store, entry: Entries.Entry): Effect.Effect<Hit> =>
   Effect.as(Store.markUsed(store, entry.id), { _tag: "Hit", snapshot: snapshotOf(entry) })
 
+/** Looking for an entry, which one machine of the run does at a time. */
+interface One {
+  readonly turn: Semaphore.Semaphore
+  /** Open while that machine makes the entry. */
+  readonly making: Latch.Latch
+}
+
 /** The lookups of one run. `published` is run after each machine that was stored. */
 export const make = (options: {
   readonly opened: Effect.Effect<Store.Store, CacheUnwritable>
@@ -34,12 +43,12 @@ export const make = (options: {
   readonly published: Effect.Effect<void>
 }): SnapshotStore["lookup"] => {
   const { opened, published, timeout } = options
-  const ones = new Map<string, Semaphore.Semaphore>()
+  const ones = new Map<string, One>()
   const { check, sound } = Checks.make()
 
   /** One at a time in this process for each entry: machines that start together read it once. */
   const oneOf = (id: string) => {
-    const known = ones.get(id) ?? Semaphore.makeUnsafe(1)
+    const known = ones.get(id) ?? { turn: Semaphore.makeUnsafe(1), making: Latch.makeUnsafe() }
     ones.set(id, known)
     return known
   }
@@ -70,9 +79,12 @@ export const make = (options: {
     const second = yield* check(store, id, key)
     if (second !== undefined) {
       if (!("problem" in second)) return yield* hit(store, second)
+      const path = Store.folderOf(store, id)
+      const reason = Entries.hindrance(path)
+      if (reason !== undefined) return yield* new Store.StoreFailed({ path, reason })
       if (!("expected" in second)) yield* Checks.warn(key.name, second.problem)
       if (!(yield* Store.remove(store, id))) {
-        return yield* new Store.StoreFailed({ path: Store.folderOf(store, id), reason: "it could not be removed" })
+        return yield* new Store.StoreFailed({ path, reason: "it could not be removed" })
       }
     }
     yield* Checks.discardOutdated(store, id, key)
@@ -94,10 +106,16 @@ export const make = (options: {
       const exclusion = yield* Scope.fork(yield* Effect.scope)
       const letOthersIn = Scope.close(exclusion, Exit.void)
       const found = yield* Effect.gen(function* () {
-        const free = yield* one.withPermitsIfAvailable(1)(Effect.void)
-        if (Option.isNone(free)) yield* onWait("another machine of this run")
-        yield* Effect.acquireRelease(one.take(1), () => one.release(1), { interruptible: true })
-        return yield* find(store, id, key, onWait)
+        const { making, turn } = one
+        const free = yield* turn.withPermitsIfAvailable(1)(Effect.void)
+        // One that only reads what is stored lets the others in within a moment.
+        const told = Effect.andThen(making.await, onWait("another machine of this run"))
+        const telling = Option.isNone(free) ? yield* Effect.forkChild(told) : undefined
+        yield* Effect.acquireRelease(turn.take(1), () => turn.release(1), { interruptible: true })
+        if (telling !== undefined) yield* Fiber.interrupt(telling)
+        const found = yield* find(store, id, key, onWait)
+        if (found._tag === "Miss") yield* Effect.acquireRelease(making.open, () => making.close)
+        return found
       }).pipe(
         Scope.provide(exclusion),
         Effect.onExit((exit) => (Exit.isSuccess(exit) && exit.value._tag === "Miss" ? Effect.void : letOthersIn))

@@ -5,6 +5,7 @@
  * keeps a processor busy to its end, and going on takes a fraction of a second.
  */
 import * as Fs from "node:fs"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { BackendService, MachineShape } from "../../backends/Backend.ts"
@@ -15,6 +16,7 @@ import * as Origin from "../../machine/Origin.ts"
 import type { AddressedNode } from "../../network/Addresses.ts"
 import * as SnapshotStore from "../SnapshotStore.ts"
 import * as HostInputs from "./hostInputs.ts"
+import * as Misspelt from "./misspelt.ts"
 import { runBody } from "./refuse.ts"
 import * as Saves from "./saves.ts"
 import { size } from "./size.ts"
@@ -28,6 +30,8 @@ export interface Subject {
   readonly script: string | undefined
   /** What of the script declares it: machines of one name in several tests are different machines. */
   readonly declaredIn: string
+  /** Keeps the time of an effect off the test's clock. */
+  readonly untimed: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Run once when it waits for another to be saved. */
   readonly onWait: (detail: string) => Effect.Effect<void>
 }
@@ -57,12 +61,14 @@ const emptyDisks = ({ disks = [] }: MachineShape, spec: MachineSpec): Effect.Eff
   })
 
 /** Runs a warm-up, if there is one. */
-const warmUpOf = ({ warmUp }: MachineSpec) =>
+const warmUpOf = ({ name, warmUp }: MachineSpec) =>
   warmUp === undefined
     ? undefined
     : (machine: Machine) =>
         Effect.asVoid(
-          runBody("the warm-up", warmUp.run(machine), { example: "(machine) => Effect.gen(function* () { … })" })
+          runBody("the warm-up", warmUp.run(Misspelt.told(name, machine)), {
+            example: "(machine) => Effect.gen(function* () { … })"
+          })
         )
 
 /** A boot with its warm-up. What is on disks outlives a boot, and so does what the warm-up made there. */
@@ -128,32 +134,57 @@ export const make = Effect.fnUntraced(function* (
   const off = options === false || !backend.capabilities.has("snapshots") || (yield* switchedOff)
   const saves = Saves.make(store, scope)
 
-  /** A machine that continues from what is stored; where that does not work it is discarded, and the machine starts as if it had not been there. */
-  const resumeFrom = (
+  /**
+   * A machine that continues from what is stored. Where that is damaged it is discarded, and the machine starts as if it had not been there. Where
+   * something else went wrong the machine boots, and what is stored is discarded only if a whole boot takes less time than this was given.
+   */
+  const resumeFrom = Effect.fnUntraced(function* (
     { shape, spec }: Subject,
     key: SnapshotStore.SnapshotKey,
     snapshot: SnapshotStore.StoredSnapshot,
-    again: Effect.Effect<Origin.Origin, never, Scope.Scope>
-  ): Origin.Origin => ({
-    from: { directory: snapshot.directory },
-    name: `snapshot ${snapshot.id.slice(0, 8)} of ${snapshot.name}`,
-    otherwise: (reason) =>
-      Effect.gen(function* () {
-        // The saved machine's disks were put in their place.
-        yield* emptyDisks(shape, spec)
-        if (yield* store.discard(snapshot, reason)) saves.loadFailed(key)
-        return yield* again
+    instead: { readonly again: Effect.Effect<Origin.Origin, never, Scope.Scope>; readonly boot: Origin.Origin }
+  ): Effect.fn.Return<Origin.Origin> {
+    const began = yield* Clock.currentTimeMillis
+    const discard = (reason: string) =>
+      Effect.map(store.discard(snapshot, reason), (was) => {
+        if (was) saves.loadFailed(key)
       })
+    const bootInstead = Effect.fnUntraced(function* (reason: string) {
+      const failed = yield* Clock.currentTimeMillis
+      saves.loadFailed(key)
+      yield* Effect.logWarning(`could not resume ${spec.name} from its snapshot (${reason}); booting instead`)
+      const onAnswer = Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        now - failed < failed - began
+          ? discard(`it did not come up in the time in which ${spec.name} boots`)
+          : Effect.void
+      )
+      return { ...instead.boot, onAnswer }
+    })
+    return {
+      from: { directory: snapshot.directory },
+      name: `snapshot ${snapshot.id.slice(0, 8)} of ${snapshot.name}`,
+      otherwise: ({ damaged, reason }) =>
+        Effect.gen(function* () {
+          // The saved machine's disks were put in their place.
+          yield* emptyDisks(shape, spec)
+          if (!damaged) return yield* bootInstead(reason)
+          yield* discard(reason)
+          return yield* instead.again
+        })
+    }
   })
 
   const settledOrigin = (
     subject: Subject,
     key: SnapshotStore.SnapshotKey
   ): Effect.Effect<Origin.Origin, never, Scope.Scope> =>
-    Effect.map(saves.lookup(key, subject), (found) => {
-      if (found === undefined) return Origin.boot
-      if (found._tag === "Miss") return { from: undefined, onSettled: found.save }
-      return resumeFrom(subject, key, found.snapshot, settledOrigin(subject, key))
+    Effect.flatMap(subject.untimed(saves.lookup(key, subject)), (found) => {
+      if (found === undefined) return Effect.succeed(Origin.boot)
+      if (found._tag === "Miss") {
+        return Effect.succeed<Origin.Origin>({ from: undefined, onSettled: found.save, untimed: subject.untimed })
+      }
+      const again = Effect.suspend(() => settledOrigin(subject, key))
+      return resumeFrom(subject, key, found.snapshot, { again, boot: Origin.boot })
     })
 
   const warmOrigin = (
@@ -169,26 +200,22 @@ export const make = Effect.fnUntraced(function* (
           `the warm-up of ${subject.spec.name} runs at every start: outside of scripts its result is kept only with a key (warmUp: { run, key })`
         )
       }
-      const found = key === undefined ? undefined : yield* saves.lookup(key, subject)
+      const found = key === undefined ? undefined : yield* subject.untimed(saves.lookup(key, subject))
       if (key !== undefined && found?._tag === "Hit") {
-        return resumeFrom(
-          subject,
-          key,
-          found.snapshot,
-          Effect.suspend(() => warmOrigin(subject, host))
-        )
+        const again = Effect.suspend(() => warmOrigin(subject, host))
+        return yield* resumeFrom(subject, key, found.snapshot, { again, boot: { from: undefined, warmUp: run } })
       }
       const withWarmUp = (origin: Origin.Origin): Origin.Origin => ({
         ...origin,
         otherwise:
-          origin.otherwise === undefined ? undefined : (reason) => Effect.map(origin.otherwise!(reason), withWarmUp),
+          origin.otherwise === undefined ? undefined : (refusal) => Effect.map(origin.otherwise!(refusal), withWarmUp),
         warmUp:
           run === undefined
             ? undefined
             : (machine, control) =>
                 Effect.andThen(
                   run(key === undefined ? machine : HostInputs.recording(machine, key.inputs)),
-                  found?._tag === "Miss" ? found.save(control) : Effect.void
+                  found?._tag === "Miss" ? subject.untimed(found.save(control)) : Effect.void
                 )
       })
       return withWarmUp(yield* settledOrigin(subject, baseKey(subject, host)))

@@ -70,9 +70,10 @@ const startFrom = (
     if (error._tag === "None") return yield* Effect.failCause(started.cause as Cause.Cause<never>)
     if (from === undefined) return yield* Effect.fail(error.value.message)
     const reason = reasonOf(error.value)
+    const damaged = Predicate.isTagged(error.value, "LoadFailed") && error.value.damaged
     return yield* otherwise === undefined
       ? Effect.fail(reason)
-      : Effect.flatMap(otherwise(reason), (next) => startFrom(context, next))
+      : Effect.flatMap(otherwise({ reason, damaged }), (next) => startFrom(context, next))
   })
 
 /** Owns the hypervisor: while it lives, so does this process, and the other way round. */

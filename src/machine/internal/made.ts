@@ -19,6 +19,8 @@ export interface Made {
   readonly inside: (boot: Boot) => Machine.Machine
   /** Reports a state that a test can see. */
   readonly publish: (state: MachineState, detail: string) => Effect.Effect<void>
+  /** Reports what its boot waits for. */
+  readonly progress: (detail: string) => Effect.Effect<void>
 }
 
 const cameFrom = ({ origin }: Boot): string =>
@@ -105,6 +107,8 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
       self.interfaces,
       snapshots
     )
-  const made: Made = { handle, inside, publish }
+  const progress: Made["progress"] = (detail) =>
+    Effect.suspend(() => (retired ? Effect.void : emit({ _tag: "StillBooting", machine: spec.name, detail })))
+  const made: Made = { handle, inside, publish, progress }
   return made
 })

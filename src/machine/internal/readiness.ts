@@ -1,18 +1,20 @@
 /** What makes a guest with a shell ready: the machine that the test declared, settled and warm. */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as GenStatem from "../../actors/GenStatem.ts"
 import type { ControlService } from "../../backends/Backend.ts"
-import type { ShellService } from "../../transport/Shell.ts"
+import { progressSchedule, quietBoot, type ShellService } from "../../transport/Shell.ts"
 import { ShellError } from "../../transport/ShellError.ts"
 import type { Machine } from "../Machine.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Boot, Step } from "./boot.ts"
 import * as Identity from "./identity.ts"
 import { ask, type MachineRef } from "./protocol.ts"
-import { savingWhenIdle, settle } from "./settle.ts"
+import { savingWhenIdle, settle, unsettled } from "./settle.ts"
 
 const isShellError = Schema.is(ShellError)
 
@@ -31,6 +33,8 @@ export interface ReadinessOptions {
   readonly environment: Environment
   /** The machine as only what makes it ready may use it: its commands do not wait until it is ready. */
   readonly inside: Machine
+  /** Reports what a boot that takes long waits for. */
+  readonly progress: (detail: string) => Effect.Effect<void>
 }
 
 /** The message of what went wrong first. */
@@ -61,25 +65,56 @@ const identify = Effect.fnUntraced(function* ({ boot, environment, shell }: Read
   return yield* Effect.fail(said.startsWith("its ") ? said : `could not set up its network: ${said}`)
 })
 
+/** Reports what an effect that takes long does: when it has taken 10 s, 20 s, 40 s, and then every 30 s. */
+const telling =
+  ({ progress }: ReadinessOptions, doing: Effect.Effect<string>) =>
+  <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.flatMap(Clock.currentTimeMillis, (begun) => {
+      const tell = Effect.gen(function* () {
+        const what = yield* doing
+        const seconds = Math.round(((yield* Clock.currentTimeMillis) - begun) / 1000)
+        yield* progress(`${what}; it has taken ${seconds} s so far`)
+      })
+      const reports = Effect.andThen(Effect.delay(tell, quietBoot), Effect.schedule(tell, progressSchedule))
+      return Effect.acquireUseRelease(Effect.forkChild(reports), () => effect, Fiber.interrupt)
+    })
+
+/** Waits until the guest has come to rest, and saves it for later runs. */
+const settled = (
+  options: ReadinessOptions,
+  onSettled: (control: ControlService) => Effect.Effect<void>,
+  control: Effect.Effect<ControlService, string>
+): Effect.Effect<void, string> => {
+  const { boot, environment, shell } = options
+  const { untimed = (effect) => effect } = boot.origin
+  const saving = Effect.flatMap(control, onSettled).pipe(
+    telling(options, Effect.succeed("its guest is ready, and is saved for later runs"))
+  )
+  return untimed(
+    Effect.andThen(settle(shell, environment.backend.timeScale).pipe(telling(options, unsettled(shell))), saving)
+  )
+}
+
 /** Makes the guest what the test declared, and again after each of its reboots. Fails with the reason why it cannot be. */
 export const make = (options: ReadinessOptions): Effect.Effect<void, string> =>
   Effect.gen(function* () {
-    const { boot, environment, inside, ref, shell } = options
+    const { boot, inside, ref, shell } = options
     const { onSettled, warmUp } = boot.origin
     const done = (step: Step) => GenStatem.cast(ref.name, "step", { attempt: boot.attempt, step })
     const control: Effect.Effect<ControlService, string> = Effect.map(
       Effect.mapError(ask(ref, "control", boot.number), ({ message }) => message),
       (control) => savingWhenIdle(control, shell)
     )
-    yield* identify(options)
+    if (!boot.done.has("identified")) yield* boot.origin.onAnswer ?? Effect.void
+    yield* identify(options).pipe(
+      telling(options, Effect.succeed("its shell answers, and it is given its name and addresses"))
+    )
     yield* done("identified")
-    if (onSettled !== undefined && !boot.done.has("settled")) {
-      yield* settle(shell, environment.backend.timeScale)
-      yield* onSettled(yield* control)
-    }
+    if (onSettled !== undefined && !boot.done.has("settled")) yield* settled(options, onSettled, control)
     yield* done("settled")
     if (warmUp !== undefined && !boot.done.has("warm")) {
-      yield* Effect.catchCause(warmUp(inside, yield* control), (cause) =>
+      const warming = warmUp(inside, yield* control).pipe(telling(options, Effect.succeed("its warm-up runs")))
+      yield* Effect.catchCause(warming, (cause) =>
         Cause.hasInterrupts(cause)
           ? Effect.failCause(cause as Cause.Cause<never>)
           : Effect.fail(`its warm-up failed: ${messageOf(cause)}`)

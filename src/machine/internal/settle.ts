@@ -20,6 +20,22 @@ exit 0`
 export const settle = (shell: ShellService, timeScale: number): Effect.Effect<void> =>
   Effect.ignore(shell.execute(script, { timeout: Duration.times(within, timeScale) }))
 
+/** The units that systemd is starting, a name on each line. */
+const jobs = `set +eu
+systemctl list-jobs --no-legend 2>/dev/null | while read -r _ unit type state; do [ "$state" = running ] && echo "$unit"; done
+exit 0`
+
+/** What a guest that has not settled waits for. */
+export const unsettled = (shell: ShellService): Effect.Effect<string> =>
+  shell.execute(jobs, { timeout: "5 seconds" }).pipe(
+    Effect.map(({ stdout }) => stdout.trim().replaceAll("\n", ", ")),
+    Effect.orElseSucceed(() => ""),
+    Effect.map((units) => {
+      const what = units === "" ? "all that starts at a boot" : units
+      return `its shell answers, and it is saved for later runs when systemd has started ${what}`
+    })
+  )
+
 /** The same control channel, which saves its guest once that is ready to take a command. */
 export const savingWhenIdle = (control: ControlService, shell: ShellService): ControlService => ({
   ...control,

@@ -31,6 +31,8 @@ export interface Settings {
   readonly deadlines: DeadlineSettings
   /** Told of each state that a test can see. */
   readonly publish: (state: MachineState, detail: string) => Effect.Effect<void>
+  /** Reports what a boot waits for. */
+  readonly progress: (detail: string) => Effect.Effect<void>
   /** Starts the supervisor of a boot under that of the machine, in place of the one before. */
   readonly startBoot: (
     supervisor: SupervisorPid,
@@ -156,7 +158,10 @@ export class Transitions {
   failed(life: Running, reason: string, silence = "", ...actions: Actions): Step {
     const { boot } = life
     if (boot.origin.otherwise !== undefined && mayBoot(life)) {
-      return this.start(Boot.again(boot, ++this.attempts, boot.origin.otherwise(reason)), ...actions)
+      return this.start(
+        Boot.again(boot, ++this.attempts, boot.origin.otherwise({ reason, damaged: false })),
+        ...actions
+      )
     }
     const tail = boot.hypervisor === undefined ? Effect.succeed("") : boot.hypervisor.console.tail(80)
     return Effect.flatMap(tail, (console) => {
@@ -214,11 +219,11 @@ export class Transitions {
   ): Effect.Effect<Running, never, Process.Self> {
     const { shell } = boot
     if (shell === undefined) return Effect.as(cancel(life), coming(life, "shell", boot))
-    const { environment, inside, ref } = this.settings
+    const { environment, inside, progress, ref } = this.settings
     const body =
       phase === "return"
         ? Readiness.returned(shell)
-        : Readiness.make({ ref, boot, shell, environment, inside: inside(boot) })
+        : Readiness.make({ ref, boot, shell, environment, inside: inside(boot), progress })
     return Effect.map(Effect.andThen(cancel(life), Task.async(body, { label: "Readiness" })), (task) =>
       coming(life, phase, boot, { task, pid: task.pid as Pid.Any })
     )

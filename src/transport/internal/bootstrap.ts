@@ -40,11 +40,11 @@ export interface Bootstrap {
   readonly connect: Effect.Effect<Link, TransportError, Scope.Scope>
 }
 
-/** When the progress of a long boot is reported again: 10 s after the first report, then each time twice as long after the last. */
-export const progressSchedule = Schedule.exponential("10 seconds")
+/** When the progress of a long boot is reported again: 10 s after the first report, then after 20 s, then every 30 s. */
+export const progressSchedule = Schedule.min([Schedule.exponential("10 seconds"), Schedule.spaced("30 seconds")])
 
 /** How long a boot may take before its progress is reported for the first time. */
-const quietBoot = "10 seconds"
+export const quietBoot = "10 seconds"
 
 /** When a bootstrap shell that did not answer is connected to again. */
 export const reconnect = Schedule.spaced("50 millis")
@@ -59,7 +59,7 @@ export const make = ({ bootTimeout, consoleTail, onProgress, transport }: Bootst
   const notReady = (reason: string, waited: Duration.Duration) =>
     Effect.map(consoleTail, (console) => new ShellNotReady({ machine, reason, waited, console }))
 
-  /** Tells how a boot goes, at 10 s, 20 s, 40 s, … */
+  /** Tells how a boot goes, at 10 s, 20 s, 40 s, 70 s, … */
   const progress = Effect.flatMap(Clock.currentTimeMillis, (begun) => {
     const tell = Effect.gen(function* () {
       const waited = Duration.millis((yield* Clock.currentTimeMillis) - begun)
