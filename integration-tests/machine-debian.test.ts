@@ -39,6 +39,49 @@ machines(Deb)("a Debian guest", (it) => {
     })
   )
 
+  it.effect("UDP ports are waited for, and ports of either kind in the network namespaces of other processes", () =>
+    Effect.gen(function* () {
+      const deb = yield* Deb
+      yield* deb.writeFile(
+        "/tmp/ports.pl",
+        `use Socket; socket(U, PF_INET, SOCK_DGRAM, 0); bind(U, sockaddr_in(5353, inet_aton("127.0.0.1"))) or die $!;
+socket(T, PF_INET, SOCK_STREAM, 0); bind(T, sockaddr_in(5354, INADDR_ANY)) or die $!; listen(T, 5) or die $!; sleep 600`
+      )
+      const udp = { ...soon, protocol: "udp" } as const
+      const short = { timeout: "1 second" } as const
+      const own = yield* deb.spawn("perl /tmp/ports.pl")
+      yield* deb.waitForOpenPort(5353, udp)
+      yield* deb.waitForOpenPort(5353, "localhost", udp)
+      const closed = yield* Effect.flip(deb.waitForClosedPort(5353, { ...udp, ...short }))
+      assert.match(
+        closed.message,
+        /deb: waited 1s for UDP port 5353 to be closed\n.*last seen:\s+bound: .*127\.0\.0\.1:5353/s
+      )
+      yield* own.signal("KILL")
+      yield* deb.waitForClosedPort(5353, udp)
+
+      yield* deb.succeed("systemd-run --unit=apart --property=PrivateNetwork=yes perl /tmp/ports.pl")
+      yield* deb.waitForOpenPort(5354, { ...soon, namespaces: "all" })
+      yield* deb.waitForOpenPort(5353, { ...udp, namespaces: "all" })
+      const apart = yield* Effect.flip(deb.waitForOpenPort(5354, short))
+      assert.match(
+        apart.message,
+        /port 5354 is open in the network namespace of perl \(process \d+\); namespaces: "all" counts it/
+      )
+      const closing = yield* Effect.forkChild(deb.waitForClosedPort(5354, { ...soon, namespaces: "all" }))
+      yield* deb.succeed("systemctl stop apart")
+      yield* Fiber.join(closing)
+    })
+  )
+
+  it.effect("a missing program is told without a file of vmtest's", () =>
+    Effect.gen(function* () {
+      const { exitCode, stderr } = yield* (yield* Deb).execute("\nnothing-of-that-name")
+      assert.strictEqual(exitCode, 127)
+      assert.match(stderr, /^bash: line \d+: nothing-of-that-name: command not found\n$/)
+    })
+  )
+
   it.effect(
     "Unix sockets are waited for: stream, datagram, sequenced packets, abstract, through links, bound by a relative name",
     () =>

@@ -33,7 +33,7 @@ export type MachineEvent =
    */
   | { readonly _tag: "MachineState"; readonly machine: string; readonly state: MachineState; readonly detail: string }
   | { readonly _tag: "ConsoleLine"; readonly machine: string; readonly line: string }
-  /** A boot that takes long; `detail` has its duration and the console's last line. */
+  /** A boot that takes long; `detail` says what it waits for, for how long, and, until there is a shell, what the console said last. */
   | { readonly _tag: "StillBooting"; readonly machine: string; readonly detail: string }
   /** `action` completes "the test is …": `running "uname"`, `waiting for port 80 to be open`. */
   | { readonly _tag: "ActionStarted"; readonly machine: string; readonly action: string }
