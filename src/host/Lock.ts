@@ -58,7 +58,7 @@ export interface LockOptions {
   readonly mode?: "exclusive" | "shared" | undefined
   /** How long to wait for it. Default 30 minutes; 0 does not wait. */
   readonly deadline?: Duration.Input | undefined
-  /** Run once, with what is known of the holder, if the lock is not free at once. */
+  /** Run once, with the name of the holder (`process 123`, or `another process`), if the lock is not free at once. */
   readonly onWait?: ((holder: string) => Effect.Effect<void>) | undefined
 }
 
@@ -67,6 +67,9 @@ const defaultDeadline: Duration.Input = "30 minutes"
 
 /** A shorter wait is not reported. */
 const reportWaitAfter: Duration.Input = "200 millis"
+
+/** How often to look for the name of a holder. Without one it is likelier that `flock` has not come to take the lock yet. */
+const mostLooks = 25
 
 /** How long `flock` may take to say that a lock is taken, when it is not to wait for it. */
 const answerDeadline: Duration.Input = "10 seconds"
@@ -102,10 +105,12 @@ export const acquire: (path: string, options?: LockOptions) => Effect.Effect<voi
       grace: 0
     })
     const held = flock.stdout.pipe(Stream.decodeText(), Stream.splitLines, Stream.take(1), Stream.runCollect)
+    const holder = Effect.sync(() => holderOf(path)).pipe(
+      Effect.delay(reportWaitAfter),
+      Effect.repeat({ until: (name) => name !== "", times: mostLooks - 1 })
+    )
     const waiter = yield* Effect.forkScoped(
-      Effect.sleep(reportWaitAfter).pipe(
-        Effect.andThen(Effect.suspend(() => options?.onWait?.(holderOf(path)) ?? Effect.void))
-      )
+      Effect.flatMap(holder, (name) => options?.onWait?.(name === "" ? "another process" : name) ?? Effect.void)
     )
     const lines = yield* held.pipe(
       Effect.mapError(failed),

@@ -145,7 +145,10 @@ await new Promise((resolve) => setTimeout(resolve, 500))`
   ]) {
     it(`is an error when there is no room for it: vmtest ${args.join(" ")}`, { timeout: 60_000 }, async () => {
       const full = openSync("/dev/full", "w")
-      const child = spawn(process.execPath, [bin, ...args], { stdio: ["ignore", full, "pipe"], timeout: 60_000 })
+      const child = spawn(process.execPath, [args[0] === "--version" ? bin : launcher, ...args], {
+        stdio: ["ignore", full, "pipe"],
+        timeout: 60_000
+      })
       closeSync(full)
       assert.strictEqual(await new Promise((resolve) => child.once("exit", resolve)), 1)
     })

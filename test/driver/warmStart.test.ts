@@ -215,8 +215,10 @@ describe("a boot that takes long", () => {
       const slowly = { guests: { a: { bootTime: "3 seconds" } } } as const
       const cold = { a: offline({ snapshot: false }) }
       assert.deepStrictEqual(
-        yield* runAll([test("t", { machines: cold, timeout: "1500 millis" }, body)], folder, slowly),
-        ["timedOut: the test timed out after 1s 500ms while starting a for 2s"]
+        (yield* runAll([test("t", { machines: cold, timeout: "1500 millis" }, body)], folder, slowly)).map((line) =>
+          line.replace(/ for [12]s$/, "")
+        ),
+        ["timedOut: the test timed out after 1s 500ms while starting a"]
       )
     })
   )
@@ -230,7 +232,7 @@ describe("a boot that takes long", () => {
         [/list-jobs/, jobs]
       ]
       const done = yield* Effect.forkChild(
-        inRun(folder, { a: offline() }, nothing, { guests: { a: { commands, saveTime: "12 seconds" } } })
+        inRun(folder, { a: offline() }, nothing, { timeScale: 3, guests: { a: { commands, saveTime: "12 seconds" } } })
       )
       const passing = Effect.andThen(TestClock.adjust("1 second"), TestClock.withLive(Effect.sleep("5 millis")))
       yield* Effect.raceFirst(Fiber.await(done), Effect.forever(passing))

@@ -5,6 +5,6 @@ import * as Exit from "effect/Exit"
 
 export type AnyEffect = Effect.Effect<unknown, unknown, unknown>
 
-/** An Effect that is not itself a result: tagged errors, which `Effect.flip` gives, and the Exits of `Effect.exit` are Effects too. */
+/** An Effect that is not itself a result: tagged errors, which `Effect.flip` gives, and the failed Exits of `Effect.exit` are Effects too. */
 export const isToRun = (value: unknown): value is AnyEffect =>
-  Effect.isEffect(value) && !Exit.isExit(value) && !isNativeError(value)
+  Effect.isEffect(value) && !isNativeError(value) && !(Exit.isExit(value) && Exit.isFailure(value))
