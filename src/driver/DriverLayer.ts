@@ -120,11 +120,18 @@ export const make = (
 /** What can be missing on the host. */
 export type HostError = QemuError | Cache.CacheUnwritable | RunDirectory.RunDirectoryError
 
-/** What drivers need: this host's QEMU, the user's image cache, and a state folder that is removed with the layer. */
-export const host: Layer.Layer<Backend | ImageStore.ImageStore | RunDirectory.RunDirectory, HostError> = Layer.mergeAll(
+/** What {@link host} gives. */
+export type Host = Backend | ImageStore.ImageStore | RunDirectory.RunDirectory | NodeServices.NodeServices
+
+/**
+ * What drivers and runners need: this host's QEMU, the user's image cache, a state folder that is removed with the layer, and the services of
+ * the platform.
+ */
+export const host: Layer.Layer<Host, HostError> = Layer.mergeAll(
   Layer.unwrap(Effect.map(Cache.folder("host"), (folder) => Qemu.layer({ folder }))),
   ImageStore.ImageStore.layer,
-  RunDirectory.layer()
+  RunDirectory.layer(),
+  NodeServices.layer
 )
 
 /** A driver on this host. */

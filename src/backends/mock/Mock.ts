@@ -27,6 +27,7 @@
  *
  * @since 0.1.0
  */
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -214,5 +215,7 @@ export const images: Layer.Layer<ImageStore.ImageStore> = Layer.succeed(ImageSto
 /** What a driver or a runner needs, as `DriverLayer.host`, with this mock in place of a hypervisor. */
 export const host = ({
   backend
-}: Mock): Layer.Layer<Backend | ImageStore.ImageStore | RunDirectory.RunDirectory, RunDirectory.RunDirectoryError> =>
-  Layer.mergeAll(Layer.succeed(Backend, backend), images, RunDirectory.layer())
+}: Mock): Layer.Layer<
+  Backend | ImageStore.ImageStore | RunDirectory.RunDirectory | NodeServices.NodeServices,
+  RunDirectory.RunDirectoryError
+> => Layer.mergeAll(Layer.succeed(Backend, backend), images, RunDirectory.layer(), NodeServices.layer)
