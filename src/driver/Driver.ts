@@ -129,11 +129,11 @@ export const parameters = Arguments.of<DriverService>({
   startAll: Arguments.takes({}),
   joinAll: Arguments.takes({ options: Schema.optional(WaitOptions) }),
   subtest: Arguments.takes(
-    { name: Schema.String, effect: Schema.Unknown, options: Schema.optional(SubtestOptions) },
+    { name: Fields.title, effect: Schema.Unknown, options: Schema.optional(SubtestOptions) },
     { gives: "defects" }
   ),
   pollingCondition: Arguments.takes(
-    { condition: Schema.String, check: Schema.Unknown, options: Schema.optional(PollingConditionOptions) },
+    { condition: Fields.title, check: Schema.Unknown, options: Schema.optional(PollingConditionOptions) },
     { gives: "defects" }
   ),
   waitAll: Arguments.takes({}),

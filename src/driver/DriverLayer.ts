@@ -56,7 +56,7 @@ export {
 export const DriverOptions = Fields.options(
   {
     /** Its name in reports. Default `"driver"`. */
-    name: Schema.optional(Schema.String),
+    name: Schema.optional(Fields.title),
     /**
      * The folder for screenshots and files copied from guests. Default: `vmtest-output/<name>` in the working folder, or `vmtest-output` for a
      * driver without a name.
@@ -128,7 +128,7 @@ export type Host = Backend | ImageStore.ImageStore | RunDirectory.RunDirectory |
  * the platform.
  */
 export const host: Layer.Layer<Host, HostError> = Layer.mergeAll(
-  Layer.unwrap(Effect.map(Cache.folder("host"), (folder) => Qemu.layer({ folder }))),
+  Layer.unwrap(Effect.map(Cache.open("host"), (folder) => Qemu.layer({ folder }))),
   ImageStore.ImageStore.layer,
   RunDirectory.layer(),
   NodeServices.layer

@@ -105,14 +105,15 @@ export interface TestOptions<Machines extends Readonly<Record<string, MachineOpt
   readonly machines?: Machines | undefined
 }
 
+const nameProblem = Decode.checker(Fields.title, { whole: "the name" })
 const optionsProblem = Decode.checker(TestOptions, { whole: "the options" })
 
 /**
  * Declares a test.
  *
  * The body receives the machines by name, and the test's driver. The test passes if the body's Effect succeeds. A failure, a defect or a
- * failed assertion fails it, and so does a value that is an Effect or a failed Exit, because a `yield*` is missing then. A wrong declaration
- * is an error before anything starts.
+ * failed assertion fails it, and so does a value that is an Effect or a failed Exit, because a `yield*` is missing then. A wrong declaration,
+ * such as a blank name, is an error before anything starts.
  */
 export const test = <
   const Machines extends Readonly<Record<string, MachineOptions>> = Readonly<Record<never, MachineOptions>>
@@ -125,11 +126,12 @@ export const test = <
   ) => Effect.Effect<unknown, unknown, TestServices>
 ): TestCase => {
   const { stack = "" } = new Error()
-  const problem = optionsProblem(options)?.reason ?? bodyProblem(body)
+  const problem = nameProblem(name)?.reason ?? optionsProblem(options)?.reason ?? bodyProblem(body)
   const { machines, timeout, unrun, waitTimeout }: TestOptions<Machines> = problem === undefined ? options : {}
   return {
     [TypeId]: TypeId,
-    name,
+    // What no compiler checked may be of any type.
+    name: String(name),
     machines: machines ?? {},
     timeout,
     waitTimeout,

@@ -29,6 +29,9 @@ export const text = (expected: string, fits: RegExp | ((text: string) => boolean
 /** A text that has something in it. */
 export const filled = (expected: string) => text(expected, (value) => value !== "")
 
+/** What reports call something: a test, a part of one. */
+export const title = text("a string that is not blank", (value) => value.trim() !== "")
+
 const bounds = (least: number, most: number): string =>
   most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`
 

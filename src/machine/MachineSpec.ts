@@ -22,6 +22,8 @@ import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
 import * as Location from "../host/Location.ts"
 import * as Image from "../images/Image.ts"
+import * as Addresses from "../network/Addresses.ts"
+import * as Names from "./internal/names.ts"
 import type { Machine } from "./Machine.ts"
 
 const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(bytes))
@@ -238,14 +240,16 @@ const optionsFrom = Decode.decoder(MachineOptions, { whole: "the declaration" })
 /**
  * Checks one declaration and fills in the defaults.
  *
- * Fails with `InvalidMachine` when the name is no host name (RFC 1123), a field is not known, or an option makes no sense or asks for more than
- * the host has.
+ * Fails with `InvalidMachine` if the name is not a host name (RFC 1123), or leads elsewhere, such as `localhost` and `10`; if a field is not
+ * known; or if an option makes no sense or asks for more than the host has.
  */
 export const check = Effect.fnUntraced(function* (name: string, options: MachineOptions) {
   const limits = yield* HostLimits
   const invalid = (option: string, reason: string) => new InvalidMachine({ machine: String(name), option, reason })
   const named = nameFrom(name)
   if (Result.isFailure(named)) return yield* invalid("name", named.failure.reason)
+  const elsewhere = Names.problemOf(name)
+  if (elsewhere !== undefined) return yield* invalid("name", elsewhere)
   const decoded = optionsFrom(options)
   if (Result.isFailure(decoded)) {
     return yield* invalid(Decode.nameOf(decoded.failure.path, { whole: "" }), decoded.failure.reason)
@@ -274,10 +278,22 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
 })
 
 /**
+ * Checks that the hosts files which images bring along (`files: { "/etc/hosts": … }`) give no machine's name to another address than the
+ * machine's. Such a name would lead there, or to both.
+ */
+export const checkHosts = (
+  machines: Iterable<{ readonly spec: MachineSpec; readonly self: Addresses.AddressedNode }>
+): Effect.Effect<void, InvalidMachine> =>
+  Effect.suspend(() => {
+    const problem = Names.hostsProblemOf([...machines].map(({ self, spec }) => ({ image: spec.image, node: self })))
+    return problem === undefined ? Effect.void : new InvalidMachine({ ...problem, option: "name" })
+  })
+
+/**
  * Checks the declarations of all machines of a test together.
  *
  * Fails with the first `InvalidMachine`; two names that differ only in case are refused, because host names are not case-sensitive, and so is
- * more memory than the host has for all of them.
+ * more memory than the host has for all of them, and a name that an image's hosts file gives to another address.
  */
 export const checkAll = Effect.fnUntraced(function* (machines: Readonly<Record<string, MachineOptions>>) {
   const seen = new Map<string, string>()
@@ -293,6 +309,9 @@ export const checkAll = Effect.fnUntraced(function* (machines: Readonly<Record<s
     seen.set(name.toLowerCase(), name)
   }
   const specs = yield* Effect.forEach(Object.entries(machines), ([name, options]) => check(name, options))
+  yield* checkHosts(
+    Addresses.assign(specs).map((self) => ({ self, spec: specs.find(({ name }) => name === self.name)! }))
+  )
   const limits = yield* HostLimits
   let together = 0
   for (const spec of specs) {

@@ -21,6 +21,19 @@ describe("a test's declaration", () => {
     it(`is refused for ${what}`, () => assert.include(problem(options) ?? "nothing", words))
   }
 
+  for (const [name, words] of [
+    ["", 'the name must be a string that is not blank, got ""'],
+    [" \n", "the name must be a string that is not blank"],
+    [undefined, "the name must be a string that is not blank, got undefined"],
+    [{ machines: {} }, "the name must be a string that is not blank, got { machines: {} }"]
+  ] as const) {
+    it(`is refused for the name ${JSON.stringify(name)}`, () => {
+      const declared = test(name as string, {}, () => Effect.void)
+      assert.include(declared.problem ?? "nothing", words)
+      assert.isString(declared.name)
+    })
+  }
+
   it("may leave out all of them", () => assert.strictEqual(problem({}), undefined))
 
   for (const [what, body, words] of [

@@ -67,8 +67,52 @@ describe("a machine's declaration", () => {
     )
   }
 
-  it.effect("takes every host name", () =>
-    Effect.forEach(["a", "A1", "web-2", "0", "a".repeat(63)], (name) => check(name), { discard: true })
+  for (const name of ["localhost.localdomain", "web.", "10.0.0.1", "::1", "ip6-localhost."]) {
+    it.effect(`refuses the dots and colons of ${JSON.stringify(name)}`, () =>
+      refused(name, {}, "name", `name must be a host name of letters, digits and inner hyphens`)
+    )
+  }
+
+  for (const name of ["0", "10", "010", "08", "4294967296", "0x", "0xa", "0XA00000a"]) {
+    it.effect(`refuses the number ${name}, which programs read as an address`, () =>
+      refused(name, {}, "name", `name must not be a number, which programs read as an address, got "${name}"`)
+    )
+  }
+
+  for (const name of [
+    "localhost",
+    "LocalHost",
+    "localhost6",
+    "localdomain",
+    "ip6-localhost",
+    "ip6-allnodes",
+    "broadcasthost"
+  ]) {
+    it.effect(`refuses ${name}, which leads elsewhere`, () =>
+      refused(name, {}, "name", `name must not be one that systems reserve for themselves, got "${name}"`)
+    )
+  }
+
+  it.effect("takes every other host name", () =>
+    Effect.forEach(
+      [
+        "a",
+        "A1",
+        "web-2",
+        "1a",
+        "10-1",
+        "x10",
+        "0y1",
+        "beef",
+        "localhost1",
+        "my-localhost",
+        "vmtest",
+        "test",
+        "a".repeat(63)
+      ],
+      (name) => check(name),
+      { discard: true }
+    )
   )
 
   for (const [given, option, meant] of [
@@ -218,6 +262,45 @@ describe("a machine's declaration", () => {
       )
     }).pipe(Effect.provideService(MachineSpec.HostLimits, { memory: 8 * GiB, cpus: 4 }))
   )
+
+  describe("with a hosts file in its image", () => {
+    const hosts = (content: string | Uint8Array) => Image.tiny({ files: { "/etc/hosts": content } })
+    const checked = (content: string | Uint8Array) =>
+      MachineSpec.checkAll({ db: { image }, web: { image: hosts(content) } }).pipe(
+        Effect.match({ onFailure: ({ message }) => message, onSuccess: () => "accepted" })
+      )
+
+    for (const [what, content, said] of [
+      ["that has other names", "127.0.0.1 localhost\n10.0.2.2 mirror\n", "accepted"],
+      [
+        "that gives a machine's name its own address",
+        "192.168.1.1 db db.example.org\n2001:DB8:1:0::1 db\n",
+        "accepted"
+      ],
+      ["that has a machine's name in a comment", "# 127.0.0.1 db\n127.0.0.1 localhost # db\n", "accepted"],
+      [
+        "that gives the name of another machine another address",
+        "127.0.0.1 localhost\n10.0.0.5\tcache  DB # the database\n",
+        'db: name must not be one that /etc/hosts of the image of web gives to another address, got "db", which is 10.0.0.5 there'
+      ],
+      [
+        "that gives its machine's own name another address",
+        Buffer.from("127.0.1.1 web"),
+        'web: name must not be one that /etc/hosts of its image gives to another address, got "web", which is 127.0.1.1 there'
+      ],
+      [
+        "that gives one machine's address to the other",
+        "192.168.1.1 db web\n",
+        'web: name must not be one that /etc/hosts of its image gives to another address, got "web", which is 192.168.1.1 there'
+      ]
+    ] as const) {
+      it.effect(`${said === "accepted" ? "accepts" : "refuses"} one ${what}`, () =>
+        Effect.gen(function* () {
+          assert.strictEqual(yield* checked(content), said)
+        })
+      )
+    }
+  })
 
   it.effect("accepts no machines at all", () =>
     Effect.gen(function* () {
