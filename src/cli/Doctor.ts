@@ -11,6 +11,7 @@
  */
 import * as Fs from "node:fs"
 import * as Os from "node:os"
+import * as NodePath from "node:path"
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import * as Cache from "../host/Cache.ts"
@@ -135,12 +136,17 @@ const namespaces: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function* (
 )
 
 const cache: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function* () {
-  const folder = yield* Cache.folder("images")
+  const folder = yield* Cache.open("images")
+  const unwritable = yield* Cache.unwritable(folder)
   const images = yield* (yield* ImageStore.ImageStore).list
-  const space = Fs.statfsSync(folder)
+  const space = Fs.statfsSync(Fs.existsSync(folder) ? folder : NodePath.dirname(folder))
   const total = images.reduce((sum, image) => sum + image.bytes, 0)
-  const detail = `${images.length} images, ${size(total)}, in ${folder}; ${size(space.bavail * space.bsize)} free`
-  return [{ what: "image cache", state: "ok", detail }] as ReadonlyArray<Finding>
+  const found = `${images.length} images, ${size(total)}, in ${folder}`
+  const finding: Finding =
+    unwritable === undefined
+      ? { what: "image cache", state: "ok", detail: `${found}; ${size(space.bavail * space.bsize)} free` }
+      : { what: "image cache", state: "limited", detail: `${found}; nothing can be added: ${unwritable.reason}` }
+  return [finding] as ReadonlyArray<Finding>
 }).pipe(
   Effect.provide(ImageStore.ImageStore.layer),
   Effect.catch((error) =>

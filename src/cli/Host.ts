@@ -42,7 +42,7 @@ export class OutputUnwritable extends Schema.TaggedError<OutputUnwritable>()("Ou
 /** The default of `--output`; made when the first file is written to it. */
 export const defaultOutput = "vmtest-output"
 
-const findingsFolder = Cache.folder("host")
+const findingsFolder = Cache.open("host")
 
 /** QEMU and the accelerator of this host. */
 export const findings = (options: { readonly refresh: boolean }) =>

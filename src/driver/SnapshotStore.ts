@@ -2,8 +2,8 @@
  * Keeps saved machines in the cache folder `snapshots`, by the digest of everything that they depend on.
  *
  * What is stored is whole or absent, and several runs make one machine once ({@link "../host/Store.ts"}). An entry is looked at before each use
- * (versions, host, sizes), and read once in each run; a damaged or outdated one is discarded with a warning, and counts as a miss. Nothing here
- * knows a hypervisor.
+ * (versions, host, sizes), and read once in each run; a damaged or outdated one is discarded with a warning, and counts as a miss. What other
+ * versions of vmtest stored stays. A store that may only be read gives what is in it. Nothing here knows a hypervisor.
  *
  * **Example** (a machine that is saved once)
  *
@@ -128,7 +128,7 @@ export interface SnapshotStore {
     key: SnapshotKey,
     onWait?: (holder: string) => Effect.Effect<void>
   ) => Effect.Effect<Lookup, SnapshotStoreError, Scope.Scope>
-  /** Discards an entry that turned out not to work, with a warning that gives the reason; false where it is gone already. */
+  /** Discards an entry that turned out not to work, with a warning that gives the reason; false if it is gone already. */
   readonly discard: (snapshot: StoredSnapshot, problem: string) => Effect.Effect<boolean>
   /** Everything stored, the most recently used first. */
   readonly list: Effect.Effect<ReadonlyArray<SnapshotSummary>, SnapshotStoreError>
@@ -162,6 +162,11 @@ const summaryOf = (store: Store.Store, id: string): SnapshotSummary => {
   const entry = Entries.read(store, id)
   const bytes = Store.bytesOf(Store.folderOf(store, id))
   const lastUsed = Store.lastUsed(store, id)
+  if (Entries.hasAnotherFormat(store, id)) {
+    // It may be of use to the version that stored it.
+    const name = "a snapshot of another version of vmtest"
+    return { id, name, host: {}, bytes, createdAt: lastUsed, lastUsed, problem: undefined }
+  }
   if (entry === undefined || "problem" in entry) {
     const problem = entry?.problem ?? "it is gone"
     return { id, name: "", host: {}, bytes, createdAt: lastUsed, lastUsed, problem }
@@ -174,7 +179,7 @@ const summaryOf = (store: Store.Store, id: string): SnapshotSummary => {
 export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, never, Scope.Scope> = Effect.fnUntraced(
   function* (options: StoreOptions = {}) {
     const limit = options.maxBytes ?? (yield* configuredLimit)
-    const where = options.folder === undefined ? Cache.folder("snapshots") : Effect.succeed(options.folder)
+    const where = options.folder === undefined ? Cache.open("snapshots") : Effect.succeed(options.folder)
     const opened: Effect.Effect<Store.Store, Cache.CacheUnwritable> = yield* Store.make(where)
     const lookup: SnapshotStore["lookup"] = Lookups.make({
       opened,
@@ -185,6 +190,7 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
     const discard: SnapshotStore["discard"] = (snapshot, problem) =>
       Effect.gen(function* () {
         const store = yield* opened
+        if (store.unwritable !== undefined) return yield* Effect.as(Checks.warnUnused(snapshot.name, problem), true)
         const { same, stays } = yield* Effect.gen(function* () {
           const now = Entries.read(store, snapshot.id)
           // Another run may have discarded it and made it again.
@@ -203,6 +209,7 @@ export const make: (options?: StoreOptions) => Effect.Effect<SnapshotStore, neve
 
     const prune = Effect.fnUntraced(function* (asked: PruneOptions = {}) {
       const store = yield* opened
+      if (store.unwritable !== undefined) return yield* store.unwritable
       yield* Store.sweep(store)
       return yield* Prune.prune({
         candidates: yield* list,

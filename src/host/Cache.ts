@@ -1,7 +1,8 @@
 /**
  * Where vmtest keeps what it can make again: `${XDG_CACHE_HOME:-~/.cache}/vmtest/<kind>`.
  *
- * Everything below is mode 0700. Nothing here locks or prunes; `Store` does.
+ * Everything below is mode 0700. Nothing here locks or prunes; `Store` does. A cache that may only be read, such as one on a read-only mount,
+ * serves what is in it.
  *
  * **Example** (the folder of one kind)
  *
@@ -15,6 +16,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Disk from "./Disk.ts"
 import { makeFolder } from "./internal/makeFolder.ts"
@@ -36,20 +38,52 @@ export const root: Effect.Effect<string> = Effect.sync(() => {
   return Path.join(base, "vmtest")
 })
 
+const tryToWrite = (path: string): void => {
+  Fs.accessSync(path, Fs.constants.W_OK | Fs.constants.X_OK)
+  // Permission bits say nothing of a full file system.
+  Fs.rmdirSync(Fs.mkdtempSync(Path.join(path, ".writable-")))
+}
+
+const attempt = <A>(path: string, body: () => A): Effect.Effect<A, CacheUnwritable> =>
+  Disk.attempt(body, (reason) => new CacheUnwritable({ path, reason }))
+
 /** Makes the folder of a kind if it is not there, and makes sure that a file can be written in it. */
 export const folder = (kind: string): Effect.Effect<string, CacheUnwritable> =>
-  root.pipe(
-    Effect.flatMap((base) => {
-      const path = Path.join(base, kind)
-      return Effect.try({
-        try: () => {
-          makeFolder(path)
-          Fs.accessSync(path, Fs.constants.W_OK | Fs.constants.X_OK)
-          // Permission bits say nothing of a read-only or full file system.
-          Fs.rmdirSync(Fs.mkdtempSync(Path.join(path, ".writable-")))
-          return path
-        },
-        catch: (error) => new CacheUnwritable({ path, reason: Disk.reasonOf(error) })
-      })
+  Effect.flatMap(root, (base) => {
+    const path = Path.join(base, kind)
+    return attempt(path, () => {
+      makeFolder(path)
+      tryToWrite(path)
+      return path
     })
+  })
+
+const readable = (path: string): boolean =>
+  Result.isSuccess(Result.try(() => Fs.accessSync(path, Fs.constants.R_OK | Fs.constants.X_OK)))
+
+/**
+ * The folder of a kind, to be read at least: made if it is not there, unless the cache may only be read and has none of this kind. Fails if
+ * there is no cache, and none can be made.
+ */
+export const open = (kind: string): Effect.Effect<string, CacheUnwritable> =>
+  Effect.flatMap(root, (base) => {
+    const path = Path.join(base, kind)
+    if (readable(path)) return Effect.succeed(path)
+    return Effect.catch(folder(kind), (error) => (readable(base) ? Effect.succeed(path) : Effect.fail(error)))
+  })
+
+/** Says that there is no room now, which pruning may make. */
+const full = /ENOSPC|EDQUOT/
+
+/** Why nothing can be written in a folder, or made in its place, also when there is room; undefined if something can. */
+export const unwritable = (path: string): Effect.Effect<CacheUnwritable | undefined> => {
+  const above = (folder: string): string => (Fs.existsSync(folder) ? folder : above(Path.dirname(folder)))
+  return attempt(path, () => {
+    const there = above(path)
+    if (there === path) tryToWrite(path)
+    else Fs.accessSync(there, Fs.constants.W_OK | Fs.constants.X_OK)
+  }).pipe(
+    Effect.as(undefined),
+    Effect.catch((error) => Effect.succeed(full.test(error.reason) ? undefined : error))
   )
+}

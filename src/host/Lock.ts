@@ -74,7 +74,7 @@ const mostLooks = 25
 /** How long `flock` may take to say that a lock is taken, when it is not to wait for it. */
 const answerDeadline: Duration.Input = "10 seconds"
 
-/** Takes the lock until the scope closes. The folder of `path` is made if it is not there. */
+/** Takes the lock until the scope closes. The file and its folder are made if they are not there. */
 export const acquire: (path: string, options?: LockOptions) => Effect.Effect<void, LockError, Scope.Scope> =
   Effect.fnUntraced(function* (path: string, options?: LockOptions) {
     const mode = options?.mode ?? "exclusive"
@@ -82,6 +82,8 @@ export const acquire: (path: string, options?: LockOptions) => Effect.Effect<voi
     const failed = (error: unknown) => new LockFailed({ path, reason: Disk.reasonOf(error) })
     yield* Effect.try({
       try: () => {
+        // Reading is enough to share a lock, also where nothing can be written.
+        if (mode === "shared" && Fs.existsSync(path)) return
         makeFolder(Path.dirname(path))
         Fs.closeSync(Fs.openSync(path, "a", 0o600))
       },

@@ -5,7 +5,11 @@
  * ({@link reserve}, a lock that the kernel releases when its holder dies), and renamed into place ({@link publish}). After that only the time of
  * its last use changes ({@link markUsed}). A process that uses an entry pins it ({@link pin}), which keeps others from pruning it. An entry that
  * goes is renamed away before it is removed, so a kill never leaves half of one under its name. What killed processes left is removed by the
- * next one that opens the store. What entries are called, and when one is damaged, is up to the caller.
+ * next one that opens the store. What entries are called, and when one is damaged, is up to the caller. A store that may only be read serves
+ * what is in it.
+ *
+ * Versions of vmtest share stores, so the names of folders, locks and what is being made stay what they are. A name that this version does not
+ * know is another version's, and is left alone.
  *
  * **Example** (an entry that is made once)
  *
@@ -27,12 +31,12 @@ import { randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Clock from "effect/Clock"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import type { CacheUnwritable } from "./Cache.ts"
+import * as Cache from "./Cache.ts"
 import * as Disk from "./Disk.ts"
 import { makeFolder } from "./internal/makeFolder.ts"
 import * as Lock from "./Lock.ts"
@@ -49,7 +53,7 @@ export class StoreFailed extends Schema.TaggedError<StoreFailed>()("StoreFailed"
 }
 
 /** Why a store has nothing to give or take. */
-export type StoreError = CacheUnwritable | Lock.LockError | StoreFailed
+export type StoreError = Cache.CacheUnwritable | Lock.LockError | StoreFailed
 
 /** An open store; all paths are absolute. */
 export interface Store {
@@ -59,6 +63,8 @@ export interface Store {
   /** What is being made, and what is going. */
   readonly temporary: string
   readonly locks: string
+  /** Why nothing can be made or removed in it; undefined if it can be written. */
+  readonly unwritable: Cache.CacheUnwritable | undefined
   /** A folder that stays until the scope closes, for things of this process; none of them outlives the process for long. */
   readonly privateFolder: Effect.Effect<string, StoreError, Scope.Scope>
   /** The ids that were pinned through this store. */
@@ -99,12 +105,13 @@ export const make = Effect.fnUntraced(function* <E>(folder: Effect.Effect<string
         entries: Path.join(root, "entries"),
         temporary: Path.join(root, "tmp"),
         locks: Path.join(root, "locks"),
+        unwritable: yield* Cache.unwritable(root),
         privateFolder: Effect.flatten(privateFolders),
         pins: new Set(),
         scope,
         removeTree: options.removeTree ?? Disk.removeTree
       }
-      yield* sweep(store)
+      if (store.unwritable === undefined) yield* sweep(store)
       return store
     })
   )
@@ -127,9 +134,10 @@ export interface ReserveOptions {
 
 /**
  * Takes the exclusive right to make or replace what has this name, until the scope closes, and removes what a holder left who was killed. Fails
- * with `LockTimeout` when somebody else holds it for too long.
+ * with `LockTimeout` when somebody else holds it for too long, and at once where nothing can be made.
  */
 export const reserve = Effect.fnUntraced(function* (store: Store, name: string, options: ReserveOptions = {}) {
+  if (store.unwritable !== undefined) return yield* store.unwritable
   const { onWait, timeout } = options
   yield* Effect.withSpan(
     Lock.acquire(reservationLock(store, name), { onWait, ...(timeout === undefined ? {} : { deadline: timeout }) }),
@@ -143,22 +151,31 @@ export const reserve = Effect.fnUntraced(function* (store: Store, name: string, 
 /** Runs an effect with a reservation. */
 export const withReservation =
   (store: Store, name: string, options?: ReserveOptions) =>
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | Lock.LockError, Exclude<R, Scope.Scope>> =>
+  <A, E, R>(
+    effect: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | Cache.CacheUnwritable | Lock.LockError, Exclude<R, Scope.Scope>> =>
     Effect.scoped(Effect.andThen(reserve(store, name, options), effect))
 
-/** Keeps other processes from pruning an entry, which need not exist yet, until the store's scope closes. */
+/**
+ * Keeps other processes from pruning an entry, which need not exist yet, until the store's scope closes. Where nothing can be written, that holds
+ * for an entry whose lock is there and can be read.
+ */
 export const pin = Effect.fnUntraced(function* (store: Store, id: string) {
   if (store.pins.has(id)) return
-  yield* Scope.provide(Lock.acquire(pinLock(store, id), { mode: "shared" }), store.scope)
+  const shared = Scope.provide(Lock.acquire(pinLock(store, id), { mode: "shared" }), store.scope)
+  yield* store.unwritable === undefined ? shared : Effect.ignore(shared)
   store.pins.add(id)
 })
 
 // --- what is being made
 
-/** A name in `temporary` starts with that of the reservation which its maker holds. What is going has this name instead. */
+/** A name in `temporary` is that of the reservation which its maker holds, a dot, and an end. What is going has this name instead. */
 const going = "going"
 const privateEnd = ".run"
-const ownerOf = (temporary: string) => temporary.slice(0, Math.max(temporary.lastIndexOf("."), 0)) || temporary
+const ownerOf = (temporary: string) => temporary.slice(0, Math.max(temporary.lastIndexOf("."), 0))
+
+/** What is in `temporary` and of no reservation that this version knows is another version's, which has its own locks; after a week it is nobody's. */
+const foreignFor = Duration.toMillis("7 days")
 
 /** An empty folder for the holder of the reservation `name`; removed with the scope unless it was published. */
 export const workspace = (store: Store, name: string): Effect.Effect<string, StoreFailed, Scope.Scope> =>
@@ -203,18 +220,23 @@ const makePrivateFolders = Effect.fnUntraced(function* (store: Store) {
 
 /** Removes what killed processes left in `temporary`; what a living one makes there stays. */
 export const sweep = (store: Store): Effect.Effect<void> =>
-  Effect.forEach(
-    Disk.namesIn(store.temporary),
-    (name) => {
-      const owner = ownerOf(name)
-      if (owner === going) return store.removeTree(Path.join(store.temporary, name))
-      const lock = reservationLock(store, owner)
-      const forget = name.endsWith(privateEnd) ? Effect.sync(() => Fs.rmSync(lock, { force: true })) : Effect.void
-      return store
-        .removeTree(Path.join(store.temporary, name))
-        .pipe(Lock.withLock(lock, { deadline: 0 }), Effect.andThen(forget), Effect.ignore)
-    },
-    { discard: true }
+  Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    Effect.forEach(
+      Disk.namesIn(store.temporary),
+      (name) => {
+        const path = Path.join(store.temporary, name)
+        const owner = ownerOf(name)
+        if (owner === going) return store.removeTree(path)
+        const lock = reservationLock(store, owner)
+        if (owner === "" || !Fs.existsSync(lock)) {
+          const madeAt = Fs.statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? now
+          return now - madeAt > foreignFor ? store.removeTree(path) : Effect.void
+        }
+        const forget = name.endsWith(privateEnd) ? Effect.sync(() => Fs.rmSync(lock, { force: true })) : Effect.void
+        return store.removeTree(path).pipe(Lock.withLock(lock, { deadline: 0 }), Effect.andThen(forget), Effect.ignore)
+      },
+      { discard: true }
+    )
   )
 
 // --- entries

@@ -6,7 +6,10 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Entries from "../../src/driver/internal/snapshotEntries.ts"
 import type * as Store from "../../src/driver/SnapshotStore.ts"
+import * as Manifest from "../../src/host/Manifest.ts"
+import { canMount, readOnly } from "../host/readOnly.ts"
 import { collectSpans } from "../spans.ts"
 import { build, collecting, getOrBuild, keyOf, randomOf, run, save, spoil, temporaryFolder } from "./storeSupport.ts"
 
@@ -44,6 +47,7 @@ const builder = (folder: string, image: string) =>
   )
 
 const entries = (folder: string) => Fs.readdirSync(Path.join(folder, "entries"))
+const idOf = (image: string) => Entries.idOf(keyOf(image).subject, keyOf(image).host)
 const temporaries = (folder: string) => Fs.readdirSync(Path.join(folder, "tmp"))
 const never = () => Effect.die("it is stored")
 
@@ -315,18 +319,40 @@ describe("an entry of the snapshot store that is not as it should be", () => {
     })
   )
 
-  it.live("is of another version of vmtest's guest part, which is told in words", () =>
+  for (const fact of ["guest", "hardware", "format", "vmtest"]) {
+    it.live(`is of a version of vmtest with another ${fact}, which keeps what it stored`, () =>
+      Effect.gen(function* () {
+        const folder = yield* temporaryFolder
+        const { layer, lines } = collecting()
+        const [one, other] = [keyOf("a", { [fact]: "c7bd412a7d4ab30b" }), keyOf("a", { [fact]: "32144187af0984af" })]
+        yield* Effect.gen(function* () {
+          yield* run({ folder }, (store) => getOrBuild(store, one, build()))
+          yield* run({ folder }, (store) => Effect.andThen(getOrBuild(store, other, build()), store.prune()))
+          yield* run({ folder }, (store) => getOrBuild(store, one, never))
+          yield* run({ folder }, (store) => getOrBuild(store, other, never))
+        }).pipe(Effect.provide(layer))
+        assert.deepStrictEqual(lines, [])
+        assert.lengthOf(entries(folder), 2)
+      })
+    )
+  }
+
+  it.live("is of a version of vmtest with another store format, which prunes it by age and size only", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      yield* run({ folder }, (store) => getOrBuild(store, keyOf("a", { guest: "c7bd412a7d4ab30b" }), build()))
-      const { layer, lines } = collecting()
-      const updated = keyOf("a", { guest: "32144187af0984af" })
-      yield* Effect.provide(
-        run({ folder }, (store) => getOrBuild(store, updated, build())),
-        layer
+      yield* run({ folder }, (store) => getOrBuild(store, keyOf("a"), build()))
+      const foreign = Path.join(folder, "entries", "0123456789abcdef-fedcba9876543210")
+      Fs.mkdirSync(foreign)
+      Manifest.write(foreign, { format: 99, whatever: true })
+      yield* run({ folder }, (store) =>
+        Effect.gen(function* () {
+          const listed = (yield* store.list).find(({ id }) => id === Path.basename(foreign))
+          assert.deepInclude(listed, { name: "a snapshot of another version of vmtest", problem: undefined })
+          assert.deepStrictEqual((yield* store.prune()).removed, [])
+        })
       )
-      assert.lengthOf(lines, 1)
-      assert.match(lines[0]!, /\(it was made with another version of vmtest's guest agent\); booting instead/)
+      yield* run({ folder }, (store) => store.prune({ maxBytes: 0 }))
+      assert.deepStrictEqual(entries(folder), [])
     })
   )
 
@@ -454,6 +480,8 @@ describe("the size of the snapshot store", () => {
       )
       assert.isFalse(Fs.existsSync(path))
       Fs.mkdirSync(path, { recursive: true })
+      const [name = ""] = Path.relative(Path.join(folder, "tmp"), path).split(".")
+      Fs.writeFileSync(Path.join(folder, "locks", `${name}.build`), "")
       yield* run({ folder }, (store) => store.prune())
       assert.isFalse(Fs.existsSync(path))
     })
@@ -468,6 +496,39 @@ describe("the size of the snapshot store", () => {
       yield* run({ folder }, (store) => getOrBuild(store, keyOf("a"), never))
       assert.deepStrictEqual(temporaries(folder), [])
       assert.notInclude(Fs.readdirSync(Path.join(folder, "locks")), "of-a-killed-one.build")
+    })
+  )
+
+  it.live.skipIf(!canMount)("gives what it has where it may only be read, and says once what it cannot do", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      yield* run({ folder }, (store) =>
+        Effect.andThen(getOrBuild(store, keyOf("a"), build()), getOrBuild(store, keyOf("b"), build()))
+      )
+      const damaged = entries(folder).find((id) => id !== idOf("a"))!
+      Fs.truncateSync(Path.join(folder, "entries", damaged, "machine", "state"), 1)
+      const view = yield* readOnly(folder)
+      const { layer, lines } = collecting()
+      yield* run({ folder: view }, (store) =>
+        Effect.gen(function* () {
+          const one = yield* getOrBuild(store, keyOf("a"), never)
+          assert.strictEqual(one.directory, Path.join(view, "entries", idOf("a"), "machine"))
+          for (const key of ["b", "c"]) {
+            const error = yield* Effect.flip(Effect.scoped(store.lookup(keyOf(key))))
+            assert.strictEqual(error._tag, "CacheUnwritable")
+          }
+          assert.strictEqual((yield* Effect.flip(Effect.scoped(store.temporary)))._tag, "CacheUnwritable")
+          assert.lengthOf(yield* store.list, 2)
+          assert.isTrue(yield* store.discard(one, "it does not load"))
+        })
+      ).pipe(Effect.provide(layer))
+      assert.lengthOf(lines, 2)
+      assert.match(
+        lines[0]!,
+        /^could not use the snapshot of machine of b: state has 1 bytes instead of 7; booting instead$/
+      )
+      assert.match(lines[1]!, /^could not use the snapshot of machine of a: it does not load; booting instead$/)
+      assert.lengthOf(entries(folder), 2)
     })
   )
 

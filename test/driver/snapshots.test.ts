@@ -94,17 +94,22 @@ describe("machine.restore", () => {
 })
 
 describe("a snapshot that cannot be", () => {
-  it.live("says that there is nowhere to put it, and that a backend has none", () =>
+  it.live("put into the store is put into the folder of the run, until it is replaced", () =>
     Effect.gen(function* () {
       const folder = Path.join(yield* temporaryFolder, "file")
       Fs.writeFileSync(folder, "no folder")
-      const full = yield* driverOf({ a: offline({ snapshot: false }) }, {}, { folder })
-      const machine = full.machines.a!
-      for (const use of [machine.snapshot(), machine.fork()]) {
-        const error = yield* Effect.flip(use as Effect.Effect<unknown, Snapshot.ForkError>)
-        assert.strictEqual(error._tag, "SnapshotFailed")
-        assert.include(error.message, folder)
-      }
+      const { machines, service } = yield* driverOf({ a: offline({ snapshot: false }) }, {}, { folder })
+      const { saved } = yield* machines.a!.snapshot("here")
+      assert.isTrue(Fs.existsSync(saved.directory))
+      yield* machines.a!.fork({ from: "here" })
+      yield* service.fork(({ a }) => a!.succeed("true"))
+      yield* machines.a!.snapshot("here")
+      assert.isFalse(Fs.existsSync(saved.directory))
+    })
+  )
+
+  it.live("says that a backend has none", () =>
+    Effect.gen(function* () {
       const unable = yield* driverOf({ a: offline() }, { capabilities: [] })
       const plain = unable.machines.a!
       for (const use of [plain.snapshot(), plain.restore("x"), plain.fork()]) {

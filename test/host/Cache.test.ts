@@ -4,6 +4,7 @@ import * as Path from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Cache from "../../src/host/Cache.ts"
+import { canMount, readOnly } from "./readOnly.ts"
 
 const before = process.env.XDG_CACHE_HOME
 let base = ""
@@ -44,6 +45,34 @@ describe("Cache", () => {
       assert.strictEqual(error._tag, "CacheUnwritable")
       assert.include(error.message, Path.join(base, "vmtest", "images"))
       assert.include(error.message, "XDG_CACHE_HOME")
+    })
+  )
+
+  it.effect("opens a folder that is there, or can be made, and says why nothing can be written", () =>
+    Effect.gen(function* () {
+      const path = yield* Cache.open("images")
+      assert.isTrue(Fs.existsSync(path))
+      assert.isUndefined(yield* Cache.unwritable(path))
+      assert.isUndefined(yield* Cache.unwritable(Path.join(base, "not", "yet")))
+      assert.isFalse(Fs.existsSync(Path.join(base, "not")))
+      Fs.writeFileSync(Path.join(base, "file"), "")
+      assert.strictEqual((yield* Cache.unwritable(Path.join(base, "file", "below")))?._tag, "CacheUnwritable")
+      process.env.XDG_CACHE_HOME = Path.join(base, "file")
+      assert.strictEqual((yield* Effect.flip(Cache.open("images")))._tag, "CacheUnwritable")
+    })
+  )
+
+  it.effect.skipIf(!canMount)("opens a cache that may only be read, also for a kind that it does not have", () =>
+    Effect.gen(function* () {
+      yield* Cache.folder("images")
+      const view = yield* readOnly(base)
+      process.env.XDG_CACHE_HOME = view
+      assert.strictEqual((yield* Effect.flip(Cache.folder("images")))._tag, "CacheUnwritable")
+      for (const kind of ["images", "snapshots"]) {
+        const path = yield* Cache.open(kind)
+        assert.strictEqual(path, Path.join(view, "vmtest", kind))
+        assert.include((yield* Cache.unwritable(path))?.message, `could not write to the cache folder ${path}`)
+      }
     })
   )
 

@@ -5,10 +5,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import * as Lock from "../../src/host/Lock.ts"
 import * as Manifest from "../../src/host/Manifest.ts"
 import * as Store from "../../src/host/Store.ts"
 import { temporaryFolder } from "../driver/storeSupport.ts"
 import { collectSpans } from "../spans.ts"
+import { canMount, readOnly } from "./readOnly.ts"
 
 const Toy = Schema.Struct({ color: Schema.String })
 
@@ -168,10 +170,15 @@ describe("a store", () => {
   it.live("removes what killed processes left, when it is opened and when the same is made again", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      const leave = (name: string) => Fs.mkdirSync(Path.join(folder, "tmp", name, "deep"), { recursive: true })
-      for (const name of ["red.1", "going.2", "3.run", "odd"]) leave(name)
+      const leave = (name: string) => {
+        Fs.mkdirSync(Path.join(folder, "tmp", name, "deep"), { recursive: true })
+        Fs.mkdirSync(Path.join(folder, "locks"), { recursive: true })
+        Fs.writeFileSync(Path.join(folder, "locks", `${name.replace(/\.[^.]*$/, "")}.build`), "")
+      }
+      for (const name of ["red.1", "going.2", "3.run"]) leave(name)
       const store = yield* opened(folder)
       assert.deepStrictEqual(temporaries(folder), [])
+      assert.notInclude(Fs.readdirSync(Path.join(folder, "locks")), "3.build")
       yield* Effect.gen(function* () {
         yield* Store.reserve(store, "blue")
         leave("blue.4")
@@ -183,6 +190,79 @@ describe("a store", () => {
       assert.deepStrictEqual(temporaries(folder), [])
     })
   )
+
+  it.live("leaves alone what another version of vmtest makes, whose locks it does not know, for a week", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      // Names of an earlier version: a build's folder and its lock.
+      const build = Path.join(folder, "tmp", "build-3f0c8f7e-6a2b-4c1d-9d6e-2f1a7b8c9d0e")
+      Fs.mkdirSync(build, { recursive: true })
+      yield* Lock.acquire(Path.join(folder, "locks", `${Path.basename(build)}.lock`))
+      Fs.mkdirSync(Path.join(folder, "tmp", "blue.of-a-later-version"))
+      yield* opened(folder)
+      assert.strictEqual(temporaries(folder).length, 2)
+      const weekAgo = Date.now() / 1000 - 8 * 24 * 60 * 60
+      Fs.utimesSync(build, weekAgo, weekAgo)
+      yield* opened(folder)
+      assert.deepStrictEqual(temporaries(folder), ["blue.of-a-later-version"])
+    })
+  )
+
+  it.live("has names on disk that every version of vmtest keeps to", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const store = yield* opened(folder)
+      yield* Store.pin(store, "red")
+      yield* Effect.gen(function* () {
+        yield* Store.reserve(store, "red")
+        const workspace = yield* Store.workspace(store, "red")
+        assert.match(Path.relative(folder, workspace), /^tmp\/red\.[-0-9a-f]{36}$/)
+      }).pipe(Effect.scoped)
+      yield* make(store, "red")
+      assert.deepStrictEqual(Fs.readdirSync(Path.join(folder, "locks")).sort(), ["red.build", "red.use"])
+      assert.deepStrictEqual(Fs.readdirSync(Path.join(folder, "entries")), ["red"])
+      assert.match(Path.relative(folder, yield* store.privateFolder), /^tmp\/[-0-9a-f]{36}\.run\/1$/)
+    })
+  )
+
+  describe.skipIf(!canMount)("that may only be read", () => {
+    it.live("gives what is in it, and refuses to make or remove anything", () =>
+      Effect.gen(function* () {
+        const folder = yield* temporaryFolder
+        yield* make(yield* opened(folder), "red")
+        const view = yield* readOnly(folder)
+        const store = yield* opened(view)
+        assert.strictEqual(store.unwritable?._tag, "CacheUnwritable")
+        yield* Store.pin(store, "red")
+        yield* Store.pin(store, "blue")
+        yield* Store.markUsed(store, "red")
+        const place = Path.join(view, "entries", "red")
+        assert.deepStrictEqual(Store.read(store, "red", Toy), { id: "red", folder: place, manifest: { color: "red" } })
+        for (const refused of [make(store, "blue"), make(store, "red"), store.privateFolder]) {
+          assert.deepInclude(yield* Effect.flip(refused), { _tag: "CacheUnwritable", path: view })
+        }
+        assert.isFalse(yield* Store.remove(store, "red"))
+        assert.isFalse(yield* Store.removeUnpinned(store, "red"))
+        assert.deepStrictEqual(Store.ids(store), ["red"])
+      })
+    )
+
+    it.live("keeps those that may write from pruning what is used there", () =>
+      Effect.gen(function* () {
+        const folder = yield* temporaryFolder
+        yield* make(yield* opened(folder), "red")
+        // Whoever makes an entry has pinned it.
+        yield* Effect.scoped(Effect.flatMap(opened(folder), (store) => Store.pin(store, "red")))
+        const writer = yield* opened(folder)
+        const reading = Effect.gen(function* () {
+          yield* Store.pin(yield* opened(yield* readOnly(folder)), "red")
+          assert.isFalse(yield* Store.removeUnpinned(writer, "red"))
+        })
+        yield* Effect.scoped(reading)
+        assert.isTrue(yield* Store.removeUnpinned(writer, "red"))
+      })
+    )
+  })
 
   it.live("knows when an entry was used last", () =>
     Effect.gen(function* () {

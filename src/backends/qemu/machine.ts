@@ -5,6 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { HostProcess as Process } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
@@ -24,6 +25,7 @@ import type { BackendError } from "../BackendError.ts"
 import { LoadFailed, StartFailed } from "../BackendError.ts"
 import type { ConsoleLog } from "../internal/consoleLog.ts"
 import * as consoleLog from "../internal/consoleLog.ts"
+import { copySparse } from "../internal/copySparse.ts"
 import { makeTurn } from "../internal/runState.ts"
 import { command, initrdIn, type Sockets, socketsIn } from "./command.ts"
 import { layer, qmpOptions } from "./control.ts"
@@ -56,6 +58,7 @@ export const start: (
       : loadFailed(shape, from, reason, endOf(stderrFile))
   yield* Effect.mapError(prepareDisks(shape, from), failed)
   yield* Effect.mapError(prepareInitrd(shape), failed)
+  const memory = from === undefined ? undefined : yield* Effect.mapError(memoryOf(shape, from), failed)
   const sockets = yield* Effect.acquireRelease(
     Effect.sync(() => socketsIn(shape.directory)),
     removeSockets
@@ -68,10 +71,7 @@ export const start: (
       sockets,
       accelerator: settings.accelerator,
       // Never shared: what a guest writes is its own, and the file that it may have come from stays as it is.
-      memory:
-        from === undefined
-          ? { _tag: "Anonymous" }
-          : { _tag: "File", path: Path.join(from.directory, saved.fileNames.memory), share: false },
+      memory: memory === undefined ? { _tag: "Anonymous" } : { _tag: "File", path: memory, share: false },
       incoming: from !== undefined,
       extra: settings.extraArguments
     }),
@@ -139,6 +139,25 @@ const loadFailed = (shape: MachineShape, { directory }: SavedMachine, reason: st
 
 const describe = ({ exitCode, signal }: MachineExit): string =>
   signal === undefined ? `exit code ${exitCode}` : `signal ${signal}`
+
+/**
+ * The file of a saved machine's memory: its own, or where that may only be read, a copy in the machine's folder until it ends. QEMU opens the
+ * file to be written, though it never writes to it. Fails with the reason.
+ */
+const memoryOf = (shape: MachineShape, from: SavedMachine): Effect.Effect<string, string, Scope.Scope> =>
+  Effect.suspend(() => {
+    const path = Path.join(from.directory, saved.fileNames.memory)
+    if (Result.isSuccess(Result.try(() => Fs.accessSync(path, Fs.constants.W_OK)))) return Effect.succeed(path)
+    const copy = Path.join(shape.directory, saved.fileNames.memory)
+    const remove = Effect.sync(() => Fs.rmSync(copy, { force: true }))
+    return Effect.as(
+      Effect.acquireRelease(
+        Effect.onError(copySparse(path, copy), () => remove),
+        () => remove
+      ),
+      copy
+    )
+  })
 
 /** The initramfs with the machine's identity. Fails with the reason. */
 const prepareInitrd = (shape: MachineShape): Effect.Effect<void, string> => {

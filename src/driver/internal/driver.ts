@@ -6,6 +6,7 @@ import * as Semaphore from "effect/Semaphore"
 import { Backend } from "../../backends/Backend.ts"
 import * as Arguments from "../../guest/Arguments.ts"
 import * as PollingCondition from "../../guest/PollingCondition.ts"
+import * as Disk from "../../host/Disk.ts"
 import { RunDirectory } from "../../host/RunDirectory.ts"
 import { near } from "../../host/Spelling.ts"
 import type { Machine } from "../../machine/Machine.ts"
@@ -38,6 +39,16 @@ export interface Running {
 
 type Services = Backend | FileSystem.FileSystem | RunDirectory | Scope.Scope
 
+/** In the snapshot store, or where that may only be read, in the folder of the run. */
+const temporaryOf = ({ prefix, warm }: Options, folders: RunDirectory["Service"]): DriverMachines["temporary"] => {
+  let made = 0
+  const inRun = Effect.acquireRelease(
+    Effect.suspend(() => folders.folder(`${prefix}-saved${++made}`)),
+    Disk.removeTree
+  )
+  return Effect.catchTag(warm.store.temporary, "CacheUnwritable", () => inRun)
+}
+
 /** A tree without machines. */
 const setUp = Effect.fnUntraced(function* (options: Options) {
   const folders = yield* RunDirectory
@@ -52,6 +63,7 @@ const setUp = Effect.fnUntraced(function* (options: Options) {
     fs: yield* FileSystem.FileSystem,
     scope: yield* Effect.scope,
     emit: yield* Reporter,
+    temporary: temporaryOf(options, folders),
     declaring: yield* Semaphore.make(1),
     handles: new Map(),
     machines: {}
@@ -80,8 +92,8 @@ const optionsOfFork = (all: DriverMachines, number: number, saved: Saved): Optio
 
 /** `DriverService.fork`. */
 const makeFork = Effect.fnUntraced(function* (all: DriverMachines) {
-  const { backend, conditions, emit, folders, fs, options } = all
-  const forks = yield* Forks.make({ backend, store: options.warm.store, handles: () => Machines.neighbours(all) })
+  const { backend, conditions, emit, folders, fs } = all
+  const forks = yield* Forks.make({ backend, temporary: all.temporary, handles: () => Machines.neighbours(all) })
   let forked = 0
 
   const makeOne = Effect.fnUntraced(function* () {

@@ -29,6 +29,8 @@ export interface DriverMachines {
   readonly folders: RunDirectory["Service"]
   readonly scope: Scope.Scope
   readonly emit: (event: RunEvent) => Effect.Effect<void>
+  /** A new folder for machines that the test saves, there until the scope closes. */
+  readonly temporary: Effect.Effect<string, { readonly message: string }, Scope.Scope>
   readonly conditions: PollingCondition.PollingConditions
   readonly tree: DriverTree
   /** Makes one machine at a time: each takes a name and a number. */
@@ -113,7 +115,7 @@ export const add: (
     ...{ spec, self, shape, backend, conditions, fs, scope, output: options.output },
     all: Effect.sync(() => neighbours(all).map(({ self }) => self)),
     origins: Origin.first(first, originsOf(all, spec, shape, self)),
-    snapshots: options.warm.store.temporary,
+    snapshots: all.temporary,
     fork: (request) => forkOne(all, spec, self, request),
     supervisor: tree.machines
   }).pipe(Effect.provideService(MachineEvents, (event) => emit({ _tag: "MachineEvent", test: options.test, event })))
@@ -174,6 +176,7 @@ const forkOne = Effect.fnUntraced(
     if (identity !== undefined) yield* checkAddresses(all, spec)
     const who = identity === undefined || identity.sshHostKeys === false ? "declared" : "new"
     const node = identity === undefined ? self : Addresses.number(spec, nextNumber(all))
+    if (identity !== undefined) yield* MachineSpec.checkHosts([...neighbours(all), { spec, self: node }])
     const handle = yield* Effect.orDie(add(all, spec, node, { from, identity: who }))
     if (identity !== undefined) yield* refreshNames(all, others)
     return handle.machine
@@ -194,7 +197,9 @@ export const declare: (
     const others = [...handles.values()]
     yield* checkAddresses(all, spec)
     if (spec.vlans.length > 0) yield* HostProcess.locate("vde_switch")
-    const handle = yield* add(all, spec, Addresses.number(spec, nextNumber(all)))
+    const self = Addresses.number(spec, nextNumber(all))
+    yield* MachineSpec.checkHosts([...neighbours(all), { spec, self }])
+    const handle = yield* add(all, spec, self)
     yield* refreshNames(all, others)
     // The first use of the machine fails with what its start failed with.
     if (spec.autoStart) {

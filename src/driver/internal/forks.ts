@@ -9,7 +9,6 @@ import type { BackendService } from "../../backends/Backend.ts"
 import { type Unsupported, unsupported } from "../../backends/BackendError.ts"
 import type { Handle } from "../../machine/MachineTree.ts"
 import { ForkFailed } from "../ForkFailed.ts"
-import type { SnapshotStore } from "../SnapshotStore.ts"
 import { type Saved, saveAll } from "./saveAll.ts"
 
 /** Machines that were saved together for one or several forks; removed when the last fork has ended. */
@@ -29,10 +28,11 @@ export interface Forks {
 
 export const make = Effect.fnUntraced(function* (options: {
   readonly backend: BackendService
-  readonly store: SnapshotStore
+  /** A new folder for machines, there until the scope closes. */
+  readonly temporary: Effect.Effect<string, { readonly message: string }, Scope.Scope>
   readonly handles: () => Iterable<Handle>
 }) {
-  const { backend, handles, store } = options
+  const { backend, handles, temporary } = options
   const scope = yield* Effect.scope
   const one = yield* Semaphore.make(1)
   let next: Batch | undefined
@@ -42,7 +42,7 @@ export const make = Effect.fnUntraced(function* (options: {
       // From here on, later calls need a new batch.
       next = undefined
       const folder = yield* Effect.mapError(
-        Scope.provide(store.temporary, batch.scope),
+        Scope.provide(temporary, batch.scope),
         ({ message }) => new ForkFailed({ machine: "", reason: message })
       )
       return yield* saveAll(handles(), (machine) => Path.join(folder, machine))

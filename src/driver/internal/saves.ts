@@ -56,7 +56,10 @@ export const make = (store: SnapshotStore, scope: Scope.Scope) => {
           // One that somebody else is making says nothing of the others.
           if (error._tag === "LockTimeout") return Effect.as(notSaved(key, error.message), undefined)
           disable(key)
-          const line = `could not use the snapshot store: ${error.message}; booting machines instead`
+          const line =
+            error._tag === "CacheUnwritable"
+              ? `could not save snapshots: ${error.message}; machines without one boot`
+              : `could not use the snapshot store: ${error.message}; booting machines instead`
           return Effect.as(warnOnce("store", line), undefined)
         })
       )

@@ -9,6 +9,10 @@ import * as Entries from "./snapshotEntries.ts"
 export const warn = (name: string, problem: string) =>
   Effect.logWarning(`discarding the snapshot of ${name} (${problem}); booting instead`)
 
+/** The same where nothing can be discarded. */
+export const warnUnused = (name: string, problem: string) =>
+  Effect.logWarning(`could not use the snapshot of ${name}: ${problem}; booting instead`)
+
 /** Discards what this host stored of the same subject when it was another: another QEMU, another processor. */
 export const discardOutdated = Effect.fnUntraced(function* (store: Store.Store, id: string, key: SnapshotKey) {
   const here = yield* Entries.origin
@@ -17,7 +21,10 @@ export const discardOutdated = Effect.fnUntraced(function* (store: Store.Store, 
     if (entry === undefined || "problem" in entry || entry.manifest.origin !== here) continue
     // A run that asks for another accelerator does not make the host another one.
     if (entry.manifest.host.accelerator !== key.host.accelerator) continue
-    const problem = Entries.mismatch(entry, key.subject, key.host) ?? "it was made by another version of vmtest"
+    // Another version of vmtest may use the same cache, and would discard ours in turn. Its snapshots go when nobody uses them any more.
+    if (Entries.isOfAnotherVersion(entry, key.host)) continue
+    const problem = Entries.mismatch(entry, key.subject, key.host)
+    if (problem === undefined) continue
     if (yield* Store.removeUnpinned(store, other)) yield* warn(key.name, problem)
   }
 })

@@ -89,6 +89,19 @@ export const difference = (was: Facts, is: Facts): string | undefined => {
   return key === undefined ? undefined : `its ${key} is ${was[key] ?? "unknown"}, not ${is[key] ?? "unknown"}`
 }
 
+/** The facts that follow from the version of vmtest, not from the host. */
+const ofVersion: ReadonlyArray<string> = ["vmtest", "guest", "hardware", "format"]
+
+/** Whether another version of vmtest stored an entry: it is damaged or outdated by the rules of that one. */
+export const isOfAnotherVersion = ({ manifest }: Entry, host: Facts): boolean =>
+  manifest.format !== storeFormat || ofVersion.some((fact) => manifest.host[fact] !== host[fact])
+
+/** Whether an entry has another format than this version's, whatever else is in its manifest. */
+export const hasAnotherFormat = (store: Store.Store, id: string): boolean => {
+  const entry = Store.read(store, id, Schema.Struct({ format: Schema.Number }))
+  return entry !== undefined && "manifest" in entry && entry.manifest.format !== storeFormat
+}
+
 /** Why an entry is not what is looked for, of this host, and as large as it was; takes well under a millisecond. */
 export const mismatch = (entry: Entry, subject: Facts, host: Facts): string | undefined => {
   const { manifest } = entry

@@ -74,6 +74,10 @@ export const make = (options: {
     yield* Store.pin(store, id)
     const first = yield* check(store, id, key)
     if (first !== undefined && !("problem" in first)) return yield* hit(store, first)
+    if (store.unwritable !== undefined) {
+      if (first !== undefined && !("expected" in first)) yield* Checks.warnUnused(key.name, first.problem)
+      return yield* store.unwritable
+    }
     yield* Store.reserve(store, id, { timeout, onWait })
     // Another run may have made it while this one waited.
     const second = yield* check(store, id, key)
