@@ -57,7 +57,13 @@ describe("a debian guest", () => {
       const image = Image.debian({
         packages: ["netcat-openbsd"],
         hostname: "web",
-        users: { alice: { groups: ["games"], password: "secret" } },
+        users: {
+          alice: { groups: ["games", "made-here"], password: "secret", linger: true },
+          // The name of a group that Debian has, and users that it has.
+          staff: {},
+          "www-data": { groups: ["made-here", "games"] },
+          root: { password: "toor" }
+        },
         files: {
           "/etc/motd": "hello\n",
           "/lib/greeting": "under a link\n",
@@ -79,7 +85,13 @@ describe("a debian guest", () => {
       assert.strictEqual(yield* guest.run("systemctl is-active beat; systemctl is-enabled unasked"), "active\nstatic\n")
       assert.strictEqual(
         yield* guest.run("systemctl show -p Result,ExecMainStatus asked; id -nG alice"),
-        "Result=success\nExecMainStatus=0\nalice games\n"
+        "Result=success\nExecMainStatus=0\nalice games made-here\n"
+      )
+      assert.strictEqual(
+        yield* guest.run(
+          "id -gn staff; id -nG www-data; getent group made-here | cut -d: -f4; passwd -S root | cut -d' ' -f2"
+        ),
+        "staff\nwww-data games made-here\nalice,www-data\nP\n"
       )
       assert.strictEqual(
         yield* guest.run("stat -c '%a %U:%G' /opt/run; su -s /bin/sh alice -c /opt/run"),
@@ -132,13 +144,39 @@ describe("a debian guest", () => {
     })
   )
 
-  it.live("fails with the command's own words when a setup command fails, and leaves nothing", () =>
-    Effect.gen(function* () {
-      const error = yield* Effect.flip(resolve(Image.debian({ setup: ["echo I cannot >&2; exit 3"] })))
-      assert.strictEqual(error._tag, "BuildFailed")
-      assert.include(error.message, "I cannot")
-    })
-  )
+  const failures: ReadonlyArray<readonly [string, Image.DebianOptions, string]> = [
+    [
+      "a setup command",
+      { setup: ["true", "echo first; echo I cannot >&2; exit 3"] },
+      "setup command 2 (echo first; echo I cannot >&2; exit 3) failed with exit code 3: I cannot"
+    ],
+    [
+      "a user's number that Debian has given away",
+      { users: { alice: { uid: 33 } } },
+      "making the user alice failed with exit code 4: useradd: UID 33 is not unique"
+    ],
+    [
+      "an owner who is not there",
+      { files: { "/opt/x": { content: "", owner: "alcie" } } },
+      "giving /opt/x to alcie failed with exit code 1: chown: invalid user: 'alcie'"
+    ]
+  ]
+  for (const [what, options, cause] of failures) {
+    it.live(`fails with the cause first when it is ${what}, and keeps the whole output in a file that it names`, () =>
+      Effect.gen(function* () {
+        const image = Image.debian(options)
+        const error = yield* Effect.flip(resolve(image))
+        assert.strictEqual(error._tag, "BuildFailed")
+        const [head = "", ...more] = error.message.split("\n")
+        assert.strictEqual(head, `image ${Image.describe(image)}: building the image: ${cause}`)
+        if (error._tag !== "BuildFailed") return
+        assert.strictEqual(more.at(-1), `the whole output is in ${error.log}`)
+        assert.include(Fs.readFileSync(error.log, "utf8"), cause.split(": ").at(-1) ?? "")
+        assert.isBelow(more.length, 5, error.message)
+        Fs.rmSync(error.log)
+      })
+    )
+  }
 })
 
 describe("a store of its own", () => {

@@ -66,15 +66,22 @@ const Files = Schema.Record(Schema.String, FileContent)
 /** Absolute paths in the guest, and what is there. Folders on the way are made as needed. */
 export type Files = typeof Files.Type
 
-/** A user of the guest. */
+const groupName = /^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/
+
+/** The kernel keeps the last number for "none". */
+const mostId = 2 ** 32 - 2
+
+/** A user of the guest. One that Debian or a package has made already, such as root, is given what is asked for. */
 export const UserOptions = Schema.Struct({
-  uid: Schema.optional(Fields.whole(0)),
-  /** Further groups; they must exist. */
-  groups: Schema.optional(Schema.Array(Schema.String)),
+  uid: Schema.optional(Fields.whole(0, mostId)),
+  /** Further groups; those that no package makes are made. */
+  groups: Schema.optional(Schema.Array(Fields.text('the name of a group, such as "sudo"', groupName))),
   /** Default /bin/bash. */
-  shell: Schema.optional(Schema.String),
+  shell: Schema.optional(Fields.text("the absolute path of a shell in the guest", /^\/[^\n\0:]*$/)),
   /** In the clear: this is a test's guest. Default: none, logging in needs no password. */
-  password: Schema.optional(Schema.String)
+  password: Schema.optional(Fields.text("a string of one line that is not empty", /^[^\n\0]+$/)),
+  /** Whether the user's service manager starts at boot, and without a login (`loginctl enable-linger`). Default false. */
+  linger: Schema.optional(Schema.Boolean)
 }).annotate({ expected: "an object of options, such as { uid: 1000 }", aliases: { passwd: "password" } })
 
 /** A user of the guest. */
@@ -150,7 +157,20 @@ export const DebianOptions = Schema.Struct({
   users: Schema.optional(
     Schema.Record(Schema.String, UserOptions)
       .annotate({ expected: "an object of user names and their options" })
-      .check(names("that of a user, such as alice", (name) => /^[a-z_][a-z0-9_-]{0,31}$/.test(name)))
+      .check(
+        names("that of a user, such as alice", (name) => /^[a-z_][a-z0-9_-]{0,31}$/.test(name)),
+        Schema.makeFilter((users: Readonly<Record<string, UserOptions>>) => {
+          const owners = new Map<number, string>([[0, "root"]])
+          for (const [name, { uid }] of Object.entries(users)) {
+            if (uid === undefined) continue
+            const owner = owners.get(uid)
+            if (owner !== undefined && owner !== name)
+              return { path: [name, "uid"], issue: `must differ from that of ${owner}, got ${uid}` }
+            owners.set(uid, name)
+          }
+          return undefined
+        })
+      )
   ),
   /** Default `vmtest`. The driver gives each machine its own name when it boots. */
   hostname: Schema.optional(Fields.text("a host name", /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i)),
@@ -227,13 +247,10 @@ export const debian = (options: DebianOptions = {}): DebianImage => ({ ...option
  */
 export const disk = (options: DiskOptions): DiskImage => ({ ...options, _tag: "DiskImage" })
 
-/** What messages and the terminal call an image. */
-export const describe = (image: Image): string => {
-  // It names images that are refused, too: what no compiler checked may be of any type.
-  if (image._tag === "DiskImage") return typeof image.path === "string" ? `disk ${image.path}` : "disk"
-  if (image._tag === "TinyImage") return "tiny"
-  const packages = Array.isArray(image.packages) ? image.packages : []
-  const shown = packages.slice(0, 4).join(", ")
-  const more = packages.length > 4 ? `, and ${packages.length - 4} more` : ""
-  return packages.length === 0 ? "debian" : `debian with ${shown}${more}`
-}
+export {
+  /**
+   * What messages and the terminal call an image: its kind, and what it has besides: `debian with nginx-light, 2 files #3f2a`. Images that differ
+   * have different names; the mark at the end stands for what the words leave out.
+   */
+  describe
+} from "./internal/describe.ts"

@@ -48,15 +48,20 @@ export class NoMirror extends Schema.TaggedError<NoMirror>()("NoMirror", {
   }
 }
 
-/** A step of a build failed; `said` is the end of the output of its tool. Nothing of the build is left. */
+/**
+ * A step of a build failed: `reason` is the cause in one line, and `said` the output of its tool around that. `log` is a file with all of the
+ * output; empty if there is none. Nothing else of the build is left.
+ */
 export class BuildFailed extends Schema.TaggedError<BuildFailed>()("BuildFailed", {
   image: Schema.String,
   step: Schema.String,
   reason: Schema.String,
-  said: Schema.String
+  said: Schema.String,
+  log: Schema.String
 }) {
   override get message() {
-    return `image ${this.image}: ${this.step}: ${this.reason}${this.said === "" ? "" : `\n${this.said}`}`
+    const log = this.log === "" ? "" : `\nthe whole output is in ${this.log}`
+    return `image ${this.image}: ${this.step}: ${this.reason}${this.said === "" ? "" : `\n${this.said}`}${log}`
   }
 }
 

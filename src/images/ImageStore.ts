@@ -1,7 +1,7 @@
 /**
  * Builds images and keeps them, in the cache folder `images`, by the digest of everything that goes in.
  *
- * A stored image needs neither network nor apt. It is checked before it is used, and a damaged one is built again.
+ * A stored image needs neither network nor apt, nor a cache that can be written. It is checked before it is used, and a damaged one is built again.
  * When several processes ask for one image, one of them builds it and the others wait. A build that failed removes what
  * it made; what a killed one left is removed by the next process that uses the store.
  *
@@ -19,6 +19,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Semaphore from "effect/Semaphore"
@@ -32,6 +33,7 @@ import type { ImageError } from "./ImageError.ts"
 import * as Apt from "./internal/apt.ts"
 import * as BuildDebian from "./internal/buildDebian.ts"
 import { type Building, failure } from "./internal/building.ts"
+import * as BuildLog from "./internal/buildLog.ts"
 import * as BuildTiny from "./internal/buildTiny.ts"
 import { bootDisk } from "./internal/disk.ts"
 import * as Entries from "./internal/entries.ts"
@@ -97,7 +99,7 @@ export class ImageStore extends Context.Service<ImageStore, ImageStoreService>()
   static readonly layer: Layer.Layer<ImageStore> = Layer.effect(
     ImageStore,
     Effect.gen(function* () {
-      const opened = yield* Store.make(Cache.folder("images"), { removeTree: Scratch.remove })
+      const opened = yield* Store.make(Cache.open("images"), { removeTree: Scratch.remove })
       return ImageStore.of(operations(opened, yield* Semaphore.make(1)))
     })
   )
@@ -148,11 +150,13 @@ const operations = (
         yield* Effect.annotateCurrentSpan("vmtest.store.hit", found !== undefined)
         if (found !== undefined) return bootImage(found)
       }
+      if (store.unwritable !== undefined) return yield* store.unwritable
       yield* Effect.forEach(plan.kind === "tiny" ? BuildTiny.tools : BuildDebian.tools, (tool) =>
         HostProcess.locate(tool)
       )
       const building: Building = {
         image: plan.name,
+        log: BuildLog.fileOf(store, Entries.short(plan.key)),
         refresh: options.refresh === true,
         progress: (step, detail) =>
           Effect.flatMap(
@@ -164,6 +168,7 @@ const operations = (
         )
       }
       const built = yield* build(store, plan, building, asked)
+      yield* BuildLog.forget(building.log)
       yield* Effect.ignore(prune())
       return bootImage(built)
     },
@@ -173,7 +178,9 @@ const operations = (
 
   const prune = Effect.fnUntraced(function* (options: PruneOptions = {}) {
     const store = yield* opened
+    if (store.unwritable !== undefined) return yield* store.unwritable
     yield* Store.sweep(store)
+    yield* BuildLog.prune(store, (yield* Clock.currentTimeMillis) - Duration.toMillis(options.olderThan ?? "30 days"))
     const entries = Entries.list(store)
     const newest = new Map<string, string>()
     for (const { id, manifest } of entries) if (!newest.has(manifest.key)) newest.set(manifest.key, id)

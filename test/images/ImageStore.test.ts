@@ -14,6 +14,7 @@ import type { Building } from "../../src/images/internal/building.ts"
 import * as Entries from "../../src/images/internal/entries.ts"
 import * as Plan from "../../src/images/internal/plan.ts"
 import * as Scratch from "../../src/images/internal/scratch.ts"
+import { canMount, readOnly } from "../host/readOnly.ts"
 import { collectSpans } from "../spans.ts"
 
 const before = { cache: process.env.XDG_CACHE_HOME, path: process.env.PATH }
@@ -41,6 +42,7 @@ afterEach(() => {
 const root = () => Path.join(base, "cache", "vmtest", "images")
 const quiet: Building = {
   image: "tiny",
+  log: "",
   refresh: false,
   progress: () => Effect.void,
   workspace: Effect.die("not needed")
@@ -142,7 +144,11 @@ describe("ImageStore", () => {
           const listed = yield* images.list
           assert.deepStrictEqual(
             listed.map(({ id, kind, name }) => [id, kind, name]),
-            [renewed, other, old].map(({ id }) => [id, "tiny", "tiny"])
+            [
+              [renewed.id, "tiny", "tiny"],
+              [other.id, "tiny", Image.describe(Image.tiny({ kernelParameters: "nosmp" }))],
+              [old.id, "tiny", "tiny"]
+            ]
           )
           const pruned = yield* images.prune({ olderThan: Duration.infinity })
           assert.deepStrictEqual(
@@ -191,6 +197,24 @@ describe("ImageStore", () => {
     })
   )
 
+  it.live.skipIf(!canMount)("gives what a cache has that may only be read, and says so of what it does not have", () =>
+    Effect.gen(function* () {
+      const { manifest } = yield* store(Image.tiny())
+      process.env.XDG_CACHE_HOME = yield* readOnly(Path.join(base, "cache"))
+      yield* fresh(
+        Effect.gen(function* () {
+          const images = yield* ImageStore
+          assert.strictEqual((yield* images.resolve(Image.tiny())).digest, manifest.digest)
+          assert.lengthOf(yield* images.list, 1)
+          // Before any tool of a build is looked for.
+          const missing = yield* Effect.flip(images.resolve(Image.tiny({ kernelParameters: "nosmp" })))
+          assert.strictEqual(missing._tag, "CacheUnwritable")
+          assert.strictEqual((yield* Effect.flip(images.prune({ maxBytes: 0 })))._tag, "CacheUnwritable")
+        })
+      )
+    })
+  )
+
   it.live("says that the cache cannot be written to before anything else", () =>
     Effect.gen(function* () {
       Fs.writeFileSync(Path.join(base, "cache"), "a file in the way")
@@ -224,6 +248,10 @@ describe("ImageStore", () => {
 
 describe("what killed builds leave", () => {
   const temporary = () => Path.join(root(), "tmp")
+  const leaveLock = ({ locks }: Store.Store, name: string) => {
+    Fs.mkdirSync(locks, { recursive: true })
+    Fs.writeFileSync(Path.join(locks, `${name}.build`), "")
+  }
 
   it.live("is swept, with the tree it had elsewhere; what a live build has stays", () =>
     Effect.gen(function* () {
@@ -234,6 +262,7 @@ describe("what killed builds leave", () => {
         Fs.writeFileSync(Path.join(temporary(), name, "half"), "x")
       }
       Fs.writeFileSync(Path.join(temporary(), "dead.1", "scratch"), tree)
+      leaveLock(place, "dead")
       yield* Lock.acquire(Path.join(place.locks, "live.build"))
       yield* opened
       assert.deepStrictEqual(Fs.readdirSync(temporary()), ["live.2"])
@@ -247,6 +276,7 @@ describe("what killed builds leave", () => {
       Fs.mkdirSync(precious)
       Fs.mkdirSync(Path.join(temporary(), "dead.1"), { recursive: true })
       Fs.writeFileSync(Path.join(temporary(), "dead.1", "scratch"), precious)
+      leaveLock(yield* opened, "dead")
       yield* opened
       assert.deepStrictEqual(Fs.readdirSync(temporary()), [])
       assert.isTrue(Fs.existsSync(precious))

@@ -4,6 +4,7 @@ import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Image from "../../src/images/Image.ts"
+import * as BuildDebian from "../../src/images/internal/buildDebian.ts"
 import * as Plan from "../../src/images/internal/plan.ts"
 
 const key = (options: Image.DebianOptions) => Effect.map(Plan.debian(Image.debian(options)), (plan) => plan.key)
@@ -135,6 +136,13 @@ describe("a description that makes no sense is refused, with the place where it 
     ["a unit without a kind", { units: { echo: "" } }, "units.echo"],
     ["a unit with a path", { units: { "../echo.service": "" } }, "units.../echo.service"],
     ["a user with blanks", { users: { "a b": {} } }, "users.a b"],
+    ["two users of one number", { users: { alice: { uid: 1000 }, bob: { uid: 1000 } } }, "users.bob.uid"],
+    ["a user with root's number", { users: { alice: { uid: 0 } } }, "users.alice.uid"],
+    ["a group that is none", { users: { alice: { groups: ["a,b"] } } }, "users.alice.groups[0]"],
+    ["a group's number", { users: { alice: { groups: ["27"] } } }, "users.alice.groups[0]"],
+    ["a shell without its path", { users: { alice: { shell: "bash" } } }, "users.alice.shell"],
+    ["a password of two lines", { users: { alice: { password: "a\nroot:b" } } }, "users.alice.password"],
+    ["an empty password", { users: { alice: { password: "" } } }, "users.alice.password"],
     ["a host name with a dot", { hostname: "a.b" }, "hostname"],
     ["a suite with a path", { suite: "../x" }, "suite"],
     ["a mirror that is no address", { mirror: "deb.example" }, "mirror"],
@@ -211,5 +219,58 @@ describe("a description that no compiler checked", () => {
 
   it("has a name in messages", () => {
     assert.strictEqual(Image.describe(Image.debian({ packages: "nginx" } as object)), "debian")
+    const circular: Record<string, unknown> = {}
+    circular.files = circular
+    assert.match(Image.describe(Image.debian(circular as object)), /^debian with 1 file #[0-9a-f]{4}$/)
   })
+})
+
+describe("what an image is called", () => {
+  for (const [image, name] of [
+    [Image.tiny(), /^tiny$/],
+    [Image.debian(), /^debian$/],
+    [Image.debian({ suite: "trixie" }), /^debian trixie$/],
+    [Image.debian({ packages: ["nginx-light", "curl"] }), /^debian with nginx-light, curl$/],
+    [
+      Image.debian({ packages: ["a1", "a2", "a3", "a4", "a5"] }),
+      /^debian with a1, a2, a3, a4 and 1 more #[0-9a-f]{4}$/
+    ],
+    [Image.debian({ packages: ["curl"], files: { "/a": "1", "/b": "2" } }), /^debian with curl, 2 files #[0-9a-f]{4}$/],
+    [
+      Image.debian({ units: { "a.service": "" }, users: { alice: {} }, setup: "true", hostname: "x" }),
+      /^debian with 1 unit, 1 user, setup #[0-9a-f]{4}$/
+    ],
+    [
+      Image.tiny({ modules: ["8021q"], kernelParameters: "quiet" }),
+      /^tiny with 1 module, kernel parameters #[0-9a-f]{4}$/
+    ],
+    [Image.disk({ path: "disk.raw" }), /^disk disk\.raw$/]
+  ] as const) {
+    it(`is ${name.source}`, () => assert.match(Image.describe(image), name))
+  }
+
+  it("tells images apart whose words are the same, and is the same for equal ones", () => {
+    const of = (content: string | Uint8Array) => Image.describe(Image.debian({ files: { "/a": content } }))
+    const names = [of("1"), of("2"), of(Buffer.from("1")), of(Buffer.from("2"))]
+    assert.strictEqual(new Set(names).size, names.length)
+    assert.strictEqual(of("1"), names[0])
+    const mirrored = Image.describe(Image.debian({ mirror: "http://mirror.example/debian" }))
+    assert.match(mirrored, /^debian #[0-9a-f]{4}$/)
+  })
+})
+
+describe("the script of an image", () => {
+  const scriptOf = (options: Image.DebianOptions) =>
+    Effect.map(Plan.debian(Image.debian(options)), BuildDebian.imageScript)
+
+  it.effect("makes groups that are not there, before the user who is in them", () =>
+    Effect.gen(function* () {
+      const script = yield* scriptOf({ users: { alice: { uid: 1234, groups: ["sudo", "alice", "plugdev2"] } } })
+      const lines = script.split("\n")
+      const at = (text: string) => lines.findIndex((line) => line.includes(text))
+      assert.isAbove(at("useradd"), at("getent group plugdev2 >/dev/null || groupadd --system plugdev2"))
+      assert.include(lines[at("useradd")], "--uid 1234 $vm_gid --groups sudo,plugdev2 alice")
+      assert.notInclude(script, "groupadd --system alice")
+    })
+  )
 })

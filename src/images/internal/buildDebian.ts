@@ -7,6 +7,7 @@ import * as Store from "../../host/Store.ts"
 import type { UserOptions } from "../Image.ts"
 import * as Apt from "./apt.ts"
 import { attempt, type Building } from "./building.ts"
+import { marks } from "./buildLog.ts"
 import * as Base from "./debianBase.ts"
 import * as Entries from "./entries.ts"
 import { cleanScript } from "./guestFiles.ts"
@@ -112,18 +113,34 @@ status=$?
 if [ "$root" != "$1" ]; then umount "$root"; fi
 exit $status`
 
-const userLines = ([name, user]: readonly [string, UserOptions]): ReadonlyArray<string> => [
-  [
-    "useradd --create-home",
-    `--shell ${quote(user.shell ?? "/bin/bash")}`,
-    ...(user.uid === undefined ? [] : [`--uid ${user.uid}`]),
-    ...(user.groups === undefined || user.groups.length === 0 ? [] : [`--groups ${quote(user.groups.join(","))}`]),
-    name
-  ].join(" "),
-  user.password === undefined
-    ? `passwd --quiet --delete ${name}`
-    : `printf '%s:%s\\n' ${name} ${quote(user.password)} | chpasswd`
-]
+/** Groups that no package has made are made. A user whom Debian or a package has made, such as root, is given what is asked for. */
+const userLines = ([name, user]: readonly [string, UserOptions]): ReadonlyArray<string> => {
+  const groups = (user.groups ?? []).filter((group) => group !== name)
+  const uid = user.uid === undefined ? [] : [`--uid ${user.uid}`]
+  const further = groups.length === 0 ? [] : [`--groups ${quote(groups.join(","))}`]
+  const shell = (path: string) => `--shell ${quote(path)}`
+  const changed = [
+    ...uid,
+    ...further.map((option) => `--append ${option}`),
+    ...(user.shell === undefined ? [] : [shell(user.shell)])
+  ]
+  return [
+    marks.begin(quote(`making the user ${name}`)),
+    ...groups.map((group) => `getent group ${quote(group)} >/dev/null || groupadd --system ${quote(group)}`),
+    `vm_gid=; if getent group ${name} >/dev/null; then vm_gid="--gid ${name}"; fi`,
+    `if getent passwd ${name} >/dev/null; then`,
+    changed.length === 0 ? "  :" : `  usermod ${changed.join(" ")} ${name}`,
+    "else",
+    `  ${["useradd --create-home", shell(user.shell ?? "/bin/bash"), ...uid, "$vm_gid", ...further, name].join(" ")}`,
+    user.password === undefined ? `  passwd --quiet --delete ${name}` : "  :",
+    "fi",
+    ...(user.password === undefined ? [] : [`printf '%s:%s\\n' ${name} ${quote(user.password)} | chpasswd`]),
+    ...(user.linger === true ? [`mkdir -p ${lingering}`, `: >${lingering}/${name}`] : [])
+  ]
+}
+
+/** logind starts the service manager of each user who has a file here when it starts itself. */
+const lingering = "/var/lib/systemd/linger"
 
 /** Where a unit that does not say so itself is started. */
 const startedBy: Readonly<Record<string, string>> = {
@@ -139,18 +156,36 @@ const unitLines = ({ enabled, name, text }: UnitPlan): ReadonlyArray<string> => 
   return [`mkdir -p ${wants}`, `ln -sf ${quote(`/etc/systemd/system/${name}`)} ${wants}/`]
 }
 
+/** What a message calls a command: its first line, cut where that is long. */
+const firstLine = (command: string): string => {
+  const line = command.trim().split("\n")[0] ?? ""
+  return line.length > 60 ? `${line.slice(0, 60)}…` : line
+}
+
 /** What is done inside the tree once packages and files are there. */
 export const imageScript = (plan: Pick<DebianPlan, "users" | "files" | "units" | "setup">): string =>
   [
     "set -e",
+    marks.start,
     "export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "cd /root",
     ...plan.users.flatMap(userLines),
     ...plan.files.flatMap(({ mode, owner, path }) =>
-      // A change of owner takes the set-id bits away.
-      owner === undefined ? [] : [`chown ${quote(owner)} ${quote(path)}`, `chmod ${mode.toString(8)} ${quote(path)}`]
+      owner === undefined
+        ? []
+        : [
+            marks.begin(quote(`giving ${path} to ${owner}`)),
+            `chown ${quote(owner)} ${quote(path)}`,
+            // A change of owner takes the set-id bits away.
+            `chmod ${mode.toString(8)} ${quote(path)}`
+          ]
     ),
+    marks.begin(quote("enabling the units")),
     ...plan.units.flatMap(unitLines),
-    ...plan.setup.map((command) => `(set -e\n${command}\n)`),
+    ...plan.setup.flatMap((command, index) => [
+      marks.begin(quote(`setup command ${index + 1} (${firstLine(command)})`)),
+      `(set -e\n${command}\n)`
+    ]),
+    marks.begin(quote("cleaning up")),
     cleanScript
   ].join("\n")

@@ -6,6 +6,7 @@ import * as Disk from "../../host/Disk.ts"
 import type { SpawnOptions, ToolMissing } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import { BuildFailed, DiskFull } from "../ImageError.ts"
+import { write } from "./buildLog.ts"
 
 /** A build under way. */
 export interface Building {
@@ -13,6 +14,8 @@ export interface Building {
   readonly image: string
   readonly refresh: boolean
   readonly progress: (step: string, detail?: string) => Effect.Effect<void>
+  /** Where all that a tool said goes if it fails. */
+  readonly log: string
   /** A folder for what a step makes, on the file system of the store; gone with the scope. */
   readonly workspace: Effect.Effect<string, BuildFailed | DiskFull, Scope.Scope>
 }
@@ -32,7 +35,24 @@ export const failure = (
 ): BuildFailed | DiskFull =>
   full.test(reason) || full.test(said)
     ? new DiskFull({ image: building.image, step, path, said: tail(said, 8) })
-    : new BuildFailed({ image: building.image, step, reason, said: tail(said) })
+    : new BuildFailed({ image: building.image, step, reason, said: tail(said), log: "" })
+
+/** The error of a tool, whose whole output goes into the build's log; `cause` is what of it explains the failure. */
+export const toolFailure = Effect.fnUntraced(function* (
+  building: Building,
+  { path, step }: Pick<Tool, "path" | "step">,
+  { output, reason, said }: { readonly output: string; readonly reason: string; readonly said: string }
+) {
+  const error = failure(building, step, reason, output, path)
+  if (error._tag === "DiskFull") return error
+  return new BuildFailed({
+    image: building.image,
+    step,
+    reason,
+    said: tail(said),
+    log: yield* write(building.log, output)
+  })
+})
 
 /** Work on the host's files that may throw. */
 export const attempt = <A>(
@@ -117,17 +137,10 @@ export const must = (
   tool: Tool
 ): Effect.Effect<Said, BuildFailed | DiskFull | ToolMissing | HostProcess.SpawnFailed> =>
   runTool(building, tool).pipe(
-    Effect.flatMap((said) =>
-      said.exitCode === 0
-        ? Effect.succeed(said)
-        : Effect.fail(
-            failure(
-              building,
-              tool.step,
-              `${tool.command} ended with ${said.status}`,
-              said.stderr.trim() === "" ? said.stdout : said.stderr,
-              tool.path
-            )
-          )
-    )
+    Effect.flatMap((said) => {
+      if (said.exitCode === 0) return Effect.succeed(said)
+      const reason = `${tool.command} ended with ${said.status}`
+      const output = said.stderr.trim() === "" ? said.stdout : said.stderr
+      return Effect.flatMap(toolFailure(building, tool, { output, reason, said: output }), Effect.fail)
+    })
   )

@@ -48,7 +48,7 @@ const read = (store: Store.Store, id: string): Entry | undefined => {
 }
 
 /**
- * The newest sound image of a key that is wanted: pinned, and marked as used. Damaged ones are removed with a warning.
+ * The newest sound image of a key that is wanted: pinned, and marked as used. Damaged ones are removed with a warning, where they can be.
  */
 export const find = Effect.fnUntraced(function* <E, R>(
   store: Store.Store,
@@ -62,7 +62,11 @@ export const find = Effect.fnUntraced(function* <E, R>(
       const problem = yield* problemOf(entry)
       if (problem === undefined && (yield* isWanted(entry))) return yield* Effect.as(Store.markUsed(store, id), entry)
       if (problem !== undefined) {
-        yield* Effect.logWarning(`discarding the stored image ${id} (${problem}); building it again`)
+        yield* Effect.logWarning(
+          store.unwritable === undefined
+            ? `discarding the stored image ${id} (${problem}); building it again`
+            : `could not use the stored image ${id}: ${problem}`
+        )
         yield* Store.remove(store, id)
       }
     }

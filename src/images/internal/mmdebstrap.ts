@@ -8,7 +8,8 @@ import * as HostProcess from "../../host/HostProcess.ts"
 import { quote } from "../../host/Quote.ts"
 import type { Apt, Resolved } from "./apt.ts"
 import { archiveName } from "./apt.ts"
-import { attempt, type Building, failure, runTool } from "./building.ts"
+import { attempt, type Building, failure, runTool, toolFailure } from "./building.ts"
+import { causeOf } from "./buildLog.ts"
 import { treeFolder } from "./scratch.ts"
 
 /**
@@ -88,7 +89,9 @@ export const run = Effect.fnUntraced(function* (building: Building, options: Run
       "needs root rights, or user namespaces (the package uidmap, and lines for this user in /etc/subuid and /etc/subgid)"
     return yield* failure(building, step, reason, said.stderr, work)
   }
-  return yield* failure(building, step, `mmdebstrap ended with ${said.status}`, relevant(said.stderr), work)
+  const output = said.stderr
+  const cause = causeOf(output) ?? { reason: `mmdebstrap ended with ${said.status}`, said: "" }
+  return yield* yield* toolFailure(building, { step, path: work }, { output, ...cause })
 })
 
 /** How often the progress of an installation is reported. */
@@ -107,13 +110,6 @@ const counter = Effect.fnUntraced(function* (building: Building, step: string, t
     yield* building.progress(step, `${count} of ${total} packages set up`)
   })
 })
-
-/** From a little before the first error on; without one, all, of which the end is shown. */
-const relevant = (text: string): string => {
-  const lines = text.split("\n").filter((line) => !line.startsWith("(Reading database"))
-  const first = lines.findIndex((line) => /^(E: |dpkg: error)/.test(line))
-  return (first < 0 ? lines : lines.slice(Math.max(0, first - 12), first + 12)).join("\n")
-}
 
 /**
  * Root gets a mount namespace of the run's own, so that nothing stays mounted below a tree that is to be removed; root
