@@ -55,7 +55,7 @@ socket(T, PF_INET, SOCK_STREAM, 0); bind(T, sockaddr_in(5354, INADDR_ANY)) or di
       const closed = yield* Effect.flip(deb.waitForClosedPort(5353, { ...udp, ...short }))
       assert.match(
         closed.message,
-        /deb: waited 1s for UDP port 5353 to be closed\n.*last seen:\s+bound: .*127\.0\.0\.1:5353/s
+        /deb: waited 1s.* for UDP port 5353 to be closed; last seen: bound: .*127\.0\.0\.1:5353/
       )
       yield* own.signal("KILL")
       yield* deb.waitForClosedPort(5353, udp)
@@ -78,7 +78,7 @@ socket(T, PF_INET, SOCK_STREAM, 0); bind(T, sockaddr_in(5354, INADDR_ANY)) or di
     Effect.gen(function* () {
       const { exitCode, stderr } = yield* (yield* Deb).execute("\nnothing-of-that-name")
       assert.strictEqual(exitCode, 127)
-      assert.match(stderr, /^bash: line \d+: nothing-of-that-name: command not found\n$/)
+      assert.match(stderr, /^bash: (line \d+: )?nothing-of-that-name: command not found\n$/)
     })
   )
 

@@ -160,12 +160,12 @@ export const install = Effect.fnUntraced(function* (admin: Admin, session: strin
 
 /** The place is the one of an earlier session, else the first that can be written to and has room. */
 const setup = (session: string, lanes: number): string => `_vt_a=
-for _vt_x in /run /dev/shm /tmp; do if [ -s $_vt_x/vmtest/agent ]; then _vt_a=$_vt_x; fi; done
+for _vt_x in /run /dev/shm /tmp; do if [ -s $_vt_x/vmtest/bash ]; then _vt_a=$_vt_x; fi; done
 for _vt_x in $_vt_a /run /dev/shm /tmp; do _vt_d=$_vt_x/vmtest
 if [ ! -d $_vt_d ]; then mkdir $_vt_d && chmod 711 $_vt_d || continue; fi
-printf %s ${quote(agent)} >$_vt_d/agent && echo ${session} >$_vt_d/session && break
-true >$_vt_d/agent; done 2>/dev/null
-. $_vt_d/agent
+printf %s ${quote(agent)} >$_vt_d/bash && echo ${session} >$_vt_d/session && break
+true >$_vt_d/bash; done 2>/dev/null
+. $_vt_d/bash
 for _vt_y in $_vt_lanes; do if [ -e $_vt_d/$_vt_y.lane ]; then _vt_stop $_vt_y; fi; done
 _vt_x='${Array.from({ length: lanes }, (_, index) => index + 1).join(" ")}'
 _vt_files $_vt_x
@@ -205,7 +205,7 @@ export const sameSession = (admin: Admin, session: string, guest: AgentShell) =>
   admin
     .ask(
       `_vt_d=${guest.folder} _vt_answer=
-if read -r _vt_answer <$_vt_d/session; then . $_vt_d/agent; [ ! -e $_vt_d/console ] || . $_vt_d/console; _vt_ports; fi 2>/dev/null`,
+if read -r _vt_answer <$_vt_d/session; then . $_vt_d/bash; [ ! -e $_vt_d/console ] || . $_vt_d/console; _vt_ports; fi 2>/dev/null`,
       "30 seconds"
     )
     .pipe(Effect.map((answer) => answer === session))

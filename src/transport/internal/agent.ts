@@ -30,7 +30,7 @@
 /** Shell text without its comments and indentation: a guest reads what is typed byte by byte, and every worker reads it again. */
 const terse = (text: string): string => text.replace(/^[ \t]*(?:#.*)?\n/gm, "").replace(/^[ \t]+/gm, " ")
 
-/** What workers, supervisors and the bootstrap shell run; in the guest it is the file `agent`. */
+/** What workers, supervisors and the bootstrap shell run; in the guest it is the file `bash`, as errors of commands begin. */
 export const agent = terse(String.raw`
 _vt_lanes='1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20'
 
@@ -151,7 +151,7 @@ else
   (set -o pipefail) 2>/dev/null && _vt_set='set -euo pipefail'
   _vt_fork() {
     # Not in the background, where a shell without job control ignores SIGINT.
-    setsid sh -c '_vt_d=$1 _vt_k=$2 _vt_p=$3 _vt_boss=$4; set --; . $_vt_d/agent
+    setsid sh -c '_vt_d=$1 _vt_k=$2 _vt_p=$3 _vt_boss=$4; set --; . $_vt_d/bash
       _vt_await $$; eval "$_vt_set"; eval "$_vt_c"' \
       sh $_vt_d $_vt_k $_vt_p $_vt_boss </dev/null >&4 2>&5 4>&- 5>&-
   }
@@ -173,7 +173,7 @@ _vt_ready() {
 
 # pipe nonce [status]: with a status, the worker before this one was killed by the command it ran.
 _vt_work() {
-  _vt_p=$1 _vt_n=$2 _vt_boss=$PPID BASH_ARGV0=bash
+  _vt_p=$1 _vt_n=$2 _vt_boss=$PPID
   echo $$ 1<>$_vt_k/work
   cd "$HOME" || cd /
   _vt_open
@@ -237,7 +237,11 @@ _vt_supervise() {
   _vt_pump e >&7 3<&- 6>&- 7>&- &
   _vt_n=$1 _vt_p=a _vt_s=
   while :; do
-    $_vt_shell $_vt_d/agent $_vt_d $_vt_lane work $_vt_p $_vt_n $_vt_s 6>&- 7>&-
+    # By its name alone, which bash says before each of a command's errors: bash: line 1: nc: command not found
+    (
+      cd $_vt_d
+      exec $_vt_shell bash $_vt_d $_vt_lane work $_vt_p $_vt_n $_vt_s 6>&- 7>&-
+    )
     _vt_s=$?
     read -r _vt_g _vt_n _vt_x <pid
     read -r _vt_x _vt_p <fork && [ -n "$_vt_p" ] || exit 1
@@ -326,7 +330,7 @@ _vt_start_apart() {
   (
     _vt_prepare $1
     until true 3<$3 6>$4 7>$5; do sleep 0.1 || sleep 1; done
-    exec setsid $_vt_shell $_vt_d/agent $_vt_d $1 lane $2 3<$3 6>$4 7>$5
+    exec setsid $_vt_shell $_vt_d/bash $_vt_d $1 lane $2 3<$3 6>$4 7>$5
   ) </dev/null >/dev/null 2>&1 &
   echo $! 1<>$_vt_d/$1.lane
 }
@@ -340,7 +344,7 @@ _vt_dial() {
       POSIX::dup2(fileno($h[$_]), 50 + $_) for 0..2;
       close $_ for @h;
       for (0..2) { POSIX::dup2(50 + $_, $fd[$_]); POSIX::close(50 + $_) }
-      exec @ARGV' $3 $_vt_shell $_vt_d/agent $_vt_d $1 lane $2
+      exec @ARGV' $3 $_vt_shell $_vt_d/bash $_vt_d $1 lane $2
   ) </dev/null >/dev/null 2>&1 &
   echo $! 1<>$_vt_d/$1.lane
 }

@@ -107,7 +107,7 @@ _vt_give() {
 if [ $# -gt 0 ]; then
   _vt_d=$1 _vt_lane=$2 _vt_k=$1/$2 _vt_n=$3
   set --
-  . $_vt_d/agent
+  . $_vt_d/bash
   _vt_serve $_vt_n
 fi
 `
