@@ -104,7 +104,7 @@ machines(Box)("a machine", (it) => {
           assert.match(error.message, /for UDP port 5353.* to be open; last seen: nothing is bound to any UDP port/)
         }
         const { stderr } = yield* box.execute("nothing-of-that-name")
-        assert.match(stderr, /^sh: (line \d+: )?nothing-of-that-name: not found$/m)
+        assert.match(stderr, /^sh: (eval: )?(line \d+: )?nothing-of-that-name: not found$/m)
       })
   )
 
