@@ -39,8 +39,9 @@ export const read = <A>(
 ): { readonly value: A } | { readonly problem: string } | undefined => {
   const text = Disk.readText(Path.join(folder, fileName))
   if (text === undefined) return undefined
-  const seals = Disk.readText(Path.join(folder, sealName))?.split("\n") ?? []
-  if (!seals.includes(Digest.of(text))) return { problem: `${fileName} was changed` }
+  // Whole lines alone, so that one that was cut is found even if only its end is missing.
+  const seals = (Disk.readText(Path.join(folder, sealName)) ?? "").split(/(?<=\n)/)
+  if (!seals.includes(sealOf(text))) return { problem: `${fileName} was changed` }
   const decoded = Schema.decodeUnknownOption(Schema.fromJsonString(schema))(text)
   return decoded._tag === "Some" ? { value: decoded.value } : { problem: `${fileName} is not valid` }
 }
