@@ -1,6 +1,7 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { MachineState } from "../src/guest/MachineEvent.ts"
@@ -70,8 +71,14 @@ machines(
       assert.include(stuck.message, "the machine is paused; call resume()")
       yield* Effect.sleep("2 seconds")
       const again = yield* statesUntil(box, "ready")
+      const resumed = yield* Effect.forkChild(
+        Stream.runHead(Stream.filter(box.qmpEvents, ({ event }) => event === "RESUME")),
+        { startImmediately: true }
+      )
+      yield* Effect.sleep("50 millis")
       yield* box.resume()
       yield* box.resume()
+      assert.strictEqual(Option.getOrThrow(yield* Fiber.join(resumed)).event, "RESUME")
       assert.deepStrictEqual(yield* Fiber.join(again), ["paused", "ready"])
       const passed = (yield* uptime) - before
       assert.isBelow(passed, (performance.now() - began) / 1000 - 1.5)

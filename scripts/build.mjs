@@ -1,7 +1,7 @@
 // `npm run build`: dist/ from src/ (tsc), and the launcher that bin/vmtest.js starts (esbuild).
 // dist/.digest holds the digest of everything that went in, so that setup builds only what changed.
 import { createHash } from "node:crypto"
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { localEnvironment, main, root, run, Stop } from "./lib.mjs"
@@ -89,6 +89,7 @@ const build = ({ env, log }) => {
     }
     const launcher = join(path, "cli", "vmtest.js")
     writeFileSync(launcher, readFileSync(launcher, "utf8").replaceAll('"./Main.ts"', '"./Main.js"'))
+    copyFileSync(join(root, "src", "python", "shim.py"), join(path, "python", "shim.py"))
     writeFileSync(join(path, ".digest"), before)
     replaceFolder(path, join(root, "dist"))
   } finally {

@@ -89,6 +89,15 @@ export {
 } from "./machine/Snapshot.ts"
 export { AddressesExhausted, type Interface } from "./network/Addresses.ts"
 export { VlanFailed } from "./network/Vlan.ts"
+export { type PythonScript, python } from "./python/Python.ts"
+export {
+  InterpreterDied,
+  NotAvailable,
+  ProtocolBroken,
+  PythonSyntaxError,
+  ScriptRaised,
+  ScriptUnreadable
+} from "./python/PythonError.ts"
 export * as TerminalReport from "./report/TerminalReport.ts"
 export type { DisplayError, InputError } from "./screen/Display.ts"
 export { type KeyOptions, KeysLost } from "./screen/Keyboard.ts"
@@ -117,7 +126,7 @@ export {
   type WaitForXOptions,
   type XOptions
 } from "./screen/X11.ts"
-export { QmpError } from "./transport/qmp/Qmp.ts"
+export { QmpError, type QmpEvent } from "./transport/qmp/Qmp.ts"
 export type {
   BytesResult,
   CollectOptions,

@@ -25,8 +25,9 @@ const allowed: Record<string, ReadonlyArray<string>> = {
   screen,
   machine,
   driver,
+  python: [...driver, "driver"],
   report: [...driver, "driver"],
-  cli: [...driver, "driver", "report"]
+  cli: [...driver, "driver", "python", "report"]
 }
 
 interface Import {

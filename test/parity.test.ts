@@ -91,8 +91,8 @@ describe("docs/nixos-parity.md", () => {
   it("has no row without a test or a reason", () => {
     assert.isAbove(rows.length, 60)
     for (const row of rows) {
-      assert.lengthOf(row, 3, row.join(" | "))
-      assert.match(row[2]!, /^`.+\.test\.ts` “.+”|^no test: /, row[0])
+      assert.lengthOf(row, 4, row.join(" | "))
+      assert.match(row[3]!, /^`.+\.test\.ts` “.+”|^no test: /, row[0])
     }
   })
 
@@ -110,7 +110,7 @@ describe("docs/nixos-parity.md", () => {
       const { machines, service } = yield* driverOf({ a: offline() })
       const holders: Readonly<Record<string, object>> = { machine: machines.a!, driver: service }
       let checked = 0
-      for (const [, here, tests] of rows) {
+      for (const [, here, , tests] of rows) {
         // What follows the first colon, a "none" or a command of vmtest is told, and not shown by the test.
         const named = /^`(machine|driver)\./.test(here!)
           ? [...here!.split(": ")[0]!.matchAll(/`(machine|driver)\.([a-zA-Z]+)/g)]

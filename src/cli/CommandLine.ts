@@ -69,6 +69,8 @@ export type Invocation =
       readonly snapshotOnFailure: boolean
       /** Whether to write the reference pictures of screens instead of comparing with them. */
       readonly updateReferences: boolean
+      /** The module that declares the machines of Python scripts. */
+      readonly machines: string | undefined
       readonly options: RunOptions
     }
   | { readonly _tag: "Eval"; readonly expression: string; readonly options: RunOptions }
@@ -158,7 +160,7 @@ const runFlags = {
 
 const scriptsArgument = Argument.String("SCRIPT").pipe(
   Argument.withDescription(
-    "A TypeScript or JavaScript module whose default export is a test, an array of tests, or an Effect"
+    "A TypeScript or JavaScript module whose default export is a test, an array of tests, or an Effect; or a Python script for the NixOS test driver, with --machines"
   ),
   Argument.variadic({ min: 1 })
 )
@@ -196,19 +198,28 @@ const run = Command.make(
       "update-references",
       "Write the reference pictures of 'expectScreenshot' over the existing files instead of comparing with them (default: off)"
     ),
+    machines: undefinedOr(
+      Flag.String("machines").pipe(
+        Flag.withMetavar("FILE"),
+        Flag.withDescription(
+          "The machines of Python scripts: a module whose default export is an object of names and declarations"
+        )
+      )
+    ),
     ...runFlags
   },
-  ({ jobs, names, scripts, snapshotOnFailure, timeout, updateReferences, waitTimeout, ...options }) =>
+  ({ jobs, machines, names, scripts, snapshotOnFailure, timeout, updateReferences, waitTimeout, ...options }) =>
     choose({
       _tag: "Run",
-      ...{ scripts, jobs, names, timeout, waitTimeout, snapshotOnFailure, updateReferences },
+      ...{ scripts, jobs, names, timeout, waitTimeout, snapshotOnFailure, updateReferences, machines },
       options
     })
 ).pipe(
   Command.withDescription("Run the tests of one or several scripts"),
   Command.withExamples([
     { command: "vmtest run test.ts", description: "Run one script" },
-    { command: "vmtest run -j 2 tests/*.ts", description: "Run several scripts, two tests at a time" }
+    { command: "vmtest run -j 2 tests/*.ts", description: "Run several scripts, two tests at a time" },
+    { command: "vmtest run test.py --machines machines.ts", description: "Run a Python script" }
   ])
 )
 

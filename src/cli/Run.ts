@@ -22,21 +22,29 @@ import { UpdateReferences } from "../screen/ScreenImage.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Host from "./Host.ts"
+import * as PythonLoader from "./PythonLoader.ts"
 import { markedLine, type ScriptError } from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
 import { complain, print, type Work } from "./Subcommand.ts"
 
 type Loaded = ReadonlyArray<TestCase>
 
+const load =
+  (machines: string | undefined) =>
+  (script: string): Effect.Effect<Loaded, ScriptError, FileSystem.FileSystem | Path.Path> =>
+    PythonLoader.isPython(script) ? PythonLoader.load(script, machines) : ScriptLoader.load(script)
+
 /** The tests of all scripts, in their order. If a script has a problem, prints the problems of all scripts, and gives undefined. */
 export const loadAll: (
-  scripts: ReadonlyArray<string>
+  scripts: ReadonlyArray<string>,
+  machines?: string
 ) => Effect.Effect<Loaded | undefined, never, FileSystem.FileSystem | Path.Path> = Effect.fnUntraced(function* (
-  scripts: ReadonlyArray<string>
+  scripts: ReadonlyArray<string>,
+  machines?: string
 ) {
   const [tests, problems]: [ReadonlyArray<Loaded>, ReadonlyArray<ScriptError>] = yield* Effect.partition(
     scripts,
-    ScriptLoader.load
+    load(machines)
   )
   for (const problem of problems) yield* complain(problem.message)
   return problems.length === 0 ? tests.flat() : undefined
@@ -82,7 +90,7 @@ const described = (error: { readonly message: string; readonly declaredAt?: Loca
 export const run = Effect.fnUntraced(function* (
   invocation: Extract<Invocation, { readonly _tag: "Run" }>
 ): Effect.fn.Return<ExitCode.ExitCode, never, Effect.Services<Work>> {
-  const all = yield* loadAll(invocation.scripts)
+  const all = yield* loadAll(invocation.scripts, invocation.machines)
   if (all === undefined) return ExitCode.unusable
   const { names, timeout, waitTimeout } = invocation
   const tests = all

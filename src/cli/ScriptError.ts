@@ -106,6 +106,35 @@ export class TemporaryFolderUnwritable extends Schema.TaggedError<TemporaryFolde
   }
 }
 
+/** A Python script was given without the module that declares its machines. */
+export class MachinesMissing extends Schema.TaggedError<MachinesMissing>()("MachinesMissing", {
+  script: Schema.String
+}) {
+  override get message() {
+    return `${this.script}: a Python script needs --machines FILE, a module that declares its machines; write: export default { machine: { image: Image.debian() } }`
+  }
+}
+
+/** The module of `--machines` does not declare machines. */
+export class NoMachines extends Schema.TaggedError<NoMachines>()("NoMachines", {
+  script: Schema.String,
+  found: Schema.String
+}) {
+  override get message() {
+    return `${this.script}: the default export must be an object of names and declarations, such as { machine: { image: Image.debian() } }, got ${this.found}`
+  }
+}
+
+/** A Python script could not be checked: there is no Python, or one that is too old. */
+export class PythonUnusable extends Schema.TaggedError<PythonUnusable>()("PythonUnusable", {
+  script: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `${this.script}: ${this.reason}`
+  }
+}
+
 /** Why a script cannot be used. */
 export type ScriptError =
   | NoSuchScript
@@ -115,3 +144,6 @@ export type ScriptError =
   | ScriptThrew
   | NoTests
   | TemporaryFolderUnwritable
+  | MachinesMissing
+  | NoMachines
+  | PythonUnusable

@@ -136,7 +136,8 @@ const reasons: Partial<Record<PlatformError.SystemErrorTag, string>> = {
   PermissionDenied: "could not read the script: permission denied"
 }
 
-const readable = Effect.fnUntraced(
+/** The text of a script, and its full path. */
+export const readable = Effect.fnUntraced(
   function* (script: string) {
     const fs = yield* FileSystem.FileSystem
     const path = yield* Path.Path
@@ -168,7 +169,14 @@ export const load = Effect.fnUntraced(function* (script: string) {
     : yield* new ScriptError.NoTests({ script, found: describeExport(exported) })
 })
 
-const describeExport = (exported: unknown): string =>
+/** The default export of a module, whatever it is. */
+export const loadDefault = Effect.fnUntraced(function* (script: string) {
+  const { file, text } = yield* readable(script)
+  return (yield* importDefault(script, text, { _tag: "File", path: file })).exported
+})
+
+/** A default export in a message. */
+export const describeExport = (exported: unknown): string =>
   Array.isArray(exported)
     ? exported.length === 0
       ? "an empty array"

@@ -17,7 +17,7 @@
  *
  * @since 0.1.0
  */
-import type { Readable, Writable } from "node:stream"
+import type { Duplex, Readable, Writable } from "node:stream"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -106,6 +106,8 @@ export interface SpawnOptions {
    * false: only the program itself.
    */
   readonly wholeGroup?: boolean | undefined
+  /** Whether the program gets one end of a socket as its descriptor 4; the other end is `streams.channel`. Default false. */
+  readonly channel?: boolean | undefined
 }
 
 /** A program that was started. */
@@ -132,6 +134,8 @@ export interface HostProcess {
     readonly stdin: Writable | null
     readonly stdout: Readable | null
     readonly stderr: Readable | null
+    /** Its descriptor 4 where `channel` was asked for: what it writes there can be read here, and the other way round. */
+    readonly channel: Duplex | null
   }
 }
 

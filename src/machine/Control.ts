@@ -26,7 +26,7 @@ import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
 import { WaitOptions } from "../guest/Timeout.ts"
 import { wait } from "../guest/Wait.ts"
 import * as Fields from "../host/Fields.ts"
-import type { QmpService } from "../transport/qmp/Qmp.ts"
+import type { QmpEvent, QmpService } from "../transport/qmp/Qmp.ts"
 import * as QmpEvents from "./internal/qmpEvents.ts"
 
 type ControlFailure = Unavailable | ControlError | PollingConditionFailed
@@ -50,6 +50,11 @@ export interface ControlMethods {
     schema: Schema.Decoder<A>,
     options?: WaitOptions
   ) => Effect.Effect<A, ControlFailure | WaitTimeout | InvalidArgument>
+  /**
+   * The QMP events of the machine from now on, also after its control channel was connected again, until the machine ends. An event that comes
+   * while it is connected again is missed.
+   */
+  readonly qmpEvents: Stream.Stream<QmpEvent, ControlFailure>
   /** Runs a line in QEMU's human monitor and returns its output. */
   readonly sendMonitorCommand: (line: string) => Effect.Effect<string, ControlFailure | InvalidArgument>
 }
@@ -83,6 +88,14 @@ export const parameters = Arguments.of<ControlMethods>({
   waitForQmpEvent: Arguments.takes({ schema: AnySchema, options: Schema.optional(WaitOptions) }),
   sendMonitorCommand: Arguments.takes({ line: Schema.String })
 })
+
+/** The events of one connection after the other. */
+const eventsOf = (guest: Guest): Stream.Stream<QmpEvent, ControlFailure> =>
+  Stream.unwrap(
+    Effect.map(guest.control, ({ qmp }) =>
+      qmp === undefined ? Stream.fromEffect(unsupported(guest.backend.name, "qmp")) : qmp.events
+    )
+  ).pipe(Stream.repeat(reconnectSchedule), Stream.interruptWhen(guest.conditions.guard(Effect.never)))
 
 /** The control methods of a guest. */
 export const make = (guest: Guest): ControlMethods => {
@@ -122,6 +135,7 @@ export const make = (guest: Guest): ControlMethods => {
           lastSeen: seen.described
         })
       }).pipe(Effect.scoped),
+    qmpEvents: eventsOf(guest),
     sendMonitorCommand: (line) =>
       onControl(
         guest,

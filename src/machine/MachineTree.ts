@@ -80,6 +80,8 @@ export interface Handle {
   readonly shape: MachineShape
   /** Its control channel now, and its shell; undefined while it does not run. One that boots is waited for. */
   readonly running: Effect.Effect<{ readonly control: ControlService; readonly shell: ShellService } | undefined>
+  /** The process of its hypervisor; undefined while it does not run, and where the host has none. */
+  readonly pid: Effect.Effect<number | undefined>
   /** What it is now, and how it came up. */
   readonly summary: () => MachineSummary
   /** Tells a running guest the names of machines that came later. */

@@ -24,6 +24,7 @@ describe("the command line", () => {
         waitTimeout: undefined,
         snapshotOnFailure: false,
         updateReferences: false,
+        machines: undefined,
         options: plain
       })
       const all = [
@@ -56,6 +57,7 @@ describe("the command line", () => {
         waitTimeout: 30_000,
         snapshotOnFailure: true,
         updateReferences: true,
+        machines: undefined,
         options: { keepState: true, output: "out", verbose: true, quiet: true, snapshot: false }
       })
     })

@@ -92,6 +92,7 @@ export const results = (machine: Machine) => ({
   dumpTtyContents: machine.dumpTtyContents(1),
   qmp: machine.qmp("query-status", undefined, Schema.Struct({ status: Schema.String })),
   waitForQmpEvent: machine.waitForQmpEvent(Schema.Struct({ event: Schema.String })),
+  qmpEvents: machine.qmpEvents,
   sendMonitorCommand: machine.sendMonitorCommand("info"),
   block: machine.block(),
   unblock: machine.unblock(),

@@ -95,6 +95,7 @@ interface Expected {
   waitForWindow: Unavailable | Untimed | Deadline | "DisplayUnavailable"
   qmp: Unavailable | Control | "InvalidArgument"
   waitForQmpEvent: Unavailable | Control | Deadline
+  qmpEvents: Unavailable | Control
   sendMonitorCommand: Unavailable | Control | "InvalidArgument"
   shellInteract: Command | "NoTerminal"
   consoleInteract: Unavailable | Control | "NoTerminal"

@@ -1,4 +1,5 @@
 /** One test's driver: the machines of a tree, and the service over them. */
+import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import type * as Scope from "effect/Scope"
@@ -13,6 +14,7 @@ import type { Machine } from "../../machine/Machine.ts"
 import type * as MachineTree from "../../machine/MachineTree.ts"
 import { Driver, type DriverService, type ForkError, parameters } from "../Driver.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
+import * as Places from "../Places.ts"
 import { Reporter, type RunEvent } from "../RunEvent.ts"
 import type { DriverMachines } from "./driverMachines.ts"
 import * as Machines from "./driverMachines.ts"
@@ -165,6 +167,18 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
   )
 }
 
+const placesOf = ({ folders, handles, options, tree }: DriverMachines): Places.Places => ({
+  test: options.test,
+  output: NodePath.resolve(options.output),
+  run: folders.path,
+  shared: Effect.orDie(folders.folder(`${options.prefix}-shared`)),
+  machineFolder: (name) => Effect.orDie(folders.folder(`${options.prefix}-${name}`)),
+  vlan: tree.vlan,
+  vlans: () => [...new Set([...handles.values()].flatMap(({ spec }) => spec.vlans))].toSorted((a, b) => a - b),
+  pid: (name) => handles.get(name)?.pid ?? Effect.succeed(undefined),
+  state: (name) => handles.get(name)?.summary().state
+})
+
 /** The machines by name. A name that none of them has throws, with the names that there are, instead of being undefined. */
 const named = (machines: Readonly<Record<string, Machine>>): Readonly<Record<string, Machine>> => {
   const names = Object.keys(machines)
@@ -190,7 +204,7 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
     const all = yield* setUp(options)
     yield* Machines.addDeclared(all)
     const running: Running = {
-      service: Tracked.methods("driver", makeService(all, yield* makeFork(all))),
+      service: Places.note(Tracked.methods("driver", makeService(all, yield* makeFork(all))), placesOf(all)),
       machines: named(all.machines),
       begin: Effect.suspend(() => {
         const starting = [...all.handles.values()].filter(({ spec }) => spec.autoStart)

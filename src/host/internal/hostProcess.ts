@@ -1,7 +1,7 @@
 /** Node's child processes behind HostProcess: how one is started, watched and ended. */
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
-import type { Readable } from "node:stream"
+import { Duplex, type Readable } from "node:stream"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -21,11 +21,11 @@ const guard = `${check}; exec "$@"`
 
 /**
  * As `guard`, with a watcher in the group that kills all of it when the pipe on descriptor 3 reaches its end, which it
- * does when we are gone. The watcher ignores SIGTERM so that it outlives a grace.
+ * does when we are gone. The watcher ignores SIGTERM so that it outlives a grace. It must not hold the program's channel open.
  */
 const groupGuard =
   `${check}; ` +
-  "(trap '' TERM INT HUP; exec </dev/null >/dev/null 2>&1; read -r _ <&3; kill -KILL 0) & " +
+  "(trap '' TERM INT HUP; exec </dev/null >/dev/null 2>&1 4<&-; read -r _ <&3; kill -KILL 0) & " +
   'exec 3<&-; exec "$@"'
 
 interface StartOptions extends SpawnOptions {
@@ -63,7 +63,8 @@ export const start = (options: StartOptions, done: (reason: string, started: Sta
         stdio: [
           typeof options.stdin === "object" ? "pipe" : (options.stdin ?? "ignore"),
           ...outputs,
-          ...(options.wholeGroup === true ? (["pipe"] as const) : [])
+          ...(options.wholeGroup === true ? (["pipe"] as const) : []),
+          ...(options.channel === true ? channelAfter(options) : [])
         ],
         detached: true
       }
@@ -90,6 +91,10 @@ export const start = (options: StartOptions, done: (reason: string, started: Sta
   })
   if (typeof options.stdin === "object") child.stdin?.end(options.stdin.text)
 }
+
+/** Descriptor 4, and 3 where there is no watcher that has it. */
+const channelAfter = ({ wholeGroup }: StartOptions) =>
+  wholeGroup === true ? (["pipe"] as const) : (["ignore", "pipe"] as const)
 
 const stdioOf = (output: Output | undefined, opened: Array<number>) => {
   if (typeof output !== "object") return output ?? "ignore"
@@ -169,7 +174,11 @@ export const handle = (started: Started, failed: (fields: PipeFields) => PipeFai
         )
       }),
     endInput: Effect.sync(() => child.stdin?.end()),
-    streams: { stdin: child.stdin, stdout: child.stdout, stderr: child.stderr }
+    streams: {
+      ...{ stdin: child.stdin, stdout: child.stdout, stderr: child.stderr },
+      // Node's pipes are sockets, which carry both ways.
+      channel: child.stdio[4] instanceof Duplex ? child.stdio[4] : null
+    }
   }
 }
 

@@ -80,6 +80,9 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
         ? Effect.succeed(undefined)
         : Effect.all({ control: access.controlOf(on), shell: access.shellOf(on) })
     ).pipe(Effect.orElseSucceed(() => undefined)),
+    pid: Effect.flatMap(access.on, (on) =>
+      on === undefined ? Effect.succeed(undefined) : Effect.map(access.hypervisorOf(on), ({ pid }) => pid)
+    ).pipe(Effect.orElseSucceed(() => undefined)),
     summary: () => ({
       name: spec.name,
       state: publicState(ref.life),

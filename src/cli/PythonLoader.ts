@@ -1,0 +1,53 @@
+/**
+ * Loading a Python script as a test: its machines are declared by a TypeScript module, and its syntax is checked before anything starts.
+ *
+ * **Example** (The test of a script)
+ *
+ * ```ts
+ * const tests = PythonLoader.load("test.py", "machines.ts")
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Path from "effect/Path"
+import * as Predicate from "effect/Predicate"
+import type { TestCase } from "../driver/TestCase.ts"
+import type { MachineOptions } from "../machine/MachineSpec.ts"
+import * as Python from "../python/Python.ts"
+import * as ScriptError from "./ScriptError.ts"
+import * as ScriptLoader from "./ScriptLoader.ts"
+
+/** Whether a script is a Python script. */
+export const isPython = (script: string): boolean => script.endsWith(".py")
+
+/** The declarations that a module exports; what is wrong with one is found like in any test. */
+const machinesOf = Effect.fnUntraced(function* (script: string) {
+  const exported = yield* ScriptLoader.loadDefault(script)
+  if (!Predicate.isObject(exported) || Array.isArray(exported) || Effect.isEffect(exported))
+    return yield* new ScriptError.NoMachines({ script, found: ScriptLoader.describeExport(exported) })
+  return exported as Readonly<Record<string, MachineOptions>>
+})
+
+/** Fails with the line on which the script is no Python. */
+const checked = Effect.fnUntraced(function* (script: string, file: string, text: string) {
+  const problem = yield* Effect.mapError(
+    Python.check(file),
+    ({ message }) => new ScriptError.PythonUnusable({ script, reason: message })
+  )
+  if (problem === undefined) return
+  const { column, line } = problem
+  const place = { file: script, line, column: column - 1, text: text.split("\n")[line - 1] ?? "" }
+  return yield* new ScriptError.ScriptSyntaxError({ script, place, problem: problem.message })
+})
+
+/** The test of a script, with the machines that the module `machines` declares. */
+export const load = Effect.fnUntraced(function* (script: string, machines: string | undefined) {
+  const path = yield* Path.Path
+  const { file, text } = yield* ScriptLoader.readable(script)
+  yield* checked(script, file, text)
+  if (machines === undefined) return yield* new ScriptError.MachinesMissing({ script })
+  const declared = yield* machinesOf(machines)
+  const test: TestCase = Python.python(path.basename(script), { machines: declared }, { file })
+  return [{ ...test, file: script }]
+})

@@ -1,0 +1,49 @@
+/**
+ * Where the things of a test are on the host, for what runs a script outside of this process.
+ *
+ * **Example** (The folder for a machine's files)
+ *
+ * ```ts
+ * const places = Places.of(yield* Driver)
+ * const folder = yield* places.machineFolder("web")
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type * as Effect from "effect/Effect"
+import type { MachineState } from "../guest/MachineEvent.ts"
+import type { HostProcessError } from "../host/HostProcess.ts"
+import type { VlanFailed } from "../network/Vlan.ts"
+import type { DriverService } from "./Driver.ts"
+
+/** The places of one test. All paths are absolute. */
+export interface Places {
+  readonly test: string
+  /** The test's folder in the output folder; it need not exist. */
+  readonly output: string
+  /** The folder of the run, which is removed at its end. */
+  readonly run: string
+  /** A folder of the test's own in it, for what its machines share. */
+  readonly shared: Effect.Effect<string>
+  /** The folder in which the hypervisor of a machine keeps its sockets and disks. */
+  readonly machineFolder: (machine: string) => Effect.Effect<string>
+  /** The socket of a VLAN's switch, which is started at the first call. */
+  readonly vlan: (nr: number) => Effect.Effect<string, HostProcessError | VlanFailed>
+  /** The VLANs of the machines, in their order. */
+  readonly vlans: () => ReadonlyArray<number>
+  /** The process of a machine's hypervisor; undefined while it does not run, and where the host has none. */
+  readonly pid: (machine: string) => Effect.Effect<number | undefined>
+  /** What a machine is now; undefined for a name that no machine has. */
+  readonly state: (machine: string) => MachineState | undefined
+}
+
+const known = new WeakMap<DriverService, Places>()
+
+/** Notes the places of a driver. */
+export const note = <Service extends DriverService>(driver: Service, places: Places): Service => {
+  known.set(driver, places)
+  return driver
+}
+
+/** The places of a driver; undefined for one that vmtest has not made. */
+export const of = (driver: DriverService): Places | undefined => known.get(driver)

@@ -1,0 +1,177 @@
+/** One script and its interpreter: the calls that it makes are run beside one another, and its end is the test's. */
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as Supervisor from "../../actors/Supervisor.ts"
+import type { DriverService } from "../../driver/Driver.ts"
+import * as Places from "../../driver/Places.ts"
+import * as HostProcess from "../../host/HostProcess.ts"
+import { ProtocolBroken } from "../PythonError.ts"
+import { StartScripts } from "../StartScripts.ts"
+import * as Surface from "../Surface.ts"
+import { type Conversation, driverMethods, infoOf } from "./driverMethods.ts"
+import { Interpreter, type InterpreterService, layer } from "./interpreter.ts"
+import { machineMethods } from "./machineMethods.ts"
+import type { Begin, Call, FromScript, Reply } from "./protocol.ts"
+import * as Raised from "./raised.ts"
+import * as Seats from "./seat.ts"
+import * as Subtests from "./subtests.ts"
+import { translate } from "./translate.ts"
+
+/** A script, ready to be run. */
+export interface Script {
+  readonly text: string
+  /** The file that its lines are in. */
+  readonly file: string
+  /** What it imports is looked for here first. */
+  readonly folder: string
+  /** How many columns were taken from the begin of its lines. */
+  readonly columns: number
+}
+
+export interface SessionOptions {
+  readonly script: Script
+  /** Seconds. */
+  readonly timeout: number
+  /** The machines whose declaration says what a reboot does. */
+  readonly rebootIsDeclared: ReadonlySet<string>
+}
+
+/** How many errors of calls are remembered, for exceptions that fail the script with them. */
+const remembered = 1000
+
+/** The interpreter as a process of a supervisor's: when its layer ends, it ends with all its children. */
+const supervised = Effect.fnUntraced(function* (print: (line: string) => Effect.Effect<void>) {
+  // First, so that its error is that of the test; below it would be the reason of a supervisor.
+  yield* HostProcess.locate("python3")
+  const failed = Deferred.makeUnsafe<never, HostProcess.HostProcessError>()
+  const child = Supervisor.childLayer(
+    "Interpreter",
+    Layer.tapError(layer(print), (error) => Deferred.fail(failed, error)),
+    { restart: "temporary", shutdown: "15 seconds" }
+  )
+  const supervisor = yield* Supervisor.scoped({ children: [child] }, { label: "Python" }).pipe(
+    Effect.catch(() => Deferred.await(failed))
+  )
+  return yield* Effect.orDie(Supervisor.service(supervisor, Interpreter))
+})
+
+interface Running {
+  readonly conversation: Conversation
+  readonly interpreter: InterpreterService
+  readonly seats: Map<string, Seats.Seat>
+  readonly failures: Map<number, unknown>
+  readonly calls: Map<number, Fiber.Fiber<unknown>>
+  readonly scope: Scope.Scope
+}
+
+const work = ({ conversation, seats }: Running, { args, method, target, within }: Call) => {
+  const seat = seats.get(target)
+  const run =
+    seat === undefined ? driverMethods[method]?.({ conversation, within }, args) : machineMethods[method]?.(seat, args)
+  return run ?? Effect.die(new Error(`the script called ${target}.${method}, which there is not`))
+}
+
+const remember = (failures: Map<number, unknown>, id: number, error: unknown): void => {
+  failures.set(id, error)
+  const oldest = failures.keys().next()
+  if (failures.size > remembered && oldest.done !== true) failures.delete(oldest.value)
+}
+
+/** What to reply; nothing to a call that was interrupted, since nobody waits for it. */
+const replyTo = ({ failures }: Running, { args, id }: Call, exit: Exit.Exit<unknown, unknown>): Reply | undefined => {
+  if (Exit.isSuccess(exit)) return { id, value: exit.value ?? null }
+  if (Cause.hasInterruptsOnly(exit.cause)) return undefined
+  const error = Cause.squash(exit.cause)
+  remember(failures, id, error)
+  return { id, error: translate(error, args) }
+}
+
+/** Runs a call beside the others. */
+const begin = Effect.fnUntraced(function* (running: Running, call: Call) {
+  const { calls, conversation, interpreter, scope } = running
+  const run = conversation.subtests
+    .within(call.within)(work(running, call))
+    .pipe(
+      Effect.exit,
+      Effect.flatMap((exit) => {
+        const reply = replyTo(running, call, exit)
+        return reply === undefined ? Effect.void : Effect.sync(() => interpreter.say(reply))
+      }),
+      Effect.ensuring(Effect.sync(() => calls.delete(call.id)))
+    )
+  // One that has ended at once must not be noted after it was forgotten.
+  const fiber = yield* Effect.forkIn(run, scope)
+  calls.set(call.id, fiber)
+})
+
+/** Does what the script says; true once it is over. */
+const hear = Effect.fnUntraced(function* (running: Running, driver: DriverService, frame: FromScript) {
+  switch (frame.t) {
+    case "call":
+      yield* begin(running, frame)
+      return false
+    case "cancel":
+      running.calls.get(frame.id)?.interruptUnsafe()
+      return false
+    case "log":
+      yield* driver.log(frame.line)
+      return false
+    case "done":
+      return true
+    case "failed":
+      return yield* Effect.fail(running.conversation.errorOf(frame.raised))
+  }
+})
+
+const prepare = Effect.fnUntraced(function* (driver: DriverService, options: SessionOptions) {
+  const places = Places.of(driver)
+  if (places === undefined) return yield* Effect.die(new Error("a script needs a driver that vmtest has made"))
+  const scope = yield* Effect.scope
+  const scripts = yield* StartScripts
+  const seats = new Map<string, Seats.Seat>()
+  const addMachine = Effect.fnUntraced(function* (name: string) {
+    const machine = driver.machines[name]
+    if (machine === undefined) return
+    const rebootIsDeclared = options.rebootIsDeclared.has(name)
+    seats.set(name, yield* Seats.make({ machine, places, scripts, scope, rebootIsDeclared }))
+  })
+  yield* Effect.forEach(Object.keys(driver.machines), addMachine, { discard: true })
+  const failures = new Map<number, unknown>()
+  const conversation: Conversation = {
+    ...{ places, scripts, addMachine },
+    subtests: Subtests.make(driver, scope),
+    errorOf: Raised.make(failures, options.script)
+  }
+  const { columns: _, ...script } = options.script
+  const first: Begin = {
+    script,
+    machines: yield* Effect.forEach(seats.keys(), (name) => infoOf(places, name)),
+    vlans: places.vlans().map((nr) => ({ nr })),
+    outDir: places.output,
+    timeout: options.timeout,
+    hints: Surface.hints
+  }
+  return { conversation, failures, first, scope, seats }
+})
+
+/** Runs a script to its end on the machines of a driver, and fails with what it failed with. */
+export const run = Effect.fnUntraced(function* (driver: DriverService, options: SessionOptions) {
+  const { first, ...prepared } = yield* prepare(driver, options)
+  const interpreter = yield* supervised(driver.log)
+  const running: Running = { ...prepared, interpreter, calls: new Map() }
+  interpreter.say(first)
+  const next = Effect.flatMap(Queue.take(interpreter.heard), (frame) => hear(running, driver, frame))
+  const exit = yield* Effect.repeat(next, { until: (over) => over }).pipe(
+    Effect.tapError((error) => running.conversation.subtests.abort(error)),
+    Effect.exit
+  )
+  // What it printed last is reported before the test ends. An interpreter that talks nonsense may run on.
+  if (Exit.isSuccess(exit) || !(Cause.squash(exit.cause) instanceof ProtocolBroken)) yield* interpreter.ended
+  return yield* exit
+}, Effect.scoped)
