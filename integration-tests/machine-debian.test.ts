@@ -7,12 +7,68 @@ import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as Image from "../src/images/Image.ts"
 import { Machine, machines } from "../src/vitest.ts"
+import * as Docs from "../test/docs/debianGuest.ts"
 
 class Deb extends Machine<Deb>()("deb", { image: Image.debian(), memory: "512 MiB" }) {}
 
 const soon = { timeout: "1 minute" } as const
 
 machines(Deb)("a Debian guest", (it) => {
+  it.effect(
+    "has the commands, modules, services and settings that docs/debian-guest.md names, and not those that it excludes",
+    () =>
+      Effect.gen(function* () {
+        const deb = yield* Deb
+        /** The words that a command says of each, such as `bash: yes`. */
+        const answers = (all: ReadonlyArray<string>, command: string) =>
+          Effect.map(
+            deb.succeed(`for one in ${all.join(" ")}; do ${command} && echo "$one yes" || echo "$one no"; done`),
+            (said) => said.trim().split("\n")
+          )
+        for (const [label, answer] of [
+          ["that are there", "yes"],
+          ["that are not", "no"]
+        ] as const) {
+          for (const [kind, command] of [
+            ["commands", "command -v $one >/dev/null"],
+            ["modules", "modprobe --dry-run --quiet $one"]
+          ] as const) {
+            const all = Docs.row(`${kind} ${label}`)
+            assert.isAbove(all.length, 10)
+            assert.deepStrictEqual(
+              yield* answers(all, command),
+              all.map((one) => `${one} ${answer}`)
+            )
+          }
+        }
+        yield* deb.succeed("systemctl is-system-running --wait")
+        const running =
+          "systemctl list-units --type=service,timer --state=running,waiting --no-legend --plain | awk '{print $1}'"
+        assert.sameMembers((yield* deb.succeed(running)).trim().split("\n"), [
+          ...Docs.row("services that run").map((name) => `${name}.service`),
+          ...Docs.row("timers that run").map((name) => `${name}.timer`)
+        ])
+        assert.strictEqual(yield* deb.succeed("ss -lntuH"), "")
+        assert.strictEqual(
+          yield* deb.succeed("echo $LANG; locale -a | wc -l; date +%Z; cat /etc/resolv.conf"),
+          "C.UTF-8\n3\nUTC\n"
+        )
+        assert.strictEqual(
+          yield* deb.succeed(
+            "stat -f -c %T / /run/log/journal /tmp; swapon --noheadings; find /usr/share/doc /usr/share/man -type f"
+          ),
+          "overlayfs\ntmpfs\noverlayfs\n"
+        )
+        assert.strictEqual(
+          yield* deb.succeed("getent passwd | awk -F: '$3 >= 1000 && $3 < 65534 || $7 == \"/bin/bash\"'"),
+          "root:x:0:0:root:/root:/bin/bash\n"
+        )
+        for (const parameter of Docs.paragraph("Its command line is")[0]?.split(" ") ?? []) {
+          assert.include((yield* deb.succeed("cat /proc/cmdline")).trim().split(" "), parameter)
+        }
+      })
+  )
+
   it.effect("loses nc, timeout and base64, which none of the tests below needs", () =>
     Effect.gen(function* () {
       const deb = yield* Deb

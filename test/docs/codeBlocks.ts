@@ -10,7 +10,7 @@ import { DriverLayer, Failure, Image, Mock, Runner, RunEvent, TerminalReport, as
 import type { DriverService, Machine, MachineOptions, TestCase } from "vmtest"
 import type { ShellService } from "${root}src/transport/Shell.ts"
 
-declare const machine: Machine, web: Machine, db: Machine, client: Machine, server: Machine
+declare const machine: Machine, box: Machine, web: Machine, db: Machine, client: Machine, server: Machine
 declare const driver: DriverService<"web" | "db" | "client">, shell: ShellService
 declare const tests: ReadonlyArray<TestCase>
 declare const changed: Effect.Effect<boolean>
