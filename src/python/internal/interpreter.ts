@@ -151,6 +151,7 @@ export const check: (
   { readonly line: number; readonly column: number; readonly message: string } | undefined,
   HostProcess.HostProcessError | HostProcess.ProcessFailed | ProtocolBroken
 > = Effect.fnUntraced(function* (file: string) {
+  yield* HostProcess.locate("python3")
   const { stdout } = yield* HostProcess.check({ command: "python3", args: [...flags, "-S", shim, "--check", file] })
   const verdict = Schema.decodeUnknownResult(Verdict)(stdout.trim())
   if (Result.isFailure(verdict)) return yield* new ProtocolBroken({ reason: `the check said ${shownLine(stdout)}` })
