@@ -1,4 +1,5 @@
 import { inspect, isDeepStrictEqual } from "node:util"
+import { isProxy } from "node:util/types"
 import { assert, describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -88,6 +89,8 @@ describe("a machine", () => {
         assert.deepStrictEqual(Object.keys({ ...object }), Object.keys(object))
         assert.isString(JSON.stringify(object))
         assert.isString(`${object}`)
+        // The prompt of vmtest resume completes no names of a Proxy.
+        assert.isFalse(isProxy(object))
       }
       assert.strictEqual(web.name, "web")
     }).pipe(Effect.scoped)

@@ -10,16 +10,22 @@ const askedOfAll = new Set(
   asymmetricMatch nodeType nodeName tagName outerHTML sameNode pipe`.split(/\s+/)
 )
 
-/** The object, whose unknown properties that are nearly one of its own throw with that one, instead of being undefined. */
-export const told = <Self extends object>(name: string, object: Self): Self =>
-  new Proxy(object, {
+/**
+ * A copy of an object, whose unknown properties that are nearly one of its own throw with that one, instead of being undefined.
+ *
+ * Its prototype is what throws: the properties that there are cost nothing more, and a prompt completes their names, which it does not for a Proxy.
+ */
+export const told = <Self extends object>(name: string, object: Self): Self => {
+  const prototype = new Proxy(Object.prototype, {
     get: (target, key, receiver) => {
       if (typeof key === "symbol" || key in target || askedOfAll.has(key)) return Reflect.get(target, key, receiver)
-      const meant = near(key, Object.keys(target))
+      const meant = near(key, Object.keys(object))
       if (meant === undefined) return undefined
       throw new TypeError(`${name} has no method ${JSON.stringify(key)}; did you mean ${JSON.stringify(meant)}?`)
     }
   })
+  return Object.assign(Object.create(prototype), object)
+}
 
 /** What completes the message of an error about a misspelt function of `Image`. A module cannot say it itself. */
 export const hintOfImage = (error: unknown): string => {
