@@ -21,6 +21,7 @@ import type * as PlatformError from "effect/PlatformError"
 import type { Message } from "esbuild"
 import * as TestCase from "../driver/TestCase.ts"
 import * as Digest from "../host/Digest.ts"
+import { quote } from "../host/Quote.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import * as Ending from "./Ending.ts"
 import * as Bundle from "./internal/bundle.ts"
@@ -87,6 +88,12 @@ const missingExport = (script: string, text: string, thrown: unknown): ScriptErr
   return undefined
 }
 
+/** What runs a suite of vitest, which cannot even be imported elsewhere. Empty for other scripts. */
+const suiteHint = (script: string, text: string): string =>
+  /\bfrom\s*["'](vmtest\/vitest|vitest)["']/.test(text)
+    ? `\n  it imports vitest; if it is a suite, run: npx vitest run ${quote(script)}`
+    : ""
+
 /** A folder for the bundle of a script; it is that of a run, so that the next run removes the remains of a killed one. */
 const workFolder = Effect.gen(function* () {
   const { path } = yield* RunDirectory.make()
@@ -107,7 +114,8 @@ const importDefault = Effect.fnUntraced(function* (script: string, text: string,
   const module: Record<string, unknown> = yield* Effect.tryPromise({
     try: () => import(/* @vite-ignore */ pathToFileURL(outfile).href),
     catch: (thrown) =>
-      missingExport(script, text, thrown) ?? new ScriptError.ScriptThrew({ script, thrown: describeThrown(thrown) })
+      missingExport(script, text, thrown) ??
+      new ScriptError.ScriptThrew({ script, thrown: `${describeThrown(thrown)}${suiteHint(script, text)}` })
   }).pipe(
     Effect.timeoutOrElse({
       duration: importTimeout,

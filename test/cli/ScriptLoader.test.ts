@@ -224,6 +224,14 @@ describe("a script that cannot be used", () => {
     })
   )
 
+  it.effect("is a suite of vitest: says what runs it", () =>
+    Effect.gen(function* () {
+      const error = yield* failure(`import { machines } from "vmtest/vitest"\nmachines()("alone", () => {})`)
+      assert.strictEqual(error._tag, "ScriptThrew")
+      assert.match(error.message, /if it is a suite, run: npx vitest run .*script\.ts$/)
+    })
+  )
+
   it.effect("throws something that is no error", () =>
     Effect.gen(function* () {
       const error = yield* failure(`throw { odd: true }`)
