@@ -5,7 +5,7 @@
  *
  * ```ts
  * const places = Places.of(yield* Driver)
- * const folder = yield* places.machineFolder("web")
+ * const folder = yield* places!.machineFolder("web")
  * ```
  *
  * @since 0.1.0

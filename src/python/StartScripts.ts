@@ -6,7 +6,7 @@
  * **Example** (A driver that makes machines from command lines)
  *
  * ```ts
- * const program = test.pipe(Effect.provideService(StartScripts, { ...none, create: ({ command }) => start(command) }))
+ * const program = script.pipe(Effect.provideService(StartScripts, { ...none, create: ({ command }) => start(command) }))
  * ```
  *
  * @since 0.1.0

@@ -54,7 +54,8 @@ const handles: Readonly<Record<string, string>> = {
   shell: `import("${join(source, "transport/Shell.ts")}").ShellService`
 }
 
-const isNamed = (code: string, name: string) => new RegExp(`(?<![\\w.])${name}\\b`).test(code)
+/** Not as a property; `...name` is no property. */
+const isNamed = (code: string, name: string) => new RegExp(`(?<!\\w|(?<!\\.)\\.)${name}\\b`).test(code)
 
 /** Names that the code itself has: declared, or imported. */
 const ownNames = (code: string): Set<string> =>
