@@ -99,7 +99,7 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("a guest o
       const shell = yield* openShell(machine)
       yield* Effect.forkChild(shell.execute("echo c > /proc/sysrq-trigger"))
       const exit = yield* machine.exited
-      assert.deepStrictEqual([exit.exitCode, exit.cause], [0, "reset"])
+      assert.deepStrictEqual([exit.exitCode, exit.cause], [0, "panic"])
       assert.include(exit.consoleTail, "Kernel panic")
     })
   )

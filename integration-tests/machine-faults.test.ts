@@ -212,9 +212,72 @@ machines(Victim)("a guest that ends during every kind of wait", (it) => {
       const errors = yield* outcomes("panic", fibers, yield* Fiber.join(crashed), atOnce)
       for (const [name, error] of Object.entries(errors)) {
         assert.strictEqual(error._tag, "MachineDied", name)
-        assert.include(error.message, "a kernel panic", name)
+        assert.include(error.message, "its kernel panicked: sysrq triggered crash", name)
         assert.include(error.message, "Kernel panic - not syncing", name)
       }
+    })
+  )
+})
+
+machines(Box)("a guest that reboots by itself", (it) => {
+  const bootId = (box: MachineOf) => box.readFile("/proc/sys/kernel/random/boot_id")
+
+  it.effect("runs in its next boot whatever it is asked after systemctl reboot", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const asks: Record<string, Effect.Effect<string, Failing extends Effect.Effect<unknown, infer E> ? E : never>> = {
+        command: box.succeed("cat /proc/sys/kernel/random/boot_id"),
+        stream: box.executeStream("cat /proc/sys/kernel/random/boot_id").pipe(
+          Stream.map((event) => (event._tag === "Stdout" ? new TextDecoder().decode(event.bytes) : "")),
+          Stream.mkString
+        ),
+        input: box.succeed("cat; cat /proc/sys/kernel/random/boot_id", { stdin: "" }),
+        spawned: Effect.scoped(
+          Effect.flatMap(box.spawn("cat /proc/sys/kernel/random/boot_id"), ({ stdout }) =>
+            Stream.mkString(Stream.decodeText(stdout))
+          )
+        ),
+        unit: Effect.andThen(box.waitForUnit("nginx.service"), bootId(box)),
+        port: Effect.andThen(box.waitForOpenPort(80), bootId(box)),
+        wait: box.waitUntilSucceeds("cat /proc/sys/kernel/random/boot_id")
+      }
+      for (const [name, ask] of Object.entries(asks)) {
+        const before = yield* bootId(box)
+        yield* box.succeed("systemctl reboot")
+        assert.notStrictEqual(yield* ask, before, name)
+        yield* box.waitForReboot({ timeout: "10 seconds" })
+      }
+    })
+  )
+
+  it.effect("takes its time to shut down, and runs nothing meanwhile; a wait that was on goes on", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const before = yield* bootId(box)
+      const service = "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\nExecStop=/bin/sleep 8"
+      yield* box.writeFile("/etc/systemd/system/slow.service", `[Service]\n${service}\n`)
+      yield* box.succeed("systemctl daemon-reload; systemctl start slow.service")
+      const file = yield* Effect.forkChild(box.waitForFile("/run/nginx.pid2", { timeout: "5 minutes" }))
+      yield* box.succeed("systemctl reboot")
+      const asked = yield* Effect.forEach([0, 2, 4, 6], (seconds) =>
+        Effect.forkChild(Effect.delay(bootId(box), `${seconds} seconds`))
+      )
+      for (const fiber of asked) assert.notStrictEqual(yield* Fiber.join(fiber), before)
+      yield* box.waitForReboot()
+      assert.isUndefined(file.pollUnsafe())
+      yield* box.succeed("touch /run/nginx.pid2")
+      yield* Fiber.join(file)
+    })
+  )
+
+  it.effect("says at once that it runs no command any more when it powers off", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      yield* box.succeed("systemctl poweroff")
+      const error = yield* Effect.flip(box.succeed("echo still here"))
+      assert.strictEqual(error._tag, "CommandRejected")
+      assert.include(error.message, 'could not run "echo still here": the guest is shutting down')
+      yield* box.waitForShutdown()
     })
   )
 })
@@ -304,23 +367,30 @@ machines(Box)("a guest in trouble during every kind of wait", (it) => {
     })
   )
 
-  it.effect.each(groups)("that reboots loses what ran in it; what shows outside goes on: the %s waits", (group) =>
+  it.effect.each(groups)("that reboots loses commands, and waits go on in its next boot: the %s waits", (group) =>
     Effect.gen(function* () {
       const box = yield* Box
-      const { inside, outlast } = split(yield* waiting(box, group))
+      const all = yield* waiting(box, group)
+      const commands = ["long command", "copy", "spawned", "journal"]
+      const lost = Record.filter(all, (_, name) => commands.includes(name))
       const shutdown = yield* Effect.forkChild(box.waitForShutdown())
       const booting = yield* Effect.forkChild(reached(box, "booting"))
       yield* Effect.sleep("100 millis")
       // At once, as a watchdog would, without systemd.
       yield* Effect.forkChild(Effect.exit(box.execute("echo b > /proc/sysrq-trigger")))
-      const errors = yield* outcomes("reboot", inside, yield* Fiber.join(booting), atOnce)
+      const errors = yield* outcomes("reboot", lost, yield* Fiber.join(booting), atOnce)
       for (const [name, error] of Object.entries(errors)) {
         assert.strictEqual(error._tag, "ShellLost", `${name}: ${error.message}`)
         assert.include(error.message, "the guest rebooted", name)
       }
-      // A new wait is on the guest that comes back.
       yield* box.waitForUnit("nginx.service", { timeout: "3 minutes" })
-      goOn(outlast)
+      // What the next boot ends: its unit is not there any more, and the port is closed until nginx runs.
+      const ends = ["unit", "port that stays"]
+      goOn(Record.filter(all, (_, name) => !commands.includes(name) && !ends.includes(name)))
+      if (group === "first") {
+        const [error] = yield* Fiber.join(all.unit as Waiting[string])
+        assert.include(error.message, "endless.service does not exist")
+      }
       assert.isUndefined(shutdown.pollUnsafe())
     })
   )

@@ -16,11 +16,16 @@ class Box extends Machine<Box>()("box", { image, memory: "256 MiB", autoStart: f
 class Mortal extends Machine<Mortal>()("mortal", { image, memory: "256 MiB", autoStart: false }) {}
 
 /** A guest whose kernel has nothing to run. */
-class Broken extends Machine<Broken>()("broken", {
+const broken = {
   image: Image.tiny({ kernelParameters: "rdinit=/nonexistent panic=1" }),
   memory: "256 MiB",
   autoStart: false
-}) {}
+} as const
+
+class Broken extends Machine<Broken>()("broken", broken) {}
+
+/** One that would begin again and again. */
+class Restless extends Machine<Restless>()("restless", { ...broken, allowReboot: true }) {}
 
 /** The states from now on, up to and with one of them. */
 const statesUntil = (machine: MachineOf, last: MachineState) =>
@@ -33,7 +38,8 @@ const statesUntil = (machine: MachineOf, last: MachineState) =>
 machines(
   Box,
   Mortal,
-  Broken
+  Broken,
+  Restless
 )("the life of a machine", (it) => {
   it.effect("has no use for pausing what was never started", () =>
     Effect.gen(function* () {
@@ -99,10 +105,43 @@ machines(
       const lost = yield* Effect.flip(box.execute("reboot -f; sleep 600"))
       assert.strictEqual(lost._tag, "ShellLost")
       yield* Fiber.join(booting)
-      yield* box.waitUntilSucceeds(`[ "$(cat /proc/sys/kernel/random/boot_id)" != ${second.trim()} ]`, {
-        timeout: "2 minutes"
-      })
+      yield* box.waitForReboot({ timeout: "2 minutes" })
+      const third = yield* id
+      assert.notStrictEqual(third, second)
       assert.strictEqual(yield* box.succeed("hostname"), "box\n")
+    })
+  )
+
+  it.effect("takes no command from the moment at which its guest was asked to reboot until its next boot", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      const id = box.succeed("cat /proc/sys/kernel/random/boot_id")
+      const boots = new Set([yield* id])
+      for (const again of [2, 3, 4]) {
+        yield* box.succeed("reboot")
+        boots.add(yield* id)
+        assert.strictEqual(boots.size, again)
+        yield* box.waitForReboot({ timeout: "1 minute" })
+      }
+      const none = yield* Effect.flip(box.waitForReboot({ timeout: "1 second" }))
+      assert.match(none.message, /waited 1s.* for the guest to reboot/)
+      assert.include(none.message, "it has not rebooted")
+    })
+  )
+
+  it.effect("is not taken for rebooted when its kernel panics, and can be started again", () =>
+    Effect.gen(function* () {
+      const box = yield* Box
+      yield* box.succeed("echo 1 > /proc/sys/kernel/sysrq")
+      const waiting = yield* Effect.forkChild(Effect.flip(box.waitForReboot()))
+      const states = yield* statesUntil(box, "crashed")
+      const died = yield* Effect.flip(box.execute("echo c > /proc/sysrq-trigger; sleep 600"))
+      assert.strictEqual(died._tag, "MachineDied")
+      assert.include(died.message, "its kernel panicked: sysrq triggered crash")
+      assert.strictEqual((yield* Fiber.join(waiting))._tag, "MachineDied")
+      assert.deepStrictEqual(yield* Fiber.join(states), ["ready", "crashed"])
+      yield* box.start()
+      yield* box.succeed("true")
     })
   )
 
@@ -113,11 +152,12 @@ machines(
       const refused = yield* Effect.flip(mortal.reboot())
       assert.strictEqual(refused._tag, "RebootNotAllowed")
       assert.include(refused.message, "allowReboot")
+      assert.strictEqual((yield* Effect.flip(mortal.waitForReboot()))._tag, "RebootNotAllowed")
       assert.isTrue(yield* mortal.isUp())
       const states = yield* statesUntil(mortal, "crashed")
       const died = yield* Effect.flip(mortal.execute("reboot -f; sleep 600"))
       assert.strictEqual(died._tag, "MachineDied")
-      assert.include(died.message, "a reboot without allowReboot")
+      assert.include(died.message, "the guest reset itself; declare it with allowReboot: true if it may reboot")
       assert.deepStrictEqual(yield* Fiber.join(states), ["ready", "crashed"])
       for (const use of [mortal.execute("true"), mortal.pause(), mortal.reboot()]) {
         const tag = (yield* Effect.flip(use as Effect.Effect<unknown, { readonly _tag: string }>))._tag
@@ -166,12 +206,13 @@ machines(
 
   it.effect("does not begin for a guest that has nothing to run, and says so with its console", () =>
     Effect.gen(function* () {
-      const broken = yield* Broken
-      const error = yield* Effect.flip(broken.start())
-      assert.include(["BootFailed", "MachineDied"], error._tag)
-      // It is far above the end of the trace that follows it.
-      assert.include(error.message, "Kernel panic")
-      assert.isFalse(yield* broken.isUp())
+      for (const machine of [yield* Broken, yield* Restless]) {
+        const error = yield* Effect.flip(machine.start())
+        assert.strictEqual(error._tag, "BootFailed")
+        // It is far above the end of the trace that follows it.
+        assert.include(error.message, `${machine.name} did not boot: its kernel panicked: VFS: Unable to mount root fs`)
+        assert.isFalse(yield* machine.isUp())
+      }
     })
   )
 })

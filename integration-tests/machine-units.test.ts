@@ -1,6 +1,7 @@
 import { assert } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as Image from "../src/images/Image.ts"
@@ -126,6 +127,74 @@ machines(Web)("systemd units", (it) => {
       const busy = yield* Effect.flip(web.waitForUnit("nope.service", { timeout: "2 minutes" }))
       assert.strictEqual(busy._tag, "UnitFailed")
       yield* web.succeed("systemctl stop busy.service")
+    })
+  )
+
+  it.effect("are waited for in any state", () =>
+    Effect.gen(function* () {
+      const web = yield* Web
+      yield* unit(web, "passing.service", "Type=oneshot\nExecStart=/bin/sleep 3\nExecStopPost=/bin/sleep 2")
+      const passing = yield* Effect.forEach(["activating", "deactivating"] as const, (state) =>
+        Effect.forkChild(Effect.exit(Effect.delay(web.waitForUnit("passing", { state }), "500 millis")))
+      )
+      yield* web.succeed("systemctl start --no-block passing.service")
+      for (const fiber of passing) assert.isTrue(Exit.isSuccess(yield* Fiber.join(fiber)))
+      // A oneshot that has ended well counts as active.
+      yield* web.waitForUnit("passing")
+      yield* web.waitForUnit("passing", { state: "inactive" })
+      const never = yield* Effect.flip(web.waitForUnit("passing", { state: "failed" }))
+      assert.include(never.message, "passing is inactive (dead), and no job is pending; expected failed")
+
+      yield* unit(web, "failing.service", "Type=oneshot\nExecStart=/bin/sh -c 'sleep 1; exit 3'")
+      yield* web.succeed("systemctl start --no-block failing.service")
+      yield* web.waitForUnit("failing", { state: "failed" })
+      const stays = yield* Effect.flip(web.waitForUnit("failing", { state: "inactive" }))
+      assert.include(stays.message, "failing is failed (failed), result exit-code; expected inactive")
+      const gone = yield* Effect.flip(web.waitForUnit("no-such", { state: "inactive" }))
+      assert.include(gone.message, "no-such does not exist")
+      yield* web.succeed("systemd-run --unit=brief sleep 3")
+      yield* web.waitForUnit("brief", { state: "inactive" })
+    })
+  )
+
+  it.effect("are not active in a restart loop; how often systemd restarted them is told", () =>
+    Effect.gen(function* () {
+      const web = yield* Web
+      yield* unit(web, "broken-simple.service", "ExecStart=/bin/false")
+      yield* web.succeed("systemctl start --no-block broken-simple.service")
+      const broken = yield* Effect.flip(web.waitForUnit("broken-simple"))
+      assert.include(broken.message, "broken-simple is failed (failed), result exit-code")
+
+      yield* unit(web, "limited.service", "ExecStart=/bin/false\nRestart=always")
+      yield* web.succeed("systemctl start --no-block limited.service")
+      const limited = yield* Effect.flip(web.waitForUnit("limited"))
+      assert.match(
+        limited.message,
+        /limited is failed \(failed\), result \S+, after systemd had restarted it \d+ times/
+      )
+
+      yield* web.writeFile(
+        "/etc/systemd/system/loop.service",
+        "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/sleep 0.5\nRestart=always\n"
+      )
+      yield* web.succeed("systemctl daemon-reload; systemctl start --no-block loop.service")
+      const loop = yield* Effect.flip(web.waitForUnit("loop", { timeout: "15 seconds" }))
+      assert.strictEqual(loop._tag, "WaitTimeout")
+      assert.match(loop.message, /systemd has restarted it \d+ times/)
+      yield* web.succeed("systemctl stop loop.service")
+    })
+  )
+
+  it.effect("of Type=simple may not listen yet, which explains a connection that is refused", () =>
+    Effect.gen(function* () {
+      const web = yield* Web
+      yield* unit(web, "lazy.service", "ExecStart=/bin/sleep 600")
+      yield* web.startJob("lazy.service")
+      yield* web.waitForUnit("lazy")
+      const refused = yield* Effect.flip(web.succeed("exec 3<>/dev/tcp/127.0.0.1/8081"))
+      assert.include(refused.message, "Connection refused")
+      assert.include(refused.message, "(lazy is a service of Type=simple, which is active before it listens")
+      yield* web.stopJob("lazy.service")
     })
   )
 

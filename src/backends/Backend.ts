@@ -104,15 +104,15 @@ export interface MachineShape {
   readonly directory: string
 }
 
-/** What ended a machine: the guest's power-off, a reset without `allowReboot`, or the host. */
-export type EndCause = "power-off" | "reset" | "host"
+/** What ended a machine: the guest's power-off, a reset without `allowReboot`, a panic of its kernel, or the host. */
+export type EndCause = "power-off" | "reset" | "panic" | "host"
 
 /** How a hypervisor ended. */
 export interface MachineExit {
   /** Undefined when a signal ended it. 0 is also what a guest's own power-off gives. */
   readonly exitCode: number | undefined
   readonly signal: string | undefined
-  /** What ended it, where the hypervisor reports that; a kernel that panics resets. */
+  /** What ended it, where the hypervisor or the console tells. A panic ends a machine whether it may reboot or not. */
   readonly cause?: EndCause | undefined
   /** The last lines of the guest's console. */
   readonly consoleTail: string
@@ -169,7 +169,7 @@ export interface ControlService {
   readonly qmp: QmpService | undefined
   /** Resolves, with the reason, when the connection is lost; another can then be made. */
   readonly closed: Effect.Effect<string>
-  /** One element each time the guest resets itself; undefined on a backend that cannot tell. */
+  /** One element each time the guest resets itself, other than by a panic; undefined on a backend that cannot tell. */
   readonly resets: Stream.Stream<void> | undefined
   /** Presses the power button; the guest decides. */
   readonly powerdown: Effect.Effect<void, ControlError>

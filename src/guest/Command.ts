@@ -34,6 +34,7 @@ import { short } from "../transport/ShellError.ts"
 import { traced } from "./Action.ts"
 import * as Arguments from "./Arguments.ts"
 import type { CommandError, DeadlineError, Guest, UntimedError } from "./Guest.ts"
+import * as NewUnits from "./internal/newUnits.ts"
 import type { InvalidArgument } from "./MachineError.ts"
 import { execute, executeBytes, executeStream, withoutTimeout } from "./Run.ts"
 import { Pause, PollOptions, timed } from "./Timeout.ts"
@@ -46,12 +47,15 @@ export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandF
   wanted: Schema.Literals(["success", "failure"]),
   exitCode: Schema.Number,
   stdout: Schema.String,
-  stderr: Schema.String
+  stderr: Schema.String,
+  /** What may be the reason, where the test has done something that explains the output. */
+  hint: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
+    const hint = this.hint === undefined ? "" : ` (${this.hint})`
     const end =
       this.wanted === "success" ? `failed with exit code ${this.exitCode}` : "succeeded, but was expected to fail"
-    return `${this.machine}: \`${short(this.command)}\` ${end}${section("stderr", this.stderr)}${section("stdout", this.stdout)}`
+    return `${this.machine}: \`${short(this.command)}\` ${end}${hint}${section("stderr", this.stderr)}${section("stdout", this.stdout)}`
   }
 }
 
@@ -167,7 +171,14 @@ export const make = (guest: Guest): CommandMethods => {
     for (const command of commands) {
       const result = yield* execute(guest, command, options)
       if ((result.exitCode === 0) !== (wanted === "success")) {
-        return yield* new CommandFailed({ machine: guest.name, command, wanted, ...result })
+        const hint = wanted === "success" ? NewUnits.explain(guest, result.stderr + result.stdout) : ""
+        return yield* new CommandFailed({
+          machine: guest.name,
+          command,
+          wanted,
+          ...result,
+          ...(hint !== "" && { hint })
+        })
       }
       output += result.stdout
     }

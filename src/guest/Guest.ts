@@ -56,9 +56,16 @@ export interface Guest {
   readonly emit: (event: MachineEvent) => Effect.Effect<void>
   /**
    * The shell of a ready machine, under the polling conditions; starts one that was never started, and waits for one that boots. A boot has
-   * a deadline of its own (`Deadlines`), and so has a reboot.
+   * a deadline of its own (`Deadlines`), and so has a reboot. What a guest does not run because it is rebooting runs in its next boot.
    */
   readonly shell: Effect.Effect<ShellService, Unavailable>
+  /** The same for questions to this boot: what it does not run is a `CommandRejected`. */
+  readonly shellNow: Effect.Effect<ShellService, Unavailable>
+  /**
+   * To be called before something begins in the guest. What it gives takes an error of that: if it is a reboot's, and the guest may reboot, it
+   * waits until the guest is ready again, and says that it is.
+   */
+  readonly nextBoot: () => (error: unknown) => Effect.Effect<boolean>
   /** The hypervisor of a running machine, booting or not; starts one that was never started. */
   readonly hypervisor: Effect.Effect<Hypervisor, Unavailable>
   /** The control channel of a running machine; waits for one that is being connected again. Starts one that was never started. */

@@ -11,14 +11,13 @@
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Fields from "../host/Fields.ts"
 import { quote } from "../host/Quote.ts"
 import type { ShellService } from "../transport/Shell.ts"
-import { CommandRejected } from "../transport/ShellError.ts"
+import { CommandRejected, isGoingDown, ShellLost } from "../transport/ShellError.ts"
 import { raceDeathStream, tracedStream } from "./Action.ts"
 import * as Arguments from "./Arguments.ts"
 import { CommandFailed } from "./Command.ts"
@@ -86,8 +85,8 @@ const unknownUser = 90
 const missing = 127
 /** How many characters of standard error are kept. */
 const keptStderr = 10_000
-/** Seconds that a guest which is shutting down may take: its end explains the journal's. */
-const shutdownGrace = 60
+/** How long a guest that is shutting down may take: its end explains the journal's. */
+const shutdownGrace = "60 seconds"
 /** Exit codes above this: a signal ended the command. */
 const signalled = 128
 
@@ -144,7 +143,7 @@ const entryOf = (line: string): JournalEntry | undefined => {
 }
 
 const isPowerOff = (error: unknown): boolean =>
-  error instanceof MachineDied && error.exitCode === 0 && error.ended !== "reset"
+  error instanceof MachineDied && error.exitCode === 0 && error.ended !== "reset" && error.ended !== "panic"
 
 /** What its method takes. */
 export const parameters = Arguments.of<JournalMethods>({
@@ -160,6 +159,12 @@ export const make = (guest: Guest): JournalMethods =>
       const script = command({ unit, user, lines, follow, output: "json" })
       let stderr = ""
       const text = new TextDecoder()
+      const isGuestEnding = Effect.flatMap(guest.shellNow, (shell) =>
+        shell.execute(isShuttingDown, { timeout: "1 minute" })
+      ).pipe(
+        Effect.map(({ exitCode }) => exitCode === 0),
+        Effect.catchIf(isGoingDown, () => Effect.succeed(true))
+      )
       /** Fails if it went wrong, and did not just end with the guest. */
       const ended = Effect.fnUntraced(function* (shell: ShellService, exitCode: number) {
         if (exitCode === 0 || exitCode === missing) return
@@ -167,10 +172,14 @@ export const make = (guest: Guest): JournalMethods =>
           const detail = `the user ${user} does not exist`
           return yield* new CommandRejected({ machine: guest.name, command: doing, reason: "UnknownUser", detail })
         }
-        const down =
-          exitCode > signalled && (yield* shell.execute(isShuttingDown, { timeout: "1 minute" })).exitCode === 0
-        // The machine's own end explains it better, and comes soon.
-        if (down) yield* shell.execute(`sleep ${shutdownGrace}`, { timeout: Duration.seconds(2 * shutdownGrace) })
+        // The guest's end explains it better, and comes soon.
+        if (exitCode > signalled && (yield* isGuestEnding)) {
+          const end = yield* Effect.timeoutOption(shell.lost, shutdownGrace)
+          if (end._tag === "Some") {
+            const said = { stdout: "", stderr: "", console: yield* guest.consoleTail }
+            return yield* new ShellLost({ machine: guest.name, command: doing, reason: end.value, ...said })
+          }
+        }
         const failed = { wanted: "success", exitCode, stdout: "", stderr } as const
         return yield* new CommandFailed({ machine: guest.name, command: script, ...failed })
       })

@@ -15,10 +15,14 @@
  */
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
-import { lastLines, section } from "../host/Evidence.ts"
+import { lastLines, panicIn, section } from "../host/Evidence.ts"
 
 /** A kernel's last message; the trace that follows is long and says less. */
 const lastWords = /Kernel panic - not syncing|Out of memory: Killed process/
+
+/** That a kernel panicked, in a few words; `reason` is what it said itself. */
+export const panicked = (reason: string | undefined): string =>
+  `its kernel panicked${reason === undefined || reason === "" ? "" : `: ${reason}`}`
 
 /** The end of a console, always with the line that explains it. */
 const consoleSection = (console: string): string => {
@@ -39,8 +43,11 @@ export class MachineDied extends Schema.TaggedError<MachineDied>()("MachineDied"
   exitCode: Schema.Number,
   signal: Schema.String,
   doing: Schema.String,
-  /** Who ended it: the guest (`power-off`, `reset`), somebody on the host, the test with `crash` or `restore`; empty if the hypervisor did not say. */
-  ended: Schema.Literals(["power-off", "reset", "host", "test", ""]),
+  /**
+   * Who ended it: the guest (`power-off`, `reset`, or `panic` of its kernel), somebody on the host, the test with `crash` or `restore`; empty if
+   * the hypervisor did not say.
+   */
+  ended: Schema.Literals(["power-off", "reset", "panic", "host", "test", ""]),
   hypervisor: Schema.String,
   console: Schema.String
 }) {
@@ -48,7 +55,8 @@ export class MachineDied extends Schema.TaggedError<MachineDied>()("MachineDied"
   get summary(): string {
     if (this.ended === "test") return "the test ended it with crash() or restore()"
     if (this.signal !== "") return `its hypervisor was killed by ${this.signal}`
-    if (this.ended === "reset") return "the guest reset itself, by a reboot without allowReboot or a kernel panic"
+    if (this.ended === "panic") return panicked(panicIn(this.console))
+    if (this.ended === "reset") return "the guest reset itself; declare it with allowReboot: true if it may reboot"
     if (this.ended === "power-off") return "the guest powered off"
     return this.exitCode === 0 ? "its hypervisor ended" : `its hypervisor exited with ${this.exitCode}`
   }

@@ -137,6 +137,7 @@ const handle = (guest: Guest, process: GuestProcess): SpawnedCommand => {
         awaited: `${JSON.stringify(short(process.command))} to end`,
         options,
         until: process.wait,
+        once: true,
         lastSeen: Effect.sync(() =>
           unread.size === 0
             ? "it is running"

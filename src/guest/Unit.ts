@@ -24,7 +24,9 @@ import { traced } from "./Action.ts"
 import * as Arguments from "./Arguments.ts"
 import { CommandFailed } from "./Command.ts"
 import type { CommandError, DeadlineError, Guest } from "./Guest.ts"
+import * as NewUnits from "./internal/newUnits.ts"
 import { fail, lastLines, manager, parse, type UnitFailed, UnitOptions } from "./internal/unitFailure.ts"
+import * as UnitWait from "./internal/unitWait.ts"
 import * as Journal from "./Journal.ts"
 import { InvalidArgument } from "./MachineError.ts"
 import { execute, relabel } from "./Run.ts"
@@ -43,9 +45,26 @@ export {
   NoSystemd
 } from "./systemd/unitStates.ts"
 
+/** systemd's states (unit_active_state_table in its src/basic/unit-def.c). */
+const ActiveState = Schema.Literals([
+  "active",
+  "reloading",
+  "inactive",
+  "failed",
+  "activating",
+  "deactivating",
+  "maintenance",
+  "refreshing"
+])
+
 /** How a unit is waited for. */
 export const WaitForUnitOptions = Fields.options(
-  { ...UnitOptions.fields, ...WaitOptions.fields },
+  {
+    ...UnitOptions.fields,
+    /** The state to wait for, an ActiveState of systemd. Default `"active"`. */
+    state: Schema.optional(ActiveState),
+    ...WaitOptions.fields
+  },
   '{ timeout: "5 seconds" }'
 )
 
@@ -62,11 +81,23 @@ export interface UnitMethods {
     options?: UnitOptions
   ) => Effect.Effect<CommandResult, CommandError | InvalidArgument>
   /**
-   * Waits until a unit is active. systemd itself reports it, so nothing is polled.
+   * Waits until a unit is in a state, by default `active`. systemd itself reports it, so nothing is polled.
    *
-   * It fails at once with `UnitFailed` if the unit has failed, or is inactive while systemd has no job pending. A unit that does not exist
-   * fails it once the boot is over, whatever jobs are pending, unless it is a scope: a program may still install it before, and a scope can be
-   * created at any time. The service manager of a user is waited for. A name without a suffix is a service.
+   * **Details**
+   *
+   * `active` must last: a service that systemd has restarted by itself counts when it has been active for 2 seconds, and one of `Type=simple`,
+   * `exec` or `idle`, which is active from the start of its program, after 250 ms; both three times as long under emulation. A oneshot service
+   * counts as active when it has ended well since the guest booted, unless it has `RemainAfterExit=yes`.
+   *
+   * It fails at once with `UnitFailed` if the unit has failed, or is inactive while systemd has no job pending, and so cannot get to the state by
+   * itself. A unit that does not exist fails it once the boot is over, whatever jobs are pending, unless it is a scope: a program may still
+   * install it before, and a scope can be created at any time. The service manager of a user is waited for. A name without a suffix is a
+   * service. In a guest that is shutting down no state counts: the wait continues in the next boot, if the guest may reboot.
+   *
+   * **Gotchas**
+   *
+   * A service of `Type=simple` is active before it listens. Wait for its port, too, with `waitForOpenPort`. States that a unit only passes
+   * through, such as `activating`, can be over before systemd reports them.
    */
   readonly waitForUnit: (
     unit: string,
@@ -103,18 +134,6 @@ export interface UnitMethods {
   ) => Effect.Effect<void, CommandError | CommandFailed | InvalidArgument>
 }
 
-/** systemd's states (unit_active_state_table in its src/basic/unit-def.c). */
-const ActiveState = Schema.Literals([
-  "active",
-  "reloading",
-  "inactive",
-  "failed",
-  "activating",
-  "deactivating",
-  "maintenance",
-  "refreshing"
-])
-
 /** The name of a unit that can be started: no template. */
 const UnitName = Journal.UnitName.check(
   Schema.makeFilter((unit: string) => !/@(\.[a-z]+)?$/.test(unit), {
@@ -143,21 +162,6 @@ export const parameters = Arguments.of<UnitMethods>({
   stopJob: ofUnit
 })
 
-/** Whether a wait for a unit to be active ends with this state. */
-const isSettled = ({ activeState, idle, loadState, pending, up }: UnitState, unit: string): boolean => {
-  switch (activeState) {
-    case "active":
-      return true
-    case "failed":
-      return !pending
-    case "inactive":
-      // Another unit's job may be about to start this one, but no job starts a unit that does not exist. Programs create scopes at any time.
-      return idle || (loadState === "not-found" && up && !pending && !unit.endsWith(".scope"))
-    default:
-      return false
-  }
-}
-
 /** The last state that a wait has seen, and since when. */
 interface Seen {
   readonly state: UnitState
@@ -175,39 +179,77 @@ const describeSeen = Effect.fnUntraced(function* (
       ? "systemd has not answered"
       : `the service manager of ${user} is not running; it starts when the user logs in, or with loginctl enable-linger ${user}`
   }
-  const { activeState, subState } = seen.state
+  const { activeState, service, stopping, subState } = seen.state
+  const restarts = service?.restarts ?? 0
+  const restarted = restarts === 0 ? "" : `; systemd has restarted it ${restarts === 1 ? "once" : `${restarts} times`}`
+  const ending = stopping ? "; the guest is shutting down" : ""
   const lasted = Duration.format(Duration.millis((yield* Clock.currentTimeMillis) - seen.since))
   // The state is known; a frozen guest cannot add anything.
   const journal = yield* Effect.timeoutOrElse(lastLines(guest, unit, user), {
     duration: "4 seconds",
     orElse: () => Effect.succeed("the guest did not answer within 4 seconds")
   })
-  return `${activeState} (${subState}) for ${lasted}\n${journal}`
+  return `${activeState} (${subState}) for ${lasted}${restarted}${ending}\n${journal}`
 })
 
-/** Waits until a unit is active, or cannot become active by itself; gives its state then. */
+/** What a state means to a wait; that a unit is active has to last. */
+interface Verdict {
+  readonly state: UnitState
+  readonly is: "wanted" | "active" | "hopeless" | "other"
+}
+
+/** Waits until a unit is in the wanted state and stays there, or cannot get there by itself. */
 const settledState = Effect.fnUntraced(function* (
   guest: Guest,
   states: UnitStates.UnitStates,
   unit: string,
   options: WaitForUnitOptions | undefined
 ) {
+  const wanted = options?.state ?? "active"
   let seen: Seen | undefined
+  let existed = false
+  /** Whether it was active in this wait, and then was not. */
+  let unsteady = false
   const note = (state: UnitState) =>
     Effect.map(Clock.currentTimeMillis, (now) => {
+      existed ||= state.loadState !== "not-found"
       const before = seen?.state
-      if (before?.activeState === state.activeState && before.subState === state.subState) return
-      seen = { state, since: now }
+      unsteady ||=
+        state.subState === "auto-restart" || (before?.activeState === "active" && state.activeState !== "active")
+      const same = before?.activeState === state.activeState && before.subState === state.subState
+      seen = { state, since: same && seen !== undefined ? seen.since : now }
     })
+  const judge = (state: UnitState): Verdict => {
+    const awaited = { unit, wanted, existed }
+    if (!UnitWait.isWanted(state, awaited))
+      return { state, is: UnitWait.isHopeless(state, awaited) ? "hopeless" : "other" }
+    return { state, is: state.activeState === "active" ? "active" : "wanted" }
+  }
+  /** Gives a verdict that ends the wait; that a unit is active, only when it has lasted. */
+  const settled = (verdict: Verdict) => {
+    if (verdict.is === "other") return Stream.empty
+    if (verdict.is !== "active") return Stream.succeed(verdict)
+    return Stream.fromEffect(
+      Effect.as(Effect.flatMap(UnitWait.mustLast(guest, verdict.state, unsteady), Effect.sleep), verdict)
+    )
+  }
   return yield* wait(guest, {
-    awaited: `${unit} to be active`,
+    awaited: `${unit} to be ${wanted}`,
     options,
-    until: states.of(unit, options?.user).pipe(
+    until: Stream.suspend(() => {
+      // What was seen before a reboot of the guest says nothing of the boot after it.
+      seen = undefined
+      existed = unsteady = false
+      return states.of(unit, options?.user)
+    }).pipe(
       Stream.tap(note),
-      Stream.filter((state) => isSettled(state, unit)),
+      Stream.map(judge),
+      // What follows such a state does not take it back.
+      Stream.takeUntil(({ is }) => is === "wanted" || is === "hopeless"),
+      Stream.switchMap(settled),
       Stream.runHead,
       // The states of a unit never end.
-      Effect.flatMap((state) => (state._tag === "Some" ? Effect.succeed(state.value) : Effect.never))
+      Effect.flatMap((verdict) => (verdict._tag === "Some" ? Effect.succeed(verdict.value) : Effect.never))
     ),
     lastSeen: Effect.suspend(() => describeSeen(guest, unit, options?.user, seen))
   }).pipe(
@@ -254,9 +296,11 @@ export const make = (guest: Guest): UnitMethods => {
   })
 
   const waitForUnit = Effect.fnUntraced(function* (unit: string, options: WaitForUnitOptions | undefined) {
-    const state = yield* settledState(guest, states, unit, options)
-    if (state.activeState === "active") return
-    return yield* fail(guest, { unit, wanted: "active", seen: state, awaited: true, options })
+    const { is, state } = yield* settledState(guest, states, unit, options)
+    const wanted = options?.state ?? "active"
+    if (is === "hopeless") return yield* fail(guest, { unit, wanted, seen: state, awaited: true, options })
+    const type = state.service?.type ?? ""
+    if (is === "active" && UnitWait.activeAtOnce.has(type)) NewUnits.note(guest, { unit, type })
   })
 
   const getUnitInfo = Effect.fnUntraced(function* (unit: string, options?: UnitOptions) {

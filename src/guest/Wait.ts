@@ -48,6 +48,8 @@ interface Awaited {
 interface Wait<A, E> extends Awaited {
   /** Answers when it holds; a `poll` in it whose schedule ends, ends the wait. */
   readonly until: Effect.Effect<A, E>
+  /** Whether it is lost in a reboot of the guest. By default it begins again in the next boot, if the guest may reboot. */
+  readonly once?: boolean
   /** The current state, for the error; asked at the deadline, for at most five seconds. */
   readonly lastSeen: Effect.Effect<string, unknown>
 }
@@ -64,13 +66,22 @@ export const poll = <A, E, R>(
     found === undefined ? Effect.fail(new PollEnded()) : Effect.succeed(found)
   )
 
+/** Begins again what was lost because the guest rebooted, in its next boot. */
+const acrossReboots = <A, E>(guest: Guest, until: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.suspend(() => {
+    const back = guest.nextBoot()
+    return Effect.catch(until, (error) =>
+      Effect.flatMap(back(error), (again) => (again ? acrossReboots(guest, until) : Effect.fail(error)))
+    )
+  })
+
 /** How long the guest may take to say why a wait timed out. */
 const lastSeenTimeout = "5 seconds"
 
 /** Waits on the guest, raced against its death, the polling conditions and the deadline. */
 export const wait = <A, E>(
   guest: Guest,
-  { attributes, awaited, lastSeen, name, options, until }: Wait<A, E>
+  { attributes, awaited, lastSeen, name, once = false, options, until }: Wait<A, E>
 ): Effect.Effect<A, Exclude<E, PollEnded> | CutShort | DeadlineError> =>
   Effect.gen(function* () {
     const timeout = yield* timeoutOf(guest, options)
@@ -92,7 +103,10 @@ export const wait = <A, E>(
     const { value } = yield* guard(
       guest,
       name === undefined ? doing : { name, doing, attributes: { awaited, ...attributes } },
-      Effect.timeoutOrElse(disconnect(until), { duration: timeout, orElse: () => timedOut }).pipe(
+      Effect.timeoutOrElse(disconnect(once ? until : acrossReboots(guest, until)), {
+        duration: timeout,
+        orElse: () => timedOut
+      }).pipe(
         Effect.catch((error) =>
           error instanceof PollEnded ? timedOut : Effect.fail(error as Exclude<E, PollEnded> | WaitTimeout)
         ),

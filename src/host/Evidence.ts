@@ -24,6 +24,18 @@ export const section = (title: string, text: string, count = 10): string => {
   return lines === "" ? "" : `\n${title}:\n${lines.replace(/^/gm, "  ")}`
 }
 
+const panic = /Kernel panic - not syncing:? ?(.*?)(?: \]---)?\s*$/
+/** What Linux says last, at its highest level, when it reboots or powers off in order. */
+const orderly = /reboot: (Restarting system|Power down|System halted)/
+
+/** Why the kernel panicked, if its panic is the last thing that happened on this console; a reboot in order comes after an earlier one. */
+export const panicIn = (console: string): string | undefined => {
+  const lines = console.split("\n")
+  const last = lines.findLast((line) => panic.test(line) || orderly.test(line))
+  const reason = last === undefined ? undefined : panic.exec(last)?.[1]
+  return reason === undefined ? undefined : reason.trim()
+}
+
 /** The text before the first section of a message, and the sections, each without the line end before it. */
 export const sectionsOf = (text: string): readonly [string, ...ReadonlyArray<string>] => {
   const [head = "", ...sections] = text.split(/\n(?=\S.*:\n {2})/)

@@ -23,7 +23,7 @@ import type { MachineState } from "../guest/MachineEvent.ts"
 import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
 import { WaitOptions } from "../guest/Timeout.ts"
 
-/** The guest was asked to reboot, and its declaration does not allow it: without `allowReboot` a reboot ends the machine. */
+/** A reboot was asked for or waited for, and the declaration does not allow it: without `allowReboot` a reboot ends the machine. */
 export class RebootNotAllowed extends Schema.TaggedError<RebootNotAllowed>()("RebootNotAllowed", {
   machine: Schema.String
 }) {
@@ -46,12 +46,19 @@ export type PauseError = Unavailable | ControlError | PollingConditionFailed
 export interface LifeMethods {
   /** Starts the machine and waits until it is ready: commands, addresses and names work. Nothing happens if it runs already. */
   readonly start: () => Effect.Effect<void, CutShort>
-  /** Asks the guest to power off, and waits until it has. Nothing happens if the machine does not run. */
+  /** Asks the guest to power off, and waits until it has; a kernel that panics meanwhile is a `MachineDied`. Nothing happens if the machine does not run. */
   readonly shutdown: (options?: WaitOptions) => Effect.Effect<void, Unavailable | DeadlineError>
   /** Ends the machine at once, like a power failure. The test does not fail, since it asked for this. Nothing happens if the machine does not run. */
   readonly crash: () => Effect.Effect<void>
   /** Reboots the guest and waits until it is ready again. The machine must be declared with `allowReboot`. */
   readonly reboot: (options?: WaitOptions) => Effect.Effect<void, Unavailable | DeadlineError | RebootNotAllowed>
+  /**
+   * Waits until the guest has rebooted by itself, and is ready in its new boot. The machine must be declared with `allowReboot`.
+   *
+   * A reboot counts once: one that happened before the call counts if no `waitForReboot` has reported it, so nothing is missed between
+   * `succeed("systemctl reboot")` and this. Reboots by `reboot()` do not count, and neither does a kernel panic, which ends the machine.
+   */
+  readonly waitForReboot: (options?: WaitOptions) => Effect.Effect<void, Unavailable | DeadlineError | RebootNotAllowed>
   /**
    * Switches from the initrd to the real root, and waits until the guest is ready there.
    *
@@ -84,6 +91,7 @@ export const parameters = Arguments.of<LifeMethods>({
   shutdown: awaited,
   crash: nothing,
   reboot: awaited,
+  waitForReboot: awaited,
   switchRoot: awaited,
   waitForShutdown: awaited,
   isUp: nothing,

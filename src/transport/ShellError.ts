@@ -90,7 +90,10 @@ export class ShellNotReady extends Schema.TaggedError<ShellNotReady>()("ShellNot
   }
 }
 
-/** The command was not run: an option was invalid, or the guest does not have the user or folder. */
+/**
+ * The command was not run: an option was invalid, the guest does not have the user or folder, or it is going down (`Rebooting`,
+ * `ShuttingDown`).
+ */
 export class CommandRejected extends Schema.TaggedError<CommandRejected>()("CommandRejected", {
   machine: Schema.String,
   command: Schema.String,
@@ -102,6 +105,8 @@ export class CommandRejected extends Schema.TaggedError<CommandRejected>()("Comm
     "InvalidCommand",
     "OutputTooLarge",
     "NoSpace",
+    "Rebooting",
+    "ShuttingDown",
     "Busy",
     "Closed"
   ]),
@@ -143,6 +148,13 @@ export const named = (error: ShellError, command: string): ShellError => {
       return new CommandRejected({ ...error, command })
   }
 }
+
+/** The `reason` of what was lost because the guest rebooted. */
+export const rebootedReason = "the guest rebooted"
+
+/** Whether a command was not run because the guest is going down. */
+export const isGoingDown = (error: unknown): error is CommandRejected =>
+  error instanceof CommandRejected && (error.reason === "Rebooting" || error.reason === "ShuttingDown")
 
 /** The schema of {@link ShellError}. */
 export const ShellError = Schema.Union([CommandTimeout, ShellLost, ShellNotReady, CommandRejected])

@@ -5,9 +5,11 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import type { MockGuest } from "../../src/backends/mock/Mock.ts"
 import { InvalidArgument } from "../../src/guest/MachineError.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
 import { HostLimits } from "../../src/machine/MachineSpec.ts"
+import { CommandRejected } from "../../src/transport/ShellError.ts"
 import { driverOf, offline } from "./support.ts"
 
 /** Lets everything that is ready to run do so. */
@@ -209,6 +211,95 @@ describe("the life of a machine", () => {
       const { machines } = yield* driverOf({ a: offline() })
       const error = yield* Effect.flip(machines.a!.block(3))
       assert.include(error.message, "a.block: vlan must be one of this machine's (it has none), got 3")
+    })
+  )
+
+  /** What a guest says to a command while it goes down. */
+  const goingDown = (reason: "Rebooting" | "ShuttingDown") => () =>
+    Effect.fail(new CommandRejected({ machine: "a", command: "late", reason, detail: "the guest is going down" }))
+
+  it.effect("runs in its next boot what it did not run because it reboots, which is waited for once", () =>
+    Effect.gen(function* () {
+      const { machines, mock, states } = yield* driverOf(
+        { a: offline({ allowReboot: true }) },
+        { guests: { a: { commands: [["late", [goingDown("Rebooting"), "ran\n"]]] } } }
+      )
+      const a = machines.a!
+      yield* a.start()
+      const running = yield* Effect.forkChild(a.succeed("late"))
+      const waiting = yield* Effect.forkChild(a.waitForReboot())
+      yield* settle
+      const others = yield* Effect.forkChild(a.succeed("true"))
+      yield* settle
+      assert.deepStrictEqual(states("a"), ["booting", "ready", "booting"])
+      assert.notInclude(yield* (yield* mock.machine("a")).commands, "true")
+      yield* (yield* mock.machine("a")).loseShell("the guest rebooted")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(running), "ran\n")
+      yield* Fiber.join(others)
+      yield* Fiber.join(waiting)
+      assert.deepStrictEqual(states("a"), ["booting", "ready", "booting", "ready"])
+      const next = yield* Effect.forkChild(Effect.flip(a.waitForReboot({ timeout: "10 seconds" })))
+      yield* TestClock.adjust("10 seconds")
+      yield* TestClock.adjust("1 second")
+      assert.include(
+        (yield* Fiber.join(next)).message,
+        "waited 10s for the guest to reboot; last seen: it has not rebooted"
+      )
+      // One that happened while nobody waited is not missed.
+      yield* (yield* mock.machine("a")).loseShell("the guest rebooted")
+      yield* TestClock.adjust("1 second")
+      yield* a.waitForReboot()
+    })
+  )
+
+  it.effect("is given up when it began to reboot and does not come back", () =>
+    Effect.gen(function* () {
+      const { machines } = yield* driverOf(
+        { a: offline({ allowReboot: true }) },
+        { guests: { a: { commands: [["late", goingDown("Rebooting")]] } } }
+      )
+      yield* machines.a!.start()
+      const running = yield* Effect.forkChild(Effect.flip(machines.a!.succeed("late")))
+      yield* TestClock.adjust("5 minutes")
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(running)
+      assert.strictEqual(error._tag, "BootFailed")
+      assert.include(error.message, "it did not come back after its reboot within 5m")
+    })
+  )
+
+  it.effect("says at once that it runs no command any more where it powers off", () =>
+    Effect.gen(function* () {
+      const commands: MockGuest["commands"] = [["too late", goingDown("ShuttingDown")]]
+      const { machines } = yield* driverOf(
+        { a: offline(), b: offline({ allowReboot: true }) },
+        { guests: { b: { commands } } }
+      )
+      assert.strictEqual((yield* Effect.flip(machines.b!.succeed("too late")))._tag, "CommandRejected")
+      assert.strictEqual((yield* Effect.flip(machines.a!.waitForReboot()))._tag, "RebootNotAllowed")
+    })
+  )
+
+  it.effect("did not boot when it ended by itself before its shell answered, and says how", () =>
+    Effect.gen(function* () {
+      const ends = [
+        ["", "the guest powered off"],
+        ["[ 1.5] Kernel panic - not syncing: No working init found.\n", "its kernel panicked: No working init found."]
+      ] as const
+      for (const [console, reason] of ends) {
+        const { machines, mock, states } = yield* driverOf(
+          { a: offline() },
+          { guests: { a: { bootTime: Number.POSITIVE_INFINITY, console } } }
+        )
+        const starting = yield* Effect.forkChild(Effect.flip(machines.a!.start()))
+        yield* (yield* mock.machine("a")).exit()
+        yield* TestClock.adjust("1 second")
+        const error = yield* Fiber.join(starting)
+        assert.strictEqual(error._tag, "BootFailed")
+        assert.include(error.message, `a did not boot: ${reason}`)
+        assert.deepStrictEqual(states("a"), ["booting", "crashed"])
+      }
     })
   )
 

@@ -34,6 +34,7 @@ export const results = (machine: Machine) => ({
   shutdown: machine.shutdown(),
   crash: machine.crash(),
   reboot: machine.reboot(),
+  waitForReboot: machine.waitForReboot(),
   switchRoot: machine.switchRoot(),
   waitForShutdown: machine.waitForShutdown(),
   isUp: machine.isUp(),

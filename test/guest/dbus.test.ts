@@ -111,6 +111,18 @@ interface State {
   readonly load?: string
   /** Of the manager: SystemState. */
   readonly system?: string
+  /** Of the unit: whether it was started. */
+  readonly started?: boolean
+  /** Properties of the service; others are those of a service of Type=notify that was not restarted. */
+  readonly service?: Readonly<Record<string, readonly [string, Plain]>>
+}
+
+const notifying: Readonly<Record<string, readonly [string, Plain]>> = {
+  Type: ["s", "notify"],
+  Result: ["s", "success"],
+  RemainAfterExit: ["b", false],
+  ExecMainCode: ["i", 1],
+  NRestarts: ["u", 0]
 }
 
 /** A service manager behind a bridge: answers calls with the state that is set, and says what it is told to say. */
@@ -139,8 +151,13 @@ const manager = Effect.gen(function* () {
             for (const call of decoder.push(bytes)) {
               serial++
               if (call.member === "Get") {
-                const value: Plain =
-                  call.body[1] === "NJobs" ? ["u", state.jobs ?? 0] : ["s", state.system ?? "running"]
+                const of: Readonly<Record<string, readonly [string, Plain]>> = {
+                  NJobs: ["u", state.jobs ?? 0],
+                  SystemState: ["s", state.system ?? "running"],
+                  ...notifying,
+                  ...state.service
+                }
+                const value = of[String(call.body[1])] as Plain
                 send(message({ type: 2, reply: serial, signature: "v", body: body("v", [value]) }))
                 continue
               }
@@ -150,7 +167,8 @@ const manager = Effect.gen(function* () {
                 ["LoadState", ["s", state.load ?? "loaded"]],
                 ["ActiveState", ["s", state.active]],
                 ["SubState", ["s", state.sub ?? "running"]],
-                ["Job", ["(uo)", [state.job ?? 0, "/"]]]
+                ["Job", ["(uo)", [state.job ?? 0, "/"]]],
+                ["InactiveExitTimestampMonotonic", ["t", state.started === true ? 1000 : 0]]
               ])
               send(message({ type: 2, reply: serial, signature: "a{sv}", body: body("a{sv}", [properties]) }))
             }
@@ -299,6 +317,135 @@ describe("waiting for a unit over the manager's own bus", () => {
     })
   )
 
+  /** A wait that begins in this state. */
+  const inState = (state: State, options?: Unit.WaitForUnitOptions) =>
+    Effect.gen(function* () {
+      const { systemd, units } = yield* start
+      systemd.set(state)
+      const waiting = yield* Effect.forkChild(Effect.exit(units.waitForUnit("web", options)), {
+        startImmediately: true
+      })
+      yield* settle
+      return { systemd, waiting }
+    })
+
+  const oneshot = { Type: ["s", "oneshot"] } as const
+  const simple = { Type: ["s", "simple"] } as const
+
+  it.effect(
+    "is over when a oneshot has ended well, and not when it never ran, was killed, or should have remained",
+    () =>
+      Effect.gen(function* () {
+        const over = { active: "inactive", sub: "dead", started: true, service: oneshot }
+        assert.isTrue(Exit.isSuccess(yield* Fiber.join((yield* inState(over)).waiting)))
+        const not: ReadonlyArray<State> = [
+          { ...over, started: false },
+          { ...over, service: { ...oneshot, ExecMainCode: ["i", 2] } },
+          { ...over, service: { ...oneshot, RemainAfterExit: ["b", true] } },
+          { ...over, service: { ...oneshot, Type: ["s", "notify"] } }
+        ]
+        for (const state of not) {
+          const exit = yield* Fiber.join((yield* inState(state)).waiting)
+          assert.include(String(exit), "web is inactive (dead)", JSON.stringify(state))
+        }
+        const again = yield* inState({ ...over, job: 4, jobs: 1 })
+        assert.isUndefined(again.waiting.pollUnsafe())
+      })
+  )
+
+  it.effect("is not over before a simple service has been active for a while", () =>
+    Effect.gen(function* () {
+      const { systemd, waiting } = yield* inState({ active: "activating", job: 4, jobs: 1, service: simple })
+      systemd.announce("active")
+      yield* TestClock.adjust("200 millis")
+      assert.isUndefined(waiting.pollUnsafe())
+      systemd.set({ active: "failed", sub: "failed", service: simple })
+      systemd.announce("failed")
+      yield* settle
+      assert.include(String(yield* Fiber.join(waiting)), "web is failed (failed)")
+    })
+  )
+
+  it.effect("is not over in a restart loop, whose restarts are told at the deadline", () =>
+    Effect.gen(function* () {
+      const loop = (restarts: number) =>
+        ({ active: "activating", sub: "auto-restart", service: { ...simple, NRestarts: ["u", restarts] } }) as const
+      const { systemd, units } = yield* start
+      systemd.set(loop(1))
+      const waiting = yield* Effect.forkChild(Effect.flip(units.waitForUnit("web", { timeout: "10 seconds" })), {
+        startImmediately: true
+      })
+      yield* settle
+      for (let restarts = 2; restarts <= 10; restarts++) {
+        systemd.announce("active")
+        yield* TestClock.adjust("900 millis")
+        systemd.set(loop(restarts))
+        systemd.announce("activating")
+        yield* settle
+      }
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust("10 seconds")
+      const error = yield* Fiber.join(waiting)
+      assert.include(error.message, "activating (auto-restart)")
+      assert.include(error.message, "systemd has restarted it 10 times")
+    })
+  )
+
+  it.effect("counts no state of a guest that is shutting down: it is that of the boot before", () =>
+    Effect.gen(function* () {
+      for (const active of ["active", "inactive", "failed"]) {
+        const { waiting } = yield* inState({ active, system: "stopping" })
+        yield* TestClock.adjust("1 minute")
+        assert.isUndefined(waiting.pollUnsafe(), active)
+      }
+    })
+  )
+
+  it.effect("for any state is over when the unit is in it, and at once when it cannot get there by itself", () =>
+    Effect.gen(function* () {
+      const ends = (state: State, wanted: NonNullable<Unit.WaitForUnitOptions["state"]>) =>
+        Effect.map(inState(state, { state: wanted }), ({ waiting }) => waiting)
+      const reached: ReadonlyArray<readonly [State, NonNullable<Unit.WaitForUnitOptions["state"]>]> = [
+        [{ active: "failed", sub: "failed" }, "failed"],
+        [{ active: "inactive", sub: "dead" }, "inactive"],
+        [{ active: "deactivating", sub: "stop-sigterm", job: 3, jobs: 1 }, "deactivating"]
+      ]
+      for (const [state, wanted] of reached) {
+        assert.isTrue(Exit.isSuccess(yield* Fiber.join(yield* ends(state, wanted))), wanted)
+      }
+      const refused: ReadonlyArray<readonly [State, NonNullable<Unit.WaitForUnitOptions["state"]>, string]> = [
+        [
+          { active: "inactive", sub: "dead" },
+          "failed",
+          "inactive (dead), result exit-code, and no job is pending; expected failed"
+        ],
+        [{ active: "failed", sub: "failed" }, "inactive", "failed (failed), result exit-code; expected inactive"],
+        [{ active: "inactive", sub: "dead", load: "not-found" }, "inactive", "expected inactive"],
+        [{ active: "inactive", sub: "dead" }, "activating", "expected activating"]
+      ]
+      for (const [state, wanted, message] of refused) {
+        assert.include(String(yield* Fiber.join(yield* ends(state, wanted))), message)
+      }
+      const { systemd, waiting } = yield* inState({ active: "active" }, { state: "inactive" })
+      yield* TestClock.adjust("1 minute")
+      assert.isUndefined(waiting.pollUnsafe())
+      // Its file may be gone by then, as that of a unit of systemd-run is.
+      systemd.set({ active: "inactive", sub: "dead", load: "not-found" })
+      systemd.announce("inactive")
+      yield* settle
+      assert.isTrue(Exit.isSuccess(yield* Fiber.join(waiting)))
+    })
+  )
+
+  it.effect("for a state that a unit only passes through takes the signal's word", () =>
+    Effect.gen(function* () {
+      const { systemd, waiting } = yield* inState({ active: "active" }, { state: "reloading" })
+      systemd.announce("reloading")
+      yield* settle
+      assert.isTrue(Exit.isSuccess(yield* Fiber.join(waiting)))
+    })
+  )
+
   it.effect("shares one connection between waits, one after the other and at once", () =>
     Effect.gen(function* () {
       const { systemd, wait } = yield* start
@@ -395,9 +542,10 @@ describe("waiting for a unit over the manager's own bus", () => {
         Effect.flip(Unit.make(guest).waitForUnit("web", { timeout: "10 seconds" })),
         { startImmediately: true }
       )
+      yield* settle
       yield* TestClock.adjust("15 seconds")
       const error = yield* Fiber.join(waiting)
-      assert.include(error.message, "activating (start) for 10s\n  the guest did not answer")
+      assert.match(error.message, /activating \(start\) for (10s|9s 99\dms)\n {2}the guest did not answer/)
     })
   )
 

@@ -60,6 +60,7 @@ const timeouts: Readonly<Record<MethodsWith<"timeout">, Call>> = {
   waitForQmpEvent: (box, timeout) => box.waitForQmpEvent(Schema.Unknown, { timeout }),
   shutdown: (box, timeout) => box.shutdown({ timeout }),
   reboot: (box, timeout) => box.reboot({ timeout }),
+  waitForReboot: (box, timeout) => box.waitForReboot({ timeout }),
   switchRoot: (box, timeout) => box.switchRoot({ timeout }),
   waitForShutdown: (box, timeout) => box.waitForShutdown({ timeout })
 }

@@ -43,7 +43,7 @@ const hanging = Effect.fnUntraced(function* (timeScale = 1) {
     {
       timeScale,
       guests: {
-        box: { commands: [[/\/proc\/sys\/kernel\/hostname/, ""]], otherwise: { delay: "30 days" } }
+        box: { commands: [[/\/proc\/sys\/kernel\/hostname|^:$/, ""]], otherwise: { delay: "30 days" } }
       }
     }
   )
@@ -215,17 +215,37 @@ describe("waiting", () => {
       })
   )
 
-  it.effect("loses against a guest that reboots: what looped in it is gone", () =>
+  it.effect("begins again in the next boot of a guest that reboots, and keeps its deadline", () =>
     Effect.gen(function* () {
       for (const [name, wait] of Object.entries(waits)) {
-        // The console goes on.
-        if (name === "waitForConsoleText") continue
         const { box, guest } = yield* hanging()
-        const waiting = yield* begin(Effect.flip(wait(box)))
+        const waiting = yield* begin(Effect.flip(wait(box, { timeout: "3 minutes" })))
+        yield* TestClock.adjust("1 minute")
+        const before = (yield* guest.commands).length
+        yield* guest.loseShell("the guest rebooted")
+        yield* TestClock.adjust("10 seconds")
+        assert.isUndefined(waiting.pollUnsafe(), name)
+        // Two commands make the guest ready; the console goes on.
+        const again = (yield* guest.commands).length - before - 2
+        if (name === "waitForConsoleText") assert.strictEqual(again, 0)
+        else assert.isAbove(again, 0, name)
+        yield* TestClock.adjust("2 minutes")
+        const error = yield* Fiber.join(waiting)
+        assert.strictEqual(error._tag, "WaitTimeout", name)
+        assert.include(error.message, "waited 3m", name)
+      }
+    })
+  )
+
+  it.effect("is another matter for commands: a guest that reboots has lost them", () =>
+    Effect.gen(function* () {
+      for (const [name, command] of Object.entries(commands)) {
+        const { box, guest } = yield* hanging()
+        const running = yield* begin(Effect.flip(command(box)))
         yield* TestClock.adjust("1 minute")
         yield* guest.loseShell("the guest rebooted")
         yield* TestClock.adjust("1 second")
-        const error = yield* Fiber.join(waiting)
+        const error = yield* Fiber.join(running)
         assert.strictEqual(error._tag, "ShellLost", name)
         assert.include(error.message, "the guest rebooted")
       }

@@ -34,6 +34,7 @@ interface Expected {
   shutdown: Unavailable | Deadline
   crash: never
   reboot: Unavailable | Deadline | "RebootNotAllowed"
+  waitForReboot: Unavailable | Deadline | "RebootNotAllowed"
   switchRoot: Unavailable | Untimed | Deadline | "CommandFailed" | "NotInInitrd"
   // In whatever way it ended.
   waitForShutdown: Deadline | "PollingConditionFailed"

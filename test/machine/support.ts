@@ -98,6 +98,8 @@ export const guestOn = (shell: ShellService, changes: Partial<Guest> = {}) =>
       backend,
       emit: () => Effect.void,
       shell: Effect.succeed(shell),
+      shellNow: Effect.succeed(shell),
+      nextBoot: () => () => Effect.succeed(false),
       hypervisor: Effect.die("no hypervisor here"),
       control: Effect.die("no control channel here"),
       console: Effect.die("no console here"),

@@ -44,6 +44,7 @@ const guest = (leave: Effect.Effect<void> = Effect.void) => {
     bootTimeout: Duration.minutes(1),
     consoleTail: Effect.succeed(""),
     onProgress: () => Effect.void,
+    reboots: false,
     heartbeat: { interval: Duration.hours(1), timeout: Duration.minutes(1) }
   })
   return { state, lanes, transport }

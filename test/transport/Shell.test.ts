@@ -6,6 +6,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Shell from "../../src/transport/Shell.ts"
+import { CommandRejected } from "../../src/transport/ShellError.ts"
 import { endless, mark, play, type Script } from "./guest.ts"
 
 const open = (script: Script, options: Partial<Shell.ShellOptions> = {}) =>
@@ -302,6 +303,56 @@ describe("a shell", () => {
       assert.include(error.message, "has not answered")
       frozen = false
       assert.strictEqual((yield* shell.execute("c")).exitCode, 0)
+    })
+  )
+
+  it.live("says that a command was not run because the guest is going down", () =>
+    Effect.gen(function* () {
+      const { shell } = yield* open({
+        command: (worker, nonce, command) => {
+          worker.err.write(`\x1e${nonce} ${command}\n`)
+          worker.end(nonce, 125)
+          worker.ready(nonce)
+        }
+      })
+      const cases = [
+        ["reboot", "Rebooting", "the guest is rebooting"],
+        ["off", "ShuttingDown", "the guest is shutting down"]
+      ] as const
+      for (const [command, reason, detail] of cases) {
+        const streamed = Stream.runCollect(shell.executeStream(command))
+        const spawned = Effect.scoped(Effect.flatMap(shell.spawn(command), (process) => process.wait))
+        for (const run of [shell.execute(command), streamed, spawned] as ReadonlyArray<
+          Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>
+        >) {
+          const error = yield* Effect.flip(run)
+          assert(error instanceof CommandRejected)
+          assert.strictEqual(error.reason, reason)
+          assert.strictEqual(error.message, `vm: could not run "${command}": ${detail}`)
+        }
+      }
+      // What a command says itself is not taken for that.
+      assert.strictEqual((yield* shell.execute("other")).exitCode, 125)
+    })
+  )
+
+  it.live("says that the kernel panicked when that is on the console of a guest that does not answer", () =>
+    Effect.gen(function* () {
+      let panicked = false
+      const { shell } = yield* open(
+        {
+          typed: () => panicked,
+          command: () => {
+            panicked = true
+          }
+        },
+        {
+          heartbeat: { interval: "50 millis", timeout: "200 millis" },
+          consoleTail: Effect.succeed("[ 7.1] Kernel panic - not syncing: softlockup: hung tasks\n")
+        }
+      )
+      const error = yield* Effect.timeout(Effect.flip(shell.execute("a")), "5 seconds")
+      assert.include(error.message, 'lost the shell while running "a": its kernel panicked: softlockup: hung tasks')
     })
   )
 

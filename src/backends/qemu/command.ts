@@ -70,6 +70,7 @@ export const command = (plan: Plan): ReadonlyArray<string> => [
   ...machine(plan),
   ...boot(plan.shape),
   ...(plan.shape.allowReboot ? [] : ["-no-reboot"]),
+  ...panic,
   ...console,
   ...["-chardev", `socket,id=qmp,path=${escape(plan.sockets.qmp)},server=on,wait=off`],
   ...["-mon", "chardev=qmp,mode=control"],
@@ -139,6 +140,12 @@ const console: ReadonlyArray<string> = [
   ...["-chardev", "stdio,id=console,signal=off"],
   ...["-device", "isa-serial,chardev=console"]
 ]
+
+/**
+ * A guest whose kernel has the driver tells of its panic with this device. QEMU only reports it: the kernel prints its trace meanwhile. The
+ * images that vmtest builds do not load the driver, because their consoles tell.
+ */
+const panic: ReadonlyArray<string> = ["-device", "pvpanic", "-action", "panic=none"]
 
 /**
  * /dev/vda: the image's root, which nobody writes, or a disk, whose changes go to an overlay. That one needs no flush: it is

@@ -6,10 +6,12 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { panicIn } from "../../host/Evidence.ts"
 import { Qmp, type QmpOptions, type QmpService, layer as qmpLayer } from "../../transport/qmp/Qmp.ts"
 import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
 import { Control, type ControlService, type EndCause, type MachineShape } from "../Backend.ts"
 import { SaveFailed } from "../BackendError.ts"
+import type { ConsoleLog } from "../internal/consoleLog.ts"
 import { resetsOf } from "../internal/resets.ts"
 import * as runState from "../internal/runState.ts"
 import { cardId, type Sockets } from "./command.ts"
@@ -31,46 +33,77 @@ const Shutdown = Schema.Struct({ event: Schema.Literal("SHUTDOWN"), data: Schema
 const causes: Readonly<Record<string, EndCause>> = {
   "guest-shutdown": "power-off",
   "guest-reset": "reset",
-  "guest-panic": "reset",
+  "guest-panic": "panic",
   "host-qmp-system-reset": "host",
   "host-qmp-quit": "host",
   "host-signal": "host"
 }
 
-/** Hears why the machine ends: QEMU says it before it does. */
-const noteCause = (qmp: QmpService, note: (cause: EndCause | undefined) => void) => {
+const Panicked = Schema.Struct({ event: Schema.Literal("GUEST_PANICKED") })
+const isPanicked = Schema.is(Panicked)
+
+/** How many lines of the console go into errors: as many as a kernel's panic with its registers and call trace. */
+export const evidenceLines = 80
+
+/** What the console printed before an event comes through another pipe. */
+const consoleGrace = "20 millis"
+
+/** How long a kernel that has panicked may print its trace before its machine is ended: one with `panic=0` stands still for ever. */
+const traceGrace = "2 seconds"
+
+/** Hears why the machine ends: QEMU says it before it does. A panic ends it, even where the guest would reboot. Gives the resets of others. */
+const watchEnd = Effect.fnUntraced(function* (qmp: QmpService, { console, note }: ControlOptions) {
   const decode = Schema.decodeUnknownOption(Shutdown)
-  return qmp.events.pipe(
-    Stream.runForEach((event) =>
-      Effect.sync(() => {
-        const shutdown = decode(event)
-        if (Option.isSome(shutdown)) note(causes[shutdown.value.data.reason])
-      })
-    ),
-    Effect.forkScoped({ startImmediately: true })
+  const listen = <E>(events: Stream.Stream<unknown, E>) =>
+    Effect.forkScoped(Stream.runDrain(events), { startImmediately: true })
+  let reported = false
+  const end = Effect.suspend(() => {
+    note("panic")
+    return Effect.ignore(qmp.execute("quit"))
+  })
+  const panicked = Effect.delay(console.tail(evidenceLines), consoleGrace).pipe(
+    Effect.map((tail) => reported || panicIn(tail) !== undefined)
   )
-}
+  yield* listen(
+    Stream.map(qmp.events, (event) => {
+      const shutdown = decode(event)
+      if (Option.isSome(shutdown)) note(causes[shutdown.value.data.reason])
+    })
+  )
+  yield* listen(
+    Stream.mapEffect(Stream.filter(qmp.events, isPanicked), () => {
+      reported = true
+      note("panic")
+      return Effect.delay(end, traceGrace)
+    })
+  )
+  yield* listen(Stream.mapEffect(resetsOf(qmp), () => Effect.when(end, panicked)))
+  return Stream.filterEffect(resetsOf(qmp), () => Effect.map(panicked, (yes) => !yes))
+})
 
 /** What the control channel of one QEMU needs. */
 export interface ControlOptions {
   readonly shape: MachineShape
   readonly sockets: Sockets
   readonly connectTimeout: Duration.Duration
-  /** The console's log so far. */
-  readonly console: Effect.Effect<string>
+  readonly console: Pick<ConsoleLog, "log" | "tail">
   readonly timeScale: number
   /** What all connections to this QEMU share. */
   readonly turn: runState.Turn
-  /** Told why the machine ends, before it does. */
+  /** Told why the machine ends, before it does; a panic is not taken back by what follows it. */
   readonly note: (cause: EndCause | undefined) => void
 }
 
-const service = ({ console, shape, sockets, timeScale, turn }: ControlOptions, qmp: QmpService): ControlService => {
+const service = (
+  { console, shape, sockets, timeScale, turn }: ControlOptions,
+  qmp: QmpService,
+  resets: Stream.Stream<void>
+): ControlService => {
   const run = (name: string, args?: Readonly<Record<string, unknown>>) => Effect.asVoid(qmp.execute(name, args))
   return {
     qmp,
     closed: qmp.closed,
-    resets: resetsOf(qmp),
+    resets,
     powerdown: run("system_powerdown"),
     reset: run("system_reset"),
     setLink: (vlan, up) => run("set_link", { name: cardId(vlan), up }),
@@ -79,7 +112,7 @@ const service = ({ console, shape, sockets, timeScale, turn }: ControlOptions, q
         isRunning: Effect.map(QmpCommands.queryStatus(qmp), ({ running }) => running),
         stop: QmpCommands.stop(qmp),
         resume: QmpCommands.cont(qmp),
-        save: (directory) => save({ shape, sockets, control: qmp, console, timeScale }, directory),
+        save: (directory) => save({ shape, sockets, control: qmp, console: console.log, timeScale }, directory),
         notSaved: ({ message }, directory) => new SaveFailed({ machine: shape.name, directory, reason: message })
       },
       turn
@@ -93,8 +126,8 @@ export const layer = (options: ControlOptions) =>
     Control,
     Effect.gen(function* () {
       const qmp = yield* Qmp
-      yield* noteCause(qmp, options.note)
+      const resets = yield* watchEnd(qmp, options)
       yield* runState.recover(options.turn, QmpCommands.cont(qmp))
-      return service(options, qmp)
+      return service(options, qmp, resets)
     })
   ).pipe(Layer.provide(qmpLayer(qmpOptions(options.shape.name, options.sockets, options.connectTimeout))))

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
+import { panicIn } from "../../host/Evidence.ts"
 import type { HostProcess as Process } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import { identityPath } from "../../images/BootImage.ts"
@@ -28,7 +29,7 @@ import * as consoleLog from "../internal/consoleLog.ts"
 import { copySparse } from "../internal/copySparse.ts"
 import { makeTurn } from "../internal/runState.ts"
 import { command, initrdIn, type Sockets, socketsIn } from "./command.ts"
-import { layer, qmpOptions } from "./control.ts"
+import { evidenceLines, layer, qmpOptions } from "./control.ts"
 import { load, prepareDisks } from "./load.ts"
 import * as saved from "./saved.ts"
 
@@ -42,8 +43,6 @@ export interface Settings {
 /** QEMU listens within a tenth of a second; a host that is short of memory takes its time. */
 const controlTimeout = Duration.seconds(30)
 const bootTimeout = Duration.minutes(5)
-/** How many lines of the console go into errors: as many as a kernel's panic with its registers and call trace. */
-const evidence = 80
 
 export const start: (
   shape: MachineShape,
@@ -115,11 +114,11 @@ export const start: (
     shape,
     sockets,
     connectTimeout,
-    console: log.log,
+    console: log,
     timeScale: settings.timeScale,
     turn: makeTurn(),
     note: (noted) => {
-      cause = noted
+      if (cause !== "panic") cause = noted
     }
   })
   const inherited = before?.toString("utf8").split("\n").length
@@ -193,11 +192,14 @@ const watchExit = Effect.fnUntraced(function* (
   yield* Effect.gen(function* () {
     const { exitCode, signal } = yield* process.exited
     yield* Effect.timeoutOption(log.ended, "1 second")
-    const consoleTail = yield* log.tail(evidence)
+    const consoleTail = yield* log.tail(evidenceLines)
+    const noted = cause()
+    // A kernel that panics resets, or stands still until somebody ends its hypervisor.
+    const mayHavePanicked = noted === "reset" || (noted === undefined && signal === undefined)
     yield* Deferred.succeed(exited, {
       exitCode,
       signal,
-      cause: cause(),
+      cause: mayHavePanicked && panicIn(consoleTail) !== undefined ? "panic" : noted,
       consoleTail,
       stderr: endOf(stderrFile)
     })
@@ -227,7 +229,8 @@ const shellLayer = ({ attached, exited, log, settings, shape, sockets }: Parts):
   )
   const shell = Shell.layerFromTransport({
     bootTimeout: Duration.times(bootTimeout, settings.timeScale),
-    consoleTail: log.tail(evidence)
+    consoleTail: log.tail(evidenceLines),
+    reboots: shape.allowReboot
   }).pipe(Layer.provide(transport))
   const ended = Effect.flatMap(Deferred.await(exited), (exit) =>
     Effect.fail(

@@ -28,6 +28,8 @@ export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
   loadError: Schema.String,
   /** Whether the test waited for it. Then no job was pending that could change its state. */
   awaited: Schema.Boolean,
+  /** How often systemd has restarted it by itself; 0 for units other than services. */
+  restarts: Schema.Int,
   journal: Schema.String
 }) {
   /** Why systemd cannot start it, or its state. */
@@ -50,7 +52,9 @@ export class UnitFailed extends Schema.TaggedError<UnitFailed>()("UnitFailed", {
     const result = this.result === "" || this.result === "success" ? "" : `, result ${this.result}`
     const waits = this.loadState === "loaded" || this.loadState === ""
     const pending = this.awaited && this.state === "inactive" && waits ? ", and no job is pending" : ""
-    return `${this.machine}: ${this.unit} ${condition}${result}${pending}; expected ${this.wanted}${section("journal", this.journal)}`
+    const times = this.restarts === 1 ? "once" : `${this.restarts} times`
+    const restarted = this.restarts === 0 ? "" : `, after systemd had restarted it ${times}`
+    return `${this.machine}: ${this.unit} ${condition}${result}${restarted}${pending}; expected ${this.wanted}${section("journal", this.journal)}`
   }
 }
 
@@ -131,10 +135,10 @@ export const fail = Effect.fnUntraced(function* (guest: Guest, { awaited, option
   const shown = yield* explain(
     guest,
     `asking why ${unit} is ${seen.activeState}`,
-    `${prelude}systemctl ${flag}show -p Result -p LoadState -p LoadError -- ${quote(unit)}`,
+    `${prelude}systemctl ${flag}show -p Result -p NRestarts -p LoadState -p LoadError -- ${quote(unit)}`,
     { timeout: "1 minute", ...as }
   )
-  const { LoadError = "", LoadState = "", Result = "" } = parse(shown.stdout)
+  const { LoadError = "", LoadState = "", NRestarts = "0", Result = "" } = parse(shown.stdout)
   // A unit whose file was removed may have run, and then it has a journal.
   const neverExisted = LoadState === "not-found" && seen.activeState === "inactive"
   return yield* new UnitFailed({
@@ -148,6 +152,7 @@ export const fail = Effect.fnUntraced(function* (guest: Guest, { awaited, option
     // `org.freedesktop.systemd1.BadUnitSetting "Unit … has a bad unit file setting."`
     loadError: LoadError.trim(),
     awaited,
+    restarts: Number(NRestarts),
     journal: neverExisted ? "" : yield* lastLines(guest, unit, options?.user)
   })
 })

@@ -16,6 +16,19 @@ import { defaultInterval, pauseFunction } from "../internal/pause.ts"
 import * as SystemdBus from "./bus.ts"
 import type { Value } from "./dbus.ts"
 
+/** What only services have; names and values as `systemctl show` prints them. */
+export interface ServiceState {
+  readonly type: string
+  /** The result of its last run: `success`, `exit-code`, … */
+  readonly result: string
+  /** Whether it stays active after its program has ended. */
+  readonly remains: boolean
+  /** Whether a signal ended its program. */
+  readonly killed: boolean
+  /** How often systemd has restarted it by itself, since somebody started it. */
+  readonly restarts: number
+}
+
 /** The state of a unit: systemd's LoadState, ActiveState and SubState. */
 export interface UnitState {
   readonly loadState: string
@@ -27,6 +40,14 @@ export interface UnitState {
   readonly idle: boolean
   /** The boot is over, so no program of the boot will install a unit that does not exist. */
   readonly up: boolean
+  /** The guest is shutting down. */
+  readonly stopping: boolean
+  /** Whether it has been started since the guest booted. */
+  readonly started: boolean
+  /** Since when it has been active, in microseconds of the guest's monotonic clock; undefined if that is known from a signal alone. */
+  readonly activeSince: number | undefined
+  /** Undefined for units of other types, and for a service manager that is too old to tell. */
+  readonly service: ServiceState | undefined
 }
 
 /** The guest does not run systemd, so it has no units. */
@@ -45,6 +66,7 @@ export type UnitStateError = Unavailable | ShellError | NoSystemd | SystemdBus.B
 const managerPath = "/org/freedesktop/systemd1"
 const managerInterface = "org.freedesktop.systemd1.Manager"
 const unitInterface = "org.freedesktop.systemd1.Unit"
+const serviceInterface = "org.freedesktop.systemd1.Service"
 const propertiesInterface = "org.freedesktop.DBus.Properties"
 
 /** The path of a unit's object: bytes other than letters and digits, and a leading digit, are in hexadecimal. */
@@ -64,48 +86,81 @@ export const fullName = (unit: string): string => (suffixes.test(unit) ? unit : 
 
 const isMap = (value: Value | undefined): value is ReadonlyMap<Value, Value> => value instanceof Map
 
-const ofManager = (property: string) => ({
-  path: managerPath,
+const property = (path: string, of: string, name: string) => ({
+  path,
   interface: propertiesInterface,
   member: "Get",
-  args: [managerInterface, property]
+  args: [of, name]
 })
+
+const ofManager = (name: string) => property(managerPath, managerInterface, name)
+
+/** How a program ended, as waitid(2) tells: by itself, by a signal, by a signal with a core dump. */
+const killedCodes = ["2", "3"]
+
+const serviceOf = (text: (name: string) => string): ServiceState => ({
+  type: text("Type"),
+  result: text("Result"),
+  remains: /^(true|yes)$/.test(text("RemainAfterExit")),
+  killed: killedCodes.includes(text("ExecMainCode")),
+  restarts: Number(text("NRestarts"))
+})
+
+const serviceProperties = ["Type", "Result", "RemainAfterExit", "ExecMainCode", "NRestarts"]
+
+const lookAtService = (bus: SystemdBus.SystemdBus, unit: string) =>
+  bus.call(...serviceProperties.map((name) => property(unitPath(unit), serviceInterface, name))).pipe(
+    Effect.map((values) => serviceOf((name) => String(values[serviceProperties.indexOf(name)]?.[0]))),
+    // Of a unit that could not be loaded, or by an older systemd.
+    Effect.catchTag("BusRefused", () => Effect.succeed(undefined))
+  )
 
 /** The SystemState until there has been no job for the first time. */
 const comingUp = ["initializing", "starting"]
 
 /** Jobs are read first: a job that ends between the two has changed the unit by then. */
 const look = (bus: SystemdBus.SystemdBus, unit: string) =>
-  Effect.map(
-    bus.call(ofManager("NJobs"), ofManager("SystemState"), {
+  Effect.gen(function* () {
+    const asked = bus.call(ofManager("NJobs"), ofManager("SystemState"), {
       path: unitPath(unit),
       interface: propertiesInterface,
       member: "GetAll",
       args: [unitInterface]
-    }),
-    ([jobs, manager, all]) => {
-      const properties = isMap(all?.[0]) ? all[0] : new Map<Value, Value>()
-      const text = (name: string) => String(properties.get(name) ?? "unknown")
-      const job = properties.get("Job")
-      const pending = Array.isArray(job) && job[0] !== 0
-      const state: UnitState = {
-        loadState: text("LoadState"),
-        activeState: text("ActiveState"),
-        subState: text("SubState"),
-        pending,
-        idle: jobs?.[0] === 0 && !pending,
-        up: !comingUp.includes(String(manager?.[0]))
-      }
-      return { state, path: unitPath(text("Id")) }
+    })
+    // Sent at once, and answered in this order: what a service has is as new as its state.
+    const [[jobs, manager, all], service] = yield* Effect.all(
+      [asked, unit.endsWith(".service") ? lookAtService(bus, unit) : Effect.succeed(undefined)],
+      { concurrency: 2 }
+    )
+    const properties = isMap(all?.[0]) ? all[0] : new Map<Value, Value>()
+    const text = (name: string) => String(properties.get(name) ?? "unknown")
+    const job = properties.get("Job")
+    const pending = Array.isArray(job) && job[0] !== 0
+    const systemState = String(manager?.[0])
+    const state: UnitState = {
+      loadState: text("LoadState"),
+      activeState: text("ActiveState"),
+      subState: text("SubState"),
+      pending,
+      idle: jobs?.[0] === 0 && !pending,
+      up: !comingUp.includes(systemState),
+      stopping: systemState === "stopping",
+      started: Number(properties.get("InactiveExitTimestampMonotonic") ?? 0) > 0,
+      activeSince: Number(properties.get("ActiveEnterTimestampMonotonic") ?? 0),
+      service
     }
-  )
+    return { state, path: unitPath(text("Id")) }
+  })
 
-type News = { readonly _tag: "Active"; readonly subState: string } | { readonly _tag: "LookAgain" }
+type News =
+  | { readonly _tag: "Announced"; readonly activeState: string; readonly subState: string }
+  | { readonly _tag: "LookAgain" }
 
 /**
  * The states of a unit as one connection reports them, until that ends.
  *
- * That a unit is active is taken from the signal itself, because somebody waits for it; after any other change the state is read.
+ * That a unit is active is taken from the signal itself, because somebody waits for it; after any other change the state is read, too, since
+ * a signal does not say whether the state will last.
  */
 const observe = (bus: SystemdBus.SystemdBus, unit: string) =>
   Stream.callback<UnitState, SystemdBus.BusClosed | SystemdBus.BusRefused | ShellError>((queue) =>
@@ -120,8 +175,15 @@ const observe = (bus: SystemdBus.SystemdBus, unit: string) =>
           // Before the first read it is not known under which of its names the unit is reported.
           if (known === undefined) return lookAgain()
           if (signal.path !== known.path) return
-          if (properties.get("ActiveState") !== "active") return lookAgain()
-          Queue.offerUnsafe(news, { _tag: "Active", subState: String(properties.get("SubState")) })
+          const activeState = properties.get("ActiveState")
+          if (activeState !== undefined) {
+            Queue.offerUnsafe(news, {
+              _tag: "Announced",
+              activeState: String(activeState),
+              subState: String(properties.get("SubState"))
+            })
+          }
+          if (activeState !== "active") lookAgain()
         } else if (signal.path === managerPath && known?.state.activeState !== "active") {
           // The last job may have ended, or all units may have been reloaded.
           if (signal.member === "JobRemoved" || signal.member === "Reloading") lookAgain()
@@ -133,7 +195,17 @@ const observe = (bus: SystemdBus.SystemdBus, unit: string) =>
         for (let again = false; !again; ) {
           for (const one of yield* Queue.takeAll(news)) {
             if (one._tag === "LookAgain") again = true
-            else yield* Queue.offer(queue, { ...known.state, activeState: "active", subState: one.subState })
+            else {
+              const { activeState, subState } = one
+              yield* Queue.offer(queue, {
+                ...known.state,
+                activeState,
+                subState,
+                activeSince: undefined,
+                pending: true,
+                idle: false
+              })
+            }
           }
         }
       })
@@ -142,6 +214,12 @@ const observe = (bus: SystemdBus.SystemdBus, unit: string) =>
       )
     })
   )
+
+/** What is printed of a unit. */
+const shown = [
+  ...["LoadState", "ActiveState", "SubState", "Job", "InactiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic"],
+  ...serviceProperties
+]
 
 /** Prints the state whenever it changes, one line each: for guests without a bridge. */
 const pollLoop = (unit: string, user: string | undefined) => {
@@ -153,7 +231,7 @@ ${user === undefined ? '[ -d /run/systemd/system ] || { echo "systemd is not run
 before=
 while :; do
   n=$(systemctl ${flag}show -p NJobs -p SystemState 2>/dev/null)
-  s=$(systemctl ${flag}show -p LoadState -p ActiveState -p SubState -p Job -- ${quote(unit)} 2>/dev/null)
+  s=$(systemctl ${flag}show ${shown.map((name) => `-p ${name}`).join(" ")} -- ${quote(unit)} 2>/dev/null)
   now=$(echo $n $s)
   [ "$now" = "$before" ] || printf '%s\\n' "$now"
   before=$now
@@ -173,7 +251,11 @@ const parse = (line: string): UnitState | undefined => {
     subState: values.get("SubState") ?? "unknown",
     pending,
     idle: values.get("NJobs") === "0" && !pending,
-    up: !comingUp.includes(values.get("SystemState") ?? "")
+    up: !comingUp.includes(values.get("SystemState") ?? ""),
+    stopping: values.get("SystemState") === "stopping",
+    started: Number(values.get("InactiveExitTimestampMonotonic") ?? 0) > 0,
+    activeSince: Number(values.get("ActiveEnterTimestampMonotonic") ?? 0),
+    service: values.has("Type") ? serviceOf((name) => values.get(name) ?? "") : undefined
   }
 }
 

@@ -9,6 +9,7 @@ import type { MachineEvent } from "../../guest/MachineEvent.ts"
 import type { ShellService } from "../../transport/Shell.ts"
 import type { Environment } from "../MachineTree.ts"
 import { type Boot, isPaused, isRunning, type Loss, type OriginEffect } from "./boot.ts"
+import * as NextBoot from "./nextBoot.ts"
 import { ask, type MachineRef } from "./protocol.ts"
 
 /** The boot of a machine, for its methods. */
@@ -105,11 +106,22 @@ export const guestOf = (
   const { backend, conditions, fs, output, scope, spec } = environment
   const { controlOf, current, hypervisorOf, shellOf } = access
   const hypervisor = conditions.guard(Effect.flatMap(current, hypervisorOf))
+  const shellNow = conditions.guard(Effect.flatMap(current, shellOf))
+  const reboots = { ref, access, allowReboot: spec.allowReboot }
+  const held = NextBoot.make(reboots)
   return {
     name: spec.name,
     backend,
     emit,
-    shell: conditions.guard(Effect.flatMap(current, shellOf)),
+    shell: Effect.map(shellNow, held),
+    shellNow,
+    nextBoot: () => {
+      const before = NextBoot.idOf(reboots)
+      return (error) =>
+        spec.allowReboot && NextBoot.isReboot(reboots, error)
+          ? NextBoot.untilBack(reboots, before)
+          : Effect.succeed(false)
+    },
     hypervisor,
     control: conditions.guard(Effect.flatMap(current, controlOf)),
     console: Effect.suspend(() => {
@@ -137,10 +149,10 @@ export const guestOf = (
 }
 
 /** The guest of one boot as only what makes it ready may use it: its commands do not wait until it is ready. */
-export const insideOf = (guest: Guest, access: Access, boot: Boot): Guest => ({
-  ...guest,
-  shell: Effect.suspend(() => {
+export const insideOf = (guest: Guest, access: Access, boot: Boot): Guest => {
+  const shell = Effect.suspend(() => {
     const shell = access.running()?.shell ?? boot.shell
-    return shell === undefined ? guest.shell : Effect.succeed(shell)
+    return shell === undefined ? guest.shellNow : Effect.succeed(shell)
   })
-})
+  return { ...guest, shell, shellNow: shell, nextBoot: () => () => Effect.succeed(false) }
+}

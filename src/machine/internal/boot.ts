@@ -6,10 +6,11 @@ import type * as Tracer from "effect/Tracer"
 import type * as GenServer from "../../actors/GenServer.ts"
 import type * as Pid from "../../actors/Pid.ts"
 import type * as Task from "../../actors/Task.ts"
-import type { ControlService, Hypervisor, MachineExit } from "../../backends/Backend.ts"
-import { BootFailed, MachineDied } from "../../guest/MachineError.ts"
+import type { ControlService, EndCause, Hypervisor, MachineExit } from "../../backends/Backend.ts"
+import { BootFailed, MachineDied, panicked } from "../../guest/MachineError.ts"
 import type { MachineState } from "../../guest/MachineEvent.ts"
 import { pausedMessage } from "../../guest/Paused.ts"
+import { panicIn } from "../../host/Evidence.ts"
 import type { ShellService } from "../../transport/Shell.ts"
 import * as Origin from "../Origin.ts"
 
@@ -168,7 +169,20 @@ export const died = (machine: string, { asked }: Boot, exit: MachineExit): End =
   // The control channel may have been lost at that moment: then only the console can tell.
   const powerOff = exit.cause === "power-off" || (exit.cause === undefined && poweredDown.test(exit.consoleTail))
   const poweredOff = exit.exitCode === 0 && (powerOff || exit.cause === "host")
-  return { loss, tag: asked || poweredOff ? "Stopped" : "Crashed", detail: asked ? "" : loss.summary }
+  const stopped = (asked && exit.cause !== "panic") || poweredOff
+  return { loss, tag: stopped ? "Stopped" : "Crashed", detail: asked && stopped ? "" : loss.summary }
+}
+
+/** What the guest itself can end with before its shell has answered; then it did not boot. */
+const brokenOff = new Set<EndCause | undefined>(["power-off", "reset", "panic"])
+
+/** What becomes of a machine that ended, in whatever state: one that had no shell yet did not boot, unless the host ended it. */
+export const exited = (machine: string, life: Running, exit: MachineExit): End => {
+  const end = died(machine, life.boot, exit)
+  const { done, shell } = life.boot
+  const began = shell !== undefined || done.size > 0
+  if (began || life.boot.asked || !brokenOff.has(exit.cause)) return end
+  return failed(machine, life, end.detail, exit.consoleTail)
 }
 
 /** What becomes of a machine whose hypervisor was ended with its process. */
@@ -177,10 +191,12 @@ export const ended = (machine: string, boot: Boot): End =>
 
 /** What becomes of a machine that did not come up. */
 export const failed = (machine: string, life: Running, reason: string, console: string): End => {
-  const why = isPaused(life) ? `${reason} (${pausedMessage})` : reason
+  const panic = panicIn(console)
+  const because = panic === undefined ? reason : panicked(panic)
+  const why = isPaused(life) ? `${because} (${pausedMessage})` : because
   const loss = new BootFailed({ machine, reason: why, console })
   const { asked } = life.boot
-  return { loss, tag: asked ? "Stopped" : "Crashed", detail: asked ? "" : reason }
+  return { loss, tag: asked ? "Stopped" : "Crashed", detail: asked ? "" : because }
 }
 
 /** Asked of a machine that was never started. */

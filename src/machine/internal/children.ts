@@ -14,6 +14,7 @@ import type { BackendError } from "../../backends/BackendError.ts"
 import { MachineEvents } from "../../guest/MachineEvent.ts"
 import { lastLines } from "../../host/Evidence.ts"
 import { BootProgressListener, formatProgress, Shell } from "../../transport/Shell.ts"
+import { rebootedReason } from "../../transport/ShellError.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Origin } from "../Origin.ts"
 import type { Boot } from "./boot.ts"
@@ -162,14 +163,22 @@ export const shells = (context: BootContext) => {
         Effect.provideService(BootProgressListener, (progress) =>
           emit({ _tag: "StillBooting", machine, detail: formatProgress(progress) })
         ),
-        // The console is evidence of its own, and so is the machine's name.
-        Effect.catch((error) => failed(context, error.message.split("\n")[0]!.replace(`${machine}: `, ""), silenceHint))
+        // The console is evidence of its own, and so is the machine's name. Of a hypervisor that ends, its own process says why.
+        Effect.catch((error) =>
+          Effect.flatMap(
+            Effect.timeoutOption(running.exited, error._tag === "TransportError" ? graceForHypervisor : 0),
+            (exit) =>
+              exit._tag === "Some"
+                ? stop
+                : failed(context, error.message.split("\n")[0]!.replace(`${machine}: `, ""), silenceHint)
+          )
+        )
       )
       yield* up(context, { _tag: "shell", shell })
       // The control channel says it first, unless it was lost itself at that moment.
       yield* shell.lost.pipe(
         Effect.tap((reason) =>
-          reason === "the guest rebooted" ? GenStatem.cast(ref.name, "reset", boot.attempt) : Effect.void
+          reason === rebootedReason ? GenStatem.cast(ref.name, "reset", boot.attempt) : Effect.void
         ),
         Effect.forever,
         Effect.forkScoped

@@ -37,6 +37,21 @@ export interface LifeContext {
   readonly retired: () => boolean
 }
 
+/** The reboots that the test knows of: its own, and those that it has waited for. */
+class KnownReboots {
+  private number = 0
+  private resets = 0
+
+  of(boot: Boot): number {
+    return boot.number === this.number ? this.resets : 0
+  }
+
+  note({ number, resets }: Boot): void {
+    this.number = number
+    this.resets = resets
+  }
+}
+
 type Methods<K extends keyof LifeMethods> = Pick<LifeMethods, K>
 
 const asked = ({ ref }: LifeContext, yes: boolean) => GenStatem.cast(ref.name, "asked", yes)
@@ -104,6 +119,8 @@ const ending = (life: LifeContext): Methods<"shutdown" | "crash" | "waitForShutd
         // One that runs on does so for itself: how it ends is news again.
         Effect.onError(() => (life.retired() ? Effect.void : asked(life, false)))
       )
+      const loss = life.ref.life.boot?.loss
+      if (loss?._tag === "MachineDied" && loss.ended === "panic") return yield* loss
     }),
     crash: () =>
       Effect.gen(function* () {
@@ -146,17 +163,17 @@ const untilBack = <E>(
   options: WaitOptions | undefined,
   { bring, ...reset }: Reset<E>
 ) =>
-  wait(guest, { ...reset, options, until: Effect.andThen(bring, access.untilReady(on)) }).pipe(
+  wait(guest, { ...reset, options, once: true, until: Effect.andThen(bring, access.untilReady(on)) }).pipe(
     Effect.onError(() => GenStatem.cast(ref.name, "notRebooted", on.resets)),
     Effect.asVoid
   )
 
-const reboot = (life: LifeContext): LifeMethods["reboot"] =>
+const reboot = (life: LifeContext, known: KnownReboots): LifeMethods["reboot"] =>
   Effect.fnUntraced(function* (options) {
     const { access, allowReboot, guest, ref } = life
     if (!allowReboot) return yield* new RebootNotAllowed({ machine: guest.name })
     const on = yield* Effect.flatMap(access.current, access.untilReady)
-    const shell = yield* guest.shell
+    const shell = yield* guest.shellNow
     let hindrance = Orders.notTaken
     yield* ask(ref, "rebooting", undefined)
     const bring = Effect.gen(function* () {
@@ -174,7 +191,33 @@ const reboot = (life: LifeContext): LifeMethods["reboot"] =>
       hindrance === "" ? tail : `${hindrance}\n${lastLines(tail, 5)}`
     )
     yield* untilBack(life, on, options, { name: "reboot", awaited: "the guest to be ready again", bring, lastSeen })
+    known.note(yield* access.untilReady(on))
   })
+
+const waitForReboot = (life: LifeContext, known: KnownReboots): LifeMethods["waitForReboot"] => {
+  const { access, allowReboot, guest, ref } = life
+  return Effect.fnUntraced(function* (options) {
+    if (!allowReboot) return yield* new RebootNotAllowed({ machine: guest.name })
+    const on = yield* access.current
+    const resets = known.of(on) + 1
+    const until = Effect.map(
+      Effect.raceFirst(ask(ref, "rebooted", { number: on.number, resets }), Deferred.await(on.lost)),
+      (boot) => known.note(boot)
+    )
+    const lastSeen = Effect.map(guest.consoleTail, (tail) => {
+      const boot = access.running()
+      const down = boot !== undefined && boot.resets >= resets
+      const how = down
+        ? "it has rebooted, and is not ready yet"
+        : "phase" in ref.life && ref.life.phase === "reset"
+          ? "it is shutting down"
+          : "it has not rebooted"
+      return `${how}\n${lastLines(tail, 5)}`
+    })
+    const awaited = "the guest to reboot"
+    yield* wait(guest, { name: "waitForReboot", awaited, options, once: true, until, lastSeen })
+  })
+}
 
 const switchRoot = (life: LifeContext): LifeMethods["switchRoot"] =>
   Effect.fnUntraced(function* (options) {
@@ -219,6 +262,7 @@ const pausing = ({ access, guest, ref }: LifeContext): Methods<"pause" | "resume
 /** The methods of a machine's life. */
 export const make = (life: LifeContext): LifeMethods => {
   const { access, guest, state } = life
+  const known = new KnownReboots()
   return {
     start: () =>
       Effect.suspend(() => {
@@ -228,7 +272,8 @@ export const make = (life: LifeContext): LifeMethods => {
         traced(guest, { name: "start" }, start)
       ),
     ...ending(life),
-    reboot: reboot(life),
+    reboot: reboot(life, known),
+    waitForReboot: waitForReboot(life, known),
     switchRoot: switchRoot(life),
     isUp: () =>
       Effect.map(

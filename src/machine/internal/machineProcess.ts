@@ -65,6 +65,9 @@ export const make = (settings: Settings, on: Transitions) => {
     disconnected: ofThisAttempt<Payload<"disconnected">>((life) => on.changed(life, { control: undefined })),
     step: ofThisAttempt<Payload<"step">>((life, { step }) => on.step(life, step)),
     reset: (attempt: number, life: Running) => (attempt === life.boot.attempt ? on.reset(life) : keep),
+    goingDown: (_: Payload<"goingDown">, _life: Life, from: From<"goingDown">) => reply(from, undefined),
+    rebooted: ({ number }: Payload<"rebooted">, { boot }: Running, _from: From<"rebooted">) =>
+      number === boot.number ? postpone : keep,
     notRebooted: () => keep,
     asked: (asked: boolean, life: Running) => on.changed(life, { asked }),
     paused: (_: boolean, _life: Life, from: From<"paused">) => reply(from, undefined),
@@ -81,6 +84,7 @@ export const make = (settings: Settings, on: Transitions) => {
     hypervisor: (_: number, { boot }: Life, from: From<"hypervisor">) => lost(from, boot),
     control: (_: number, { boot }: Life, from: From<"control">) => lost(from, boot),
     rebooting: (_: undefined, { boot }: Life, from: From<"rebooting">) => reply(from, boot?.resets ?? 0),
+    rebooted: (_: Payload<"rebooted">, { boot }: Life, from: From<"rebooted">) => lost(from, boot),
     up: (_: Payload<"up">, _life: Life, from: From<"up">) => reply(from, undefined),
     origin: () => keep,
     failed: (_: Payload<"failed">, _life: Life, from: From<"failed">) => reply(from, undefined),
@@ -134,6 +138,14 @@ export const make = (settings: Settings, on: Transitions) => {
         handlers: {
           ...isReady,
           rebooting: (_: undefined, life: Running, from: From<"rebooting">) => on.rebooting(life, from),
+          goingDown: ({ number, resets }: Payload<"goingDown">, life: Running, from: From<"goingDown">) =>
+            number === life.boot.number && resets === life.boot.resets
+              ? on.goingDown(life, from)
+              : reply(from, undefined),
+          rebooted: ({ number, resets }: Payload<"rebooted">, { boot }: Running, from: From<"rebooted">) => {
+            if (number !== boot.number) return keep
+            return boot.resets >= resets ? reply(from, boot) : postpone
+          },
           paused: pauses
         },
         info

@@ -47,6 +47,10 @@ export const protocol = GenStatem.protocol({
   cancel: GenServer.Call<number, boolean>(),
   /** The guest was reset. */
   reset: GenServer.Cast<number>(),
+  /** The guest is going down to reboot by itself, or has done so: if it was reset only so often, its reset is waited for. */
+  goingDown: GenServer.Call<{ readonly number: number; readonly resets: number }, void>(),
+  /** Gives the boot when the guest is ready and was reset so often. */
+  rebooted: GenServer.Call<{ readonly number: number; readonly resets: number }, Boot, Loss>(),
   /** The guest was not rebooted after all, if it was reset only so often. */
   notRebooted: GenServer.Cast<number>(),
   /** Whether the test asked for the machine's end. */

@@ -8,7 +8,7 @@ import * as Schema from "effect/Schema"
 import * as GenStatem from "../../actors/GenStatem.ts"
 import type { ControlService } from "../../backends/Backend.ts"
 import { progressSchedule, quietBoot, type ShellService } from "../../transport/Shell.ts"
-import { ShellError } from "../../transport/ShellError.ts"
+import { rebootedReason, ShellError } from "../../transport/ShellError.ts"
 import type { Machine } from "../Machine.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Boot, Step } from "./boot.ts"
@@ -126,7 +126,7 @@ export const make = (options: ReadinessOptions): Effect.Effect<void, string> =>
 /** Waits until the shell of a guest that was reset answers again. */
 export const returned = (shell: ShellService): Effect.Effect<void, string> =>
   Effect.gen(function* () {
-    yield* shell.reset("the guest rebooted")
+    yield* shell.reset(rebootedReason)
     yield* shell
       .execute(":", { timeout: "Infinity" })
       .pipe(Effect.retry({ schedule: identitySchedule, while: isShellError }))

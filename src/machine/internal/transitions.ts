@@ -15,6 +15,7 @@ import * as Task from "../../actors/Task.ts"
 import type { ControlService, MachineExit } from "../../backends/Backend.ts"
 import type { DeadlineSettings } from "../../guest/Deadlines.ts"
 import type { MachineState } from "../../guest/MachineEvent.ts"
+import { isGoingDown } from "../../transport/ShellError.ts"
 import type { Machine } from "../Machine.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Origin } from "../Origin.ts"
@@ -110,7 +111,7 @@ export class Transitions {
   late(life: Running): Step {
     const limit = Duration.format(this.limitOf(life))
     const what =
-      life.boot.resets > 0
+      life.boot.resets > 0 || ("phase" in life && life.phase === "reset")
         ? "come back after its reboot"
         : life.boot.shell === undefined
           ? undefined
@@ -175,7 +176,11 @@ export class Transitions {
   }
 
   exited(life: Running, exit: MachineExit, ...actions: Actions): Step {
-    return this.finished(life, Boot.died(this.machine, life.boot, exit), ...actions)
+    const end = Boot.exited(this.machine, life, exit)
+    // One whose saved state made its hypervisor end boots instead, where that is possible.
+    return mayBoot(life) && !life.boot.asked
+      ? this.failed(life, end.detail, "", ...actions)
+      : this.finished(life, end, ...actions)
   }
 
   /** The test gives up a boot that has no hypervisor yet. */
@@ -317,9 +322,9 @@ export class Transitions {
       const owner = pids.shell
       this.checking = true
       const check = shell.execute(":", { timeout: this.scaled(doubtTimeout) }).pipe(
-        // Commands that take their time on all lanes are no reason to lose them.
+        // Commands that take their time on all lanes are no reason to lose them; a guest that goes down answers by that.
         Effect.catchIf(
-          (error) => error._tag === "CommandRejected" && error.reason === "Busy",
+          (error) => error._tag === "CommandRejected" && (error.reason === "Busy" || isGoingDown(error)),
           () => Effect.void
         ),
         Effect.catch(({ message }) => Process.exit(owner, ExitReason.custom(message))),
@@ -363,6 +368,12 @@ export class Transitions {
   /** The test has the guest reboot. */
   rebooting(life: Running, from: GenServer.From<number>): Step {
     const next = this.become(coming(life, "reset", life.boot), GenStatem.reply(from, life.boot.resets))
+    return Effect.andThen(this.settings.publish("booting", ""), next)
+  }
+
+  /** The guest reboots by itself; its reset has the time of a boot to come. */
+  goingDown(life: Running, from: GenServer.From<void>): Step {
+    const next = this.watched(coming(life, "reset", life.boot), GenStatem.reply(from, undefined))
     return Effect.andThen(this.settings.publish("booting", ""), next)
   }
 

@@ -142,11 +142,12 @@ const installTries = 3
 /**
  * Gives the guest its agent, and ends what an earlier one left running.
  *
- * Everything is typed before anything is answered, so it costs one round trip.
+ * Everything is typed before anything is answered, so it costs one round trip. `reboots` says that the guest may reboot, so that its commands look
+ * whether it is shutting down.
  */
-export const install = Effect.fnUntraced(function* (admin: Admin, session: string, lanes: number) {
+export const install = Effect.fnUntraced(function* (admin: Admin, session: string, lanes: number, reboots: boolean) {
   let said = ""
-  const once = Effect.map(admin.ask(setup(session, lanes), "60 seconds"), (answer) => {
+  const once = Effect.map(admin.ask(setup(session, lanes, reboots), "60 seconds"), (answer) => {
     said = answer
     return readAgentShell(answer)
   })
@@ -159,7 +160,7 @@ export const install = Effect.fnUntraced(function* (admin: Admin, session: strin
 })
 
 /** The place is the one of an earlier session, else the first that can be written to and has room. */
-const setup = (session: string, lanes: number): string => `_vt_a=
+const setup = (session: string, lanes: number, reboots: boolean): string => `_vt_a=
 for _vt_x in /run /dev/shm /tmp; do if [ -s $_vt_x/vmtest/bash ]; then _vt_a=$_vt_x; fi; done
 for _vt_x in $_vt_a /run /dev/shm /tmp; do _vt_d=$_vt_x/vmtest
 if [ ! -d $_vt_d ]; then mkdir $_vt_d && chmod 711 $_vt_d || continue; fi
@@ -174,6 +175,7 @@ _vt_pipes $_vt_x
 [ -e /dev/stdout ] || ln -s /proc/self/fd/1 /dev/stdout
 [ -e /dev/stderr ] || ln -s /proc/self/fd/2 /dev/stderr
 _vt_ports
+${reboots ? "echo 0 >$_vt_d/reboots" : "[ ! -e $_vt_d/reboots ] || rm $_vt_d/reboots"}
 _vt_answer="$_vt_d $_vt_shell pipefail"
 (set -o pipefail) 2>/dev/null || _vt_answer="$_vt_d $_vt_shell"
 _vt_answer="$_vt_answer = $_vt_answer" _vt_guest=$_vt_answer`

@@ -79,6 +79,40 @@ _vt_mine() {
   IFS=' ' read -r _vt_x <$_vt_k.lane && [ "$_vt_x" = $_vt_boss ]
 }
 
+# Whether the guest runs commands: one that may reboot does not while it is shutting down. The file is there in guests that may.
+_vt_up() {
+  [ ! -e $_vt_d/reboots ] || ! _vt_down
+}
+
+# Whether the guest is shutting down; _vt_x is what it does then: reboot, or off. To ask systemd takes a program, so it is asked when process 1
+# has worked since it was asked last: it must, to begin a shutdown, and has by the time at which who told it to has its answer.
+_vt_down() {
+  _vt_x=reboot
+  # What tiny guests make.
+  [ ! -e /run/vmtest-down ] || return 0
+  [ -d /run/systemd/system ] && read -r _vt_t _vt_u </proc/1/schedstat && read -r _vt_u <$_vt_d/reboots || return 1
+  # Nanoseconds.
+  [ $((_vt_t - _vt_u)) -gt 300000 ] || return 1
+  IFS= read -r _vt_x </proc/1/cmdline
+  case $_vt_x in *shutdown*poweroff* | *shutdown*halt*)
+    _vt_x=off
+    return 0
+  esac
+  if _vt_x=$(systemctl list-jobs --no-legend --no-pager); then
+    case $_vt_x in
+    *' reboot.target '* | *' kexec.target '* | *' soft-reboot.target '*) ;;
+    *' shutdown.target '*)
+      _vt_x=off
+      return 0 ;;
+    *)
+      read -r _vt_t _vt_u </proc/1/schedstat
+      echo $_vt_t 1<>$_vt_d/reboots
+      return 1 ;;
+    esac
+  fi
+  _vt_x=reboot
+} 2>/dev/null
+
 # pid: what a process that was made beforehand does. A command with no input it becomes; the rest it leaves to the worker.
 # It says that it is there before it looks whether it should: so _vt_stop finds it, or it finds that the lane was stopped.
 _vt_await() {
@@ -99,6 +133,13 @@ _vt_await() {
   _vt_last
   echo "$1 $_vt_n $_vt_p - $_vt_b" 1<>$_vt_k/pid
   exec 3<&-
+  _vt_up || _vt_refuse
+}
+
+# Says that the command is not run, on its errors, and how it would have ended.
+_vt_refuse() {
+  printf '\036%s %s\n' $_vt_n $_vt_x >&2
+  exit 125
 }
 
 # status [last]: when no process was made since the command began, it left none behind and the lane is ready, too.
@@ -198,6 +239,7 @@ _vt_work() {
       _vt_lines
       [ $_vt_s = 0 ] || _vt_spool $_vt_s
       _vt_clean=
+      _vt_up || _vt_c="printf '\\036%s %s\\n' $_vt_n $_vt_x >&2; exit 125"
       case $_vt_m in
       n) _vt_run </dev/null ;;
       b) IFS= read -r _vt_x <&3; printf %b "$_vt_x" | _vt_run ;;

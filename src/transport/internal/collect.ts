@@ -54,7 +54,7 @@ export const collect = Effect.fnUntraced(function* (
     Deferred.await(tooMuch)
   )
   if (exitCode === Request.notRun) {
-    const error = Request.refused(machine, request, said.text().stderr, execute)
+    const error = Request.refused(machine, request, token, said.text().stderr, execute)
     if (error !== undefined) return yield* error
   }
   return { exitCode, stdout: said.bytes("stdout"), stderr: said.bytes("stderr") }

@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { panicIn } from "../../host/Evidence.ts"
 import type { BytesResult, ExecuteOptions } from "../Shell.ts"
 import { CommandRejected, CommandTimeout, named, type ShellError, ShellLost, ShellNotReady } from "../ShellError.ts"
 import type { Job, LaneEnd } from "./lane.ts"
@@ -115,7 +116,12 @@ export const make = Effect.fnUntraced(function* (
   })
 
   const lost = ({ command }: Request.Request, reason: string, said: Said) =>
-    Effect.map(consoleTail, (console) => new ShellLost({ machine, command, reason, ...said.text(), console }))
+    Effect.map(consoleTail, (console) => {
+      const panic = panicIn(console)
+      // A kernel that panicked and stands still only does not answer.
+      const why = panic === undefined ? reason : `its kernel panicked: ${panic}`
+      return new ShellLost({ machine, command, reason: why, ...said.text(), console })
+    })
 
   const timedOut = ({ asked, command }: Request.Request, said: Said) =>
     Effect.sync(() => new CommandTimeout({ machine, command, timeout: asked, ...said.text() }))

@@ -62,18 +62,21 @@ export interface ChangeUser {
   readonly ran: Duration.Duration
 }
 
-/** The exit code of a command whose user or folder the guest does not have. */
+/** The exit code of a command that the guest did not run, because it is going down or does not have the user or the folder. */
 export const notRun = 125
 
-/** What the guest found wrong before a command ran that ended with {@link notRun}, if it found anything. */
+/** Why the guest did not run a command that ended with {@link notRun}, if it said that. `nonce` is that of the command. */
 export const refused = (
   machine: string,
   { command, fault }: Request,
+  nonce: string,
   stderr: string,
   { cwd, user }: ExecuteOptions
 ): CommandRejected | undefined => {
-  const what = new RegExp(`\\x1e${fault} (\\w+)`).exec(stderr)?.[1]
+  const what = new RegExp(`\\x1e(?:${fault}|${nonce}) (\\w+)`).exec(stderr)?.[1]
   const found = {
+    reboot: ["Rebooting", "the guest is rebooting"],
+    off: ["ShuttingDown", "the guest is shutting down"],
     user: ["UnknownUser", `the user ${user} does not exist`],
     cwd: ["MissingDirectory", `could not change to the folder "${cwd}"`],
     room: [
@@ -81,8 +84,8 @@ export const refused = (
       "the guest's /run (or wherever vmtest's folder is) is full, and a command of more than 16 KiB is first written there"
     ]
   } as const
-  if (what !== "user" && what !== "cwd" && what !== "room") return undefined
-  const [reason, detail] = found[what]
+  if (what === undefined || !Object.hasOwn(found, what)) return undefined
+  const [reason, detail] = found[what as keyof typeof found]
   return new CommandRejected({ machine, command, reason, detail })
 }
 

@@ -7,7 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type { ShellNotReady } from "../ShellError.ts"
+import { rebootedReason, type ShellNotReady } from "../ShellError.ts"
 import * as Admin from "./admin.ts"
 import type * as Bootstrap from "./bootstrap.ts"
 import { type Heartbeat, heartbeat } from "./heartbeat.ts"
@@ -19,6 +19,8 @@ import * as Session from "./session.ts"
 
 /** What sessions need of the guest. */
 export interface SessionsOptions extends Bootstrap.BootstrapOptions {
+  /** Whether the guest may reboot. */
+  readonly reboots: boolean
   readonly heartbeat: Heartbeat
 }
 
@@ -61,7 +63,7 @@ export const seek = Effect.fnUntraced(function* (
       const id = yield* nonce
       const attached = transport.attached?.() ?? []
       const found = attached.length === 0 ? undefined : yield* awaiting(Admin.attach(admin, id, attached))
-      guest = found?.guest ?? (yield* Admin.install(admin, id, transport.lanes))
+      guest = found?.guest ?? (yield* Admin.install(admin, id, transport.lanes, options.reboots))
       const current = yield* Session.make(admin)
       // Before the processes of its lanes are ended, which would be another reason.
       yield* Effect.addFinalizer(() => end("the shell was closed"))
@@ -73,7 +75,7 @@ export const seek = Effect.fnUntraced(function* (
       const changed = Effect.gen(function* () {
         const why = yield* Effect.raceAllFirst([
           Deferred.await(table.restart),
-          Effect.as(Deferred.await(link.ready), "the guest rebooted"),
+          Effect.as(Deferred.await(link.ready), rebootedReason),
           Effect.as(Session.awaitSupervisor(current), "the worker shells in the guest ended again and again")
         ])
         if (Deferred.isDoneUnsafe(link.ready) && !Deferred.isDoneUnsafe(table.restart)) {
@@ -85,7 +87,7 @@ export const seek = Effect.fnUntraced(function* (
         return why
       })
       const why = yield* Effect.repeat(changed, { until: (reason) => reason !== undefined })
-      yield* end(why ?? "the guest rebooted")
+      yield* end(why ?? rebootedReason)
       return yield* awaiting(admin.awake)
     }).pipe(Effect.scoped)
 

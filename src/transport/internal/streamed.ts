@@ -36,10 +36,10 @@ const open = Effect.fnUntraced(function* (
   const request = yield* jobs.prepare(command, execute, writable)
   const token = yield* nonce
   const said = new Said(64 * 1024, true)
-  const fault = Buffer.from(`\x1e${request.fault} `)
+  const faults = [request.fault, token].map((mark) => Buffer.from(`\x1e${mark} `))
   const withoutFault = (bytes: Buffer) => {
-    const at = bytes.indexOf(fault)
-    return at === -1 ? bytes : bytes.subarray(0, at)
+    const at = faults.map((fault) => bytes.indexOf(fault)).find((index) => index !== -1)
+    return at === undefined ? bytes : bytes.subarray(0, at)
   }
   const open = request.input.mode === "s" && request.input.bytes === undefined
   const input = open ? yield* Queue.bounded<Uint8Array, Cause.Done>(4) : undefined
@@ -70,7 +70,7 @@ const open = Effect.fnUntraced(function* (
   const ended = Effect.gen(function* () {
     const exitCode = yield* Run.complete(Effect.succeed(running), request.timeout, jobs.timedOut(request, said))
     if (exitCode !== Request.notRun) return exitCode
-    const error = Request.refused(jobs.machine, request, said.text().stderr, execute)
+    const error = Request.refused(jobs.machine, request, token, said.text().stderr, execute)
     return error === undefined ? exitCode : yield* error
   })
   return { running, input, ended, late: jobs.timedOut(request, said), timeout: request.timeout }

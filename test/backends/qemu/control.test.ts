@@ -17,43 +17,50 @@ const greeting = { QMP: { version: { qemu: { major: 9, minor: 0, micro: 0 }, pac
 
 /** A QEMU that answers every command with the number of its connection, and can hang up. */
 const qemu = Effect.acquireRelease(
-  Effect.callback<{ socket: string; hangUp: () => void; say: (message: unknown) => void; close: () => void }>(
-    (resume) => {
-      const socket = Path.join(Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-test-")), "qmp")
-      const clients = new Set<Net.Socket>()
-      let connections = 0
-      const server = Net.createServer((client) => {
-        const number = ++connections
-        clients.add(client)
-        client.on("close", () => clients.delete(client))
-        client.on("error", () => {})
-        client.write(`${JSON.stringify(greeting)}\n`)
-        client.on("data", (data) => {
-          for (const line of data.toString().trim().split("\n")) {
-            const { execute, id } = JSON.parse(line)
-            client.write(`${JSON.stringify({ return: execute === "qmp_capabilities" ? {} : number, id })}\n`)
+  Effect.callback<{
+    socket: string
+    hangUp: () => void
+    say: (message: unknown) => void
+    close: () => void
+    executed: ReadonlyArray<string>
+  }>((resume) => {
+    const executed: Array<string> = []
+    const socket = Path.join(Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-test-")), "qmp")
+    const clients = new Set<Net.Socket>()
+    let connections = 0
+    const server = Net.createServer((client) => {
+      const number = ++connections
+      clients.add(client)
+      client.on("close", () => clients.delete(client))
+      client.on("error", () => {})
+      client.write(`${JSON.stringify(greeting)}\n`)
+      client.on("data", (data) => {
+        for (const line of data.toString().trim().split("\n")) {
+          const { execute, id } = JSON.parse(line)
+          executed.push(execute)
+          client.write(`${JSON.stringify({ return: execute === "qmp_capabilities" ? {} : number, id })}\n`)
+        }
+      })
+    })
+    const all = (act: (client: Net.Socket) => void) => () => {
+      for (const client of clients) act(client)
+    }
+    const hangUp = all((client) => client.destroy())
+    server.listen(socket, () =>
+      resume(
+        Effect.succeed({
+          socket,
+          hangUp,
+          executed,
+          say: (message) => all((client) => client.write(`${JSON.stringify(message)}\n`))(),
+          close: () => {
+            server.close()
+            hangUp()
           }
         })
-      })
-      const all = (act: (client: Net.Socket) => void) => () => {
-        for (const client of clients) act(client)
-      }
-      const hangUp = all((client) => client.destroy())
-      server.listen(socket, () =>
-        resume(
-          Effect.succeed({
-            socket,
-            hangUp,
-            say: (message) => all((client) => client.write(`${JSON.stringify(message)}\n`))(),
-            close: () => {
-              server.close()
-              hangUp()
-            }
-          })
-        )
       )
-    }
-  ),
+    )
+  }),
   ({ close, socket }) =>
     Effect.sync(() => {
       close()
@@ -61,14 +68,14 @@ const qemu = Effect.acquireRelease(
     })
 )
 
-const channel = (socket: string, note: (cause: EndCause | undefined) => void = () => {}) =>
+const channel = (socket: string, note: (cause: EndCause | undefined) => void = () => {}, printed = "") =>
   Effect.map(
     Layer.build(
       control.layer({
         shape: { name: "web" } as MachineShape,
         sockets: { qmp: socket, load: "", save: "", ports: [] },
         connectTimeout: Duration.seconds(2),
-        console: Effect.succeed(""),
+        console: { log: Effect.succeed(""), tail: () => Effect.succeed(printed) },
         timeScale: 1,
         turn: makeTurn(),
         note
@@ -105,6 +112,31 @@ describe("a control channel", () => {
       say({ event: "RESET", data: { guest: true, reason: "guest-reset" }, timestamp })
       assert.lengthOf(yield* Fiber.join(heard), 2)
       assert.deepStrictEqual(causes, ["power-off"])
+    }).pipe(Effect.timeout("10 seconds"))
+  )
+
+  it.live("takes no panic for a reboot: one that is on the console, or that the guest's driver reports", () =>
+    Effect.gen(function* () {
+      const timestamp = { seconds: 1, microseconds: 0 }
+      const reset = { event: "RESET", data: { guest: true, reason: "guest-reset" }, timestamp }
+      const panicked = { event: "GUEST_PANICKED", data: { action: "run" }, timestamp }
+      const cases = [
+        { printed: "[    1.5] Kernel panic - not syncing: sysrq triggered crash\n", events: [reset] },
+        { printed: "", events: [panicked, reset] },
+        // One that stands still.
+        { printed: "", events: [panicked] }
+      ]
+      for (const { events, printed } of cases) {
+        const { executed, say, socket } = yield* qemu
+        const causes: Array<EndCause | undefined> = []
+        const { resets } = yield* channel(socket, (cause) => causes.push(cause), printed)
+        const heard = yield* Effect.forkChild(Stream.runDrain(Stream.take(resets!, 1)), { startImmediately: true })
+        yield* Effect.sleep("20 millis")
+        for (const event of events) say(event)
+        yield* Effect.sleep("10 millis").pipe(Effect.repeat({ until: () => executed.includes("quit") }))
+        assert.strictEqual(causes[0], "panic")
+        assert.isUndefined(heard.pollUnsafe())
+      }
     }).pipe(Effect.timeout("10 seconds"))
   )
 })

@@ -1,0 +1,79 @@
+/** When a wait for a unit is over: what counts as the wanted state, what can no longer become it, and how long `active` must last. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { Guest } from "../Guest.ts"
+import type { UnitState } from "../systemd/unitStates.ts"
+
+/** Services of these types are active from the start of their program, before it is known whether it works (systemd.service(5), Type=). */
+export const activeAtOnce: ReadonlySet<string> = new Set(["simple", "exec", "idle"])
+
+/** How long a service of such a type must have been active; multiplied by the slowness of the guest. */
+const steadyTime = Duration.millis(250)
+
+/** The same for a service that systemd has restarted by itself: a program that fails lives longer than a moment, too. */
+const restartedTime = Duration.seconds(2)
+
+/** Whether this is a oneshot service that has run to its end since the guest booted, and does not stay active. */
+export const endedWell = ({ activeState, pending, service, started }: UnitState): boolean =>
+  service?.type === "oneshot" &&
+  !service.remains &&
+  service.result === "success" &&
+  !service.killed &&
+  started &&
+  activeState === "inactive" &&
+  !pending
+
+/** Where a unit rests until somebody starts it, so only one without a job is there. */
+const rests = new Set(["inactive", "failed"])
+
+/** A unit without a file; one whose file was removed while it runs is there. Programs create scopes, which are gone when they end. */
+const isUnknown = ({ activeState, loadState }: UnitState, unit: string): boolean =>
+  loadState === "not-found" && activeState === "inactive" && !unit.endsWith(".scope")
+
+/** What a wait knows of its unit. */
+export interface Awaited {
+  readonly unit: string
+  /** An ActiveState. */
+  readonly wanted: string
+  /** Whether the unit was there before in this wait. */
+  readonly existed: boolean
+}
+
+/** Whether a unit is in the wanted state. In a guest that is shutting down no state counts: it is that of the boot before. */
+export const isWanted = (state: UnitState, { existed, unit, wanted }: Awaited): boolean => {
+  if (state.stopping) return false
+  if (wanted === "active" && endedWell(state)) return true
+  if (state.activeState !== wanted) return false
+  return !rests.has(wanted) || (!state.pending && (existed || !isUnknown(state, unit)))
+}
+
+/** Whether a unit that is not in the wanted state cannot get there by itself. */
+export const isHopeless = (state: UnitState, { unit, wanted }: Awaited): boolean => {
+  if (state.stopping || !rests.has(state.activeState)) return false
+  // It stays failed until somebody starts or resets it.
+  if (state.activeState === "failed" && (wanted === "active" || wanted === "inactive")) return !state.pending
+  // Another unit's job may be about to start this one, but no job starts a unit that does not exist.
+  return state.idle || (isUnknown(state, unit) && state.up && !state.pending)
+}
+
+/** The guest's own monotonic clock, in microseconds. */
+const now = (guest: Guest) =>
+  Effect.flatMap(guest.shell, (shell) =>
+    shell.execute("read up rest </proc/uptime; echo $up", { timeout: "10 seconds" })
+  ).pipe(Effect.map(({ stdout }) => Number(stdout) * 1_000_000))
+
+/**
+ * How long an active unit must still stay active to count: a service that fails at once, or that systemd restarts again and again, is active in
+ * between. `unsteady` says that it left this state during the wait. In milliseconds.
+ */
+export const mustLast = (guest: Guest, { activeSince, service }: UnitState, unsteady: boolean) => {
+  const least =
+    unsteady || (service?.restarts ?? 0) > 0
+      ? restartedTime
+      : service !== undefined && activeAtOnce.has(service.type)
+        ? steadyTime
+        : Duration.zero
+  const required = Duration.toMillis(Duration.times(least, guest.backend.timeScale))
+  if (required === 0 || activeSince === undefined) return Effect.succeed(required)
+  return Effect.map(now(guest), (time) => Math.max(0, required - (time - activeSince) / 1000))
+}
