@@ -11,9 +11,14 @@ const alias = [
 ]
 
 /** Real guests that take minutes to say what a change rarely breaks: run by `npm run proof -- guests`, not by `npm test`. */
-const long = ["machine-faults", "machine-x11", "examples-broken", "transport-ways", "snapshots-ssh"].map(
-  (name) => `integration-tests/${name}.test.ts`
-)
+const long = [
+  "machine-faults",
+  "machine-x11",
+  "examples-broken",
+  "transport-ways",
+  "snapshots-ssh",
+  "machine-rabbitmq"
+].map((name) => `integration-tests/${name}.test.ts`)
 
 /** Real guests under emulation on few cores: one file at a time, and time for a cold boot with a busy host. */
 const guests = { fileParallelism: false, testTimeout: 300_000, hookTimeout: 900_000 }

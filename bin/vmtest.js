@@ -18,7 +18,7 @@
     })
   } else {
     // Until the library has loaded and cleans up itself, there is nothing to clean up.
-    for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(130))
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(130))
     // Should it end while the library loads, nobody could tell afterwards who it was.
     globalThis[Symbol.for("vmtest/parent")] = process.ppid
     Promise.all([import("node:fs"), import("node:module"), import("node:os"), import("node:path")])

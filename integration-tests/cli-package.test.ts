@@ -106,7 +106,7 @@ describe("a signal", () => {
   it("is heard at every moment of the first 1.5 s, and is the first of two", async () => {
     writeFileSync(join(project, "sleepy.ts"), sleepy)
     for (let round = 0; round < 30; round++) {
-      const sent = round % 2 === 0 ? "SIGINT" : "SIGTERM"
+      const sent = (["SIGINT", "SIGTERM", "SIGHUP"] as const)[round % 3] ?? "SIGINT"
       const delay = Math.random() * 1500
       const child = spawn(process.execPath, ["node_modules/.bin/vmtest", "run", "sleepy.ts"], {
         cwd: project,

@@ -62,15 +62,19 @@ const watchSignals = (): { readonly received: () => boolean } => {
     if (count > 1) Ending.exitNow(ExitCode.interrupted)
     say(`\nvmtest: ${signal}: cleaning up; send it again to stop at once`)
   }
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  // A closed terminal: the runtime knows only the other two.
+  const onHangup = () => process.emit("SIGTERM", "SIGHUP")
+  for (const [signal, handler] of [
+    ["SIGINT", onSignal],
+    ["SIGTERM", onSignal],
+    ["SIGHUP", onHangup]
+  ] as const) {
     // The launcher's own, which ended the process at once while there was nothing to clean up. Without any listener, be it for a moment,
     // Node forgets a signal that has come while the library was read and that no listener has heard of yet.
     const earlier = process.rawListeners(signal)
-    process.on(signal, onSignal)
+    process.on(signal, handler)
     for (const listener of earlier) process.off(signal, listener as NodeJS.SignalsListener)
   }
-  // A closed terminal: the runtime knows only the other two.
-  process.on("SIGHUP", () => process.kill(process.pid, "SIGTERM"))
   return { received: () => count > 0 }
 }
 

@@ -18,6 +18,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import type * as PlatformError from "effect/PlatformError"
+import * as Predicate from "effect/Predicate"
 import type { Message } from "esbuild"
 import * as TestCase from "../driver/TestCase.ts"
 import * as Digest from "../host/Digest.ts"
@@ -26,6 +27,7 @@ import * as RunDirectory from "../host/RunDirectory.ts"
 import * as Ending from "./Ending.ts"
 import * as Bundle from "./internal/bundle.ts"
 import { describeThrown } from "./internal/frames.ts"
+import * as MissingExports from "./internal/missingExports.ts"
 import * as Program from "./internal/program.ts"
 import * as ScriptError from "./ScriptError.ts"
 
@@ -43,7 +45,10 @@ const placeOf = (script: string, text: string, isScript: (file: string) => boole
   const own = isScript(file) ? lines[line - 1] : lineText
   const moved = own !== undefined && lineText.endsWith(own) ? lineText.length - own.length : 0
   // After the end, the message is about text that bundling added.
-  const problem = own === undefined ? "Unexpected end of file" : message.text
+  const problem =
+    own === undefined
+      ? "Unexpected end of file"
+      : message.text.replace(/^No matching export in ("[^"]*") for import ("[^"]*")$/, "$1 does not export $2")
   const place =
     own === undefined
       ? { file: script, line: lines.length, column: last.length, text: last }
@@ -56,43 +61,38 @@ const toScriptError =
   (script: string, text: string, isScript: (file: string) => boolean) => (messages: Bundle.Messages) => {
     const [first, ...others] = messages
     const locate = placeOf(script, text, isScript)
-    const isUnresolved = ({ problem }: { readonly problem: string }) => problem.startsWith("Could not resolve")
+    const isUnresolved = ({ problem }: { readonly problem: string }) =>
+      /^Could not resolve|does not export/.test(problem)
     const { place, problem } = locate(first)
     return isUnresolved({ problem })
       ? new ScriptError.UnresolvedImport({ script, place, problem, others: others.map(locate).filter(isUnresolved) })
       : new ScriptError.ScriptSyntaxError({ script, place, problem })
   }
 
-/** The error for a name that a module does not export, at the import in the script; undefined for any other error, and an import elsewhere. */
-const missingExport = (script: string, text: string, thrown: unknown): ScriptError.UnresolvedImport | undefined => {
-  const name =
-    thrown instanceof SyntaxError ? /does not provide an export named '([^']+)'/.exec(thrown.message)?.[1] : undefined
-  if (name === undefined) return undefined
-  const statement = /^[ \t]*(?:import|export)\b([^;"']*?)\bfrom\s*["']([^"']+)["']/gm
-  for (const match of text.matchAll(statement)) {
-    const [whole, names = "", from = ""] = match
-    const at = new RegExp(`(?<![\\w$])${name.replaceAll("$", "\\$")}(?![\\w$])`).exec(names)
-    if (at === null) continue
-    const before = text.slice(0, match.index + whole.indexOf(names) + at.index).split("\n")
-    const line = before.length
-    const place = { file: script, line, column: before.at(-1)?.length ?? 0, text: text.split("\n")[line - 1] ?? "" }
-    const known = from === "vmtest" && /^(expect|assert|describe|it|vi)$/.test(name)
-    const hint = known ? "; assertions come from node:assert, for example" : ""
-    return new ScriptError.UnresolvedImport({
-      script,
-      place,
-      problem: `"${from}" does not export "${name}"${hint}`,
-      others: []
-    })
-  }
-  return undefined
-}
-
 /** What runs a suite of vitest, which cannot even be imported elsewhere. Empty for other scripts. */
 const suiteHint = (script: string, text: string): string =>
   /\bfrom\s*["'](vmtest\/vitest|vitest)["']/.test(text)
     ? `\n  it imports vitest; if it is a suite, run: npx vitest run ${quote(script)}`
     : ""
+
+/** Modules that do nothing when they are imported: the package's own, and Effect's. */
+const isShared = (url: string): boolean =>
+  ["vmtest", "vmtest/actors"].some((name) => Bundle.ownUrl(name) === url) ||
+  /\/node_modules\/(@effect|effect)\//.test(url)
+
+/** Why the bundle of a script could not be imported. */
+const importFailed = Effect.fnUntraced(function* (script: string, text: string, outfile: string, thrown: unknown) {
+  const [first, ...others] = yield* MissingExports.find(
+    thrown,
+    { file: script, text },
+    outfile,
+    Bundle.ownUrl,
+    isShared
+  )
+  return first === undefined
+    ? new ScriptError.ScriptThrew({ script, thrown: `${describeThrown(thrown)}${suiteHint(script, text)}` })
+    : new ScriptError.UnresolvedImport({ script, ...first, others })
+})
 
 /** A folder for the bundle of a script; it is that of a run, so that the next run removes the remains of a killed one. */
 const workFolder = Effect.gen(function* () {
@@ -113,18 +113,20 @@ const importDefault = Effect.fnUntraced(function* (script: string, text: string,
   yield* Effect.sync(() => process.setSourceMapsEnabled(true))
   const module: Record<string, unknown> = yield* Effect.tryPromise({
     try: () => import(/* @vite-ignore */ pathToFileURL(outfile).href),
-    catch: (thrown) =>
-      missingExport(script, text, thrown) ??
-      new ScriptError.ScriptThrew({ script, thrown: `${describeThrown(thrown)}${suiteHint(script, text)}` })
+    catch: (thrown) => ({ thrown })
   }).pipe(
+    Effect.catch(({ thrown }) => Effect.flip(importFailed(script, text, outfile, thrown))),
     Effect.timeoutOrElse({
       duration: importTimeout,
       orElse: () =>
         Effect.fail(new ScriptError.ScriptThrew({ script, thrown: `  still running after ${importTimeout}` }))
     })
   )
+  const { default: exported } = module
+  // CommonJS has its default export as a property, as tsc writes it.
+  const isProperty = Predicate.isObject(exported) && !Array.isArray(exported) && "default" in exported
   if (!("default" in module)) return yield* new ScriptError.NoDefaultExport({ script })
-  return { exported: module.default, digest: yield* digestOf(outfile) }
+  return { exported: isProperty ? exported.default : exported, digest: yield* digestOf(outfile) }
 }, Effect.scoped)
 
 /** The digest of the program, without its source map. Empty if the bundle cannot be read. */

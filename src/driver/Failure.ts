@@ -14,12 +14,12 @@
  */
 import { readFileSync } from "node:fs"
 import * as Cause from "effect/Cause"
-import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import { cutMiddle, lastLines, section, sectionsOf, titleOf, visible } from "../host/Evidence.ts"
 import type { Location } from "../host/Location.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
-import { causesOf, chainOf, differenceOf, kindOf, messageOf, named } from "./internal/errorText.ts"
+import { kindOf, property, stackOf } from "../host/Thrown.ts"
+import { causesOf, chainOf, differenceOf, messageOf, named } from "./internal/errorText.ts"
 import { endsInGenerator, originOf, scriptFrame, scriptFrames } from "./internal/scriptLocation.ts"
 
 /** A line of the script; line and column from 1. `text` is the line itself, or empty where the file cannot be read. */
@@ -37,6 +37,8 @@ export interface Failure {
   readonly kind: string
   /** One or several lines; says the most important of the evidence. */
   readonly message: string
+  /** The file with the whole message, if that is long and one was written. */
+  readonly messageFile?: string | undefined
   /**
    * What the message does not show whole: how the values differ that were compared, the error's causes, its `stdout`, `stderr`, `journal` and
    * `console`; then other failures. `file` has the whole of a text that is long, if one was written.
@@ -118,9 +120,9 @@ const placesOf = (
   steps: ReadonlyArray<Location>,
   lastSteps: ReadonlyArray<Location>
 ): ReadonlyArray<Place> => {
-  const stack = chainOf(error).find(
-    (one): one is Error => one instanceof Error && one.stack !== undefined && scriptFrame(one.stack) !== undefined
-  )?.stack
+  const stack = chainOf(error)
+    .map(stackOf)
+    .find((one) => scriptFrame(one) !== undefined)
   const made = stack === undefined ? [] : scriptFrames(stack)
   const trail = steps.length > 0 ? steps : lastSteps
   // The generator that the error was made in is at the line of its stack now, no longer at that of its last step.
@@ -134,7 +136,7 @@ const placesOf = (
 
 const evidenceOf = (error: unknown, message: string): ReadonlyArray<Evidence> => {
   const said = evidenceFields.flatMap((title) => {
-    const text = Predicate.hasProperty(error, title) ? error[title] : undefined
+    const text = property(error, title)
     const shown = typeof text === "string" ? text.trim() : ""
     // A message shows the lines that say something, indented. What is cut has a file of its own.
     const lines = lastLines(shown, Infinity)
@@ -163,6 +165,18 @@ export const fromCause = (cause: Cause.Cause<unknown>, lastSteps: ReadonlyArray<
     failure,
     others.flatMap(({ reason }) => (reason === undefined ? [] : [fromCause(Cause.fromReasons([reason]))]))
   )
+}
+
+/**
+ * The failure, called from the lines that declare its test if its own seem to be outside of that test: in another file, or before it. So a test whose
+ * body is a call of a helper is found.
+ */
+export const calledFrom = (failure: Failure, lines: ReadonlyArray<Location>): Failure => {
+  const places = [failure.place ?? [], failure.callers].flat()
+  const isWithin = (place: Place) => lines.some(({ file, line }) => place.file === file && place.line >= line)
+  if (places.some(isWithin)) return failure
+  const [place, ...callers] = [...places, ...lines.map(withText)]
+  return { ...failure, place, callers }
 }
 
 type Failed = ReturnType<typeof failuresOf>[number]
@@ -201,7 +215,8 @@ export const tellOnce = (texts: ReadonlyArray<string>): ReadonlyArray<string> =>
 /** A test's failure, with those of its subtests, and of what ran beside it, as further evidence. */
 export const withParts = (failure: Failure, parts: ReadonlyArray<Failure>): Failure => {
   if (parts.length === 0) return failure
-  const [, ...texts] = tellOnce([failure, ...parts].map(render))
+  // Whole, because what is shown of them is cut with the rest of the evidence.
+  const [, ...texts] = tellOnce([failure, ...parts].map((one) => renderWith(one, (text) => text)))
   const further = parts.map(({ subtest = [] }, index) => ({
     title: subtest.length === 0 ? "another error" : `subtest ${JSON.stringify(subtestName(subtest))} failed too`,
     text: texts[index] ?? ""
@@ -251,15 +266,22 @@ const codeFrame = ({ after, before, column, file, line, text }: Place): string =
 const caller = ({ column, file, line, text }: Place): string =>
   `called at ${file}:${line}:${column}${text.trim() === "" ? "" : `  ${cutLine(text.trim())}`}\n`
 
-/** The failure in one block of text: where, what, evidence. */
-export const render = (failure: Failure): string => {
-  const where = failure.place === undefined ? "" : codeFrame(failure.place) + failure.callers.map(caller).join("")
-  const evidence = failure.evidence.map(({ file, text, title }) => {
-    const whole = file === undefined ? "" : ` (the whole text is in ${OutputFolder.shown(file)})`
-    return `\n${title}${whole}:\n${cutMiddle(visible(text)).replace(/^/gm, "  ")}`
-  })
-  // What the message shows a part of comes whole below, and once is enough: what a wait saw last may be the console.
+/** The message without what the evidence shows: it shows that whole, and once is enough. What a wait saw last may be the console. */
+export const ownMessage = (failure: Failure): string => {
   const [head, ...parts] = sectionsOf(failure.message)
-  const message = [head, ...parts.filter((part) => !failure.evidence.some(shows(part)))].join("\n")
-  return `${where}${cutMiddle(visible(named(failure.kind, message)))}${evidence.join("")}`
+  return [head, ...parts.filter((part) => !failure.evidence.some(shows(part)))].join("\n")
 }
+
+const renderWith = (failure: Failure, cut: (text: string) => string): string => {
+  const where = failure.place === undefined ? "" : codeFrame(failure.place) + failure.callers.map(caller).join("")
+  const whole = (file: string | undefined) =>
+    file === undefined ? "" : ` (the whole text is in ${OutputFolder.shown(file)})`
+  const evidence = failure.evidence.map(
+    ({ file, text, title }) => `\n${title}${whole(file)}:\n${cut(visible(text)).replace(/^/gm, "  ")}`
+  )
+  const message = cut(visible(named(failure.kind, ownMessage(failure))))
+  return `${where}${message}${whole(failure.messageFile).replace(" ", "\n")}${evidence.join("")}`
+}
+
+/** The failure in one block of text: where, what, evidence. */
+export const render = (failure: Failure): string => renderWith(failure, cutMiddle)

@@ -41,6 +41,7 @@ import * as Location from "../host/Location.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
 import { quote } from "../host/Quote.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
+import { read } from "../host/Thrown.ts"
 import type { Image } from "../images/Image.ts"
 import type { ImageStore } from "../images/ImageStore.ts"
 import type { InvalidMachine, MachineSpec } from "../machine/MachineSpec.ts"
@@ -291,17 +292,17 @@ const judge = Effect.fnUntraced(function* (
   { mayBeHandled, script, soft, strays, subtests }: Notes,
   artefacts: string
 ) {
-  const declaredAt = [test.declaredAt() ?? []].flat()
+  const declaredAt = [test.declaredAt() ?? [], test.declaredFrom()].flat()
   const steps = script === undefined ? [] : stepsOf(script)
   const hard = Exit.isFailure(exit) ? Failure.fromCause(exit.cause, steps.length > 0 ? steps : declaredAt) : undefined
   // A fiber may have failed with what the test then failed with.
-  const beside = strays.end().filter(({ error }) => hard === undefined || error.cause !== Failure.errorOf(hard.cause))
+  const told = hard === undefined ? [] : Strays.errorsOf(hard.cause)
+  const beside = strays.end().filter(({ error }) => !told.includes(error))
   const keep = KeepEvidence.make(artefacts)
-  const itself = hard === undefined ? [] : [yield* keep(Failure.ofSubtest(hard, subtests))]
-  const others = [
-    ...itself,
-    ...(yield* Effect.forEach([...soft, ...beside.map(({ cause }) => Failure.fromCause(cause, declaredAt))], keep))
-  ]
+  const itself = hard === undefined ? [] : [Failure.ofSubtest(hard, subtests)]
+  const others = [...itself, ...soft, ...beside.map(({ cause }) => Failure.fromCause(cause, declaredAt))].map(
+    (failure) => Failure.calledFrom(failure, declaredAt)
+  )
   const first = others.shift() ?? (yield* unrunOf(test, strays.unrun()))
   const failedWith = new Set([hard ?? [], soft].flat().map(({ cause }) => Failure.errorOf(cause)))
   /** The innermost that failed with something else than the test. */
@@ -311,8 +312,12 @@ const judge = Effect.fnUntraced(function* (
     (one.failure.subtest?.length ?? 0) <= one.within.length + 1 &&
     !failedWith.has(Failure.errorOf(one.failure.cause))
   return {
-    failure: first === undefined ? undefined : Failure.withParts(first, others),
-    subtests: subtests.map((one) => (isHandled(one) ? { ...one, handled: true } : one))
+    failure: first === undefined ? undefined : yield* keep(Failure.withParts(first, others)),
+    subtests: yield* Effect.forEach(subtests, (one) =>
+      isHandled(one) && one.failure !== undefined
+        ? Effect.map(keep(one.failure), (failure) => ({ ...one, failure, handled: true }))
+        : Effect.succeed(one)
+    )
   }
 })
 
@@ -366,7 +371,7 @@ const runTest = Effect.fnUntraced(
       })
       yield* Effect.forEach(problems, (line) => emit({ _tag: "Log", test: test.name, line }), { discard: true })
     }
-    const isLate = Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof TestTimeout
+    const isLate = Exit.isFailure(exit) && read(() => Cause.squash(exit.cause) instanceof TestTimeout, false)
     const result: TestResult = {
       ...{ name: test.name, file: test.file, startedAt, millis, subtests, failure, machines: notes.machines },
       status: failure === undefined ? "passed" : isLate ? "timedOut" : "failed",

@@ -31,7 +31,7 @@ import type { Machine } from "../machine/Machine.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
 import type { Driver, DriverService } from "./Driver.ts"
 import { bodyProblem, runBody } from "./internal/refuse.ts"
-import { scriptFrame } from "./internal/scriptLocation.ts"
+import { scriptFrames } from "./internal/scriptLocation.ts"
 
 export type {
   /** A place in a script: line and column count from 1. */
@@ -66,6 +66,8 @@ export interface TestCase {
   readonly problem?: string | undefined
   /** Where the script declares it, if that is known. */
   readonly declaredAt: () => Location | undefined
+  /** The lines that called that one, the nearest first. */
+  readonly declaredFrom: () => ReadonlyArray<Location>
 }
 
 const example = "{ machines: { web: { image: Image.tiny() } } }"
@@ -147,7 +149,8 @@ export const test = <
         ),
         { last: true }
       ),
-    declaredAt: () => scriptFrame(stack)
+    declaredAt: () => scriptFrames(stack)[0],
+    declaredFrom: () => scriptFrames(stack).slice(1)
   }
 }
 

@@ -14,11 +14,13 @@
  */
 import * as Cause from "effect/Cause"
 import * as Schema from "effect/Schema"
+import { isError, kindOf, messageOf, property } from "../host/Thrown.ts"
+import { named } from "./internal/errorText.ts"
 import * as TestContext from "./internal/testContext.ts"
 
 const described = (error: unknown): string => {
-  if (!(error instanceof Error)) return String(error)
-  return error.message === "" ? error.name : `${error.name}: ${error.message}`
+  if (!isError(error)) return named(kindOf(error), messageOf(error))
+  return property(error, "message") === "" ? kindOf(error) : `${kindOf(error)}: ${messageOf(error)}`
 }
 
 /** A callback of the test threw an error, or a promise was rejected, and nothing caught it. `cause` is the error itself. */

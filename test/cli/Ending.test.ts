@@ -25,7 +25,11 @@ const leftovers = () =>
 
 const vmtest = (text: string, stdout: "ignore" | "closed" | number = "ignore") => {
   writeFileSync(join(place, "script.ts"), text)
-  const child = spawn(process.execPath, [launcher, "run", "script.ts"], {
+  return withOutput(stdout, ["run", "script.ts"])
+}
+
+const withOutput = (stdout: "ignore" | "closed" | number, args: ReadonlyArray<string>) => {
+  const child = spawn(process.execPath, [launcher, ...args], {
     cwd: place,
     env: { ...process.env, TMPDIR: join(place, "tmp"), XDG_RUNTIME_DIR: join(place, "run"), NO_COLOR: "1" },
     stdio: ["ignore", stdout === "closed" ? "pipe" : stdout, "pipe"],
@@ -74,6 +78,26 @@ describe("a script that imports a name which a module does not export", () => {
       `import { test } from "vmtest"\nimport { expect } from "vmtest"\nexport default [test, expect]`
     )
     assert.match(stderr, /script\.ts:2:10: "vmtest" does not export "expect"; assertions come from node:assert/)
+  })
+
+  it("is refused with all such lines, also those of files that it imports", { timeout: 60_000 }, async () => {
+    writeFileSync(
+      join(place, "lib.ts"),
+      `import { expect, Image } from "vmtest"\nimport { readFil } from "node:fs"\nexport const lib = [expect, Image, readFil]`
+    )
+    const { status, stderr } = await vmtest(
+      `import vmtest, { test } from "vmtest"\nimport { lib } from "./lib.ts"\nimport { Efect } from "effect"\nexport default [vmtest, test, lib, Efect]`
+    )
+    assert.strictEqual(status, 2)
+    for (const says of [
+      /script\.ts:1:8: "vmtest" has no default export/,
+      /script\.ts:3:10: "effect" does not export "Efect"/,
+      /\/lib\.ts:1:10: "vmtest" does not export "expect"; assertions/,
+      /\/lib\.ts:2:10: "node:fs" does not export "readFil"/
+    ]) {
+      assert.match(stderr, says)
+    }
+    assert.lengthOf(stderr.match(/ (has no|does not export) /g) ?? [], 4, stderr)
   })
 })
 
@@ -161,4 +185,19 @@ await new Promise((resolve) => setTimeout(resolve, 500))`
     assert.strictEqual(status, 1)
     assert.include(stderr, "could not write the output: ENOSPC")
   })
+
+  const passing = `import { Effect } from "effect"\nimport { test } from "vmtest"\nexport default test("t", {}, () => Effect.void)\n`
+  for (const args of [
+    ["run", "script.ts"],
+    ["eval", `"x".repeat(9)`]
+  ]) {
+    it(`is one also if it is the last: vmtest ${args[0]}`, { timeout: 60_000 }, async () => {
+      writeFileSync(join(place, "script.ts"), passing)
+      const full = openSync("/dev/full", "w")
+      const { status, stderr } = await withOutput(full, args)
+      closeSync(full)
+      assert.strictEqual(status, 1, stderr)
+      assert.include(stderr, "could not write the output: ENOSPC")
+    })
+  }
 })

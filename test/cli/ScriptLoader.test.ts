@@ -207,6 +207,32 @@ describe("a script that cannot be used", () => {
     })
   )
 
+  it.effect("imports names that a file of its own does not export: says all", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(
+        load({
+          "lib.ts": "export const there = 1",
+          "script.ts": `import { there, gone } from "./lib.ts"\nimport Lib from "./lib.ts"\nexport default [there, gone, Lib]`
+        })
+      )
+      assert.match(error.message, /script\.ts:1:17: "\S*lib\.ts" does not export "gone"/)
+      assert.match(error.message, /script\.ts:2:8: "\S*lib\.ts" does not export "default"/)
+    })
+  )
+
+  it.effect("may be CommonJS with a default export, as tsc writes it", () =>
+    Effect.gen(function* () {
+      const text = `"use strict"; Object.defineProperty(exports, "__esModule", { value: true })
+const { test } = require("vmtest"); const { Effect } = require("effect")
+exports.default = test("compiled", {}, () => Effect.void)`
+      const tests = yield* load({ "script.cjs": text }, "script.cjs")
+      assert.deepStrictEqual(
+        tests.map(({ name }) => name),
+        ["compiled"]
+      )
+    })
+  )
+
   it.effect("has no default export", () =>
     Effect.gen(function* () {
       const error = yield* failure(`export const x = 1`)

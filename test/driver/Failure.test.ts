@@ -1,6 +1,7 @@
 import NodeAssert from "node:assert"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Failure from "../../src/driver/Failure.ts"
 import { BootFailed, MachineDied, WaitTimeout } from "../../src/guest/MachineError.ts"
@@ -138,6 +139,31 @@ describe("a failure", () => {
       Failure.render(Failure.fromCause(Cause.die(several))),
       /AggregateError: both failed\ncaused by:\n {2}RangeError: one\n[\s\S]*\n {2}TypeError: two/
     )
+  })
+
+  it("shows the fields of an error that has no message, and the cause of a plain object", () => {
+    class Refused extends Data.TaggedError("Refused")<{ readonly why: string }> {}
+    assert.strictEqual(
+      Failure.render(Failure.fromCause(Cause.fail(new Refused({ why: "closed" }))))
+        .split("\n")
+        .at(-1),
+      "Refused: { why: 'closed' }"
+    )
+    const plain = { _tag: "Plain", message: "as it is", cause: new TypeError("its root") }
+    assert.match(
+      Failure.render(Failure.fromCause(Cause.fail(plain))),
+      /Plain: as it is\ncaused by:\n {2}TypeError: its root/
+    )
+  })
+
+  it("says from where a test calls a helper that is in another file, or before it", () => {
+    const failure = Failure.fromCause(Cause.fail("plain"), [{ file: "/helpers.ts", line: 3, column: 1 }])
+    const test = { file: "/script.ts", line: 7, column: 5 }
+    const called = Failure.calledFrom(failure, [test])
+    assert.strictEqual(called.place?.file, "/helpers.ts")
+    assert.include(Failure.render(called), "called at /script.ts:7:5")
+    assert.strictEqual(Failure.calledFrom(called, [{ ...test, line: 1 }]), called)
+    assert.lengthOf(Failure.calledFrom(called, [{ ...test, line: 9 }]).callers, 2)
   })
 
   it("shows all errors of its cause, each once", () => {

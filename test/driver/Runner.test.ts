@@ -437,13 +437,21 @@ describe("a run", () => {
       const misspelt = ({ wbe }: Record<string, Machine>) => wbe!.succeed("true")
       const results = yield* run([
         test("near", { machines: { web: offline(), client: offline() } }, misspelt),
-        test("none", {}, misspelt)
+        test("none", {}, misspelt),
+        test("of the driver", { machines: { web: offline() } }, (_, driver) =>
+          (driver.machines as Record<string, Machine>).wbe!.succeed("true")
+        ),
+        test("made later", {}, (_, driver) =>
+          Effect.andThen(driver.machine("late", offline()), () => driver.machines.late!.succeed("true"))
+        )
       ])
       assert.deepStrictEqual(
         results.map(({ failure }) => failure?.message),
         [
           'the test has no machine "wbe"; its machines are client, web; did you mean "web"?',
-          'the test has no machine "wbe"; the test declares none'
+          'the test has no machine "wbe"; the test declares none',
+          'the test has no machine "wbe"; its machines are web; did you mean "web"?',
+          undefined
         ]
       )
       assert.include(results[0]?.failure?.place?.text, "({ wbe }")

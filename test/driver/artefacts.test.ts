@@ -3,6 +3,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
+import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Backend } from "../../src/backends/Backend.ts"
@@ -11,8 +12,10 @@ import { Driver } from "../../src/driver/Driver.ts"
 import * as DriverLayer from "../../src/driver/DriverLayer.ts"
 import * as Runner from "../../src/driver/Runner.ts"
 import { type TestCase, test } from "../../src/driver/TestCase.ts"
+import * as OutputFolder from "../../src/host/OutputFolder.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
+import * as TerminalReport from "../../src/report/TerminalReport.ts"
 import { imageStore, offline } from "./support.ts"
 
 const base = Effect.acquireRelease(
@@ -122,4 +125,65 @@ describe("what a test leaves in the output folder", () => {
       )
     }).pipe(Effect.provide(NodeServices.layer))
   )
+})
+
+describe("what a report cuts", () => {
+  const lines = Array.from({ length: 300 }, (_, line) => `line ${line}`).join("\n")
+  const whole: Record<string, readonly [TestCase["body"], string]> = {
+    "a long message": [() => Effect.fail(new Error(lines)), "failure-message.txt"],
+    "a long text that is no error": [() => Effect.fail(lines), "failure-message.txt"],
+    "one long line": [() => Effect.fail(`${"x".repeat(5000)}line 150${"x".repeat(5000)}`), "failure-message.txt"],
+    "output of an error": [() => Effect.fail(Object.assign(new Error("no"), { stdout: lines })), "failure-stdout.txt"],
+    "another error": [
+      () =>
+        Effect.andThen(
+          Effect.addFinalizer(() => Effect.die(new Error(lines))),
+          Effect.fail("no")
+        ),
+      "failure-another-error.txt"
+    ],
+    "output of another error": [
+      () =>
+        Effect.andThen(
+          Effect.addFinalizer(() => Effect.die(Object.assign(new Error("late"), { stdout: lines }))),
+          Effect.fail("no")
+        ),
+      "failure-another-error.txt"
+    ],
+    "a subtest that failed softly beside the test": [
+      (_, driver) => Effect.andThen(driver.subtest("soft", Effect.fail(lines), { softFail: true }), Effect.fail("no")),
+      "failure-subtest-soft-failed-too.txt"
+    ],
+    "a subtest whose failure the test handled": [
+      (_, driver) => Effect.ignore(driver.subtest("handled", Effect.fail(lines))),
+      "failure-message.txt"
+    ]
+  }
+  for (const [what, [body, file]] of Object.entries(whole)) {
+    it.live(`is whole in a file that the report names: ${what}`, () =>
+      Effect.gen(function* () {
+        const folder = yield* base
+        const output = Path.join(folder, "output")
+        const told: Array<string> = []
+        const [result] = yield* Runner.run([{ ...test("long", {}, () => Effect.void), body }], { output }).pipe(
+          Effect.provide(TerminalReport.layer({ colors: false })),
+          Effect.provideService(
+            Console.Console,
+            Object.assign(Object.create(console), { log: told.push.bind(told), error: () => {} })
+          ),
+          Effect.provideService(Backend, (yield* mock).backend),
+          Effect.provideService(RunDirectory.RunDirectory, yield* RunDirectory.make({ base: folder })),
+          Effect.provideService(ImageStore, imageStore)
+        )
+        const [text = ""] = told
+        assert.match(text, /left out/)
+        assert.include(text, `(the whole text is in ${OutputFolder.shown(Path.join(output, "long", file))})`)
+        assert.isBelow(text.length, 8000)
+        const kept = Fs.readFileSync(Path.join(output, "long", file), "utf8")
+        assert.include(kept, "line 150")
+        assert.notInclude(kept, "left out")
+        assert.strictEqual(result?.folder, Path.join(output, "long"))
+      }).pipe(Effect.provide(NodeServices.layer))
+    )
+  }
 })

@@ -6,7 +6,7 @@ import * as Stream from "effect/Stream"
 import { Driver } from "../../src/driver/Driver.ts"
 import * as Failure from "../../src/driver/Failure.ts"
 import type { TestServices } from "../../src/driver/TestCase.ts"
-import { fromEffect } from "../../src/driver/TestCase.ts"
+import { fromEffect, test } from "../../src/driver/TestCase.ts"
 import type { TestResult } from "../../src/driver/TestResult.ts"
 import { offline, runOnMock } from "./support.ts"
 
@@ -25,6 +25,15 @@ describe("a fiber that a test forks, and that fails", () => {
     forkChild: Effect.andThen(Effect.forkChild(boom), wait),
     "forkChild, at once": Effect.andThen(Effect.forkChild(boom, { startImmediately: true }), wait),
     forkDetach: Effect.andThen(Effect.forkDetach(boom), wait),
+    "forkScoped, at once": Effect.andThen(Effect.forkScoped(boom, { startImmediately: true }), wait),
+    runFork: Effect.andThen(
+      Effect.sync(() => Effect.runFork(boom)),
+      wait
+    ),
+    "runFork, later": Effect.andThen(
+      Effect.sync(() => Effect.runFork(Effect.andThen(Effect.yieldNow, boom))),
+      wait
+    ),
     "interrupted when it had failed": Effect.flatMap(Effect.forkChild(boom), (fiber) =>
       Effect.andThen(wait, Fiber.interrupt(fiber))
     )
@@ -47,6 +56,18 @@ describe("a fiber that a test forks, and that fails", () => {
     "joined after its end": Effect.flatMap(Effect.forkChild(boom), (fiber) => Effect.andThen(wait, Fiber.join(fiber))),
     "awaited after its end": Effect.flatMap(Effect.forkScoped(boom), (fiber) =>
       Effect.andThen(wait, Fiber.await(fiber))
+    ),
+    "awaited after its end at once": Effect.flatMap(Effect.forkScoped(boom, { startImmediately: true }), (fiber) =>
+      Effect.andThen(wait, Fiber.await(fiber))
+    ),
+    "asked once after its end at once": Effect.flatMap(Effect.forkChild(boom, { startImmediately: true }), (fiber) =>
+      Effect.sync(() => fiber.pollUnsafe())
+    ),
+    "of Effect.runSyncExit": Effect.sync(() => Effect.runSyncExit(boom)),
+    "of Effect.runPromiseExit": Effect.promise(() => Effect.runPromiseExit(boom)),
+    "of Effect.cached": Effect.flatten(Effect.cachedWithTTL(boom, "1 minute")),
+    "of Effect.cached, ended at once": Effect.flatMap(Effect.cachedWithTTL(boom, "1 minute"), (cached) =>
+      Effect.all([Effect.exit(cached), Effect.exit(cached)], { concurrency: 2 })
     ),
     "of Effect.all": Effect.all([boom, Effect.andThen(wait, boom), wait], { concurrency: "unbounded" }),
     "of Effect.raceFirst": Effect.raceFirst(boom, wait),
@@ -114,4 +135,62 @@ describe("a fiber that a test forks, and that fails", () => {
       assert.deepStrictEqual(failure?.evidence, [])
     })
   )
+})
+
+describe("a finalizer that fails", () => {
+  const finalizer = Effect.addFinalizer(() => Effect.die(new Error("the finalizer's")))
+  const bodies: Record<string, Body> = {
+    "when its test timed out": Effect.andThen(finalizer, Effect.never),
+    "when the body failed": Effect.andThen(finalizer, Effect.fail(new Error("the body's")))
+  }
+  for (const [how, body] of Object.entries(bodies)) {
+    it.live(`is told once, as another error, ${how}`, () =>
+      Effect.gen(function* () {
+        const declared = test("finalizer", { timeout: "50 millis" }, () => body as Effect.Effect<unknown, unknown>)
+        const [result] = yield* runOnMock([declared])
+        const text = Failure.render(result!.failure!)
+        assert.notStrictEqual(result!.status, "passed")
+        assert.match(text, /timed out after 50ms|the body's/)
+        assert.lengthOf(text.match(/\n {2}the finalizer's/g) ?? [], 1, text)
+      })
+    )
+  }
+})
+
+describe("a value that cannot be read", () => {
+  const evil = Object.defineProperty(new Error(), "message", {
+    get: () => {
+      throw new Error("while it is read")
+    }
+  })
+  const values: Record<string, unknown> = {
+    "an object without a prototype": Object.create(null),
+    "an error whose message throws": evil,
+    "an error whose stack is a number": Object.assign(new Error("odd"), { stack: 5 }),
+    "an error whose name is a symbol": Object.assign(new Error("odd"), { name: Symbol("name") }),
+    "an error with an odd list of errors": Object.assign(new AggregateError([], "odd"), { errors: 5 }),
+    "a frozen error": Object.freeze(new Error("frozen")),
+    "a revoked proxy": (() => {
+      const { proxy, revoke } = Proxy.revocable({}, {})
+      revoke()
+      return proxy
+    })()
+  }
+  for (const [what, value] of Object.entries(values)) {
+    it.live(`fails only its test: ${what}`, () =>
+      Effect.gen(function* () {
+        const bodies: ReadonlyArray<Body> = [
+          Effect.fail(value),
+          Effect.die(value),
+          Effect.andThen(Effect.forkScoped(Effect.fail(value)), wait),
+          Effect.flatMap(Driver, (driver) => driver.subtest("inner", Effect.fail(value)))
+        ]
+        const results = yield* runOnMock(bodies.map((body, index) => fromEffect(`${index}`, body)))
+        for (const { failure, status } of results) {
+          assert.strictEqual(status, "failed")
+          assert.isNotEmpty(Failure.render(failure!))
+        }
+      })
+    )
+  }
 })

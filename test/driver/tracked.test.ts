@@ -120,6 +120,17 @@ describe("a method of a machine that fails", () => {
     })
   )
 
+  it.live(
+    "names the line that declares its test, and those that called that one, where the body is a plain failure",
+    () =>
+      Effect.gen(function* () {
+        const declare = (name: string) => test(name, {}, () => Effect.fail("plain"))
+        const [result] = yield* runOnMock([declare("t")])
+        assert.match(result?.failure?.place?.text ?? "", /const declare = /)
+        assert.match(result?.failure?.callers[0]?.text ?? "", /runOnMock\(\[declare\("t"\)\]\)/)
+      })
+  )
+
   it.live("has that line in the stack of its error, for reporters of other tools", () =>
     Effect.gen(function* () {
       const { result } = yield* runBody(function* (web) {

@@ -27,6 +27,12 @@ const own: Record<string, string> = {
   "vmtest:eval-scope": `./evalScope${extension}`
 }
 
+/** The URL of one of the package's own modules; undefined for another specifier. */
+export const ownUrl = (specifier: string): string | undefined => {
+  const mine = own[specifier]
+  return mine === undefined ? undefined : new URL(mine, import.meta.url).href
+}
+
 const isShared = (specifier: string): boolean => /^(effect|@effect\/platform-node)(\/|$)/.test(specifier)
 
 const packages = (onRequire: () => void): esbuild.Plugin => ({

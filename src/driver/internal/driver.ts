@@ -139,7 +139,7 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
     "",
     parameters,
     {
-      machines,
+      machines: named(machines),
       fork,
       machine: (name, declared) => Machines.declare(all, name, declared),
       // Forks on networks of their own run from their beginning, and can have ended on purpose.
@@ -181,21 +181,18 @@ const placesOf = ({ folders, handles, options, tree }: DriverMachines): Places.P
 
 /** The machines by name. A name that none of them has throws, with the names that there are, instead of being undefined. */
 const named = (machines: Readonly<Record<string, Machine>>): Readonly<Record<string, Machine>> => {
-  const names = Object.keys(machines)
-  return new Proxy(
-    { ...machines },
-    {
-      get: (target, key) => {
-        // Whoever shows or awaits a value asks for these.
-        if (typeof key === "symbol" || key in target || key === "then" || key === "toJSON")
-          return Reflect.get(target, key)
-        const meant = near(key, names)
-        const those = names.length === 0 ? "the test declares none" : `its machines are ${names.join(", ")}`
-        const hint = meant === undefined ? "" : `; did you mean ${JSON.stringify(meant)}?`
-        throw new TypeError(`the test has no machine ${JSON.stringify(key)}; ${those}${hint}`)
-      }
+  return new Proxy(machines, {
+    get: (target, key) => {
+      // Whoever shows or awaits a value asks for these.
+      if (typeof key === "symbol" || key in target || key === "then" || key === "toJSON")
+        return Reflect.get(target, key)
+      const names = Object.keys(target)
+      const meant = near(key, names)
+      const those = names.length === 0 ? "the test declares none" : `its machines are ${names.join(", ")}`
+      const hint = meant === undefined ? "" : `; did you mean ${JSON.stringify(meant)}?`
+      throw new TypeError(`the test has no machine ${JSON.stringify(key)}; ${those}${hint}`)
     }
-  )
+  })
 }
 
 /** A driver with the declared machines, which do not run yet; closing the scope ends everything that it started. */
@@ -205,7 +202,7 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
     yield* Machines.addDeclared(all)
     const running: Running = {
       service: Places.note(Tracked.methods("driver", makeService(all, yield* makeFork(all))), placesOf(all)),
-      machines: named(all.machines),
+      machines: named({ ...all.machines }),
       begin: Effect.suspend(() => {
         const starting = [...all.handles.values()].filter(({ spec }) => spec.autoStart)
         return Machines.startAll(starting).pipe(Effect.withSpan(...Spans.start(starting.map(({ spec }) => spec.name))))

@@ -1,26 +1,12 @@
 /** What an error says of itself: its class, its message, its causes, and how what it compared differs. */
 import * as Util from "node:util"
-import * as Predicate from "effect/Predicate"
+import { isError, kindOf, messageOf as ownMessageOf, property, read, stackOf } from "../../host/Thrown.ts"
 import { hintOfImage } from "./misspelt.ts"
 import { scriptFrame } from "./scriptLocation.ts"
 
-/** The error's tag, else its name, else its class; `"Error"` for a plain error and for a value that is none. */
-export const kindOf = (error: unknown): string => {
-  if (Predicate.hasProperty(error, "_tag") && typeof error._tag === "string") return error._tag
-  if (!(error instanceof Error)) return "Error"
-  // A class that sets no name has that of the class that it extends.
-  const inherited = !Object.hasOwn(error, "name") && !Object.hasOwn(error.constructor.prototype, "name")
-  return inherited && error.constructor.name !== "" ? error.constructor.name : error.name
-}
-
-/** An error's message; a value that is none, as Node shows it. */
-export const messageOf = (error: unknown): string => {
-  if (typeof error === "string") return error
-  if (Predicate.hasProperty(error, "message") && typeof error.message === "string" && error.message !== "") {
-    return error.message + hintOfImage(error)
-  }
-  return error instanceof Error ? "it has no message" : Util.inspect(error, { depth: 4 })
-}
+/** An error's message, or its fields if it has none; a value that is none, as Node shows it. */
+export const messageOf = (error: unknown): string =>
+  isError(error) ? ownMessageOf(error) + read(() => hintOfImage(error), "") : ownMessageOf(error)
 
 /** A message after the kind of its error, where it does not begin with it. */
 export const named = (kind: string, message: string): string =>
@@ -32,8 +18,13 @@ export const chainOf = (error: unknown): ReadonlyArray<unknown> => {
   const add = (one: unknown) => {
     if (chain.includes(one) || chain.length >= 10) return
     chain.push(one)
-    if (one instanceof AggregateError) one.errors.forEach(add)
-    if (one instanceof Error && one.cause !== undefined) add(one.cause)
+    const causes = read(() => {
+      const errors: ReadonlyArray<unknown> = one instanceof AggregateError ? [...one.errors] : []
+      // A plain object that is used as an error has both; another one is shown whole.
+      const cause = isError(one) || property(one, "message") ? property(one, "cause") : undefined
+      return cause === undefined ? errors : [...errors, cause]
+    }, [])
+    causes.forEach(add)
   }
   add(error)
   return chain
@@ -46,7 +37,7 @@ export const causesOf = (error: unknown): string =>
     .map((cause) => {
       const text = named(kindOf(cause), messageOf(cause))
       if (messageOf(error).includes(text)) return ""
-      const place = cause instanceof Error && cause.stack !== undefined ? scriptFrame(cause.stack) : undefined
+      const place = scriptFrame(stackOf(cause))
       return place === undefined ? text : `${text}\n  at ${place.file}:${place.line}:${place.column}`
     })
     .filter((text) => text !== "")
@@ -64,7 +55,9 @@ const textOf = (value: unknown): string =>
  * The lines that differ between what an assertion of vitest, chai or Jest wanted and what it got, with two lines around them; empty if the error
  * is no such assertion, or one whose message shows as much.
  */
-export const differenceOf = (error: unknown): string => {
+export const differenceOf = (error: unknown): string => read(() => differenceIn(error), "")
+
+const differenceIn = (error: unknown): string => {
   if (!(error instanceof Error) || !("actual" in error) || !("expected" in error)) return ""
   // Node's own assertions have it in their message.
   if ("code" in error && error.code === "ERR_ASSERTION") return ""

@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Process from "../../actors/Process.ts"
+import { read } from "../../host/Thrown.ts"
 import * as TestContext from "./testContext.ts"
 
 type Ended = Exit.Exit<unknown, unknown>
@@ -20,11 +21,14 @@ interface FiberLike {
   evaluate(effect: unknown): void
   addObserver(observer: Observer): () => void
   interruptUnsafe(...args: ReadonlyArray<unknown>): void
+  pollUnsafe(): unknown
 }
 
 interface Watched {
   /** Whether somebody will hear of its end. */
   heard: boolean
+  /** Whether whoever starts it looks once, for itself, at whether it has ended at once. */
+  starting: boolean
 }
 
 const known = new WeakMap<object, Watched>()
@@ -40,16 +44,22 @@ export const silently = (observer: Observer): Observer => {
 const isHousekeeping = (observer: Observer): boolean =>
   silent.has(observer) || observer.toString().includes("scopeRemoveFinalizer")
 
-/** Has somebody who asks later for the end of a fiber that has failed take it off the list. Who interrupts it does not ask. */
-const forgetWhenSeen = (fiber: FiberLike, exit: Ended, unseen: TestContext.TestContext["unseen"]) => {
+/**
+ * Has somebody who asks later for the end of a fiber that has failed take it off the list. Who interrupts it does not ask; nor does `Effect.runFork` or
+ * `Effect.forkIn`, which look once whether the fiber that they started has ended at once.
+ */
+const forgetWhenSeen = (fiber: FiberLike, exit: Ended, { unseen }: TestContext.TestContext, { starting }: Watched) => {
   let interrupting = false
+  let looks = starting ? 0 : 1
+  const see = () => {
+    unseen.delete(fiber)
+    return exit
+  }
   Object.defineProperty(fiber, "_exit", {
     configurable: true,
-    get: () => {
-      if (!interrupting) unseen.delete(fiber)
-      return exit
-    }
+    get: () => (interrupting || looks++ === 0 ? exit : see())
   })
+  fiber.pollUnsafe = see
   fiber.interruptUnsafe = () => {
     interrupting = true
     queueMicrotask(() => {
@@ -61,16 +71,18 @@ const forgetWhenSeen = (fiber: FiberLike, exit: Ended, unseen: TestContext.TestC
 /** It was interrupted, or came to the end of a stream or queue, which Effect tells as a failure with `Done`. */
 const isOrderly = (cause: Cause.Cause<unknown>): boolean =>
   cause.reasons.every(
-    (reason) => Cause.isInterruptReason(reason) || (Cause.isFailReason(reason) && Cause.isDone(reason.error))
+    (reason) =>
+      Cause.isInterruptReason(reason) || (Cause.isFailReason(reason) && read(() => Cause.isDone(reason.error), false))
   )
 
-const noteEnd =
-  (fiber: FiberLike, watched: Watched, { unseen }: TestContext.TestContext) =>
-  (exit: Ended) => {
-    if (watched.heard || Exit.isSuccess(exit) || isOrderly(exit.cause)) return
-    unseen.set(fiber, exit.cause)
-    forgetWhenSeen(fiber, exit, unseen)
-  }
+const noteEnd = (fiber: FiberLike, watched: Watched, context: TestContext.TestContext) => (exit: Ended) => {
+  if (watched.heard || Exit.isSuccess(exit) || isOrderly(exit.cause)) return
+  context.unseen.set(fiber, exit.cause)
+  forgetWhenSeen(fiber, exit, context, watched)
+}
+
+/** The kind of effect that `Effect.cached` runs, whose callers get the end that it looks at. */
+const onExit: unknown = Object.getPrototypeOf(Effect.onExit(Effect.void, () => Effect.void))
 
 let watchers = 0
 let unpatch = () => {}
@@ -84,14 +96,16 @@ const patch = (prototype: FiberLike) => {
     if (context === undefined) return undefined
     // Processes that the script starts have supervisors and monitors, which hear of their ends.
     const process = Context.getOrUndefined(fiber.context, Process.Self)
-    const watched = { heard: process !== Context.get(fiber.context, TestContext.ScriptProcess) }
+    const watched = { heard: process !== Context.get(fiber.context, TestContext.ScriptProcess), starting: true }
     known.set(fiber, watched)
     addObserver.call(fiber, noteEnd(fiber, watched, context))
     return watched
   }
   prototype.evaluate = function (this: FiberLike, effect) {
-    watchedOf(this)
+    const watched = watchedOf(this)
+    if (watched?.starting === true && Object.getPrototypeOf(Object(effect)) === onExit) watched.starting = false
     evaluate.call(this, effect)
+    if (watched !== undefined) watched.starting = false
   }
   prototype.addObserver = function (this: FiberLike, observer) {
     const watched = isHousekeeping(observer) ? undefined : watchedOf(this)

@@ -22,7 +22,7 @@ const own = fileURLToPath(new URL("../..", import.meta.url))
 export const isScript = (file: string): boolean =>
   !file.startsWith("node:") && !file.includes("/node_modules/") && !file.startsWith(own) && file.includes("/")
 
-const framePattern = /^\s+at (?:.*\()?(.+?):(\d+):(\d+)\)?$/
+const framePattern = /^\s+at (?:async )?(?:.*\()?(.+?):(\d+):(\d+)\)?$/
 
 /** The frames of a stack that are the script's own, innermost first. Node has mapped the frames of bundled scripts to their sources. */
 export const scriptFrames = (stack: string): ReadonlyArray<Location> =>

@@ -1,19 +1,29 @@
 /**
- * What goes wrong in a test beside its body: errors in callbacks and promises that nothing waits for, and forked fibers that fail and that nobody joins.
+ * What goes wrong in a test beside its body: errors in callbacks and promises that nothing waits for, forked fibers that fail and that nobody joins,
+ * and finalizers that fail when the body is interrupted.
  */
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as UncaughtErrors from "../UncaughtError.ts"
-import { type ForkedFiberFailed, UncaughtError } from "../UncaughtError.ts"
+import { UncaughtError } from "../UncaughtError.ts"
 import { UnrunEffect } from "../UnrunEffect.ts"
 import { scriptFrame } from "./scriptLocation.ts"
 import * as TestContext from "./testContext.ts"
 
 export interface Stray {
-  readonly error: UncaughtError | ForkedFiberFailed
-  readonly cause: Cause.Cause<UncaughtError | ForkedFiberFailed>
+  /** What was thrown, or failed. */
+  readonly error: unknown
+  /** It as a failure of the test. */
+  readonly cause: Cause.Cause<unknown>
 }
+
+/** The errors and defects of a cause. */
+export const errorsOf = (cause: Cause.Cause<unknown>): ReadonlyArray<unknown> =>
+  cause.reasons.flatMap((reason) =>
+    Cause.isFailReason(reason) ? [reason.error] : Cause.isDieReason(reason) ? [reason.defect] : []
+  )
 
 export interface Strays {
   /** Runs the test's program, and fails with the first error in it that nothing caught. */
@@ -29,7 +39,14 @@ export interface Strays {
 export const make = (test: string): Strays => {
   const first = Deferred.makeUnsafe<never, UncaughtError>()
   const errors: Array<UncaughtError> = []
+  const ofFinalizers: Array<Cause.Reason<unknown>> = []
   let over = false
+  /** The race that interrupts a body, at its timeout for example, does not say how that ended. */
+  const noteFinalizers = (exit: Exit.Exit<unknown, unknown>) =>
+    Effect.sync(() => {
+      if (Exit.isSuccess(exit) || !Cause.hasInterrupts(exit.cause)) return
+      ofFinalizers.push(...exit.cause.reasons.filter((reason) => !Cause.isInterruptReason(reason)))
+    })
   const context: TestContext.TestContext = {
     test,
     thrown: (thrown) => {
@@ -42,7 +59,8 @@ export const make = (test: string): Strays => {
     made: new Set()
   }
   return {
-    watch: (program) => Effect.raceFirst(TestContext.within(context)(program), Deferred.await(first)),
+    watch: (program) =>
+      Effect.raceFirst(TestContext.within(context)(Effect.onExit(program, noteFinalizers)), Deferred.await(first)),
     unrun: () =>
       [...context.made].flatMap(({ stack = "", what }) =>
         // What the library makes for a script is not for the script to run.
@@ -53,7 +71,13 @@ export const make = (test: string): Strays => {
       over = true
       const fibers = [...context.unseen.values()].map((cause) => UncaughtErrors.ofFiber(test, cause))
       // The first of the errors is what the program failed with.
-      return [...errors.slice(1), ...fibers].map((error) => ({ error, cause: Cause.fail(error) }))
+      return [
+        ...[...errors.slice(1), ...fibers].map((error) => ({ error: error.cause, cause: Cause.fail(error) })),
+        ...ofFinalizers.map((reason) => ({
+          error: Cause.squash(Cause.fromReasons([reason])),
+          cause: Cause.fromReasons([reason])
+        }))
+      ]
     }
   }
 }

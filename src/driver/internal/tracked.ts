@@ -7,6 +7,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { stackOf } from "../../host/Thrown.ts"
 import { short } from "../../transport/ShellError.ts"
 import * as Misspelt from "./misspelt.ts"
 import { scriptFrame } from "./scriptLocation.ts"
@@ -33,10 +34,13 @@ const framesOf = ({ stack = "" }: TestContext.Call): ReadonlyArray<string> => {
 const place = (cause: Cause.Cause<unknown>, call: TestContext.Call): void => {
   for (const reason of cause.reasons) {
     const error = Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
-    if (!(error instanceof Error) || error.stack === undefined || scriptFrame(error.stack) !== undefined) continue
-    const lines = error.stack.split("\n")
+    const stack = stackOf(error)
+    if (stack === "" || scriptFrame(stack) !== undefined) continue
+    const lines = stack.split("\n")
     const first = lines.findIndex((line) => /^\s+at /.test(line))
-    error.stack = lines.toSpliced(first === -1 ? lines.length : first, 0, ...framesOf(call)).join("\n")
+    const placed = lines.toSpliced(first === -1 ? lines.length : first, 0, ...framesOf(call)).join("\n")
+    // An error that is frozen keeps its own.
+    Reflect.set(Object(error), "stack", placed)
   }
 }
 

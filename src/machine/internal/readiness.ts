@@ -7,6 +7,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as GenStatem from "../../actors/GenStatem.ts"
 import type { ControlService } from "../../backends/Backend.ts"
+import * as Thrown from "../../host/Thrown.ts"
 import { progressSchedule, quietBoot, type ShellService } from "../../transport/Shell.ts"
 import { rebootedReason, ShellError } from "../../transport/ShellError.ts"
 import type { Machine } from "../Machine.ts"
@@ -38,10 +39,7 @@ export interface ReadinessOptions {
 }
 
 /** The message of what went wrong first. */
-const messageOf = (cause: Cause.Cause<unknown>): string => {
-  const error = Cause.squash(cause)
-  return error instanceof Error ? error.message : String(error)
-}
+const messageOf = (cause: Cause.Cause<unknown>): string => Thrown.messageOf(Cause.squash(cause))
 
 /** Tells the guest who it is. One that was resumed from a snapshot is made itself once; when it reboots it has booted. */
 const identify = Effect.fnUntraced(function* ({ boot, environment, shell }: ReadinessOptions) {
