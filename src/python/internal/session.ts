@@ -92,42 +92,37 @@ const replyTo = ({ failures }: Running, { args, id }: Call, exit: Exit.Exit<unkn
   return { id, error: translate(error, args) }
 }
 
-/** Runs a call beside the others. */
-const begin = Effect.fnUntraced(function* (running: Running, call: Call) {
+/** Runs a call beside the others. No generator: each of its steps would cost more than the rest. */
+const begin = (running: Running, call: Call): Effect.Effect<boolean> => {
   const { calls, conversation, interpreter, scope } = running
-  const run = conversation.subtests
-    .within(call.within)(work(running, call))
-    .pipe(
-      Effect.exit,
-      Effect.flatMap((exit) => {
-        const reply = replyTo(running, call, exit)
-        return reply === undefined ? Effect.void : Effect.sync(() => interpreter.say(reply))
-      }),
-      Effect.ensuring(Effect.sync(() => calls.delete(call.id)))
-    )
-  // One that has ended at once must not be noted after it was forgotten.
-  const fiber = yield* Effect.forkIn(run, scope)
-  calls.set(call.id, fiber)
-})
+  const run = Effect.onExit(conversation.subtests.within(call.within)(work(running, call)), (exit) => {
+    calls.delete(call.id)
+    const reply = replyTo(running, call, exit)
+    if (reply !== undefined) interpreter.say(reply)
+    return Effect.void
+  })
+  return Effect.map(Effect.forkIn(Effect.exit(run), scope, { startImmediately: true }), (fiber) => {
+    if (fiber.pollUnsafe() === undefined) calls.set(call.id, fiber)
+    return false
+  })
+}
 
 /** Does what the script says; true once it is over. */
-const hear = Effect.fnUntraced(function* (running: Running, driver: DriverService, frame: FromScript) {
+const hear = (running: Running, driver: DriverService, frame: FromScript): Effect.Effect<boolean, Error> => {
   switch (frame.t) {
     case "call":
-      yield* begin(running, frame)
-      return false
+      return begin(running, frame)
     case "cancel":
       running.calls.get(frame.id)?.interruptUnsafe()
-      return false
+      return Effect.succeed(false)
     case "log":
-      yield* driver.log(frame.line)
-      return false
+      return Effect.as(driver.log(frame.line), false)
     case "done":
-      return true
+      return Effect.succeed(true)
     case "failed":
-      return yield* Effect.fail(running.conversation.errorOf(frame.raised))
+      return Effect.fail(running.conversation.errorOf(frame.raised))
   }
-})
+}
 
 const prepare = Effect.fnUntraced(function* (driver: DriverService, options: SessionOptions) {
   const places = Places.of(driver)
