@@ -147,6 +147,10 @@ const runFlags = {
       Flag.withMetavar("FOLDER"),
       Flag.withDescription(
         "Where screenshots and files copied from guests go, in a folder for each test (default: vmtest-output). If set, the logs of failed tests' machines are copied there too"
+      ),
+      Flag.filter(
+        (folder) => folder !== "",
+        () => "a folder"
       )
     )
   ),
@@ -353,6 +357,12 @@ const presenter: CliOutput.Presenter = {
     event._tag === "InvalidInvocation" ? Console.error(Usage.render(event)) : CliOutput.defaultPresenter.present(event)
 }
 
+/** `-j4` as `-j 4`, as other tools take it. Single letters without a value can be together, such as `-qh`. */
+const apart = (word: string, index: number, all: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const [, letter, value] = all.slice(0, index).includes("--") ? [] : (/^(-[jto])(.+)$/s.exec(word) ?? [])
+  return letter === undefined || value === undefined ? [word] : [letter, value.replace(/^=/, "")]
+}
+
 /**
  * Reads a command line (without `node` and the command's own name).
  *
@@ -364,7 +374,7 @@ export const parse = (
 ): Effect.Effect<Invocation | ExitCode.ExitCode, never, Command.Environment> =>
   Effect.gen(function* () {
     const chosen = yield* Ref.make(Option.none<Invocation>())
-    const usage: ExitCode.ExitCode = yield* Command.runWith(vmtest, { version })(args).pipe(
+    const usage: ExitCode.ExitCode = yield* Command.runWith(vmtest, { version })(args.flatMap(apart)).pipe(
       Effect.provideService(Chosen, chosen),
       Effect.as(ExitCode.passed),
       Effect.catch((_: CliError.CliError) => Effect.succeed(ExitCode.unusable))

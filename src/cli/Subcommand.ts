@@ -12,8 +12,7 @@
 import type * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
-import { currentTest } from "../driver/RunEvent.ts"
-import * as TerminalReport from "../report/TerminalReport.ts"
+import { currentLabel } from "../driver/RunEvent.ts"
 import type { ExitCode } from "./ExitCode.ts"
 
 /** The work of a subcommand, which prints its own output and gives the exit code. */
@@ -38,9 +37,9 @@ export const logOfTests = (atOnce: boolean) =>
   Logger.layer([
     Logger.make(({ logLevel, message }) => {
       const text = Array.isArray(message) ? message.join(" ") : String(message)
-      const test = atOnce ? currentTest() : undefined
-      const whose = test === undefined ? "" : `${TerminalReport.shortName(test)} │ `
+      const label = atOnce ? currentLabel() : undefined
+      const whose = label === undefined ? "" : `${label} │ `
       const isWarning = logLevel === "Warn" || logLevel === "Error" || logLevel === "Fatal"
-      process.stderr.write(`${whose}${isWarning ? "vmtest: " : ""}${text}\n`)
+      process.stderr.write(`${`${isWarning ? "vmtest: " : ""}${text}`.replace(/^/gm, () => whose)}\n`)
     })
   ])

@@ -22,8 +22,31 @@ import type { MachineEvent } from "../guest/MachineEvent.ts"
 import * as TestContext from "./internal/testContext.ts"
 import type { SubtestResult, TestResult } from "./TestResult.ts"
 
-/** One thing that happened in a run. `test` is the name of the test it happened in. */
-export type RunEvent =
+/** A test's name as lines begin with it: longer names leave no room for the line. */
+export const shortName = (test: string): string => {
+  const name = test.replaceAll(/\s+/g, " ")
+  return name.length > 30 ? `${name.slice(0, 29)}…` : name
+}
+
+/** The short names of tests, in their order; those that are alike are numbered: `boots`, `boots (2)`. */
+export const labelsOf = (tests: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const count = new Map<string, number>()
+  return tests.map((test) => {
+    const name = shortName(test)
+    const number = (count.get(name) ?? 0) + 1
+    count.set(name, number)
+    return number === 1 ? name : `${name} (${number})`
+  })
+}
+
+/** One thing that happened in a run. */
+export type RunEvent = Happening & {
+  /** The short name of its test, if that is another one than `shortName` gives, because several tests have that. */
+  readonly label?: string | undefined
+}
+
+/** `test` is the name of the test in which it happened. */
+type Happening =
   | { readonly _tag: "ImageProgress"; readonly image: string; readonly line: string }
   | {
       readonly _tag: "TestStarted"
@@ -59,3 +82,6 @@ export const report = (event: RunEvent): Effect.Effect<void> => Effect.flatMap(R
 
 /** The name of the test that the running code belongs to: its body, and the fibers, callbacks and promises that it started. */
 export const currentTest = (): string | undefined => TestContext.current()?.test
+
+/** As {@link currentTest}, its short name, which no other test of the run has. */
+export const currentLabel = (): string | undefined => TestContext.current()?.label

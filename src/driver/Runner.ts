@@ -63,7 +63,7 @@ import * as Spans from "./internal/spans.ts"
 import * as Strays from "./internal/strays.ts"
 import * as UnderWay from "./internal/underWay.ts"
 import * as WarmStart from "./internal/warmStart.ts"
-import { Reporter, type RunEvent, report } from "./RunEvent.ts"
+import { labelsOf, Reporter, type RunEvent, report, shortName } from "./RunEvent.ts"
 import * as SavedTest from "./SavedTest.ts"
 import { StoreOptions } from "./SnapshotStore.ts"
 import type { TestCase } from "./TestCase.ts"
@@ -150,6 +150,8 @@ interface Checked {
   readonly occurrence: number
   /** Its folder's name in the output folder. */
   readonly folder: string
+  /** What lines of reports call it. */
+  readonly label: string
   readonly specs: ReadonlyArray<MachineSpec>
   readonly timeout: Duration.Duration
   readonly wait: Duration.Duration
@@ -171,7 +173,7 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   const namesakes = all.slice(0, index + 1).filter(({ name }) => name === test.name)
   const occurrence = namesakes.filter(({ script }) => script === test.script).length
   const folder = folderName(test.name, namesakes.length)
-  return { test, occurrence, folder, specs, timeout, wait } satisfies Checked
+  return { test, occurrence, folder, label: shortName(test.name), specs, timeout, wait } satisfies Checked
 })
 
 /** Saves the machines of a failed test to its folder. Problems with that are reported, and fail nothing. */
@@ -346,13 +348,13 @@ const runTest = Effect.fnUntraced(
     images: Images.Images,
     warm: WarmStart.WarmStart
   ) {
-    const { folder, specs, test, timeout } = checked
+    const { folder, label, specs, test, timeout } = checked
     const { output } = options
     const emit = yield* Reporter
     const startedAt = yield* Clock.currentTimeMillis
     yield* emit({ _tag: "TestStarted", test: test.name, file: test.file, machines: specs.map(({ name }) => name) })
     const deadline = Deadline.make(timeout)
-    const strays = Strays.make(test.name)
+    const strays = Strays.make(test.name, label)
     const notes: Notes = {
       ...{ script: undefined, machines: [], subtests: [], soft: [], mayBeHandled: new Set<Subtest>(), strays, deadline }
     }
@@ -385,6 +387,12 @@ const runTest = Effect.fnUntraced(
   (ran, { test }) => traced(ran, test.name)
 )
 
+/** Has the events of a test say by what they are told from those of others, if its name alone does not. */
+const labelled = ({ label, test }: Checked) =>
+  Effect.updateService(Reporter, (emit) =>
+    label === shortName(test.name) ? emit : (event: RunEvent) => emit({ ...event, label })
+  )
+
 /**
  * Runs tests and gives what came of each, in their order; a test that fails does not keep the others from running.
  *
@@ -398,18 +406,21 @@ export const run = (
   Effect.gen(function* () {
     const problem = optionsProblem(options)
     if (problem !== undefined) return yield* refusal("", "Runner.run", problem)
-    const checked = yield* Effect.forEach(tests, (test, index) => check(test, index, tests))
+    const labels = labelsOf(tests.map(({ name }) => name))
+    const checked = yield* Effect.forEach(tests, (test, index) =>
+      Effect.map(check(test, index, tests), (one): Checked => ({ ...one, label: labels[index] ?? one.label }))
+    )
     const images = yield* Images.make
     const warm = yield* WarmStart.make(yield* Backend, options.snapshots)
     const needed = new Set(checked.flatMap(({ specs }) => specs.map(({ image }): Image => image)))
     yield* images.prepare(needed)
     const room = Room.make(yield* MachineSpecs.HostLimits)
-    const emit = yield* Reporter
     const results = yield* Effect.forEach(
       checked,
       (one, index) =>
         runTest(one, index + 1, options, images, warm).pipe(
-          room.within(Room.of(one.specs), (line) => emit({ _tag: "Log", test: one.test.name, line }))
+          room.within(Room.of(one.specs), (line) => report({ _tag: "Log", test: one.test.name, line })),
+          labelled(one)
         ),
       { concurrency: options.concurrency ?? 1 }
     )

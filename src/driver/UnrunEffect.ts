@@ -16,20 +16,24 @@
  */
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type * as Stream from "effect/Stream"
 import * as Tracked from "./internal/tracked.ts"
 
-/** The body of a test called a method of a machine or of the driver, passed, and nothing ran the Effect that the method gave. */
+/** The body of a test called a method of a machine or of the driver, passed, and nothing ran the Effect or the Stream that the method gave. */
 export class UnrunEffect extends Schema.TaggedError<UnrunEffect>()("UnrunEffect", {
   /** `web.succeed("false")` */
-  call: Schema.String
+  call: Schema.String,
+  gives: Schema.Literals(["Effect", "Stream"])
 }) {
   override get message() {
-    return `${this.call} was called, but its Effect was never run; write yield* before it, or asValue(…) around it if it need not run`
+    const how =
+      this.gives === "Effect" ? "write yield* before it" : "run it, for example with yield* Stream.runCollect(…)"
+    return `${this.call} was called, but its ${this.gives} was never run; ${how}, or asValue(…) around it if it need not run`
   }
 }
 
 /**
- * Says that an Effect is a value, which may be left unrun: one for a combinator that need not run all that it is given.
+ * Says that an Effect or a Stream is a value, which may be left unrun: one for a combinator that need not run all that it is given.
  *
  * **Example** (A command for a combinator that may leave it out)
  *
@@ -37,7 +41,11 @@ export class UnrunEffect extends Schema.TaggedError<UnrunEffect>()("UnrunEffect"
  * yield* Effect.when(asValue(web.succeed("reload")), hasChanged)
  * ```
  */
-export const asValue = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
-  Tracked.forget(effect)
-  return effect
+export const asValue = <
+  Value extends Effect.Effect<unknown, unknown, unknown> | Stream.Stream<unknown, unknown, unknown>
+>(
+  value: Value
+): Value => {
+  Tracked.forget(value)
+  return value
 }

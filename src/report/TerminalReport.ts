@@ -24,7 +24,7 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Failure from "../driver/Failure.ts"
-import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
+import { Reporter, type RunEvent, shortName } from "../driver/RunEvent.ts"
 import type { TestResult } from "../driver/TestResult.ts"
 import type { MachineEvent } from "../guest/MachineEvent.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
@@ -64,12 +64,6 @@ const printable = (line: string) =>
 /** The script after what is told of its test. */
 const inFile = (paint: (style: Style, text: string) => string, file: string | undefined) =>
   file === undefined ? "" : `  ${paint("dim", file)}`
-
-/** A test's name as lines begin with it: longer names leave no room for the line. */
-export const shortName = (test: string) => {
-  const name = test.replaceAll(/\s+/g, " ")
-  return name.length > 30 ? `${name.slice(0, 29)}…` : name
-}
 
 const testOf = (event: RunEvent): string | undefined =>
   event._tag === "ImageProgress" ? undefined : event._tag === "TestEnded" ? event.result.name : event.test
@@ -130,7 +124,8 @@ const progressLines = (options: TerminalOptions, err: Paint) => {
         return `${err("dim", `image ${event.image}:`)} ${event.line.replace(/[:\s]+$/, "")}`
       case "TestStarted": {
         const machines = event.machines.length === 0 ? "" : ` ${err("dim", `(${event.machines.join(", ")})`)}`
-        return `${err("bold", event.test)}${machines}${inFile(err, event.file)}`
+        const label = event.label === undefined ? "" : ` ${err("dim", `as ${event.label}`)}`
+        return `${err("bold", event.test)}${label}${machines}${inFile(err, event.file)}`
       }
       case "MachineEvent":
         return machineLine(event.test, event.event, now)
@@ -158,7 +153,8 @@ const progressLines = (options: TerminalOptions, err: Paint) => {
     const test = testOf(event)
     if (lines === undefined || options.atOnce !== true || test === undefined || event._tag === "TestStarted")
       return lines
-    return lines.replace(/^/gm, err("dim", `${shortName(test)} │`))
+    const whose = err("dim", `${event.label ?? shortName(test)} │`)
+    return lines.replace(/^/gm, () => whose)
   }
 }
 

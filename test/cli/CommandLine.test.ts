@@ -63,6 +63,16 @@ describe("the command line", () => {
     })
   )
 
+  it.effect("values can follow single letters without a space, as in other tools", () =>
+    Effect.gen(function* () {
+      const apart = yield* parse("run", "a.ts", "-j", "4", "-t", "x y", "-o", "out")
+      const together = yield* parse("run", "a.ts", "-j4", "-tx y", "-o=out")
+      assert.deepStrictEqual(together.parsed, apart.parsed)
+      const { parsed } = yield* parse("eval", "--", "-j4")
+      assert.include(parsed, { _tag: "Eval", expression: "-j4" })
+    })
+  )
+
   it.effect("eval and eval-file take one program", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual<unknown>((yield* parse("eval", "1 + 1")).parsed, {
@@ -138,6 +148,7 @@ describe("the command line", () => {
     [["run", "a.ts", "--jobs", "0"], '--jobs must be a whole number of at least 1, got "0"'],
     [["run", "a.ts", "--jobs", "many"], '--jobs must be a whole number of at least 1, got "many"'],
     [["run", "a.ts", "--jobs"], "--jobs needs a value: N"],
+    [["run", "a.ts", "--output="], "--output needs a value: a folder"],
     [["run", "a.ts", "-j", "1", "-j", "2"], "--jobs can be given only once"],
     [["run", "a.ts", "--timeout", "soon"], '--timeout must be a duration such as "90 seconds"'],
     [["eval"], "missing argument EXPRESSION"],

@@ -8,7 +8,7 @@ import * as TestConsole from "effect/testing/TestConsole"
 import type * as Mock from "../../src/backends/mock/Mock.ts"
 import { Driver, type DriverService } from "../../src/driver/Driver.ts"
 import * as Failure from "../../src/driver/Failure.ts"
-import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
+import { currentLabel, Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
 import * as Runner from "../../src/driver/Runner.ts"
 import { fromEffect, fromExport, type TestCase, test } from "../../src/driver/TestCase.ts"
 import { Deadlines } from "../../src/guest/Deadlines.ts"
@@ -429,6 +429,29 @@ describe("a run", () => {
         { guests: { m: { commands: [["hello", "hi\n"]] } } }
       )
       assert.strictEqual(result?.value, "hi\n")
+    })
+  )
+
+  it.effect("tells apart what tests of one short name report and log", () =>
+    Effect.gen(function* () {
+      const logged: Array<string | undefined> = []
+      const events: Array<RunEvent> = []
+      const same = (name: string) =>
+        test(name, {}, (_, driver) =>
+          Effect.andThen(
+            driver.log("a line"),
+            Effect.sync(() => logged.push(currentLabel()))
+          )
+        )
+      yield* run([same("boots"), same("boots"), same(`${"x".repeat(40)} one`), same(`${"x".repeat(40)} two`)]).pipe(
+        Effect.provideService(Reporter, (event) => Effect.sync(() => void events.push(event)))
+      )
+      const long = `${"x".repeat(29)}…`
+      assert.deepStrictEqual(logged, ["boots", "boots (2)", long, `${long} (2)`])
+      assert.deepStrictEqual(
+        events.flatMap(({ _tag, label }) => (_tag === "Log" ? [label] : [])),
+        [undefined, "boots (2)", undefined, `${long} (2)`]
+      )
     })
   )
 

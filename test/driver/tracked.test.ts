@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
 import type { DriverService } from "../../src/driver/Driver.ts"
 import * as Failure from "../../src/driver/Failure.ts"
 import { Reporter } from "../../src/driver/RunEvent.ts"
@@ -52,6 +53,21 @@ describe("an Effect of a machine's or the driver's method that the body never ra
       assert.strictEqual(failure?.place?.text.trim(), `web.succeed("two")`)
       const text = Failure.render(failure!)
       assert.match(text, /another error:\n\s+\S*tracked\.test\.ts:\d+:\d+\n[\s\S]*driver\.log\("three"\) was called/)
+    })
+  )
+
+  it.live("fails the test also for a Stream, which says how it is run", () =>
+    Effect.gen(function* () {
+      const { result } = yield* runBody(function* (web) {
+        web.executeStream("one")
+        asValue(web.executeStream("two"))
+        yield* Stream.runDrain(web.executeStream("three"))
+      })
+      assert.match(
+        result.failure?.message ?? "",
+        /^web\.executeStream\("one"\) was called, but its Stream was never run; run it, for example with yield\* Stream\.runCollect/
+      )
+      assert.lengthOf(result.failure?.evidence ?? [], 0)
     })
   )
 

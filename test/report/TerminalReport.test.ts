@@ -186,6 +186,8 @@ describe("the terminal's report", () => {
           { _tag: "TestStarted", test: "one", file, machines: ["web"] },
           machine({ _tag: "StillBooting", machine: "web", detail: "it said last:\nLinux" }),
           { _tag: "Log", test: "a name that is much longer than that of most tests", line: "step one" },
+          { _tag: "TestStarted", test: "one", label: "one (2)", file, machines: [] },
+          { _tag: "Log", test: "one", label: "one (2)", line: "step $& one" },
           { _tag: "TestEnded", result: { ...passed, file } }
         ],
         { atOnce: true }
@@ -193,7 +195,9 @@ describe("the terminal's report", () => {
       assert.deepStrictEqual(err, [
         "one (web)  tests/a.ts",
         "one │  web: it said last:\none │    Linux",
-        "a name that is much longer th… │  step one"
+        "a name that is much longer th… │  step one",
+        "one as one (2)  tests/a.ts",
+        "one (2) │  step $& one"
       ])
       assert.deepStrictEqual(out, ["✔ one (3.2 s)  tests/a.ts"])
     })

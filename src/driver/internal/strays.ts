@@ -30,13 +30,13 @@ export interface Strays {
   readonly watch: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E | UncaughtError, R>
   /** Whether something went wrong so far. */
   readonly failed: () => boolean
-  /** The Effects that the test made, and that nobody ran; for the end of one that has passed. */
+  /** The Effects and Streams that the test made, and that nobody ran; for the end of one that has passed. */
   readonly unrun: () => ReadonlyArray<UnrunEffect>
   /** What else went wrong, once the test is over; from then on nothing counts for it. */
   readonly end: () => ReadonlyArray<Stray>
 }
 
-export const make = (test: string): Strays => {
+export const make = (test: string, label: string): Strays => {
   const first = Deferred.makeUnsafe<never, UncaughtError>()
   const errors: Array<UncaughtError> = []
   const ofFinalizers: Array<Cause.Reason<unknown>> = []
@@ -49,6 +49,7 @@ export const make = (test: string): Strays => {
     })
   const context: TestContext.TestContext = {
     test,
+    label,
     thrown: (thrown) => {
       if (over) return false
       const error = new UncaughtError({ test, cause: thrown })
@@ -62,9 +63,9 @@ export const make = (test: string): Strays => {
     watch: (program) =>
       Effect.raceFirst(TestContext.within(context)(Effect.onExit(program, noteFinalizers)), Deferred.await(first)),
     unrun: () =>
-      [...context.made].flatMap(({ stack = "", what }) =>
+      [...context.made].flatMap(({ gives, stack = "", what }) =>
         // What the library makes for a script is not for the script to run.
-        scriptFrame(stack) === undefined ? [] : [Object.assign(new UnrunEffect({ call: what }), { stack })]
+        scriptFrame(stack) === undefined ? [] : [Object.assign(new UnrunEffect({ call: what, gives }), { stack })]
       ),
     failed: () => errors.length + context.unseen.size > 0,
     end: () => {

@@ -7,6 +7,8 @@ import * as Fiber from "effect/Fiber"
 
 export interface TestContext {
   readonly test: string
+  /** The short name of the test, which no other of its run has. */
+  readonly label: string
   /** Takes an error that nothing caught; gives whether the test can still fail with it. */
   readonly thrown: (error: unknown) => boolean
   /** The fibers that failed, and how, of which nobody has asked how they ended. */
@@ -19,6 +21,7 @@ export interface TestContext {
 export interface Call {
   /** `web.succeed("false")` */
   readonly what: string
+  readonly gives: "Effect" | "Stream"
   /** As V8 writes it. */
   readonly stack?: string
 }

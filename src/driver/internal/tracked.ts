@@ -7,6 +7,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Stream from "effect/Stream"
 import { stackOf } from "../../host/Thrown.ts"
 import { short } from "../../transport/ShellError.ts"
 import * as Misspelt from "./misspelt.ts"
@@ -17,7 +18,7 @@ type Method = (...args: Array<unknown>) => unknown
 
 const calls = new WeakMap<object, { readonly made: Set<TestContext.Call>; readonly call: TestContext.Call }>()
 
-/** Takes an Effect off the list of those that were not run; any other value is let be. */
+/** Takes an Effect or a Stream off the list of those that were not run; any other value is let be. */
 export const forget = (effect: unknown): void => {
   const known = typeof effect === "object" && effect !== null ? calls.get(effect) : undefined
   known?.made.delete(known.call)
@@ -47,24 +48,35 @@ const place = (cause: Cause.Cause<unknown>, call: TestContext.Call): void => {
 const tracked = (name: string, method: Method): Method =>
   function call(this: unknown, ...args) {
     const result = method.apply(this, args)
+    const isStream = Stream.isStream(result)
     // Errors and Exits are Effects, too.
-    if (!Effect.isEffect(result) || Exit.isExit(result) || result instanceof Error) return result
+    if (!isStream && (!Effect.isEffect(result) || Exit.isExit(result) || result instanceof Error)) return result
     const [first] = args
     const what = typeof first === "string" ? `${name}(${short(JSON.stringify(first))})` : `${name}(…)`
-    const one: TestContext.Call = { what: args.length === 0 ? `${name}()` : what }
+    const one: TestContext.Call = {
+      what: args.length === 0 ? `${name}()` : what,
+      gives: isStream ? "Stream" : "Effect"
+    }
     Error.captureStackTrace(one, call)
     const made = TestContext.current()?.made
     made?.add(one)
-    const effect = Effect.suspend(() => {
+    const begin = () => {
       made?.delete(one)
       // What a method is given is for it to run, or not.
       args.forEach(forget)
-      return Effect.tapCause(result as Effect.Effect<unknown, unknown, unknown>, (cause) =>
-        Effect.sync(() => place(cause, one))
-      )
-    })
-    if (made !== undefined) calls.set(effect, { made, call: one })
-    return effect
+    }
+    const placed = (cause: Cause.Cause<unknown>) => Effect.sync(() => place(cause, one))
+    const known = isStream
+      ? Stream.suspend(() => {
+          begin()
+          return Stream.tapCause(result as Stream.Stream<unknown, unknown, unknown>, placed)
+        })
+      : Effect.suspend(() => {
+          begin()
+          return Effect.tapCause(result as Effect.Effect<unknown, unknown, unknown>, placed)
+        })
+    if (made !== undefined) calls.set(known, { made, call: one })
+    return known
   }
 
 /** An object with the methods of another, whose calls are known, and whose misspelt methods are told; messages call it `name`. */
