@@ -52,7 +52,7 @@ export const loadAll: (
 
 /** Prints the summary of a run that is interrupted: of the tests that have ended, and of those that have not. */
 const summedUpIfInterrupted =
-  (tests: Loaded) =>
+  (tests: Loaded, machines: string | undefined) =>
   <A, E, R>(run: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.suspend(() => {
       const running: Array<Extract<RunEvent, { readonly _tag: "TestStarted" }>> = []
@@ -74,7 +74,7 @@ const summedUpIfInterrupted =
         Effect.onInterrupt(() => {
           const interrupted = running.map(({ file, test }) => ({ name: test, file }))
           const notRun = tests.length - ended.length - running.length
-          return print(TerminalReport.summary(ended, { interrupted, notRun }))
+          return print(TerminalReport.summary(ended, { interrupted, notRun, machines }))
         })
       )
     })
@@ -101,12 +101,12 @@ export const run = Effect.fnUntraced(function* (
     yield* complain(`no test name contains ${names.map((name) => JSON.stringify(name)).join(" or ")}`)
     return ExitCode.unusable
   }
-  const { jobs, options, snapshotOnFailure } = invocation
+  const { jobs, machines, options, snapshotOnFailure } = invocation
   const update = invocation.updateReferences || (yield* UpdateReferences)
   return yield* Host.runTests(tests, { jobs, options, snapshotOnFailure }).pipe(
     Effect.provideService(UpdateReferences, update),
-    Effect.tap((results) => print(TerminalReport.summary(results))),
-    summedUpIfInterrupted(tests),
+    Effect.tap((results) => print(TerminalReport.summary(results, { machines }))),
+    summedUpIfInterrupted(tests, machines),
     Effect.map((results) => (results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed)),
     Effect.provide(TerminalReport.layer({ ...invocation.options, atOnce: jobs > 1 && tests.length > 1 })),
     Effect.catch((error) => Effect.as(complain(described(error)), ExitCode.unusable))

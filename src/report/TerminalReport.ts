@@ -204,11 +204,12 @@ export const layer = (options: TerminalOptions = {}): Layer.Layer<never> =>
   })
 
 /** The command that runs the tests that failed again; undefined where they are in no script. */
-const again = (failed: ReadonlyArray<TestResult>): string | undefined => {
+const again = (failed: ReadonlyArray<TestResult>, machines: string | undefined): string | undefined => {
   const files = [...new Set(failed.flatMap(({ file }) => file ?? []))]
   if (files.length === 0) return undefined
   const names = [...new Set(failed.map(({ name }) => name))].flatMap((name) => ["-t", quote(name)])
-  return ["npx vmtest run", ...names, ...files.map(quote)].join(" ")
+  const declared = machines === undefined ? [] : ["--machines", quote(machines)]
+  return ["npx vmtest run", ...names, ...declared, ...files.map(quote)].join(" ")
 }
 
 /** What a run that was interrupted did not come to. */
@@ -219,19 +220,25 @@ export interface CutShort {
   readonly notRun: number
 }
 
+/** What is told beside the results of a run. */
+export interface SummaryOptions extends Partial<CutShort> {
+  /** The module that declares the machines of Python scripts, if there is one. */
+  readonly machines?: string | undefined
+}
+
 /**
  * The last lines of a run: the tests that failed and how to run them again, then `"2 passed, 1 failed (31.0 s)"`, with the time from the first test's
  * start to the last test's end. Of a run that was interrupted also the tests that this interrupted, and how many had not started.
  */
 export const summary = (
   results: ReadonlyArray<TestResult>,
-  { interrupted, notRun }: CutShort = { interrupted: [], notRun: 0 }
+  { interrupted = [], machines, notRun = 0 }: SummaryOptions = {}
 ): string => {
   const failed = results.filter(({ status }) => status !== "passed")
   const start = Math.min(...results.map(({ startedAt }) => startedAt))
   const end = Math.max(...results.map(({ millis, startedAt }) => startedAt + millis))
   const millis = results.length === 0 ? 0 : end - start
-  const command = again(failed)
+  const command = again(failed, machines)
   const listed = (mark: string, tests: CutShort["interrupted"]) =>
     tests.map(({ file, name }) => `  ${mark} ${name}${file === undefined ? "" : `  ${file}`}`)
   const counts = [

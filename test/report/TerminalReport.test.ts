@@ -234,6 +234,10 @@ to run them again: npx vmtest run -t two -t 'a b' 'tests/it'\\''s.ts'
 1 passed, 2 failed (2 min 8 s)`
     )
     assert.match(TerminalReport.summary([{ ...failed, file }]), /^to run it again: .*\n0 passed, 1 failed/)
+    assert.include(
+      TerminalReport.summary([{ ...failed, file: "a.py" }], { machines: "the machines.ts" }),
+      "--machines 'the machines.ts' a.py\n"
+    )
     assert.strictEqual(TerminalReport.summary([passed, passed]), "2 passed, 0 failed (3.2 s)")
     assert.strictEqual(TerminalReport.summary([]), "0 passed, 0 failed (0.0 s)")
     assert.strictEqual(
