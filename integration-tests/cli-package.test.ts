@@ -47,6 +47,14 @@ export default test("tiny", { machines: { m: { image: Image.tiny() } } }, ({ m }
     assert.match(stdout, /1 passed, 0 failed/)
   })
 
+  it("runs a Python script", () => {
+    writeFileSync(join(project, "none.ts"), "export default {}\n")
+    writeFileSync(join(project, "test.py"), "assert machines == []\nprint('it ran')\n")
+    const { status, stderr, stdout } = npx("run", "test.py", "--machines", "none.ts")
+    assert.strictEqual(status, 0, stdout + stderr)
+    assert.include(stderr, "it ran")
+  })
+
   it("can be imported, with its types, by every name that it exports", () => {
     writeFileSync(
       join(project, "library.ts"),

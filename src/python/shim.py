@@ -86,6 +86,7 @@ _numbers = itertools.count(1)
 _waiting = {}
 _writing = threading.Lock()
 _stopping = False
+_forked = False
 
 
 def _send(frame):
@@ -157,6 +158,8 @@ def _error_of(number, error):
 
 def call(target, method, conditions=None, **args):
     """Asks vmtest, and waits for its reply. While it waits, `conditions` are checked whenever they are due."""
+    if _forked:
+        raise MachineError("a process that the script has forked cannot use machines; use threads")
     if _stopping:
         raise Stopped()
     number = next(_numbers)
@@ -182,8 +185,17 @@ def call(target, method, conditions=None, **args):
 
 
 def _say(line):
-    if not _stopping:
+    if _forked:
+        print(line, flush=True)
+    elif not _stopping:
         _send({"t": "log", "line": str(line)})
+
+
+def _leave_channel():
+    """In a process that the script has forked: two that speak over one channel would mix their lines."""
+    global _forked
+    _forked = True
+    os.close(CHANNEL)
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------------
@@ -1307,6 +1319,7 @@ def _run():
 
 def main():
     os.set_inheritable(CHANNEL, False)
+    os.register_at_fork(after_in_child=_leave_channel)
     sys.stdout.reconfigure(line_buffering=True)
     signal.signal(signal.SIGTERM, _on_terminate)
     sys.argv = ["test-script"]

@@ -286,6 +286,29 @@ describe("a script in Python", () => {
     })
   )
 
+  it.live("has processes of its own: programs, and forks, which cannot use machines", () =>
+    Effect.gen(function* () {
+      const { lines } = yield* passes(`
+        import multiprocessing, os, subprocess
+        assert subprocess.run(["sh", "-c", "echo $((1 + 1))"], capture_output=True, text=True).stdout == "2\\n"
+        def work(queue):
+            try:
+                web.succeed("true")
+            except Exception as error:
+                queue.put(str(error))
+            log.info("from the fork")
+        context = multiprocessing.get_context("fork")
+        queue = context.Queue()
+        process = context.Process(target=work, args=(queue,))
+        process.start()
+        assert "cannot use machines; use threads" in queue.get(timeout=10)
+        process.join()
+        web.succeed("true")
+      `)
+      assert.include(lines, "from the fork")
+    })
+  )
+
   it.live("that raises while it waits cancels what it waited for", () =>
     Effect.gen(function* () {
       let interrupted = 0
