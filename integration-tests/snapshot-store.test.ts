@@ -50,7 +50,7 @@ describe("vmtest run", () => {
     const name = tinyTest(place)
     const good = vmtest(place, ["run", name])
     assert.strictEqual(good.status, 0, good.all)
-    for (const odd of ["a%2Fb", "it's", 'a"b', "a[1]", "a\\b"]) {
+    for (const odd of ["a%2Fb", `it's "b"[1],\\`]) {
       const folder = join(place, odd)
       mkdirSync(join(folder, "tmp"), { recursive: true, mode: 0o700 })
       for (const [what, env] of [
