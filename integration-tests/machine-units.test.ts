@@ -165,7 +165,12 @@ machines(Web)("systemd units", (it) => {
       const broken = yield* Effect.flip(web.waitForUnit("broken-simple"))
       assert.include(broken.message, "broken-simple is failed (failed), result exit-code")
 
-      yield* unit(web, "limited.service", "ExecStart=/bin/false\nRestart=always")
+      const limits = "[Unit]\nStartLimitIntervalSec=3600\nStartLimitBurst=3\n"
+      yield* web.writeFile(
+        "/etc/systemd/system/limited.service",
+        `${limits}[Service]\nExecStart=/bin/false\nRestart=always\n`
+      )
+      yield* web.succeed("systemctl daemon-reload")
       yield* web.succeed("systemctl start --no-block limited.service")
       const limited = yield* Effect.flip(web.waitForUnit("limited"))
       assert.match(
@@ -178,6 +183,8 @@ machines(Web)("systemd units", (it) => {
         "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/sleep 0.5\nRestart=always\n"
       )
       yield* web.succeed("systemctl daemon-reload; systemctl start --no-block loop.service")
+      // Its first life looks like that of any service.
+      yield* web.waitUntilSucceeds("[ $(systemctl show -P NRestarts loop.service) -ge 1 ]")
       const loop = yield* Effect.flip(web.waitForUnit("loop", { timeout: "15 seconds" }))
       assert.strictEqual(loop._tag, "WaitTimeout")
       assert.match(loop.message, /systemd has restarted it \d+ times/)

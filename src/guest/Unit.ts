@@ -20,7 +20,7 @@ import * as Stream from "effect/Stream"
 import * as Fields from "../host/Fields.ts"
 import { quote } from "../host/Quote.ts"
 import type { CommandResult } from "../transport/Shell.ts"
-import { traced } from "./Action.ts"
+import { guard, traced } from "./Action.ts"
 import * as Arguments from "./Arguments.ts"
 import { CommandFailed } from "./Command.ts"
 import type { CommandError, DeadlineError, Guest } from "./Guest.ts"
@@ -229,9 +229,14 @@ const settledState = Effect.fnUntraced(function* (
   const settled = (verdict: Verdict) => {
     if (verdict.is === "other") return Stream.empty
     if (verdict.is !== "active") return Stream.succeed(verdict)
-    return Stream.fromEffect(
-      Effect.as(Effect.flatMap(UnitWait.mustLast(guest, verdict.state, unsteady), Effect.sleep), verdict)
-    )
+    const lasted = Effect.gen(function* () {
+      const left = yield* UnitWait.mustLast(guest, verdict.state, unsteady)
+      if (left === 0) return true
+      yield* Effect.sleep(left)
+      return yield* UnitWait.isStillActive(guest, unit, options)
+    })
+    // One that is not active any more is in another state in a moment.
+    return Stream.flatMap(Stream.fromEffect(lasted), (yes) => (yes ? Stream.succeed(verdict) : Stream.empty))
   }
   return yield* wait(guest, {
     awaited: `${unit} to be ${wanted}`,
@@ -298,6 +303,11 @@ export const make = (guest: Guest): UnitMethods => {
   const waitForUnit = Effect.fnUntraced(function* (unit: string, options: WaitForUnitOptions | undefined) {
     const { is, state } = yield* settledState(guest, states, unit, options)
     const wanted = options?.state ?? "active"
+    if (is === "hopeless" && wanted === "active") {
+      const done = UnitWait.endedWellBefore(guest, unit, state, options)
+      if (yield* guard(guest, `asking whether ${unit} has run`, Effect.mapError(done, relabel(`waitForUnit ${unit}`))))
+        return
+    }
     if (is === "hopeless") return yield* fail(guest, { unit, wanted, seen: state, awaited: true, options })
     const type = state.service?.type ?? ""
     if (is === "active" && UnitWait.activeAtOnce.has(type)) NewUnits.note(guest, { unit, type })

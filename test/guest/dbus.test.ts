@@ -130,10 +130,18 @@ const manager = Effect.gen(function* () {
   let state: State = { active: "inactive", sub: "dead" }
   let opened = 0
   let looks = 0
+  /** Whether its journal knows of a start that is done. */
+  let hasRun = false
   let current: Queue.Queue<Uint8Array, ShellLost> | undefined
   const send = (bytes: Buffer) => current !== undefined && Queue.offerUnsafe(current, bytes)
   const shell: ShellService = {
-    ...shellOf(() => Effect.succeed({ exitCode: 0, stdout: "LoadState=loaded\nResult=exit-code\n", stderr: "" })),
+    ...shellOf((command) =>
+      Effect.succeed({
+        exitCode: command.includes("MESSAGE_ID=") && !hasRun ? 1 : 0,
+        stdout: "LoadState=loaded\nResult=exit-code\n",
+        stderr: ""
+      })
+    ),
     spawn: (command) =>
       Effect.gen(function* () {
         opened++
@@ -190,6 +198,9 @@ const manager = Effect.gen(function* () {
     shell,
     opened: () => opened,
     looks: () => looks,
+    remember: () => {
+      hasRun = true
+    },
     set: (next: State) => {
       state = next
     },
@@ -351,6 +362,17 @@ describe("waiting for a unit over the manager's own bus", () => {
         const again = yield* inState({ ...over, job: 4, jobs: 1 })
         assert.isUndefined(again.waiting.pollUnsafe())
       })
+  )
+
+  it.effect("is over when a oneshot has ended well that systemd has forgotten, and the journal has not", () =>
+    Effect.gen(function* () {
+      const { systemd, units } = yield* start
+      systemd.remember()
+      systemd.set({ active: "inactive", sub: "dead", service: oneshot })
+      yield* units.waitForUnit("web")
+      systemd.set({ active: "inactive", sub: "dead", service: simple })
+      assert.include(String(yield* Effect.flip(units.waitForUnit("web"))), "web is inactive (dead)")
+    })
   )
 
   it.effect("is not over before a simple service has been active for a while", () =>

@@ -1,8 +1,10 @@
 /** When a wait for a unit is over: what counts as the wanted state, what can no longer become it, and how long `active` must last. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { quote } from "../../host/Quote.ts"
 import type { Guest } from "../Guest.ts"
-import type { UnitState } from "../systemd/unitStates.ts"
+import { fullName, type UnitState } from "../systemd/unitStates.ts"
+import { manager, type UnitOptions } from "./unitFailure.ts"
 
 /** Services of these types are active from the start of their program, before it is known whether it works (systemd.service(5), Type=). */
 export const activeAtOnce: ReadonlySet<string> = new Set(["simple", "exec", "idle"])
@@ -76,4 +78,37 @@ export const mustLast = (guest: Guest, { activeSince, service }: UnitState, unst
   const required = Duration.toMillis(Duration.times(least, guest.backend.timeScale))
   if (required === 0 || activeSince === undefined) return Effect.succeed(required)
   return Effect.map(now(guest), (time) => Math.max(0, required - (time - activeSince) / 1000))
+}
+
+/** Runs a command of the manager's user. */
+const ask = (guest: Guest, command: string, options: UnitOptions | undefined) => {
+  const { execute, prelude } = manager(options)
+  return Effect.flatMap(guest.shell, (shell) =>
+    shell.execute(`${prelude}${command}`, { timeout: "1 minute", ...execute })
+  )
+}
+
+/**
+ * Whether a unit is still active. The guest has to start a program for this answer, so one that was started before, and fails at once, has failed by
+ * then, however slow the guest is.
+ */
+export const isStillActive = (guest: Guest, unit: string, options: UnitOptions | undefined) =>
+  Effect.map(
+    ask(guest, `systemctl ${manager(options).flag}is-active --quiet -- ${quote(unit)}`, options),
+    ({ exitCode }) => exitCode === 0
+  )
+
+/** The messages of systemd that a unit's start is done, or has failed (sd-messages.h: SD_MESSAGE_UNIT_STARTED, SD_MESSAGE_UNIT_FAILED). */
+const [startDone, startFailed] = ["39f53479d3a045ac8e11786248231fbf", "be02cf6855d2428ba40df7e9d022f03d"]
+
+/** Whether a oneshot has ended well that systemd has forgotten since, as it does with units that no other one names: the journal knows. */
+export const endedWellBefore = (guest: Guest, unit: string, state: UnitState, options: UnitOptions | undefined) => {
+  const { activeState, service, started } = state
+  const forgotten = service?.type === "oneshot" && !service.remains && !started && activeState === "inactive"
+  if (!forgotten) return Effect.succeed(false)
+  const field = options?.user === undefined ? "UNIT" : "USER_UNIT"
+  const matches = `${field}=${quote(fullName(unit))} MESSAGE_ID=${startDone} MESSAGE_ID=${startFailed}`
+  const command = `journalctl --sync 2>/dev/null || true
+journalctl -b -q --no-pager -n 1 -o json --output-fields=MESSAGE_ID ${matches} 2>/dev/null | grep -q ${startDone}`
+  return Effect.map(ask(guest, command, undefined), ({ exitCode }) => exitCode === 0)
 }
