@@ -162,6 +162,26 @@ describe("npx vmtest run", () => {
     })
   }
 
+  it("ends with node --run", async () => {
+    const script = "sleepy-run.ts"
+    writeFileSync(join(project, script), sleepy)
+    const file = join(project, "package.json")
+    const before = JSON.parse(readFileSync(file, "utf8"))
+    writeFileSync(file, JSON.stringify({ ...before, scripts: { ...before.scripts, sleepy: `vmtest run ${script}` } }))
+    const { npm_config_user_agent: _, ...env } = process.env
+    const runner = spawn(process.execPath, ["--run", "sleepy"], {
+      cwd: project,
+      env,
+      stdio: ["ignore", "pipe", "ignore"]
+    })
+    await new Promise((resolve) => runner.stdout.once("data", resolve))
+    assert.lengthOf(running(script), 1)
+    runner.kill("SIGTERM")
+    const limit = performance.now() + 5000
+    while (running(script).length > 0 && performance.now() < limit) await sleep(50)
+    assert.deepStrictEqual(running(script), [])
+  })
+
   it("ends with npx in a container, whose init is in the same session, when npx ends before its first line", (context) => {
     const unshare = ["-u", "npm_config_user_agent", "unshare", "-Urpf", "--mount-proc", "--kill-child"]
     if (spawnSync("env", [...unshare, "true"]).status !== 0) {

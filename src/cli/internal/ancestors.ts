@@ -27,12 +27,12 @@ const find = (pid: number): Ancestor | undefined => {
   return state === "Z" || startedAt === undefined ? undefined : { pid, parent: Number(parent), session, startedAt }
 }
 
-/** npm, pnpm, yarn and bun all set this for the processes that they start. */
-const marker = "npm_config_user_agent"
+/** npm, pnpm, yarn and bun all set the first for the processes that they start, and `node --run` the second. */
+const markers = ["npm_config_user_agent", "NODE_RUN_SCRIPT_NAME"]
 
 const startedByPackageManager = (pid: number): boolean => {
   const environment = Result.try(() => readFileSync(`/proc/${pid}/environ`, "latin1"))
-  return Result.isSuccess(environment) && `\0${environment.success}`.includes(`\0${marker}=`)
+  return Result.isSuccess(environment) && markers.some((name) => `\0${environment.success}`.includes(`\0${name}=`))
 }
 
 const packageManager = /^(npm|npx|pnpm|pnpx|yarn|yarnpkg|bun|bunx|corepack)([-.\d].*)?$/
@@ -82,7 +82,7 @@ export const gone = (
   parent: number,
   environment: Readonly<Record<string, string | undefined>> = process.env
 ): Effect.Effect<void> => {
-  if (environment[marker] === undefined) return Effect.never
+  if (markers.every((name) => environment[name] === undefined)) return Effect.never
   return Effect.suspend(() => {
     const self = find(process.pid)
     // The leader of a session is meant to outlive the process that started it.
