@@ -102,7 +102,7 @@ machines(Box)("a machine's screen", (it) => {
       assert.include((yield* Effect.flip(box.sendKey("Return"))).message, 'did you mean "ret"')
       assert.include(
         (yield* Effect.flip(box.sendChars("né"))).message,
-        'must have only characters of a US keyboard, got "é"'
+        'must have only characters of the keyboard layout "us", got "é"'
       )
       const schema = JSON.stringify(yield* box.qmp("query-qmp-schema"))
       const codes = /"values":\[([^\]]*"grave_accent"[^\]]*)\]/.exec(schema)?.[1] ?? ""

@@ -11,6 +11,7 @@ export type { Backend as BackendTag, BackendService } from "./backends/Backend.t
 export * as Backend from "./backends/Backend.ts"
 export {
   type ControlError,
+  PlugFailed,
   SaveFailed,
   UnsuitableHypervisor,
   Unsupported
@@ -65,6 +66,7 @@ export * as Image from "./images/Image.ts"
 export type { ImageError } from "./images/ImageError.ts"
 export type { ImageStore as ImageStoreTag } from "./images/ImageStore.ts"
 export * as ImageStore from "./images/ImageStore.ts"
+export type { Plugged } from "./machine/Hotplug.ts"
 export { NotInInitrd, type PauseError, RebootNotAllowed } from "./machine/Life.ts"
 export type { ForwardPortOptions } from "./machine/Link.ts"
 export type {
@@ -101,6 +103,7 @@ export {
 export * as TerminalReport from "./report/TerminalReport.ts"
 export type { DisplayError, InputError } from "./screen/Display.ts"
 export { type KeyOptions, KeysLost } from "./screen/Keyboard.ts"
+export type { KeyboardLayout } from "./screen/KeyboardLayout.ts"
 export type { Button, ClickOptions, ClickTextOptions, DragOptions, Point } from "./screen/Mouse.ts"
 export { type Recording, RecordingFailed, type RecordOptions } from "./screen/Recording.ts"
 export {

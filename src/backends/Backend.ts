@@ -23,7 +23,8 @@ import type * as Stream from "effect/Stream"
 import type { BootImage } from "../images/BootImage.ts"
 import type { QmpService } from "../transport/qmp/Qmp.ts"
 import { Shell, type ShellService } from "../transport/Shell.ts"
-import type { BackendError, ChannelError, ControlError, SaveError } from "./BackendError.ts"
+import type { BackendError, ChannelError, ControlError, PlugFailed, SaveError } from "./BackendError.ts"
+import type { DeviceShape } from "./Device.ts"
 
 /**
  * What a backend can do.
@@ -36,7 +37,7 @@ import type { BackendError, ChannelError, ControlError, SaveError } from "./Back
  * - `reboot`: a guest that reboots keeps its machine, where the shape allows it
  * - `links`: `ControlService.setLink` unplugs and plugs network cables
  * - `forwards`: ports of the host lead into the guest
- * - `hotplug`: devices come and go while the guest runs
+ * - `hotplug`: `ControlService.plug` and `unplug`
  * - `snapshots`: a machine can be saved and forked
  * - `vsock`: the guest can be reached over vsock
  */
@@ -88,6 +89,12 @@ export interface MachineShape {
   readonly cpus: number
   /** They follow the image's disks, in this order; their serial numbers are `disk1`, `disk2`, … */
   readonly disks?: ReadonlyArray<DiskShape> | undefined
+  /** Its devices besides these and the network cards. */
+  readonly devices?: ReadonlyArray<DeviceShape> | undefined
+  /** Whether it has ports for devices that are plugged in, and USB; with devices of its own it has these too. */
+  readonly hotplug?: boolean | undefined
+  /** Further words for the command line of QEMU. */
+  readonly qemuArguments?: ReadonlyArray<string> | undefined
   /** In the order of the guest's interfaces: the first is eth1. */
   readonly networks: ReadonlyArray<NetworkShape>
   /** Whether eth0 leads out of the host. */
@@ -145,6 +152,12 @@ export interface SavedMachine {
   readonly directory: string
 }
 
+/** The files of a machine that its guest writes: its own disks, then storage among its devices. */
+export const storageOf = ({ devices = [], disks = [] }: MachineShape): ReadonlyArray<string> => [
+  ...disks.map(({ path }) => path),
+  ...devices.flatMap(({ path }) => (path === undefined ? [] : [path]))
+]
+
 /** How a machine starts. */
 export interface StartOptions {
   /**
@@ -180,6 +193,13 @@ export interface ControlService {
   readonly resume: Effect.Effect<void, ControlError>
   /** Pulls (`false`) or plugs (`true`) the cable of the card on a VLAN. */
   readonly setLink: (vlan: number, up: boolean) => Effect.Effect<void, ControlError>
+  /** Plugs a device in; the guest notices it a moment later. What is behind it (a file, a switch) must be there. */
+  readonly plug: (device: DeviceShape) => Effect.Effect<void, ControlError | PlugFailed>
+  /**
+   * Takes out a device, by its name: one that was plugged in, or a declared one that is on USB. Waits until the guest has let it go, and without end
+   * for one that does not.
+   */
+  readonly unplug: (name: string) => Effect.Effect<void, ControlError | PlugFailed>
   /**
    * Saves the whole machine into an existing, empty folder: memory, devices, and what was written to its disks. The guest is paused
    * meanwhile and resumed afterwards, whether it could be saved or not; one that was paused stays paused. A folder whose save failed

@@ -94,6 +94,18 @@ export class LoadFailed extends Schema.TaggedError<LoadFailed>()("LoadFailed", {
   }
 }
 
+/** A device could not be plugged in or taken out; `reason` is the hypervisor's own message where it has one. */
+export class PlugFailed extends Schema.TaggedError<PlugFailed>()("PlugFailed", {
+  machine: Schema.String,
+  device: Schema.String,
+  action: Schema.Literals(["plug in", "unplug"]),
+  reason: Schema.String
+}) {
+  override get message() {
+    return `${this.machine}: could not ${this.action} ${this.device}: ${this.reason}`
+  }
+}
+
 /** Why a backend could not start a machine. */
 export type BackendError =
   | ToolMissing

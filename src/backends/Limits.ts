@@ -23,9 +23,10 @@ export const mostBytes = 2 ** 52
 export const mostVlan = 254
 
 /**
- * How many VLANs and disks of its own a machine may have together.
+ * How many VLANs, disks of its own and other devices a machine may have together.
  *
  * Each is a PCI device with a slot of its own on the root bus. QEMU's q35 has 30 free slots (tried with 7.2: the 31st device is refused), of
- * which the image's disk, the random number generator, three serial buses, eth0, the display and the pointer take 8.
+ * which the image's disk, the random number generator, three serial buses, eth0, the display and the pointer take 8. What a machine has for USB and
+ * for devices that are plugged in takes one more.
  */
 export const mostDevices = 22

@@ -169,7 +169,7 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   const wait = test.waitTimeout === undefined ? (yield* Deadlines).wait : Duration.fromInputUnsafe(test.waitTimeout)
   const exhausted = Addresses.check(specs)
   if (exhausted !== undefined) return yield* invalid(exhausted.message)
-  if (specs.some(({ vlans }) => vlans.length > 0)) yield* HostProcess.locate("vde_switch")
+  yield* Effect.forEach(MachineSpecs.toolsOf(specs), (tool) => HostProcess.locate(tool))
   const namesakes = all.slice(0, index + 1).filter(({ name }) => name === test.name)
   const occurrence = namesakes.filter(({ script }) => script === test.script).length
   const folder = folderName(test.name, namesakes.length)

@@ -25,6 +25,7 @@ import type * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { Backend } from "../backends/Backend.ts"
+import * as Device from "../backends/Device.ts"
 import * as Disk from "../host/Disk.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
 import * as Image from "../images/Image.ts"
@@ -33,6 +34,7 @@ import type { Unavailable } from "../machine/Machine.ts"
 import type { MachineSpec } from "../machine/MachineSpec.ts"
 import type { Handle } from "../machine/MachineTree.ts"
 import * as Addresses from "../network/Addresses.ts"
+import { KeyboardLayout } from "../screen/KeyboardLayout.ts"
 import type { DriverService } from "./Driver.ts"
 import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
@@ -71,6 +73,10 @@ const Saved = Schema.Struct({
       vlans: Schema.Array(Schema.Number),
       internet: Schema.Boolean,
       allowReboot: Schema.Boolean,
+      devices: Schema.optionalKey(Schema.Array(Device.Device)),
+      hotplug: Schema.optionalKey(Schema.Boolean),
+      qemuArguments: Schema.optionalKey(Schema.Array(Schema.String)),
+      keyboardLayout: Schema.optionalKey(KeyboardLayout),
       description: Schema.String,
       image: Schema.Struct({
         digest: Schema.String,
@@ -116,10 +122,23 @@ export const save = Effect.fnUntraced(function* (options: {
     Effect.fnUntraced(function* ({ self, shape, spec }) {
       const directory = saved.get(spec.name)?.directory
       const files = directory === undefined ? undefined : yield* Entries.recordFiles(directory)
-      const { allowReboot, cpus, disks, internet, memory, name, vlans } = spec
+      const {
+        allowReboot,
+        cpus,
+        devices,
+        disks,
+        hotplug,
+        internet,
+        keyboardLayout,
+        memory,
+        name,
+        qemuArguments,
+        vlans
+      } = spec
       const { disk, root, ...image } = shape.image
       return {
         ...{ name, guest: self.name, number: self.number, memory, cpus, disks, vlans, internet, allowReboot },
+        ...{ devices, hotplug, qemuArguments, ...(keyboardLayout === undefined ? {} : { keyboardLayout }) },
         description: Image.describe(spec.image),
         image: { ...image, ...(root === undefined ? {} : { root }), ...(disk === undefined ? {} : { disk }) },
         ...(files === undefined ? {} : { files })
@@ -203,8 +222,10 @@ export const resume: (
 > = Effect.fnUntraced(function* ({ folder, running, saved, test }, { output, soft }) {
   const specs = saved.machines.map((machine): MachineSpec => {
     const { allowReboot, cpus, description, disks, internet, memory, name, vlans } = machine
+    const { devices = [], hotplug = false, keyboardLayout, qemuArguments = [] } = machine
     return {
       ...{ name, image: Image.disk({ path: description }), memory, cpus, disks, vlans, internet, allowReboot },
+      ...{ devices, hotplug, qemuArguments, keyboardLayout },
       ...{ autoStart: false, warmUp: undefined, snapshot: false, forwards: [] }
     }
   })

@@ -100,6 +100,10 @@ interface Leaf {
   readonly ast: SchemaAST.AST | undefined
 }
 
+/** What a filter said in its own words. */
+const messageOf = (issue: SchemaIssue.Issue): string | undefined =>
+  issue._tag === "Filter" && issue.issue._tag === "InvalidValue" ? issue.issue.annotations?.message : undefined
+
 const leafOf = (
   given: unknown,
   issue: SchemaIssue.Issue,
@@ -127,7 +131,8 @@ const leafOf = (
         (best, leaf) => (leaf.path.length > (best ?? { path }).path.length ? leaf : best),
         undefined
       )
-      return deepest ?? { path, issue, ast: issue.ast }
+      // Or the one of its type that has something to say of it.
+      return deepest ?? leaves.find(({ issue }) => messageOf(issue) !== undefined) ?? { path, issue, ast: issue.ast }
     }
     case "InvalidType":
       return { path, issue, ast: issue.ast }
@@ -183,7 +188,7 @@ const problemOf = (issue: SchemaIssue.Issue, given: unknown, naming: Naming): Pr
     case "MissingKey":
       return { path: leaf.path, value, reason: `${name} is missing: it must be ${wanted}` }
     case "Filter": {
-      const said = leaf.issue.issue._tag === "InvalidValue" ? leaf.issue.issue.annotations?.message : undefined
+      const said = messageOf(leaf.issue)
       const expected = leaf.issue.filter.annotations?.expected ?? wanted
       return { path: leaf.path, value, reason: `${name} ${said ?? `must be ${expected}, got ${shown(value)}`}` }
     }

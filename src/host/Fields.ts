@@ -13,11 +13,13 @@
  * @since 0.1.0
  */
 import { isUint8Array } from "node:util/types"
+import * as ByteSize from "effect/ByteSize"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as Transformation from "effect/SchemaTransformation"
 import * as Stream from "effect/Stream"
 
 /** A text that a pattern, or a function, takes. */
@@ -124,4 +126,44 @@ export const time = ({ endless = false, zero = false }: TimeBounds = {}) =>
     {
       expected: `a duration ${zero ? "of at least zero" : "above zero"}${endless ? "" : " that ends"}, such as "5 seconds" or 5000 (milliseconds)`
     }
+  )
+
+const shownSize = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(bytes))
+
+const expectedSize = (least: number, most: number): string =>
+  `a size from ${shownSize(least)} to ${shownSize(most)}, such as "512 MiB" or a number of bytes`
+
+/** A number of bytes, if it can be one exactly. */
+const bytesOf = (input: unknown): number | undefined => {
+  const bytes =
+    typeof input === "number"
+      ? Math.floor(input)
+      : Option.getOrUndefined(Option.map(ByteSize.fromInput(input as ByteSize.Input), Number))
+  return Number.isSafeInteger(bytes) ? bytes : undefined
+}
+
+/** A size within bounds in bytes, which belong to it; decoded, a number of bytes: whole units, by default of one byte. */
+export const size = ({
+  least,
+  most,
+  unit = 1
+}: {
+  readonly least: number
+  readonly most: number
+  readonly unit?: number
+}) =>
+  Schema.declare<ByteSize.Input>(
+    (value): value is ByteSize.Input => {
+      const bytes = bytesOf(value)
+      return bytes !== undefined && bytes >= least && bytes <= most
+    },
+    { expected: expectedSize(least, most) }
+  ).pipe(
+    Schema.decodeTo(
+      Schema.Number.annotate({ expected: expectedSize(least, most) }),
+      Transformation.transform<number, ByteSize.Input>({
+        decode: (input) => Math.ceil((bytesOf(input) ?? least) / unit) * unit,
+        encode: (bytes) => bytes
+      })
+    )
   )

@@ -87,8 +87,16 @@ export const UserOptions = Schema.Struct({
 /** A user of the guest. */
 export interface UserOptions extends Schema.Schema.Type<typeof UserOptions> {}
 
+/** Which of Debian's kernels an image has; docs/images.md lists what each lacks. */
+export const KernelName = Schema.Literals(["cloud", "generic"])
+
+/** Which of Debian's kernels an image has. */
+export type KernelName = typeof KernelName.Type
+
 /** What every image built from Debian packages takes. */
 export const SuiteOptions = Schema.Struct({
+  /** `"generic"` is Debian's usual kernel, with drivers for USB, sound, watchdogs and graphics. Default `"cloud"`, which is smaller. */
+  kernel: Schema.optional(KernelName),
   /** Debian's code name. Default `bookworm`, whatever the host runs. */
   suite: Schema.optional(Fields.text('the name of a Debian release, such as "bookworm"', /^[a-z][a-z0-9-]*$/)),
   /**
@@ -228,7 +236,7 @@ export interface DiskImage extends DiskOptions {
 export type Image = TinyImage | DebianImage | DiskImage
 
 /**
- * Busybox on Debian's cloud kernel, all in memory: builds in seconds and boots in about three under emulation.
+ * Busybox on Debian's cloud kernel (or its generic one), all in memory: builds in seconds and boots in about three under emulation.
  *
  * There is no systemd in it: commands, files and processes work, units do not.
  */

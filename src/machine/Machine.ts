@@ -37,6 +37,7 @@ import * as Screen from "../screen/Screen.ts"
 import * as ScreenImage from "../screen/ScreenImage.ts"
 import * as X11 from "../screen/X11.ts"
 import * as Control from "./Control.ts"
+import * as Hotplug from "./Hotplug.ts"
 import * as Life from "./Life.ts"
 import * as Link from "./Link.ts"
 import type { MachineSpec } from "./MachineSpec.ts"
@@ -74,6 +75,7 @@ export interface Machine
     Terminal.TerminalMethods,
     Control.ControlMethods,
     Link.LinkMethods,
+    Hotplug.HotplugMethods,
     Snapshot.SnapshotMethods,
     Interact.InteractMethods {
   /** Its name in the test, which is also the guest's host name. */
@@ -83,13 +85,13 @@ export interface Machine
 }
 
 /** What can be seen and done on one display of a guest. */
-const displayMethods = (guest: Guest, display: Display): X11.DisplayMethods => {
+const displayMethods = (guest: Guest, display: Display, layout: MachineSpec["keyboardLayout"]): X11.DisplayMethods => {
   const reader = Screen.makeReader()
   return {
     ...Screen.make(guest, display, reader),
     ...ScreenImage.make(guest, display),
     ...Recording.make(guest, display),
-    ...Keyboard.make(guest, display),
+    ...Keyboard.make(guest, display, layout),
     ...Mouse.make(guest, display, reader)
   }
 }
@@ -100,7 +102,8 @@ export const make = (
   life: Life.LifeMethods,
   spec: MachineSpec,
   interfaces: ReadonlyArray<Interface>,
-  snapshots: Snapshot.SnapshotMethods
+  snapshots: Snapshot.SnapshotMethods,
+  surroundings: Hotplug.Surroundings
 ): Machine => {
   const displays = Displays.make(guest)
   return {
@@ -116,11 +119,12 @@ export const make = (
     ...Port.make(guest),
     ...Socket.make(guest),
     ...Console.make(guest),
-    ...displayMethods(guest, displays.own),
-    ...X11.make(guest, (display) => displayMethods(guest, displays.x11(display))),
+    ...displayMethods(guest, displays.own, spec.keyboardLayout),
+    ...X11.make(guest, (display) => displayMethods(guest, displays.x11(display), spec.keyboardLayout)),
     ...Terminal.make(guest),
     ...Control.make(guest),
     ...Link.make(guest, spec.vlans),
+    ...Hotplug.make(guest, surroundings),
     ...snapshots,
     ...Interact.make(guest)
   }

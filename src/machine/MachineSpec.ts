@@ -13,47 +13,20 @@ import * as Os from "node:os"
 import * as ByteSize from "effect/ByteSize"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Transformation from "effect/SchemaTransformation"
+import * as Device from "../backends/Device.ts"
 import * as Limits from "../backends/Limits.ts"
 import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
 import * as Location from "../host/Location.ts"
 import * as Image from "../images/Image.ts"
 import * as Addresses from "../network/Addresses.ts"
+import { KeyboardLayout, names as layoutNames } from "../screen/KeyboardLayout.ts"
 import * as Names from "./internal/names.ts"
 import type { Machine } from "./Machine.ts"
 
 const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(bytes))
-
-/** A number of bytes, if it can be one exactly. */
-const bytesOf = (input: unknown): number | undefined => {
-  const bytes =
-    typeof input === "number"
-      ? Math.floor(input)
-      : Option.getOrUndefined(Option.map(ByteSize.fromInput(input as ByteSize.Input), Number))
-  return Number.isSafeInteger(bytes) ? bytes : undefined
-}
-
-/** A size of at least so many bytes, and at most {@link Limits.mostBytes}; decoded, whole units of bytes. */
-const sizeFrom = (least: number, unit = 1) =>
-  Schema.declare<ByteSize.Input>(
-    (value): value is ByteSize.Input => {
-      const bytes = bytesOf(value)
-      return bytes !== undefined && bytes >= least && bytes <= Limits.mostBytes
-    },
-    { expected: `a size from ${size(least)} to ${size(Limits.mostBytes)}, such as "512 MiB" or a number of bytes` }
-  ).pipe(
-    Schema.decodeTo(
-      Schema.Number,
-      Transformation.transform<number, ByteSize.Input>({
-        decode: (input) => Math.ceil((bytesOf(input) ?? least) / unit) * unit,
-        encode: (bytes) => bytes
-      })
-    )
-  )
 
 const otherwise = <A>(value: A) => Effect.succeed(value)
 
@@ -85,6 +58,21 @@ export const WarmUp = Schema.Struct({
 /** What is to be done to a machine once, and what its result depends on. */
 export interface WarmUp extends Schema.Schema.Type<typeof WarmUp> {}
 
+/** Options of QEMU that vmtest gives itself, and what to use instead. */
+const ownArguments: Readonly<Record<string, string>> = {
+  ...{ m: "memory", smp: "cpus", kernel: "image", initrd: "image", append: "the image's kernelParameters" },
+  ...{ incoming: "fork", loadvm: "fork", S: "pause", preconfig: "pause", name: "the machine's name" },
+  ...{ daemonize: "", snapshot: "", serial: "console", h: "", help: "", version: "" }
+}
+
+/** What is wrong with the first argument that would take a machine out of vmtest's hands. */
+function refusedArgument(words: ReadonlyArray<string>): string | undefined {
+  const refused = words.find((word) => Object.hasOwn(ownArguments, word.replace(/^--?/, "")) && word.startsWith("-"))
+  if (refused === undefined) return undefined
+  const instead = ownArguments[refused.replace(/^--?/, "")] ?? ""
+  return `must not have ${refused}, which vmtest decides${instead === "" ? "" : `; use ${instead} instead`}`
+}
+
 const AnyImage: Schema.Codec<Image.Image> = Schema.Union(Object.values(Image.schemas)).annotate({
   expected: "an image, such as Image.tiny() or Image.debian({})"
 })
@@ -104,7 +92,7 @@ const fields = {
     })
   ),
   /** Size of its memory: `"512 MiB"`, or a number of bytes. Default 1 GiB. */
-  memory: sizeFrom(Limits.leastMemory).pipe(
+  memory: Fields.size({ least: Limits.leastMemory, most: Limits.mostBytes }).pipe(
     Schema.withDecodingDefault(otherwise("1 GiB" as ByteSize.Input)),
     Schema.annotateKey({
       description: `a size: \`"512 MiB"\`, or a number of bytes; at least ${size(Limits.leastMemory)}, and all machines together at most what the host has`
@@ -118,12 +106,53 @@ const fields = {
   /**
    * Sizes of empty disks, such as `["1 GiB"]`: `/dev/vdb`, `/dev/vdc`, … (from `/dev/vda` on where the image has no disk), also
    * `/dev/disk/by-id/virtio-disk1` and so on where udev runs. What is on them stays over reboots, shutdowns and crashes of the machine until the
-   * test ends, and takes only the place of what was written. Default none. Disks and `vlans` are at most 22 together.
+   * test ends, and takes only the place of what was written. Default none. Disks, `vlans` and other devices are at most 22 together.
    */
-  disks: Schema.Array(sizeFrom(Limits.leastDisk, Limits.leastDisk)).pipe(
+  disks: Schema.Array(Device.Size).pipe(
     Schema.withDecodingDefault(otherwise([])),
     Schema.annotateKey({
       description: `sizes of empty disks, from ${size(Limits.leastDisk)} to ${size(Limits.mostBytes)} each: \`["1 GiB"]\` is \`/dev/vdb\` (\`/dev/vda\` if the image has no disk), and \`/dev/disk/by-id/virtio-disk1\` if udev runs`
+    })
+  ),
+  /**
+   * Devices besides disks and network cards: `"tpm"`, `"watchdog"`, `"sound"`, `"usb-keyboard"`, `"usb-mouse"`, `"usb-tablet"`, `{ type: "usb-storage",
+   * size }`, or `{ driver, properties? }` for any other device of QEMU's. Each can have a `name` for `unplug`. Debian's cloud kernel, the default of
+   * images, has drivers only for the TPM: `kernel: "generic"` has. Default none.
+   */
+  devices: Schema.Array(Device.Device).pipe(
+    Schema.withDecodingDefault(otherwise([])),
+    Schema.annotateKey({
+      description:
+        '`"tpm"`, `"watchdog"`, `"sound"`, `{ type: "usb-storage", size }`, `{ driver, properties? }`, …: [devices](#devices)'
+    })
+  ),
+  /**
+   * Whether devices can be plugged in while it runs: it then has free PCI ports, and USB. A machine with `devices` has them too. Without them a
+   * machine starts a little faster. Default false.
+   */
+  hotplug: Schema.Boolean.pipe(
+    Schema.withDecodingDefault(otherwise(false)),
+    Schema.annotateKey({
+      description:
+        "whether it has ports for `hotplug` while it runs, and USB; a machine with `devices` has them: [devices](#devices-that-come-and-go)"
+    })
+  ),
+  /** Words for the end of QEMU's command line, such as `["-device", "edu"]`. Default none. */
+  qemuArguments: Schema.Array(
+    Fields.text("an argument without NUL bytes", (word) => word !== "" && !word.includes("\0"))
+  )
+    .check(Schema.makeFilter(refusedArgument))
+    .pipe(
+      Schema.withDecodingDefault(otherwise([])),
+      Schema.annotateKey({ description: 'words for the end of QEMU\'s command line: `["-device", "edu"]`' })
+    ),
+  /**
+   * The layout of its keyboard: of its console and of X in tiny and Debian guests, and of `sendChars` and `sendKey`. A guest with a disk of your own
+   * keeps its layout, and this says which it is. Without it, keys are those of `"us"`, and guests keep what their image says.
+   */
+  keyboardLayout: Schema.optional(KeyboardLayout).pipe(
+    Schema.annotateKey({
+      description: `the layout of its keyboard, which \`sendChars\` types on: ${layoutNames.map((name) => `\`"${name}"\``).join(", ")}: [screen.md](screen.md#keyboard-layouts)`
     })
   ),
   /** The virtual networks it is on, in the order of its interfaces eth1, eth2, … Default `[1]`. */
@@ -194,7 +223,16 @@ const fields = {
 export const MachineOptions = Schema.Struct(fields).annotate({
   expected: "an object such as { image: Image.tiny() }",
   /** What other drivers and hypervisors call them. */
-  aliases: { memorysize: "memory", ram: "memory", cores: "cpus", networks: "vlans", ports: "forwards" }
+  aliases: {
+    memorysize: "memory",
+    ram: "memory",
+    cores: "cpus",
+    networks: "vlans",
+    ports: "forwards",
+    qemuoptions: "qemuArguments",
+    layout: "keyboardLayout",
+    keymap: "keyboardLayout"
+  }
 })
 
 /** The declaration of one machine; only `image` is required. */
@@ -205,6 +243,20 @@ export interface MachineSpec extends Omit<Schema.Schema.Type<typeof MachineOptio
   readonly name: string
   readonly warmUp: WarmUp | undefined
 }
+
+/** Bytes of each disk, and then of each USB stick, of a machine: of the files that `Backend.storageOf` names. */
+export const storageOf = ({ devices, disks }: MachineSpec): ReadonlyArray<number> => [
+  ...disks,
+  ...devices.map((device) => Device.storageOf(Device.kindOf(device))).filter((bytes) => bytes > 0)
+]
+
+/** The programs of the host that machines need besides the hypervisor. */
+export const toolsOf = (specs: ReadonlyArray<MachineSpec>): ReadonlyArray<string> => [
+  ...(specs.some(({ vlans }) => vlans.length > 0) ? ["vde_switch"] : []),
+  ...(specs.some(({ devices }) => devices.some((device) => Device.typeOf(Device.kindOf(device)) === "tpm"))
+    ? ["swtpm"]
+    : [])
+]
 
 /**
  * A declaration that makes no sense: `option` is the field, and `reason` a sentence that names it, and says what it must be and what it was.
@@ -233,6 +285,34 @@ export const HostLimits = Context.Reference<{ readonly memory: number; readonly 
 const HostName = Fields.text("a host name of letters, digits and inner hyphens, at most 63 characters", (name) =>
   /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(name)
 )
+
+type Refusal = readonly [option: string, reason: string]
+
+/** What of its disks, cards and devices a machine cannot have together. */
+const crowd = ({ devices, disks, hotplug, vlans }: MachineSpec): Refusal | undefined => {
+  const all = Device.nameAll(devices)
+  const ports = hotplug || all.length > 0 ? 1 : 0
+  const slots = all.reduce((sum, { kind }) => sum + Device.slotsOf(kind), ports)
+  if (vlans.length + disks.length + slots > Limits.mostDevices) {
+    const others = slots === 0 ? "" : `, and ${slots} other devices`
+    const got = `${vlans.length} and ${disks.length}${others}`
+    return ["disks", `vlans and disks must be at most ${Limits.mostDevices} together, got ${got}`]
+  }
+  for (const [index, { kind, name }] of all.entries()) {
+    const before = all.slice(0, index)
+    const type = Device.typeOf(kind)
+    if (before.some((other) => other.name === name)) {
+      return [
+        "devices",
+        `devices[${index}].name must differ from those of the other devices, got ${JSON.stringify(name)}`
+      ]
+    }
+    if (["tpm", "watchdog"].includes(type) && before.some((other) => Device.typeOf(other.kind) === type)) {
+      return ["devices", `devices must have at most one ${type}, got another in devices[${index}]`]
+    }
+  }
+  return undefined
+}
 
 const nameFrom = Decode.decoder(HostName, { whole: "name" })
 const optionsFrom = Decode.decoder(MachineOptions, { whole: "the declaration" })
@@ -264,13 +344,12 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   if (spec.cpus > limits.cpus) {
     return yield* invalid("cpus", `cpus must be at most the ${limits.cpus} of this host, got ${spec.cpus}`)
   }
-  if (spec.vlans.length + spec.disks.length > Limits.mostDevices) {
-    const reason = `vlans and disks must be at most ${Limits.mostDevices} together, got ${spec.vlans.length} and ${spec.disks.length}`
-    return yield* invalid("disks", reason)
-  }
+  const crowded = crowd({ ...spec, name, warmUp: undefined })
+  if (crowded !== undefined) return yield* invalid(...crowded)
   return {
     ...spec,
     name,
+    keyboardLayout: spec.keyboardLayout,
     // Not the decoded one: machines of one image are known to be that by its identity.
     image: options.image,
     warmUp: typeof warmUp === "function" ? { run: warmUp } : warmUp

@@ -60,6 +60,8 @@ export interface Environment {
   readonly snapshots: Effect.Effect<string, { readonly message: string }, Scope.Scope>
   /** Makes a machine of the same test that goes on from a saved one of this machine's shape. */
   readonly fork: (request: ForkRequest) => ReturnType<Hooks["fork"]>
+  /** Where the switch of a VLAN listens, started if it was not; undefined for a machine without other machines. */
+  readonly vlan: (vlan: number) => Effect.Effect<string | undefined>
   /** The supervisor that boots are children of. */
   readonly supervisor: DynamicSupervisor.DynamicSupervisorPid
 }

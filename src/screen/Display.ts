@@ -94,6 +94,11 @@ export interface Display {
     combinations: ReadonlyArray<Combination>,
     delay: Duration.Input | undefined
   ) => Effect.Effect<void, InputError | KeysLost>
+  /**
+   * Types characters, whatever the keyboard layout, where the display takes characters and not keys. Such a display also takes the names of keys by
+   * what they type on an American keyboard.
+   */
+  readonly type?: (text: string, delay: Duration.Input | undefined) => Effect.Effect<void, InputError | KeysLost>
   /** Moves, presses and releases; the guest sees each before the next. */
   readonly touch: (touches: ReadonlyArray<Touch>) => Effect.Effect<void, InputError>
 }

@@ -23,11 +23,15 @@ export interface Displays {
   readonly x11: (display: string) => Display
 }
 
-const exclusively = (display: Display, input: Semaphore.Semaphore): Display => ({
-  ...display,
-  press: (combinations, delay) => input.withPermits(1)(display.press(combinations, delay)),
-  touch: (touches) => input.withPermits(1)(display.touch(touches))
-})
+const exclusively = (display: Display, input: Semaphore.Semaphore): Display => {
+  const { press, touch, type } = display
+  return {
+    ...display,
+    press: (combinations, delay) => input.withPermits(1)(press(combinations, delay)),
+    touch: (touches) => input.withPermits(1)(touch(touches)),
+    ...(type !== undefined && { type: (text, delay) => input.withPermits(1)(type(text, delay)) })
+  }
+}
 
 /** The displays of a guest. */
 export const make = (guest: Guest): Displays => {

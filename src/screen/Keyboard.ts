@@ -1,8 +1,8 @@
 /**
  * The guest's keyboard.
  *
- * Keys have QEMU's names (`a`, `ret`, `ctrl`, `f1`, `pgup`), and combinations have hyphens: `ctrl-alt-delete`. A character of a US keyboard
- * stands for the keys that type it.
+ * Keys have QEMU's names (`ret`, `ctrl`, `f1`, `pgup`), and combinations have hyphens: `ctrl-alt-delete`. A character of the machine's
+ * `keyboardLayout` stands for the keys that type it.
  *
  * **Example** (A login)
  *
@@ -23,8 +23,10 @@ import { Pause } from "../guest/Timeout.ts"
 import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
 import { short } from "../transport/ShellError.ts"
-import type { Display, InputError, KeysLost } from "./Display.ts"
-import { keyNames, keysOfCharacter, nearestKeys } from "./internal/keys.ts"
+import type { Combination, Display, InputError, KeysLost } from "./Display.ts"
+import { nearestKeys } from "./internal/keys.ts"
+import type { KeyboardLayout } from "./KeyboardLayout.ts"
+import * as Layouts from "./KeyboardLayout.ts"
 
 export { KeysLost } from "./Display.ts"
 
@@ -50,55 +52,93 @@ export interface KeyboardMethods {
    * key that the guest did not take is an error, except keys that end the guest or that it does not count: `ctrl-alt-delete`, `power`, `sysrq`.
    */
   readonly sendKey: (key: string, options?: KeyOptions) => Effect.Effect<void, InputError | KeysLost | InvalidArgument>
-  /** Types a text on a US keyboard: all printable ASCII characters, `\n` and `\t`. Keys that the guest did not take are an error. */
+  /**
+   * Types a text: all characters of the machine's `keyboardLayout`, `\n` and `\t`. Keys that the guest did not take are an error. A character that
+   * the layout does not have is refused, and nothing is typed.
+   */
   readonly sendChars: (
     text: string,
     options?: KeyOptions
   ) => Effect.Effect<void, InputError | KeysLost | InvalidArgument>
 }
 
-/** The keys to press together for a key, a combination or a character. */
-const keysOf = (key: string): ReadonlyArray<string> => keysOfCharacter.get(key) ?? key.split("-")
+/** The combinations to press one after the other for a key, a combination or a character; `unknown` is the first name of no key. */
+const keysOf = (
+  layout: KeyboardLayout,
+  placed: KeyboardLayout,
+  key: string
+): { readonly combinations: ReadonlyArray<Combination>; readonly unknown?: string | undefined } => {
+  const typed = Layouts.combinationsOf(layout, key)
+  if (typed !== undefined) return { combinations: typed }
+  const names = key.split("-")
+  const keys = names.map((name) => Layouts.keyOf(placed, name))
+  return { combinations: [keys.filter((name) => name !== undefined)], unknown: names[keys.indexOf(undefined)] }
+}
 
-const Key = Schema.String.annotate({ expected: 'the name of a key, such as "ret", or a combination' }).check(
-  Schema.makeFilter((key: string) => {
-    const unknown = keysOf(key).find((name) => !keyNames.has(name))
-    if (unknown === undefined) return undefined
-    const near = Decode.alternatives(nearestKeys(unknown).map((name) => JSON.stringify(name)))
-    return `has the unknown key ${JSON.stringify(unknown)}; did you mean ${near}?`
+const keySchema = (layout: KeyboardLayout, placed: KeyboardLayout) =>
+  Schema.String.annotate({ expected: 'the name of a key, such as "ret", or a combination' }).check(
+    Schema.makeFilter((key: string) => {
+      const { unknown } = keysOf(layout, placed, key)
+      if (unknown === undefined) return undefined
+      const near = Decode.alternatives(nearestKeys(unknown).map((name) => JSON.stringify(name)))
+      return `has the unknown key ${JSON.stringify(unknown)}; did you mean ${near}?`
+    })
+  )
+
+/** What to do about a character that a layout does not have. */
+const advice = (character: string): string => {
+  const having = Layouts.withCharacter(character).map((name) => JSON.stringify(name))
+  return having.length === 0
+    ? "no keyboardLayout has it"
+    : `a machine with keyboardLayout ${Decode.alternatives(having)} has it`
+}
+
+const textSchema = (layout: KeyboardLayout) =>
+  Schema.String.check(
+    Schema.makeFilter((text: string) => {
+      const unknown = [...text].find((character) => Layouts.combinationsOf(layout, character) === undefined)
+      if (unknown === undefined) return undefined
+      const wanted = `must have only characters of the keyboard layout ${JSON.stringify(layout)}`
+      return `${wanted}, got ${JSON.stringify(unknown)}; ${advice(unknown)}`
+    })
+  )
+
+/** Keys that are named go by their place in `placed`. */
+const parametersOf = (layout: KeyboardLayout, placed = layout) =>
+  Arguments.of<KeyboardMethods>({
+    sendKey: Arguments.takes({ key: keySchema(layout, placed), options: Schema.optional(KeyOptions) }),
+    sendChars: Arguments.takes({ text: textSchema(layout), options: Schema.optional(KeyOptions) })
   })
-)
 
-const Typed = Schema.String.check(
-  Schema.makeFilter((text: string) => {
-    const unknown = [...text].find((character) => !keysOfCharacter.has(character))
-    return unknown === undefined
-      ? undefined
-      : `must have only characters of a US keyboard, got ${JSON.stringify(unknown)}`
-  })
-)
+/** What its methods take on a machine that declares no layout. */
+export const parameters = parametersOf(Layouts.defaultLayout)
 
-/** What its methods take. */
-export const parameters = Arguments.of<KeyboardMethods>({
-  sendKey: Arguments.takes({ key: Key, options: Schema.optional(KeyOptions) }),
-  sendChars: Arguments.takes({ text: Typed, options: Schema.optional(KeyOptions) })
-})
-
-/** The keyboard methods of a guest. */
-export const make = (guest: Guest, display: Display): KeyboardMethods =>
-  Arguments.checked<KeyboardMethods>(guest.name, parameters, {
+/** The keyboard methods of a guest with a layout. */
+export const make = (
+  guest: Guest,
+  display: Display,
+  layout: KeyboardLayout = Layouts.defaultLayout
+): KeyboardMethods => {
+  const { press, type } = display
+  // A display that takes characters knows keys by what they type on an American keyboard.
+  const placed = type === undefined ? layout : Layouts.defaultLayout
+  const types = (text: string, delay: KeyOptions["delay"]) =>
+    type === undefined
+      ? press(
+          [...text].flatMap((character) => Layouts.combinationsOf(layout, character) ?? []),
+          delay
+        )
+      : type(text, delay)
+  return Arguments.checked<KeyboardMethods>(guest.name, parametersOf(layout, placed), {
     sendKey: (key, { delay } = {}) => {
-      const keys = keysOf(key)
+      const isCharacter = Layouts.combinationsOf(layout, key) !== undefined
       return guard(
         guest,
-        { name: "sendKey", doing: `pressing ${keys.join("-")}`, attributes: { key: keys.join("-") } },
-        display.press([keys], delay)
+        { name: "sendKey", doing: `pressing ${key === "\n" ? "ret" : key}`, attributes: { key } },
+        isCharacter ? types(key, delay) : press(keysOf(layout, placed, key).combinations, delay)
       )
     },
     sendChars: (text, { delay } = {}) =>
-      guard(
-        guest,
-        { name: "sendChars", doing: `typing ${JSON.stringify(short(text))}` },
-        display.press([...text].map(keysOf), delay)
-      )
+      guard(guest, { name: "sendChars", doing: `typing ${JSON.stringify(short(text))}` }, types(text, delay))
   })
+}

@@ -55,13 +55,14 @@ describe("a guest that stands still", () => {
       let running = false
       const answers: Readonly<Record<string, Effect.Effect<unknown>>> = {
         "query-status": Effect.succeed({ status: "postmigrate", running: false }),
+        "qom-list": Effect.succeed([]),
         cont: Effect.sync(() => (running = true)).pipe(Effect.andThen(going.open), Effect.andThen(answered.await)),
         stop: Effect.sync(() => (running = false))
       }
       const control = {
         execute: (command: string) => answers[command] ?? Effect.void
       } as Partial<QmpService> as QmpService
-      const sockets = { qmp: "", save: Path.join(folder, "save"), load: "", ports: [] }
+      const sockets = { qmp: "", save: Path.join(folder, "save"), load: "", tpm: "", ports: [] }
       const saving = yield* Effect.forkChild(
         qemuSave.save({ shape, sockets, control, console: Effect.succeed(""), timeScale: 1 }, directory)
       )

@@ -98,6 +98,8 @@ export const results = (machine: Machine) => ({
   block: machine.block(),
   unblock: machine.unblock(),
   forwardPort: machine.forwardPort({ guestPort: 80 }),
+  hotplug: machine.hotplug({ type: "usb-storage", size: "1 GiB" }),
+  unplug: machine.unplug("stick"),
   snapshot: machine.snapshot(),
   restore: machine.restore("x"),
   fork: machine.fork(),

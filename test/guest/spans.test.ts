@@ -56,7 +56,7 @@ const machine = Effect.gen(function* () {
   const specs = yield* MachineSpec.checkAll({ box: offline() })
   // Their spans are tested where they are made.
   const [life, snapshots] = [{} as LifeMethods, {} as SnapshotMethods]
-  return Machine.make(guest, life, specs[0]!, [], snapshots)
+  return Machine.make(guest, life, specs[0]!, [], snapshots, { number: 1, vlan: () => Effect.succeed(undefined) })
 })
 
 type MethodsOf<A> = { [Key in keyof A]: A[Key] extends (...args: never) => unknown ? Key : never }[keyof A]
@@ -127,7 +127,9 @@ const calls: Readonly<Record<Name, readonly [call: Call, attributes: Readonly<Re
   sendMonitorCommand: [(box) => box.sendMonitorCommand("info status"), { command: "info status" }],
   block: [(box) => box.block(), {}],
   unblock: [(box) => box.unblock(), {}],
-  forwardPort: [(box) => box.forwardPort({ guestPort: 80 }), { port: 80 }]
+  forwardPort: [(box) => box.forwardPort({ guestPort: 80 }), { port: 80 }],
+  hotplug: [(box) => box.hotplug("usb-mouse"), { device: "usb-mouse" }],
+  unplug: [(box) => box.unplug("stick"), { device: "stick" }]
 }
 
 describe("what a test does with a machine is a span:", () => {

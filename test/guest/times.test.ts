@@ -58,6 +58,7 @@ const timeouts: Readonly<Record<MethodsWith<"timeout">, Call>> = {
   waitForX: (box, timeout) => box.waitForX({ timeout }),
   waitForWindow: (box, timeout) => box.waitForWindow("never", { timeout }),
   waitForQmpEvent: (box, timeout) => box.waitForQmpEvent(Schema.Unknown, { timeout }),
+  unplug: (box, timeout) => box.unplug("stick", { timeout }),
   shutdown: (box, timeout) => box.shutdown({ timeout }),
   reboot: (box, timeout) => box.reboot({ timeout }),
   waitForReboot: (box, timeout) => box.waitForReboot({ timeout }),

@@ -53,6 +53,7 @@ describe("the key of an image", () => {
       }
       assert.strictEqual(yield* key(whole), yield* key(other))
       assert.strictEqual(yield* key({}), yield* key({ packages: [], files: {} }))
+      assert.strictEqual(yield* key({}), yield* key({ kernel: "cloud" }))
     })
   )
 
@@ -71,7 +72,8 @@ describe("the key of an image", () => {
         { hostname: "web" },
         { suite: "trixie" },
         { mirror: "http://mirror.example/debian" },
-        { kernelParameters: "nosmp" }
+        { kernelParameters: "nosmp" },
+        { kernel: "generic" }
       ]
       const keys = yield* Effect.forEach(changes, (change) => key({ ...whole, ...change }))
       assert.strictEqual(new Set([...keys, yield* key({})]).size, changes.length + 1)

@@ -42,6 +42,7 @@ const candidates: ReadonlyArray<unknown> = [
   1,
   { x: 1, y: 1 },
   { guestPort: 80 },
+  "usb-mouse",
   Schedule.forever,
   Schema.Unknown
 ]
@@ -205,7 +206,11 @@ describe("a wrong value is refused before the machine is started", () => {
           'key must be the name of a key, such as "ret", or a combination, got an Effect; yield* it first'
         ],
         ["sendKey", ["ctrl-retrun"], 'key has the unknown key "retrun"; did you mean "'],
-        ["sendChars", ["é"], 'text must have only characters of a US keyboard, got "é"'],
+        [
+          "sendChars",
+          ["é"],
+          'text must have only characters of the keyboard layout "us", got "é"; a machine with keyboardLayout "gb", "de", '
+        ],
         [
           "sleep",
           [{ minute: 5 }],

@@ -11,6 +11,7 @@ import * as Spawn from "../../src/guest/Spawn.ts"
 import * as Terminal from "../../src/guest/Terminal.ts"
 import * as Unit from "../../src/guest/Unit.ts"
 import * as Control from "../../src/machine/Control.ts"
+import * as Hotplug from "../../src/machine/Hotplug.ts"
 import * as Life from "../../src/machine/Life.ts"
 import * as Link from "../../src/machine/Link.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
@@ -43,6 +44,7 @@ export const parameters: Readonly<Record<MethodsOf<Machine>, Signature>> = {
   ...Terminal.parameters,
   ...Control.parameters,
   ...Link.parameters,
+  ...Hotplug.parameters,
   ...Snapshot.parameters,
   ...Interact.parameters
 }

@@ -103,6 +103,8 @@ interface Expected {
   block: Unavailable | Control | "InvalidArgument"
   unblock: Unavailable | Control | "InvalidArgument"
   forwardPort: Unavailable | Control | "InvalidArgument"
+  hotplug: Unavailable | Control | "PlugFailed" | "InvalidArgument"
+  unplug: Unavailable | Control | "PlugFailed" | Deadline
   snapshot: Unavailable | "Unsupported" | "SaveFailed" | "SnapshotFailed" | "InvalidArgument"
   restore: CutShort | "Unsupported" | "NoSuchSnapshot" | "InvalidArgument"
   fork:

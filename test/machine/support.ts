@@ -81,6 +81,8 @@ export const controlOf = (qmp: QmpService): ControlService => {
     pause: nothing,
     resume: nothing,
     setLink: () => nothing,
+    plug: () => nothing,
+    unplug: () => nothing,
     save: () => nothing,
     exclusive: nothing
   }

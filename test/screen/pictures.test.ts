@@ -5,13 +5,14 @@ import { PNG } from "pngjs"
 import { codePage } from "../../src/guest/CodePage.ts"
 import { encode, pictureOf } from "../../src/screen/internal/apng.ts"
 import { type Frame, fromPng, fromPpm, hashOf, toPng } from "../../src/screen/internal/frame.ts"
-import { keyNames, keysOfCharacter, nearestKeys } from "../../src/screen/internal/keys.ts"
+import { keyNames, nearestKeys } from "../../src/screen/internal/keys.ts"
 import { bandsOf, fromTable, joined, polarityOf } from "../../src/screen/internal/ocr.ts"
 import { compare, locator, masked } from "../../src/screen/internal/pictureDiff.ts"
 import { findIn } from "../../src/screen/internal/reader.ts"
 import * as TextMode from "../../src/screen/internal/textMode.ts"
 import { glyphs } from "../../src/screen/internal/vgaFont.ts"
 import { fromXwd } from "../../src/screen/internal/xwd.ts"
+import * as KeyboardLayout from "../../src/screen/KeyboardLayout.ts"
 
 type Colour = readonly [number, number, number]
 
@@ -301,14 +302,14 @@ describe("a picture", () => {
 })
 
 describe("keys", () => {
-  it("make every printable character, and each exists", () => {
-    for (let code = 32; code < 127; code++) {
-      const keys = keysOfCharacter.get(String.fromCharCode(code)) ?? []
-      assert.isAbove(keys.length, 0, String.fromCharCode(code))
-      for (const key of keys) assert.isTrue(keyNames.has(key), key)
+  it("make every printable character of every layout, and each exists", () => {
+    for (const layout of KeyboardLayout.names) {
+      const all = KeyboardLayout.charactersOf(layout)
+      for (let code = 32; code < 127; code++) assert.include(all, String.fromCharCode(code), layout)
+      const combinations = all.map((character) => KeyboardLayout.combinationsOf(layout, character) ?? [])
+      for (const keys of combinations.flat(2)) assert.isTrue(keyNames.has(keys), keys)
+      assert.strictEqual(new Set(combinations.map((one) => JSON.stringify(one))).size, all.length, layout)
     }
-    const all = [...keysOfCharacter.values()].map(String)
-    assert.strictEqual(new Set(all).size, all.length)
   })
 
   it("that do not exist have neighbours", () => {

@@ -8,9 +8,9 @@ import * as TestClock from "effect/testing/TestClock"
 import type { BackendService, Hypervisor } from "../../src/backends/Backend.ts"
 import type { Combination, Display } from "../../src/screen/Display.ts"
 import * as Displays from "../../src/screen/Displays.ts"
-import { keysOfCharacter } from "../../src/screen/internal/keys.ts"
 import { type } from "../../src/screen/internal/ps2.ts"
 import * as Keyboard from "../../src/screen/Keyboard.ts"
+import * as KeyboardLayout from "../../src/screen/KeyboardLayout.ts"
 import type { QmpService } from "../../src/transport/qmp/Qmp.ts"
 import type { ShellService } from "../../src/transport/Shell.ts"
 import { controlOf, guestOn, shellOf } from "../machine/support.ts"
@@ -56,7 +56,8 @@ const keyboard = Effect.gen(function* () {
   return { control, shell, empty, got, lost, slow, most: () => most }
 })
 
-const combinations = (text: string) => [...text].map((character) => keysOfCharacter.get(character) ?? [])
+const combinations = (text: string) =>
+  [...text].flatMap((character) => KeyboardLayout.combinationsOf("us", character) ?? [])
 
 describe("typing", () => {
   it.effect("never puts more into the keyboard than it remembers, and waits until the guest has taken it", () =>

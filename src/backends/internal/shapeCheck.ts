@@ -1,6 +1,6 @@
 /** What of a machine's shape only the host can say, found before anything starts; the limits of a declaration are checked with that. */
 import * as Fs from "node:fs"
-import type { MachineShape } from "../Backend.ts"
+import { type MachineShape, storageOf } from "../Backend.ts"
 import { InvalidShape } from "../BackendError.ts"
 import { longestSocketPath, socketsIn } from "../qemu/command.ts"
 
@@ -19,14 +19,11 @@ const rules: ReadonlyArray<(shape: MachineShape) => Finding | undefined> = [
     Fs.statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true
       ? undefined
       : ["directory", `is not a folder: ${directory}`],
-  ({ disks = [], image }) => {
-    const missing = [
-      image.kernel,
-      image.initrd,
-      image.root ?? "",
-      image.disk?.path ?? "",
-      ...disks.map(({ path }) => path)
-    ].find((path) => path !== "" && !Fs.existsSync(path))
+  (shape) => {
+    const { image } = shape
+    const missing = [image.kernel, image.initrd, image.root ?? "", image.disk?.path ?? "", ...storageOf(shape)].find(
+      (path) => path !== "" && !Fs.existsSync(path)
+    )
     return missing === undefined ? undefined : ["image", `lacks ${missing}`]
   }
 ]

@@ -132,6 +132,8 @@ const controlOf = (state: State): ControlService => {
     resets: qmp === undefined ? undefined : resetsOf(qmp),
     powerdown: needs(state, "powerdown", exit(state)),
     reset: needs(state, "reset", shape.allowReboot ? loseShell(state, "the guest rebooted") : exit(state)),
+    plug: () => Effect.fail(unsupported("mock", "hotplug")),
+    unplug: () => Effect.fail(unsupported("mock", "hotplug")),
     setLink: (vlan, up) =>
       needs(
         state,

@@ -5,6 +5,8 @@
  */
 import type { AcceleratorName } from "../Accelerator.ts"
 import type { MachineShape } from "../Backend.ts"
+import * as Devices from "./devices.ts"
+import { escape } from "./devices.ts"
 
 /** Where a machine's memory lives. A file can be shared with, and copied for, other machines. */
 export type Memory =
@@ -17,6 +19,8 @@ export interface Sockets {
   /** Where its state goes when it is saved, and where that of a saved machine comes from. */
   readonly save: string
   readonly load: string
+  /** Where the emulator of a TPM listens. */
+  readonly tpm: string
   /** `ports[i]` is the virtio-serial port named `vmtest.<i>`. */
   readonly ports: ReadonlyArray<string>
 }
@@ -53,14 +57,12 @@ export const socketsIn = (directory: string): Sockets => ({
   qmp: `${directory}/qmp`,
   save: `${directory}/save`,
   load: `${directory}/load`,
+  tpm: `${directory}/tpm`,
   ports: Array.from({ length: portCount }, (_, index) => `${directory}/p${index}`)
 })
 
 /** What a machine changes of its image's disk: a qcow2 image in the machine's folder, made anew for each start. */
 export const overlayIn = (directory: string): string => `${directory}/disk.qcow2`
-
-/** In QEMU's option strings a comma ends a value; two stand for one. */
-const escape = (value: string): string => value.replaceAll(",", ",,")
 
 /** The words after the program's name. */
 export const command = (plan: Plan): ReadonlyArray<string> => [
@@ -68,6 +70,8 @@ export const command = (plan: Plan): ReadonlyArray<string> => [
   // Nothing but what is named here: no default disk, display, monitor or configuration file.
   ...["-no-user-config", "-nodefaults", "-display", "none"],
   ...machine(plan),
+  // First, so that they have the slot that they name.
+  ...Devices.socketsOf(plan.shape),
   ...boot(plan.shape),
   ...(plan.shape.allowReboot ? [] : ["-no-reboot"]),
   ...panic,
@@ -81,6 +85,8 @@ export const command = (plan: Plan): ReadonlyArray<string> => [
   ...userNetwork(plan.shape),
   ...networks(plan.shape),
   ...screen,
+  ...Devices.deviceWords(plan.shape.devices ?? [], plan.sockets.tpm),
+  ...(plan.shape.qemuArguments ?? []),
   ...(plan.incoming ? ["-incoming", `unix:${plan.sockets.load}`] : []),
   ...plan.extra
 ]

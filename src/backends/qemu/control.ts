@@ -15,6 +15,7 @@ import type { ConsoleLog } from "../internal/consoleLog.ts"
 import { resetsOf } from "../internal/resets.ts"
 import * as runState from "../internal/runState.ts"
 import { cardId, type Sockets } from "./command.ts"
+import * as Hotplug from "./hotplug.ts"
 import { save } from "./save.ts"
 
 /** How a QEMU that starts, or whose last client has just gone, is connected to: it listens within a tenth of a second. */
@@ -106,6 +107,8 @@ const service = (
     resets,
     powerdown: run("system_powerdown"),
     reset: run("system_reset"),
+    plug: (device) => Hotplug.plug(qmp, shape.name, device),
+    unplug: (name) => Hotplug.unplug(qmp, shape.name, name),
     setLink: (vlan, up) => run("set_link", { name: cardId(vlan), up }),
     ...runState.make(
       {

@@ -9,7 +9,7 @@ import type { MachineShape } from "../Backend.ts"
 import { command, emulatedCpu, socketsIn } from "./command.ts"
 
 /** The format of what is saved; another number, and what was saved before is of no use. */
-export const savedFormat = 1
+export const savedFormat = 2
 
 const attempt = (read: () => string): Effect.Effect<string> => Effect.orElseSucceed(Effect.try(read), () => "unknown")
 
@@ -38,6 +38,13 @@ const example: MachineShape = {
   memory: 1024 ** 3,
   cpus: 1,
   disks: [{ path: "disk" }],
+  devices: [
+    { name: "stick", kind: { type: "usb-storage", size: 1024 ** 2 }, path: "stick" },
+    ...(["usb-keyboard", "usb-mouse", "usb-tablet", "tpm", "watchdog", "sound"] as const).map((type) => ({
+      name: type,
+      kind: { type }
+    }))
+  ],
   networks: [{ vlan: 1, mac: "", socket: "" }],
   internet: false,
   forwards: [],

@@ -8,7 +8,7 @@ import * as Connection from "../../transport/Connection.ts"
 import * as Preopened from "../../transport/Preopened.ts"
 import type { QmpService } from "../../transport/qmp/Qmp.ts"
 import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
-import type { MachineShape, SavedMachine } from "../Backend.ts"
+import { type MachineShape, type SavedMachine, storageOf } from "../Backend.ts"
 import { LoadFailed } from "../BackendError.ts"
 import { copySparse } from "../internal/copySparse.ts"
 import { empty, virtualSize } from "../internal/qcow2.ts"
@@ -33,7 +33,7 @@ export const prepareDisks = (shape: MachineShape, from: SavedMachine | undefined
       })
     }
     if (disk !== undefined) yield* copySparse(Path.join(from.directory, saved.fileNames.disk), overlay)
-    yield* Effect.forEach(shape.disks ?? [], ({ path }, index) =>
+    yield* Effect.forEach(storageOf(shape), (path, index) =>
       copySparse(Path.join(from.directory, saved.ownDisk(index)), path)
     )
   })

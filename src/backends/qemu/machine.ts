@@ -32,6 +32,7 @@ import { command, initrdIn, type Sockets, socketsIn } from "./command.ts"
 import { evidenceLines, layer, qmpOptions } from "./control.ts"
 import { load, prepareDisks } from "./load.ts"
 import * as saved from "./saved.ts"
+import * as Tpm from "./tpm.ts"
 
 export interface Settings {
   readonly program: string
@@ -61,6 +62,10 @@ export const start: (
   const sockets = yield* Effect.acquireRelease(
     Effect.sync(() => socketsIn(shape.directory)),
     removeSockets
+  )
+  if (from !== undefined) yield* Tpm.forget(shape)
+  yield* Tpm.start(shape, sockets.tpm).pipe(
+    Effect.mapError((error) => (typeof error === "string" ? failed(error) : error))
   )
   const process = yield* HostProcess.spawn({
     name: `${shape.name}'s QEMU`,
@@ -100,6 +105,8 @@ export const start: (
     return yield* Scope.provide(loading, scope)
   }).pipe(Effect.scoped)
   const attached = yield* answering.pipe(
+    // The next start is a boot, with a TPM that knows nothing of this one.
+    Effect.tapError(() => (from === undefined ? Effect.void : Tpm.forget(shape))),
     // Where QEMU did not take its words or its state, its end is the news; the broken connection only comes a moment earlier.
     Effect.catch((error) =>
       error._tag === "LoadFailed"
@@ -171,9 +178,9 @@ const prepareInitrd = (shape: MachineShape): Effect.Effect<void, string> => {
 }
 
 /** QEMU removes its own only when it ends in peace. */
-const removeSockets = ({ load, ports, qmp, save }: Sockets) =>
+const removeSockets = ({ load, ports, qmp, save, tpm }: Sockets) =>
   Effect.sync(() => {
-    for (const path of [qmp, save, load, ...ports]) Fs.rmSync(path, { force: true })
+    for (const path of [qmp, save, load, tpm, ...ports]) Fs.rmSync(path, { force: true })
   })
 
 const endOf = (file: string): string => {

@@ -14,11 +14,12 @@ import * as Schema from "effect/Schema"
 import * as Connection from "../../transport/Connection.ts"
 import type { QmpService } from "../../transport/qmp/Qmp.ts"
 import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
-import type { MachineShape, SavedMachine } from "../Backend.ts"
+import { type MachineShape, type SavedMachine, storageOf } from "../Backend.ts"
 import { SaveFailed } from "../BackendError.ts"
 import { copySparse } from "../internal/copySparse.ts"
 import { apart } from "../internal/runState.ts"
 import { overlayIn, roundMemory, type Sockets } from "./command.ts"
+import * as Hotplug from "./hotplug.ts"
 import { MemoryFile } from "./memoryFile.ts"
 import { Splitter } from "./migrationStream.ts"
 import * as saved from "./saved.ts"
@@ -76,6 +77,8 @@ const steps = Effect.fnUntraced(function* (saving: Saving, directory: string) {
   yield* attempt(() => {
     if (Fs.readdirSync(directory).length > 0) throw new Error("the folder is not empty")
   })
+  const changed = yield* Hotplug.changes(control, shape)
+  if (changed !== undefined) return yield* failed(changed)
   const fd = yield* Effect.acquireRelease(
     attempt(() => Fs.openSync(path(saved.fileNames.memory), "wx", 0o600)),
     (fd) => Effect.sync(() => Fs.closeSync(fd))
@@ -147,7 +150,7 @@ const completed = (control: QmpService) =>
 const copyDisks = Effect.fnUntraced(function* (shape: MachineShape, directory: string) {
   const disks = [
     ...(shape.image.disk === undefined ? [] : [[overlayIn(shape.directory), saved.fileNames.disk] as const]),
-    ...(shape.disks ?? []).map(({ path }, index) => [path, saved.ownDisk(index)] as const)
+    ...storageOf(shape).map((path, index) => [path, saved.ownDisk(index)] as const)
   ]
   yield* Effect.forEach(disks, ([from, name]) =>
     Effect.mapError(

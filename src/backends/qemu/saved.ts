@@ -6,12 +6,13 @@
  *     state          the devices: a migration stream without the memory's pages
  *     console        what the guest had printed
  *     disk           the changes to the image's disk, where it has one that can be written (qcow2)
- *     own1, own2 …   the machine's own disks (raw)
+ *     own1, own2 …   the machine's own disks, then its sticks (raw)
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Digest from "../../host/Digest.ts"
 import type { MachineShape, SavedMachine } from "../Backend.ts"
 import { LoadFailed } from "../BackendError.ts"
 import { roundMemory } from "./command.ts"
@@ -28,7 +29,9 @@ const Hardware = Schema.Struct({
   memory: Schema.Number,
   cpus: Schema.Number,
   cards: Schema.Number,
-  disks: Schema.Number
+  disks: Schema.Number,
+  /** What `devicesOf` gives. */
+  devices: Schema.String
 })
 export type Hardware = typeof Hardware.Type
 
@@ -45,12 +48,20 @@ export type Description = typeof Description.Type
 
 const Json = Schema.fromJsonString(Description)
 
+/** The machine's devices and further arguments in a text, empty where it has none. */
+const devicesOf = ({ devices = [], hotplug = false, qemuArguments = [] }: MachineShape): string => {
+  const kinds = devices.map(({ kind, name }) => ({ ...kind, name }))
+  const none = kinds.length + qemuArguments.length === 0 && !hotplug
+  return none ? "" : Digest.canonical([kinds, hotplug, qemuArguments])
+}
+
 export const hardwareOf = (shape: MachineShape): Hardware => ({
   image: shape.image.digest,
   memory: roundMemory(shape.memory),
   cpus: shape.cpus,
   cards: shape.networks.length,
-  disks: shape.disks?.length ?? 0
+  disks: shape.disks?.length ?? 0,
+  devices: devicesOf(shape)
 })
 
 /** Writes what makes a folder a saved machine. Throws what the file system says. */
@@ -79,9 +90,10 @@ export const read = (shape: MachineShape, { directory }: SavedMachine): Effect.E
       if (found?.size !== size) return yield* failed(`its ${name} has ${found?.size ?? "no"} bytes, expected ${size}`)
     }
     const wanted = hardwareOf(shape)
-    for (const key of ["image", "memory", "cpus", "cards", "disks"] as const) {
+    for (const key of ["image", "memory", "cpus", "cards", "disks", "devices"] as const) {
       if (saved.hardware[key] !== wanted[key]) {
-        return yield* failed(`it was saved with ${key} ${saved.hardware[key]}, but this machine has ${wanted[key]}`)
+        const [was, is] = [saved.hardware[key], wanted[key]].map((value) => (value === "" ? "none" : value))
+        return yield* failed(`it was saved with ${key} ${was}, but this machine has ${is}`)
       }
     }
     if (saved.files[fileNames.memory] !== wanted.memory) return yield* failed("its memory has another size")

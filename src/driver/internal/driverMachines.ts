@@ -4,6 +4,7 @@ import type * as FileSystem from "effect/FileSystem"
 import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
 import type { BackendService, MachineShape } from "../../backends/Backend.ts"
+import * as Device from "../../backends/Device.ts"
 import { MachineEvents } from "../../guest/MachineEvent.ts"
 import type * as PollingCondition from "../../guest/PollingCondition.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
@@ -74,9 +75,31 @@ const shapeOf = Effect.fnUntraced(function* (
   const disks = yield* Effect.forEach(spec.disks, (size, index) =>
     Effect.orDie(emptyDisk(all, `${directory}/disk${index + 1}`, size))
   )
-  const { allowReboot, cpus, forwards, internet, memory, name } = spec
+  const devices = yield* Effect.forEach(Device.nameAll(spec.devices), (device) => {
+    const size = Device.storageOf(device.kind)
+    if (size === 0) return Effect.succeed(device)
+    return Effect.map(Effect.orDie(emptyDisk(all, `${directory}/device-${device.name}`, size)), ({ path }) => ({
+      ...device,
+      path
+    }))
+  })
+  const { allowReboot, cpus, forwards, hotplug, internet, memory, name, qemuArguments } = spec
   return {
-    ...{ name, image, memory, cpus, disks, networks, internet, forwards, allowReboot, directory }
+    ...{
+      name,
+      image,
+      memory,
+      cpus,
+      disks,
+      devices,
+      hotplug,
+      qemuArguments,
+      networks,
+      internet,
+      forwards,
+      allowReboot,
+      directory
+    }
   } satisfies MachineShape
 })
 
@@ -117,6 +140,8 @@ export const add: (
     origins: Origin.first(first, originsOf(all, spec, shape, self)),
     snapshots: all.temporary,
     fork: (request) => forkOne(all, spec, self, request),
+    // A fork with a name of its own has no network: another machine has its addresses.
+    vlan: (vlan) => (spec.name === self.name ? Effect.orDie(tree.vlan(vlan)) : Effect.succeed(undefined)),
     supervisor: tree.machines
   }).pipe(Effect.provideService(MachineEvents, (event) => emit({ _tag: "MachineEvent", test: options.test, event })))
   const handle = { ...made, machine: Tracked.methods(spec.name, made.machine) }
@@ -196,7 +221,7 @@ export const declare: (
     yield* checkName(all, name)
     const others = [...handles.values()]
     yield* checkAddresses(all, spec)
-    if (spec.vlans.length > 0) yield* HostProcess.locate("vde_switch")
+    yield* Effect.forEach(MachineSpec.toolsOf([spec]), (tool) => HostProcess.locate(tool))
     const self = Addresses.number(spec, nextNumber(all))
     yield* MachineSpec.checkHosts([...neighbours(all), { spec, self }])
     const handle = yield* add(all, spec, self)

@@ -6,6 +6,7 @@ import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import type { ControlService } from "../../backends/Backend.ts"
 import * as Digest from "../../host/Digest.ts"
+import * as MachineSpec from "../../machine/MachineSpec.ts"
 import type { SnapshotKey, SnapshotStore } from "../SnapshotStore.ts"
 import { size } from "./size.ts"
 import type { Subject } from "./warmStart.ts"
@@ -70,7 +71,7 @@ export const make = (store: SnapshotStore, scope: Scope.Scope) => {
     const save = Effect.fnUntraced(
       function* (control: ControlService) {
         const { bavail, bsize } = yield* Effect.try(() => Fs.statfsSync(folder))
-        const needed = subject.shape.memory + subject.spec.disks.reduce((sum, bytes) => sum + bytes, 0)
+        const needed = subject.shape.memory + MachineSpec.storageOf(subject.spec).reduce((sum, bytes) => sum + bytes, 0)
         if (bavail * bsize < needed) {
           return yield* Effect.fail(new Error(`it needs ${size(needed)}, and only ${size(bavail * bsize)} are free`))
         }

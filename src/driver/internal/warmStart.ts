@@ -8,10 +8,12 @@ import * as Fs from "node:fs"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type { BackendService, MachineShape } from "../../backends/Backend.ts"
+import { type BackendService, type MachineShape, storageOf } from "../../backends/Backend.ts"
+import * as Device from "../../backends/Device.ts"
+import * as Digest from "../../host/Digest.ts"
 import * as Image from "../../images/Image.ts"
 import type { Machine } from "../../machine/Machine.ts"
-import type { MachineSpec } from "../../machine/MachineSpec.ts"
+import * as MachineSpec from "../../machine/MachineSpec.ts"
 import * as Origin from "../../machine/Origin.ts"
 import type { AddressedNode } from "../../network/Addresses.ts"
 import * as SnapshotStore from "../SnapshotStore.ts"
@@ -23,7 +25,7 @@ import { size } from "./size.ts"
 
 /** A machine that is to start. */
 export interface Subject {
-  readonly spec: MachineSpec
+  readonly spec: MachineSpec.MachineSpec
   readonly shape: MachineShape
   readonly self: AddressedNode
   /** The digest of the script that declares it; undefined where it is not known what its functions do. */
@@ -51,17 +53,22 @@ const switchedOff: Effect.Effect<boolean> = Effect.sync(() =>
 
 const version: string = JSON.parse(Fs.readFileSync(new URL("../../../package.json", import.meta.url), "utf8")).version
 
-/** Makes the machine's own disks what they were before its first start: sparse files of the declared sizes. */
-const emptyDisks = ({ disks = [] }: MachineShape, spec: MachineSpec): Effect.Effect<void> =>
+/** Makes the machine's own disks and sticks what they were before its first start: sparse files of the declared sizes. */
+const emptyDisks = (shape: MachineShape, spec: MachineSpec.MachineSpec): Effect.Effect<void> =>
   Effect.sync(() => {
-    for (const [index, { path }] of disks.entries()) {
+    const sizes = MachineSpec.storageOf(spec)
+    for (const [index, path] of storageOf(shape).entries()) {
       Fs.truncateSync(path, 0)
-      Fs.truncateSync(path, spec.disks[index])
+      Fs.truncateSync(path, sizes[index])
     }
   })
 
+/** Whether something of the machine outlives its boots, of which a saved machine would not know. */
+const isLasting = ({ devices, disks }: MachineSpec.MachineSpec): boolean =>
+  disks.length > 0 || devices.some((device) => Device.isLasting(Device.kindOf(device)))
+
 /** Runs a warm-up, if there is one. */
-const warmUpOf = ({ name, warmUp }: MachineSpec) =>
+const warmUpOf = ({ name, warmUp }: MachineSpec.MachineSpec) =>
   warmUp === undefined
     ? undefined
     : (machine: Machine) =>
@@ -75,7 +82,7 @@ const warmUpOf = ({ name, warmUp }: MachineSpec) =>
 const plainBoot =
   ({ spec }: Subject): Origin.Origins =>
   (start) =>
-    Effect.succeed(start > 1 && spec.disks.length > 0 ? Origin.boot : { from: undefined, warmUp: warmUpOf(spec) })
+    Effect.succeed(start > 1 && isLasting(spec) ? Origin.boot : { from: undefined, warmUp: warmUpOf(spec) })
 
 /** Name and addresses: what a service that starts at boot can have learned. */
 const identityOf = ({ self, spec }: Subject): Readonly<Record<string, string>> => ({
@@ -97,6 +104,10 @@ const baseKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): Sna
       processors: `${shape.cpus}`,
       cards: `${shape.networks.length}`,
       disks: spec.disks.join(" "),
+      ...(spec.devices.length === 0 ? {} : { devices: Digest.canonical(Device.nameAll(spec.devices)) }),
+      ...(spec.hotplug ? { hotplug: "true" } : {}),
+      ...(spec.qemuArguments.length === 0 ? {} : { arguments: Digest.canonical(spec.qemuArguments) }),
+      ...(spec.keyboardLayout === undefined ? {} : { keyboard: spec.keyboardLayout }),
       internet: `${shape.internet}`,
       reboot: `${shape.allowReboot}`
     },
@@ -226,7 +237,7 @@ export const make = Effect.fnUntraced(function* (
       if (off || !subject.spec.snapshot) return plainBoot(subject)
       return (start) =>
         // Disks keep what was written to them; a saved machine would not know of it.
-        start > 1 && subject.spec.disks.length > 0
+        start > 1 && isLasting(subject.spec)
           ? Effect.succeed(Origin.boot)
           : Effect.flatMap(backend.fingerprint, (facts) =>
               warmOrigin(subject, { vmtest: version, backend: backend.name, ...facts })

@@ -21,7 +21,7 @@ export const build = Effect.fnUntraced(function* (building: Building, store: Sto
   const work = yield* building.workspace
   const { kernel, packages } = yield* Effect.gen(function* () {
     const apt = yield* Apt.open(building, Apt.folderOf(store), plan.suite, mirrors)
-    const packages = yield* Kernel.packages(building, apt)
+    const packages = yield* Kernel.packages(building, apt, plan.kernel)
     return { kernel: yield* Kernel.unpack(building, apt, packages, work), packages }
   }).pipe(
     Store.withReservation(store, Apt.reservation, {

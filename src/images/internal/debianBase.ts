@@ -93,9 +93,9 @@ export const get = Effect.fnUntraced(function* (
   apt: Apt.Apt,
   plan: DebianPlan
 ) {
-  const kernel = yield* Kernel.packages(building, apt)
+  const kernel = yield* Kernel.packages(building, apt, plan.kernel)
   const inputs = { version: builderVersion, sources: apt.sources, basePackages, kernel, modules: plan.modules }
-  const key = Digest.ofValue({ ...inputs, guest: GuestFiles.guestSources })
+  const key = Digest.ofValue({ ...inputs, guest: GuestFiles.sourcesOf(plan.kernel) })
   const found = yield* Entries.find(store, key, (entry) =>
     Apt.simulate(building, apt, ["dist-upgrade"], Path.join(entry.folder, files.status)).pipe(
       Effect.map((upgrades) => upgrades.length === 0)
@@ -142,7 +142,7 @@ const build = Effect.fnUntraced(function* (
     ]
   })
   const script = "/.vmtest-base"
-  const own = Object.entries(GuestFiles.debianFiles).map(([path, data]) => ({
+  const own = Object.entries(GuestFiles.debianFilesOf(plan.kernel)).map(([path, data]) => ({
     path,
     mode: GuestFiles.executable.has(path) ? 0o755 : 0o644,
     data
@@ -174,7 +174,7 @@ const build = Effect.fnUntraced(function* (
   yield* attempt(building, step, out, () => trimTail(Path.join(out, files.tarball)))
   return yield* Entries.publish(building, store, out, {
     kind: "base",
-    name: `base of debian ${plan.suite}`,
+    name: `base of debian ${plan.suite}${plan.kernel === undefined ? "" : ` with the ${plan.kernel} kernel`}`,
     key,
     suite: plan.suite,
     cmdline: "",

@@ -23,6 +23,9 @@ export const tinyModules: ReadonlyArray<string> = ["button", "evdev", "erofs", "
 /** Besides: the root. udev loads the rest. */
 export const debianModules: ReadonlyArray<string> = ["erofs", "overlay", "button"]
 
+/** Before them, where it is no part of the kernel: erofs looks for it when it is loaded, and does not name it as a dependency. */
+export const genericModules: ReadonlyArray<string> = ["crc32c_generic"]
+
 const environment = "HOME=/root USER=root LOGNAME=root"
 
 /**
@@ -263,6 +266,25 @@ export const debianFiles: Readonly<Record<string, string>> = {
   "/etc/resolv.conf": ""
 }
 
+/** Devices of which there are many and that no driver waits for. */
+const unplugged = ["tty", "vc", "vtconsole", "cpu", "memory", "machinecheck", "workqueue", "clocksource", "bdi"]
+
+/**
+ * What the generic kernel needs besides, or instead: all its devices are looked for at boot, because it has drivers for them. The driver of the
+ * display stays out until it is asked for: with it, the screen is no longer a text screen, which is read exactly.
+ */
+const genericFiles: Readonly<Record<string, string>> = {
+  "/etc/systemd/system/systemd-udev-trigger.service.d/vmtest-subsystems.conf": `[Service]
+ExecStart=
+ExecStart=-udevadm trigger --action=add ${unplugged.map((subsystem) => `--subsystem-nomatch=${subsystem}`).join(" ")}
+`,
+  "/etc/modprobe.d/vmtest.conf": "blacklist bochs\n"
+}
+
+/** Files of every debian guest with this kernel. */
+export const debianFilesOf = (kernel: "generic" | undefined): Readonly<Record<string, string>> =>
+  kernel === "generic" ? { ...debianFiles, ...genericFiles } : debianFiles
+
 export const executable: ReadonlySet<string> = new Set(["/usr/lib/vmtest/shell"])
 
 /** Started by nothing, not even by hand: consoles that belong to the driver, and upkeep that a guest of minutes never needs. */
@@ -321,4 +343,6 @@ echo uninitialized >/etc/machine-id
 `
 
 /** All of the above: an image or a base that was made with other text is another one. */
-export const guestSources = [tinyInit, tinyShell, debianInit, debianFiles, debianScript("release"), cleanScript]
+export const sourcesOf = (kernel: "generic" | undefined): ReadonlyArray<unknown> => [
+  ...[tinyInit, tinyShell, debianInit, debianFilesOf(kernel), debianScript("release"), cleanScript]
+]

@@ -26,9 +26,11 @@ export interface Kernel {
   readonly modules: string
 }
 
-/** What the suite's kernel and busybox are today. */
-export const packages = Effect.fnUntraced(function* (building: Building, apt: Apt) {
-  const kernel = yield* candidate(building, apt, "linux-image-cloud-amd64", /^linux-image-\d.*-cloud-amd64$/)
+/** What the suite's kernel, by default its cloud kernel, and busybox are today. */
+export const packages = Effect.fnUntraced(function* (building: Building, apt: Apt, flavour: "generic" | undefined) {
+  const kernel = yield* flavour === "generic"
+    ? candidate(building, apt, "linux-image-amd64", /^linux-image-\d(?!.*-(cloud|rt)-).*-amd64$/)
+    : candidate(building, apt, "linux-image-cloud-amd64", /^linux-image-\d.*-cloud-amd64$/)
   const busybox = yield* candidate(building, apt, "busybox-static", /^busybox-static$/)
   return { kernel, busybox } satisfies KernelPackages
 })

@@ -7,7 +7,15 @@ import { BadImage } from "../ImageError.ts"
 import { checkDescription } from "./checked.ts"
 import type { GuestFile } from "./files.ts"
 import { identity, readFiles } from "./files.ts"
-import { baseModules, commandLine, debianModules, guestSources, lateDevices, tinyModules } from "./guestFiles.ts"
+import {
+  baseModules,
+  commandLine,
+  debianModules,
+  genericModules,
+  lateDevices,
+  sourcesOf,
+  tinyModules
+} from "./guestFiles.ts"
 
 /** Goes up with every change of what builders make of a description that `guestSources` does not show. */
 export const builderVersion = 5
@@ -18,6 +26,8 @@ interface Common {
   readonly key: string
   readonly suite: string
   readonly mirror: string | undefined
+  /** Undefined is the cloud kernel, so that images that have it keep the keys that they always had. */
+  readonly kernel: "generic" | undefined
   readonly cmdline: string
   readonly modules: ReadonlyArray<string>
   readonly files: ReadonlyArray<GuestFile>
@@ -46,9 +56,18 @@ export type Plan = TinyPlan | DebianPlan
 
 const keyed = <P extends Plan>(plan: Omit<P, "key">): P => {
   // What an image is called is no part of it: it follows from the rest.
-  const inputs = { ...plan, name: "", files: plan.files.map(identity), builder: [builderVersion, guestSources] }
+  const inputs = {
+    ...plan,
+    name: "",
+    files: plan.files.map(identity),
+    builder: [builderVersion, sourcesOf(plan.kernel)]
+  }
   return { ...plan, key: Digest.ofValue(inputs) } as P
 }
+
+/** The modules of each initramfs with this kernel. */
+const modulesOf = (kernel: TinyPlan["kernel"]): ReadonlyArray<string> =>
+  kernel === "generic" ? [...genericModules, ...baseModules] : baseModules
 
 const common = Effect.fnUntraced(function* (image: TinyImage | DebianImage) {
   yield* checkDescription(image)
@@ -57,6 +76,7 @@ const common = Effect.fnUntraced(function* (image: TinyImage | DebianImage) {
     name,
     suite: image.suite ?? "bookworm",
     mirror: image.mirror,
+    kernel: image.kernel === "generic" ? image.kernel : undefined,
     cmdline: [commandLine, image.kernelParameters?.trim() ?? ""].filter((part) => part !== "").join(" "),
     files: yield* readFiles(name, image.files ?? {})
   }
@@ -71,7 +91,11 @@ export const tiny = Effect.fnUntraced(function* (image: TinyImage) {
     const reason = `${field}.owner must be left out: a tiny image has no users but root`
     return yield* new BadImage({ image: base.name, field, reason })
   }
-  return keyed<TinyPlan>({ ...base, kind: "tiny", modules: [...baseModules, ...tinyModules, ...(image.modules ?? [])] })
+  return keyed<TinyPlan>({
+    ...base,
+    kind: "tiny",
+    modules: [...modulesOf(base.kernel), ...tinyModules, ...(image.modules ?? [])]
+  })
 })
 
 /**
@@ -98,7 +122,7 @@ export const debian = Effect.fnUntraced(function* (image: DebianImage) {
     ...base,
     files: [...earlyDevices(base.files, units), ...base.files],
     kind: "debian",
-    modules: [...baseModules, ...debianModules],
+    modules: [...modulesOf(base.kernel), ...debianModules],
     packages,
     units: units.sort((a, b) => (a.name < b.name ? -1 : 1)),
     users,

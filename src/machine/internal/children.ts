@@ -61,7 +61,8 @@ const startFrom = (
     const { from, otherwise } = origin
     const scope = yield* Scope.fork(yield* Effect.scope)
     const { self, shape, spec } = environment
-    const identity = earlyScript({ self, all: yield* environment.all, internet: spec.internet })
+    const { internet, keyboardLayout } = spec
+    const identity = earlyScript({ self, all: yield* environment.all, internet, keyboardLayout })
     const started = yield* Effect.exit(
       Scope.provide(environment.backend.start({ ...shape, identity }, from === undefined ? {} : { from }), scope)
     )

@@ -4,7 +4,9 @@ import * as Effect from "effect/Effect"
 import * as Digest from "../../host/Digest.ts"
 import { quote } from "../../host/Quote.ts"
 import * as Addresses from "../../network/Addresses.ts"
+import type { KeyboardLayout } from "../../screen/KeyboardLayout.ts"
 import type { CommandResult } from "../../transport/Shell.ts"
+import * as Keyboard from "./keyboard.ts"
 import * as renew from "./renew.ts"
 
 /** A file at once: a here-document would end at a line of the content. */
@@ -42,6 +44,12 @@ interface Identity {
   readonly self: Addresses.AddressedNode
   readonly all: ReadonlyArray<Addresses.AddressedNode>
   readonly internet: boolean
+}
+
+/** What only the initramfs sets. */
+interface Early extends Identity {
+  /** Undefined leaves the guest its own. */
+  readonly keyboardLayout: KeyboardLayout | undefined
 }
 
 /** Where a guest keeps which identity it was given last; gone when it boots. */
@@ -127,7 +135,7 @@ const cardTimeout = 2
  *
  * Where an address could not be set there is no mark, and {@link identityScript} does it again and says why.
  */
-export const earlyScript = (identity: Identity): string => {
+export const earlyScript = ({ keyboardLayout, ...identity }: Early): string => {
   const { all, internet, self } = identity
   const devices = ["eth0", ...self.interfaces.map(({ device }) => device)]
   const addresses = self.interfaces.flatMap(({ ipv4 }) => `${ipv4}/`)
@@ -149,7 +157,7 @@ for vm_address in ${addresses.join(" ")}; do
   case $vm_here in *" $vm_address"*) ;; *) vm_all= ;; esac
 done
 [ -z "$vm_all" ] || echo ${digest(identity)} >${mark}
-`
+${keyboardLayout === undefined ? "" : Keyboard.earlyScript(keyboardLayout)}`
 }
 
 /** The whole identity of a guest; running it again changes nothing. */

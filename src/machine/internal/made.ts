@@ -69,9 +69,10 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
     }),
     fork: environment.fork
   })
+  const surroundings = { number: self.number, vlan: environment.vlan }
 
   const handle: Handle = {
-    machine: Machine.make(guest, life, spec, self.interfaces, snapshots),
+    machine: Machine.make(guest, life, spec, self.interfaces, snapshots, surroundings),
     spec,
     self,
     shape,
@@ -108,7 +109,8 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
       { ...life, start: () => Effect.void },
       spec,
       self.interfaces,
-      snapshots
+      snapshots,
+      surroundings
     )
   const progress: Made["progress"] = (detail) =>
     Effect.suspend(() => (retired ? Effect.void : emit({ _tag: "StillBooting", machine: spec.name, detail })))

@@ -10,6 +10,7 @@ import { randomBytes } from "node:crypto"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Digest from "../../host/Digest.ts"
+import { elf, octal } from "./elf.ts"
 
 /** What `renew.s` is assembled to. */
 const code =
@@ -17,38 +18,8 @@ const code =
   "EAAAAL4DUghASY1UJBAPBYXAdARBgM0Eie+4EAAAAL4HUgAAMdIPBYXAdARBgM0ISIt7EEiF/3QtSItzGEiF9nQkuFIAAAAPBYXAdARBgM0QSIt7GEiL" +
   "cxC4WAAAAA8FSIPDEOvKRInvuDwAAAAPBS9kZXYvcmFuZG9tAA=="
 
-const headers = 64 + 56
-const address = 0x400000n
-
-/** The program as an ELF file: one header, one segment. */
-export const program: Buffer = (() => {
-  const text = Buffer.from(code, "base64")
-  const elf = Buffer.alloc(headers)
-  // 64 bits, little-endian, version 1; an executable for x86-64.
-  elf.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1])
-  elf.writeUInt16LE(2, 16)
-  elf.writeUInt16LE(62, 18)
-  elf.writeUInt32LE(1, 20)
-  elf.writeBigUInt64LE(address + BigInt(headers), 24)
-  elf.writeBigUInt64LE(64n, 32)
-  elf.writeUInt16LE(64, 52)
-  elf.writeUInt16LE(56, 54)
-  elf.writeUInt16LE(1, 56)
-  // PT_LOAD, to be read and executed: the whole file.
-  elf.writeUInt32LE(1, 64)
-  elf.writeUInt32LE(5, 68)
-  elf.writeBigUInt64LE(address, 80)
-  elf.writeBigUInt64LE(address, 88)
-  const size = BigInt(headers + text.length)
-  elf.writeBigUInt64LE(size, 96)
-  elf.writeBigUInt64LE(size, 104)
-  elf.writeBigUInt64LE(4096n, 112)
-  return Buffer.concat([elf, text])
-})()
-
-/** Bytes as every shell's `printf %b` takes them. */
-const octal = (bytes: Uint8Array): string =>
-  [...bytes].map((byte) => `\\0${byte.toString(8).padStart(3, "0")}`).join("")
+/** The program as an ELF file. */
+export const program: Buffer = elf(Buffer.from(code, "base64"))
 
 /** Another program has another name: a saved guest may have an older one. */
 const name = `vmtest-renew-${Digest.of(program).slice(0, 8)}`

@@ -1,4 +1,4 @@
-/** QEMU's key names (QKeyCode in its qapi/ui.json) that a PC keyboard has, and the US layout over them. */
+/** QEMU's key names (QKeyCode in its qapi/ui.json) that a PC keyboard has. */
 import { type Aliases, nearest } from "../../host/Spelling.ts"
 
 const letters = "abcdefghijklmnopqrstuvwxyz"
@@ -15,46 +15,6 @@ export const keyNames: ReadonlySet<string> = new Set([
   ..."kp_divide kp_multiply kp_subtract kp_add kp_enter kp_decimal kp_equals kp_comma".split(" "),
   ..."print sysrq pause home pgup pgdn end left up down right insert delete".split(" "),
   ..."power sleep wake volumeup volumedown audiomute".split(" ")
-])
-
-const plain: Record<string, string> = {
-  " ": "spc",
-  "\n": "ret",
-  "\t": "tab",
-  "-": "minus",
-  "=": "equal",
-  "[": "bracket_left",
-  "]": "bracket_right",
-  ";": "semicolon",
-  "'": "apostrophe",
-  "`": "grave_accent",
-  "\\": "backslash",
-  ",": "comma",
-  ".": "dot",
-  "/": "slash"
-}
-
-const shifted: Record<string, string> = {
-  ...Object.fromEntries([...")!@#$%^&*("].map((character, digit) => [character, String(digit)])),
-  _: "minus",
-  "+": "equal",
-  "{": "bracket_left",
-  "}": "bracket_right",
-  ":": "semicolon",
-  '"': "apostrophe",
-  "~": "grave_accent",
-  "|": "backslash",
-  "<": "comma",
-  ">": "dot",
-  "?": "slash"
-}
-
-/** The keys to press together for a character. */
-export const keysOfCharacter: ReadonlyMap<string, ReadonlyArray<string>> = new Map([
-  ...[...letters, ...digits].map((key): [string, Array<string>] => [key, [key]]),
-  ...[...letters].map((key): [string, Array<string>] => [key.toUpperCase(), ["shift", key]]),
-  ...Object.entries(plain).map(([character, key]): [string, Array<string>] => [character, [key]]),
-  ...Object.entries(shifted).map(([character, key]): [string, Array<string>] => [character, ["shift", key]])
 ])
 
 /** Other names of keys. */

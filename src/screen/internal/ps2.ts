@@ -10,6 +10,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Guest } from "../../guest/Guest.ts"
 import { pausedMessage } from "../../guest/Paused.ts"
@@ -133,6 +134,22 @@ const follow = Effect.fnUntraced(function* (shell: ShellService, timeout: Durati
   return { reach } satisfies Counts as Counts
 })
 
+const isChildren = Schema.is(Schema.Array(Schema.Struct({ type: Schema.String })))
+
+/** Keyboards that take the keys in place of the PC's own, whose interrupts nobody counts. */
+const otherKeyboard = /^child<(usb-kbd|virtio-keyboard)/
+
+/** Whether the machine has another keyboard. */
+const hasOtherKeyboard = (control: QmpService): Effect.Effect<boolean> =>
+  Effect.forEach(["peripheral", "peripheral-anon"], (name) =>
+    control.execute("qom-list", { path: `/machine/${name}` })
+  ).pipe(
+    Effect.map((found) =>
+      found.some((children) => isChildren(children) && children.some(({ type }) => otherKeyboard.test(type)))
+    ),
+    Effect.orElseSucceed(() => false)
+  )
+
 /** Types with a delay after each combination, and does not check that the guest takes them. */
 const unchecked = Effect.fnUntraced(function* (
   control: QmpService,
@@ -190,7 +207,7 @@ export const type = Effect.fnUntraced(function* (
 ) {
   const cannotCheck =
     delay !== undefined || combinations.some(endsGuest) || combinations.every((keys) => bytesOf(keys) === undefined)
-  const shell = cannotCheck ? undefined : yield* readyShell(guest)
+  const shell = cannotCheck || (yield* hasOtherKeyboard(control)) ? undefined : yield* readyShell(guest)
   if (shell === undefined) return yield* unchecked(control, combinations, delay ?? defaultDelay)
   const counts = yield* follow(shell, Duration.times(groupTimeout, guest.backend.timeScale))
   const [took, before] = yield* Effect.timed(counts.reach(0))

@@ -1,0 +1,132 @@
+/** Devices that come and go while a QEMU runs. */
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type { QmpFailure, QmpService } from "../../transport/qmp/Qmp.ts"
+import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
+import type { MachineShape } from "../Backend.ts"
+import { PlugFailed } from "../BackendError.ts"
+import { type DeviceShape, isUsb, typeOf } from "../Device.ts"
+import * as Devices from "./devices.ts"
+
+/** How a device that was told to go is looked for. Without end: a guest may take its time. */
+export const goneSchedule = Schedule.spaced("20 millis")
+
+/** How a file whose device has just gone is closed: its last requests may still be under way. */
+export const closeSchedule = Schedule.spaced("20 millis").pipe(Schedule.upTo({ duration: "5 seconds" }))
+
+const Children = Schema.Array(Schema.Struct({ name: Schema.String, type: Schema.String }))
+
+/** The ids of all devices that have one. */
+const peripherals = (qmp: QmpService): Effect.Effect<ReadonlyArray<string>, QmpFailure> =>
+  Effect.map(qmp.execute("qom-list", { path: "/machine/peripheral" }, Children), (children) =>
+    children.flatMap(({ name, type }) => (type.startsWith("child<") ? [name] : []))
+  )
+
+/** A port with nothing in it, as QEMU has it: its bus, which has the port's name, has no child. The guest may know less or more. */
+const freePort = Effect.fnUntraced(function* (qmp: QmpService): Effect.fn.Return<string | undefined, QmpFailure> {
+  for (const port of Devices.ports) {
+    const there = yield* qmp.execute("qom-list", { path: `/machine/peripheral/${port}/${port}` }, Children)
+    if (!there.some(({ name }) => name.startsWith("child["))) return port
+  }
+  return undefined
+})
+
+/** The host's end of a device: its file, or its card's cable. */
+const addBack = (qmp: QmpService, device: DeviceShape): Effect.Effect<void, QmpFailure> => {
+  const { card, kind, name, path } = device
+  if (path !== undefined) return Effect.asVoid(qmp.execute("blockdev-add", Devices.blockOf(device)))
+  if (card === undefined) return Effect.void
+  // A hub of the VLAN's number is a network of this machine alone.
+  return card.socket === undefined
+    ? QmpCommands.netdevAdd(qmp, "hubport", Devices.backOf(name), { hubid: "vlan" in kind ? kind.vlan : 0 })
+    : QmpCommands.netdevAdd(qmp, "vde", Devices.backOf(name), { sock: card.socket })
+}
+
+/** What is not there is no failure. */
+const removeBack = (qmp: QmpService, name: string) => {
+  const back = Devices.backOf(name)
+  return qmp.execute("blockdev-del", { "node-name": back }).pipe(
+    Effect.retry({
+      schedule: closeSchedule,
+      while: (error) => error._tag === "QmpError" && /in use/.test(error.desc)
+    }),
+    Effect.ignore,
+    Effect.andThen(Effect.ignore(QmpCommands.netdevDel(qmp, back)))
+  )
+}
+
+const failing = (machine: string, device: string, action: PlugFailed["action"]) => (error: QmpFailure | PlugFailed) =>
+  error._tag === "QmpError" ? new PlugFailed({ machine, device, action, reason: error.desc }) : error
+
+/** Plugs a device in. One at a time. */
+export const plug = (qmp: QmpService, machine: string, device: DeviceShape) => {
+  const { kind, name } = device
+  const shown = `${JSON.stringify(name)} (${typeOf(kind)})`
+  const refuse = (reason: string) => new PlugFailed({ machine, device: shown, action: "plug in", reason })
+  return Effect.gen(function* () {
+    const id = Devices.idOf(name)
+    const there = yield* peripherals(qmp)
+    if (there.includes(id)) return yield* refuse("it has a device of this name already")
+    if (!there.includes(Devices.usb)) return yield* refuse("it has no ports for that; declare it with hotplug: true")
+    const bus = isUsb(kind) ? undefined : yield* freePort(qmp)
+    if (bus === undefined && !isUsb(kind)) {
+      return yield* refuse(`its ${Devices.ports.length} ports for such devices are taken; unplug one of them first`)
+    }
+    yield* addBack(qmp, device)
+    yield* QmpCommands.deviceAdd(qmp, Devices.driverOf(kind), id, Devices.propertiesOf(device, bus)).pipe(
+      Effect.tapError(() => removeBack(qmp, name))
+    )
+  }).pipe(Effect.mapError(failing(machine, shown, "plug in")))
+}
+
+/** QEMU's word for a device that it has told the guest of before. */
+const underWay = /already in the process of unplug/
+
+/** Takes a device out, and waits until the guest has let it go. */
+export const unplug = (qmp: QmpService, machine: string, name: string) => {
+  const id = Devices.idOf(name)
+  const shown = JSON.stringify(name)
+  return Effect.gen(function* () {
+    const devices = yield* peripherals(qmp)
+    if (!devices.includes(id)) {
+      const names = devices.flatMap((one) =>
+        one.startsWith(Devices.idOf("")) ? [one.slice(Devices.idOf("").length)] : []
+      )
+      const there = names.length === 0 ? "none that can be unplugged" : names.join(", ")
+      const reason = `it does not have this device; it has ${there}`
+      return yield* new PlugFailed({ machine, device: shown, action: "unplug", reason })
+    }
+    yield* QmpCommands.deviceDel(qmp, id).pipe(
+      Effect.catchIf(
+        (error) => error._tag === "QmpError" && underWay.test(error.desc),
+        () => Effect.void
+      )
+    )
+    yield* Effect.repeat(peripherals(qmp), { schedule: goneSchedule, while: (ids) => ids.includes(id) })
+    yield* removeBack(qmp, name)
+  }).pipe(Effect.mapError(failing(machine, shown, "unplug")))
+}
+
+/** Devices of the command line that no test names. */
+const own = /^(card-|ports\d|hot\d|usb$)/
+
+const Flag = Schema.Boolean
+
+/** What of a machine's devices is no longer as its command line says, so that no other machine could load its state. */
+export const changes = Effect.fnUntraced(function* (
+  qmp: QmpService,
+  { devices = [] }: MachineShape
+): Effect.fn.Return<string | undefined, QmpFailure> {
+  const there = (yield* peripherals(qmp)).filter((id) => !own.test(id))
+  const nameOf = (id: string) =>
+    JSON.stringify(id.startsWith(Devices.idOf("")) ? id.slice(Devices.idOf("").length) : id)
+  for (const id of there) {
+    const path = `/machine/peripheral/${id}`
+    if (yield* qmp.execute("qom-get", { path, property: "hotplugged" }, Flag)) {
+      return `the device ${nameOf(id)} was plugged in while the machine ran; unplug it first`
+    }
+  }
+  const gone = devices.find(({ kind, name }) => typeOf(kind) !== "usb" && !there.includes(Devices.idOf(name)))
+  return gone === undefined ? undefined : `the declared device ${JSON.stringify(gone.name)} was unplugged`
+})
