@@ -30,3 +30,9 @@ export const mostVlan = 254
  * for devices that are plugged in takes one more.
  */
 export const mostDevices = 22
+
+/**
+ * The largest MTU of a network card: bytes of a packet in a frame. `vde_switch` carries frames with 1504 bytes after their addresses and type
+ * (`data` of its `struct packet`), which is one VLAN tag more, and drops longer ones without a word.
+ */
+export const mtu = 1500

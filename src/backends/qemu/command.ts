@@ -5,6 +5,7 @@
  */
 import type { AcceleratorName } from "../Accelerator.ts"
 import type { MachineShape } from "../Backend.ts"
+import * as Limits from "../Limits.ts"
 import * as Devices from "./devices.ts"
 import { escape } from "./devices.ts"
 
@@ -211,11 +212,12 @@ const placeOf = (index: number): string =>
 
 /**
  * `romfile=`: no network boot code for the firmware to look at. `guest_announce=off`: once a guest that was loaded has announced itself, QEMU 7.2
- * frees the timer of that, and dies of it (`timer_del` of nothing, in the card's reset) when the guest reboots.
+ * frees the timer of that, and dies of it (`timer_del` of nothing, in the card's reset) when the guest reboots. `host_mtu`: `vde_switch` drops
+ * longer frames without a word, and with it the guest's driver refuses a greater MTU (VIRTIO_NET_F_MTU).
  */
 const card = (netdev: string, mac: string): ReadonlyArray<string> => [
   "-device",
-  `virtio-net-pci,id=card-${netdev},netdev=${netdev},mac=${mac},romfile=,guest_announce=off`
+  `virtio-net-pci,id=card-${netdev},netdev=${netdev},mac=${mac},romfile=,guest_announce=off,host_mtu=${Limits.mtu}`
 ]
 
 /** Each user network is its own, so one address does for all. */
