@@ -158,7 +158,7 @@ describe("a debian guest", () => {
     [
       "an owner who is not there",
       { files: { "/opt/x": { content: "", owner: "alcie" } } },
-      "giving /opt/x to alcie failed with exit code 1: chown: invalid user: 'alcie'"
+      "giving /opt/x to alcie failed with exit code 1: chown: invalid user: ‘alcie’"
     ]
   ]
   for (const [what, options, cause] of failures) {

@@ -22,13 +22,50 @@ const unit = (machine: MachineOf, name: string, service: string) =>
     machine.succeed("systemctl daemon-reload")
   )
 
-/** A guest whose users can have a service manager. */
+/** No package is for users: they have service managers in every Debian guest. */
 class Desk extends Machine<Desk>()("desk", {
-  image: Image.debian({ packages: ["logrotate", "libpam-systemd"] }),
+  image: Image.debian({ packages: ["logrotate"], users: { carol: { linger: true } } }),
   memory: "512 MiB"
 }) {}
 
 machines(Desk)("the units of a user", (it) => {
+  it.effect("are there from the boot on for a user who lingers in the image", () =>
+    Effect.gen(function* () {
+      const desk = yield* Desk
+      yield* desk.waitForUnit("default.target", { user: "carol" })
+    })
+  )
+
+  it.effect("fail a wait at once, with the cause, where the guest lacks what a user's manager needs", () =>
+    Effect.gen(function* () {
+      const desk = yield* Desk
+      yield* desk.succeed(
+        "useradd -m bob",
+        "mkdir /root/kept",
+        "mv /etc/pam.d/systemd-user /lib/x86_64-linux-gnu/security/pam_systemd.so /root/kept"
+      )
+      const waiting = yield* Effect.forkChild(Effect.flip(desk.waitForUnit("default.target", { user: "bob" })))
+      yield* desk.succeed("loginctl enable-linger bob")
+      const started = yield* Clock.currentTimeMillis
+      const error = yield* Fiber.join(waiting)
+      assert.isBelow((yield* Clock.currentTimeMillis) - started, 60_000)
+      const cause = "the guest has no pam_systemd, which user sessions need (in Debian, the package libpam-systemd)"
+      assert.deepInclude(error, { _tag: "NoUserManager", user: "bob", reason: cause })
+      assert.include(error.message, `desk: the service manager of bob is not running: ${cause}\njournal:\n  `)
+      const show = yield* Effect.flip(desk.getUnitInfo("default.target", { user: "bob" }))
+      assert.deepInclude(show, { _tag: "CommandFailed", exitCode: 1 })
+      assert.include(show.message, `the service manager of bob is not running: ${cause}`)
+      yield* desk.succeed(
+        "mv /root/kept/systemd-user /etc/pam.d/",
+        "mv /root/kept/pam_systemd.so /lib/x86_64-linux-gnu/security/"
+      )
+      const failed = yield* Effect.flip(desk.waitForUnit("default.target", { user: "bob" }))
+      assert.match(failed.message, /the service manager of bob is not running: user@\d+\.service has failed/)
+      yield* desk.succeed("systemctl restart user@$(id -u bob)")
+      yield* desk.waitForUnit("default.target", { user: "bob" })
+    })
+  )
+
   it.effect("are waited for from before the user's manager runs; their journal is the user's", () =>
     Effect.gen(function* () {
       const desk = yield* Desk
@@ -259,7 +296,7 @@ machines(Web)("systemd units", (it) => {
         assert.include(error.message, "the user nobody-such does not exist")
       }
       const idle = yield* Effect.flip(web.waitForUnit("x.service", { user: "nobody", timeout: "2 seconds" }))
-      assert.include(idle.message, "the service manager of nobody is not running")
+      assert.include(idle.message, "the service manager of nobody is not running: it starts when nobody logs in")
     })
   )
 
@@ -289,7 +326,7 @@ machines(Web)("systemd units", (it) => {
       for (const method of ["getUnitInfo", "getUnitProperty", "requireUnitState", "startJob", "stopJob"] as const) {
         const error = yield* Effect.flip(methods[method]!("nginx.service", { user: "nobody" }))
         assert.strictEqual(error._tag, "CommandFailed", method)
-        assert.include(error.message, "bus", method)
+        assert.include(error.message, "the service manager of nobody is not running: it starts when", method)
       }
 
       yield* unit(web, "wrong.service", "Type=oneshot\nExecStart=/bin/sh -c 'exit 7'")

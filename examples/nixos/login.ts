@@ -5,7 +5,7 @@ import { Effect } from "effect"
 import { Image, test } from "vmtest"
 
 const image = Image.debian({
-  packages: ["kbd", "libpam-systemd"],
+  packages: ["kbd"],
   users: { alice: { password: "foobar" } },
   // By default login ends after a minute, failed attempts included, which is too short on a busy host.
   setup: "sed -i 's/^LOGIN_TIMEOUT.*/LOGIN_TIMEOUT 600/' /etc/login.defs"

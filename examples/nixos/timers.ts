@@ -6,7 +6,7 @@ import { Image, test } from "vmtest"
 const job = (command: string) => `[Service]\nType=oneshot\nExecStart=sh -c "${command}"\n`
 
 const image = Image.debian({
-  packages: ["logrotate", "libpam-systemd"],
+  packages: ["logrotate"],
   files: {
     "/etc/logrotate.d/app": "/var/log/app.log {\n  daily\n  rotate 2\n  compress\n}\n",
     // Exactly at midnight; the timer's own accuracy is an hour.

@@ -31,6 +31,7 @@ import * as Journal from "./Journal.ts"
 import { InvalidArgument } from "./MachineError.ts"
 import { execute, relabel } from "./Run.ts"
 import * as UnitStates from "./systemd/unitStates.ts"
+import * as UserManager from "./systemd/userManager.ts"
 import { WaitOptions } from "./Timeout.ts"
 import { wait } from "./Wait.ts"
 
@@ -44,6 +45,10 @@ export {
   /** The guest does not run systemd, so it has no units. */
   NoSystemd
 } from "./systemd/unitStates.ts"
+export {
+  /** The service manager of a user could not start, so the user has no units. */
+  NoUserManager
+} from "./systemd/userManager.ts"
 
 /** systemd's states (unit_active_state_table in its src/basic/unit-def.c). */
 const ActiveState = Schema.Literals([
@@ -91,8 +96,9 @@ export interface UnitMethods {
    *
    * It fails at once with `UnitFailed` if the unit has failed, or is inactive while systemd has no job pending, and so cannot get to the state by
    * itself. A unit that does not exist fails it once the boot is over, whatever jobs are pending, unless it is a scope: a program may still
-   * install it before, and a scope can be created at any time. The service manager of a user is waited for. A name without a suffix is a
-   * service. In a guest that is shutting down no state counts: the wait continues in the next boot, if the guest may reboot.
+   * install it before, and a scope can be created at any time. The service manager of a user is waited for; if that could not start, the wait
+   * fails with `NoUserManager`. A name without a suffix is a service. In a guest that is shutting down no state counts: the wait continues in the
+   * next boot, if the guest may reboot.
    *
    * **Gotchas**
    *
@@ -102,7 +108,7 @@ export interface UnitMethods {
   readonly waitForUnit: (
     unit: string,
     options?: WaitForUnitOptions
-  ) => Effect.Effect<void, CommandError | DeadlineError | UnitFailed | UnitStates.NoSystemd>
+  ) => Effect.Effect<void, CommandError | DeadlineError | UnitFailed | UnitStates.NoSystemd | UserManager.NoUserManager>
   /** All properties of a unit that `systemctl show` prints; several values of one property are lines. */
   readonly getUnitInfo: (
     unit: string,
@@ -175,9 +181,8 @@ const describeSeen = Effect.fnUntraced(function* (
   seen: Seen | undefined
 ) {
   if (seen === undefined) {
-    return user === undefined
-      ? "systemd has not answered"
-      : `the service manager of ${user} is not running; it starts when the user logs in, or with loginctl enable-linger ${user}`
+    if (user === undefined) return "systemd has not answered"
+    return `the service manager of ${user} is not running: ${yield* UserManager.reasonOf(guest.shell, user)}`
   }
   const { activeState, service, stopping, subState } = seen.state
   const restarts = service?.restarts ?? 0

@@ -53,7 +53,7 @@ interface Expected {
   sleep: Unavailable | Untimed | "InvalidArgument"
   spawn: Command | "InvalidArgument"
   systemctl: Command | "InvalidArgument"
-  waitForUnit: Command | Deadline | "UnitFailed" | "NoSystemd"
+  waitForUnit: Command | Deadline | "UnitFailed" | "NoSystemd" | "NoUserManager"
   getUnitInfo: Command | "CommandFailed" | "InvalidArgument"
   getUnitProperty: Command | "CommandFailed" | "InvalidArgument"
   requireUnitState: Command | "CommandFailed" | "InvalidArgument" | "UnitFailed"

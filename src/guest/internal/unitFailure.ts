@@ -10,6 +10,7 @@ import type { Guest } from "../Guest.ts"
 import * as Journal from "../Journal.ts"
 import { relabel } from "../Run.ts"
 import type { UnitState } from "../systemd/unitStates.ts"
+import * as UserManager from "../systemd/userManager.ts"
 
 /**
  * A unit is not in the wanted state, and will not get there by itself.
@@ -70,11 +71,11 @@ export const UnitOptions = Fields.options(
 /** Whose service manager to ask. */
 export interface UnitOptions extends Schema.Schema.Type<typeof UnitOptions> {}
 
-/** A user's manager is reached through the user's runtime folder, which a shell without a login does not know. */
+/** A user's manager is reached through the user's runtime folder, which a shell without a login does not know; one that does not run says why. */
 export const manager = (options: UnitOptions | undefined) =>
   options?.user === undefined
     ? { prelude: "", flag: "", execute: {} }
-    : { prelude: 'export XDG_RUNTIME_DIR="/run/user/$(id -u)"\n', flag: "--user ", execute: { user: options.user } }
+    : { prelude: UserManager.prelude(options.user), flag: "--user ", execute: { user: options.user } }
 
 /** `systemctl show` prints one line for each value of a property. */
 export const parse = (text: string): Record<string, string> => {

@@ -15,6 +15,7 @@ import type { Unavailable } from "../Guest.ts"
 import { defaultInterval, pauseFunction } from "../internal/pause.ts"
 import * as SystemdBus from "./bus.ts"
 import type { Value } from "./dbus.ts"
+import * as UserManager from "./userManager.ts"
 
 /** What only services have; names and values as `systemctl show` prints them. */
 export interface ServiceState {
@@ -61,7 +62,7 @@ export class NoSystemd extends Schema.TaggedError<NoSystemd>()("NoSystemd", {
 }
 
 /** Why the state of a unit is unknown; a `BusRefused` comes from the manager itself. */
-export type UnitStateError = Unavailable | ShellError | NoSystemd | SystemdBus.BusRefused
+export type UnitStateError = Unavailable | ShellError | NoSystemd | UserManager.NoUserManager | SystemdBus.BusRefused
 
 const managerPath = "/org/freedesktop/systemd1"
 const managerInterface = "org.freedesktop.systemd1.Manager"
@@ -338,7 +339,14 @@ export const make = (shell: Effect.Effect<ShellService, Unavailable>, scope: Sco
 
   const of = (unit: string, user: string | undefined): Stream.Stream<UnitState, UnitStateError> => {
     const name = fullName(unit)
-    const bus = connected(user ?? "")
+    // Which of the two ends first is the news: a manager that could not start is not waited for.
+    const bus =
+      user === undefined
+        ? connected("")
+        : Effect.raceFirst(
+            connected(user),
+            UserManager.failure(shell, (manager) => of(manager, undefined), user)
+          )
     return Stream.unwrap(Effect.map(bus, (open) => observe(open, name))).pipe(
       Stream.scoped,
       Stream.retry(reconnect),

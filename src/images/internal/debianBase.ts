@@ -20,9 +20,13 @@ import type { DebianPlan } from "./plan.ts"
 import { builderVersion } from "./plan.ts"
 import { trimTail } from "./tar.ts"
 
-/** Besides what is essential or required in Debian. */
+/**
+ * Besides what is essential or required in Debian. Without libpam-systemd a user has no service manager, and a login no session: half a megabyte
+ * that costs a boot nothing, since nobody logs in.
+ */
 export const basePackages: ReadonlyArray<string> = [
-  ...["dbus", "iproute2", "iputils-ping", "kmod", "netbase", "procps", "systemd", "systemd-sysv", "udev"]
+  ...["dbus", "iproute2", "iputils-ping", "kmod", "libpam-systemd", "netbase", "procps", "systemd", "systemd-sysv"],
+  "udev"
 ]
 
 /** What apt is told to install for a base; on top of nothing. */
