@@ -115,14 +115,14 @@ machines(
     Effect.gen(function* () {
       assert.isTrue(wentOn)
       const driver = yield* Driver
-      const [inner, router, outer] = [yield* Inner, yield* Router, yield* Outer]
+      const [inner, router, outer, long] = [yield* Inner, yield* Router, yield* Outer, yield* Long]
       yield* inner.shutdown()
       yield* driver.startAll()
-      for (const machine of [inner, router, outer]) assert.isTrue(yield* machine.isUp())
+      for (const machine of [inner, router, outer, long]) assert.isTrue(yield* machine.isUp())
       const late = yield* Effect.flip(driver.joinAll({ timeout: "1 second" }))
       assert.strictEqual(late._tag, "WaitTimeout")
       const joining = yield* Effect.forkChild(driver.joinAll({ timeout: "2 minutes" }))
-      yield* Effect.forEach([inner, router, outer], (machine) => machine.shutdown(), { concurrency: "unbounded" })
+      yield* Effect.forEach([inner, router, outer, long], (machine) => machine.shutdown(), { concurrency: "unbounded" })
       yield* Fiber.join(joining)
     })
   )

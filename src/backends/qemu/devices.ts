@@ -2,6 +2,7 @@
 import type { MachineShape } from "../Backend.ts"
 import type { DeviceShape, Kind } from "../Device.ts"
 import { isUsb, typeOf } from "../Device.ts"
+import * as Limits from "../Limits.ts"
 
 /** In QEMU's option strings a comma ends a value; two stand for one. */
 export const escape = (value: string): string => value.replaceAll(",", ",,")
@@ -67,7 +68,7 @@ const given = (kind: Kind): Properties => {
       return { removable: true }
     // As for the other cards; see `card` in command.ts.
     case "network-card":
-      return { romfile: "", guest_announce: false }
+      return { romfile: "", guest_announce: false, host_mtu: Limits.mtu }
     default:
       return {}
   }
