@@ -18,7 +18,7 @@ import {
 } from "./guestFiles.ts"
 
 /** Goes up with every change of what builders make of a description that `guestSources` does not show. */
-export const builderVersion = 6
+export const builderVersion = 7
 
 interface Common {
   readonly name: string
