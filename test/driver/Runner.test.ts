@@ -478,6 +478,12 @@ describe("a run", () => {
         ]
       )
       assert.include(results[0]?.failure?.place?.text, "({ wbe }")
+      // vitest and others show the first frame of the stack.
+      const thrown = Failure.errorOf(results[0]!.failure!.cause) as Error
+      assert.include(
+        thrown.stack?.split("\n").find((line) => /^\s+at /.test(line)),
+        "Runner.test.ts"
+      )
     })
   )
 

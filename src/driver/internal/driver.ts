@@ -181,18 +181,19 @@ const placesOf = ({ folders, handles, options, tree }: DriverMachines): Places.P
 
 /** The machines by name. A name that none of them has throws, with the names that there are, instead of being undefined. */
 const named = (machines: Readonly<Record<string, Machine>>): Readonly<Record<string, Machine>> => {
-  return new Proxy(machines, {
-    get: (target, key) => {
-      // Whoever shows or awaits a value asks for these.
-      if (typeof key === "symbol" || key in target || key === "then" || key === "toJSON")
-        return Reflect.get(target, key)
-      const names = Object.keys(target)
-      const meant = near(key, names)
-      const those = names.length === 0 ? "the test declares none" : `its machines are ${names.join(", ")}`
-      const hint = meant === undefined ? "" : `; did you mean ${JSON.stringify(meant)}?`
-      throw new TypeError(`the test has no machine ${JSON.stringify(key)}; ${those}${hint}`)
-    }
-  })
+  const get = (target: Readonly<Record<string, Machine>>, key: string | symbol): unknown => {
+    // Whoever shows or awaits a value asks for these.
+    if (typeof key === "symbol" || key in target || key === "then" || key === "toJSON") return Reflect.get(target, key)
+    const names = Object.keys(target)
+    const meant = near(key, names)
+    const those = names.length === 0 ? "the test declares none" : `its machines are ${names.join(", ")}`
+    const hint = meant === undefined ? "" : `; did you mean ${JSON.stringify(meant)}?`
+    const error = new TypeError(`the test has no machine ${JSON.stringify(key)}; ${those}${hint}`)
+    // The line that asked comes first, as reporters of other tools show the first one.
+    Error.captureStackTrace(error, get)
+    throw error
+  }
+  return new Proxy(machines, { get })
 }
 
 /** A driver with the declared machines, which do not run yet; closing the scope ends everything that it started. */

@@ -16,15 +16,16 @@ const askedOfAll = new Set(
  * Its prototype is what throws: the properties that there are cost nothing more, and a prompt completes their names, which it does not for a Proxy.
  */
 export const told = <Self extends object>(name: string, object: Self): Self => {
-  const prototype = new Proxy(Object.prototype, {
-    get: (target, key, receiver) => {
-      if (typeof key === "symbol" || key in target || askedOfAll.has(key)) return Reflect.get(target, key, receiver)
-      const meant = near(key, Object.keys(object))
-      if (meant === undefined) return undefined
-      throw new TypeError(`${name} has no method ${JSON.stringify(key)}; did you mean ${JSON.stringify(meant)}?`)
-    }
-  })
-  return Object.assign(Object.create(prototype), object)
+  const get = (target: object, key: string | symbol, receiver: unknown): unknown => {
+    if (typeof key === "symbol" || key in target || askedOfAll.has(key)) return Reflect.get(target, key, receiver)
+    const meant = near(key, Object.keys(object))
+    if (meant === undefined) return undefined
+    const error = new TypeError(`${name} has no method ${JSON.stringify(key)}; did you mean ${JSON.stringify(meant)}?`)
+    // The line that asked comes first, as reporters of other tools show the first one.
+    Error.captureStackTrace(error, get)
+    throw error
+  }
+  return Object.assign(Object.create(new Proxy(Object.prototype, { get })), object)
 }
 
 /** What completes the message of an error about a misspelt function of `Image`. A module cannot say it itself. */
