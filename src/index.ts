@@ -89,6 +89,7 @@ export {
   type SnapshotError,
   SnapshotFailed
 } from "./machine/Snapshot.ts"
+export { type Changes as StartChange, StartChanges } from "./machine/StartChanges.ts"
 export { AddressesExhausted, type Interface } from "./network/Addresses.ts"
 export { VlanFailed } from "./network/Vlan.ts"
 export { type PythonScript, python } from "./python/Python.ts"

@@ -40,6 +40,7 @@ import type { DeviceShape } from "./Device.ts"
  * - `hotplug`: `ControlService.plug` and `unplug`
  * - `snapshots`: a machine can be saved and forked
  * - `vsock`: the guest can be reached over vsock
+ * - `containers`: start scripts of systemd-nspawn containers
  */
 export type Capability =
   | "qmp"
@@ -56,6 +57,7 @@ export type Capability =
   | "hotplug"
   | "snapshots"
   | "vsock"
+  | "containers"
 
 /** One network card, on one VLAN. */
 export interface NetworkShape {
@@ -109,6 +111,8 @@ export interface MachineShape {
   readonly identity?: string | undefined
   /** A folder of the machine's own for logs and sockets, mode 0700; exists before `start`. */
   readonly directory: string
+  /** A folder of the test's own that guests of start scripts can mount (`SHARED_DIR`); made by the first that is given it. */
+  readonly shared?: string | undefined
 }
 
 /** What ended a machine: the guest's power-off, a reset without `allowReboot`, a panic of its kernel, or the host. */

@@ -13,6 +13,7 @@
 import type * as Effect from "effect/Effect"
 import type { MachineState } from "../guest/MachineEvent.ts"
 import type { HostProcessError } from "../host/HostProcess.ts"
+import type { Changes } from "../machine/StartChanges.ts"
 import type { VlanFailed } from "../network/Vlan.ts"
 import type { DriverService } from "./Driver.ts"
 
@@ -33,6 +34,10 @@ export interface Places {
   readonly vlans: () => ReadonlyArray<number>
   /** The process of a machine's hypervisor; undefined while it does not run, and where the host has none. */
   readonly pid: (machine: string) => Effect.Effect<number | undefined>
+  /** The command that starts a machine which a start script starts, at its next start; undefined for others. */
+  readonly startCommand: (machine: string) => string | undefined
+  /** Has the next starts of a machine that a start script starts differ from its image. What is not given stays as it was. */
+  readonly changeStarts: (machine: string, changes: Changes) => void
   /** What a machine is now; undefined for a name that no machine has. */
   readonly state: (machine: string) => MachineState | undefined
 }

@@ -28,6 +28,7 @@ import { Backend } from "../backends/Backend.ts"
 import * as Device from "../backends/Device.ts"
 import * as Disk from "../host/Disk.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
+import { StartScript } from "../images/BootImage.ts"
 import * as Image from "../images/Image.ts"
 import { ImageStore } from "../images/ImageStore.ts"
 import type { Unavailable } from "../machine/Machine.ts"
@@ -85,7 +86,8 @@ const Saved = Schema.Struct({
         cmdline: Schema.String,
         root: Schema.optionalKey(Schema.String),
         disk: Schema.optionalKey(Schema.Struct({ path: Schema.String, format: Schema.Literals(["raw", "qcow2"]) })),
-        guest: Schema.Literals(["tiny", "debian", "disk"]),
+        startScript: Schema.optionalKey(StartScript),
+        guest: Schema.Literals(["tiny", "debian", "disk", "script"]),
         builtAt: Schema.Number
       }),
       /** Of the machine that ran: what its files must be. */
@@ -135,12 +137,17 @@ export const save = Effect.fnUntraced(function* (options: {
         qemuArguments,
         vlans
       } = spec
-      const { disk, root, ...image } = shape.image
+      const { disk, root, startScript, ...image } = shape.image
       return {
         ...{ name, guest: self.name, number: self.number, memory, cpus, disks, vlans, internet, allowReboot },
         ...{ devices, hotplug, qemuArguments, ...(keyboardLayout === undefined ? {} : { keyboardLayout }) },
         description: Image.describe(spec.image),
-        image: { ...image, ...(root === undefined ? {} : { root }), ...(disk === undefined ? {} : { disk }) },
+        image: {
+          ...image,
+          ...(root === undefined ? {} : { root }),
+          ...(disk === undefined ? {} : { disk }),
+          ...(startScript === undefined ? {} : { startScript })
+        },
         ...(files === undefined ? {} : { files })
       }
     })

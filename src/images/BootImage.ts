@@ -10,6 +10,30 @@
  *
  * @since 0.1.0
  */
+import * as Schema from "effect/Schema"
+
+/** A program that runs QEMU. */
+export const StartScript = Schema.Struct({
+  /** For a shell, in the machine's folder: what is put after it is its arguments. */
+  command: Schema.String,
+  /** How it takes arguments for QEMU: as its own, or in the variable `QEMU_OPTS`. */
+  takes: Schema.Literals(["arguments", "QEMU_OPTS"]),
+  /** More environment variables; null takes one away. */
+  env: Schema.Record(Schema.String, Schema.NullOr(Schema.String)),
+  /** Whether its guest gets virtio ports besides the console. */
+  ports: Schema.Boolean,
+  /** Whether QEMU may open a window. */
+  graphic: Schema.Boolean,
+  /** Whether it names an accelerator in a way that leaves no room for another. */
+  accelerated: Schema.Boolean,
+  /** Milliseconds until QEMU must run. */
+  timeout: Schema.Number,
+  /** Whether it starts a container of systemd-nspawn. */
+  container: Schema.Boolean
+})
+
+/** A program that runs QEMU. */
+export interface StartScript extends Schema.Schema.Type<typeof StartScript> {}
 
 /** An image that was built or found: every path is absolute, on the host, and read-only to its users. */
 export interface BootImage {
@@ -25,8 +49,10 @@ export interface BootImage {
   readonly root: string | undefined
   /** A disk of the user's own, to be given to the guest as a throw-away copy: its first virtio disk, /dev/vda. */
   readonly disk?: { readonly path: string; readonly format: "raw" | "qcow2" } | undefined
-  /** What to expect inside: `tiny` is busybox with its own init, `debian` is systemd, `disk` is unknown. */
-  readonly guest: "tiny" | "debian" | "disk"
+  /** What starts the machine, instead of what is above: those are empty then. */
+  readonly startScript?: StartScript | undefined
+  /** What to expect inside: `tiny` is busybox with its own init, `debian` is systemd, `disk` is unknown, `script` has its own name and addresses. */
+  readonly guest: "tiny" | "debian" | "disk" | "script"
   /** Milliseconds since the epoch. */
   readonly builtAt: number
 }

@@ -210,11 +210,43 @@ export const DiskOptions = Schema.Struct({
 /** Options of {@link disk}. */
 export interface DiskOptions extends Schema.Schema.Type<typeof DiskOptions> {}
 
-/** A description by its tag, as `tiny`, `debian` and `disk` make them. */
+const eitherWay = Schema.makeFilter(
+  ({ command, path }: { readonly command?: string | undefined; readonly path?: string | undefined }) =>
+    (command === undefined) === (path === undefined) ? "must have either `path` or `command`" : undefined
+)
+
+/** Options of {@link startScript}. */
+export const StartScriptOptions = Schema.Struct({
+  /** A start script: a program that runs QEMU, such as `result/bin/run-web-vm`; relative to the working folder. Either this or `command`. */
+  path: Schema.optional(Fields.filled("the path of a start script")),
+  /** A command line of QEMU, for a shell in the machine's folder. Either this or `path`. */
+  command: Schema.optional(Fields.filled("a command line of QEMU")),
+  /** Environment variables for it, besides the driver's own. */
+  env: Schema.optional(Fields.Texts),
+  /**
+   * Whether QEMU gets virtio ports for commands. Default true. With `false`, and where QEMU does not take them, commands go over `/dev/hvc0`
+   * alone: whole, but some twenty times slower.
+   */
+  ports: Schema.optional(Schema.Boolean),
+  /** Whether QEMU may open a window. Default false. */
+  graphic: Schema.optional(Schema.Boolean),
+  /** How long the script may take until QEMU runs. Default 2 minutes. */
+  timeout: Schema.optional(Fields.time())
+})
+  .check(eitherWay)
+  .annotate({ expected: 'an object of options, such as { path: "result/bin/run-web-vm" }' })
+
+/** Options of {@link startScript}. */
+export interface StartScriptOptions extends Schema.Schema.Type<typeof StartScriptOptions> {}
+
+/** A description by its tag, as `tiny`, `debian`, `disk` and `startScript` make them. */
 export const schemas = {
   TinyImage: Schema.Struct({ _tag: Schema.Literal("TinyImage"), ...TinyOptions.fields }),
   DebianImage: Schema.Struct({ _tag: Schema.Literal("DebianImage"), ...DebianOptions.fields }),
-  DiskImage: Schema.Struct({ _tag: Schema.Literal("DiskImage"), ...DiskOptions.fields })
+  DiskImage: Schema.Struct({ _tag: Schema.Literal("DiskImage"), ...DiskOptions.fields }),
+  StartScriptImage: Schema.Struct({ _tag: Schema.Literal("StartScriptImage"), ...StartScriptOptions.fields }).check(
+    eitherWay
+  )
 }
 
 /** Busybox and a kernel, see {@link tiny}. */
@@ -232,8 +264,13 @@ export interface DiskImage extends DiskOptions {
   readonly _tag: "DiskImage"
 }
 
+/** A system that a program of its own starts, see {@link startScript}. */
+export interface StartScriptImage extends StartScriptOptions {
+  readonly _tag: "StartScriptImage"
+}
+
 /** What a machine boots. */
-export type Image = TinyImage | DebianImage | DiskImage
+export type Image = TinyImage | DebianImage | DiskImage | StartScriptImage
 
 /**
  * Busybox on Debian's cloud kernel (or its generic one), all in memory: builds in seconds and boots in about three under emulation.
@@ -254,6 +291,17 @@ export const debian = (options: DebianOptions = {}): DebianImage => ({ ...option
  * then reads commands.
  */
 export const disk = (options: DiskOptions): DiskImage => ({ ...options, _tag: "DiskImage" })
+
+/**
+ * A system that a start script of NixOS (`run-NAME-vm`) or any other command line of QEMU starts, with a root shell on `/dev/hvc0`, as the guests
+ * of NixOS tests have it.
+ *
+ * A string is a path, or with a blank in it a command line.
+ */
+export const startScript = (script: string | StartScriptOptions): StartScriptImage => ({
+  ...(typeof script !== "string" ? script : /\s/.test(script.trim()) ? { command: script } : { path: script.trim() }),
+  _tag: "StartScriptImage"
+})
 
 export {
   /**

@@ -39,6 +39,7 @@ import { bootDisk } from "./internal/disk.ts"
 import * as Entries from "./internal/entries.ts"
 import * as Plan from "./internal/plan.ts"
 import * as Scratch from "./internal/scratch.ts"
+import { bootScript } from "./internal/startScript.ts"
 
 /** One step of a build, for the terminal. */
 export interface ImageProgress {
@@ -141,6 +142,7 @@ const operations = (
   const resolve = Effect.fnUntraced(
     function* (image: Image, options: ResolveOptions = {}) {
       if (image._tag === "DiskImage") return yield* bootDisk(image)
+      if (image._tag === "StartScriptImage") return yield* bootScript(image)
       const plan = yield* image._tag === "TinyImage" ? Plan.tiny(image) : Plan.debian(image)
       const store = yield* opened
       const asked = yield* Clock.currentTimeMillis

@@ -88,7 +88,8 @@ const fields = {
   /** What the machine boots. */
   image: AnyImage.pipe(
     Schema.annotateKey({
-      description: "what it boots: `Image.tiny()`, `Image.debian({ … })` or `Image.disk(…)`: [images.md](images.md)"
+      description:
+        "what it boots: `Image.tiny()`, `Image.debian({ … })`, `Image.disk(…)` or `Image.startScript(…)`: [images.md](images.md)"
     })
   ),
   /** Size of its memory: `"512 MiB"`, or a number of bytes. Default 1 GiB. */
@@ -314,8 +315,20 @@ const crowd = ({ devices, disks, hotplug, vlans }: MachineSpec): Refusal | undef
   return undefined
 }
 
+/** NixOS lets its hosts have underscores. */
+const ScriptName = Fields.text(
+  "a name of letters, digits and inner hyphens and underscores, at most 63 characters",
+  (name) => /^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$/i.test(name)
+)
+
 const nameFrom = Decode.decoder(HostName, { whole: "name" })
+const scriptNameFrom = Decode.decoder(ScriptName, { whole: "name" })
 const optionsFrom = Decode.decoder(MachineOptions, { whole: "the declaration" })
+
+const isScript = (options: MachineOptions | undefined): boolean => options?.image?._tag === "StartScriptImage"
+
+/** What a start script decides, so that a declaration of it would say nothing. */
+const scriptsOwn = ["memory", "cpus", "disks", "devices", "hotplug", "internet"] as const
 
 /**
  * Checks one declaration and fills in the defaults.
@@ -326,7 +339,7 @@ const optionsFrom = Decode.decoder(MachineOptions, { whole: "the declaration" })
 export const check = Effect.fnUntraced(function* (name: string, options: MachineOptions) {
   const limits = yield* HostLimits
   const invalid = (option: string, reason: string) => new InvalidMachine({ machine: String(name), option, reason })
-  const named = nameFrom(name)
+  const named = (isScript(options) ? scriptNameFrom : nameFrom)(name)
   if (Result.isFailure(named)) return yield* invalid("name", named.failure.reason)
   const elsewhere = Names.problemOf(name)
   if (elsewhere !== undefined) return yield* invalid("name", elsewhere)
@@ -335,6 +348,12 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
     return yield* invalid(Decode.nameOf(decoded.failure.path, { whole: "" }), decoded.failure.reason)
   }
   const { warmUp, ...spec } = decoded.success
+  const defaults = isScript(options) ? Result.getOrUndefined(optionsFrom({ image: options.image })) : undefined
+  // A fork is declared as its original is, defaults and all.
+  const own = defaults && scriptsOwn.find((option) => JSON.stringify(spec[option]) !== JSON.stringify(defaults[option]))
+  if (own !== undefined) {
+    return yield* invalid(own, `${own} must not be declared for a machine of a start script: the script decides it`)
+  }
   if (spec.memory > limits.memory) {
     return yield* invalid(
       "memory",

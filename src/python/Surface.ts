@@ -83,7 +83,7 @@ const driver: Names = {
   ...same(`check_polling_conditions join_all logger machines machines_qemu out_dir polling_condition polling_conditions run_tests start_all subtest
     test_script test_symbols tests vlans debug global_timeout`),
   config: differs("an object with `vms`, `containers`, `vlans`, `global_timeout` and `test_script`"),
-  create_machine: differs("not available yet for command lines: declare the machine with the test"),
+  create_machine: differs("the machine is on all VLANs of the test; `--keep-state` keeps its folder"),
   dump_machine_ssh: differs("prints the commands; only guests with the backdoor answer them"),
   machines_nspawn: differs("always empty"),
   serial_stdout_off: differs("nothing: `vmtest run --verbose` shows consoles"),

@@ -26,6 +26,7 @@ import type { BootImage } from "../../src/images/BootImage.ts"
 import * as Image from "../../src/images/Image.ts"
 import { BadImage } from "../../src/images/ImageError.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
+import { bootScript } from "../../src/images/internal/startScript.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 
 export const bootImage: BootImage = {
@@ -144,11 +145,13 @@ export const runOnMock = (
     const folders = yield* RunDirectory.make({ base })
     const store = ImageStore.of({
       resolve: (image) =>
-        image._tag !== "DiskImage" && image.kernelParameters !== undefined
-          ? Effect.fail(
-              new BadImage({ image: "tiny", field: "kernelParameters", reason: "kernelParameters are not to be had" })
-            )
-          : Effect.delay(Effect.succeed(bootImage), buildTime),
+        image._tag === "StartScriptImage"
+          ? bootScript(image)
+          : "kernelParameters" in image && image.kernelParameters !== undefined
+            ? Effect.fail(
+                new BadImage({ image: "tiny", field: "kernelParameters", reason: "kernelParameters are not to be had" })
+              )
+            : Effect.delay(Effect.succeed(bootImage), buildTime),
       list: unused,
       prune: () => unused
     })

@@ -230,6 +230,27 @@ describe("a machine's declaration", () => {
     it.effect(`refuses ${words}`, () => refused("a", options as object, option, words))
   }
 
+  it.effect("leaves to a start script what it decides, and lets its machine have a name as in NixOS", () =>
+    Effect.gen(function* () {
+      const script = { image: Image.startScript("run-a-vm") }
+      const spec = yield* MachineSpec.check("node_1", script)
+      assert.strictEqual(spec.name, "node_1")
+      assert.strictEqual((yield* Effect.flip(MachineSpec.check("node_1", { image }))).option, "name")
+      for (const own of [{ memory: "512 MiB" }, { cpus: 2 }, { disks: ["1 GiB"] }, { internet: true }] as const) {
+        const [option = ""] = Object.keys(own)
+        const error = yield* Effect.flip(MachineSpec.check("a", { ...script, ...own }))
+        assert.strictEqual(
+          error.message,
+          `a: ${option} must not be declared for a machine of a start script: the script decides it`
+        )
+      }
+      // A fork is declared as its original is, with all of its defaults.
+      const { image: _, name, warmUp, ...rest } = spec
+      assert.strictEqual((yield* MachineSpec.check(`${name}-fork1`, { ...script, ...rest })).name, "node_1-fork1")
+      assert.isUndefined(warmUp)
+    }).pipe(Effect.provideService(MachineSpec.HostLimits, { memory: 2 ** 40, cpus: 4 }))
+  )
+
   it.effect("refuses what is no declaration at all", () =>
     Effect.gen(function* () {
       const declared = (options: unknown) =>

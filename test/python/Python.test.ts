@@ -98,7 +98,7 @@ describe("a script in Python", () => {
   it.live("sees the exceptions of the NixOS driver, with its words", () =>
     passes(
       `
-        from test_driver.errors import MachineError, RequestedAssertionFailed
+        from test_driver.errors import RequestedAssertionFailed
 
         def words(fn, kind=RequestedAssertionFailed):
             try:
@@ -117,7 +117,6 @@ describe("a script in Python", () => {
         assert words(lambda: t.assertEqual(1, 2)) == "1 != 2"
         with t.assertRaises(RequestedAssertionFailed):
             t.fail("no")
-        assert "not available yet" in words(lambda: create_machine("qemu-system-x86_64 -m 1"), MachineError)
       `,
       {
         commands: [
@@ -125,6 +124,32 @@ describe("a script in Python", () => {
           ["slow", (_, { timeout }) => Effect.never.pipe(Effect.timeoutOption(timeout ?? "1 minute"), Effect.as(""))]
         ]
       }
+    )
+  )
+
+  it.live("makes machines of command lines, and changes how they start", () =>
+    passes(
+      `
+        import os
+        from test_driver.errors import MachineError
+
+        other = create_machine("/nix/store/x/bin/run-other_1-vm -m 64")
+        assert other.name == "other_1", other.name
+        assert create_machine("qemu-system-x86_64 -m 1").name == "machine"
+        assert create_machine("qemu-system-x86_64 -m 1", name="third").name == "third"
+        os.environ["NIX_DISK_IMAGE"] = "/tmp/disk.qcow2"
+        assert other.start_command._cmd == "/nix/store/x/bin/run-other_1-vm -m 64"
+        other.start_command._cmd += " -s"
+        assert other.start_command._cmd.endswith(" -m 64 -s")
+        other.start()
+        assert other.succeed("hostname") == "other_1\\n"
+        try:
+            web.start_command._cmd
+            raise Exception("a declared machine has no start command")
+        except MachineError as error:
+            assert "has no start script" in str(error), error
+      `,
+      { commands: [["hostname", "other_1\n"]] }
     )
   )
 

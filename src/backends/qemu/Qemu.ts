@@ -26,8 +26,9 @@ import type { BackendService, Capability, Hypervisor, MachineShape, SavedMachine
 import { Backend } from "../Backend.ts"
 import type { BackendError, UnsuitableHypervisor } from "../BackendError.ts"
 import { findInvalid } from "../internal/shapeCheck.ts"
+import * as declared from "./declared.ts"
 import { fingerprint } from "./fingerprint.ts"
-import * as machine from "./machine.ts"
+import * as scripted from "./scripted.ts"
 
 /** The capabilities of this backend. */
 export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
@@ -81,7 +82,8 @@ const start: (
   if (invalid !== undefined) return yield* invalid
   const { extraArguments, findings, timeScale } = settings
   const accelerator = findings.accelerator.name
-  return yield* machine.start(shape, { program: findings.qemu.path, accelerator, extraArguments, timeScale }, from)
+  const way = shape.image.startScript === undefined ? declared : scripted
+  return yield* way.start(shape, { program: findings.qemu.path, accelerator, extraArguments, timeScale }, from)
 })
 
 /** Why the backend cannot be used. */

@@ -196,15 +196,22 @@ const ownDisks = ({ disks = [] }: MachineShape): ReadonlyArray<string> =>
  */
 const screen: ReadonlyArray<string> = ["-device", "VGA,vgamem_mb=8", "-device", "virtio-tablet-pci"]
 
-/** The bootstrap port has a bus of its own. Port 0 of a bus is reserved for a console. */
-const ports = (sockets: Sockets): ReadonlyArray<string> => [
+/** The ports from `first` on. The bootstrap port has a bus of its own. Port 0 of a bus is reserved for a console. */
+export const ports = (sockets: Sockets, first = 0): ReadonlyArray<string> => [
   ...Array.from({ length: 1 + Math.ceil((sockets.ports.length - 1) / portsPerBus) }, (_, bus) => [
     ...["-device", `virtio-serial-pci,id=ports${bus},max_ports=${portsPerBus + 1}`]
-  ]).flat(),
-  ...sockets.ports.flatMap((path, index) => [
-    ...["-chardev", `socket,id=port${index},path=${escape(path)},server=on,wait=off`],
-    ...["-device", `virtserialport,${placeOf(index)},chardev=port${index},name=vmtest.${index}`]
   ])
+    .slice(first)
+    .flat(),
+  ...sockets.ports
+    .slice(first)
+    .flatMap((path, position) => [
+      ...["-chardev", `socket,id=port${first + position},path=${escape(path)},server=on,wait=off`],
+      ...[
+        "-device",
+        `virtserialport,${placeOf(first + position)},chardev=port${first + position},name=vmtest.${first + position}`
+      ]
+    ])
 ]
 
 const placeOf = (index: number): string =>

@@ -9,14 +9,14 @@ import * as Stream from "effect/Stream"
 import { panicIn } from "../../host/Evidence.ts"
 import { Qmp, type QmpOptions, type QmpService, layer as qmpLayer } from "../../transport/qmp/Qmp.ts"
 import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
-import { Control, type ControlService, type EndCause, type MachineShape } from "../Backend.ts"
-import { SaveFailed } from "../BackendError.ts"
+import { Control, type ControlService, type EndCause, type MachineShape, type SavedMachine } from "../Backend.ts"
+import { type ControlError, type SaveError, SaveFailed } from "../BackendError.ts"
 import type { ConsoleLog } from "../internal/consoleLog.ts"
 import { resetsOf } from "../internal/resets.ts"
 import * as runState from "../internal/runState.ts"
-import { cardId, type Sockets } from "./command.ts"
+import type { Sockets } from "./command.ts"
 import * as Hotplug from "./hotplug.ts"
-import { save } from "./save.ts"
+import type { Saving } from "./save.ts"
 
 /** How a QEMU that starts, or whose last client has just gone, is connected to: it listens within a tenth of a second. */
 export const connectSchedule = Schedule.spaced("5 millis")
@@ -93,10 +93,14 @@ export interface ControlOptions {
   readonly turn: runState.Turn
   /** Told why the machine ends, before it does; a panic is not taken back by what follows it. */
   readonly note: (cause: EndCause | undefined) => void
+  /** Pulls or plugs the cable of a VLAN's card. */
+  readonly setLink: (control: QmpService, vlan: number, up: boolean) => Effect.Effect<void, ControlError>
+  /** Saves a guest that stands still. */
+  readonly save: (saving: Saving, directory: string) => Effect.Effect<SavedMachine, SaveError>
 }
 
 const service = (
-  { console, shape, sockets, timeScale, turn }: ControlOptions,
+  { console, save, setLink, shape, sockets, timeScale, turn }: ControlOptions,
   qmp: QmpService,
   resets: Stream.Stream<void>
 ): ControlService => {
@@ -109,7 +113,7 @@ const service = (
     reset: run("system_reset"),
     plug: (device) => Hotplug.plug(qmp, shape.name, device),
     unplug: (name) => Hotplug.unplug(qmp, shape.name, name),
-    setLink: (vlan, up) => run("set_link", { name: cardId(vlan), up }),
+    setLink: (vlan, up) => setLink(qmp, vlan, up),
     ...runState.make(
       {
         isRunning: Effect.map(QmpCommands.queryStatus(qmp), ({ running }) => running),

@@ -38,7 +38,7 @@ export const prepareDisks = (shape: MachineShape, from: SavedMachine | undefined
     )
   })
 
-interface Loading {
+export interface Loading {
   readonly shape: MachineShape
   readonly sockets: Sockets
   readonly control: QmpService
@@ -47,26 +47,26 @@ interface Loading {
   readonly timeScale: number
 }
 
-/** Loads the state and lets the guest go on; gives the ports that are open. */
-export const load = Effect.fnUntraced(function* (loading: Loading) {
-  const { control, description, from, shape, sockets, timeScale } = loading
+/** Feeds a saved state to a QEMU that waits for it, in pieces: that of a large machine does not fit a buffer. */
+export const feed = Effect.fnUntraced(function* (loading: Omit<Loading, "description">) {
+  const { control, from, shape, sockets, timeScale } = loading
   const failed = (reason: string) =>
     new LoadFailed({ machine: shape.name, directory: from.directory, reason, output: "", damaged: false })
   const limit = Duration.times(timeLimit, timeScale)
-  // The guest itself tells its neighbours where it is, once it knows who it is.
-  yield* QmpCommands.migrateSetParameters(control, { "announce-rounds": 0 })
-  // Before the guest runs, so that it does not see its ports close and open again.
-  const ports = yield* Preopened.open(
-    shape.name,
-    description.ports.flatMap((port) => sockets.ports[port] ?? [])
-  )
   yield* Effect.gen(function* () {
-    const state = yield* Effect.try({
-      try: () => Fs.readFileSync(Path.join(from.directory, saved.fileNames.state)),
-      catch: (error) => failed(said(error))
-    })
+    const file = yield* Effect.acquireRelease(
+      Effect.try({
+        try: () => Fs.openSync(Path.join(from.directory, saved.fileNames.state), "r"),
+        catch: (error) => failed(said(error))
+      }),
+      (fd) => Effect.sync(() => Fs.closeSync(fd))
+    )
     const incoming = yield* Connection.connect({ machine: shape.name, socket: sockets.load })
-    yield* incoming.write(state)
+    for (;;) {
+      const piece = yield* Effect.try({ try: () => nextOf(file), catch: (error) => failed(said(error)) })
+      if (piece.length === 0) break
+      yield* incoming.write(piece)
+    }
     yield* QmpCommands.queryStatus(control).pipe(
       Effect.repeat({ schedule: Schedule.spaced("2 millis"), while: ({ status }) => status === "inmigrate" })
     )
@@ -77,6 +77,26 @@ export const load = Effect.fnUntraced(function* (loading: Loading) {
       orElse: () => Effect.fail(failed(`timed out after ${Duration.format(limit)}`))
     })
   )
+})
+
+const pieceSize = 4 * 1024 * 1024
+
+const nextOf = (file: number): Buffer => {
+  const piece = Buffer.allocUnsafe(pieceSize)
+  return piece.subarray(0, Fs.readSync(file, piece, 0, pieceSize, null))
+}
+
+/** Loads the state and lets the guest go on; gives the ports that are open. */
+export const load = Effect.fnUntraced(function* (loading: Loading) {
+  const { control, description, shape, sockets } = loading
+  // The guest itself tells its neighbours where it is, once it knows who it is.
+  yield* QmpCommands.migrateSetParameters(control, { "announce-rounds": 0 })
+  // Before the guest runs, so that it does not see its ports close and open again.
+  const ports = yield* Preopened.open(
+    shape.name,
+    description.ports.flatMap((port) => sockets.ports[port] ?? [])
+  )
+  yield* feed(loading)
   yield* QmpCommands.cont(control)
   return ports
 })

@@ -1,38 +1,28 @@
-/** One QEMU: its process, console, control channel and end, all in one scope. */
+/** One QEMU, whatever started it: its process, console, control channel and end, all in one scope. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import { panicIn } from "../../host/Evidence.ts"
-import type { HostProcess as Process } from "../../host/HostProcess.ts"
+import type { HostProcess as Process, SpawnOptions } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
-import { identityPath } from "../../images/BootImage.ts"
-import * as Cpio from "../../images/Cpio.ts"
-import { virtioPorts } from "../../transport/GuestChannel.ts"
 import type { Preopened } from "../../transport/Preopened.ts"
 import * as Qmp from "../../transport/qmp/Qmp.ts"
-import { QmpError } from "../../transport/qmp/Qmp.ts"
+import { QmpError, type QmpService } from "../../transport/qmp/Qmp.ts"
 import * as Shell from "../../transport/Shell.ts"
-import { ShellNotReady } from "../../transport/ShellError.ts"
-import { Transport } from "../../transport/Transport.ts"
-import * as VirtioPort from "../../transport/VirtioPort.ts"
+import { ShellNotReady, type TransportError } from "../../transport/ShellError.ts"
+import type { Transport } from "../../transport/Transport.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
 import type { Console, EndCause, Hypervisor, MachineExit, MachineShape, SavedMachine } from "../Backend.ts"
-import type { BackendError } from "../BackendError.ts"
-import { LoadFailed, StartFailed } from "../BackendError.ts"
+import { type BackendError, LoadFailed, StartFailed } from "../BackendError.ts"
 import type { ConsoleLog } from "../internal/consoleLog.ts"
 import * as consoleLog from "../internal/consoleLog.ts"
-import { copySparse } from "../internal/copySparse.ts"
 import { makeTurn } from "../internal/runState.ts"
-import { command, initrdIn, type Sockets, socketsIn } from "./command.ts"
-import { evidenceLines, layer, qmpOptions } from "./control.ts"
-import { load, prepareDisks } from "./load.ts"
-import * as saved from "./saved.ts"
-import * as Tpm from "./tpm.ts"
+import type { Sockets } from "./command.ts"
+import { type ControlOptions, evidenceLines, layer, qmpOptions } from "./control.ts"
 
 export interface Settings {
   readonly program: string
@@ -42,95 +32,107 @@ export interface Settings {
 }
 
 /** QEMU listens within a tenth of a second; a host that is short of memory takes its time. */
-const controlTimeout = Duration.seconds(30)
+export const controlTimeout = Duration.seconds(30)
 const bootTimeout = Duration.minutes(5)
 
-export const start: (
-  shape: MachineShape,
-  settings: Settings,
-  from: SavedMachine | undefined
-) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
-  const description = from === undefined ? undefined : yield* saved.read(shape, from)
-  const stderrFile = Path.join(shape.directory, "qemu.log")
-  const failed = (reason: string) =>
-    from === undefined
-      ? new StartFailed({ machine: shape.name, backend: "qemu", reason, output: endOf(stderrFile) })
-      : loadFailed(shape, from, reason, endOf(stderrFile))
-  yield* Effect.mapError(prepareDisks(shape, from), failed)
-  yield* Effect.mapError(prepareInitrd(shape), failed)
-  const memory = from === undefined ? undefined : yield* Effect.mapError(memoryOf(shape, from), failed)
-  const sockets = yield* Effect.acquireRelease(
-    Effect.sync(() => socketsIn(shape.directory)),
-    removeSockets
-  )
-  if (from !== undefined) yield* Tpm.forget(shape)
-  yield* Tpm.start(shape, sockets.tpm).pipe(
-    Effect.mapError((error) => (typeof error === "string" ? failed(error) : error))
-  )
-  const process = yield* HostProcess.spawn({
-    name: `${shape.name}'s QEMU`,
-    command: settings.program,
-    args: command({
-      shape,
-      sockets,
-      accelerator: settings.accelerator,
-      // Never shared: what a guest writes is its own, and the file that it may have come from stays as it is.
-      memory: memory === undefined ? { _tag: "Anonymous" } : { _tag: "File", path: memory, share: false },
-      incoming: from !== undefined,
-      extra: settings.extraArguments
-    }),
-    cwd: shape.directory,
-    stdin: "pipe",
-    stdout: "pipe",
-    stderr: { file: stderrFile },
-    // There is nothing in a machine that a slower end would save.
-    grace: 0
-  })
-  const stdout = process.streams.stdout
-  if (stdout === null) return yield* failed("it has no console")
-  const before = from === undefined ? undefined : saved.consoleOf(from)
-  const log = yield* consoleLog
-    .make(stdout, Path.join(shape.directory, "console.log"), before)
-    .pipe(Effect.mapError((reason) => failed(`the console's log cannot be written: ${reason}`)))
-  let cause: EndCause | undefined
-  const exited = yield* watchExit(process, log, stderrFile, () => cause)
-  const connectTimeout = Duration.times(controlTimeout, settings.timeScale)
-  // QEMU took its arguments once it answers; a saved machine is loaded over this connection, which is then closed.
-  const scope = yield* Effect.scope
-  const answering = Effect.gen(function* () {
-    const control = yield* Qmp.make(qmpOptions(shape.name, sockets, connectTimeout))
-    if (from === undefined || description === undefined) return undefined
-    const loading = load({ shape, sockets, control, from, description, timeScale: settings.timeScale })
-    // The ports that it opens stay open.
-    return yield* Scope.provide(loading, scope)
-  }).pipe(Effect.scoped)
-  const attached = yield* answering.pipe(
-    // The next start is a boot, with a TPM that knows nothing of this one.
-    Effect.tapError(() => (from === undefined ? Effect.void : Tpm.forget(shape))),
-    // Where QEMU did not take its words or its state, its end is the news; the broken connection only comes a moment earlier.
-    Effect.catch((error) =>
-      error._tag === "LoadFailed"
-        ? Effect.fail(failed(error.reason))
-        : Effect.andThen(Effect.sleep("1 second"), Effect.fail(failed(error.message)))
-    ),
-    Effect.raceFirst(
-      Effect.flatMap(Deferred.await(exited), (exit) => Effect.fail(failed(`it ended with ${describe(exit)}`)))
+/** What is to be started, and what is different between one start and another. */
+export interface Launch {
+  readonly shape: MachineShape
+  readonly timeScale: number
+  readonly sockets: Sockets
+  readonly spawn: Pick<SpawnOptions, "command" | "args" | "env" | "cwd" | "wholeGroup">
+  /** What errors call it: `QEMU`, `start script`. */
+  readonly called: string
+  /** How long it may take until QEMU answers, and the reason of the error if it does not. */
+  readonly answers: { readonly within: Duration.Duration; readonly otherwise?: string | undefined }
+  /** Whether something else prints on the console before QEMU does. */
+  readonly talks: boolean
+  /** What the saved machine had printed that it continues from. */
+  readonly before: Buffer | undefined
+  /** The error of a start that failed; `output` is the end of what it printed. */
+  readonly failed: (reason: string, output: string) => StartFailed | LoadFailed
+  /** Done over the control channel before anybody else has it; gives the guest's ports that are open already. What it acquires lives as long as QEMU. */
+  readonly begin: (
+    control: QmpService
+  ) => Effect.Effect<Preopened | undefined, LoadFailed | StartFailed | QmpError | TransportError, Scope.Scope>
+  /** The way to the guest's shell. */
+  readonly transport: (attached: Preopened | undefined) => Layer.Layer<Transport>
+  readonly control: Pick<ControlOptions, "setLink" | "save">
+}
+
+/** The start of a machine that booted: what a boot fails with. */
+export const startFailed = (shape: MachineShape) => (reason: string, output: string) =>
+  new StartFailed({ machine: shape.name, backend: "qemu", reason, output })
+
+/** The file of what QEMU, or what starts it, prints as errors. */
+const stderrIn = ({ directory }: MachineShape): string => Path.join(directory, "qemu.log")
+
+/** Starts it, and waits until QEMU answers. */
+export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(
+  function* (launch) {
+    const { answers, before, called, shape, sockets, timeScale } = launch
+    const stderrFile = stderrIn(shape)
+    const failed = (reason: string, console = "") =>
+      launch.failed(reason, [endOf(stderrFile), launch.talks ? console : ""].join("\n").trim())
+    yield* Effect.addFinalizer(() => removeSockets(sockets))
+    const process = yield* HostProcess.spawn({
+      name: `${shape.name}'s ${called}`,
+      cwd: shape.directory,
+      ...launch.spawn,
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: { file: stderrFile },
+      // There is nothing in a machine that a slower end would save.
+      grace: 0
+    })
+    const stdout = process.streams.stdout
+    if (stdout === null) return yield* failed("it has no console")
+    const log = yield* consoleLog
+      .make(stdout, Path.join(shape.directory, "console.log"), before)
+      .pipe(Effect.mapError((reason) => failed(`the console's log cannot be written: ${reason}`)))
+    let cause: EndCause | undefined
+    const exited = yield* watchExit(process, log, stderrFile, () => cause)
+    const connectTimeout = Duration.times(controlTimeout, timeScale)
+    // QEMU took its arguments once it answers; a saved machine is loaded over this connection, which is then closed.
+    const scope = yield* Effect.scope
+    const answering = Effect.gen(function* () {
+      const connected = Qmp.make(qmpOptions(shape.name, sockets, answers.within))
+      const { otherwise } = answers
+      const control = yield* otherwise === undefined
+        ? connected
+        : Effect.catch(connected, () =>
+            Effect.flatMap(log.tail(evidenceLines), (console) => Effect.fail(failed(otherwise, console)))
+          )
+      // What it opens stays open.
+      return yield* Scope.provide(launch.begin(control), scope)
+    }).pipe(Effect.scoped)
+    const attached = yield* answering.pipe(
+      // Where QEMU did not take its words or its state, its end is the news; the broken connection only comes a moment earlier.
+      Effect.catch((error) =>
+        error._tag === "LoadFailed"
+          ? Effect.fail(failed(error.reason))
+          : error._tag === "StartFailed"
+            ? Effect.fail(error)
+            : Effect.andThen(Effect.sleep("1 second"), Effect.fail(failed(error.message)))
+      ),
+      Effect.raceFirst(
+        Effect.flatMap(Deferred.await(exited), (exit) =>
+          Effect.fail(failed(`its ${called} ended with ${describe(exit)}`, exit.consoleTail))
+        )
+      )
     )
-  )
-  const control = layer({
-    shape,
-    sockets,
-    connectTimeout,
-    console: log,
-    timeScale: settings.timeScale,
-    turn: makeTurn(),
-    note: (noted) => {
-      if (cause !== "panic") cause = noted
-    }
-  })
-  const inherited = before?.toString("utf8").split("\n").length
-  return hypervisor({ shape, settings, sockets, process, log, exited, control, attached, inherited })
-})
+    const control = layer({
+      ...{ shape, sockets, connectTimeout, timeScale, ...launch.control },
+      console: log,
+      turn: makeTurn(),
+      note: (noted) => {
+        if (cause !== "panic") cause = noted
+      }
+    })
+    const inherited = before?.toString("utf8").split("\n").length
+    return hypervisor({ launch, process, log, exited, control, attached, inherited })
+  }
+)
 
 /** What QEMU says of a state that it refuses: "load of migration failed: Invalid argument", "Not a migration stream". */
 const refusal = /load of migration failed|migration stream|savevm/i
@@ -138,44 +140,16 @@ const refusal = /load of migration failed|migration stream|savevm/i
 /** A crash while QEMU loads is that of what it loads. */
 const crash = /signal SIG(SEGV|ABRT|BUS|FPE|ILL)/
 
-const loadFailed = (shape: MachineShape, { directory }: SavedMachine, reason: string, output: string): LoadFailed => {
-  const damaged = refusal.test(output) || crash.test(reason)
-  return new LoadFailed({ machine: shape.name, directory, reason, output, damaged })
-}
+/** What the start of a machine fails with that continues from a saved one. */
+export const loadFailed =
+  (shape: MachineShape, { directory }: SavedMachine) =>
+  (reason: string, output: string): LoadFailed => {
+    const damaged = refusal.test(output) || crash.test(reason)
+    return new LoadFailed({ machine: shape.name, directory, reason, output, damaged })
+  }
 
 const describe = ({ exitCode, signal }: MachineExit): string =>
   signal === undefined ? `exit code ${exitCode}` : `signal ${signal}`
-
-/**
- * The file of a saved machine's memory: its own, or where that may only be read, a copy in the machine's folder until it ends. QEMU opens the
- * file to be written, though it never writes to it. Fails with the reason.
- */
-const memoryOf = (shape: MachineShape, from: SavedMachine): Effect.Effect<string, string, Scope.Scope> =>
-  Effect.suspend(() => {
-    const path = Path.join(from.directory, saved.fileNames.memory)
-    if (Result.isSuccess(Result.try(() => Fs.accessSync(path, Fs.constants.W_OK)))) return Effect.succeed(path)
-    const copy = Path.join(shape.directory, saved.fileNames.memory)
-    const remove = Effect.sync(() => Fs.rmSync(copy, { force: true }))
-    return Effect.as(
-      Effect.acquireRelease(
-        Effect.onError(copySparse(path, copy), () => remove),
-        () => remove
-      ),
-      copy
-    )
-  })
-
-/** The initramfs with the machine's identity. Fails with the reason. */
-const prepareInitrd = (shape: MachineShape): Effect.Effect<void, string> => {
-  const { identity } = shape
-  const path = initrdIn(shape)
-  if (path === undefined || identity === undefined) return Effect.void
-  const script = { path: identityPath, type: "file", mode: 0o644, data: Buffer.from(identity) } as const
-  return Effect.try({
-    try: () => Fs.writeFileSync(path, Cpio.append(Fs.readFileSync(shape.image.initrd), [script]), { mode: 0o600 }),
-    catch: (error) => `could not write its initramfs: ${error instanceof Error ? error.message : String(error)}`
-  })
-}
 
 /** QEMU removes its own only when it ends in peace. */
 const removeSockets = ({ load, ports, qmp, save, tpm }: Sockets) =>
@@ -215,9 +189,7 @@ const watchExit = Effect.fnUntraced(function* (
 })
 
 interface Parts {
-  readonly shape: MachineShape
-  readonly settings: Settings
-  readonly sockets: Sockets
+  readonly launch: Launch
   readonly process: Process
   readonly log: ConsoleLog
   readonly exited: Deferred.Deferred<MachineExit>
@@ -227,23 +199,19 @@ interface Parts {
   readonly inherited: number | undefined
 }
 
-/** The guest's shell over its virtio ports, which is not waited for any longer than QEMU lives. */
-const shellLayer = ({ attached, exited, log, settings, shape, sockets }: Parts): Hypervisor["shell"] => {
-  const { name: machine } = shape
-  const [bootstrap = "", ...ports] = sockets.ports
-  const transport = Layer.sync(Transport, () =>
-    VirtioPort.make({ machine, channel: virtioPorts({ bootstrap, ports }), attached })
-  )
+/** The guest's shell, which is not waited for any longer than QEMU lives. */
+const shellLayer = ({ attached, exited, launch, log }: Parts): Hypervisor["shell"] => {
+  const { name: machine } = launch.shape
   const shell = Shell.layerFromTransport({
-    bootTimeout: Duration.times(bootTimeout, settings.timeScale),
+    bootTimeout: Duration.times(bootTimeout, launch.timeScale),
     consoleTail: log.tail(evidenceLines),
-    reboots: shape.allowReboot
-  }).pipe(Layer.provide(transport))
+    reboots: launch.shape.allowReboot
+  }).pipe(Layer.provide(launch.transport(attached)))
   const ended = Effect.flatMap(Deferred.await(exited), (exit) =>
     Effect.fail(
       new ShellNotReady({
         machine,
-        reason: `its QEMU ended with ${describe(exit)}`,
+        reason: `its ${launch.called} ended with ${describe(exit)}`,
         waited: Duration.zero,
         console: exit.consoleTail
       })
@@ -253,7 +221,8 @@ const shellLayer = ({ attached, exited, log, settings, shape, sockets }: Parts):
 }
 
 const hypervisor = (parts: Parts): Hypervisor => {
-  const { control, exited, inherited, log, process, shape } = parts
+  const { control, exited, inherited, launch, log, process } = parts
+  const { shape } = launch
   const console: Console = {
     log: log.log,
     inherited,

@@ -11,9 +11,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import * as Connection from "../../transport/Connection.ts"
-import type { QmpService } from "../../transport/qmp/Qmp.ts"
+import type { QmpError, QmpService } from "../../transport/qmp/Qmp.ts"
 import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
+import type { TransportError } from "../../transport/ShellError.ts"
 import { type MachineShape, type SavedMachine, storageOf } from "../Backend.ts"
 import { SaveFailed } from "../BackendError.ts"
 import { copySparse } from "../internal/copySparse.ts"
@@ -45,46 +47,42 @@ const block = "memory"
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-/** Saves a guest that stands still, and may not be able to go on by itself afterwards. One at a time. */
-export const save = Effect.fnUntraced(function* (
+/** How a guest that stands still is saved, within its time. */
+type Steps = (
   saving: Saving,
   directory: string
-): Effect.fn.Return<SavedMachine, SaveFailed> {
-  const { control, shape, timeScale } = saving
-  const failed = (reason: string) => new SaveFailed({ machine: shape.name, directory, reason })
-  const limit = Duration.times(timeLimit(shape.memory), timeScale)
-  return yield* steps(saving, directory).pipe(
-    Effect.scoped,
-    Effect.mapError((error) => (error._tag === "SaveFailed" ? error : failed(error.message))),
-    Effect.timeoutOrElse({
-      duration: limit,
-      orElse: () =>
-        Effect.andThen(
-          Effect.ignore(control.execute("migrate_cancel")),
-          Effect.fail(failed(`timed out after ${Duration.format(limit)}`))
-        )
-    })
-  )
-})
+) => Effect.Effect<SavedMachine, SaveFailed | QmpError | TransportError, Scope.Scope>
 
-const steps = Effect.fnUntraced(function* (saving: Saving, directory: string) {
-  const { control, shape, sockets } = saving
-  const failed = (reason: string) => new SaveFailed({ machine: shape.name, directory, reason })
-  const attempt = <A>(f: () => A) => Effect.try({ try: f, catch: (error) => failed(said(error)) })
-  const path = (name: string) => Path.join(directory, name)
-  const size = roundMemory(shape.memory)
-
-  yield* attempt(() => {
-    if (Fs.readdirSync(directory).length > 0) throw new Error("the folder is not empty")
+/** Saves a guest that stands still, and may not be able to go on by itself afterwards. One at a time. */
+export const saving = (steps: Steps) =>
+  Effect.fnUntraced(function* (saving: Saving, directory: string): Effect.fn.Return<SavedMachine, SaveFailed> {
+    const { control, shape, timeScale } = saving
+    const failed = (reason: string) => new SaveFailed({ machine: shape.name, directory, reason })
+    const limit = Duration.times(timeLimit(shape.memory), timeScale)
+    return yield* steps(saving, directory).pipe(
+      Effect.scoped,
+      Effect.mapError((error) => (error._tag === "SaveFailed" ? error : failed(error.message))),
+      Effect.timeoutOrElse({
+        duration: limit,
+        orElse: () =>
+          Effect.andThen(
+            Effect.ignore(control.execute("migrate_cancel")),
+            Effect.fail(failed(`timed out after ${Duration.format(limit)}`))
+          )
+      })
+    )
   })
-  const changed = yield* Hotplug.changes(control, shape)
-  if (changed !== undefined) return yield* failed(changed)
-  const fd = yield* Effect.acquireRelease(
-    attempt(() => Fs.openSync(path(saved.fileNames.memory), "wx", 0o600)),
-    (fd) => Effect.sync(() => Fs.closeSync(fd))
-  )
-  const memory = yield* attempt(() => new MemoryFile(fd, size))
-  const splitter = new Splitter(block, memory)
+
+/** Takes the stream of a guest's state. */
+export interface Sink {
+  /** Throws what the file system says. */
+  readonly push: (chunk: Buffer) => void
+  /** What is wrong with the stream. */
+  readonly problem: string | undefined
+}
+
+/** Has QEMU send the whole state of its guest to a sink. */
+export const send = Effect.fnUntraced(function* ({ control, shape, sockets }: Saving, directory: string, sink: Sink) {
   const { accept } = yield* Connection.listen({ machine: shape.name, socket: sockets.save })
   yield* QmpCommands.migrateSetParameters(control, { "max-bandwidth": bandwidth })
 
@@ -94,10 +92,36 @@ const steps = Effect.fnUntraced(function* (saving: Saving, directory: string) {
     yield* Effect.uninterruptible(Effect.andThen(QmpCommands.cont(control), QmpCommands.stop(control)))
   }
   yield* QmpCommands.migrate(control, `unix:${sockets.save}`)
-  yield* Effect.all([receive(accept, splitter), completed(control)], { concurrency: 2 }).pipe(
-    Effect.mapError((error) => (typeof error === "string" ? failed(error) : error)),
+  yield* Effect.all([receive(accept, sink), completed(control)], { concurrency: 2 }).pipe(
+    Effect.mapError((error) =>
+      typeof error === "string" ? new SaveFailed({ machine: shape.name, directory, reason: error }) : error
+    ),
     Effect.onError(() => apart(Effect.ignore(control.execute("migrate_cancel"))))
   )
+})
+
+/** Makes sure that a machine is saved into a folder with nothing else in it. Throws what the file system says. */
+export const mustBeEmpty = (directory: string): void => {
+  if (Fs.readdirSync(directory).length > 0) throw new Error("the folder is not empty")
+}
+
+const steps: Steps = Effect.fnUntraced(function* (saving, directory) {
+  const { control, shape } = saving
+  const failed = (reason: string) => new SaveFailed({ machine: shape.name, directory, reason })
+  const attempt = <A>(f: () => A) => Effect.try({ try: f, catch: (error) => failed(said(error)) })
+  const path = (name: string) => Path.join(directory, name)
+  const size = roundMemory(shape.memory)
+
+  yield* attempt(() => mustBeEmpty(directory))
+  const changed = yield* Hotplug.changes(control, shape)
+  if (changed !== undefined) return yield* failed(changed)
+  const fd = yield* Effect.acquireRelease(
+    attempt(() => Fs.openSync(path(saved.fileNames.memory), "wx", 0o600)),
+    (fd) => Effect.sync(() => Fs.closeSync(fd))
+  )
+  const memory = yield* attempt(() => new MemoryFile(fd, size))
+  const splitter = new Splitter(block, memory)
+  yield* send(saving, directory, splitter)
   yield* copyDisks(shape, directory)
   const ports = yield* openPorts(control)
 
@@ -115,16 +139,19 @@ const steps = Effect.fnUntraced(function* (saving: Saving, directory: string) {
   return { directory }
 })
 
-/** Feeds the splitter to the stream's end; fails with what is wrong with it. */
-const receive = (accept: Effect.Effect<Connection.Connection>, splitter: Splitter) =>
+/** The memory apart from the rest, so that machines that resume from it share its pages. */
+export const save = saving(steps)
+
+/** Feeds the sink to the stream's end; fails with what is wrong with it. */
+const receive = (accept: Effect.Effect<Connection.Connection>, sink: Sink) =>
   Effect.gen(function* () {
     const stream = yield* accept
     const wrong = Deferred.makeUnsafe<void, string>()
     stream.onData((chunk) => {
       if (Deferred.isDoneUnsafe(wrong)) return
-      const pushed = Effect.runSyncExit(Effect.try({ try: () => splitter.push(chunk), catch: said }))
+      const pushed = Effect.runSyncExit(Effect.try({ try: () => sink.push(chunk), catch: said }))
       if (Exit.isFailure(pushed)) Deferred.doneUnsafe(wrong, pushed)
-      else if (splitter.problem !== undefined) Deferred.doneUnsafe(wrong, Exit.fail(splitter.problem))
+      else if (sink.problem !== undefined) Deferred.doneUnsafe(wrong, Exit.fail(sink.problem))
     })
     yield* Effect.raceFirst(stream.closed, Deferred.await(wrong))
     // The last chunk may have been the one.

@@ -68,6 +68,7 @@ const setUp = Effect.fnUntraced(function* (options: Options) {
     temporary: temporaryOf(options, folders),
     declaring: yield* Semaphore.make(1),
     handles: new Map(),
+    starts: new Map(),
     machines: {}
   }
   yield* Effect.addFinalizer(() => Effect.forEach(all.handles.values(), ({ retire }) => retire, { discard: true }))
@@ -167,7 +168,7 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
   )
 }
 
-const placesOf = ({ folders, handles, options, tree }: DriverMachines): Places.Places => ({
+const placesOf = ({ folders, handles, options, starts, tree }: DriverMachines): Places.Places => ({
   test: options.test,
   output: NodePath.resolve(options.output),
   run: folders.path,
@@ -175,6 +176,10 @@ const placesOf = ({ folders, handles, options, tree }: DriverMachines): Places.P
   machineFolder: (name) => Effect.orDie(folders.folder(`${options.prefix}-${name}`)),
   vlan: tree.vlan,
   vlans: () => [...new Set([...handles.values()].flatMap(({ spec }) => spec.vlans))].toSorted((a, b) => a - b),
+  startCommand: (name) => starts.get(name)?.command ?? handles.get(name)?.shape.image.startScript?.command,
+  changeStarts: (name, changes) => {
+    starts.set(name, { ...starts.get(name), ...changes })
+  },
   pid: (name) => handles.get(name)?.pid ?? Effect.succeed(undefined),
   state: (name) => handles.get(name)?.summary().state
 })

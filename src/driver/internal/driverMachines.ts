@@ -15,6 +15,7 @@ import * as MachineTree from "../../machine/MachineTree.ts"
 import type { Origins } from "../../machine/Origin.ts"
 import * as Origin from "../../machine/Origin.ts"
 import type * as Snapshot from "../../machine/Snapshot.ts"
+import { type Changes, StartChanges } from "../../machine/StartChanges.ts"
 import * as Addresses from "../../network/Addresses.ts"
 import type { DeclareError } from "../Driver.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
@@ -37,6 +38,8 @@ export interface DriverMachines {
   /** Makes one machine at a time: each takes a name and a number. */
   readonly declaring: Semaphore.Semaphore
   readonly handles: Map<string, MachineTree.Handle>
+  /** What the next starts of machines with start scripts have different. */
+  readonly starts: Map<string, Changes>
   readonly machines: Record<string, Machine>
 }
 
@@ -75,6 +78,10 @@ const shapeOf = Effect.fnUntraced(function* (
   const disks = yield* Effect.forEach(spec.disks, (size, index) =>
     Effect.orDie(emptyDisk(all, `${directory}/disk${index + 1}`, size))
   )
+  const shared =
+    image.guest === "script"
+      ? `${yield* Effect.orDie(folders.folder(`${options.prefix}-shared`))}/shared-xchg`
+      : undefined
   const devices = yield* Effect.forEach(Device.nameAll(spec.devices), (device) => {
     const size = Device.storageOf(device.kind)
     if (size === 0) return Effect.succeed(device)
@@ -98,7 +105,8 @@ const shapeOf = Effect.fnUntraced(function* (
       internet,
       forwards,
       allowReboot,
-      directory
+      directory,
+      shared
     }
   } satisfies MachineShape
 })
@@ -134,6 +142,8 @@ export const add: (
 ) => Effect.Effect<MachineTree.Handle, ImageUnavailable> = Effect.fnUntraced(function* (all, spec, self, first) {
   const { backend, conditions, emit, fs, options, scope, tree } = all
   const shape = yield* shapeOf(all, spec, self)
+  const given = yield* StartChanges
+  const changes = (name: string) => Effect.map(given(name), (outer) => ({ ...outer, ...all.starts.get(name) }))
   const made = yield* MachineTree.make({
     ...{ spec, self, shape, backend, conditions, fs, scope, output: options.output },
     all: Effect.sync(() => neighbours(all).map(({ self }) => self)),
@@ -143,7 +153,10 @@ export const add: (
     // A fork with a name of its own has no network: another machine has its addresses.
     vlan: (vlan) => (spec.name === self.name ? Effect.orDie(tree.vlan(vlan)) : Effect.succeed(undefined)),
     supervisor: tree.machines
-  }).pipe(Effect.provideService(MachineEvents, (event) => emit({ _tag: "MachineEvent", test: options.test, event })))
+  }).pipe(
+    Effect.provideService(StartChanges, changes),
+    Effect.provideService(MachineEvents, (event) => emit({ _tag: "MachineEvent", test: options.test, event }))
+  )
   const handle = { ...made, machine: Tracked.methods(spec.name, made.machine) }
   all.handles.set(spec.name, handle)
   all.machines[spec.name] = handle.machine
@@ -197,6 +210,11 @@ const forkOne = Effect.fnUntraced(
     yield* checkName(all, name)
     const others = [...handles.values()]
     const { identity, from } = request
+    if (identity !== undefined && handles.get(original)?.shape.image.guest === "script") {
+      const reason =
+        "identity must be false: a machine of a start script has its name and addresses from its own system"
+      return yield* new MachineSpec.InvalidMachine({ machine: name, option: "identity", reason })
+    }
     // Without a new identity it has the addresses of its source.
     if (identity !== undefined) yield* checkAddresses(all, spec)
     const who = identity === undefined || identity.sshHostKeys === false ? "declared" : "new"

@@ -234,7 +234,8 @@ export const make = Effect.fnUntraced(function* (
 
   const warm: WarmStart = {
     originsOf: (subject) => {
-      if (off || !subject.spec.snapshot) return plainBoot(subject)
+      // Nobody knows what a start script reads, so nobody knows when what was stored of it is out of date.
+      if (off || !subject.spec.snapshot || subject.shape.image.guest === "script") return plainBoot(subject)
       return (start) =>
         // Disks keep what was written to them; a saved machine would not know of it.
         start > 1 && isLasting(subject.spec)

@@ -7,7 +7,8 @@ import { BadImage } from "../ImageError.ts"
 const checkers = {
   TinyImage: Decode.checker(schemas.TinyImage),
   DebianImage: Decode.checker(schemas.DebianImage),
-  DiskImage: Decode.checker(schemas.DiskImage)
+  DiskImage: Decode.checker(schemas.DiskImage),
+  StartScriptImage: Decode.checker(schemas.StartScriptImage)
 }
 
 /** Fails with the first part of a description that is not valid. */

@@ -3,7 +3,7 @@ import { inspect } from "node:util"
 import { isUint8Array } from "node:util/types"
 import * as Predicate from "effect/Predicate"
 import * as Digest from "../../host/Digest.ts"
-import type { DebianImage, Image, TinyImage } from "../Image.ts"
+import type { DebianImage, Image, StartScriptImage, TinyImage } from "../Image.ts"
 
 const countOf = (value: unknown, one: string): ReadonlyArray<string> => {
   const count = Array.isArray(value) ? value.length : Predicate.isObject(value) ? Object.keys(value).length : 0
@@ -27,11 +27,20 @@ const mark = (image: TinyImage | DebianImage): string => {
   return Digest.of(inspect({ ...image, files }, options)).slice(0, 4)
 }
 
+/** A command line that messages can show. */
+const shortened = (line: string): string => (line.length > 60 ? `${line.slice(0, 59)}…` : line)
+
+const describeScript = ({ command, path }: StartScriptImage): string => {
+  if (typeof path === "string") return `start script ${path}`
+  return typeof command === "string" ? `command line ${shortened(command.trim())}` : "start script"
+}
+
 const described = new WeakMap<Image, string>()
 
 export const describe = (image: Image): string => {
   // It names images that are refused, too: what no compiler checked may be of any type.
   if (image._tag === "DiskImage") return typeof image.path === "string" ? `disk ${image.path}` : "disk"
+  if (image._tag === "StartScriptImage") return describeScript(image)
   const known = described.get(image)
   if (known !== undefined) return known
   const debian: Partial<DebianImage> = image._tag === "DebianImage" ? image : {}

@@ -17,6 +17,7 @@ import { BootProgressListener, formatProgress, Shell } from "../../transport/She
 import { rebootedReason } from "../../transport/ShellError.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Origin } from "../Origin.ts"
+import * as StartChanges from "../StartChanges.ts"
 import type { Boot } from "./boot.ts"
 import { earlyScript } from "./identity.ts"
 import { ask, type MachineRef } from "./protocol.ts"
@@ -34,9 +35,18 @@ const stop = Process.exit(ExitReason.shutdown)
 /** When a hypervisor ends, its sockets break first: its own process then says why, and ends this one. */
 const graceForHypervisor = "500 millis"
 
-/** An image whose kernel is quiet shows nothing of a boot that hangs. */
-export const silenceHint =
-  '; its console shows nothing: to see more of the boot, give the image kernelParameters: "loglevel=7 systemd.show_status=1"'
+/** An image whose kernel is quiet shows nothing of a boot that hangs; a system of the user's own may have no shell for vmtest. */
+export const silenceHint = ({ shape }: Environment): { readonly hint: string; readonly silence: string } =>
+  shape.image.guest === "script"
+    ? {
+        hint: "; it must run a root shell on /dev/hvc0, as guests of NixOS tests do",
+        silence: "; its console shows nothing"
+      }
+    : {
+        hint: "",
+        silence:
+          '; its console shows nothing: to see more of the boot, give the image kernelParameters: "loglevel=7 systemd.show_status=1"'
+      }
 
 const up = ({ boot, ref }: BootContext, part: Parameters<typeof ask<"up">>[2]["part"]) =>
   Effect.flatMap(Process.self, (pid) => Effect.orDie(ask(ref, "up", { attempt: boot.attempt, pid, part })))
@@ -60,7 +70,8 @@ const startFrom = (
     yield* GenStatem.cast(ref.name, "origin", { attempt: boot.attempt, origin })
     const { from, otherwise } = origin
     const scope = yield* Scope.fork(yield* Effect.scope)
-    const { self, shape, spec } = environment
+    const { self, spec } = environment
+    const shape = yield* StartChanges.apply(environment.shape)
     const { internet, keyboardLayout } = spec
     const identity = earlyScript({ self, all: yield* environment.all, internet, keyboardLayout })
     const started = yield* Effect.exit(
@@ -168,10 +179,11 @@ export const shells = (context: BootContext) => {
         Effect.catch((error) =>
           Effect.flatMap(
             Effect.timeoutOption(running.exited, error._tag === "TransportError" ? graceForHypervisor : 0),
-            (exit) =>
-              exit._tag === "Some"
-                ? stop
-                : failed(context, error.message.split("\n")[0]!.replace(`${machine}: `, ""), silenceHint)
+            (exit) => {
+              if (exit._tag === "Some") return stop
+              const { hint, silence } = silenceHint(environment)
+              return failed(context, error.message.split("\n")[0]!.replace(`${machine}: `, "") + hint, silence)
+            }
           )
         )
       )

@@ -256,6 +256,19 @@ exit 0`
     return result.exitCode === withoutNetwork ? yield* run(identityScript(identity)) : result
   })
 
+/** For a guest that continues from another and has its name and addresses from its own system: a machine-id, time and entropy. */
+export const renewed = <E>(run: Run<E>, options: { readonly machineId: boolean }): Effect.Effect<CommandResult, E> =>
+  Effect.gen(function* () {
+    if (!options.machineId) return yield* restore(run)
+    const id = yield* renew.machineId
+    const script = Effect.map(
+      renew.script("$vm_names"),
+      (text) => `set +eu
+${renew.find}${newMachineId(id)}${text}exit 0`
+    )
+    return yield* renewing(run, script)
+  })
+
 /** For a guest that is put back to where it was: time and entropy, and nothing else, so that its connections live on. */
 export const restore = <E>(run: Run<E>): Effect.Effect<CommandResult, E> => renewing(run, renewScript)
 

@@ -90,7 +90,7 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
       came: ref.life.boot === undefined ? undefined : cameFrom(ref.life.boot)
     }),
     refreshNames: Effect.suspend(() =>
-      access.running() === undefined
+      access.running() === undefined || shape.image.guest === "script"
         ? Effect.void
         : Effect.gen(function* () {
             const all = yield* environment.all

@@ -37,7 +37,7 @@ const textOf = (file: FileContent): string | undefined => {
 
 /** The hosts file that the description of an image brings along; one that cannot be read is the image's problem. */
 const hostsOf = (image: Image): string => {
-  if (image._tag === "DiskImage") return ""
+  if (image._tag === "DiskImage" || image._tag === "StartScriptImage") return ""
   const file = image.files?.["/etc/hosts"]
   return (file === undefined ? undefined : textOf(file)) ?? ""
 }

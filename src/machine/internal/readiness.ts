@@ -41,7 +41,7 @@ export interface ReadinessOptions {
 /** The message of what went wrong first. */
 const messageOf = (cause: Cause.Cause<unknown>): string => Thrown.messageOf(Cause.squash(cause))
 
-/** Tells the guest who it is. One that was resumed from a snapshot is made itself once; when it reboots it has booted. */
+/** Tells the guest who it is, unless it knows that by itself. One that was resumed from a snapshot is made itself once; when it reboots it has booted. */
 const identify = Effect.fnUntraced(function* ({ boot, environment, shell }: ReadinessOptions) {
   const { from, identity: who } = boot.origin
   const all = yield* environment.all
@@ -51,8 +51,11 @@ const identify = Effect.fnUntraced(function* ({ boot, environment, shell }: Read
       // The guest may be lost, found again and asked again.
       Effect.retry({ schedule: identitySchedule, while: isShellError })
     )
-  const identified =
-    from === undefined || boot.done.has("identified")
+  const isOwn = environment.shape.image.guest === "script"
+  if (isOwn && (from === undefined || boot.done.has("identified"))) return
+  const identified = isOwn
+    ? Identity.renewed(run, { machineId: who !== "kept" })
+    : from === undefined || boot.done.has("identified")
       ? run(Identity.identityScript(identity))
       : who === "kept"
         ? Identity.restore(run)

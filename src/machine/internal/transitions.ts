@@ -118,7 +118,8 @@ export class Transitions {
           : "take its name and addresses"
     const reason =
       what === undefined ? `its shell did not answer within ${limit}` : `it did not ${what} within ${limit}`
-    return this.failed(life, reason, silenceHint)
+    const { hint, silence } = silenceHint(this.settings.environment)
+    return this.failed(life, what === undefined ? reason + hint : reason, silence)
   }
 
   // --- Boots ---------------------------------------------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ import type { DriverService } from "../../driver/Driver.ts"
 import * as Places from "../../driver/Places.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import { ProtocolBroken } from "../PythonError.ts"
-import { StartScripts } from "../StartScripts.ts"
+import { none, StartScripts } from "../StartScripts.ts"
 import * as Surface from "../Surface.ts"
 import { type Conversation, driverMethods, infoOf } from "./driverMethods.ts"
+import * as DriverScripts from "./driverScripts.ts"
 import { Interpreter, type InterpreterService, layer } from "./interpreter.ts"
 import { machineMethods } from "./machineMethods.ts"
 import type { Begin, Call, FromScript, Reply } from "./protocol.ts"
@@ -128,7 +129,8 @@ const prepare = Effect.fnUntraced(function* (driver: DriverService, options: Ses
   const places = Places.of(driver)
   if (places === undefined) return yield* Effect.die(new Error("a script needs a driver that vmtest has made"))
   const scope = yield* Effect.scope
-  const scripts = yield* StartScripts
+  const given = yield* StartScripts
+  const scripts = given === none ? DriverScripts.make(driver, places) : given
   const seats = new Map<string, Seats.Seat>()
   const addMachine = Effect.fnUntraced(function* (name: string) {
     const machine = driver.machines[name]

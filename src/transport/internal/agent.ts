@@ -348,6 +348,8 @@ if [ -n "$BASH_VERSION" ]; then
     read -r _vt_x _vt_x _vt_x _vt_x _vt_x _vt_x _vt_a _vt_x </proc/self/stat
     [ "$_vt_a" = 0 ] || {
       _vt_start_apart "$@"
+      # Else the shell says on the console how it ended.
+      disown $!
       return
     }
     set -m

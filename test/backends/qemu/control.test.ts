@@ -12,6 +12,7 @@ import * as Stream from "effect/Stream"
 import { Control, type EndCause, type MachineShape } from "../../../src/backends/Backend.ts"
 import { makeTurn } from "../../../src/backends/internal/runState.ts"
 import * as control from "../../../src/backends/qemu/control.ts"
+import { save } from "../../../src/backends/qemu/save.ts"
 
 const greeting = { QMP: { version: { qemu: { major: 9, minor: 0, micro: 0 }, package: "" }, capabilities: [] } }
 
@@ -78,7 +79,9 @@ const channel = (socket: string, note: (cause: EndCause | undefined) => void = (
         console: { log: Effect.succeed(""), tail: () => Effect.succeed(printed) },
         timeScale: 1,
         turn: makeTurn(),
-        note
+        note,
+        save,
+        setLink: () => Effect.void
       })
     ),
     (services) => Context.get(services, Control)

@@ -1,0 +1,104 @@
+/** A machine whose hardware the test declares: its QEMU, with a command line of vmtest's own. */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import { identityPath } from "../../images/BootImage.ts"
+import * as Cpio from "../../images/Cpio.ts"
+import { virtioPorts } from "../../transport/GuestChannel.ts"
+import { Transport } from "../../transport/Transport.ts"
+import * as VirtioPort from "../../transport/VirtioPort.ts"
+import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
+import type { BackendError } from "../BackendError.ts"
+import { copySparse } from "../internal/copySparse.ts"
+import { cardId, command, initrdIn, socketsIn } from "./command.ts"
+import { load, prepareDisks } from "./load.ts"
+import { controlTimeout, loadFailed, run, type Settings, startFailed } from "./machine.ts"
+import { save } from "./save.ts"
+import * as saved from "./saved.ts"
+import * as Tpm from "./tpm.ts"
+
+/** Starts it, or continues from a saved one. */
+export const start: (
+  shape: MachineShape,
+  settings: Settings,
+  from: SavedMachine | undefined
+) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
+  const { accelerator, extraArguments: extra, program, timeScale } = settings
+  const description = from === undefined ? undefined : yield* saved.read(shape, from)
+  const failed = from === undefined ? startFailed(shape) : loadFailed(shape, from)
+  yield* Effect.mapError(Effect.andThen(prepareDisks(shape, from), prepareInitrd(shape)), (reason) =>
+    failed(reason, "")
+  )
+  const memory =
+    from === undefined ? undefined : yield* Effect.mapError(memoryOf(shape, from), (reason) => failed(reason, ""))
+  const sockets = socketsIn(shape.directory)
+  if (from !== undefined) yield* Tpm.forget(shape)
+  yield* Tpm.start(shape, sockets.tpm).pipe(
+    Effect.mapError((error) => (typeof error === "string" ? failed(error, "") : error))
+  )
+  const [bootstrap = "", ...ports] = sockets.ports
+  const started = run({
+    ...{ shape, sockets, timeScale, failed },
+    ...{ called: "QEMU", talks: false },
+    spawn: {
+      command: program,
+      args: command({
+        ...{ shape, sockets, accelerator, extra },
+        // Never shared: what a guest writes is its own, and the file that it may have come from stays as it is.
+        memory: memory === undefined ? { _tag: "Anonymous" } : { _tag: "File", path: memory, share: false },
+        incoming: from !== undefined
+      })
+    },
+    answers: { within: Duration.times(controlTimeout, timeScale) },
+    before: from === undefined ? undefined : saved.consoleOf(from),
+    begin: (control) =>
+      from === undefined || description === undefined
+        ? Effect.succeed(undefined)
+        : load({ shape, sockets, control, from, description, timeScale }),
+    transport: (attached) =>
+      Layer.sync(Transport, () =>
+        VirtioPort.make({ machine: shape.name, channel: virtioPorts({ bootstrap, ports }), attached })
+      ),
+    control: {
+      save,
+      setLink: (control, vlan, up) => Effect.asVoid(control.execute("set_link", { name: cardId(vlan), up }))
+    }
+  })
+  // The next start is a boot, with a TPM that knows nothing of this one.
+  return yield* Effect.tapError(started, () => (from === undefined ? Effect.void : Tpm.forget(shape)))
+})
+
+/** The initramfs with the machine's identity. Fails with the reason. */
+const prepareInitrd = (shape: MachineShape): Effect.Effect<void, string> => {
+  const { identity } = shape
+  const path = initrdIn(shape)
+  if (path === undefined || identity === undefined) return Effect.void
+  const script = { path: identityPath, type: "file", mode: 0o644, data: Buffer.from(identity) } as const
+  return Effect.try({
+    try: () => Fs.writeFileSync(path, Cpio.append(Fs.readFileSync(shape.image.initrd), [script]), { mode: 0o600 }),
+    catch: (error) => `could not write its initramfs: ${error instanceof Error ? error.message : String(error)}`
+  })
+}
+
+/**
+ * The file of a saved machine's memory: its own, or where that may only be read, a copy in the machine's folder until it ends. QEMU opens the
+ * file to be written, though it never writes to it. Fails with the reason.
+ */
+const memoryOf = (shape: MachineShape, from: SavedMachine): Effect.Effect<string, string, Scope.Scope> =>
+  Effect.suspend(() => {
+    const path = Path.join(from.directory, saved.fileNames.memory)
+    if (Result.isSuccess(Result.try(() => Fs.accessSync(path, Fs.constants.W_OK)))) return Effect.succeed(path)
+    const copy = Path.join(shape.directory, saved.fileNames.memory)
+    const remove = Effect.sync(() => Fs.rmSync(copy, { force: true }))
+    return Effect.as(
+      Effect.acquireRelease(
+        Effect.onError(copySparse(path, copy), () => remove),
+        () => remove
+      ),
+      copy
+    )
+  })

@@ -1,0 +1,80 @@
+/** How a start script is run, as data: its variables, and the words that it hands on to QEMU. Source: nixpkgs, `nixos/lib/test-driver` and `qemu-vm.nix`. */
+import type { SpawnOptions } from "../../host/HostProcess.ts"
+import type { StartScript } from "../../images/BootImage.ts"
+import type { MachineShape } from "../Backend.ts"
+import { ports, type Sockets } from "./command.ts"
+import { escape } from "./devices.ts"
+import { markOf } from "./strays.ts"
+
+/** What a machine gets that QEMU may refuse. */
+export interface Additions {
+  /** Virtio ports for commands. */
+  readonly ports: boolean
+  /** That it is emulated, whatever the script says: hardware virtualisation does not work here. */
+  readonly emulate: boolean
+}
+
+export interface ScriptPlan {
+  readonly shape: MachineShape
+  readonly script: StartScript
+  readonly sockets: Sockets
+  readonly additions: Additions
+  /** It waits for the state of a saved machine. */
+  readonly incoming: boolean
+  /** More words for the end of the command line. */
+  readonly extra: ReadonlyArray<string>
+}
+
+/** Where vmtest listens for the console of the guest's shell. */
+export const shellSocketIn = (directory: string): string => `${directory}/shell`
+
+/** The folder that the script runs in: beside the sockets and logs, of which it cannot overwrite one. */
+export const stateIn = (directory: string): string => `${directory}/state`
+
+/** What QEMU is told besides what the script tells it. */
+export const wordsOf = ({ additions, extra, incoming, script, shape, sockets }: ScriptPlan): ReadonlyArray<string> => [
+  ...["-qmp", `unix:${escape(sockets.qmp)},server=on,wait=off`],
+  // The first console of all is the guest's hvc0. Only then come the buses of the ports.
+  ...["-chardev", `socket,id=shell,path=${escape(shellSocketIn(shape.directory))}`],
+  ...["-device", "virtio-serial,id=shellbus", "-device", "virtconsole,bus=shellbus.0,chardev=shell"],
+  ...["-device", "virtio-rng-pci"],
+  ...["-serial", "stdio"],
+  // As on a card of vmtest's own: a guest that was loaded would end QEMU 7.2 by its next reboot.
+  ...["-global", "virtio-net-device.guest_announce=off"],
+  ...(shape.allowReboot ? [] : ["-no-reboot"]),
+  ...(script.graphic ? [] : ["-nographic"]),
+  ...(additions.ports ? ports(sockets, 1) : []),
+  ...(additions.emulate ? ["-machine", "accel=tcg"] : []),
+  ...(incoming ? ["-incoming", `unix:${sockets.load}`] : []),
+  ...(shape.qemuArguments ?? []),
+  ...extra
+]
+
+/** The switch of each VLAN, the folders of the machine and of the test. What the user's own environment has besides is passed on. */
+const variablesOf = ({ script, shape }: ScriptPlan): Readonly<Record<string, string | undefined>> => ({
+  ...Object.fromEntries(
+    shape.networks.flatMap(({ socket, vlan }) => (socket === undefined ? [] : [[`QEMU_VDE_SOCKET_${vlan}`, socket]]))
+  ),
+  TMPDIR: stateIn(shape.directory),
+  USE_TMPDIR: "1",
+  SHARED_DIR: shape.shared ?? stateIn(shape.directory),
+  ...markOf(shape.directory),
+  ...Object.fromEntries(Object.entries(script.env).map(([name, value]) => [name, value ?? undefined]))
+})
+
+/** A program without arguments, which the shell becomes: it is the process whose end counts. */
+const program = /^(?:'[^']*'|[^\s'"$;&|<>()`\\#*?[\]{}~!=]+)$/
+
+/** What to start. */
+export const commandOf = (plan: ScriptPlan): Pick<SpawnOptions, "command" | "args" | "env"> => {
+  const { env, takes } = plan.script
+  const command = program.test(plan.script.command) ? `exec ${plan.script.command}` : plan.script.command
+  const words = wordsOf(plan)
+  const variables = variablesOf(plan)
+  if (takes === "arguments") {
+    return { command: "sh", args: ["-c", `${command} "$@"`, "sh", ...words], env: variables }
+  }
+  const own = env.QEMU_OPTS === undefined ? process.env.QEMU_OPTS : env.QEMU_OPTS
+  const options = [...(own === undefined || own === null ? [] : [own]), ...words].join(" ")
+  return { command: "sh", args: ["-c", command], env: { ...variables, QEMU_OPTS: options } }
+}

@@ -1,0 +1,215 @@
+/**
+ * A machine that a start script of NixOS, or another command line of QEMU, starts.
+ *
+ * It gets what the driver of nixpkgs gives it: variables, the control socket, a console for the shell, the serial console. What is more are virtio
+ * ports, on which the shell of that console starts the lanes. Where QEMU refuses one of these additions, it is started again without it.
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import type { StartScript } from "../../images/BootImage.ts"
+import * as Vlan from "../../network/Vlan.ts"
+import { virtConsole } from "../../transport/GuestChannel.ts"
+import { QmpError, type QmpFailure, type QmpService } from "../../transport/qmp/Qmp.ts"
+import { Transport, type TransportService } from "../../transport/Transport.ts"
+import * as VirtConsole from "../../transport/VirtConsole.ts"
+import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
+import { type BackendError, type LoadFailed, type StartFailed, unsupported } from "../BackendError.ts"
+import { type Sockets, socketsIn } from "./command.ts"
+import { loadFailed, run, type Settings, startFailed } from "./machine.ts"
+import { type Additions, commandOf, shellSocketIn, stateIn } from "./scriptCommand.ts"
+import { endStrays } from "./strays.ts"
+import * as whole from "./whole.ts"
+
+/** Starts it, or continues from a saved one. */
+export const start: (
+  shape: MachineShape,
+  settings: Settings,
+  from: SavedMachine | undefined
+) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
+  const script = shape.image.startScript
+  if (script === undefined || script.container) return yield* unsupported("qemu", "containers")
+  const saved = from === undefined ? undefined : yield* whole.read(shape, from)
+  const networks = yield* socketsOf(shape)
+  const parts: Parts = { shape: { ...shape, networks }, settings, script, from, disks: saved?.disks ?? [] }
+  const most: Additions = {
+    ports: script.ports,
+    emulate: settings.accelerator === "tcg" && !script.accelerated
+  }
+  return yield* attempt(parts, saved === undefined ? most : saved.additions)
+})
+
+interface Parts {
+  readonly shape: MachineShape
+  readonly settings: Settings
+  readonly script: StartScript
+  readonly from: SavedMachine | undefined
+  /** The disks of the saved machine, in the machine's folder. */
+  readonly disks: ReadonlyArray<string>
+}
+
+/** A network without other machines is a switch of its own: the script wants one. */
+const socketsOf = (shape: MachineShape) =>
+  Effect.forEach(shape.networks, (network) =>
+    network.socket !== undefined
+      ? Effect.succeed(network)
+      : Effect.map(
+          Vlan.make({ vlan: network.vlan, directory: shape.directory }).pipe(
+            Effect.mapError((error) =>
+              error._tag === "VlanFailed" ? startFailed(shape)(error.message, error.output) : error
+            )
+          ),
+          ({ socket }) => ({ ...network, socket })
+        )
+  )
+
+/** What QEMU says of an addition that it does not take, and the start without it. */
+const refusals: ReadonlyArray<readonly [said: RegExp, less: (all: Additions) => Additions, what: string]> = [
+  [/-accel.* and .*-machine accel=/i, (all) => ({ ...all, emulate: false }), "its accelerator is the script's own"],
+  [
+    /virtserialport|virtio-serial-pci|\bports\d|\bport\d+\b|no (free )?slot|slot .*not available/i,
+    (all) => ({ ...all, ports: false }),
+    "QEMU takes no virtio ports; commands go over its console, slowly"
+  ]
+]
+
+const attempt = (parts: Parts, additions: Additions): Effect.Effect<Hypervisor, BackendError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { from, shape } = parts
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    const started = yield* Effect.exit(Scope.provide(launch(parts, additions), scope))
+    if (Exit.isSuccess(started)) return started.value
+    yield* Scope.close(scope, Exit.void)
+    const error = started.cause.reasons.find((reason) => reason._tag === "Fail")?.error
+    if (error?._tag !== "StartFailed" || from !== undefined) return yield* Effect.failCause(started.cause)
+    for (const [said, less, what] of refusals) {
+      const next = less(additions)
+      if (!said.test(error.output) || (next.ports === additions.ports && next.emulate === additions.emulate)) continue
+      yield* Effect.logWarning(`${shape.name}: ${what}`)
+      return yield* attempt(parts, next)
+    }
+    return yield* Effect.failCause(started.cause)
+  })
+
+/** How long what started QEMU may take to clean up after QEMU has ended. */
+const cleanUp = "10 seconds"
+
+const launch = Effect.fnUntraced(function* ({ disks, from, script, settings, shape }: Parts, additions: Additions) {
+  // After everything else has ended.
+  yield* Effect.addFinalizer(() => endStrays(shape.directory))
+  const sockets = socketsIn(shape.directory)
+  const failed = failedOf(shape, from)
+  yield* Effect.mapError(
+    from === undefined ? clear(shape) : Effect.andThen(clear(shape), whole.putDisks(shape, from, disks)),
+    (reason) => failed(reason, "")
+  )
+  // Before QEMU starts, which connects to it.
+  const transport = yield* listen(shape, sockets, additions)
+  const { extraArguments: extra, timeScale } = settings
+  const begin = (control: QmpService): Effect.Effect<void, LoadFailed | StartFailed | QmpFailure, Scope.Scope> =>
+    from === undefined ? forward(shape, control) : whole.load({ shape, sockets, control, from, timeScale })
+  const hypervisor = yield* run({
+    ...{ shape, sockets, timeScale, failed },
+    ...{ called: "start script", talks: true },
+    spawn: {
+      ...commandOf({ shape, script, sockets, additions, extra, incoming: from !== undefined }),
+      cwd: stateIn(shape.directory),
+      wholeGroup: true
+    },
+    answers: {
+      within: Duration.millis(script.timeout),
+      otherwise: `no QEMU answered within ${Duration.format(Duration.millis(script.timeout))}; a start script must hand its arguments or $QEMU_OPTS on to QEMU`
+    },
+    before: from === undefined ? undefined : whole.consoleOf(from),
+    begin: (control) => Effect.as(begin(control), undefined),
+    transport: () => Layer.succeed(Transport, transport),
+    control: {
+      save: (saving, directory) => whole.save(saving, directory, additions),
+      setLink: (control, vlan, up) => setLink(control, shape, vlan, up)
+    }
+  })
+  // Its console is closed when QEMU has ended: what started it may clean up, but not for ever.
+  yield* transport.bootstrap.pipe(
+    Effect.flatMap(({ closed }) => closed),
+    Effect.andThen(Effect.sleep(cleanUp)),
+    Effect.andThen(hypervisor.kill),
+    Effect.ignore,
+    Effect.forkScoped
+  )
+  return hypervisor
+})
+
+const failedOf =
+  (shape: MachineShape, from: SavedMachine | undefined) =>
+  (reason: string, output: string): StartFailed | LoadFailed => {
+    if (from !== undefined) return loadFailed(shape, from)(reason, output)
+    const hint = /ended with exit code 0$/.test(reason) ? ", but must run QEMU in the foreground" : ""
+    return startFailed(shape)(reason + hint, output)
+  }
+
+/** Makes its folders. What the last start said is not what this one says. */
+const clear = ({ directory, shared }: MachineShape): Effect.Effect<void, string> =>
+  Effect.try({
+    try: () => {
+      for (const folder of [stateIn(directory), ...(shared === undefined ? [] : [shared])]) {
+        Fs.mkdirSync(folder, { recursive: true, mode: 0o700 })
+      }
+      Fs.rmSync(Path.join(directory, "qemu.log"), { force: true })
+    },
+    catch: (error) => (error instanceof Error ? error.message : String(error))
+  })
+
+const listen = (shape: MachineShape, sockets: Sockets, { ports }: Additions) =>
+  VirtConsole.make({
+    machine: shape.name,
+    channel: virtConsole({
+      socket: shellSocketIn(shape.directory),
+      listen: true,
+      ...(ports ? { ports: sockets.ports.slice(1) } : {})
+    })
+  }).pipe(
+    Effect.mapError(({ reason }): StartFailed => startFailed(shape)(`could not listen for its shell: ${reason}`, ""))
+  ) satisfies Effect.Effect<TransportService, StartFailed, Scope.Scope>
+
+/** The ports of the host that lead to it, over whatever network of the user's own the script gives it. */
+const forward = (shape: MachineShape, control: QmpService) =>
+  Effect.forEach(
+    shape.forwards,
+    ({ guestPort, hostPort, protocol }) =>
+      Effect.flatMap(control.hmp(`hostfwd_add ${protocol}:127.0.0.1:${hostPort}-:${guestPort}`), (said) =>
+        said.trim() === ""
+          ? Effect.void
+          : Effect.fail(startFailed(shape)(`could not forward port ${hostPort}: ${said.trim()}`, ""))
+      ),
+    { discard: true }
+  )
+
+/**
+ * The cards that are on a VLAN, by what QEMU says of its network: `virtio-net-pci.1: index=0,type=nic,…`, and under it the end that it is plugged
+ * into, ` \ vlan1: index=0,type=vde,sock=/run/vde1.ctl,fd=23`.
+ */
+export const cardsOn = (socket: string, network: string): ReadonlyArray<string> =>
+  [...network.matchAll(/^(\S+): index=\d+,type=nic,.*\r?\n \\ \S+: .*$/gm)].flatMap(([text, card = ""]) =>
+    text.includes(`sock=${socket},`) ? [card] : []
+  )
+
+const setLink = Effect.fnUntraced(function* (
+  control: QmpService,
+  { name, networks }: MachineShape,
+  vlan: number,
+  up: boolean
+) {
+  const socket = networks.find((network) => network.vlan === vlan)?.socket
+  const cards = socket === undefined ? [] : cardsOn(socket, yield* control.hmp("info network"))
+  if (cards.length === 0) {
+    return yield* new QmpError({
+      ...{ machine: name, command: "set_link", class: "DeviceNotFound" },
+      desc: `its start script plugs no card into $QEMU_VDE_SOCKET_${vlan}`
+    })
+  }
+  yield* Effect.forEach(cards, (card) => control.execute("set_link", { name: card, up }), { discard: true })
+})
