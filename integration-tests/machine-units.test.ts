@@ -42,7 +42,7 @@ machines(Desk)("the units of a user", (it) => {
       yield* desk.succeed(
         "useradd -m bob",
         "mkdir /root/kept",
-        "mv /etc/pam.d/systemd-user /lib/x86_64-linux-gnu/security/pam_systemd.so /root/kept"
+        "mv /lib/x86_64-linux-gnu/security/pam_systemd.so /root/kept"
       )
       const waiting = yield* Effect.forkChild(Effect.flip(desk.waitForUnit("default.target", { user: "bob" })))
       yield* desk.succeed("loginctl enable-linger bob")
@@ -55,10 +55,7 @@ machines(Desk)("the units of a user", (it) => {
       const show = yield* Effect.flip(desk.getUnitInfo("default.target", { user: "bob" }))
       assert.deepInclude(show, { _tag: "CommandFailed", exitCode: 1 })
       assert.include(show.message, `the service manager of bob is not running: ${cause}`)
-      yield* desk.succeed(
-        "mv /root/kept/systemd-user /etc/pam.d/",
-        "mv /root/kept/pam_systemd.so /lib/x86_64-linux-gnu/security/"
-      )
+      yield* desk.succeed("mv /root/kept/pam_systemd.so /lib/x86_64-linux-gnu/security/")
       const failed = yield* Effect.flip(desk.waitForUnit("default.target", { user: "bob" }))
       assert.match(failed.message, /the service manager of bob is not running: user@\d+\.service has failed/)
       yield* desk.succeed("systemctl restart user@$(id -u bob)")

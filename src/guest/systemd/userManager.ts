@@ -23,11 +23,13 @@ export class NoUserManager extends Schema.TaggedError<NoUserManager>()("NoUserMa
 
 /**
  * Shell text that prints why the manager of the user `$vm_user` does not run, for root and for that user. What starts it is logind, through the
- * PAM service `systemd-user`; systemd(1) does not start as a user's manager without what pam_systemd sets (XDG_RUNTIME_DIR).
+ * PAM service `systemd-user`; systemd(1) does not start as a user's manager without what the module pam_systemd sets (XDG_RUNTIME_DIR). The module
+ * is where PAM looks for it, or where that service says (NixOS).
  */
 const why = `vm_unit=user@$(id -u "$vm_user").service
 vm_pam=
-for vm_file in /etc/pam.d/systemd-user /usr/lib/pam.d/systemd-user /lib*/security/pam_systemd.so /lib*/*/security/pam_systemd.so; do
+vm_named=$(sed -n 's/^[^#]*[[:space:]]\\(\\/[^[:space:]]*pam_systemd\\.so\\).*/\\1/p' /etc/pam.d/systemd-user /usr/lib/pam.d/systemd-user 2>/dev/null) || :
+for vm_file in /lib*/security/pam_systemd.so /lib*/*/security/pam_systemd.so $vm_named; do
   [ ! -e "$vm_file" ] || vm_pam=1
 done
 if [ -z "$vm_pam" ]; then
@@ -49,14 +51,14 @@ export const prelude = (user: string): string => `export XDG_RUNTIME_DIR="/run/u
 }
 `
 
-const explain = { timeout: "4 seconds" } as const
+const explain = { timeout: "10 seconds" } as const
 
 /** In the guest's words, or that it does not answer. */
 export const reasonOf = (shell: Effect.Effect<ShellService, Unavailable>, user: string): Effect.Effect<string> =>
   Effect.flatMap(shell, (service) => service.execute(`vm_user=${quote(user)}\n${why}`, explain)).pipe(
     Effect.map(({ stdout }) => stdout.trim()),
     Effect.orElseSucceed(() => ""),
-    Effect.map((reason) => (reason === "" ? "the guest does not say why" : reason))
+    Effect.map((reason) => (reason === "" ? "the guest did not say why within 10 seconds" : reason))
   )
 
 /** A manager that runs answers long before this; then nothing else need be asked of the guest. */
