@@ -165,15 +165,23 @@ export const kindOf = (device: typeof Device.Type | typeof Pluggable.Type): Kind
 /** `usb-storage`, or the driver's name. */
 export const typeOf = (kind: Kind): string => ("driver" in kind ? kind.driver : kind.type)
 
-/** Names for devices that have none: `usb-storage1`, `usb-storage2`, … by their types. */
+/** The name of a device that was given none: its type and an ending, such as `usb-storage1`. */
+export const defaultName = (kind: Kind, ending: string): string =>
+  `${typeOf(kind).replace(/[^a-z0-9-]/gi, "-")}${ending}`
+
+/** Names for devices that have none: `usb-storage1`, `usb-storage2`, … by their types, without those that others were given. */
 export const nameAll = (devices: ReadonlyArray<typeof Device.Type>): ReadonlyArray<DeviceShape> => {
   const kinds = devices.map(kindOf)
+  const taken = new Set(kinds.flatMap(({ name }) => name ?? []))
   const counts = new Map<string, number>()
   return kinds.map((kind) => {
     const type = typeOf(kind)
-    const count = (counts.get(type) ?? 0) + 1
+    let count = (counts.get(type) ?? 0) + 1
+    if (kind.name === undefined) while (taken.has(defaultName(kind, `${count}`))) count += 1
     counts.set(type, count)
-    return { name: kind.name ?? `${type.replace(/[^a-z0-9-]/gi, "-")}${count}`, kind }
+    const name = kind.name ?? defaultName(kind, `${count}`)
+    taken.add(name)
+    return { name, kind }
   })
 }
 

@@ -28,7 +28,10 @@ import type { Guest, Unavailable } from "../guest/Guest.ts"
 import { type InvalidArgument, WaitTimeout } from "../guest/MachineError.ts"
 import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
 import { timeoutOf, WaitOptions } from "../guest/Timeout.ts"
+import * as Disk from "../host/Disk.ts"
+import type { HostProcessError } from "../host/HostProcess.ts"
 import * as Addresses from "../network/Addresses.ts"
+import type { VlanFailed } from "../network/Vlan.ts"
 
 type HotplugFailure = Unavailable | ControlError | PollingConditionFailed | PlugFailed | InvalidArgument
 
@@ -79,29 +82,31 @@ export const parameters = Arguments.of<HotplugMethods>({
 export interface Surroundings {
   /** The machine's number in its networks. */
   readonly number: number
-  /** Where the switch of a VLAN listens; undefined for a machine without other machines. */
-  readonly vlan: (vlan: number) => Effect.Effect<string | undefined>
+  /** Where the switch of a VLAN listens, started if it was not; undefined for a machine without other machines. */
+  readonly vlan: (vlan: number) => Effect.Effect<string | undefined, HostProcessError | VlanFailed>
 }
 
 /** `52:54:00:13:<count>:<node>`: none of those that declared cards have. */
 const macOf = (count: number, node: number): string => Addresses.mac(count & 0xff, node).replace(":12:", ":13:")
 
-/** What was stored on a device. */
-const fileOf = (directory: string, name: string): string => Path.join(directory, `hot-${name}`)
-
-/** A sparse file. */
-const emptyFile = (path: string, size: number): void => {
+/** Makes a sparse file for what is stored on a device: always a new one, because a device of the same name may still be there. */
+const emptyFile = (directory: string, name: string, size: number): string => {
+  const path = Path.join(Fs.mkdtempSync(Path.join(directory, "hot-")), name)
   Fs.writeFileSync(path, "", { mode: 0o600 })
   Fs.truncateSync(path, size)
+  return path
 }
 
-const removeFile = (path: string) => Effect.sync(() => Fs.rmSync(path, { force: true }))
+const removeFile = (path: string | undefined) =>
+  path === undefined ? Effect.void : Disk.removeTree(Path.dirname(path))
 
 /** The hot-plug methods of a guest. */
 export const make = (guest: Guest, { number, vlan }: Surroundings): HotplugMethods => {
   /** One at a time: each takes a free port. */
   const one = Semaphore.makeUnsafe(1)
   let count = 0
+  /** The files of the devices that are plugged in, by their names. */
+  const files = new Map<string, string>()
 
   const able = Effect.suspend(() =>
     guest.backend.capabilities.has("hotplug") ? Effect.void : unsupported(guest.backend.name, "hotplug")
@@ -110,24 +115,28 @@ export const make = (guest: Guest, { number, vlan }: Surroundings): HotplugMetho
   /** The device with what is behind it: its file, the switch of its card. */
   const backed = Effect.fnUntraced(function* (kind: Device.Kind, directory: string) {
     count += 1
-    const type = Device.typeOf(kind)
-    const name = kind.name ?? `${type.replace(/[^a-z0-9-]/gi, "-")}-hot${count}`
+    const name = kind.name ?? Device.defaultName(kind, `-hot${count}`)
+    const device = `${JSON.stringify(name)} (${Device.typeOf(kind)})`
+    const failed = (reason: string) => new PlugFailed({ machine: guest.name, device, action: "plug in", reason })
+    const mac = macOf(count, number)
+    const card =
+      "vlan" in kind
+        ? {
+            mac,
+            socket: yield* Effect.mapError(vlan(kind.vlan), ({ message }) =>
+              failed(`the switch of VLAN ${kind.vlan} could not be started: ${message}`)
+            )
+          }
+        : undefined
     const size = Device.storageOf(kind)
-    const file = fileOf(directory, name)
-    if (size > 0) {
-      yield* Effect.try({
-        try: () => emptyFile(file, size),
-        catch: (error) =>
-          new PlugFailed({
-            machine: guest.name,
-            device: `${JSON.stringify(name)} (${type})`,
-            action: "plug in",
-            reason: `its file could not be made: ${error instanceof Error ? error.message : String(error)}`
-          })
-      })
-    }
-    const card = "vlan" in kind ? { mac: macOf(count, number), socket: yield* vlan(kind.vlan) } : undefined
-    const shape: Device.DeviceShape = { name, kind, path: size > 0 ? file : undefined, card }
+    const path =
+      size === 0
+        ? undefined
+        : yield* Disk.attempt(
+            () => emptyFile(directory, name, size),
+            (reason) => failed(`its file could not be made: ${reason}`)
+          )
+    const shape: Device.DeviceShape = { name, kind, path, card }
     return shape
   })
 
@@ -137,13 +146,21 @@ export const make = (guest: Guest, { number, vlan }: Surroundings): HotplugMetho
     const { directory } = yield* guest.hypervisor
     const control = yield* guest.control
     const shape = yield* backed(kind, directory)
-    yield* Effect.tapError(control.plug(shape), () => (shape.path === undefined ? Effect.void : removeFile(shape.path)))
+    // A device that QEMU has must be known by its file, even if nobody waits for it any more.
+    yield* Effect.uninterruptible(
+      Effect.gen(function* () {
+        yield* Effect.onError(control.plug(shape), () => removeFile(shape.path))
+        if (shape.path === undefined) return
+        // That of a device of the same name whose guest let it go after the wait for that.
+        yield* removeFile(files.get(shape.name))
+        files.set(shape.name, shape.path)
+      })
+    )
     return { name: shape.name, device, mac: shape.card?.mac } satisfies Plugged as Plugged
   })
 
   const unplug = Effect.fnUntraced(function* (name: string, options: WaitOptions | undefined) {
     yield* able
-    const { directory } = yield* guest.hypervisor
     const control = yield* guest.control
     const timeout = yield* timeoutOf(guest, options)
     const started = yield* Clock.currentTimeMillis
@@ -155,13 +172,14 @@ export const make = (guest: Guest, { number, vlan }: Surroundings): HotplugMetho
             machine: guest.name,
             awaited: `the guest to let go of ${JSON.stringify(name)}`,
             waited: Duration.millis((yield* Clock.currentTimeMillis) - started),
-            lastSeen: "",
+            lastSeen: `${guest.backend.name} still has it; the guest was asked to let it go`,
             console: yield* guest.consoleTail
           })
         })
       })
     )
-    yield* removeFile(fileOf(directory, name))
+    yield* removeFile(files.get(name))
+    files.delete(name)
   })
 
   return Arguments.checked<HotplugMethods>(guest.name, parameters, {

@@ -29,6 +29,7 @@ import type { MachineState } from "../guest/MachineEvent.ts"
 import type { PollingConditions } from "../guest/PollingCondition.ts"
 import type { AddressedNode } from "../network/Addresses.ts"
 import type { ShellService } from "../transport/Shell.ts"
+import type { Surroundings } from "./Hotplug.ts"
 import { failed, isRunning } from "./internal/boot.ts"
 import * as children from "./internal/children.ts"
 import * as machineProcess from "./internal/machineProcess.ts"
@@ -61,7 +62,7 @@ export interface Environment {
   /** Makes a machine of the same test that goes on from a saved one of this machine's shape. */
   readonly fork: (request: ForkRequest) => ReturnType<Hooks["fork"]>
   /** Where the switch of a VLAN listens, started if it was not; undefined for a machine without other machines. */
-  readonly vlan: (vlan: number) => Effect.Effect<string | undefined>
+  readonly vlan: Surroundings["vlan"]
   /** The supervisor that boots are children of. */
   readonly supervisor: DynamicSupervisor.DynamicSupervisorPid
 }

@@ -33,6 +33,13 @@ describe("the devices of a declaration", () => {
         Device.nameAll(devices).map(({ name }) => name),
         ["tpm1", "watchdog1", "stick", "nvme1"]
       )
+      const given = yield* check({
+        devices: ["sound", "sound", { type: "tpm", name: "sound1" }, { driver: "a.b" }, { driver: "a-b" }]
+      })
+      assert.deepStrictEqual(
+        Device.nameAll(given.devices).map(({ name }) => name),
+        ["sound2", "sound3", "sound1", "a-b1", "a-b2"]
+      )
     })
   )
 

@@ -38,7 +38,7 @@ export const start: (
   const sockets = socketsIn(shape.directory)
   if (from !== undefined) yield* Tpm.forget(shape)
   yield* Tpm.start(shape, sockets.tpm).pipe(
-    Effect.mapError((error) => (typeof error === "string" ? failed(error, "") : error))
+    Effect.mapError((error) => (error._tag === "TpmFailed" ? failed(error.reason, error.output) : error))
   )
   const [bootstrap = "", ...ports] = sockets.ports
   const started = run({

@@ -43,7 +43,9 @@ const addBack = (qmp: QmpService, device: DeviceShape): Effect.Effect<void, QmpF
     : QmpCommands.netdevAdd(qmp, "vde", Devices.backOf(name), { sock: card.socket })
 }
 
-/** What is not there is no failure. */
+const hasBack = ({ card, path }: DeviceShape): boolean => path !== undefined || card !== undefined
+
+/** It is no failure if there is nothing to remove: an unplugged device that its guest let go of late leaves this to the next one of its name. */
 const removeBack = (qmp: QmpService, name: string) => {
   const back = Devices.backOf(name)
   return qmp.execute("blockdev-del", { "node-name": back }).pipe(
@@ -73,10 +75,12 @@ export const plug = (qmp: QmpService, machine: string, device: DeviceShape) => {
     if (bus === undefined && !isUsb(kind)) {
       return yield* refuse(`its ${Devices.ports.length} ports for such devices are taken; unplug one of them first`)
     }
-    yield* addBack(qmp, device)
-    yield* QmpCommands.deviceAdd(qmp, Devices.driverOf(kind), id, Devices.propertiesOf(device, bus)).pipe(
-      Effect.tapError(() => removeBack(qmp, name))
+    const added = addBack(qmp, device).pipe(
+      Effect.andThen(QmpCommands.deviceAdd(qmp, Devices.driverOf(kind), id, Devices.propertiesOf(device, bus))),
+      Effect.onError(() => removeBack(qmp, name))
     )
+    // Half a device would keep its name taken. QMP's own timeouts bound it.
+    yield* Effect.uninterruptible(hasBack(device) ? Effect.andThen(removeBack(qmp, name), added) : added)
   }).pipe(Effect.mapError(failing(machine, shown, "plug in")))
 }
 

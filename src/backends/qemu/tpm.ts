@@ -4,6 +4,7 @@ import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Disk from "../../host/Disk.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import type { MachineShape } from "../Backend.ts"
 import { typeOf } from "../Device.ts"
@@ -24,30 +25,55 @@ export const listenSchedule = Schedule.spaced("5 millis").pipe(Schedule.upTo({ d
 export const forget = ({ directory }: MachineShape): Effect.Effect<void> =>
   Effect.sync(() => Fs.rmSync(stateIn(directory), { recursive: true, force: true }))
 
-/** Starts it, if the machine has one, until the scope closes. Fails with the reason, or with `ToolMissing`. */
+/** Why it did not start, and the end of what it printed. */
+export interface TpmFailed {
+  readonly _tag: "TpmFailed"
+  readonly reason: string
+  readonly output: string
+}
+
+const tpmFailed = (reason: string, output = ""): TpmFailed => ({ _tag: "TpmFailed", reason, output })
+
+/** Starts it, if the machine has one, until the scope closes. */
 export const start = (
   shape: MachineShape,
   socket: string
-): Effect.Effect<void, string | HostProcess.HostProcessError, Scope.Scope> =>
+): Effect.Effect<void, TpmFailed | HostProcess.HostProcessError, Scope.Scope> =>
   Effect.gen(function* () {
     if (!has(shape)) return
     const state = stateIn(shape.directory)
-    yield* Effect.try({
-      try: () => Fs.mkdirSync(state, { recursive: true, mode: 0o700 }),
-      catch: (error) =>
-        `could not make the folder of its TPM: ${error instanceof Error ? error.message : String(error)}`
-    })
+    yield* Disk.attempt(
+      () => Fs.mkdirSync(state, { recursive: true, mode: 0o700 }),
+      (reason) => tpmFailed(`could not make the folder of its TPM: ${reason}`)
+    )
     const log = Path.join(shape.directory, "tpm.log")
-    yield* HostProcess.spawn({
+    const said = Effect.sync(() => (Disk.readText(log) ?? "").slice(-4000).trim())
+    const failed = (reason: string) => Effect.flatMap(said, (output) => Effect.fail(tpmFailed(reason, output)))
+    // A socket that an earlier one left is not what is waited for.
+    yield* Disk.quietly(() => Fs.rmSync(socket, { force: true }))
+    const inside = (path: string) => Path.relative(shape.directory, path)
+    const { exited } = yield* HostProcess.spawn({
       name: `${shape.name}'s swtpm`,
       command: program,
-      args: ["socket", "--tpm2", "--tpmstate", `dir=${state},mode=0600`, "--ctrl", `type=unixio,path=${socket}`],
+      // Relative to `cwd`: swtpm ends a value at a comma, which a folder's name can have.
+      args: [
+        ...["socket", "--tpm2", "--tpmstate", `dir=${inside(state)},mode=0600`],
+        ...["--ctrl", `type=unixio,path=${inside(socket)}`]
+      ],
       cwd: shape.directory,
       stdout: { file: log },
       stderr: { file: log },
       grace: 0
     })
     yield* Effect.suspend(() =>
-      Fs.existsSync(socket) ? Effect.void : Effect.fail(`its TPM did not start: see ${log}`)
-    ).pipe(Effect.retry({ schedule: listenSchedule }))
+      Fs.existsSync(socket) ? Effect.void : Effect.fail("its TPM did not listen in time")
+    ).pipe(
+      Effect.retry({ schedule: listenSchedule }),
+      Effect.catch(failed),
+      Effect.raceFirst(
+        Effect.flatMap(exited, (status) =>
+          failed(`its TPM's ${program} ended with ${HostProcess.describeStatus(status)}`)
+        )
+      )
+    )
   })

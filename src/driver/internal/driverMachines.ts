@@ -151,7 +151,7 @@ export const add: (
     snapshots: all.temporary,
     fork: (request) => forkOne(all, spec, self, request),
     // A fork with a name of its own has no network: another machine has its addresses.
-    vlan: (vlan) => (spec.name === self.name ? Effect.orDie(tree.vlan(vlan)) : Effect.succeed(undefined)),
+    vlan: (vlan) => (spec.name === self.name ? tree.vlan(vlan) : Effect.succeed(undefined)),
     supervisor: tree.machines
   }).pipe(
     Effect.provideService(StartChanges, changes),

@@ -4,6 +4,7 @@ import type { CommandFailed } from "../../guest/Command.ts"
 import type { WaitTimeout } from "../../guest/MachineError.ts"
 import type { PollingConditionFailed } from "../../guest/PollingCondition.ts"
 import type { UnitFailed } from "../../guest/Unit.ts"
+import * as Thrown from "../../host/Thrown.ts"
 import type { QmpError } from "../../transport/qmp/Qmp.ts"
 import type { CommandTimeout } from "../../transport/ShellError.ts"
 import type { NotAvailable } from "../PythonError.ts"
@@ -68,5 +69,5 @@ export const translate = (error: unknown, args: Arguments): Translated => {
     const of = table[error._tag] as (error: Known, args: Arguments) => Translated
     return of(error, args)
   }
-  return { kind: "MachineError", message: error instanceof Error ? error.message : String(error) }
+  return { kind: "MachineError", message: Thrown.messageOf(error) }
 }
