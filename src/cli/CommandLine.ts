@@ -357,12 +357,6 @@ const presenter: CliOutput.Presenter = {
     event._tag === "InvalidInvocation" ? Console.error(Usage.render(event)) : CliOutput.defaultPresenter.present(event)
 }
 
-/** `-j4` as `-j 4`, as other tools take it. Single letters without a value can be together, such as `-qh`. */
-const apart = (word: string, index: number, all: ReadonlyArray<string>): ReadonlyArray<string> => {
-  const [, letter, value] = all.slice(0, index).includes("--") ? [] : (/^(-[jto])(.+)$/s.exec(word) ?? [])
-  return letter === undefined || value === undefined ? [word] : [letter, value.replace(/^=/, "")]
-}
-
 /**
  * Reads a command line (without `node` and the command's own name).
  *
@@ -374,7 +368,7 @@ export const parse = (
 ): Effect.Effect<Invocation | ExitCode.ExitCode, never, Command.Environment> =>
   Effect.gen(function* () {
     const chosen = yield* Ref.make(Option.none<Invocation>())
-    const usage: ExitCode.ExitCode = yield* Command.runWith(vmtest, { version })(args.flatMap(apart)).pipe(
+    const usage: ExitCode.ExitCode = yield* Command.runWith(vmtest, { version })(args.flatMap(Usage.apart)).pipe(
       Effect.provideService(Chosen, chosen),
       Effect.as(ExitCode.passed),
       Effect.catch((_: CliError.CliError) => Effect.succeed(ExitCode.unusable))

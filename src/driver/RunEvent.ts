@@ -30,12 +30,14 @@ export const shortName = (test: string): string => {
 
 /** The short names of tests, in their order; those that are alike are numbered: `boots`, `boots (2)`. */
 export const labelsOf = (tests: ReadonlyArray<string>): ReadonlyArray<string> => {
-  const count = new Map<string, number>()
+  const taken = new Set<string>()
   return tests.map((test) => {
     const name = shortName(test)
-    const number = (count.get(name) ?? 0) + 1
-    count.set(name, number)
-    return number === 1 ? name : `${name} (${number})`
+    let label = name
+    // A test can have the name that would be the label of another.
+    for (let number = 2; taken.has(label); number++) label = `${name} (${number})`
+    taken.add(label)
+    return label
   })
 }
 

@@ -134,7 +134,7 @@ export interface RunnerOptions extends Schema.Schema.Type<typeof RunnerOptions> 
 const optionsProblem = Decode.checker(RunnerOptions, { whole: "options" })
 
 /** Why no test was started. */
-export type RunnerError = InvalidArgument | InvalidTest | InvalidMachine | HostProcess.ToolMissing
+export type RunnerError = InvalidArgument | InvalidTest | InvalidMachine
 
 /** What a runner needs: a hypervisor, a folder for state, images, and the platform's services, which tests may use. */
 export type RunnerServices = Backend | RunDirectory | ImageStore | NodeServices.NodeServices
@@ -169,7 +169,6 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   const wait = test.waitTimeout === undefined ? (yield* Deadlines).wait : Duration.fromInputUnsafe(test.waitTimeout)
   const exhausted = Addresses.check(specs)
   if (exhausted !== undefined) return yield* invalid(exhausted.message)
-  yield* Effect.forEach(MachineSpecs.toolsOf(specs), (tool) => HostProcess.locate(tool))
   const namesakes = all.slice(0, index + 1).filter(({ name }) => name === test.name)
   const occurrence = namesakes.filter(({ script }) => script === test.script).length
   const folder = folderName(test.name, namesakes.length)
@@ -240,6 +239,7 @@ const runBody = Effect.fnUntraced(function* (
   const underWay = UnderWay.make()
   const limit = timeLimit(checked, notes, underWay)
   return yield* Effect.gen(function* () {
+    yield* Effect.forEach(MachineSpecs.toolsOf(specs), (tool) => HostProcess.locate(tool))
     const running = yield* internal.make({
       ...driver,
       ...{ test: test.name, machines: specs, declaredAt: test.declaredAt, script: test.script, occurrence },
@@ -396,8 +396,8 @@ const labelled = ({ label, test }: Checked) =>
 /**
  * Runs tests and gives what came of each, in their order; a test that fails does not keep the others from running.
  *
- * Fails only before any test was started: with the first wrong declaration, or a tool that is not installed. An image that could not be built fails
- * the tests that need it. Interruption ends everything that runs, and leaves nothing behind.
+ * Fails only before any test was started, with the first wrong declaration. An image that could not be built, or a program that is not installed
+ * (`vde_switch`, `swtpm`), fails the tests that need it. Interruption ends everything that runs, and leaves nothing behind.
  */
 export const run = (
   tests: ReadonlyArray<TestCase>,

@@ -21,6 +21,7 @@ import * as Fields from "../host/Fields.ts"
 import { quote } from "../host/Quote.ts"
 import * as Arguments from "./Arguments.ts"
 import type { Guest, WaitError } from "./Guest.ts"
+import * as NewUnits from "./internal/newUnits.ts"
 import * as PortList from "./internal/portList.ts"
 import * as PortProbe from "./internal/portProbe.ts"
 import { GuestPollOptions } from "./Timeout.ts"
@@ -144,6 +145,7 @@ export const make = (guest: Guest): PortMethods => {
           ...{ name, attributes, awaited, options, loop, look },
           shown: PortList.shown(port, sockets)
         })
+        if (wanted === "open") NewUnits.forget(guest)
         return
       }
       const there = address ?? ""
@@ -163,6 +165,7 @@ done`,
 case $verdict in open) echo "it is open" ;; unresolved) echo ${quote(`${there} has no address`)} ;; *) ${PortProbe.whyClosed} ;; esac`
       })
       if (exitCode === 127) return yield* new NoWayToConnect({ machine: guest.name, address: there, port })
+      if (wanted === "open") NewUnits.forget(guest)
     })
   return Arguments.checked<PortMethods>(guest.name, parameters, {
     waitForOpenPort: waitFor("open"),

@@ -52,6 +52,12 @@ export const namesIn = (folder: string, recursive = false): ReadonlyArray<string
   return Result.isSuccess(found) ? found.success : []
 }
 
+/** Makes a sparse file of so many bytes, all zero, in the place of what was there. Throws what the system says. */
+export const emptyFile = (path: string, bytes: number): void => {
+  Fs.writeFileSync(path, "", { mode: 0o600 })
+  Fs.truncateSync(path, bytes)
+}
+
 /** Puts a file in the place of another: who reads sees the one or the other. */
 export const replaceFile = (path: string, text: string): void => {
   const unready = `${path}.new`

@@ -68,6 +68,8 @@ describe("the command line", () => {
       const apart = yield* parse("run", "a.ts", "-j", "4", "-t", "x y", "-o", "out")
       const together = yield* parse("run", "a.ts", "-j4", "-tx y", "-o=out")
       assert.deepStrictEqual(together.parsed, apart.parsed)
+      const alike = yield* parse("run", "a.ts", "-ttimeout", "-timage", "-ooutput")
+      assert.deepInclude(alike.parsed, { names: ["timeout", "image"], options: { ...plain, output: "output" } })
       const { parsed } = yield* parse("eval", "--", "-j4")
       assert.include(parsed, { _tag: "Eval", expression: "-j4" })
     })
@@ -139,12 +141,23 @@ describe("the command line", () => {
   for (const [wrong, says] of [
     [["rnu", "a.ts"], 'unknown command "rnu"; did you mean "run"?'],
     [["run"], "missing argument SCRIPT"],
-    [["run", "a.ts", "--bogus"], "unknown option --bogus\n"],
-    [["run", "a.ts", "--jbos", "2"], "unknown option --jbos; did you mean --jobs?"],
-    [["run", "a.ts", "--update-refs"], "did you mean --update-references?"],
-    [["run", "a.ts", "--tim", "2 minutes"], "did you mean --timeout?"],
-    [["run", "a.ts", "-k"], "unknown option -k; did you mean --keep-state?"],
-    [["run", "a.ts", "-i"], "unknown option -i\n"],
+    [["run", "a.ts", "--bogus"], 'unknown option "--bogus"\n'],
+    [["run", "a.ts", "--jbos", "2"], 'unknown option "--jbos"; did you mean "--jobs"?'],
+    [["run", "a.ts", "--update-refs"], 'did you mean "--update-references"?'],
+    [["run", "a.ts", "--tim", "2 minutes"], 'did you mean "--timeout"?'],
+    [["run", "a.ts", "-k"], 'unknown option "-k"; did you mean "--keep-state"?'],
+    [["run", "a.ts", "-i"], 'unknown option "-i"\n'],
+    [["run", "-timeout", "5m", "a.ts"], 'vmtest: unknown option "-timeout"; did you mean "--timeout"?\nFor more'],
+    [["run", "-output", "out", "a.ts"], 'vmtest: unknown option "-output"; did you mean "--output"?\nFor more'],
+    [["run", "-output=out", "a.ts"], 'unknown option "-output"; did you mean "--output"?'],
+    [["run", "-otuput", "out", "a.ts"], 'unknown option "-otuput"; did you mean "--output"?'],
+    [["run", "-out", "a.ts"], 'unknown option "-out"; did you mean "--output"?'],
+    [["run", "-jobs", "4", "a.ts"], 'vmtest: unknown option "-jobs"; did you mean "--jobs"?\nFor more'],
+    [["run", "-test-name", "x", "a.ts"], 'unknown option "-test-name"; did you mean "--test-name"?'],
+    [["run", "-verbose", "a.ts"], 'vmtest: unknown option "-verbose"; did you mean "--verbose"?\nFor more'],
+    [["run", "-machines", "m.ts", "a.py"], 'unknown option "-machines"; did you mean "--machines"?'],
+    [["snapshot", "list", "-json"], 'vmtest: unknown option "-json"; did you mean "--json"?\nFor more'],
+    [["image", "prune", "-older-than", "3 days"], 'unknown option "-older-than"; did you mean "--older-than"?'],
     [["run", "a.ts", "--jobs", "0"], '--jobs must be a whole number of at least 1, got "0"'],
     [["run", "a.ts", "--jobs", "many"], '--jobs must be a whole number of at least 1, got "many"'],
     [["run", "a.ts", "--jobs"], "--jobs needs a value: N"],

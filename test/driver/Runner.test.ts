@@ -8,7 +8,7 @@ import * as TestConsole from "effect/testing/TestConsole"
 import type * as Mock from "../../src/backends/mock/Mock.ts"
 import { Driver, type DriverService } from "../../src/driver/Driver.ts"
 import * as Failure from "../../src/driver/Failure.ts"
-import { currentLabel, Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
+import { currentLabel, labelsOf, Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
 import * as Runner from "../../src/driver/Runner.ts"
 import { fromEffect, fromExport, type TestCase, test } from "../../src/driver/TestCase.ts"
 import { Deadlines } from "../../src/guest/Deadlines.ts"
@@ -446,6 +446,12 @@ describe("a run", () => {
       yield* run([same("boots"), same("boots"), same(`${"x".repeat(40)} one`), same(`${"x".repeat(40)} two`)]).pipe(
         Effect.provideService(Reporter, (event) => Effect.sync(() => void events.push(event)))
       )
+      assert.deepStrictEqual(labelsOf(["boots", "boots", "boots (2)", "boots"]), [
+        "boots",
+        "boots (2)",
+        "boots (2) (2)",
+        "boots (3)"
+      ])
       const long = `${"x".repeat(29)}…`
       assert.deepStrictEqual(logged, ["boots", "boots (2)", long, `${long} (2)`])
       assert.deepStrictEqual(
@@ -508,6 +514,28 @@ describe("a run", () => {
       assert.include(results[0]?.failure?.message, "not to be had")
       assert.include(results[0]?.failure?.place?.file, "Runner.test.ts")
       assert.strictEqual(bodies, 1)
+    })
+  )
+
+  it.effect("fails only the tests that need a program which is not installed", () =>
+    Effect.gen(function* () {
+      const { PATH } = process.env
+      yield* Effect.addFinalizer(() => Effect.sync(() => (process.env.PATH = PATH)))
+      process.env.PATH = "/nowhere"
+      const results = yield* run([
+        test("sealed", { machines: { a: offline({ devices: ["tpm"] }) } }, () => Effect.void),
+        test("good", { machines: { a: offline() } }, () => Effect.void),
+        test("joined", { machines: { a: offline({ vlans: [1] }) } }, () => Effect.void)
+      ])
+      assert.deepStrictEqual(
+        results.map(({ failure, status }) => [status, failure?.kind, failure?.message]),
+        [
+          ["failed", "ToolMissing", "swtpm is not installed: apt-get install swtpm"],
+          ["passed", undefined, undefined],
+          ["failed", "ToolMissing", "vde_switch is not installed: apt-get install vde2"]
+        ]
+      )
+      assert.include(results[0]?.failure?.place?.file, "Runner.test.ts")
     })
   )
 

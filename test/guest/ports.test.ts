@@ -6,6 +6,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as NewUnits from "../../src/guest/internal/newUnits.ts"
 import * as PortList from "../../src/guest/internal/portList.ts"
 import * as Port from "../../src/guest/Port.ts"
 import { guestOn, hostShell, shellOf } from "../machine/support.ts"
@@ -286,4 +287,22 @@ describe("a port elsewhere", () => {
       yield* ports.waitForClosedPort(1, "127.0.0.2", { timeout: "20 seconds" })
     })
   )
+})
+
+describe("a service that is active before it listens", () => {
+  const refused = "connect to other port 22: Connection refused"
+
+  for (const address of [undefined, "127.0.0.2"]) {
+    it.live(`is no reason for refusals once ${address ?? "its own"} port is open`, () =>
+      Effect.gen(function* () {
+        const { guest } = yield* guestOn(hostShell("bash"))
+        const port = yield* listening({ host: "0.0.0.0" })
+        NewUnits.note(guest, { unit: "web.service", type: "simple" })
+        yield* Port.make(guest).waitForClosedPort(1, { timeout: "20 seconds" })
+        assert.include(NewUnits.explain(guest, refused), "web.service is a service of Type=simple")
+        yield* Port.make(guest).waitForOpenPort(port, address, { timeout: "20 seconds" })
+        assert.strictEqual(NewUnits.explain(guest, refused), "")
+      })
+    )
+  }
 })

@@ -3,14 +3,15 @@ import * as Fs from "node:fs"
 import { type MachineShape, storageOf } from "../Backend.ts"
 import { InvalidShape } from "../BackendError.ts"
 import { longestSocketPath, socketsIn } from "../qemu/command.ts"
+import { shellSocketIn } from "../qemu/scriptCommand.ts"
 
 type Finding = readonly [field: string, reason: string]
 
 const rules: ReadonlyArray<(shape: MachineShape) => Finding | undefined> = [
-  ({ directory }) => {
-    const longest = Math.max(
-      ...[socketsIn(directory)].flatMap(({ load, ports }) => [load, ...ports]).map((path) => Buffer.byteLength(path))
-    )
+  ({ directory, image }) => {
+    const paths = Object.values(socketsIn(directory)).flat()
+    const all = image.guest === "script" ? [...paths, shellSocketIn(directory)] : paths
+    const longest = Math.max(...all.map((path) => Buffer.byteLength(path)))
     return longest <= longestSocketPath
       ? undefined
       : ["directory", `makes socket paths of ${longest} bytes; the kernel takes ${longestSocketPath}: ${directory}`]

@@ -1,6 +1,7 @@
 /** The answer to a wrong command line: a line for each error, and where to read more. */
 import type * as CliError from "effect/cli/CliError"
 import type * as CliOutput from "effect/cli/CliOutput"
+import { near } from "../../host/Spelling.ts"
 
 type Invalid = CliOutput.Presenter.InvalidInvocation
 
@@ -12,14 +13,44 @@ const sharedPrefix = (a: string, b: string): number => {
 
 /**
  * The long option that was probably meant. Effect suggests options that differ in at most two letters; this also finds
- * one with the same beginning. For a single letter it is an option that begins with it.
+ * one whose letters are in another order, or that has the same beginning. For a single letter it is an option that begins with it.
  */
 const nearestOption = ({ option, suggestions }: CliError.UnrecognizedOption, known: ReadonlyArray<string>) => {
   const typed = option.replace(/^-+/, "")
   if (typed.length === 1) return known.find((name) => name.startsWith(typed))
-  const near = suggestions.find((name) => name.startsWith("--"))?.slice(2)
+  const suggested = suggestions.find((name) => name.startsWith("--"))?.slice(2) ?? near(typed, known)
   const [alike] = [...known].sort((a, b) => sharedPrefix(b, typed) - sharedPrefix(a, typed))
-  return near ?? (alike !== undefined && sharedPrefix(alike, typed) >= 3 ? alike : undefined)
+  return suggested ?? (alike !== undefined && sharedPrefix(alike, typed) >= 3 ? alike : undefined)
+}
+
+/** Options whose value can follow their letter without a space, and the long options that begin with such a letter. */
+const valued = /^-([jto])(.+)$/s
+const longOptions = ["jobs", "json", "older-than", "output", "test-name", "timeout"]
+
+/** Whether a word with one dash, such as `timeout` or `otuput`, was meant as a long option, not as a letter and its value. */
+const isLong = (word: string): boolean => {
+  const [name = ""] = word.split("=")
+  const [first, second] = name
+  // No long option begins with a letter twice: `-ooutput` is the folder "output".
+  if (first === second) return false
+  const alike = longOptions.filter((option) => option[0] === first)
+  return near(name, alike) !== undefined || alike.some((option) => name.length >= 3 && option.startsWith(name))
+}
+
+/** Letters without a value can be together, such as `-qh`; `-help` and `-version` are what they seem to be. */
+const together = /^-([qhv]+|help|version)$/
+
+/** Marks a word as an unknown long option, which the parser would read letter by letter. */
+const marked = (word: string) => `--${word}`
+const asTyped = (option: string) => option.replace(/^---(?=[^-])/, "-")
+
+/** The words of the command line as Effect's parser reads them: `-j4` as `-j 4`, and `-timeout` as one unknown option. */
+export const apart = (word: string, index: number, all: ReadonlyArray<string>): ReadonlyArray<string> => {
+  if (!/^-[a-z]./is.test(word) || together.test(word) || all.slice(0, index).includes("--")) return [word]
+  const [, letter, value] = valued.exec(word) ?? []
+  if (letter !== undefined && value !== undefined && !isLong(word.slice(1)))
+    return [`-${letter}`, value.replace(/^=/, "")]
+  return word[2] === "=" ? [word] : [marked(word)]
 }
 
 const didYouMean = (suggestion: string | undefined) => (suggestion === undefined ? "" : `; did you mean ${suggestion}?`)
@@ -37,7 +68,7 @@ const describe = (error: Invalid["errors"][number], known: ReadonlyArray<string>
   switch (error._tag) {
     case "UnrecognizedOption": {
       const name = nearestOption(error, known)
-      return `unknown option ${error.option}${didYouMean(name === undefined ? undefined : `--${name}`)}`
+      return `unknown option "${asTyped(error.option)}"${didYouMean(name === undefined ? undefined : `"--${name}"`)}`
     }
     case "UnknownSubcommand":
       return `unknown command "${error.subcommand}"${didYouMean(error.suggestions.map((name) => `"${name}"`)[0])}`

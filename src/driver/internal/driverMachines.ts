@@ -7,6 +7,7 @@ import type { BackendService, MachineShape } from "../../backends/Backend.ts"
 import * as Device from "../../backends/Device.ts"
 import { MachineEvents } from "../../guest/MachineEvent.ts"
 import type * as PollingCondition from "../../guest/PollingCondition.ts"
+import * as Disk from "../../host/Disk.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import type { RunDirectory } from "../../host/RunDirectory.ts"
 import type { Machine } from "../../machine/Machine.ts"
@@ -53,11 +54,12 @@ const nextNumber = (all: DriverMachines) => Math.max(0, ...neighbours(all).map((
 export const startAll = (handles: Iterable<MachineTree.Handle>) =>
   Effect.forEach(handles, ({ machine }) => machine.start(), { concurrency: "unbounded", discard: true })
 
-/** A sparse file. */
-const emptyDisk = ({ fs }: DriverMachines, path: string, size: number) =>
-  fs
-    .writeFile(path, new Uint8Array(), { mode: 0o600 })
-    .pipe(Effect.andThen(fs.truncate(path, size)), Effect.as({ path }))
+/** A disk to which nothing was written. */
+const emptyDisk = (path: string, size: number) =>
+  Effect.sync(() => {
+    Disk.emptyFile(path, size)
+    return { path }
+  })
 
 const shapeOf = Effect.fnUntraced(function* (
   all: DriverMachines,
@@ -75,9 +77,7 @@ const shapeOf = Effect.fnUntraced(function* (
       mac
     }))
   )
-  const disks = yield* Effect.forEach(spec.disks, (size, index) =>
-    Effect.orDie(emptyDisk(all, `${directory}/disk${index + 1}`, size))
-  )
+  const disks = yield* Effect.forEach(spec.disks, (size, index) => emptyDisk(`${directory}/disk${index + 1}`, size))
   const shared =
     image.guest === "script"
       ? `${yield* Effect.orDie(folders.folder(`${options.prefix}-shared`))}/shared-xchg`
@@ -85,7 +85,7 @@ const shapeOf = Effect.fnUntraced(function* (
   const devices = yield* Effect.forEach(Device.nameAll(spec.devices), (device) => {
     const size = Device.storageOf(device.kind)
     if (size === 0) return Effect.succeed(device)
-    return Effect.map(Effect.orDie(emptyDisk(all, `${directory}/device-${device.name}`, size)), ({ path }) => ({
+    return Effect.map(emptyDisk(`${directory}/device-${device.name}`, size), ({ path }) => ({
       ...device,
       path
     }))

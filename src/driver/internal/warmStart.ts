@@ -11,6 +11,7 @@ import type * as Scope from "effect/Scope"
 import { type BackendService, type MachineShape, storageOf } from "../../backends/Backend.ts"
 import * as Device from "../../backends/Device.ts"
 import * as Digest from "../../host/Digest.ts"
+import * as Disk from "../../host/Disk.ts"
 import * as Image from "../../images/Image.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import * as MachineSpec from "../../machine/MachineSpec.ts"
@@ -58,8 +59,7 @@ const emptyDisks = (shape: MachineShape, spec: MachineSpec.MachineSpec): Effect.
   Effect.sync(() => {
     const sizes = MachineSpec.storageOf(spec)
     for (const [index, path] of storageOf(shape).entries()) {
-      Fs.truncateSync(path, 0)
-      Fs.truncateSync(path, sizes[index])
+      Disk.emptyFile(path, sizes[index] ?? 0)
     }
   })
 

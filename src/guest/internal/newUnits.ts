@@ -18,6 +18,11 @@ export const note = (guest: Guest, unit: NewUnit): void => {
   last.set(guest, unit)
 }
 
+/** A port listens: what is refused from now on has another reason. */
+export const forget = (guest: Guest): void => {
+  last.delete(guest)
+}
+
 /** What may be the reason for the output of a failed command. Empty where nothing is known of one. */
 export const explain = (guest: Guest, output: string): string => {
   const found = last.get(guest)

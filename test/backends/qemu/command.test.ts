@@ -169,6 +169,13 @@ describe("a shape that cannot be", () => {
     })
   }
 
+  it("has a folder too deep for the console of a start script, whose socket's name is the longest", () => {
+    const directory = `/tmp/${"x".repeat(qemuCommand.longestSocketPath - "/tmp//load".length)}`
+    const script = { ...possible, directory, image: { ...possible.image, guest: "script" as const } }
+    assert.include(findInvalid(script)?.message, "makes socket paths of 108 bytes; the kernel takes 107")
+    assert.include(findInvalid({ ...possible, directory })?.message, "is not a folder")
+  })
+
   it("is told from one that can", () => {
     assert.isUndefined(findInvalid(possible))
   })
