@@ -214,6 +214,13 @@ machines(Left, Right)("a machine", (it) => {
       assert.strictEqual(yield* left.succeed("cat /sys/class/net/eth2/address"), `${card.mac}\n`)
       yield* left.succeed("ip addr add 192.168.2.77/24 dev eth2; ip link set eth2 up")
       yield* right.waitUntilSucceeds("ping -c 1 -W 1 192.168.2.77", { timeout: "2 minutes" })
+      // It is no card of the declaration.
+      const undeclared = yield* Effect.flip(left.block(2))
+      assert.include(undeclared.message, "vlan must be one that this machine declares (1), got 2")
+      yield* left.block()
+      yield* left.fail("ping -c 1 -W 2 192.168.1.2")
+      yield* left.succeed("ping -c 3 -W 2 -I eth2 192.168.2.2")
+      yield* left.unblock()
       yield* left.unplug(card)
       yield* left.waitUntilFileIsGone("/sys/class/net/eth2")
     })

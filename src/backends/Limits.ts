@@ -32,6 +32,12 @@ export const mostVlan = 254
 export const mostDevices = 22
 
 /**
+ * How many devices a machine may have on USB. QEMU's xHCI has as many sockets as the greater number of its USB 2 and USB 3 ports, which is at most
+ * 15. At the last free one QEMU plugs in a hub by itself (tried with 7.2), which no saved machine without it could be loaded with.
+ */
+export const mostUsb = 14
+
+/**
  * The largest MTU of a network card: bytes of a packet in a frame. `vde_switch` carries frames with 1504 bytes after their addresses and type
  * (`data` of its `struct packet`), which is one VLAN tag more, and drops longer ones without a word.
  */

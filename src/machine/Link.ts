@@ -29,9 +29,11 @@ type LinkFailure = Unavailable | ControlError | PollingConditionFailed
 
 /** The cables of a machine. */
 export interface LinkMethods {
-  /** Pulls the cables of all VLANs, or of one. */
+  /**
+   * Pulls the cables of all VLANs of the declaration, or of one. Cards that were plugged in keep theirs: `unplug` takes such a card out.
+   */
   readonly block: (vlan?: number) => Effect.Effect<void, LinkFailure | InvalidArgument>
-  /** Plugs the cables of all VLANs, or of one. */
+  /** Plugs the cables of all VLANs of the declaration, or of one. */
   readonly unblock: (vlan?: number) => Effect.Effect<void, LinkFailure | InvalidArgument>
   /**
    * Forwards a port of the host's loopback to a TCP port of the guest while the machine runs, and returns the host's port. If the host's port
@@ -65,7 +67,7 @@ export const make = (guest: Guest, vlans: ReadonlyArray<number>): LinkMethods =>
     Effect.fnUntraced(function* (vlan?: number) {
       if (vlan !== undefined && !vlans.includes(vlan)) {
         const known = vlans.length === 0 ? "it has none" : vlans.join(", ")
-        const reason = `vlan must be one of this machine's (${known}), got ${vlan}`
+        const reason = `vlan must be one that this machine declares (${known}), got ${vlan}`
         const method = up ? "unblock" : "block"
         return yield* new InvalidArgument({ machine: guest.name, method, argument: "vlan", value: vlan, reason })
       }

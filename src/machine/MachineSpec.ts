@@ -62,7 +62,10 @@ export interface WarmUp extends Schema.Schema.Type<typeof WarmUp> {}
 const ownArguments: Readonly<Record<string, string>> = {
   ...{ m: "memory", smp: "cpus", kernel: "image", initrd: "image", append: "the image's kernelParameters" },
   ...{ incoming: "fork", loadvm: "fork", S: "pause", preconfig: "pause", name: "the machine's name" },
-  ...{ daemonize: "", snapshot: "", serial: "console", h: "", help: "", version: "" }
+  ...{ daemonize: "", snapshot: "", serial: "console", h: "", help: "", version: "" },
+  ...{ "no-reboot": "allowReboot", "no-shutdown": "", action: "allowReboot, or the action of a watchdog," },
+  ...{ display: "screenshot", nographic: "console", machine: "", M: "", cpu: "" },
+  ...{ accel: "VMTEST_ACCEL", "enable-kvm": "VMTEST_ACCEL" }
 }
 
 /** What is wrong with the first argument that would take a machine out of vmtest's hands. */
@@ -295,9 +298,14 @@ const crowd = ({ devices, disks, hotplug, vlans }: MachineSpec): Refusal | undef
   const ports = hotplug || all.length > 0 ? 1 : 0
   const slots = all.reduce((sum, { kind }) => sum + Device.slotsOf(kind), ports)
   if (vlans.length + disks.length + slots > Limits.mostDevices) {
-    const others = slots === 0 ? "" : `, and ${slots} other devices`
-    const got = `${vlans.length} and ${disks.length}${others}`
-    return ["disks", `vlans and disks must be at most ${Limits.mostDevices} together, got ${got}`]
+    const largest = slots > Math.max(vlans.length, disks.length) && all.length > 0 ? "devices" : "disks"
+    const forPorts = ports === 0 ? "" : ` (${ports} of them for USB and what is plugged in)`
+    const got = `${vlans.length}, ${disks.length} and ${slots}${forPorts}`
+    return [largest, `vlans, disks and devices must be at most ${Limits.mostDevices} together, got ${got}`]
+  }
+  const onUsb = all.filter(({ kind }) => Device.isUsb(kind)).length
+  if (onUsb > Limits.mostUsb) {
+    return ["devices", `devices must have at most ${Limits.mostUsb} on USB, got ${onUsb}`]
   }
   for (const [index, { kind, name }] of all.entries()) {
     const before = all.slice(0, index)

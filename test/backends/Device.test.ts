@@ -74,12 +74,13 @@ describe("the devices of a declaration", () => {
 
   it.effect("share the slots of the machine with its disks and cards, except those on USB", () =>
     Effect.gen(function* () {
-      const sticks = Array.from({ length: 20 }, () => "usb-mouse")
+      const sticks = Array.from({ length: 14 }, () => "usb-mouse")
+      yield* refused({ devices: [...sticks, "usb-tablet"] }, "devices must have at most 14 on USB, got 15")
       yield* check({ vlans: [1, 2], disks: ["1 MiB"], devices: ["sound", "watchdog", "tpm", ...sticks] })
       const nvme = Array.from({ length: 20 }, () => ({ driver: "nvme" }))
       yield* refused(
         { disks: ["1 MiB"], devices: nvme },
-        "vlans and disks must be at most 22 together, got 1 and 1, and 21 other devices"
+        "vlans, disks and devices must be at most 22 together, got 1, 1 and 21 (1 of them for USB and what is plugged in)"
       )
     })
   )
@@ -93,6 +94,23 @@ describe("further arguments for QEMU", () => {
         { qemuArguments: ["-m", "2G"] },
         "qemuArguments must not have -m, which vmtest decides; use memory instead"
       )
+      for (const [word, instead] of [
+        ["-no-reboot", "; use allowReboot instead"],
+        ["-action", "; use allowReboot, or the action of a watchdog, instead"],
+        ["--display", "; use screenshot instead"],
+        ["-nographic", "; use console instead"],
+        ["-accel", "; use VMTEST_ACCEL instead"],
+        ["-enable-kvm", "; use VMTEST_ACCEL instead"],
+        ["-no-shutdown", ""],
+        ["-machine", ""],
+        ["-M", ""],
+        ["-cpu", ""]
+      ] as const) {
+        yield* refused(
+          { qemuArguments: [word, "x"] },
+          `qemuArguments must not have ${word}, which vmtest decides${instead}`
+        )
+      }
       yield* refused({ qemuArguments: ["-daemonize"] }, "qemuArguments must not have -daemonize, which vmtest decides")
       yield* refused({ qemuArguments: [""] }, 'qemuArguments[0] must be an argument without NUL bytes, got ""')
     })

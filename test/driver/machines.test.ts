@@ -210,7 +210,7 @@ describe("the life of a machine", () => {
     Effect.gen(function* () {
       const { machines } = yield* driverOf({ a: offline() })
       const error = yield* Effect.flip(machines.a!.block(3))
-      assert.include(error.message, "a.block: vlan must be one of this machine's (it has none), got 3")
+      assert.include(error.message, "a.block: vlan must be one that this machine declares (it has none), got 3")
     })
   )
 

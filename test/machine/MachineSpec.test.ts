@@ -184,7 +184,7 @@ describe("a machine's declaration", () => {
       })
       yield* check("a", of(16, 6))
       yield* check("a", of(0, 22))
-      yield* refused("a", of(16, 8), "disks", "vlans and disks must be at most 22 together, got 16 and 8")
+      yield* refused("a", of(16, 8), "disks", "vlans, disks and devices must be at most 22 together, got 16, 8 and 0")
       yield* refused("a", of(23, 0), "disks", "at most 22 together")
     })
   )

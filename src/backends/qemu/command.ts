@@ -94,7 +94,7 @@ export const command = (plan: Plan): ReadonlyArray<string> => [
 
 /**
  * x86-64-v2, and a source of entropy. With `max` a Debian guest takes a tenth more time to its shell: its kernel and libc
- * choose what the longest instructions do best on silicon. What needs AVX gets it by `-cpu max` at the end of the line.
+ * choose what the longest instructions do best on silicon. What needs AVX gets it by `-cpu max` in the backend's `extraArguments`.
  */
 export const emulatedCpu = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand"
 

@@ -25,7 +25,7 @@ export const ports: ReadonlyArray<string> = Array.from({ length: 6 }, (_, index)
 /** Ports and controller are the functions of one slot, so that they take no more of the root bus. */
 const slot = "0x1c"
 
-/** Most ports of a controller (`p2`, `p3`) that QEMU takes. */
+/** Most ports of a controller (`p2`, `p3`) that QEMU takes. A socket is one of each: the machine has as many, and uses one less. */
 const usbPorts = 15
 
 /** The ports and the controller. */

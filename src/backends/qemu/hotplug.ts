@@ -7,6 +7,7 @@ import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
 import type { MachineShape } from "../Backend.ts"
 import { PlugFailed } from "../BackendError.ts"
 import { type DeviceShape, isUsb, typeOf } from "../Device.ts"
+import * as Limits from "../Limits.ts"
 import * as Devices from "./devices.ts"
 
 /** How a device that was told to go is looked for. Without end: a guest may take its time. */
@@ -23,11 +24,17 @@ const peripherals = (qmp: QmpService): Effect.Effect<ReadonlyArray<string>, QmpF
     children.flatMap(({ name, type }) => (type.startsWith("child<") ? [name] : []))
   )
 
-/** A port with nothing in it, as QEMU has it: its bus, which has the port's name, has no child. The guest may know less or more. */
+/** How many devices are on the bus of a port or controller, as QEMU has it. The guest may know less or more. */
+const countOn = (qmp: QmpService, id: string, bus: string): Effect.Effect<number, QmpFailure> =>
+  Effect.map(
+    qmp.execute("qom-list", { path: `/machine/peripheral/${id}/${bus}` }, Children),
+    (children) => children.filter(({ name }) => name.startsWith("child[")).length
+  )
+
+/** A port with nothing in it: its bus has the port's name. */
 const freePort = Effect.fnUntraced(function* (qmp: QmpService): Effect.fn.Return<string | undefined, QmpFailure> {
   for (const port of Devices.ports) {
-    const there = yield* qmp.execute("qom-list", { path: `/machine/peripheral/${port}/${port}` }, Children)
-    if (!there.some(({ name }) => name.startsWith("child["))) return port
+    if ((yield* countOn(qmp, port, port)) === 0) return port
   }
   return undefined
 })
@@ -71,6 +78,9 @@ export const plug = (qmp: QmpService, machine: string, device: DeviceShape) => {
     const there = yield* peripherals(qmp)
     if (there.includes(id)) return yield* refuse("it has a device of this name already")
     if (!there.includes(Devices.usb)) return yield* refuse("it has no ports for that; declare it with hotplug: true")
+    if (isUsb(kind) && (yield* countOn(qmp, Devices.usb, `${Devices.usb}.0`)) >= Limits.mostUsb) {
+      return yield* refuse(`it has ${Limits.mostUsb} devices on USB, the most that fit; unplug one of them first`)
+    }
     const bus = isUsb(kind) ? undefined : yield* freePort(qmp)
     if (bus === undefined && !isUsb(kind)) {
       return yield* refuse(`its ${Devices.ports.length} ports for such devices are taken; unplug one of them first`)

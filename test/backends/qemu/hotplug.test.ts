@@ -15,9 +15,13 @@ const makeQemu = (there: ReadonlyArray<string> = [], hotplugged: ReadonlyArray<s
   const taken = new Set<string>()
   const said: Array<readonly [string, unknown]> = []
   const refuse = { driver: "" }
+  const usb = { count: 0 }
   const answers: Readonly<Record<string, (args: Record<string, unknown>) => unknown>> = {
     "qom-list": ({ path }) => {
       const port = /^\/machine\/peripheral\/(hot\d)\/hot\d$/.exec(String(path))?.[1]
+      if (path === "/machine/peripheral/usb/usb.0") {
+        return Array.from({ length: usb.count }, (_, index) => ({ name: `child[${index}]`, type: "link<thing>" }))
+      }
       if (port !== undefined) return taken.has(port) ? [{ name: "child[0]", type: "link<thing>" }] : []
       return [{ name: "type", type: "string" }, ...[...ids].map((name) => ({ name, type: "child<thing>" }))]
     },
@@ -38,7 +42,7 @@ const makeQemu = (there: ReadonlyArray<string> = [], hotplugged: ReadonlyArray<s
       },
       catch: (error) => error as QmpError
     })
-  return { qmp: { execute } as unknown as QmpService, ids, taken, said, refuse }
+  return { qmp: { execute } as unknown as QmpService, ids, taken, said, refuse, usb }
 }
 
 const disk = (name: string): DeviceShape => ({ name, kind: { type: "disk", size: 1024 ** 2 }, path: `/run/${name}` })
@@ -72,6 +76,22 @@ describe("a device that is plugged in", () => {
       assert.deepStrictEqual(said, [["device_add", { driver: "usb-mouse", id: "device-mouse", bus: "usb.0" }]])
       const full = yield* Effect.flip(Hotplug.plug(qmp, "box", disk("late")))
       assert.include(full.message, 'box: could not plug in "late" (disk): its 6 ports for such devices are taken')
+    })
+  )
+
+  it.effect("is not on USB if QEMU would add a hub of its own for it", () =>
+    Effect.gen(function* () {
+      const { qmp, said, usb } = makeQemu()
+      const mouse = { name: "mouse", kind: { type: "usb-mouse" } } as const
+      usb.count = 13
+      yield* Hotplug.plug(qmp, "box", mouse)
+      usb.count = 14
+      const full = yield* Effect.flip(Hotplug.plug(qmp, "box", { ...mouse, name: "late" }))
+      assert.strictEqual(
+        full.message,
+        'box: could not plug in "late" (usb-mouse): it has 14 devices on USB, the most that fit; unplug one of them first'
+      )
+      assert.lengthOf(said, 1)
     })
   )
 
