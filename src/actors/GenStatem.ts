@@ -196,13 +196,13 @@ export const keepStateAndData = <const A extends ReadonlyArray<AnyAction>>(
     A[number]
   >
 
-/** Stays in the state, with new data, and enters it again. This is no change of state. */
+/** Stays in the state, with new data, and enters it again. This does not count as a change of state. */
 export const repeatState = <const D extends State, const A extends ReadonlyArray<AnyAction>>(
   state: D,
   ...actions: A
 ): KeepState<D, A[number]> => transition("RepeatState", state, actions) as KeepState<D, A[number]>
 
-/** Stays in the state, with the same data, and enters it again. This is no change of state. */
+/** Stays in the state, with the same data, and enters it again. This does not count as a change of state. */
 export const repeatStateAndData = <const A extends ReadonlyArray<AnyAction>>(
   ...actions: A
 ): KeepState<never, A[number]> => transition("RepeatStateAndData", undefined, actions) as KeepState<never, A[number]>

@@ -46,7 +46,7 @@ export const removeOnExit = (folder: string): Effect.Effect<void, never, Scope.S
     () => Effect.sync(() => void folders.delete(folder))
   )
 
-/** Why what was written did not arrive, once that is known. Whoever reads the output may leave early (`head`); that is no error. */
+/** Why what was written did not arrive, once that is known. Whoever reads the output may leave early (`head`), which is not an error. */
 let unwritten: string | undefined
 
 /** Has the first error in writing the output noted, and `then` called with it. */

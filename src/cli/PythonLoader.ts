@@ -29,7 +29,7 @@ const machinesOf = Effect.fnUntraced(function* (script: string) {
   return exported as Readonly<Record<string, MachineOptions>>
 })
 
-/** Fails with the line on which the script is no Python. */
+/** Fails with the line on which the script is not valid Python. */
 const checked = Effect.fnUntraced(function* (script: string, file: string, text: string) {
   const problem = yield* Effect.mapError(
     Python.check(file),

@@ -61,7 +61,7 @@ export interface Evidence {
 }
 
 export {
-  /** An error's message, with the function of `Image` that was meant by one that there is not. */
+  /** An error's message; for a function that `Image` does not have, with the one that was probably meant. */
   messageOf
 } from "./internal/errorText.ts"
 
@@ -153,7 +153,7 @@ const evidenceOf = (error: unknown, message: string): ReadonlyArray<Evidence> =>
 /**
  * A cause as a failure. `lastSteps` are the script's step that was under way, and those that waited for it, the innermost first.
  *
- * An error that was made on a line of the script names that line; one that was made elsewhere, or is no `Error` at all, the step that the
+ * An error that was made on a line of the script names that line; one that was made elsewhere, or is not an `Error`, the step that the
  * fiber was on which failed first, or else the last step. The first error of the cause is the failure; others are further evidence.
  */
 export const fromCause = (cause: Cause.Cause<unknown>, lastSteps: ReadonlyArray<Location> = []): Failure => {

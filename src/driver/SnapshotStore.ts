@@ -146,7 +146,7 @@ const lockTimeout: Duration.Input = "10 minutes"
 /** Another run that discards or makes the same machine holds the entry for longer only if it makes it again. */
 const discardTimeout: Duration.Input = "10 seconds"
 
-/** `VMTEST_SNAPSHOT_LIMIT`, such as `20 GiB`; a value that is no size is ignored with a warning. */
+/** `VMTEST_SNAPSHOT_LIMIT`, such as `20 GiB`; a value that is not a size is ignored with a warning. */
 const configuredLimit: Effect.Effect<number> = Effect.gen(function* () {
   const text = yield* Effect.orDie(Config.String("VMTEST_SNAPSHOT_LIMIT").pipe(Config.withDefault("")))
   if (text === "") return defaultLimit

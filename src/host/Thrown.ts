@@ -33,7 +33,7 @@ export const stackOf = (value: unknown): string => {
   return typeof stack === "string" ? stack : ""
 }
 
-/** The error's tag, else its name, else its class; `"Error"` for a plain error and for a value that is none. */
+/** The error's tag, else its name, else its class; `"Error"` for a plain error and for a value that is not an error. */
 export const kindOf = (error: unknown): string =>
   read(() => {
     if (Predicate.hasProperty(error, "_tag") && typeof error._tag === "string") return error._tag

@@ -120,8 +120,8 @@ const fields = {
   ),
   /**
    * Devices besides disks and network cards: `"tpm"`, `"watchdog"`, `"sound"`, `"usb-keyboard"`, `"usb-mouse"`, `"usb-tablet"`, `{ type: "usb-storage",
-   * size }`, or `{ driver, properties? }` for any other device of QEMU's. Each can have a `name` for `unplug`. Debian's cloud kernel, the default of
-   * images, has drivers only for the TPM: `kernel: "generic"` has. Default none.
+   * size }`, or `{ driver, properties? }` for any other device of QEMU's. Each can have a `name` for `unplug`. Except for the
+   * TPM they need drivers that the default kernel of images lacks; an image with `kernel: "generic"` has them. Default none.
    */
   devices: Schema.Array(Device.Device).pipe(
     Schema.withDecodingDefault(otherwise([])),

@@ -39,7 +39,7 @@ import * as Text from "./internal/text.ts"
 import { ScriptUnreadable } from "./PythonError.ts"
 
 export {
-  /** Where a file is no Python; undefined if it is. Fails if there is no Python that could say. */
+  /** Where a file is not valid Python; undefined if it is valid. Fails if Python could not be asked. */
   check
 } from "./internal/interpreter.ts"
 
@@ -104,7 +104,7 @@ const problemOf = (script: unknown): string | undefined => {
  *
  * Machines are declared as those of `test`, but by default they do not start before the script starts them, and whether a reboot ends them is said by
  * `start(allow_reboot=…)`. An exception that the script does not catch fails the test, at the script's line: with the error of the method that it comes
- * from, or with `ScriptRaised`. A script that is no Python fails with `PythonSyntaxError` before a machine starts.
+ * from, or with `ScriptRaised`. A script that is not valid Python fails with `PythonSyntaxError` before a machine starts.
  */
 export const python = <const Machines extends Declared>(
   name: string,

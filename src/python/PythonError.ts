@@ -19,7 +19,7 @@ export class ScriptRaised extends Schema.TaggedError<ScriptRaised>()("ScriptRais
   }
 }
 
-/** The script is no Python; line and column count from 1. */
+/** The script is not valid Python; line and column count from 1. */
 export class PythonSyntaxError extends Schema.TaggedError<PythonSyntaxError>()("PythonSyntaxError", {
   file: Schema.String,
   line: Schema.Int,

@@ -1343,7 +1343,7 @@ def main():
 
 
 def check():
-    """`shim.py --check FILE`: says where a script is no Python, as JSON."""
+    """`shim.py --check FILE`: prints where a script is not valid Python, as JSON."""
     file = sys.argv[2]
     with open(file, "rb") as source:
         text = source.read()

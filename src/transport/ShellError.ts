@@ -25,7 +25,7 @@ export const short = (command: string): string => {
   return line.length > 100 ? `${line.slice(0, 99)}…` : line
 }
 
-/** `running "sleep 100"`; what is no command, but a wait that was under way, is named as it is: `waiting for the file /tmp/x`. */
+/** `running "sleep 100"`; a wait that is not a command is named as it is: `waiting for the file /tmp/x`. */
 const underWay = (command: string): string => {
   const line = short(command)
   return /^(waiting|reading|copying) /.test(line) || line === "waiting" ? line : `running "${line}"`

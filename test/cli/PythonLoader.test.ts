@@ -40,7 +40,7 @@ describe("a Python script of the command", () => {
     })
   )
 
-  it.live("that is no Python is told with its line, before its machines are read", () =>
+  it.live("that is not valid Python is refused with its line, before its machines are read", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(load("start_all()\nif True\n    pass\n", "nonsense ("))
       assert.strictEqual(error._tag, "ScriptSyntaxError")

@@ -171,7 +171,7 @@ describe("a script in Python", () => {
     })
   )
 
-  it.live("is no Python: the line is told before a machine starts", () =>
+  it.live("is not valid Python fails with its line before a machine starts", () =>
     Effect.gen(function* () {
       const { failure, started } = yield* fails(`
         start_all()
@@ -226,6 +226,14 @@ describe("a script in Python", () => {
         ]
       )
       assert.deepStrictEqual(failure.subtest, ["outer", "inner"])
+    })
+  )
+
+  it.live("that asks for a method of vmtest's which does not exist fails, and names it", () =>
+    Effect.gen(function* () {
+      const { failure } = yield* fails('web._do("nonsense")')
+      assert.include(failure.message, 'web has no method "nonsense"')
+      assert.notInclude(failure.message, "which there is not")
     })
   )
 

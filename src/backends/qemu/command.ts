@@ -62,7 +62,7 @@ export const socketsIn = (directory: string): Sockets => ({
   ports: Array.from({ length: portCount }, (_, index) => `${directory}/p${index}`)
 })
 
-/** What a machine changes of its image's disk: a qcow2 image in the machine's folder, made anew for each start. */
+/** What a machine changes of its image's disk: a qcow2 image in the machine's folder, created again for each start. */
 export const overlayIn = (directory: string): string => `${directory}/disk.qcow2`
 
 /** The words after the program's name. */

@@ -52,7 +52,7 @@ const addBack = (qmp: QmpService, device: DeviceShape): Effect.Effect<void, QmpF
 
 const hasBack = ({ card, path }: DeviceShape): boolean => path !== undefined || card !== undefined
 
-/** It is no failure if there is nothing to remove: an unplugged device that its guest let go of late leaves this to the next one of its name. */
+/** Succeeds if there is nothing to remove. The guest may have released an unplugged device late; then the next device of its name does this. */
 const removeBack = (qmp: QmpService, name: string) => {
   const back = Devices.backOf(name)
   return qmp.execute("blockdev-del", { "node-name": back }).pipe(
@@ -127,7 +127,7 @@ const own = /^(card-|ports\d|hot\d|usb$)/
 
 const Flag = Schema.Boolean
 
-/** What of a machine's devices is no longer as its command line says, so that no other machine could load its state. */
+/** How a machine's devices differ from its command line: no other machine could load its state. Undefined if they do not. */
 export const changes = Effect.fnUntraced(function* (
   qmp: QmpService,
   { devices = [] }: MachineShape

@@ -43,7 +43,7 @@ export const recall = (folder: string, key: string): Effect.Effect<Option.Option
     Effect.orElseSucceed(() => Option.none<Memory>())
   )
 
-/** Written beside and renamed, so that a reader never sees half of it; a folder that takes no file is no harm. */
+/** Written beside and renamed, so that a reader never sees half of it. A folder that cannot be written to does no harm. */
 export const remember = (folder: string, memory: Memory): Effect.Effect<void> =>
   Effect.try(() => {
     const temporary = `${fileIn(folder)}.${process.pid}`

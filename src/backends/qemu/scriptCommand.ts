@@ -28,7 +28,7 @@ export interface ScriptPlan {
 /** Where vmtest listens for the console of the guest's shell. */
 export const shellSocketIn = (directory: string): string => `${directory}/shell`
 
-/** The folder that the script runs in: beside the sockets and logs, of which it cannot overwrite one. */
+/** The folder that the script runs in: beside the sockets and logs, which it cannot overwrite. */
 export const stateIn = (directory: string): string => `${directory}/state`
 
 /** What QEMU is told besides what the script tells it. */

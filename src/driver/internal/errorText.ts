@@ -4,7 +4,7 @@ import { isError, kindOf, messageOf as ownMessageOf, property, read, stackOf } f
 import { hintOfImage } from "./misspelt.ts"
 import { scriptFrame } from "./scriptLocation.ts"
 
-/** An error's message, or its fields if it has none; a value that is none, as Node shows it. */
+/** An error's message, or its fields if it has no message. Any other value is shown as Node shows it. */
 export const messageOf = (error: unknown): string =>
   isError(error) ? ownMessageOf(error) + read(() => hintOfImage(error), "") : ownMessageOf(error)
 
@@ -52,8 +52,8 @@ const textOf = (value: unknown): string =>
     : Util.inspect(value, { depth: 8, maxArrayLength: 1000, sorted: true, compact: false })
 
 /**
- * The lines that differ between what an assertion of vitest, chai or Jest wanted and what it got, with two lines around them; empty if the error
- * is no such assertion, or one whose message shows as much.
+ * The lines that differ between what an assertion of vitest, chai or Jest wanted and what it got, with two lines around them; empty for any other
+ * error, and if the message already shows the difference.
  */
 export const differenceOf = (error: unknown): string => read(() => differenceIn(error), "")
 

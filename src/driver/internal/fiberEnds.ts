@@ -1,5 +1,5 @@
 /**
- * Fibers of tests that failed, and of which nobody asked how they ended.
+ * Fibers of tests that failed while nothing observed how they ended.
  *
  * Effect says nothing of them: `yield* Effect.forkScoped(load)` goes on as if the load did. So while a run is watched, each fiber of a test is
  * looked at when it ends, and from then on whether somebody looks at its end: `Fiber.join`, `Fiber.await`, `Effect.all` and their kin do.
@@ -34,7 +34,7 @@ interface Watched {
 const known = new WeakMap<object, Watched>()
 const silent = new WeakSet<Observer>()
 
-/** An observer that is no reason to think that somebody cares for the fiber's end. */
+/** An observer that does not show that somebody cares how the fiber ends. */
 export const silently = (observer: Observer): Observer => {
   silent.add(observer)
   return observer

@@ -11,7 +11,7 @@ export interface TestContext {
   readonly label: string
   /** Takes an error that nothing caught; gives whether the test can still fail with it. */
   readonly thrown: (error: unknown) => boolean
-  /** The fibers that failed, and how, of which nobody has asked how they ended. */
+  /** The fibers that failed, with their causes, as long as nothing has observed how they ended. */
   readonly unseen: Map<object, Cause.Cause<unknown>>
   /** The calls of methods whose Effects nobody has run so far. */
   readonly made: Set<Call>

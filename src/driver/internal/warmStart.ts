@@ -63,7 +63,7 @@ const emptyDisks = (shape: MachineShape, spec: MachineSpec.MachineSpec): Effect.
     }
   })
 
-/** Whether something of the machine outlives its boots, of which a saved machine would not know. */
+/** Whether the machine has storage that outlives its boots: a saved machine would not have what was written to it since. */
 const isLasting = ({ devices, disks }: MachineSpec.MachineSpec): boolean =>
   disks.length > 0 || devices.some((device) => Device.isLasting(Device.kindOf(device)))
 

@@ -23,7 +23,7 @@ export const tinyModules: ReadonlyArray<string> = ["button", "evdev", "erofs", "
 /** Besides: the root. udev loads the rest. */
 export const debianModules: ReadonlyArray<string> = ["erofs", "overlay", "button"]
 
-/** Before them, where it is no part of the kernel: erofs looks for it when it is loaded, and does not name it as a dependency. */
+/** Loaded before them if the kernel has it as a module: erofs needs it, but does not name it as a dependency. */
 export const genericModules: ReadonlyArray<string> = ["crc32c_generic"]
 
 const environment = "HOME=/root USER=root LOGNAME=root"
@@ -266,12 +266,12 @@ export const debianFiles: Readonly<Record<string, string>> = {
   "/etc/resolv.conf": ""
 }
 
-/** Devices of which there are many and that no driver waits for. */
+/** Subsystems with many devices that no driver waits for. */
 const unplugged = ["tty", "vc", "vtconsole", "cpu", "memory", "machinecheck", "workqueue", "clocksource", "bdi"]
 
 /**
  * What the generic kernel needs besides, or instead: all its devices are looked for at boot, because it has drivers for them. The driver of the
- * display stays out until it is asked for: with it, the screen is no longer a text screen, which is read exactly.
+ * display is not loaded by itself: it would replace the text screen, which is read exactly.
  */
 const genericFiles: Readonly<Record<string, string>> = {
   "/etc/systemd/system/systemd-udev-trigger.service.d/vmtest-subsystems.conf": `[Service]

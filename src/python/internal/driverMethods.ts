@@ -18,7 +18,7 @@ export interface Conversation {
   readonly addMachine: (name: string) => Effect.Effect<void>
 }
 
-/** A machine and its folders. Its own is beside the hypervisor's files, of which it cannot overwrite one. */
+/** A machine and its folders. Its own is beside the hypervisor's files, which it cannot overwrite. */
 export const infoOf = Effect.fnUntraced(function* (places: Places.Places, name: string) {
   const info: MachineInfo = {
     name,

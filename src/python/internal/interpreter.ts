@@ -144,7 +144,7 @@ const Verdict = Schema.fromJsonString(
   Schema.NullOr(Schema.Struct({ line: Schema.Int, column: Schema.Int, message: Schema.String }))
 )
 
-/** Where a file is no Python; undefined if it is. Fails if there is no Python that could say. */
+/** Where a file is not valid Python; undefined if it is valid. Fails if Python could not be asked. */
 export const check: (
   file: string
 ) => Effect.Effect<

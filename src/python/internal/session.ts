@@ -75,7 +75,9 @@ const work = ({ conversation, seats }: Running, { args, method, target, within }
   const seat = seats.get(target)
   const run =
     seat === undefined ? driverMethods[method]?.({ conversation, within }, args) : machineMethods[method]?.(seat, args)
-  return run ?? Effect.die(new Error(`the script called ${target}.${method}, which there is not`))
+  return (
+    run ?? Effect.die(new Error(`${target === "" ? "the driver" : target} has no method ${JSON.stringify(method)}`))
+  )
 }
 
 const remember = (failures: Map<number, unknown>, id: number, error: unknown): void => {

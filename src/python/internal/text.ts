@@ -1,6 +1,6 @@
 /** The text of a script that is a part of a TypeScript file, as Python takes it, with the lines that it has in that file. */
 
-/** The blanks that all lines begin with which are not blank. */
+/** The indentation that all lines share; blank lines do not count. */
 const commonIndent = (lines: ReadonlyArray<string>): string => {
   const indents = lines.filter((line) => line.trim() !== "").map((line) => /^[ \t]*/.exec(line)?.[0] ?? "")
   return indents.reduce((common, indent) => {
@@ -10,7 +10,7 @@ const commonIndent = (lines: ReadonlyArray<string>): string => {
   }, indents[0] ?? "")
 }
 
-/** Takes away the blanks that all lines begin with; a line that is begun on that of a quotation mark has none. */
+/** Removes the indentation that all lines share. A first line that begins right after the quotation mark has none. */
 export const dedent = (text: string): { readonly text: string; readonly columns: number } => {
   const lines = text.split("\n")
   const indent = commonIndent(lines)

@@ -66,7 +66,7 @@ export const systemPowerdown = nothing("system_powerdown")
 /** Presses the reset button. */
 export const systemReset = nothing("system_reset")
 
-/** Ends QEMU. It may be gone before it answers, which is no failure. */
+/** Ends QEMU. It may be gone before it answers, which is not a failure. */
 export const quit = (qmp: QmpService): Result<void> =>
   Effect.asVoid(qmp.execute("quit")).pipe(Effect.catchTag("TransportError", () => Effect.void))
 

@@ -168,7 +168,7 @@ const timeoutAction = <Tag extends string, Payload>(tag: Tag, time: TimeoutActio
   ({ _tag: "Timeout", tag, payload, time }) as const satisfies TimeoutAction
 
 /**
- * Starts the timer that a timeout belongs to, or starts it anew. Its event comes as a handler's call of that tag.
+ * Starts the timer that a timeout belongs to, or restarts it. Its event comes as a handler's call of that tag.
  *
  * A time of zero needs no timer: its event comes when everything queued and inserted has been handled, before anything else
  * that is still in the mailbox. An infinite one only cancels. Of several actions for one timer the last counts.
