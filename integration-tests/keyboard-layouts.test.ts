@@ -68,7 +68,7 @@ machines(Desk)("keyboard layouts", (it) => {
     })
   )
 
-  it.effect("do not count on an X display that takes characters", () =>
+  it.effect("do not count on an X display, which takes the characters of an American keyboard and refuses others", () =>
     Effect.gen(function* () {
       const desk = yield* Desk
       yield* desk.succeed(
@@ -79,8 +79,10 @@ machines(Desk)("keyboard layouts", (it) => {
       yield* desk.waitForWindow("typed", { display: ":1" })
       yield* desk.succeed("sleep 1")
       const display = desk.xDisplay(":1")
-      yield* display.sendChars("zäöüß@€ y\n")
-      yield* desk.waitUntilSucceeds("grep -x 'zäöüß@€ y' /tmp/heard", { timeout: "2 minutes" })
+      const refused = yield* Effect.flip(display.sendChars("grün"))
+      assert.include(refused.message, 'the keyboard layout "us", got "ü"; X displays take no others')
+      yield* display.sendChars("z@[]{}|~ y\n")
+      yield* desk.waitUntilSucceeds("grep -Fx 'z@[]{}|~ y' /tmp/heard", { timeout: "2 minutes" })
     })
   )
 })

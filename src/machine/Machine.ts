@@ -85,7 +85,7 @@ export interface Machine
 }
 
 /** What can be seen and done on one display of a guest. */
-const displayMethods = (guest: Guest, display: Display, layout: MachineSpec["keyboardLayout"]): X11.DisplayMethods => {
+const displayMethods = (guest: Guest, display: Display, layout?: MachineSpec["keyboardLayout"]): X11.DisplayMethods => {
   const reader = Screen.makeReader()
   return {
     ...Screen.make(guest, display, reader),
@@ -120,7 +120,7 @@ export const make = (
     ...Socket.make(guest),
     ...Console.make(guest),
     ...displayMethods(guest, displays.own, spec.keyboardLayout),
-    ...X11.make(guest, (display) => displayMethods(guest, displays.x11(display), spec.keyboardLayout)),
+    ...X11.make(guest, (display) => displayMethods(guest, displays.x11(display))),
     ...Terminal.make(guest),
     ...Control.make(guest),
     ...Link.make(guest, spec.vlans),

@@ -95,10 +95,10 @@ export interface Display {
     delay: Duration.Input | undefined
   ) => Effect.Effect<void, InputError | KeysLost>
   /**
-   * Types characters, whatever the keyboard layout, where the display takes characters and not keys. Such a display also takes the names of keys by
-   * what they type on an American keyboard.
+   * Whether it takes keys by what they type on an American keyboard, and so no other characters: X displays do. By default keys are meant by their
+   * place, and the guest's layout decides what they type.
    */
-  readonly type?: (text: string, delay: Duration.Input | undefined) => Effect.Effect<void, InputError | KeysLost>
+  readonly american?: boolean
   /** Moves, presses and releases; the guest sees each before the next. */
   readonly touch: (touches: ReadonlyArray<Touch>) => Effect.Effect<void, InputError>
 }

@@ -24,12 +24,11 @@ export interface Displays {
 }
 
 const exclusively = (display: Display, input: Semaphore.Semaphore): Display => {
-  const { press, touch, type } = display
+  const { press, touch } = display
   return {
     ...display,
     press: (combinations, delay) => input.withPermits(1)(press(combinations, delay)),
-    touch: (touches) => input.withPermits(1)(touch(touches)),
-    ...(type !== undefined && { type: (text, delay) => input.withPermits(1)(type(text, delay)) })
+    touch: (touches) => input.withPermits(1)(touch(touches))
   }
 }
 

@@ -53,8 +53,8 @@ export interface KeyboardMethods {
    */
   readonly sendKey: (key: string, options?: KeyOptions) => Effect.Effect<void, InputError | KeysLost | InvalidArgument>
   /**
-   * Types a text: all characters of the machine's `keyboardLayout`, `\n` and `\t`. Keys that the guest did not take are an error. A character that
-   * the layout does not have is refused, and nothing is typed.
+   * Types a text: all characters of the machine's `keyboardLayout`, `\n` and `\t`; on an X display (`xDisplay`), those of the layout `us`. Keys that
+   * the guest did not take are an error. A character that the layout does not have is refused, and nothing is typed.
    */
   readonly sendChars: (
     text: string,
@@ -65,20 +65,19 @@ export interface KeyboardMethods {
 /** The combinations to press one after the other for a key, a combination or a character; `unknown` is the first name of no key. */
 const keysOf = (
   layout: KeyboardLayout,
-  placed: KeyboardLayout,
   key: string
 ): { readonly combinations: ReadonlyArray<Combination>; readonly unknown?: string | undefined } => {
   const typed = Layouts.combinationsOf(layout, key)
   if (typed !== undefined) return { combinations: typed }
   const names = key.split("-")
-  const keys = names.map((name) => Layouts.keyOf(placed, name))
+  const keys = names.map((name) => Layouts.keyOf(layout, name))
   return { combinations: [keys.filter((name) => name !== undefined)], unknown: names[keys.indexOf(undefined)] }
 }
 
-const keySchema = (layout: KeyboardLayout, placed: KeyboardLayout) =>
+const keySchema = (layout: KeyboardLayout) =>
   Schema.String.annotate({ expected: 'the name of a key, such as "ret", or a combination' }).check(
     Schema.makeFilter((key: string) => {
-      const { unknown } = keysOf(layout, placed, key)
+      const { unknown } = keysOf(layout, key)
       if (unknown === undefined) return undefined
       const near = Decode.alternatives(nearestKeys(unknown).map((name) => JSON.stringify(name)))
       return `has the unknown key ${JSON.stringify(unknown)}; did you mean ${near}?`
@@ -93,52 +92,45 @@ const advice = (character: string): string => {
     : `a machine with keyboardLayout ${Decode.alternatives(having)} has it`
 }
 
-const textSchema = (layout: KeyboardLayout) =>
+const textSchema = (layout: KeyboardLayout, american: boolean) =>
   Schema.String.check(
     Schema.makeFilter((text: string) => {
       const unknown = [...text].find((character) => Layouts.combinationsOf(layout, character) === undefined)
       if (unknown === undefined) return undefined
       const wanted = `must have only characters of the keyboard layout ${JSON.stringify(layout)}`
-      return `${wanted}, got ${JSON.stringify(unknown)}; ${advice(unknown)}`
+      const reason = american ? "X displays take no others" : advice(unknown)
+      return `${wanted}, got ${JSON.stringify(unknown)}; ${reason}`
     })
   )
 
-/** Keys that are named go by their place in `placed`. */
-const parametersOf = (layout: KeyboardLayout, placed = layout) =>
+const parametersOf = (layout: KeyboardLayout, american = false) =>
   Arguments.of<KeyboardMethods>({
-    sendKey: Arguments.takes({ key: keySchema(layout, placed), options: Schema.optional(KeyOptions) }),
-    sendChars: Arguments.takes({ text: textSchema(layout), options: Schema.optional(KeyOptions) })
+    sendKey: Arguments.takes({ key: keySchema(layout), options: Schema.optional(KeyOptions) }),
+    sendChars: Arguments.takes({ text: textSchema(layout, american), options: Schema.optional(KeyOptions) })
   })
 
 /** What its methods take on a machine that declares no layout. */
 export const parameters = parametersOf(Layouts.defaultLayout)
 
 /** The keyboard methods of a guest with a layout. */
-export const make = (
-  guest: Guest,
-  display: Display,
-  layout: KeyboardLayout = Layouts.defaultLayout
-): KeyboardMethods => {
-  const { press, type } = display
-  // A display that takes characters knows keys by what they type on an American keyboard.
-  const placed = type === undefined ? layout : Layouts.defaultLayout
-  const types = (text: string, delay: KeyOptions["delay"]) =>
-    type === undefined
-      ? press(
+export const make = (guest: Guest, display: Display, declared?: KeyboardLayout | undefined): KeyboardMethods => {
+  const american = display.american === true
+  const layout = american || declared === undefined ? Layouts.defaultLayout : declared
+  return Arguments.checked<KeyboardMethods>(guest.name, parametersOf(layout, american), {
+    sendKey: (key, { delay } = {}) =>
+      guard(
+        guest,
+        { name: "sendKey", doing: `pressing ${key === "\n" ? "ret" : key}`, attributes: { key } },
+        display.press(keysOf(layout, key).combinations, delay)
+      ),
+    sendChars: (text, { delay } = {}) =>
+      guard(
+        guest,
+        { name: "sendChars", doing: `typing ${JSON.stringify(short(text))}` },
+        display.press(
           [...text].flatMap((character) => Layouts.combinationsOf(layout, character) ?? []),
           delay
         )
-      : type(text, delay)
-  return Arguments.checked<KeyboardMethods>(guest.name, parametersOf(layout, placed), {
-    sendKey: (key, { delay } = {}) => {
-      const isCharacter = Layouts.combinationsOf(layout, key) !== undefined
-      return guard(
-        guest,
-        { name: "sendKey", doing: `pressing ${key === "\n" ? "ret" : key}`, attributes: { key } },
-        isCharacter ? types(key, delay) : press(keysOf(layout, placed, key).combinations, delay)
       )
-    },
-    sendChars: (text, { delay } = {}) =>
-      guard(guest, { name: "sendChars", doing: `typing ${JSON.stringify(short(text))}` }, types(text, delay))
   })
 }

@@ -6,14 +6,14 @@ import * as KeyboardLayout from "../../src/screen/KeyboardLayout.ts"
 import { guestOn, shellOf } from "../machine/support.ts"
 import { showing } from "./displays.ts"
 
-const hands = (layout: KeyboardLayout.KeyboardLayout | undefined, takesCharacters = false) =>
+const hands = (layout: KeyboardLayout.KeyboardLayout | undefined, american = false) =>
   Effect.gen(function* () {
     const { guest } = yield* guestOn(shellOf(() => Effect.never))
-    const pressed: Array<Combination | string> = []
+    const pressed: Array<Combination> = []
     const display: Display = {
       ...showing(1).display,
       press: (combinations) => Effect.sync(() => void pressed.push(...combinations)),
-      ...(takesCharacters && { type: (text: string) => Effect.sync(() => void pressed.push(text)) })
+      ...(american && { american })
     }
     return { keyboard: Keyboard.make(guest, display, layout), pressed }
   })
@@ -67,12 +67,14 @@ describe("a keyboard with a layout", () => {
     })
   )
 
-  it.effect("leaves characters to a display that takes them", () =>
+  it.effect("does not count on an X display, which takes the characters of an American keyboard alone", () =>
     Effect.gen(function* () {
       const { keyboard, pressed } = yield* hands("de", true)
-      yield* keyboard.sendChars("zü")
+      const error = yield* Effect.flip(keyboard.sendChars("zü"))
+      assert.match(error.message, /of the keyboard layout "us", got "ü"; X displays take no others$/)
+      yield* keyboard.sendChars("z@")
       yield* keyboard.sendKey("ctrl-z")
-      assert.deepStrictEqual(pressed, ["zü", ["ctrl", "z"]])
+      assert.deepStrictEqual(pressed, [["z"], ["shift", "2"], ["ctrl", "z"]])
     })
   )
 })

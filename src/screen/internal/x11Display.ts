@@ -9,7 +9,7 @@ import { Deadlines } from "../../guest/Deadlines.ts"
 import type { Guest } from "../../guest/Guest.ts"
 import { quote } from "../../host/Quote.ts"
 import type { BytesResult } from "../../transport/Shell.ts"
-import { type Button, type Display, DisplayUnavailable, type Touch } from "../Display.ts"
+import { type Button, type Combination, type Display, DisplayUnavailable, type Touch } from "../Display.ts"
 import { fromXwd } from "./xwd.ts"
 
 /** Sets what X programs need; the server's key file is the one after its `-auth`. */
@@ -103,14 +103,6 @@ const keysyms: Readonly<Record<string, string>> = {
 const keysym = (key: string): string =>
   keysyms[key] ?? (/^f\d+$/.test(key) ? key.toUpperCase() : key.replace(/^kp_(\d)$/, "KP_$1"))
 
-/** X's name for what types a character, whatever the layout of the server's keyboard. */
-const keysymOfCharacter = (character: string): string =>
-  character === "\n"
-    ? "Return"
-    : character === "\t"
-      ? "Tab"
-      : `U${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`
-
 const buttons: Readonly<Record<Button, number>> = { left: 1, middle: 2, right: 3 }
 
 const wordsOf = (touch: Touch): string =>
@@ -142,10 +134,6 @@ export const make = (guest: Guest, display: string): Display => {
     Effect.flatMap(run(`need xdotool xdotool\n${before}\nxdotool ${words}`), (result) =>
       result.exitCode === 0 ? Effect.void : Effect.fail(unavailable(reasonOf(result)))
     )
-  const press = (chords: ReadonlyArray<string>, delay: Duration.Input | undefined) => {
-    const millis = Math.round(Duration.toMillis(Duration.fromInputUnsafe(delay ?? defaultDelay)))
-    return xdotool(`key --clearmodifiers --delay ${millis} ${chords.map(quote).join(" ")}`)
-  }
   return {
     name: `the X display ${display}`,
     capture: Effect.gen(function* () {
@@ -155,12 +143,13 @@ export const make = (guest: Guest, display: string): Display => {
       const frame = fromXwd(result.stdout)
       return frame ?? (yield* unavailable("its picture has an unknown format"))
     }),
-    press: (combinations, delay) =>
-      press(
-        combinations.map((keys) => keys.map(keysym).join("+")),
-        delay
-      ),
-    type: (text, delay) => press([...text].map(keysymOfCharacter), delay),
+    // xdotool gives a character that is on no key of the server a key for a moment, which is over before a slow program has read the event.
+    american: true,
+    press: (combinations: ReadonlyArray<Combination>, delay) => {
+      const millis = Math.round(Duration.toMillis(Duration.fromInputUnsafe(delay ?? defaultDelay)))
+      const chords = combinations.map((keys) => quote(keys.map(keysym).join("+")))
+      return xdotool(`key --clearmodifiers --delay ${millis} ${chords.join(" ")}`)
+    },
     touch: (touches) => {
       const words = touches.map((touch) => `${wordsOf(touch)} sleep 0.02`).join(" ")
       const pressed = touches.flatMap((touch) => (touch._tag === "Press" ? [touch.button] : []))[0]
