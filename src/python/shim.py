@@ -156,7 +156,7 @@ def _error_of(number, error):
     return made
 
 
-def call(target, method, conditions=None, **args):
+def call(target, method, conditions=None, /, **args):
     """Asks vmtest, and waits for its reply. While it waits, `conditions` are checked whenever they are due."""
     if _forked:
         raise MachineError("a process that the script has forked cannot use machines; use threads")
@@ -448,15 +448,15 @@ class BaseMachine(Hinted):
 
     # Calls
 
-    def _ask(self, method, **args):
+    def _ask(self, method, /, **args):
         """Without the polling conditions."""
         return call(self.name, method, **args)
 
-    def _do(self, method, **args):
+    def _do(self, method, /, **args):
         self.run_callbacks()
         return call(self.name, method, **args)
 
-    def _wait(self, method, timeout, **args):
+    def _wait(self, method, timeout, /, **args):
         """A wait of vmtest's, during which the polling conditions are checked."""
         self.run_callbacks()
         return call(

@@ -95,6 +95,17 @@ describe("a script in Python", () => {
     })
   )
 
+  it.live("fails at its own line also where its text is not in the file as it is", () =>
+    Effect.gen(function* () {
+      const made = ["a = 1", "", "raise ValueError(a)", "b = 2"].map((line) => `    ${line}`).join("\n")
+      const { failure } = yield* fails(made)
+      assert.match(failure.place?.file ?? "", /\/test-script\.py$/)
+      assert.strictEqual(failure.place?.line, 3)
+      assert.strictEqual(failure.place?.text, "raise ValueError(a)")
+      assert.deepStrictEqual([failure.place?.before, failure.place?.after], [["a = 1", ""], ["b = 2"]])
+    })
+  )
+
   it.live("sees the exceptions of the NixOS driver, with its words", () =>
     passes(
       `
@@ -586,6 +597,29 @@ beside.hostname(nobody)
         assert not web.is_up()
       `
     )
+  )
+
+  it.live("copies files: what it names reaches the machine", () =>
+    Effect.gen(function* () {
+      const folder = mkdtempSync(join(tmpdir(), "vmtest-python-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true, force: true })))
+      writeFileSync(join(folder, "file"), "content\n")
+      const { lines } = yield* passes(`
+        def why(fn):
+            try:
+                fn()
+            except Exception as error:
+                print(f"{type(error).__name__}: {error}")
+
+        why(lambda: web.copy_from_host("${folder}/nothing", "/root/x"))
+        why(lambda: web.copy_from_host_via_shell("${folder}/nothing", "/root/x"))
+        why(lambda: web.copy_from_machine("/nothing", "../outside"))
+      `)
+      assert.lengthOf(lines, 3)
+      assert.match(lines[0]!, /^MachineError: .*nothing on the host does not exist/)
+      assert.match(lines[1]!, /^FileNotFoundError: /)
+      assert.match(lines[2]!, /^MachineError: .*outside/)
+    }).pipe(Effect.scoped)
   )
 
   it.live("finds texts on the console, each once", () =>
