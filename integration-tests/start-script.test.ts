@@ -30,11 +30,15 @@ const env = { VMTEST_TEST: `${process.pid}` }
 
 /** A test with a driver of its own, which leaves nothing running. */
 const live = <E>(title: string, test: Effect.Effect<unknown, E, Driver | ImageStore | Scope.Scope>) =>
-  it.live(title, () =>
-    Effect.scoped(test).pipe(
-      Effect.provide(Layer.mergeAll(DriverLayer.layer({ name }), ImageStore.layer)),
-      Effect.tap(() => Effect.sync(() => assert.deepStrictEqual(left(), [])))
-    )
+  it.live(
+    title,
+    () =>
+      Effect.scoped(test).pipe(
+        Effect.provide(Layer.mergeAll(DriverLayer.layer({ name }), ImageStore.layer)),
+        Effect.tap(() => Effect.sync(() => assert.deepStrictEqual(left(), [])))
+      ),
+    // A processor of QEMU's longest kind, with its own firmware, three times one after the other.
+    900_000
   )
 
 /** Who the guest is, as it knows itself. */
