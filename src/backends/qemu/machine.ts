@@ -106,7 +106,7 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
       // What it opens stays open.
       return yield* Scope.provide(launch.begin(control), scope)
     }).pipe(Effect.scoped)
-    const attached = yield* answering.pipe(
+    const answered = yield* answering.pipe(
       // Where QEMU did not take its words or its state, its end is the news; the broken connection only comes a moment earlier.
       Effect.catch((error) =>
         error._tag === "LoadFailed"
@@ -115,12 +115,15 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
             ? Effect.fail(error)
             : Effect.andThen(Effect.sleep("1 second"), Effect.fail(failed(error.message)))
       ),
-      Effect.raceFirst(
-        Effect.flatMap(Deferred.await(exited), (exit) =>
-          Effect.fail(failed(`its ${called} ended with ${describe(exit)}`, exit.consoleTail))
-        )
-      )
+      Effect.map((attached) => ({ attached })),
+      // At once: what it left in the background may hold its console open, and may answer.
+      Effect.raceFirst(Effect.as(process.exited, undefined))
     )
+    if (answered === undefined) {
+      const exit = yield* Deferred.await(exited)
+      return yield* failed(`its ${called} ended with ${describe(exit)}`, exit.consoleTail)
+    }
+    const { attached } = answered
     const control = layer({
       ...{ shape, sockets, connectTimeout, timeScale, ...launch.control },
       console: log,
