@@ -92,8 +92,7 @@ const macOf = (count: number, node: number): string => Addresses.mac(count & 0xf
 /** Makes a sparse file for what is stored on a device: always a new one, because a device of the same name may still be there. */
 const emptyFile = (directory: string, name: string, size: number): string => {
   const path = Path.join(Fs.mkdtempSync(Path.join(directory, "hot-")), name)
-  Fs.writeFileSync(path, "", { mode: 0o600 })
-  Fs.truncateSync(path, size)
+  Disk.emptyFile(path, size)
   return path
 }
 

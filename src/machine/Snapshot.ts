@@ -30,6 +30,7 @@ import * as Arguments from "../guest/Arguments.ts"
 import type { CutShort, Guest, Unavailable } from "../guest/Guest.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
+import * as Disk from "../host/Disk.ts"
 import * as Fields from "../host/Fields.ts"
 import type { AddressesExhausted } from "../network/Addresses.ts"
 import { beforeSaving } from "./internal/identity.ts"
@@ -193,7 +194,7 @@ const save = Effect.fnUntraced(function* (guest: Guest, hooks: Hooks, name: stri
   const directory = Path.join(parent, folder)
   yield* Effect.try({
     try: () => Fs.mkdirSync(directory, { recursive: true, mode: 0o700 }),
-    catch: (error) => failed(error instanceof Error ? error.message : String(error))
+    catch: (error) => failed(Disk.reasonOf(error))
   })
   const saved = yield* guard(guest, `taking the snapshot ${JSON.stringify(name)}`, control.save(directory))
   return { name, machine: guest.name, saved } satisfies Snapshot

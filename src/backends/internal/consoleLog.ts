@@ -10,6 +10,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Disk from "../../host/Disk.ts"
 
 /** How much of the end is kept in memory, for errors. */
 const tailBytes = 64 * 1024
@@ -42,7 +43,7 @@ export const make: (
   const fd = yield* Effect.acquireRelease(
     Effect.try({
       try: () => Fs.openSync(file, "a+", 0o600),
-      catch: (error) => (error instanceof Error ? error.message : String(error))
+      catch: Disk.reasonOf
     }),
     (fd) => Effect.sync(() => Fs.closeSync(fd))
   )

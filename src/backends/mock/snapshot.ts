@@ -3,6 +3,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Disk from "../../host/Disk.ts"
 import type { MachineShape, SavedMachine } from "../Backend.ts"
 import { LoadFailed, SaveFailed } from "../BackendError.ts"
 
@@ -11,8 +12,6 @@ const Saved = Schema.fromJsonString(
 )
 
 const fileName = "machine.json"
-const said = (error: unknown) => (error instanceof Error ? error.message : String(error))
-
 export const save = (shape: MachineShape, directory: string): Effect.Effect<SavedMachine, SaveFailed> =>
   Effect.try({
     try: () => {
@@ -22,7 +21,7 @@ export const save = (shape: MachineShape, directory: string): Effect.Effect<Save
       Fs.writeFileSync(Path.join(directory, fileName), text, { mode: 0o600 })
       return { directory }
     },
-    catch: (error) => new SaveFailed({ machine: shape.name, directory, reason: said(error) })
+    catch: (error) => new SaveFailed({ machine: shape.name, directory, reason: Disk.reasonOf(error) })
   })
 
 export const load = (shape: MachineShape, { directory }: SavedMachine): Effect.Effect<void, LoadFailed> =>
@@ -31,7 +30,7 @@ export const load = (shape: MachineShape, { directory }: SavedMachine): Effect.E
       new LoadFailed({ machine: shape.name, directory, reason, output: "", damaged: true })
     const text = yield* Effect.try({
       try: () => Fs.readFileSync(Path.join(directory, fileName), "utf8"),
-      catch: (error) => failed(said(error))
+      catch: (error) => failed(Disk.reasonOf(error))
     })
     const saved = yield* Effect.mapError(Schema.decodeUnknownEffect(Saved)(text), () =>
       failed(`${fileName} is damaged`)

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import * as Disk from "../../host/Disk.ts"
 import { identityPath } from "../../images/BootImage.ts"
 import * as Cpio from "../../images/Cpio.ts"
 import { virtioPorts } from "../../transport/GuestChannel.ts"
@@ -80,7 +81,7 @@ const prepareInitrd = (shape: MachineShape): Effect.Effect<void, string> => {
   const script = { path: identityPath, type: "file", mode: 0o644, data: Buffer.from(identity) } as const
   return Effect.try({
     try: () => Fs.writeFileSync(path, Cpio.append(Fs.readFileSync(shape.image.initrd), [script]), { mode: 0o600 }),
-    catch: (error) => `could not write its initramfs: ${error instanceof Error ? error.message : String(error)}`
+    catch: (error) => `could not write its initramfs: ${Disk.reasonOf(error)}`
   })
 }
 

@@ -4,6 +4,7 @@ import * as Path from "node:path"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import * as Disk from "../../host/Disk.ts"
 import * as Connection from "../../transport/Connection.ts"
 import * as Preopened from "../../transport/Preopened.ts"
 import type { QmpService } from "../../transport/qmp/Qmp.ts"
@@ -18,8 +19,6 @@ import * as saved from "./saved.ts"
 /** The state is a megabyte, and takes 20 ms; a host that is short of memory or processors takes its time. */
 const timeLimit = Duration.seconds(30)
 
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
 /** Makes the disks that the guest may write: as they were saved, or an overlay with nothing in it. Fails with the reason. */
 export const prepareDisks = (shape: MachineShape, from: SavedMachine | undefined): Effect.Effect<void, string> =>
   Effect.gen(function* () {
@@ -29,7 +28,7 @@ export const prepareDisks = (shape: MachineShape, from: SavedMachine | undefined
       if (disk === undefined) return
       return yield* Effect.try({
         try: () => Fs.writeFileSync(overlay, empty(virtualSize(disk.path, disk.format)), { mode: 0o600 }),
-        catch: said
+        catch: Disk.reasonOf
       })
     }
     if (disk !== undefined) yield* copySparse(Path.join(from.directory, saved.fileNames.disk), overlay)
@@ -57,13 +56,13 @@ export const feed = Effect.fnUntraced(function* (loading: Omit<Loading, "descrip
     const file = yield* Effect.acquireRelease(
       Effect.try({
         try: () => Fs.openSync(Path.join(from.directory, saved.fileNames.state), "r"),
-        catch: (error) => failed(said(error))
+        catch: (error) => failed(Disk.reasonOf(error))
       }),
       (fd) => Effect.sync(() => Fs.closeSync(fd))
     )
     const incoming = yield* Connection.connect({ machine: shape.name, socket: sockets.load })
     for (;;) {
-      const piece = yield* Effect.try({ try: () => nextOf(file), catch: (error) => failed(said(error)) })
+      const piece = yield* Effect.try({ try: () => nextOf(file), catch: (error) => failed(Disk.reasonOf(error)) })
       if (piece.length === 0) break
       yield* incoming.write(piece)
     }

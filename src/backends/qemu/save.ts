@@ -12,6 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Disk from "../../host/Disk.ts"
 import * as Connection from "../../transport/Connection.ts"
 import type { QmpError, QmpService } from "../../transport/qmp/Qmp.ts"
 import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
@@ -44,8 +45,6 @@ const timeLimit = (memory: number): Duration.Duration => Duration.seconds(60 + m
 
 /** The name of the memory's block: the id of the memory backend. */
 const block = "memory"
-
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 /** How a guest that stands still is saved, within its time. */
 type Steps = (
@@ -108,7 +107,7 @@ export const mustBeEmpty = (directory: string): void => {
 const steps: Steps = Effect.fnUntraced(function* (saving, directory) {
   const { control, shape } = saving
   const failed = (reason: string) => new SaveFailed({ machine: shape.name, directory, reason })
-  const attempt = <A>(f: () => A) => Effect.try({ try: f, catch: (error) => failed(said(error)) })
+  const attempt = <A>(f: () => A) => Effect.try({ try: f, catch: (error) => failed(Disk.reasonOf(error)) })
   const path = (name: string) => Path.join(directory, name)
   const size = roundMemory(shape.memory)
 
@@ -149,7 +148,7 @@ const receive = (accept: Effect.Effect<Connection.Connection>, sink: Sink) =>
     const wrong = Deferred.makeUnsafe<void, string>()
     stream.onData((chunk) => {
       if (Deferred.isDoneUnsafe(wrong)) return
-      const pushed = Effect.runSyncExit(Effect.try({ try: () => sink.push(chunk), catch: said }))
+      const pushed = Effect.runSyncExit(Effect.try({ try: () => sink.push(chunk), catch: Disk.reasonOf }))
       if (Exit.isFailure(pushed)) Deferred.doneUnsafe(wrong, pushed)
       else if (sink.problem !== undefined) Deferred.doneUnsafe(wrong, Exit.fail(sink.problem))
     })

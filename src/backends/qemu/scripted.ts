@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
+import * as Disk from "../../host/Disk.ts"
 import type { StartScript } from "../../images/BootImage.ts"
 import * as Vlan from "../../network/Vlan.ts"
 import { virtConsole } from "../../transport/GuestChannel.ts"
@@ -160,7 +161,7 @@ const clear = ({ directory, shared }: MachineShape): Effect.Effect<void, string>
       }
       Fs.rmSync(Path.join(directory, "qemu.log"), { force: true })
     },
-    catch: (error) => (error instanceof Error ? error.message : String(error))
+    catch: Disk.reasonOf
   })
 
 const listen = (shape: MachineShape, sockets: Sockets, { ports }: Additions) =>

@@ -13,6 +13,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Disk from "../../host/Disk.ts"
 import type { QmpService } from "../../transport/qmp/Qmp.ts"
 import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
 import type { MachineShape, SavedMachine } from "../Backend.ts"
@@ -43,8 +44,6 @@ type Description = typeof Description.Type
 
 const Json = Schema.fromJsonString(Description)
 const diskName = (index: number): string => `disk${index}`
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
 export const consoleOf = saved.consoleOf
 
 /** Reads what a saved machine is, and makes sure that it is whole and of this start script. */
@@ -95,7 +94,7 @@ export const save = (what: Saving, directory: string, additions: Additions) =>
     Effect.fnUntraced(function* (saving: Saving, directory: string) {
       const { control, shape } = saving
       const failed = (reason: string) => new SaveFailed({ machine: shape.name, directory, reason })
-      const attempt = <A>(f: () => A) => Effect.try({ try: f, catch: (error) => failed(said(error)) })
+      const attempt = <A>(f: () => A) => Effect.try({ try: f, catch: (error) => failed(Disk.reasonOf(error)) })
       const path = (name: string) => Path.join(directory, name)
       const { "blocked-reasons": [blocked] = [] } = yield* control.execute("query-migrate", undefined, Migration)
       if (blocked !== undefined) return yield* failed(blocked)
@@ -138,7 +137,7 @@ export const putDisks = (shape: MachineShape, { directory }: SavedMachine, disks
       const to = Path.join(stateIn(shape.directory), disk)
       yield* Effect.try({
         try: () => Fs.mkdirSync(Path.dirname(to), { recursive: true, mode: 0o700 }),
-        catch: said
+        catch: Disk.reasonOf
       })
       yield* copySparse(Path.join(directory, diskName(index)), to)
     }),
