@@ -38,7 +38,8 @@ machines(Desk)("keyboard layouts", (it) => {
         const lines = [...keymap.matchAll(/^keycode (\d+) = (.*)$/gm)]
         const theirs = new Map(lines.map(([, code, keys]) => [Number(code), keys?.split(" ") ?? []]))
         const wrong = KeyboardLayout.consoleKeys(layout)
-          .filter(({ table, value }) => table < 4 && value >> 8 !== 7)
+          // With AltGr some have a space that does not break, which nobody types; here it is a space.
+          .filter(({ code, table, value }) => table < 4 && value >> 8 !== 7 && !(code === 57 && table > 1))
           .flatMap(({ code, table, value }) => {
             const [is, should] = [inWords(value), theirs.get(code)?.[table]?.replace(/^\+/, "")]
             return is.toLowerCase() === should?.toLowerCase() ? [] : [`${code}.${table}: ${is}, not ${should}`]

@@ -132,7 +132,7 @@ describe("a script in Python", () => {
       {
         commands: [
           ["false", { exitCode: 3 }],
-          ["slow", (_, { timeout }) => Effect.never.pipe(Effect.timeoutOption(timeout ?? "1 minute"), Effect.as(""))]
+          ["slow", { delay: "1 minute" }]
         ]
       }
     )
