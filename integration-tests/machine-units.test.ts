@@ -191,6 +191,17 @@ machines(Web)("systemd units", (it) => {
     })
   )
 
+  it.effect("start by Debian's own programs: nothing is left that kept them from starting in the build", () =>
+    Effect.gen(function* () {
+      const web = yield* Web
+      yield* web.succeed("start-stop-daemon --start --background --exec /bin/sleep -- 77", "pgrep -fx '/bin/sleep 77'")
+      yield* web.succeed("pkill -fx '/bin/sleep 77'")
+      const left =
+        "ls -d /usr/sbin/policy-rc.d /sbin/start-stop-daemon.REAL /etc/apt/apt.conf.d/*mmdebstrap 2>/dev/null"
+      assert.strictEqual((yield* web.execute(left)).stdout, "")
+    })
+  )
+
   it.effect("are not active in a restart loop; how often systemd restarted them is told", () =>
     Effect.gen(function* () {
       const web = yield* Web

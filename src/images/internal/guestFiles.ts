@@ -336,9 +336,14 @@ rm -f /etc/fstab /etc/modules-load.d/modules.conf
 rm -rf /var/log/journal
 `
 
-/** Run by sh inside every debian image at the very end. */
-export const cleanScript = `rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/lib/dpkg/*-old
-rm -rf /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /tmp/* /run/* /etc/apt/apt.conf.d/00mmdebstrap
+/**
+ * Run by sh inside every debian image at the very end. The tree is packed while mmdebstrap still keeps services from starting, with programs in place
+ * of Debian's; it does not mind that they are gone.
+ */
+export const cleanScript = `if [ -e /sbin/start-stop-daemon.REAL ]; then mv -f /sbin/start-stop-daemon.REAL /sbin/start-stop-daemon; fi
+if [ "$(tail -n 1 /usr/sbin/policy-rc.d 2>/dev/null)" = "exit 101" ]; then rm -f /usr/sbin/policy-rc.d; fi
+rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/lib/dpkg/*-old
+rm -rf /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /tmp/* /run/* /etc/apt/apt.conf.d/*mmdebstrap
 echo uninitialized >/etc/machine-id
 `
 
