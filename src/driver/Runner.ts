@@ -387,7 +387,7 @@ const runTest = Effect.fnUntraced(
   (ran, { test }) => traced(ran, test.name)
 )
 
-/** Has the events of a test say by what they are told from those of others, if its name alone does not. */
+/** Adds the label to the events of a test whose short name another test has as well. */
 const labelled = ({ label, test }: Checked) =>
   Effect.updateService(Reporter, (emit) =>
     label === shortName(test.name) ? emit : (event: RunEvent) => emit({ ...event, label })

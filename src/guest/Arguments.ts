@@ -2,7 +2,7 @@
  * What methods take: a schema for each, beside the methods it describes, and methods that refuse what does not fit.
  *
  * A signature names the parameters of a method in their order. A method of a noun is checked when the Effect or Stream that it gives is run:
- * nothing throws, and nothing is begun on a wrong argument. A check costs about a microsecond.
+ * nothing throws, and nothing starts with a wrong argument. A check costs about a microsecond.
  *
  * **Example**
  *

@@ -44,7 +44,7 @@ const FileContent = Schema.Union([Schema.String, Fields.Bytes, FileOptions]).ann
   expected: "a string, a Uint8Array, or an object with either `content` or `source`"
 })
 
-/** What is wrong with the names of an object's members: each is told at the first that does not fit. */
+/** Checks the names of an object's members; the error names the first that does not fit. */
 const names = (expected: string, fits: (name: string) => boolean) =>
   Schema.makeFilter((members: Readonly<Record<string, unknown>>) => {
     const wrong = Object.keys(members).find((name) => !fits(name))

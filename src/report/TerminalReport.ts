@@ -61,7 +61,7 @@ const printable = (line: string) =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is taken out
   line.replace(/\u001b\[[0-9;?]*[ -/]*[@-~]|\u001b[@-_]|[\u0000-\u0008\u000b-\u001f\u007f]/g, "")
 
-/** The script after what is told of its test. */
+/** The script, as it follows the line about its test. */
 const inFile = (paint: (style: Style, text: string) => string, file: string | undefined) =>
   file === undefined ? "" : `  ${paint("dim", file)}`
 
@@ -220,7 +220,7 @@ export interface CutShort {
   readonly notRun: number
 }
 
-/** What is told beside the results of a run. */
+/** What is printed beside the results of a run. */
 export interface SummaryOptions extends Partial<CutShort> {
   /** The module that declares the machines of Python scripts, if there is one. */
   readonly machines?: string | undefined
