@@ -17,6 +17,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Evidence from "../host/Evidence.ts"
 import * as Fields from "../host/Fields.ts"
 import { quote } from "../host/Quote.ts"
 import type { CommandResult } from "../transport/Shell.ts"
@@ -194,7 +195,8 @@ const describeSeen = Effect.fnUntraced(function* (
     duration: "4 seconds",
     orElse: () => Effect.succeed("the guest did not answer within 4 seconds")
   })
-  return `${activeState} (${subState}) for ${lasted}${restarted}${ending}\n${journal}`
+  // An error shows ten lines, and the first one says most.
+  return `${activeState} (${subState}) for ${lasted}${restarted}${ending}\n${Evidence.lastLines(journal, 9)}`
 })
 
 /** What a state means to a wait; that a unit is active has to last. */

@@ -293,7 +293,7 @@ const HostName = Fields.text("a host name of letters, digits and inner hyphens, 
 type Refusal = readonly [option: string, reason: string]
 
 /** What of its disks, cards and devices a machine cannot have together. */
-const crowd = ({ devices, disks, hotplug, vlans }: MachineSpec): Refusal | undefined => {
+const crowd = ({ devices, disks, hotplug, image, vlans }: MachineSpec): Refusal | undefined => {
   const all = Device.nameAll(devices)
   const ports = hotplug || all.length > 0 ? 1 : 0
   const slots = all.reduce((sum, { kind }) => sum + Device.slotsOf(kind), ports)
@@ -314,6 +314,13 @@ const crowd = ({ devices, disks, hotplug, vlans }: MachineSpec): Refusal | undef
       return [
         "devices",
         `devices[${index}].name must differ from those of the other devices, got ${JSON.stringify(name)}`
+      ]
+    }
+    // Where a kernel is started without a boot loader of its own, QEMU puts the end of the initramfs over ACPI's tables, which a TPM makes longer.
+    if (type === "tpm" && (image._tag === "TinyImage" || image._tag === "DebianImage") && image.kernel !== "generic") {
+      return [
+        "devices",
+        `devices[${index}] must have an image with kernel: "generic", got a TPM and the default kernel`
       ]
     }
     if (["tpm", "watchdog"].includes(type) && before.some((other) => Device.typeOf(other.kind) === type)) {

@@ -4,7 +4,7 @@ import * as Device from "../../src/backends/Device.ts"
 import * as Image from "../../src/images/Image.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 
-const image = Image.tiny()
+const image = Image.tiny({ kernel: "generic" })
 const check = (options: Readonly<Record<string, unknown>>) =>
   MachineSpec.check("a", { image, ...options } as MachineSpec.MachineOptions)
 
@@ -18,6 +18,13 @@ const refused = (options: Readonly<Record<string, unknown>>, reason: string) =>
 const size = 'a size from 1 MiB to 4 PiB, such as "512 MiB" or a number of bytes'
 
 describe("the devices of a declaration", () => {
+  it.effect("are no TPM with the default kernel, over whose ACPI tables QEMU would put the initramfs", () =>
+    refused(
+      { devices: ["sound", "tpm"], image: Image.debian() },
+      'devices[1] must have an image with kernel: "generic", got a TPM and the default kernel'
+    )
+  )
+
   it.effect("are types, types with options, or any driver of QEMU's", () =>
     Effect.gen(function* () {
       const { devices } = yield* check({

@@ -12,6 +12,7 @@ import { currentLabel, labelsOf, Reporter, type RunEvent } from "../../src/drive
 import * as Runner from "../../src/driver/Runner.ts"
 import { fromEffect, fromExport, type TestCase, test } from "../../src/driver/TestCase.ts"
 import { Deadlines } from "../../src/guest/Deadlines.ts"
+import * as Image from "../../src/images/Image.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
 import * as TerminalReport from "../../src/report/TerminalReport.ts"
 import { offline, runOnMock as run } from "./support.ts"
@@ -523,7 +524,11 @@ describe("a run", () => {
       yield* Effect.addFinalizer(() => Effect.sync(() => (process.env.PATH = PATH)))
       process.env.PATH = "/nowhere"
       const results = yield* run([
-        test("sealed", { machines: { a: offline({ devices: ["tpm"] }) } }, () => Effect.void),
+        test(
+          "sealed",
+          { machines: { a: offline({ image: Image.tiny({ kernel: "generic" }), devices: ["tpm"] }) } },
+          () => Effect.void
+        ),
         test("good", { machines: { a: offline() } }, () => Effect.void),
         test("joined", { machines: { a: offline({ vlans: [1] }) } }, () => Effect.void)
       ])
