@@ -1,0 +1,33 @@
+# Units that work, that fail, and that are not there.
+machine.wait_for_unit("multi-user.target")
+
+with subtest("a unit that fails ends the wait at once"):
+    machine.succeed("systemd-run --unit=broken --service-type=oneshot --no-block sh -c 'echo last words; exit 3'")
+    with t.assertRaises(Exception) as caught:
+        machine.wait_for_unit("broken.service", timeout=60)
+    assert str(caught.exception) == 'unit "broken.service" reached state "failed"', caught.exception
+
+with subtest("so does one that nothing will start"):
+    with t.assertRaisesRegex(Exception, 'unit "nothing.service" is inactive and there are no pending jobs'):
+        machine.wait_for_unit("nothing.service", timeout=60)
+
+with subtest("what systemd says of a unit is a dictionary"):
+    machine.succeed("systemd-run --unit=fine sleep infinity")
+    machine.wait_for_unit("fine")
+    info = machine.get_unit_info("fine.service")
+    assert info["ActiveState"] == "active" and info["SubState"] == "running", info
+    assert machine.get_unit_property("fine.service", "ExecMainPID") == info["ExecMainPID"]
+
+with subtest("systemctl gives its status and its output"):
+    status, output = machine.systemctl("is-active fine.service")
+    assert (status, output) == (0, "active\n")
+    status, output = machine.systemctl("is-active nothing.service")
+    assert status != 0 and output == "inactive\n", (status, output)
+
+with subtest("a state that is not the wanted one is told"):
+    with t.assertRaises(Exception) as caught:
+        machine.require_unit_state("fine.service", "failed")
+    assert "Expected unit 'fine.service' to to be in state 'failed' but it is in state 'active'" in str(caught.exception)
+
+assert machine.stop_job("fine.service") == (0, "")
+machine.require_unit_state("fine.service", "inactive")
