@@ -334,6 +334,8 @@ for unit in ${unwanted.join(" ")}; do rm -f /usr/lib/systemd/system/*.wants/$uni
 # Without these, whole services have nothing to do: fstab and modules are empty, and the journal stays in memory.
 rm -f /etc/fstab /etc/modules-load.d/modules.conf
 rm -rf /var/log/journal
+# What Debian's installer writes. systemd has it for services by itself, but logins would be in C, where a shell takes no umlauts.
+echo LANG=C.UTF-8 >/etc/default/locale
 `
 
 /**
