@@ -130,7 +130,7 @@ describe("a signal", () => {
       child.kill(sent)
       const [code, signal] = await ended
       const what = `${sent} after ${delay} ms: ${code} ${signal} ${said}`
-      // Before Node has read its first line, the signal ends it as any process.
+      // Before Node has read its first line, the signal ends it as it would end another program.
       assert.isTrue(code === 130 || (signal === sent && delay < 300), what)
       assert.isBelow(performance.now() - at, 5000, what)
     }

@@ -5,10 +5,10 @@ import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { needs } from "../test/needs.ts"
 
 const launcher = fileURLToPath(new URL("../src/cli/Launcher.ts", import.meta.url))
-const noTmux = spawnSync("tmux", ["-V"]).status !== 0
-if (noTmux) process.stdout.write("skipped: the tests at a terminal need tmux (Debian: tmux)\n")
+const hasTmux = spawnSync("tmux", ["-V"]).status === 0
 
 const program = `const deb = yield* driver.machine("deb", { image: Image.debian(), memory: "512 MiB", vlans: [] })
 yield* deb.start()
@@ -19,7 +19,8 @@ yield* deb.consoleInteract()
 return "the end of it"
 `
 
-describe.skipIf(noTmux)("a person at a terminal, with a Debian guest, has", () => {
+describe("a person at a terminal, with a Debian guest, has", () => {
+  needs(hasTmux, "tmux is not installed (Debian: tmux)")
   let place = ""
   const tmux = (...args: ReadonlyArray<string>) =>
     execFileSync("tmux", ["-S", join(place, "tmux"), "-f", "/dev/null", ...args], { encoding: "utf8" })
@@ -35,6 +36,7 @@ describe.skipIf(noTmux)("a person at a terminal, with a Debian guest, has", () =
   }
 
   beforeAll(() => {
+    if (!hasTmux) return
     place = mkdtempSync(join(tmpdir(), "vmtest-tty-"))
     writeFileSync(join(place, "program.ts"), program)
     tmux("new-session", "-d", "-x", "100", "-y", "40", "sh")

@@ -5,16 +5,17 @@ import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { needs } from "../test/needs.ts"
 
 const launcher = fileURLToPath(new URL("../src/cli/Launcher.ts", import.meta.url))
-const noTmux = spawnSync("tmux", ["-V"]).status !== 0
-if (noTmux) process.stdout.write("skipped: the tests at a terminal need tmux (Debian: tmux)\n")
+const hasTmux = spawnSync("tmux", ["-V"]).status === 0
 
 const failing = `import { Image, test } from "vmtest"
 export default test("fails", { machines: { web: { image: Image.tiny() } } }, ({ web }) => web.succeed("false"))
 `
 
-describe.skipIf(noTmux)("the prompt of vmtest resume, on a terminal", () => {
+describe("the prompt of vmtest resume, on a terminal", () => {
+  needs(hasTmux, "tmux is not installed (Debian: tmux)")
   let place = ""
   const tmux = (...args: ReadonlyArray<string>) =>
     execFileSync("tmux", ["-S", join(place, "tmux"), "-f", "/dev/null", ...args], { encoding: "utf8" })
@@ -32,12 +33,14 @@ describe.skipIf(noTmux)("the prompt of vmtest resume, on a terminal", () => {
   }
 
   beforeAll(() => {
+    if (!hasTmux) return
     place = mkdtempSync(join(tmpdir(), "vmtest-resume-"))
     writeFileSync(join(place, "fails.ts"), failing)
     spawnSync(process.execPath, [launcher, "run", "--snapshot-on-failure", "fails.ts"], { cwd: place })
     tmux("new-session", "-d", "-x", "100", "-y", "40", "-c", place, "sh")
   })
   afterAll(() => {
+    if (place === "") return
     spawnSync("tmux", ["-S", join(place, "tmux"), "kill-server"])
     rmSync(place, { recursive: true, force: true })
   })

@@ -11,7 +11,7 @@
  *
  * @since 0.1.0
  */
-import type { ReadStream, WriteStream } from "node:tty"
+import type { Readable, Writable } from "node:stream"
 import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -54,15 +54,29 @@ export interface Terminal {
 /** Opens a terminal; it is what it was before once the scope closes, whatever happened. */
 export type Open = Effect.Effect<Terminal, TerminalUnavailable, Scope.Scope>
 
+/** Where keys come from: `tty.ReadStream` is one. */
+export interface Input extends Readable {
+  readonly isTTY: boolean
+  readonly isRaw: boolean
+  readonly setRawMode: (mode: boolean) => unknown
+}
+
+/** Where things are shown: `tty.WriteStream` is one. */
+export interface Output extends Writable {
+  readonly isTTY: boolean
+  readonly columns: number
+  readonly rows: number
+}
+
 let inUse = false
 
 const unavailable = (reason: string) => Effect.fail(new TerminalUnavailable({ reason }))
 
-const dataListeners = (input: ReadStream) =>
+const dataListeners = (input: Input) =>
   input.rawListeners("data").map((listener) => listener as (bytes: Buffer) => void)
 
 /** Takes a terminal's keys. `input` must be a terminal; `output` is where it shows things. */
-export const of = (input: ReadStream, output: WriteStream): Open =>
+export const of = (input: Input, output: Output): Open =>
   Effect.gen(function* () {
     if (!input.isTTY) return yield* unavailable("standard input is not a terminal")
     if (!output.isTTY) return yield* unavailable("standard output is not a terminal")

@@ -456,7 +456,7 @@ describe("Layers that are built after their start", () => {
     )
   )
 
-  it.effect("crash when their build fails, with its cause, and are restarted as any child is", () =>
+  it.effect("crash when their build fails, with its cause, and are restarted like every child", () =>
     actor(
       Effect.gen(function* () {
         const log: Array<string> = []

@@ -9,7 +9,7 @@ import * as Fiber from "effect/Fiber"
 import * as Entries from "../../src/driver/internal/snapshotEntries.ts"
 import type * as Store from "../../src/driver/SnapshotStore.ts"
 import * as Manifest from "../../src/host/Manifest.ts"
-import { canMount, readOnly } from "../host/readOnly.ts"
+import { needsMount, readOnly } from "../host/readOnly.ts"
 import { collectSpans } from "../spans.ts"
 import { build, collecting, getOrBuild, keyOf, randomOf, run, save, spoil, temporaryFolder } from "./storeSupport.ts"
 
@@ -499,38 +499,42 @@ describe("the size of the snapshot store", () => {
     })
   )
 
-  it.live.skipIf(!canMount)("gives what it has where it may only be read, and says once what it cannot do", () =>
-    Effect.gen(function* () {
-      const folder = yield* temporaryFolder
-      yield* run({ folder }, (store) =>
-        Effect.andThen(getOrBuild(store, keyOf("a"), build()), getOrBuild(store, keyOf("b"), build()))
-      )
-      const damaged = entries(folder).find((id) => id !== idOf("a"))!
-      Fs.truncateSync(Path.join(folder, "entries", damaged, "machine", "state"), 1)
-      const view = yield* readOnly(folder)
-      const { layer, lines } = collecting()
-      yield* run({ folder: view }, (store) =>
-        Effect.gen(function* () {
-          const one = yield* getOrBuild(store, keyOf("a"), never)
-          assert.strictEqual(one.directory, Path.join(view, "entries", idOf("a"), "machine"))
-          for (const key of ["b", "c"]) {
-            const error = yield* Effect.flip(Effect.scoped(store.lookup(keyOf(key))))
-            assert.strictEqual(error._tag, "CacheUnwritable")
-          }
-          assert.strictEqual((yield* Effect.flip(Effect.scoped(store.temporary)))._tag, "CacheUnwritable")
-          assert.lengthOf(yield* store.list, 2)
-          assert.isTrue(yield* store.discard(one, "it does not load"))
-        })
-      ).pipe(Effect.provide(layer))
-      assert.lengthOf(lines, 2)
-      assert.match(
-        lines[0]!,
-        /^could not use the snapshot of machine of b: state has 1 bytes instead of 7; booting instead$/
-      )
-      assert.match(lines[1]!, /^could not use the snapshot of machine of a: it does not load; booting instead$/)
-      assert.lengthOf(entries(folder), 2)
-    })
-  )
+  describe("behind a read-only mount", () => {
+    needsMount()
+
+    it.live("gives what it has where it may only be read, and says once what it cannot do", () =>
+      Effect.gen(function* () {
+        const folder = yield* temporaryFolder
+        yield* run({ folder }, (store) =>
+          Effect.andThen(getOrBuild(store, keyOf("a"), build()), getOrBuild(store, keyOf("b"), build()))
+        )
+        const damaged = entries(folder).find((id) => id !== idOf("a"))!
+        Fs.truncateSync(Path.join(folder, "entries", damaged, "machine", "state"), 1)
+        const view = yield* readOnly(folder)
+        const { layer, lines } = collecting()
+        yield* run({ folder: view }, (store) =>
+          Effect.gen(function* () {
+            const one = yield* getOrBuild(store, keyOf("a"), never)
+            assert.strictEqual(one.directory, Path.join(view, "entries", idOf("a"), "machine"))
+            for (const key of ["b", "c"]) {
+              const error = yield* Effect.flip(Effect.scoped(store.lookup(keyOf(key))))
+              assert.strictEqual(error._tag, "CacheUnwritable")
+            }
+            assert.strictEqual((yield* Effect.flip(Effect.scoped(store.temporary)))._tag, "CacheUnwritable")
+            assert.lengthOf(yield* store.list, 2)
+            assert.isTrue(yield* store.discard(one, "it does not load"))
+          })
+        ).pipe(Effect.provide(layer))
+        assert.lengthOf(lines, 2)
+        assert.match(
+          lines[0]!,
+          /^could not use the snapshot of machine of b: state has 1 bytes instead of 7; booting instead$/
+        )
+        assert.match(lines[1]!, /^could not use the snapshot of machine of a: it does not load; booting instead$/)
+        assert.lengthOf(entries(folder), 2)
+      })
+    )
+  })
 
   it.live("fails, rather than crashes, where nothing can be written", () =>
     Effect.gen(function* () {

@@ -10,6 +10,7 @@ import { InvalidArgument } from "../../src/guest/MachineError.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
 import { HostLimits } from "../../src/machine/MachineSpec.ts"
 import { CommandRejected } from "../../src/transport/ShellError.ts"
+import { untyped } from "../untyped.ts"
 import { driverOf, offline } from "./support.ts"
 
 /** Lets everything that is ready to run do so. */
@@ -376,7 +377,7 @@ describe("the driver", () => {
         [() => () => Effect.void, "is a function, not an Effect; pass the Effect that it returns"]
       ] as const
       for (const [body, reason] of bodies) {
-        const waiting = service.waitAll(machines, body as unknown as () => Effect.Effect<void>)
+        const waiting = service.waitAll(machines, untyped<() => Effect.Effect<void>>(body))
         assert.include(yield* refused(waiting), reason)
         yield* service.subtest("soft", waiting, { softFail: true })
         assert.strictEqual(subtests.at(-1)?.status, "failed")

@@ -47,7 +47,7 @@ describe("a command of a machine", () => {
     })
   )
 
-  it.effect("is a stream of what it says, its exit code last, and is reported as any other", () =>
+  it.effect("is a stream of what it says, its exit code last, and is reported like the others", () =>
     Effect.gen(function* () {
       const { box, events } = yield* started
       const said = yield* Stream.runCollect(box.executeStream("speak"))

@@ -15,6 +15,7 @@ import * as Recording from "../../src/screen/Recording.ts"
 import { temporaryFolder } from "../driver/storeSupport.ts"
 import { driverOf, offline } from "../driver/support.ts"
 import { guestOn, shellOf } from "../machine/support.ts"
+import { untyped } from "../untyped.ts"
 
 const broken = (after: string) => Effect.delay(Effect.fail(new Error("it is dark")), after as "1 second")
 
@@ -117,7 +118,7 @@ describe("a polling condition", () => {
       const conditions = yield* PollingCondition.make
       const checks: Readonly<Record<string, Effect.Effect<unknown>>> = {
         "it is dark": Effect.die(new Error("it is dark")),
-        "Not a valid effect": Effect.suspend(() => undefined as unknown as Effect.Effect<void>),
+        "Not a valid effect": Effect.suspend(() => untyped<Effect.Effect<void>>(undefined)),
         interrupted: Effect.interrupt
       }
       for (const [reason, check] of Object.entries(checks)) {

@@ -1,5 +1,4 @@
 import { PassThrough } from "node:stream"
-import type { ReadStream, WriteStream } from "node:tty"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -18,7 +17,7 @@ const terminal = () => {
     setRawMode: (mode: boolean) => void modes.push(mode)
   })
   const output = Object.assign(new PassThrough(), { isTTY: true, columns: 80, rows: 24 })
-  const open = Terminal.of(input as unknown as ReadStream, output as unknown as WriteStream)
+  const open = Terminal.of(input, output)
   return { modes, input, output, open, shown: () => String(output.read() ?? "") }
 }
 

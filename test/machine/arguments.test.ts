@@ -12,6 +12,7 @@ import { InvalidArgument } from "../../src/guest/MachineError.ts"
 import { spawnedParameters } from "../../src/guest/Spawn.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
 import { driverOf, offline } from "../driver/support.ts"
+import { untyped } from "../untyped.ts"
 import { parameters } from "./parameters.ts"
 
 /** A value of each JavaScript type; none is an Effect, a symbol or null. */
@@ -141,10 +142,10 @@ describe("a wrong value is refused before the machine is started", () => {
   it.effect("by all that an X display can do, when that is none", () =>
     Effect.gen(function* () {
       const { box, states } = yield* unstarted
-      const all = box.xDisplay(0 as unknown as string)
+      const all = box.xDisplay(untyped(0))
       assert.isAtLeast(Object.keys(all).length, 10)
       for (const method of Object.keys(all)) yield* refuses(invoke(all, method, ["x"]), method)
-      yield* refuses(box.xDisplay().sendKey(undefined as unknown as string), "sendKey")
+      yield* refuses(box.xDisplay().sendKey(untyped(undefined)), "sendKey")
       assert.deepStrictEqual(states("box"), [])
     })
   )
@@ -278,7 +279,7 @@ describe("of a driver", () => {
         yield* defect(service.subtest("x", Effect.void, { softFail: "yes" } as object)),
         'driver.subtest: softFail must be true or false, got "yes"'
       )
-      assert.strictEqual(yield* defect(service.log(5 as unknown as string)), "driver.log: line must be a string, got 5")
+      assert.strictEqual(yield* defect(service.log(untyped(5))), "driver.log: line must be a string, got 5")
       const error = yield* Effect.flip(service.joinAll({ timeout: "soon" as "5 seconds" }))
       assert.include(error.message, "driver.joinAll: timeout must be a duration above zero")
       assert.hasAllKeys(

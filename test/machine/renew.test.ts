@@ -8,16 +8,18 @@ import * as Effect from "effect/Effect"
 import * as Identity from "../../src/machine/internal/identity.ts"
 import * as renew from "../../src/machine/internal/renew.ts"
 import * as Addresses from "../../src/network/Addresses.ts"
+import { needs } from "../needs.ts"
 
 const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-renew-"))
 afterAll(() => Fs.rmSync(folder, { recursive: true, force: true }))
 
 const source = fileURLToPath(new URL("../../src/machine/internal/renew.s", import.meta.url))
-const hasAssembler = spawnSync("as", ["--version"]).status === 0 && process.arch === "x64"
-if (!hasAssembler) process.stderr.write("skipped: what needs x86-64 and its assembler (Debian: binutils)\n")
+const hasAssembler = spawnSync("as", ["--version"]).status === 0
 
 describe("the program that renews a guest", () => {
-  it.skipIf(process.arch !== "x64")("is a program, and says when it is given nothing (on x86-64)", () => {
+  needs(process.arch === "x64", "it is a program for x86-64")
+
+  it("is a program, and says when it is given nothing", () => {
     const path = Path.join(folder, "renew")
     Fs.writeFileSync(path, renew.program, { mode: 0o700 })
     // It reads its orders first of all: without them it touches nothing.
@@ -25,7 +27,8 @@ describe("the program that renews a guest", () => {
     assert.strictEqual(spawnSync(path, { input: "short" }).status, 1)
   })
 
-  it.skipIf(!hasAssembler)("is what its source says (where there is an assembler)", () => {
+  it("is what its source says", ({ skip }) => {
+    skip(!hasAssembler, "as is not installed (Debian: binutils)")
     execFileSync("as", [source, "-o", Path.join(folder, "renew.o")])
     const binary = Path.join(folder, "renew.bin")
     execFileSync("objcopy", ["-O", "binary", "-j", ".text", Path.join(folder, "renew.o"), binary])

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
+import { needs } from "../needs.ts"
 import { compare } from "./compare.ts"
 import { generate } from "./generator.ts"
 import { isInstalled, Oracle } from "./Oracle.ts"
@@ -18,8 +19,6 @@ const otpBug = 23
 const raisedShutdown = 28
 
 const erlang = isInstalled()
-if (!erlang)
-  process.stderr.write("skipped: comparisons with real Erlang/OTP, for there is no escript (Debian: erlang-base)\n")
 
 describe("the hand-made scenarios", () => {
   it.each(scenarios.map((line, i) => [JSON.parse(line).id as string, i] as const))("%s", (_, i) => {
@@ -83,7 +82,8 @@ describe("the generator", () => {
   })
 })
 
-describe.skipIf(!erlang)("real Erlang/OTP", () => {
+describe("real Erlang/OTP", () => {
+  needs(erlang, "escript is not installed (Debian: erlang-base)")
   it("gives the recorded traces of the hand-made scenarios", { timeout: 60_000 }, async () => {
     const oracle = new Oracle()
     const traces = await Promise.all(scenarios.map((line) => oracle.run(JSON.parse(line))))

@@ -1,4 +1,5 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { needs } from "../needs.ts"
 import { Random } from "./generator.ts"
 import { isInstalled, Oracle } from "./Oracle.ts"
 import { generate, run, type Scenario } from "./statem.ts"
@@ -8,8 +9,6 @@ const count = Number(process.env.STATEM_SCENARIOS ?? 400)
 const seed = Number(process.env.STATEM_SEED ?? 1)
 
 const erlang = isInstalled()
-if (!erlang)
-  process.stderr.write("skipped: comparisons with the real gen_statem, for there is no escript (Debian: erlang-base)\n")
 
 const scenario = (n: number): Scenario => generate(new Random(seed * 1_000_003 + n))
 
@@ -46,12 +45,13 @@ describe("random state machines", () => {
   })
 })
 
-describe.skipIf(!erlang)("the real gen_statem", () => {
+describe("the real gen_statem", () => {
+  needs(erlang, "escript is not installed (Debian: erlang-base)")
   let oracle: Oracle
   beforeAll(() => {
-    oracle = new Oracle("statem.erl")
+    if (erlang) oracle = new Oracle("statem.erl")
   })
-  afterAll(() => oracle.close())
+  afterAll(() => oracle?.close())
 
   it(`behaves the same on ${count} random machines`, async () => {
     let compared = 0

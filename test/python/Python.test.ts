@@ -9,6 +9,7 @@ import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
 import type { MachineOptions } from "../../src/machine/MachineSpec.ts"
 import { type PythonScript, python } from "../../src/python/Python.ts"
 import { offline, runOnMock } from "../driver/support.ts"
+import { untyped } from "../untyped.ts"
 
 interface Settings {
   readonly machines?: Readonly<Record<string, MachineOptions>>
@@ -568,7 +569,7 @@ beside.hostname(nobody)
     Effect.gen(function* () {
       const { failure } = yield* fails({ file: "/nowhere/script.py" })
       assert.strictEqual(failure.message, "/nowhere/script.py: does not exist")
-      const wrong = yield* Effect.flip(runOnMock([python("a test", {}, 3 as unknown as string)]))
+      const wrong = yield* Effect.flip(runOnMock([python("a test", {}, untyped<string>(3))]))
       assert.include(wrong.message, 'test "a test": the script must be a text or { file: "test.py" }, got 3')
     })
   )

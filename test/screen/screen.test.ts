@@ -16,8 +16,8 @@ import * as Keyboard from "../../src/screen/Keyboard.ts"
 import * as Mouse from "../../src/screen/Mouse.ts"
 import * as Recording from "../../src/screen/Recording.ts"
 import * as Screen from "../../src/screen/Screen.ts"
-import type { QmpService } from "../../src/transport/qmp/Qmp.ts"
 import { controlOf, guestOn, shellOf } from "../machine/support.ts"
+import { qmpOf } from "../transport/qmpOf.ts"
 import { never, pictureOf, showing } from "./displays.ts"
 
 const reading = (text: string): Reading => ({ text, boxes: [...text].map(() => ({ x: 0, y: 0, width: 1, height: 1 })) })
@@ -190,9 +190,7 @@ describe("a pointer of the hypervisor's", () => {
   it.effect("is let go of when what it drags is interrupted", () =>
     Effect.gen(function* () {
       const sent: Array<unknown> = []
-      const execute = (_: string, { events }: { readonly events: ReadonlyArray<unknown> }) =>
-        Effect.sync(() => sent.push(...events))
-      const control = { execute } as unknown as QmpService
+      const control = qmpOf((_, { events }) => Effect.sync(() => sent.push(...(events as ReadonlyArray<unknown>))))
       const hypervisor = { directory: "" } as Partial<Hypervisor> as Hypervisor
       const { guest } = yield* guestOn(never, {
         hypervisor: Effect.succeed(hypervisor),

@@ -11,9 +11,9 @@ import * as Displays from "../../src/screen/Displays.ts"
 import { type } from "../../src/screen/internal/ps2.ts"
 import * as Keyboard from "../../src/screen/Keyboard.ts"
 import * as KeyboardLayout from "../../src/screen/KeyboardLayout.ts"
-import type { QmpService } from "../../src/transport/qmp/Qmp.ts"
 import type { ShellService } from "../../src/transport/Shell.ts"
 import { controlOf, guestOn, shellOf } from "../machine/support.ts"
+import { qmpOf } from "../transport/qmpOf.ts"
 
 interface KeyEvent {
   readonly data: { readonly down: boolean; readonly key: { readonly data: string } }
@@ -28,18 +28,17 @@ const keyboard = Effect.gen(function* () {
   const lost: Array<string> = []
   const slow: Array<Combination> = []
   let most = 0
-  const control = {
-    execute: (command: string, args: { readonly events?: ReadonlyArray<KeyEvent>; readonly keys?: unknown }) =>
-      Effect.sync(() => {
-        if (command === "send-key") slow.push(args.keys as Combination)
-        for (const { data } of args.events ?? []) {
-          const code = `${data.key.data} ${data.down ? "down" : "up"}`
-          if (waiting.length < 16) waiting.push(code)
-          else lost.push(code)
-          most = Math.max(most, waiting.length)
-        }
-      })
-  } as unknown as QmpService
+  const control = qmpOf((command, { events = [], keys }) =>
+    Effect.sync(() => {
+      if (command === "send-key") slow.push(keys as Combination)
+      for (const { data } of events as ReadonlyArray<KeyEvent>) {
+        const code = `${data.key.data} ${data.down ? "down" : "up"}`
+        if (waiting.length < 16) waiting.push(code)
+        else lost.push(code)
+        most = Math.max(most, waiting.length)
+      }
+    })
+  )
   const shell: ShellService = {
     ...shellOf(() => Effect.never),
     executeStream: () =>

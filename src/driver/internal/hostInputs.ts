@@ -36,9 +36,9 @@ const digest = (path: string): Effect.Effect<string> =>
   )
 
 /** The machine, with a `copyFromHost` that records the digest of what it copies. */
-export const recording = (machine: Machine, into: Map<string, string>): Machine => ({
+export const recording = <M extends Pick<Machine, "copyFromHost">>(machine: M, into: Map<string, string>): M => ({
   ...machine,
-  copyFromHost: (source, target) =>
+  copyFromHost: (source: string, target: string) =>
     Effect.tap(digest(Path.resolve(source)), (found) => Effect.sync(() => into.set(Path.resolve(source), found))).pipe(
       Effect.andThen(machine.copyFromHost(source, target))
     )

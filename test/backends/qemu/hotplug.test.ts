@@ -7,7 +7,8 @@ import type { MachineShape } from "../../../src/backends/Backend.ts"
 import type { DeviceShape } from "../../../src/backends/Device.ts"
 import * as Devices from "../../../src/backends/qemu/devices.ts"
 import * as Hotplug from "../../../src/backends/qemu/hotplug.ts"
-import { QmpError, type QmpService } from "../../../src/transport/qmp/Qmp.ts"
+import { QmpError } from "../../../src/transport/qmp/Qmp.ts"
+import { qmpOf } from "../../transport/qmpOf.ts"
 
 /** A QEMU that knows which devices it has, and lets them go when the test says so. */
 const makeQemu = (there: ReadonlyArray<string> = [], hotplugged: ReadonlyArray<string> = []) => {
@@ -34,7 +35,7 @@ const makeQemu = (there: ReadonlyArray<string> = [], hotplugged: ReadonlyArray<s
       taken.add(String(bus))
     }
   }
-  const execute = (command: string, args: Record<string, unknown> = {}) =>
+  const qmp = qmpOf((command, args) =>
     Effect.try({
       try: () => {
         if (!command.startsWith("q")) said.push([command, args])
@@ -42,7 +43,8 @@ const makeQemu = (there: ReadonlyArray<string> = [], hotplugged: ReadonlyArray<s
       },
       catch: (error) => error as QmpError
     })
-  return { qmp: { execute } as unknown as QmpService, ids, taken, said, refuse, usb }
+  )
+  return { qmp, ids, taken, said, refuse, usb }
 }
 
 const disk = (name: string): DeviceShape => ({ name, kind: { type: "disk", size: 1024 ** 2 }, path: `/run/${name}` })
@@ -109,13 +111,14 @@ describe("a device that is plugged in", () => {
     Effect.gen(function* () {
       const { ids, qmp, said } = makeQemu()
       const adding = yield* Deferred.make<void>()
-      const slow = ((command: string, args: Record<string, unknown>) =>
+      const slow = qmpOf((command, args) =>
         command === "blockdev-add"
           ? Effect.andThen(Deferred.succeed(adding, undefined), Effect.sleep("1 second")).pipe(
               Effect.andThen(qmp.execute(command, args))
             )
-          : qmp.execute(command, args)) as QmpService["execute"]
-      const plugging = yield* Effect.forkChild(Hotplug.plug({ ...qmp, execute: slow }, "box", disk("one")))
+          : qmp.execute(command, args)
+      )
+      const plugging = yield* Effect.forkChild(Hotplug.plug(slow, "box", disk("one")))
       yield* Deferred.await(adding)
       const interrupting = yield* Effect.forkChild(Fiber.interrupt(plugging), { startImmediately: true })
       yield* TestClock.adjust("2 seconds")
