@@ -14,14 +14,13 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Digest from "../../host/Digest.ts"
 import type { MachineShape, SavedMachine } from "../Backend.ts"
-import { LoadFailed } from "../BackendError.ts"
+import type { LoadFailed } from "../BackendError.ts"
+import * as SavedFolder from "../internal/savedFolder.ts"
 import { roundMemory } from "./command.ts"
 import { savedFormat } from "./fingerprint.ts"
 
 export const fileNames = { memory: "memory", state: "state", console: "console", disk: "disk" } as const
 export const ownDisk = (index: number): string => `own${index + 1}`
-
-const description = "machine.json"
 
 /** What a guest can see of its hardware. */
 const Hardware = Schema.Struct({
@@ -41,12 +40,9 @@ const Description = Schema.Struct({
   hardware: Hardware,
   /** Which of the guest's ports the host had open: the fork has them open from its first moment on. */
   ports: Schema.Array(Schema.Number),
-  /** The length of each file beside this one. */
-  files: Schema.Record(Schema.String, Schema.Number)
+  files: SavedFolder.Files
 })
 export type Description = typeof Description.Type
-
-const Json = Schema.fromJsonString(Description)
 
 /** The machine's devices and further arguments in a text, empty where it has none. */
 const devicesOf = ({ devices = [], hotplug = false, qemuArguments = [] }: MachineShape): string => {
@@ -65,30 +61,14 @@ export const hardwareOf = (shape: MachineShape): Hardware => ({
 })
 
 /** Writes what makes a folder a saved machine. Throws what the file system says. */
-export const describe = (directory: string, hardware: Hardware, ports: ReadonlyArray<number>): void => {
-  const files = Object.fromEntries(
-    Fs.readdirSync(directory).map((name) => [name, Fs.statSync(Path.join(directory, name)).size])
-  )
-  const whole: Description = { backend: "qemu", format: savedFormat, hardware, ports, files }
-  Fs.writeFileSync(Path.join(directory, description), JSON.stringify(whole), { mode: 0o600 })
-}
+export const describe = (directory: string, hardware: Hardware, ports: ReadonlyArray<number>): void =>
+  SavedFolder.describe(directory, { backend: "qemu", format: savedFormat, hardware, ports })
 
 /** Reads it again, and makes sure that it is whole and of this shape. */
-export const read = (shape: MachineShape, { directory }: SavedMachine): Effect.Effect<Description, LoadFailed> =>
+export const read = (shape: MachineShape, from: SavedMachine): Effect.Effect<Description, LoadFailed> =>
   Effect.gen(function* () {
-    const failed = (reason: string) =>
-      new LoadFailed({ machine: shape.name, directory, reason, output: "", damaged: true })
-    const text = yield* Effect.try({
-      try: () => Fs.readFileSync(Path.join(directory, description), "utf8"),
-      catch: () => failed(`it has no ${description}`)
-    })
-    const saved = yield* Schema.decodeUnknownEffect(Json)(text).pipe(
-      Effect.mapError(() => failed(`its ${description} is damaged, or was written by another version`))
-    )
-    for (const [name, size] of Object.entries(saved.files)) {
-      const found = Fs.statSync(Path.join(directory, name), { throwIfNoEntry: false })
-      if (found?.size !== size) return yield* failed(`its ${name} has ${found?.size ?? "no"} bytes, expected ${size}`)
-    }
+    const failed = SavedFolder.unfit(shape, from)
+    const saved = yield* SavedFolder.read(Description, shape, from)
     const wanted = hardwareOf(shape)
     for (const key of ["image", "memory", "cpus", "cards", "disks", "devices"] as const) {
       if (saved.hardware[key] !== wanted[key]) {

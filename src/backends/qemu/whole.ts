@@ -17,15 +17,14 @@ import * as Disk from "../../host/Disk.ts"
 import type { QmpService } from "../../transport/qmp/Qmp.ts"
 import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
 import type { MachineShape, SavedMachine } from "../Backend.ts"
-import { LoadFailed, SaveFailed } from "../BackendError.ts"
+import { type LoadFailed, SaveFailed } from "../BackendError.ts"
 import { copySparse } from "../internal/copySparse.ts"
+import * as SavedFolder from "../internal/savedFolder.ts"
 import { savedFormat } from "./fingerprint.ts"
 import { feed, type Loading } from "./load.ts"
 import { mustBeEmpty, type Saving, saving, send } from "./save.ts"
 import * as saved from "./saved.ts"
 import { type Additions, stateIn } from "./scriptCommand.ts"
-
-const description = "machine.json"
 
 const Description = Schema.Struct({
   backend: Schema.Literal("qemu"),
@@ -37,31 +36,18 @@ const Description = Schema.Struct({
   additions: Schema.Struct({ ports: Schema.Boolean, emulate: Schema.Boolean }),
   /** The paths of its disks in the machine's folder, in the order of their files here. */
   disks: Schema.Array(Schema.String),
-  /** The length of each file beside this one. */
-  files: Schema.Record(Schema.String, Schema.Number)
+  files: SavedFolder.Files
 })
 type Description = typeof Description.Type
 
-const Json = Schema.fromJsonString(Description)
 const diskName = (index: number): string => `disk${index}`
 export const consoleOf = saved.consoleOf
 
 /** Reads what a saved machine is, and makes sure that it is whole and of this start script. */
-export const read = (shape: MachineShape, { directory }: SavedMachine): Effect.Effect<Description, LoadFailed> =>
+export const read = (shape: MachineShape, from: SavedMachine): Effect.Effect<Description, LoadFailed> =>
   Effect.gen(function* () {
-    const failed = (reason: string) =>
-      new LoadFailed({ machine: shape.name, directory, reason, output: "", damaged: true })
-    const text = yield* Effect.try({
-      try: () => Fs.readFileSync(Path.join(directory, description), "utf8"),
-      catch: () => failed(`it has no ${description}`)
-    })
-    const found = yield* Schema.decodeUnknownEffect(Json)(text).pipe(
-      Effect.mapError(() => failed(`its ${description} is damaged, or was written by another version`))
-    )
-    for (const [name, size] of Object.entries(found.files)) {
-      const file = Fs.statSync(Path.join(directory, name), { throwIfNoEntry: false })
-      if (file?.size !== size) return yield* failed(`its ${name} has ${file?.size ?? "no"} bytes, expected ${size}`)
-    }
+    const failed = SavedFolder.unfit(shape, from)
+    const found = yield* SavedFolder.read(Description, shape, from)
     if (found.image !== shape.image.digest) return yield* failed("it was saved of another start script")
     if (found.cards !== shape.networks.length) {
       return yield* failed(`it was saved with ${found.cards} networks, but this machine has ${shape.networks.length}`)
@@ -113,13 +99,11 @@ export const save = (what: Saving, directory: string, additions: Additions) =>
       const console = yield* saving.console
       yield* attempt(() => {
         Fs.writeFileSync(path(saved.fileNames.console), console, { mode: 0o600 })
-        const files = Object.fromEntries(Fs.readdirSync(directory).map((name) => [name, Fs.statSync(path(name)).size]))
-        const whole: Description = {
-          ...{ backend: "qemu", format: savedFormat, additions, disks, files },
+        SavedFolder.describe(directory, {
+          ...{ backend: "qemu", format: savedFormat, additions, disks },
           image: shape.image.digest,
           cards: shape.networks.length
-        }
-        Fs.writeFileSync(path(description), JSON.stringify(whole), { mode: 0o600 })
+        })
       })
       return { directory }
     })
