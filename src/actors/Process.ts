@@ -32,12 +32,11 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import * as ExitReason from "./ExitReason.ts"
 import { currentSystem, resolve } from "./internal/process/current.ts"
-import { ExitMessage, type Letter, Message } from "./internal/process/mailbox.ts"
+import { ExitMessage, Message } from "./internal/process/mailbox.ts"
 import {
   Down,
   demonitor as demonitorProcess,
@@ -46,19 +45,18 @@ import {
 } from "./internal/process/monitor.ts"
 import type { Address, Name, Via } from "./internal/process/names.ts"
 import * as Names from "./internal/process/names.ts"
-import { currentFiber, type Parkable } from "./internal/process/park.ts"
+import { currentFiber } from "./internal/process/park.ts"
 import {
   implOf,
   link as linkProcesses,
   ProcessImpl,
   Self,
   sendExit,
-  unlink as unlinkProcesses,
-  type Waiter
+  unlink as unlinkProcesses
 } from "./internal/process/process.ts"
+import { Receive, type Select, takeMatching } from "./internal/process/receive.ts"
 import { self as currentProcess } from "./internal/process/start.ts"
 import type { SystemImpl } from "./internal/process/system.ts"
-import { FunctionTimer } from "./internal/process/timers.ts"
 import { Watcher } from "./internal/process/watcher.ts"
 import type * as Pid from "./Pid.ts"
 
@@ -311,83 +309,6 @@ export const ancestors = (pid: Pid.Any): ReadonlyArray<Pid.Any> => {
   const found: Array<Pid.Any> = []
   for (let parent = implOf(pid).parent; parent !== undefined; parent = parent.parent) found.push(parent)
   return found
-}
-
-const takeMatching = <A>(process: ProcessImpl, select: (message: unknown) => A | undefined): A | undefined => {
-  let before: Letter | undefined
-  for (let letter = process.firstLetter; letter !== undefined; letter = letter.nextLetter) {
-    const found = select(letter instanceof Message ? letter.value : letter)
-    if (found !== undefined) {
-      process.takeAfter(before, letter)
-      return found
-    }
-    before = letter
-  }
-  return undefined
-}
-
-type Select<A> = (message: unknown) => A | undefined
-
-/** One fiber that waits for a message. */
-class Receiving<A> implements Waiter {
-  private readonly fiber: Parkable
-  private readonly select: Select<A> | undefined
-  constructor(fiber: Parkable, select: Select<A> | undefined) {
-    this.fiber = fiber
-    this.select = select
-  }
-  wake(process: ProcessImpl): void {
-    const message = take(process, this.select)
-    if (message !== undefined) this.fiber.evaluate(message)
-  }
-}
-
-/** A limit for a wait, and the failure when it has passed. */
-interface Limit<E> {
-  readonly millis: number
-  readonly failure: Exit.Exit<never, E>
-}
-
-class Receive<A, E = never> extends Effectable.Class<A, E> {
-  private readonly select: Select<A> | undefined
-  private readonly limit: Limit<E> | undefined
-  constructor(select: Select<A> | undefined, limit?: Limit<E>) {
-    super()
-    this.select = select
-    this.limit = limit
-  }
-  asEffect(): Effect.Effect<A, E> {
-    const fiber = currentFiber()
-    const process = currentProcess()
-    const found = take(process, this.select)
-    if (found !== undefined) return found
-    const { limit } = this
-    if (limit !== undefined && limit.millis <= 0) return limit.failure
-    if (process.waiter !== undefined) return Exit.die(new Error("two fibers of one process receive at the same time"))
-    process.waiter = new Receiving(fiber, this.select)
-    if (limit === undefined || limit.millis === Number.POSITIVE_INFINITY) {
-      return fiber.yieldWith(() => {
-        process.waiter = undefined
-      })
-    }
-    const timer = new FunctionTimer(() => fiber.evaluate(limit.failure))
-    process.system.addTimer(fiber, timer, limit.millis)
-    return fiber.yieldWith(() => {
-      process.waiter = undefined
-      timer.cancel()
-    })
-  }
-}
-
-/** The first message, or the first that fits, if it is there. */
-const take = <A>(process: ProcessImpl, select: Select<A> | undefined): Exit.Exit<A> | undefined => {
-  if (select !== undefined) {
-    const found = takeMatching(process, select)
-    return found === undefined ? undefined : Exit.succeed(found)
-  }
-  const letter = process.takeFirst()
-  if (letter === undefined) return undefined
-  return Exit.succeed((letter instanceof Message ? letter.value : letter) as A)
 }
 
 /**

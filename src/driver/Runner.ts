@@ -46,29 +46,26 @@ import type { Image } from "../images/Image.ts"
 import type { ImageStore } from "../images/ImageStore.ts"
 import type { InvalidMachine, MachineSpec } from "../machine/MachineSpec.ts"
 import * as MachineSpecs from "../machine/MachineSpec.ts"
-import type { MachineSummary } from "../machine/MachineTree.ts"
 import * as Addresses from "../network/Addresses.ts"
 import { Driver } from "./Driver.ts"
-import * as Failure from "./Failure.ts"
 import * as Deadline from "./internal/deadline.ts"
 import * as internal from "./internal/driver.ts"
 import type { Options as DriverOptions } from "./internal/driverOptions.ts"
 import * as FiberEnds from "./internal/fiberEnds.ts"
 import * as Images from "./internal/images.ts"
-import * as KeepEvidence from "./internal/keepEvidence.ts"
 import { folderName, keepLogs } from "./internal/keepLogs.ts"
 import * as Room from "./internal/room.ts"
-import { stepsOf, watch } from "./internal/scriptLocation.ts"
+import { watch } from "./internal/scriptLocation.ts"
 import * as Spans from "./internal/spans.ts"
 import * as Strays from "./internal/strays.ts"
 import * as UnderWay from "./internal/underWay.ts"
+import * as Verdict from "./internal/verdict.ts"
 import * as WarmStart from "./internal/warmStart.ts"
 import { labelsOf, Reporter, type RunEvent, report, shortName } from "./RunEvent.ts"
 import * as SavedTest from "./SavedTest.ts"
 import { StoreOptions } from "./SnapshotStore.ts"
 import type { TestCase } from "./TestCase.ts"
 import type { TestResult } from "./TestResult.ts"
-import type { UnrunEffect } from "./UnrunEffect.ts"
 
 /** A test is declared wrongly; what is wrong with its machines is an `InvalidMachine` instead. */
 export class InvalidTest extends Schema.TaggedError<InvalidTest>()("InvalidTest", {
@@ -189,31 +186,10 @@ const keepMachines = Effect.fnUntraced(
   (made, _, test) => Effect.flatMap(made, (line) => report({ _tag: "Log", test, line }))
 )
 
-type Subtest = TestResult["subtests"][number]
-
 /** What is noted of a test while it runs. */
-interface Notes {
-  /** The fiber of its body. */
-  script: object | undefined
-  /** Its machines when its body ended. */
-  machines: ReadonlyArray<MachineSummary>
-  readonly subtests: Array<Subtest>
-  /** Failures that count at the end of the test. */
-  readonly soft: Array<Failure.Failure>
-  /** Failed subtests whose failure the script can have handled. */
-  readonly mayBeHandled: Set<Subtest>
-  readonly strays: Strays.Strays
+interface Notes extends Verdict.Notes {
   readonly deadline: Deadline.Deadline
 }
-
-const noteSubtest =
-  ({ mayBeHandled, soft, subtests }: Notes) =>
-  (result: Subtest, failsLater: boolean): void => {
-    subtests.push(result)
-    // The script has the others: it fails with them, or has dealt with them.
-    if (failsLater && result.failure !== undefined) soft.push(result.failure)
-    if (!failsLater && result.failure !== undefined) mayBeHandled.add(result)
-  }
 
 /** Fails when the test's time is up; `late` is that error then. */
 const timeLimit = ({ test, timeout }: Checked, { deadline }: Notes, underWay: UnderWay.UnderWay) => {
@@ -246,7 +222,7 @@ const runBody = Effect.fnUntraced(function* (
       resolve: (image) => notes.deadline.excluding(driver.resolve(image)),
       untimed: notes.deadline.excluding,
       interruptedBy: limit.late,
-      onSubtest: noteSubtest(notes)
+      onSubtest: Verdict.noteSubtest(notes)
     })
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => (notes.machines = running.handles().map(({ summary }) => summary())))
@@ -273,54 +249,6 @@ const runBody = Effect.fnUntraced(function* (
     Effect.provideService(Reporter, (event: RunEvent) => Effect.andThen(underWay.hear(event), emit(event))),
     Effect.exit
   )
-})
-
-/** The failure of a test that has passed except for Effects that were never run, unless the test allows them. */
-const unrunOf = Effect.fnUntraced(function* (test: TestCase, errors: ReadonlyArray<UnrunEffect>) {
-  const [first, ...others] = errors.map((error) => Failure.fromCause(Cause.fail(error)))
-  if (first === undefined || test.unrun === "ignore") return undefined
-  if (test.unrun !== "warn") return Failure.withParts(first, others)
-  for (const { message, place } of [first, ...others]) {
-    const where = place === undefined ? "" : `${place.file}:${place.line}: `
-    yield* report({ _tag: "Log", test: test.name, line: `warning: ${where}${message}` })
-  }
-  return undefined
-})
-
-/** What the test failed with, if it did, with further failures as its evidence; and its subtests, those marked whose failure it handled. */
-const judge = Effect.fnUntraced(function* (
-  test: TestCase,
-  exit: Exit.Exit<unknown, unknown>,
-  { mayBeHandled, script, soft, strays, subtests }: Notes,
-  artefacts: string
-) {
-  const declaredAt = [test.declaredAt() ?? [], test.declaredFrom()].flat()
-  const steps = script === undefined ? [] : stepsOf(script)
-  const hard = Exit.isFailure(exit) ? Failure.fromCause(exit.cause, steps.length > 0 ? steps : declaredAt) : undefined
-  // A fiber may have failed with what the test then failed with.
-  const told = hard === undefined ? [] : Strays.errorsOf(hard.cause)
-  const beside = strays.end().filter(({ error }) => !told.includes(error))
-  const keep = KeepEvidence.make(artefacts)
-  const itself = hard === undefined ? [] : [Failure.ofSubtest(hard, subtests)]
-  const others = [...itself, ...soft, ...beside.map(({ cause }) => Failure.fromCause(cause, declaredAt))].map(
-    (failure) => Failure.calledFrom(failure, declaredAt)
-  )
-  const first = others.shift() ?? (yield* unrunOf(test, strays.unrun()))
-  const failedWith = new Set([hard ?? [], soft].flat().map(({ cause }) => Failure.errorOf(cause)))
-  /** The innermost that failed with something else than the test. */
-  const isHandled = (one: Subtest) =>
-    one.failure !== undefined &&
-    mayBeHandled.has(one) &&
-    (one.failure.subtest?.length ?? 0) <= one.within.length + 1 &&
-    !failedWith.has(Failure.errorOf(one.failure.cause))
-  return {
-    failure: first === undefined ? undefined : yield* keep(Failure.withParts(first, others)),
-    subtests: yield* Effect.forEach(subtests, (one) =>
-      isHandled(one) && one.failure !== undefined
-        ? Effect.map(keep(one.failure), (failure) => ({ ...one, failure, handled: true }))
-        : Effect.succeed(one)
-    )
-  }
 })
 
 /** Runs a test as a span, which fails with what the test failed with. */
@@ -356,14 +284,14 @@ const runTest = Effect.fnUntraced(
     const deadline = Deadline.make(timeout)
     const strays = Strays.make(test.name, label)
     const notes: Notes = {
-      ...{ script: undefined, machines: [], subtests: [], soft: [], mayBeHandled: new Set<Subtest>(), strays, deadline }
+      ...{ script: undefined, machines: [], subtests: [], soft: [], mayBeHandled: new Set(), strays, deadline }
     }
     // A folder for each test: those that run at once, or use a name twice, would write over each other's.
     const artefacts = NodePath.join(output, folder)
     const driver = { prefix: `${number}`, output: artefacts, resolve: images.resolve, warm }
     const exit = yield* runBody(checked, notes, driver, options.snapshotOnFailure === true)
     const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()
-    const { failure, subtests } = yield* judge(test, exit, notes, artefacts)
+    const { failure, subtests } = yield* Verdict.judge(test, exit, notes, artefacts)
     if (failure !== undefined && options.keepLogs === true) {
       const problems = yield* keepLogs({
         output,

@@ -23,6 +23,7 @@ import * as Location from "../host/Location.ts"
 import * as Image from "../images/Image.ts"
 import * as Addresses from "../network/Addresses.ts"
 import { KeyboardLayout, names as layoutNames } from "../screen/KeyboardLayout.ts"
+import * as Hardware from "./internal/hardware.ts"
 import * as Names from "./internal/names.ts"
 import type { Machine } from "./Machine.ts"
 
@@ -57,24 +58,6 @@ export const WarmUp = Schema.Struct({
 
 /** What is to be done to a machine once, and what its result depends on. */
 export interface WarmUp extends Schema.Schema.Type<typeof WarmUp> {}
-
-/** Options of QEMU that vmtest gives itself, and what to use instead. */
-const ownArguments: Readonly<Record<string, string>> = {
-  ...{ m: "memory", smp: "cpus", kernel: "image", initrd: "image", append: "the image's kernelParameters" },
-  ...{ incoming: "fork", loadvm: "fork", S: "pause", preconfig: "pause", name: "the machine's name" },
-  ...{ daemonize: "", snapshot: "", serial: "console", h: "", help: "", version: "" },
-  ...{ "no-reboot": "allowReboot", "no-shutdown": "", action: "allowReboot, or the action of a watchdog," },
-  ...{ display: "screenshot", nographic: "console", machine: "", M: "", cpu: "" },
-  ...{ accel: "VMTEST_ACCEL", "enable-kvm": "VMTEST_ACCEL" }
-}
-
-/** What is wrong with the first argument that would take a machine out of vmtest's hands. */
-function refusedArgument(words: ReadonlyArray<string>): string | undefined {
-  const refused = words.find((word) => Object.hasOwn(ownArguments, word.replace(/^--?/, "")) && word.startsWith("-"))
-  if (refused === undefined) return undefined
-  const instead = ownArguments[refused.replace(/^--?/, "")] ?? ""
-  return `must not have ${refused}, which vmtest decides${instead === "" ? "" : `; use ${instead} instead`}`
-}
 
 const AnyImage: Schema.Codec<Image.Image> = Schema.Union(Object.values(Image.schemas)).annotate({
   expected: "an image, such as Image.tiny() or Image.debian({})"
@@ -145,7 +128,7 @@ const fields = {
   qemuArguments: Schema.Array(
     Fields.text("an argument without NUL bytes", (word) => word !== "" && !word.includes("\0"))
   )
-    .check(Schema.makeFilter(refusedArgument))
+    .check(Schema.makeFilter(Hardware.refusedArgument))
     .pipe(
       Schema.withDecodingDefault(otherwise([])),
       Schema.annotateKey({ description: 'words for the end of QEMU\'s command line: `["-device", "edu"]`' })
@@ -290,46 +273,6 @@ const HostName = Fields.text("a host name of letters, digits and inner hyphens, 
   /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(name)
 )
 
-type Refusal = readonly [option: string, reason: string]
-
-/** What of its disks, cards and devices a machine cannot have together. */
-const crowd = ({ devices, disks, hotplug, image, vlans }: MachineSpec): Refusal | undefined => {
-  const all = Device.nameAll(devices)
-  const ports = hotplug || all.length > 0 ? 1 : 0
-  const slots = all.reduce((sum, { kind }) => sum + Device.slotsOf(kind), ports)
-  if (vlans.length + disks.length + slots > Limits.mostDevices) {
-    const largest = slots > Math.max(vlans.length, disks.length) && all.length > 0 ? "devices" : "disks"
-    const forPorts = ports === 0 ? "" : ` (${ports} of them for USB and what is plugged in)`
-    const got = `${vlans.length}, ${disks.length} and ${slots}${forPorts}`
-    return [largest, `vlans, disks and devices must be at most ${Limits.mostDevices} together, got ${got}`]
-  }
-  const onUsb = all.filter(({ kind }) => Device.isUsb(kind)).length
-  if (onUsb > Limits.mostUsb) {
-    return ["devices", `devices must have at most ${Limits.mostUsb} on USB, got ${onUsb}`]
-  }
-  for (const [index, { kind, name }] of all.entries()) {
-    const before = all.slice(0, index)
-    const type = Device.typeOf(kind)
-    if (before.some((other) => other.name === name)) {
-      return [
-        "devices",
-        `devices[${index}].name must differ from those of the other devices, got ${JSON.stringify(name)}`
-      ]
-    }
-    // Where a kernel is started without a boot loader of its own, QEMU puts the end of the initramfs over ACPI's tables, which a TPM makes longer.
-    if (type === "tpm" && (image._tag === "TinyImage" || image._tag === "DebianImage") && image.kernel !== "generic") {
-      return [
-        "devices",
-        `devices[${index}] must have an image with kernel: "generic", got a TPM and the default kernel`
-      ]
-    }
-    if (["tpm", "watchdog"].includes(type) && before.some((other) => Device.typeOf(other.kind) === type)) {
-      return ["devices", `devices must have at most one ${type}, got another in devices[${index}]`]
-    }
-  }
-  return undefined
-}
-
 /** NixOS lets its hosts have underscores. */
 const ScriptName = Fields.text(
   "a name of letters, digits and inner hyphens and underscores, at most 63 characters",
@@ -378,7 +321,7 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   if (spec.cpus > limits.cpus) {
     return yield* invalid("cpus", `cpus must be at most the ${limits.cpus} of this host, got ${spec.cpus}`)
   }
-  const crowded = crowd({ ...spec, name, warmUp: undefined })
+  const crowded = Hardware.crowd({ ...spec, name, warmUp: undefined })
   if (crowded !== undefined) return yield* invalid(...crowded)
   return {
     ...spec,

@@ -1,5 +1,4 @@
 /** What each event does to a machine: the next state, and what is started, ended and published on the way to it. */
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -24,6 +23,7 @@ import * as Boot from "./boot.ts"
 import { silenceHint } from "./children.ts"
 import type { MachineRef, Protocol, Up } from "./protocol.ts"
 import * as Readiness from "./readiness.ts"
+import { cancel, coming, endSpan, mayBoot, withBoot } from "./running.ts"
 
 /** What the process of a machine works with. */
 export interface Settings {
@@ -395,33 +395,3 @@ export class Transitions {
     return Effect.andThen(this.settings.publish("booting", ""), booting)
   }
 }
-
-const withBoot = <L extends Running>(life: L, changes: Partial<Boot.Boot>): L => ({
-  ...life,
-  boot: { ...life.boot, ...changes }
-})
-
-/** Ends the span of a boot, unless it has ended. */
-const endSpan = ({ origin, span }: Boot.Boot, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
-  Effect.map(Clock.currentTimeNanos, (now) => {
-    if (span.status._tag === "Ended") return
-    span.attribute("vmtest.forked", origin.from !== undefined)
-    span.end(now, exit)
-  })
-
-/** Whether it is not known yet that the guest was really resumed from its snapshot, and it can boot instead. */
-const mayBoot = ({ boot }: Running): boolean =>
-  boot.origin.from !== undefined &&
-  boot.origin.otherwise !== undefined &&
-  boot.shell === undefined &&
-  boot.done.size === 0
-
-const cancel = (life: Running): Effect.Effect<void> =>
-  "task" in life && life.task !== undefined ? Process.exit(life.task.pid, ExitReason.kill) : Effect.void
-
-const coming = (life: Running, phase: Boot.Phase, boot: Boot.Boot, task?: Boot.Coming["task"]): Running => ({
-  _tag: Boot.isPaused(life) ? "PausedInBoot" : "Booting",
-  boot,
-  phase,
-  task
-})
