@@ -16,6 +16,9 @@ export const testing = [
   ...requirements.filter((item) => item.optional),
   ...[
     { package: "erlang-base", program: "erl", why: "comparing the actors with Erlang/OTP" },
-    { package: "cpio", program: "cpio", why: "reading vmtest's archives back" }
+    { package: "cpio", program: "cpio", why: "reading vmtest's archives back" },
+    { package: "tmux", program: "tmux", why: "testing prompts and shells at a terminal" },
+    { package: "qemu-utils", program: "qemu-img", why: "comparing disk images with QEMU's own" },
+    { package: "binutils", program: "as", why: "comparing programs for guests with their sources" }
   ].map(withCheck)
 ]
