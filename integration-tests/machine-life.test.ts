@@ -117,7 +117,10 @@ machines(
       const box = yield* Box
       const id = box.succeed("cat /proc/sys/kernel/random/boot_id")
       const boots = new Set([yield* id])
+      // Process 1 takes the signal of `reboot` when it gets a processor.
+      const busy = "renice -n 19 -p 1; for i in 1 2 3 4 5 6; do (while :; do :; done) >/dev/null 2>&1 & done"
       for (const again of [2, 3, 4]) {
+        if (again > 2) yield* box.succeed(busy)
         yield* box.succeed("reboot")
         boots.add(yield* id)
         assert.strictEqual(boots.size, again)
