@@ -138,6 +138,16 @@ ${run(qemu)}
 `
 }
 
+/** What still runs that was started with this variable. */
+export const processesWith = (variable: string): ReadonlyArray<string> =>
+  Fs.readdirSync("/proc").filter((pid) => {
+    try {
+      return Fs.readFileSync(`/proc/${pid}/environ`, "latin1").includes(`${variable}\0`)
+    } catch {
+      return false
+    }
+  })
+
 /** Writes start scripts into a folder that is removed with the scope. */
 export const scripts = Effect.gen(function* () {
   const store = yield* ImageStore

@@ -12,19 +12,9 @@ import { Deadlines } from "../src/guest/Deadlines.ts"
 import * as Image from "../src/images/Image.ts"
 import { ImageStore } from "../src/images/ImageStore.ts"
 import type { Machine } from "../src/machine/Machine.ts"
-import { image, scripts } from "./nixosScript.ts"
+import { image, processesWith, scripts } from "./nixosScript.ts"
 
 const name = "start-script"
-
-/** What still runs for machines of start scripts of this process's tests. */
-const left = () =>
-  Fs.readdirSync("/proc").filter((pid) => {
-    try {
-      return Fs.readFileSync(`/proc/${pid}/environ`, "latin1").includes(`VMTEST_TEST=${process.pid}\0`)
-    } catch {
-      return false
-    }
-  })
 
 const env = { VMTEST_TEST: `${process.pid}` }
 
@@ -35,7 +25,7 @@ const live = <E>(title: string, test: Effect.Effect<unknown, E, Driver | ImageSt
     () =>
       Effect.scoped(test).pipe(
         Effect.provide(Layer.mergeAll(DriverLayer.layer({ name }), ImageStore.layer)),
-        Effect.tap(() => Effect.sync(() => assert.deepStrictEqual(left(), [])))
+        Effect.tap(() => Effect.sync(() => assert.deepStrictEqual(processesWith(`VMTEST_TEST=${process.pid}`), [])))
       ),
     // A processor of QEMU's longest kind, with its own firmware, three times one after the other.
     900_000

@@ -29,7 +29,18 @@ export const StartScript = Schema.Struct({
   /** Milliseconds until QEMU must run. */
   timeout: Schema.Number,
   /** Whether it starts a container of systemd-nspawn. */
-  container: Schema.Boolean
+  container: Schema.Boolean,
+  /** What a runner of microvm.nix brings along, which other start scripts leave to vmtest or do not have. */
+  runner: Schema.optionalKey(
+    Schema.Struct({
+      /** The end of the names of its virtio devices: `pci`, or `device` for a machine without PCI. */
+      bus: Schema.Literals(["pci", "device"]),
+      /** Whether the guest's serial console is the runner's standard output already. */
+      serial: Schema.Boolean,
+      /** Whether it asks for the host's own processor, which only hardware virtualisation has. */
+      hostCpu: Schema.Boolean
+    })
+  )
 })
 
 /** A program that runs QEMU. */

@@ -15,6 +15,7 @@
  * @since 0.1.0
  */
 import * as Path from "node:path"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Fields from "../host/Fields.ts"
 
@@ -215,12 +216,8 @@ const eitherWay = Schema.makeFilter(
     (command === undefined) === (path === undefined) ? "must have either `path` or `command`" : undefined
 )
 
-/** Options of {@link startScript}. */
-export const StartScriptOptions = Schema.Struct({
-  /** A start script: a program that runs QEMU, such as `result/bin/run-web-vm`; relative to the working folder. Either this or `command`. */
-  path: Schema.optional(Fields.filled("the path of a start script")),
-  /** A command line of QEMU, for a shell in the machine's folder. Either this or `path`. */
-  command: Schema.optional(Fields.filled("a command line of QEMU")),
+/** What everything takes that starts QEMU itself. */
+const StartScriptFields = {
   /** Environment variables for it, besides the driver's own. */
   env: Schema.optional(Fields.Texts),
   /**
@@ -232,6 +229,15 @@ export const StartScriptOptions = Schema.Struct({
   graphic: Schema.optional(Schema.Boolean),
   /** How long the script may take until QEMU runs. Default 2 minutes. */
   timeout: Schema.optional(Fields.time())
+}
+
+/** Options of {@link startScript}. */
+export const StartScriptOptions = Schema.Struct({
+  /** A start script: a program that runs QEMU, such as `result/bin/run-web-vm`; relative to the working folder. Either this or `command`. */
+  path: Schema.optional(Fields.filled("the path of a start script")),
+  /** A command line of QEMU, for a shell in the machine's folder. Either this or `path`. */
+  command: Schema.optional(Fields.filled("a command line of QEMU")),
+  ...StartScriptFields
 })
   .check(eitherWay)
   .annotate({ expected: 'an object of options, such as { path: "result/bin/run-web-vm" }' })
@@ -239,14 +245,25 @@ export const StartScriptOptions = Schema.Struct({
 /** Options of {@link startScript}. */
 export interface StartScriptOptions extends Schema.Schema.Type<typeof StartScriptOptions> {}
 
-/** A description by its tag, as `tiny`, `debian`, `disk` and `startScript` make them. */
+/** Options of {@link microvm}. */
+export const MicrovmOptions = Schema.Struct({
+  /** The folder that Nix builds for a microVM, with `bin/microvm-run` in it, or that program; relative to the working folder. */
+  runner: Fields.filled("the path of a runner of microvm.nix"),
+  ...StartScriptFields
+}).annotate({ expected: 'an object of options, such as { runner: "result" }' })
+
+/** Options of {@link microvm}. */
+export interface MicrovmOptions extends Schema.Schema.Type<typeof MicrovmOptions> {}
+
+/** A description by its tag, as `tiny`, `debian`, `disk`, `startScript` and `microvm` make them. */
 export const schemas = {
   TinyImage: Schema.Struct({ _tag: Schema.Literal("TinyImage"), ...TinyOptions.fields }),
   DebianImage: Schema.Struct({ _tag: Schema.Literal("DebianImage"), ...DebianOptions.fields }),
   DiskImage: Schema.Struct({ _tag: Schema.Literal("DiskImage"), ...DiskOptions.fields }),
   StartScriptImage: Schema.Struct({ _tag: Schema.Literal("StartScriptImage"), ...StartScriptOptions.fields }).check(
     eitherWay
-  )
+  ),
+  MicrovmImage: Schema.Struct({ _tag: Schema.Literal("MicrovmImage"), ...MicrovmOptions.fields })
 }
 
 /** Busybox and a kernel, see {@link tiny}. */
@@ -269,8 +286,13 @@ export interface StartScriptImage extends StartScriptOptions {
   readonly _tag: "StartScriptImage"
 }
 
+/** A system that a runner of microvm.nix starts, see {@link microvm}. */
+export interface MicrovmImage extends MicrovmOptions {
+  readonly _tag: "MicrovmImage"
+}
+
 /** What a machine boots. */
-export type Image = TinyImage | DebianImage | DiskImage | StartScriptImage
+export type Image = TinyImage | DebianImage | DiskImage | StartScriptImage | MicrovmImage
 
 /**
  * Busybox on Debian's cloud kernel (or its generic one), all in memory: builds in seconds and boots in about three under emulation.
@@ -302,6 +324,21 @@ export const startScript = (script: string | StartScriptOptions): StartScriptIma
   ...(typeof script !== "string" ? script : /\s/.test(script.trim()) ? { command: script } : { path: script.trim() }),
   _tag: "StartScriptImage"
 })
+
+/**
+ * A system that a runner of microvm.nix starts (`config.microvm.declaredRunner`, with `bin/microvm-run`), with a root shell on `/dev/hvc0`, as the
+ * guests of NixOS tests have it. The runner must be one for QEMU: vmtest has no backend for the other hypervisors yet.
+ *
+ * A string is the runner's path.
+ */
+export const microvm = (runner: string | MicrovmOptions): MicrovmImage => ({
+  ...(typeof runner === "string" ? { runner } : runner),
+  _tag: "MicrovmImage"
+})
+
+/** Whether a program of its own starts the system of an image, which decides about its hardware, name and addresses. */
+export const startsItself = (image: Image): image is StartScriptImage | MicrovmImage =>
+  Predicate.isTagged(image, "StartScriptImage") || Predicate.isTagged(image, "MicrovmImage")
 
 export {
   /**

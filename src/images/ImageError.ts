@@ -27,6 +27,18 @@ export class BadImage extends Schema.TaggedError<BadImage>()("BadImage", {
   }
 }
 
+/** A runner of microvm.nix is for a hypervisor that vmtest has no backend for. Nothing was started. */
+export class NoBackend extends Schema.TaggedError<NoBackend>()("NoBackend", {
+  /** What needs it, such as `image runner result`. */
+  what: Schema.String,
+  /** As microvm.nix calls it, such as `firecracker`. */
+  hypervisor: Schema.String
+}) {
+  override get message() {
+    return `${this.what}: needs the hypervisor ${this.hypervisor}, which vmtest has no backend for yet; use one for qemu (microvm.hypervisor = "qemu")`
+  }
+}
+
 /** The suite does not have these packages; `reason` is in apt's words. Found before anything is built. */
 export class UnknownPackage extends Schema.TaggedError<UnknownPackage>()("UnknownPackage", {
   image: Schema.String,
@@ -83,6 +95,7 @@ export class DiskFull extends Schema.TaggedError<DiskFull>()("DiskFull", {
 /** Everything that can go wrong between a description and what boots. */
 export type ImageError =
   | BadImage
+  | NoBackend
   | UnknownPackage
   | NoMirror
   | BuildFailed

@@ -37,6 +37,7 @@ import * as BuildLog from "./internal/buildLog.ts"
 import * as BuildTiny from "./internal/buildTiny.ts"
 import { bootDisk } from "./internal/disk.ts"
 import * as Entries from "./internal/entries.ts"
+import { bootMicrovm } from "./internal/microvm.ts"
 import * as Plan from "./internal/plan.ts"
 import * as Scratch from "./internal/scratch.ts"
 import { bootScript } from "./internal/startScript.ts"
@@ -143,6 +144,7 @@ const operations = (
     function* (image: Image, options: ResolveOptions = {}) {
       if (image._tag === "DiskImage") return yield* bootDisk(image)
       if (image._tag === "StartScriptImage") return yield* bootScript(image)
+      if (image._tag === "MicrovmImage") return yield* bootMicrovm(image)
       const plan = yield* image._tag === "TinyImage" ? Plan.tiny(image) : Plan.debian(image)
       const store = yield* opened
       const asked = yield* Clock.currentTimeMillis

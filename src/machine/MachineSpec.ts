@@ -75,7 +75,7 @@ const fields = {
   image: AnyImage.pipe(
     Schema.annotateKey({
       description:
-        "what it boots: `Image.tiny()`, `Image.debian({ … })`, `Image.disk(…)` or `Image.startScript(…)`: [images.md](images.md)"
+        "what it boots: `Image.tiny()`, `Image.debian({ … })`, `Image.disk(…)`, `Image.startScript(…)` or `Image.microvm(…)`: [images.md](images.md)"
     })
   ),
   /** Size of its memory: `"512 MiB"`, or a number of bytes. Default 1 GiB. */
@@ -283,7 +283,8 @@ const nameFrom = Decode.decoder(HostName, { whole: "name" })
 const scriptNameFrom = Decode.decoder(ScriptName, { whole: "name" })
 const optionsFrom = Decode.decoder(MachineOptions, { whole: "the declaration" })
 
-const isScript = (options: MachineOptions | undefined): boolean => options?.image?._tag === "StartScriptImage"
+const isScript = (options: MachineOptions | undefined): boolean =>
+  options !== undefined && Image.startsItself(options.image)
 
 /** What a start script decides, so that a declaration of it would say nothing. */
 const scriptsOwn = ["memory", "cpus", "disks", "devices", "hotplug", "internet"] as const
@@ -310,7 +311,8 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   // A fork is declared as its original is, defaults and all.
   const own = defaults && scriptsOwn.find((option) => JSON.stringify(spec[option]) !== JSON.stringify(defaults[option]))
   if (own !== undefined) {
-    return yield* invalid(own, `${own} must not be declared for a machine of a start script: the script decides it`)
+    const [what, who] = options.image._tag === "MicrovmImage" ? ["runner", "runner"] : ["start script", "script"]
+    return yield* invalid(own, `${own} must not be declared for a machine of a ${what}: the ${who} decides it`)
   }
   if (spec.memory > limits.memory) {
     return yield* invalid(

@@ -43,8 +43,10 @@ export const apply = (shape: MachineShape): Effect.Effect<MachineShape> =>
       command = startScript.command,
       env
     } = yield* (yield* StartChanges)(shape.name)
-    // A command line of the caller's takes arguments, whatever the script before it did.
-    const takes = command === startScript.command ? startScript.takes : "arguments"
-    const changed = { ...startScript, command, takes, env: { ...startScript.env, ...env } }
+    const { runner, takes, ...rest } = startScript
+    // A command line of the caller's takes arguments and brings nothing along, whatever the script before it did.
+    const way =
+      command === startScript.command ? { takes, ...(runner && { runner }) } : ({ takes: "arguments" } as const)
+    const changed = { ...rest, ...way, command, env: { ...startScript.env, ...env } }
     return { ...shape, allowReboot, image: { ...shape.image, startScript: changed } }
   })

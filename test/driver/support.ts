@@ -26,6 +26,7 @@ import type { BootImage } from "../../src/images/BootImage.ts"
 import * as Image from "../../src/images/Image.ts"
 import { BadImage } from "../../src/images/ImageError.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
+import { bootMicrovm } from "../../src/images/internal/microvm.ts"
 import { bootScript } from "../../src/images/internal/startScript.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 
@@ -147,11 +148,17 @@ export const runOnMock = (
       resolve: (image) =>
         image._tag === "StartScriptImage"
           ? bootScript(image)
-          : "kernelParameters" in image && image.kernelParameters !== undefined
-            ? Effect.fail(
-                new BadImage({ image: "tiny", field: "kernelParameters", reason: "kernelParameters are not to be had" })
-              )
-            : Effect.delay(Effect.succeed(bootImage), buildTime),
+          : image._tag === "MicrovmImage"
+            ? bootMicrovm(image)
+            : "kernelParameters" in image && image.kernelParameters !== undefined
+              ? Effect.fail(
+                  new BadImage({
+                    image: "tiny",
+                    field: "kernelParameters",
+                    reason: "kernelParameters are not to be had"
+                  })
+                )
+              : Effect.delay(Effect.succeed(bootImage), buildTime),
       list: unused,
       prune: () => unused
     })

@@ -196,10 +196,13 @@ const ownDisks = ({ disks = [] }: MachineShape): ReadonlyArray<string> =>
  */
 const screen: ReadonlyArray<string> = ["-device", "VGA,vgamem_mb=8", "-device", "virtio-tablet-pci"]
 
+/** How virtio devices are attached, as the names of their drivers end: `device` is a machine without PCI. */
+export type Bus = "pci" | "device"
+
 /** The ports from `first` on. The bootstrap port has a bus of its own. Port 0 of a bus is reserved for a console. */
-export const ports = (sockets: Sockets, first = 0): ReadonlyArray<string> => [
+export const ports = (sockets: Sockets, first = 0, by: Bus = "pci"): ReadonlyArray<string> => [
   ...Array.from({ length: 1 + Math.ceil((sockets.ports.length - 1) / portsPerBus) }, (_, bus) => [
-    ...["-device", `virtio-serial-pci,id=ports${bus},max_ports=${portsPerBus + 1}`]
+    ...["-device", `virtio-serial-${by},id=ports${bus},max_ports=${portsPerBus + 1}`]
   ])
     .slice(first)
     .flat(),
@@ -222,9 +225,9 @@ const placeOf = (index: number): string =>
  * frees the timer of that, and dies of it (`timer_del` of nothing, in the card's reset) when the guest reboots. `host_mtu`: `vde_switch` drops
  * longer frames without a word, and with it the guest's driver refuses a greater MTU (VIRTIO_NET_F_MTU).
  */
-const card = (netdev: string, mac: string): ReadonlyArray<string> => [
+const card = (netdev: string, mac: string, by: Bus = "pci"): ReadonlyArray<string> => [
   "-device",
-  `virtio-net-pci,id=card-${netdev},netdev=${netdev},mac=${mac},romfile=,guest_announce=off,host_mtu=${Limits.mtu}`
+  `virtio-net-${by},id=card-${netdev},netdev=${netdev},mac=${mac},${by === "pci" ? "romfile=," : ""}guest_announce=off,host_mtu=${Limits.mtu}`
 ]
 
 /** Each user network is its own, so one address does for all. */
@@ -246,12 +249,13 @@ const userNetwork = (shape: MachineShape): ReadonlyArray<string> => [
 /** The id of a VLAN's card, as `set_link` wants it. */
 export const cardId = (vlan: number): string => `card-vlan${vlan}`
 
-const networks = (shape: MachineShape): ReadonlyArray<string> =>
+/** A card on each VLAN. */
+export const networks = (shape: MachineShape, by: Bus = "pci"): ReadonlyArray<string> =>
   shape.networks.flatMap(({ mac, socket, vlan }) => [
     // A hub with this one port is a network with nobody else on it.
     ...[
       "-netdev",
       socket === undefined ? `hubport,id=vlan${vlan},hubid=${vlan}` : `vde,id=vlan${vlan},sock=${escape(socket)}`
     ],
-    ...card(`vlan${vlan}`, mac)
+    ...card(`vlan${vlan}`, mac, by)
   ])

@@ -2,7 +2,7 @@
 import type { SpawnOptions } from "../../host/HostProcess.ts"
 import type { StartScript } from "../../images/BootImage.ts"
 import type { MachineShape } from "../Backend.ts"
-import { ports, type Sockets } from "./command.ts"
+import { networks, ports, type Sockets } from "./command.ts"
 import { escape } from "./devices.ts"
 import { markOf } from "./strays.ts"
 
@@ -32,22 +32,45 @@ export const shellSocketIn = (directory: string): string => `${directory}/shell`
 export const stateIn = (directory: string): string => `${directory}/state`
 
 /** What QEMU is told besides what the script tells it. */
-export const wordsOf = ({ additions, extra, incoming, script, shape, sockets }: ScriptPlan): ReadonlyArray<string> => [
-  ...["-qmp", `unix:${escape(sockets.qmp)},server=on,wait=off`],
+export const wordsOf = (plan: ScriptPlan): ReadonlyArray<string> => [
+  ...["-qmp", `unix:${escape(plan.sockets.qmp)},server=on,wait=off`],
   // The first console of all is the guest's hvc0. Only then come the buses of the ports.
-  ...["-chardev", `socket,id=shell,path=${escape(shellSocketIn(shape.directory))}`],
-  ...["-device", "virtio-serial,id=shellbus", "-device", "virtconsole,bus=shellbus.0,chardev=shell"],
-  ...["-device", "virtio-rng-pci"],
-  ...["-serial", "stdio"],
+  ...["-chardev", `socket,id=shell,path=${escape(shellSocketIn(plan.shape.directory))}`],
   // As on a card of vmtest's own: a guest that was loaded would end QEMU 7.2 by its next reboot.
   ...["-global", "virtio-net-device.guest_announce=off"],
+  ...(plan.script.runner === undefined ? ofScript(plan) : ofRunner(plan, plan.script.runner)),
+  ...(plan.incoming ? ["-incoming", `unix:${plan.sockets.load}`] : []),
+  ...(plan.shape.qemuArguments ?? []),
+  ...plan.extra
+]
+
+const consoleOn = (bus: string): ReadonlyArray<string> => [
+  ...["-device", `virtio-serial${bus},id=shellbus`, "-device", "virtconsole,bus=shellbus.0,chardev=shell"]
+]
+
+const ofScript = ({ additions, script, shape, sockets }: ScriptPlan): ReadonlyArray<string> => [
+  ...consoleOn(""),
+  ...["-device", "virtio-rng-pci"],
+  ...["-serial", "stdio"],
   ...(shape.allowReboot ? [] : ["-no-reboot"]),
   ...(script.graphic ? [] : ["-nographic"]),
   ...(additions.ports ? ports(sockets, 1) : []),
-  ...(additions.emulate ? ["-machine", "accel=tcg"] : []),
-  ...(incoming ? ["-incoming", `unix:${sockets.load}`] : []),
-  ...(shape.qemuArguments ?? []),
-  ...extra
+  ...(additions.emulate ? ["-machine", "accel=tcg"] : [])
+]
+
+/** A runner has its standard input and output, entropy and `-no-reboot` already, but no card for a VLAN. */
+const ofRunner = (
+  { additions, script, shape, sockets }: ScriptPlan,
+  { bus, hostCpu, serial }: NonNullable<StartScript["runner"]>
+): ReadonlyArray<string> => [
+  ...consoleOn(`-${bus}`),
+  ...(serial ? [] : ["-serial", "chardev:stdio"]),
+  // The last word on what a reset does is the one that holds.
+  ...(shape.allowReboot ? ["-action", "reboot=reset"] : []),
+  ...(script.graphic ? [] : ["-nographic"]),
+  ...(additions.ports ? ports(sockets, 1, bus) : []),
+  ...networks(shape, bus),
+  ...(additions.emulate ? ["-machine", "accel=tcg", ...(hostCpu ? ["-cpu", "max"] : [])] : [])
 ]
 
 /** The switch of each VLAN, the folders of the machine and of the test. What the user's own environment has besides is passed on. */

@@ -72,7 +72,7 @@ const socketsOf = (shape: MachineShape) =>
 const refusals: ReadonlyArray<readonly [said: RegExp, less: (all: Additions) => Additions, what: string]> = [
   [/-accel.* and .*-machine accel=/i, (all) => ({ ...all, emulate: false }), "its accelerator is the script's own"],
   [
-    /virtserialport|virtio-serial-pci|\bports\d|\bport\d+\b|no (free )?slot|slot .*not available/i,
+    /virtserialport|virtio-serial-(pci|device)|\bports\d|\bport\d+\b|no (free )?slot|slot .*not available/i,
     (all) => ({ ...all, ports: false }),
     "QEMU takes no virtio ports; commands go over its console, slowly"
   ]
@@ -96,6 +96,12 @@ const attempt = (parts: Parts, additions: Additions): Effect.Effect<Hypervisor, 
     return yield* Effect.failCause(started.cause)
   })
 
+/** What it has to do for QEMU to be reached. */
+const mustDo = ({ runner }: StartScript): string =>
+  runner === undefined
+    ? "a start script must hand its arguments or $QEMU_OPTS on to QEMU"
+    : "a runner must start QEMU as its last command, with the control socket that vmtest adds"
+
 /** How long what started QEMU may take to clean up after QEMU has ended. */
 const cleanUp = "10 seconds"
 
@@ -111,11 +117,12 @@ const launch = Effect.fnUntraced(function* ({ disks, from, script, settings, sha
   // Before QEMU starts, which connects to it.
   const transport = yield* listen(shape, sockets, additions)
   const { extraArguments: extra, timeScale } = settings
+  const called = script.runner === undefined ? "start script" : "runner"
   const begin = (control: QmpService): Effect.Effect<void, LoadFailed | StartFailed | QmpFailure, Scope.Scope> =>
     from === undefined ? forward(shape, control) : whole.load({ shape, sockets, control, from, timeScale })
   const hypervisor = yield* run({
     ...{ shape, sockets, timeScale, failed },
-    ...{ called: "start script", talks: true },
+    ...{ called, talks: true },
     spawn: {
       ...commandOf({ shape, script, sockets, additions, extra, incoming: from !== undefined }),
       cwd: stateIn(shape.directory),
@@ -123,7 +130,7 @@ const launch = Effect.fnUntraced(function* ({ disks, from, script, settings, sha
     },
     answers: {
       within: Duration.millis(script.timeout),
-      otherwise: `no QEMU answered within ${Duration.format(Duration.millis(script.timeout))}; a start script must hand its arguments or $QEMU_OPTS on to QEMU`
+      otherwise: `no QEMU answered within ${Duration.format(Duration.millis(script.timeout))}; ${mustDo(script)}`
     },
     before: from === undefined ? undefined : whole.consoleOf(from),
     begin: (control) => Effect.as(begin(control), undefined),

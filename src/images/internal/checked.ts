@@ -8,7 +8,8 @@ const checkers = {
   TinyImage: Decode.checker(schemas.TinyImage),
   DebianImage: Decode.checker(schemas.DebianImage),
   DiskImage: Decode.checker(schemas.DiskImage),
-  StartScriptImage: Decode.checker(schemas.StartScriptImage)
+  StartScriptImage: Decode.checker(schemas.StartScriptImage),
+  MicrovmImage: Decode.checker(schemas.MicrovmImage)
 }
 
 /** Fails with the first part of a description that is not valid. */

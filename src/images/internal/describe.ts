@@ -41,6 +41,7 @@ export const describe = (image: Image): string => {
   // It names images that are refused, too: what no compiler checked may be of any type.
   if (image._tag === "DiskImage") return typeof image.path === "string" ? `disk ${image.path}` : "disk"
   if (image._tag === "StartScriptImage") return describeScript(image)
+  if (image._tag === "MicrovmImage") return typeof image.runner === "string" ? `runner ${image.runner}` : "runner"
   const known = described.get(image)
   if (known !== undefined) return known
   const debian: Partial<DebianImage> = image._tag === "DebianImage" ? image : {}

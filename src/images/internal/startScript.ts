@@ -12,7 +12,8 @@ import { describe } from "../Image.ts"
 import { BadImage } from "../ImageError.ts"
 import { checkDescription } from "./checked.ts"
 
-const defaultTimeout = "2 minutes"
+/** How long it may take until QEMU runs. */
+export const defaultTimeout = "2 minutes"
 
 /** Only of a script: what a program of another kind has inside says nothing. */
 const longestScript = 1024 * 1024

@@ -1,7 +1,7 @@
 /** Names that lead elsewhere than to the machine that has them, whatever addresses vmtest writes into the guests' hosts files. */
 import { isUint8Array } from "node:util/types"
 import * as Disk from "../../host/Disk.ts"
-import type { FileContent, Image } from "../../images/Image.ts"
+import { type FileContent, type Image, startsItself } from "../../images/Image.ts"
 import type { AddressedNode } from "../../network/Addresses.ts"
 
 /** What programs read as an IPv4 address without looking it up: inet_aton(3) of libc, and the host parser of the URL standard. */
@@ -37,7 +37,7 @@ const textOf = (file: FileContent): string | undefined => {
 
 /** The hosts file that the description of an image brings along; one that cannot be read is the image's problem. */
 const hostsOf = (image: Image): string => {
-  if (image._tag === "DiskImage" || image._tag === "StartScriptImage") return ""
+  if (image._tag === "DiskImage" || startsItself(image)) return ""
   const file = image.files?.["/etc/hosts"]
   return (file === undefined ? undefined : textOf(file)) ?? ""
 }

@@ -68,6 +68,32 @@ describe("the command of a start script", () => {
     for (const words of ["-no-reboot", "-nographic", "virtserialport", "accel"]) assert.notInclude(line, words)
   })
 
+  it("gives a runner of microvm.nix what it lacks, on the bus that its machine has", () => {
+    const runner = { bus: "device", serial: true, hostCpu: true } as const
+    const line = wordsOf(plan({ script: { ...script, runner }, shape: { ...shape, allowReboot: true } })).join(" ")
+    for (const words of [
+      "-device virtio-serial-device,id=shellbus -device virtconsole,bus=shellbus.0,chardev=shell",
+      "-device virtio-serial-device,id=ports1,max_ports=16",
+      "-netdev vde,id=vlan3,sock=/run/vde3.ctl -device virtio-net-device,id=card-vlan3,netdev=vlan3,mac=52:54:00:12:03:01,guest_announce=off",
+      "-action reboot=reset",
+      "-machine accel=tcg -cpu max"
+    ]) {
+      assert.include(line, words)
+    }
+    for (const words of ["-serial chardev", "-serial stdio", "-pci", "romfile", "virtio-rng"])
+      assert.notInclude(line, words)
+    const other = wordsOf(
+      plan({
+        script: { ...script, runner: { bus: "pci", serial: false, hostCpu: false } },
+        additions: { ports: false, emulate: true }
+      })
+    ).join(" ")
+    for (const words of ["-serial chardev:stdio", "virtio-serial-pci,id=shellbus", "virtio-net-pci"]) {
+      assert.include(other, words)
+    }
+    for (const words of ["-action", "-cpu", "ports1"]) assert.notInclude(other, words)
+  })
+
   it("gives the script its folders, the switches, and the variables of the declaration", () => {
     const { env } = commandOf(plan())
     assert.deepStrictEqual(env, {

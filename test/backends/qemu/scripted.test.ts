@@ -91,6 +91,29 @@ describe("a start script that starts no QEMU", () => {
     })
   )
 
+  it.live("is told as a runner's when it is one of microvm.nix", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const failed = Effect.fnUntraced(function* (before: string) {
+        const path = Path.join(directory, "microvm-run")
+        Fs.writeFileSync(path, `#!/bin/bash\n${before}\nexec qemu-system-x86_64 -no-such-option`, { mode: 0o755 })
+        const store = yield* ImageStore
+        const image = yield* store.resolve(Image.microvm({ runner: path, timeout: "2 seconds" }))
+        const shape = { ...(yield* shapeOf("#!/bin/sh\n", directory)), image }
+        return (yield* Effect.flip(Effect.scoped(scripted.start(shape, settings, undefined)))).message
+      })
+      assert.include(
+        yield* failed("echo 'no tap device' >&2; exit 1"),
+        "its runner ended with exit code 1\nno tap device"
+      )
+      assert.include(yield* failed(""), "-no-such-option: invalid option")
+      assert.include(
+        yield* failed("echo waiting for virtiofsd; sleep 1000"),
+        "no QEMU answered within 2s; a runner must start QEMU as its last command, with the control socket that vmtest adds\nwaiting for virtiofsd"
+      )
+    }).pipe(Effect.scoped, Effect.provide(ImageStore.layer))
+  )
+
   it.live("fails with the words of the kernel or the shell when it is no program", () =>
     Effect.gen(function* () {
       assert.include((yield* failureOf("#!/no/such/interpreter\n")).message, "not found")
