@@ -1,4 +1,4 @@
-// `npm run build`: dist/ from src/ (tsc), and the launcher that bin/vmtest.js starts (esbuild).
+// `npm run build`: dist/ from src/ (tsc), and the launchers that the programs in bin start (esbuild).
 // dist/.digest holds the digest of everything that went in, so that setup builds only what changed.
 import { createHash } from "node:crypto"
 import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
@@ -34,26 +34,35 @@ const digest = () => {
 // Made beside dist and then put in its place, so that a command running from dist meanwhile never sees half of it.
 const fresh = `dist.${process.pid}`
 
+/** What the programs in bin start, from where, and the module that each loads once it has read its command line. */
+const launchers = [
+  ["src/cli/Launcher.ts", "cli/vmtest.js"],
+  ["src/nixos/Launcher.ts", "nixos/nixos-test-driver.js"],
+  ["src/nixos/SymbolsLauncher.ts", "nixos/generate-driver-symbols.js"]
+]
+
+const bundle = ([source, launcher]) => [
+  "esbuild",
+  [
+    source,
+    `--outfile=${fresh}/${launcher}`,
+    "--bundle",
+    "--external:./Main.ts",
+    "--platform=node",
+    "--format=esm",
+    "--target=node22",
+    "--minify-syntax",
+    "--minify-whitespace",
+    "--log-level=warning"
+  ]
+]
+
 const steps = [
   [
     "tsc",
     ["--project", "tsconfig.build.json", "--outDir", fresh, "--incremental", "false", "--tsBuildInfoFile", "null"]
   ],
-  [
-    "esbuild",
-    [
-      "src/cli/Launcher.ts",
-      `--outfile=${fresh}/cli/vmtest.js`,
-      "--bundle",
-      "--external:./Main.ts",
-      "--platform=node",
-      "--format=esm",
-      "--target=node22",
-      "--minify-syntax",
-      "--minify-whitespace",
-      "--log-level=warning"
-    ]
-  ]
+  ...launchers.map(bundle)
 ]
 
 /**
@@ -81,14 +90,16 @@ export const replaceFolder = (path, place) => {
 
 const build = ({ env, log }) => {
   const before = digest()
-  log("build: dist (tsc) and the launcher (esbuild)")
+  log("build: dist (tsc) and the launchers (esbuild)")
   const path = join(root, fresh)
   try {
     for (const [command, args] of steps) {
       if (run(command, args, { env }) !== 0) throw new Stop(`build: ${command} failed`)
     }
-    const launcher = join(path, "cli", "vmtest.js")
-    writeFileSync(launcher, readFileSync(launcher, "utf8").replaceAll('"./Main.ts"', '"./Main.js"'))
+    for (const [, name] of launchers) {
+      const launcher = join(path, name)
+      writeFileSync(launcher, readFileSync(launcher, "utf8").replaceAll('"./Main.ts"', '"./Main.js"'))
+    }
     copyFileSync(join(root, "src", "python", "shim.py"), join(path, "python", "shim.py"))
     writeFileSync(join(path, ".digest"), before)
     replaceFolder(path, join(root, "dist"))

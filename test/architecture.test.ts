@@ -27,7 +27,8 @@ const allowed: Record<string, ReadonlyArray<string>> = {
   driver,
   python: [...driver, "driver"],
   report: [...driver, "driver"],
-  cli: [...driver, "driver", "python", "report"]
+  cli: [...driver, "driver", "python", "report"],
+  nixos: [...driver, "driver", "python", "report", "cli"]
 }
 
 interface Import {

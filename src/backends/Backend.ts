@@ -111,6 +111,8 @@ export interface MachineShape {
   readonly identity?: string | undefined
   /** A folder of the machine's own for logs and sockets, mode 0700; exists before `start`. */
   readonly directory: string
+  /** The folder that a start script runs in; made when it starts, and left as it is. Default: a folder in `directory`. */
+  readonly state?: string | undefined
   /** A folder of the test's own that guests of start scripts can mount (`SHARED_DIR`); made by the first that is given it. */
   readonly shared?: string | undefined
 }

@@ -13,6 +13,7 @@
  *
  * @since 0.1.0
  */
+import * as NodePath from "node:path"
 import { pathToFileURL } from "node:url"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -168,11 +169,17 @@ export const readable = Effect.fnUntraced(
     )
 )
 
+/** A file whose name does not tell its language, such as one in the store of Nix, is TypeScript. */
+const sourceOf = (file: string, text: string): Bundle.Source =>
+  /\.[cm]?[jt]sx?$/.test(file)
+    ? { _tag: "File", path: file }
+    : { _tag: "Text", text: Bundle.withMeta(file, text), path: file, folder: NodePath.dirname(file), inject: [] }
+
 /** Loads a script and gives its tests. A plain Effect becomes a test with the script's name. */
 export const load = Effect.fnUntraced(function* (script: string) {
   const path = yield* Path.Path
   const { file, text } = yield* readable(script)
-  const { digest, exported } = yield* importDefault(script, text, { _tag: "File", path: file })
+  const { digest, exported } = yield* importDefault(script, text, sourceOf(file, text))
   const tests = TestCase.fromExport(path.basename(script), exported) ?? []
   return tests.length > 0
     ? tests.map(withDigest(digest, script))
@@ -182,7 +189,7 @@ export const load = Effect.fnUntraced(function* (script: string) {
 /** The default export of a module, whatever it is. */
 export const loadDefault = Effect.fnUntraced(function* (script: string) {
   const { file, text } = yield* readable(script)
-  return (yield* importDefault(script, text, { _tag: "File", path: file })).exported
+  return (yield* importDefault(script, text, sourceOf(file, text))).exported
 })
 
 /** A default export in a message. */

@@ -28,6 +28,12 @@ export interface Places {
   readonly shared: Effect.Effect<string>
   /** The folder in which the hypervisor of a machine keeps its sockets and disks. */
   readonly machineFolder: (machine: string) => Effect.Effect<string>
+  /** The folder for what a machine writes: that of its start script, or one beside the hypervisor's files, which it cannot overwrite. */
+  readonly stateFolder: (machine: string) => Effect.Effect<string>
+  /** The folder that machines with start scripts can mount. */
+  readonly sharedFolder: Effect.Effect<string>
+  /** The folder that folders of machines are in. */
+  readonly temporary: string
   /** The socket of a VLAN's switch, which is started at the first call. */
   readonly vlan: (nr: number) => Effect.Effect<string, HostProcessError | VlanFailed>
   /** The VLANs of the machines, in their order. */

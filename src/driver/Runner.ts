@@ -168,7 +168,7 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   if (exhausted !== undefined) return yield* invalid(exhausted.message)
   const namesakes = all.slice(0, index + 1).filter(({ name }) => name === test.name)
   const occurrence = namesakes.filter(({ script }) => script === test.script).length
-  const folder = folderName(test.name, namesakes.length)
+  const folder = test.folder ?? folderName(test.name, namesakes.length)
   return { test, occurrence, folder, label: shortName(test.name), specs, timeout, wait } satisfies Checked
 })
 
@@ -305,7 +305,8 @@ const runTest = Effect.fnUntraced(
     const result: TestResult = {
       ...{ name: test.name, file: test.file, startedAt, millis, subtests, failure, machines: notes.machines },
       status: failure === undefined ? "passed" : isLate ? "timedOut" : "failed",
-      folder: (yield* OutputFolder.holdsFiles(artefacts)) ? artefacts : undefined,
+      // In a folder that is not the test's alone, any file may be another's.
+      folder: test.folder !== "." && (yield* OutputFolder.holdsFiles(artefacts)) ? artefacts : undefined,
       value: Exit.isSuccess(exit) ? exit.value : undefined
     }
     yield* Effect.annotateCurrentSpan(Spans.status, result.status)

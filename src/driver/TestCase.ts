@@ -60,6 +60,8 @@ export interface TestCase {
   readonly script?: string | undefined
   /** The script that declares it, as it was given to the command, for reports. */
   readonly file?: string | undefined
+  /** Its folder in the output folder; `.` is that folder itself. Default: a folder that has the test's name. */
+  readonly folder?: string | undefined
   /** What happens if its body makes Effects that are never run. */
   readonly unrun?: "fail" | "warn" | "ignore" | undefined
   /** What is wrong with its declaration, apart from its machines; the test is not run then. */

@@ -46,9 +46,17 @@ export interface Naming {
   readonly unnamed?: string
 }
 
-/** Reads a value by a schema; compiled once, at the first use. Schemas that do their work asynchronously, or need services, are not for this. */
-export const decoder = <S extends Schema.ConstraintDecoder<unknown>>(schema: S, naming: Naming = {}) => {
-  const decode = SchemaParser.decodeUnknownResult(schema, { onExcessProperty: "error" })
+/**
+ * Reads a value by a schema; compiled once, at the first use. Schemas that do their work asynchronously, or need services, are not for this.
+ * `unknown: "ignored"` is for files that other programs write, which can have more properties than are known here.
+ */
+export const decoder = <S extends Schema.ConstraintDecoder<unknown>>(
+  schema: S,
+  { unknown, ...naming }: Naming & { readonly unknown?: "ignored" } = {}
+) => {
+  const decode = SchemaParser.decodeUnknownResult(schema, {
+    onExcessProperty: unknown === "ignored" ? "ignore" : "error"
+  })
   return (value: unknown): Result.Result<S["Type"], Problem> => {
     return Result.mapError(decode(value), (issue) => problemOf(issue, value, naming))
   }

@@ -44,7 +44,7 @@ describe("the package", () => {
   })
 
   it("asks for the Node that the command asks for", () => {
-    const [, major, minor] = /needed = \[(\d+), (\d+)\]/.exec(readFileSync(path("bin/vmtest.js"), "utf8")) ?? []
+    const [, major, minor] = /needed = \[(\d+), (\d+)\]/.exec(readFileSync(path("bin/launch.js"), "utf8")) ?? []
     assert.strictEqual(json("package.json").engines.node, `>=${major}.${minor}`)
   })
 

@@ -29,7 +29,8 @@ export interface ScriptPlan {
 export const shellSocketIn = (directory: string): string => `${directory}/shell`
 
 /** The folder that the script runs in: beside the sockets and logs, which it cannot overwrite. */
-export const stateIn = (directory: string): string => `${directory}/state`
+export const stateOf = ({ directory, state }: Pick<MachineShape, "directory" | "state">): string =>
+  state ?? `${directory}/state`
 
 /** What QEMU is told besides what the script tells it. */
 export const wordsOf = (plan: ScriptPlan): ReadonlyArray<string> => [
@@ -78,9 +79,9 @@ const variablesOf = ({ script, shape }: ScriptPlan): Readonly<Record<string, str
   ...Object.fromEntries(
     shape.networks.flatMap(({ socket, vlan }) => (socket === undefined ? [] : [[`QEMU_VDE_SOCKET_${vlan}`, socket]]))
   ),
-  TMPDIR: stateIn(shape.directory),
+  TMPDIR: stateOf(shape),
   USE_TMPDIR: "1",
-  SHARED_DIR: shape.shared ?? stateIn(shape.directory),
+  SHARED_DIR: shape.shared ?? stateOf(shape),
   ...markOf(shape.directory),
   ...Object.fromEntries(Object.entries(script.env).map(([name, value]) => [name, value ?? undefined]))
 })

@@ -22,7 +22,7 @@ import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import { type BackendError, type LoadFailed, type StartFailed, unsupported } from "../BackendError.ts"
 import { type Sockets, socketsIn } from "./command.ts"
 import { loadFailed, run, type Settings, startFailed } from "./machine.ts"
-import { type Additions, commandOf, shellSocketIn, stateIn } from "./scriptCommand.ts"
+import { type Additions, commandOf, shellSocketIn, stateOf } from "./scriptCommand.ts"
 import { endStrays } from "./strays.ts"
 import * as whole from "./whole.ts"
 
@@ -125,7 +125,7 @@ const launch = Effect.fnUntraced(function* ({ disks, from, script, settings, sha
     ...{ called, talks: true },
     spawn: {
       ...commandOf({ shape, script, sockets, additions, extra, incoming: from !== undefined }),
-      cwd: stateIn(shape.directory),
+      cwd: stateOf(shape),
       wholeGroup: true
     },
     answers: {
@@ -160,13 +160,13 @@ const failedOf =
   }
 
 /** Makes its folders. What the last start said is not what this one says. */
-const clear = ({ directory, shared }: MachineShape): Effect.Effect<void, string> =>
+const clear = (shape: MachineShape): Effect.Effect<void, string> =>
   Effect.try({
     try: () => {
-      for (const folder of [stateIn(directory), ...(shared === undefined ? [] : [shared])]) {
+      for (const folder of [stateOf(shape), ...(shape.shared === undefined ? [] : [shape.shared])]) {
         Fs.mkdirSync(folder, { recursive: true, mode: 0o700 })
       }
-      Fs.rmSync(Path.join(directory, "qemu.log"), { force: true })
+      Fs.rmSync(Path.join(shape.directory, "qemu.log"), { force: true })
     },
     catch: Disk.reasonOf
   })

@@ -24,7 +24,7 @@ import { savedFormat } from "./fingerprint.ts"
 import { feed, type Loading } from "./load.ts"
 import { mustBeEmpty, type Saving, saving, send } from "./save.ts"
 import * as saved from "./saved.ts"
-import { type Additions, stateIn } from "./scriptCommand.ts"
+import { type Additions, stateOf } from "./scriptCommand.ts"
 
 const Description = Schema.Struct({
   backend: Schema.Literal("qemu"),
@@ -63,7 +63,7 @@ const Blocks = Schema.Array(
 
 /** The disks that the guest can write, by their paths in the machine's folder. Fails with the first that is elsewhere. */
 const disksOf = Effect.fnUntraced(function* (control: QmpService, shape: MachineShape) {
-  const directory = stateIn(shape.directory)
+  const directory = stateOf(shape)
   const blocks = yield* control.execute("query-block", undefined, Blocks)
   const home = Fs.realpathSync(directory)
   const written = blocks.flatMap(({ inserted }) => (inserted === undefined || inserted.ro ? [] : [inserted.file]))
@@ -94,7 +94,7 @@ export const save = (what: Saving, directory: string, additions: Additions) =>
       )
       yield* send(saving, directory, { push: (chunk) => writeAll(fd, chunk), problem: undefined })
       yield* Effect.forEach(disks, (disk, index) =>
-        Effect.mapError(copySparse(Path.join(stateIn(shape.directory), disk), path(diskName(index))), failed)
+        Effect.mapError(copySparse(Path.join(stateOf(shape), disk), path(diskName(index))), failed)
       )
       const console = yield* saving.console
       yield* attempt(() => {
@@ -118,7 +118,7 @@ export const putDisks = (shape: MachineShape, { directory }: SavedMachine, disks
   Effect.forEach(
     disks,
     Effect.fnUntraced(function* (disk, index) {
-      const to = Path.join(stateIn(shape.directory), disk)
+      const to = Path.join(stateOf(shape), disk)
       yield* Effect.try({
         try: () => Fs.mkdirSync(Path.dirname(to), { recursive: true, mode: 0o700 }),
         catch: Disk.reasonOf

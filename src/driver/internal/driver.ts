@@ -16,6 +16,7 @@ import { Driver, type DriverService, type ForkError, parameters } from "../Drive
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import * as Places from "../Places.ts"
 import { Reporter, type RunEvent } from "../RunEvent.ts"
+import { type Folders, StatePlaces } from "../StatePlaces.ts"
 import type { DriverMachines } from "./driverMachines.ts"
 import * as Machines from "./driverMachines.ts"
 import { declaredHere, declaredIn, type Options } from "./driverOptions.ts"
@@ -168,21 +169,37 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
   )
 }
 
-const placesOf = ({ folders, handles, options, starts, tree }: DriverMachines): Places.Places => ({
-  test: options.test,
-  output: NodePath.resolve(options.output),
-  run: folders.path,
-  shared: Effect.orDie(folders.folder(`${options.prefix}-shared`)),
-  machineFolder: (name) => Effect.orDie(folders.folder(`${options.prefix}-${name}`)),
-  vlan: tree.vlan,
-  vlans: () => [...new Set([...handles.values()].flatMap(({ spec }) => spec.vlans))].toSorted((a, b) => a - b),
-  startCommand: (name) => starts.get(name)?.command ?? handles.get(name)?.shape.image.startScript?.command,
-  changeStarts: (name, changes) => {
-    starts.set(name, { ...starts.get(name), ...changes })
-  },
-  pid: (name) => handles.get(name)?.pid ?? Effect.succeed(undefined),
-  state: (name) => handles.get(name)?.summary().state
-})
+const placesOf = (
+  { folders, handles, options, starts, tree }: DriverMachines,
+  state: Folders | undefined
+): Places.Places => {
+  const machineFolder = (name: string) => Effect.orDie(folders.folder(`${options.prefix}-${name}`))
+  const shared = Effect.orDie(folders.folder(`${options.prefix}-shared`))
+  return {
+    test: options.test,
+    output: NodePath.resolve(options.output),
+    run: folders.path,
+    shared,
+    machineFolder,
+    stateFolder: (name) =>
+      state === undefined
+        ? Effect.map(machineFolder(name), (folder) => NodePath.join(folder, "state"))
+        : Effect.succeed(state.machine(name)),
+    sharedFolder:
+      state === undefined
+        ? Effect.map(shared, (folder) => NodePath.join(folder, "shared-xchg"))
+        : Effect.succeed(state.shared),
+    temporary: state?.temporary ?? folders.path,
+    vlan: tree.vlan,
+    vlans: () => [...new Set([...handles.values()].flatMap(({ spec }) => spec.vlans))].toSorted((a, b) => a - b),
+    startCommand: (name) => starts.get(name)?.command ?? handles.get(name)?.shape.image.startScript?.command,
+    changeStarts: (name, changes) => {
+      starts.set(name, { ...starts.get(name), ...changes })
+    },
+    pid: (name) => handles.get(name)?.pid ?? Effect.succeed(undefined),
+    state: (name) => handles.get(name)?.summary().state
+  }
+}
 
 /** The machines by name. A name that none of them has throws, with the names that there are, instead of being undefined. */
 const named = (machines: Readonly<Record<string, Machine>>): Readonly<Record<string, Machine>> => {
@@ -207,7 +224,10 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
     const all = yield* setUp(options)
     yield* Machines.addDeclared(all)
     const running: Running = {
-      service: Places.note(Tracked.methods("driver", makeService(all, yield* makeFork(all))), placesOf(all)),
+      service: Places.note(
+        Tracked.methods("driver", makeService(all, yield* makeFork(all))),
+        placesOf(all, yield* StatePlaces)
+      ),
       machines: named({ ...all.machines }),
       begin: Effect.suspend(() => {
         const starting = [...all.handles.values()].filter(({ spec }) => spec.autoStart)

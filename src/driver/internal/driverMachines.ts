@@ -21,6 +21,7 @@ import * as Addresses from "../../network/Addresses.ts"
 import type { DeclareError } from "../Driver.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import type { RunEvent } from "../RunEvent.ts"
+import { StatePlaces } from "../StatePlaces.ts"
 import { declaredIn, type Options } from "./driverOptions.ts"
 import type { DriverTree } from "./driverTree.ts"
 import * as Tracked from "./tracked.ts"
@@ -78,10 +79,11 @@ const shapeOf = Effect.fnUntraced(function* (
     }))
   )
   const disks = yield* Effect.forEach(spec.disks, (size, index) => emptyDisk(`${directory}/disk${index + 1}`, size))
-  const shared =
-    image.guest === "script"
-      ? `${yield* Effect.orDie(folders.folder(`${options.prefix}-shared`))}/shared-xchg`
-      : undefined
+  const isScript = image.guest === "script"
+  const places = yield* StatePlaces
+  const shared = isScript
+    ? (places?.shared ?? `${yield* Effect.orDie(folders.folder(`${options.prefix}-shared`))}/shared-xchg`)
+    : undefined
   const devices = yield* Effect.forEach(Device.nameAll(spec.devices), (device) => {
     const size = Device.storageOf(device.kind)
     if (size === 0) return Effect.succeed(device)
@@ -106,7 +108,8 @@ const shapeOf = Effect.fnUntraced(function* (
       forwards,
       allowReboot,
       directory,
-      shared
+      shared,
+      state: isScript ? places?.machine(spec.name) : undefined
     }
   } satisfies MachineShape
 })

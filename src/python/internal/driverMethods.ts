@@ -1,5 +1,4 @@
 /** What a script asks of the driver. */
-import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Places from "../../driver/Places.ts"
@@ -18,13 +17,13 @@ export interface Conversation {
   readonly addMachine: (name: string) => Effect.Effect<void>
 }
 
-/** A machine and its folders. Its own is beside the hypervisor's files, which it cannot overwrite. */
+/** A machine and its folders. */
 export const infoOf = Effect.fnUntraced(function* (places: Places.Places, name: string) {
   const info: MachineInfo = {
     name,
-    stateDir: NodePath.join(yield* places.machineFolder(name), "state"),
-    sharedDir: NodePath.join(yield* places.shared, "shared-xchg"),
-    tmpDir: places.run
+    stateDir: yield* places.stateFolder(name),
+    sharedDir: yield* places.sharedFolder,
+    tmpDir: places.temporary
   }
   return info
 })

