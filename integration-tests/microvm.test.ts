@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
@@ -69,6 +70,48 @@ describe("a machine from a runner of microvm.nix", () => {
       yield* web.shutdown(soon)
       assert.isFalse(yield* web.isUp())
     })
+  )
+
+  it.live("is given to scripts in TypeScript and in Python by --machine-config", () =>
+    Effect.gen(function* () {
+      const make = yield* runners
+      const runner = yield* make({ name: "box" })
+      const folder = Path.dirname(runner)
+      const file = (name: string, value: string | object) => {
+        Fs.writeFileSync(Path.join(folder, name), typeof value === "string" ? value : JSON.stringify(value))
+        return name
+      }
+      const machines = [{ name: "box", backend: "microvm", runner: "box", allow_reboot: true, env }]
+      const scripts = [
+        file(
+          "test.ts",
+          `import { Effect } from "effect"
+import type { Machine } from "vmtest"
+export default ({ box }: Record<"box", Machine>) =>
+  Effect.gen(function* () {
+    console.log(yield* box.succeed("echo typescript on $(uname)"))
+  })
+`
+        ),
+        file(
+          "test.py",
+          'start_all()\nprint(box.succeed("echo python on $(uname)"))\nassert "microvm-run" in box.start_command._cmd\n'
+        )
+      ]
+      const launcher = Path.join(import.meta.dirname, "../src/cli/Launcher.ts")
+      const ended = yield* Effect.callback<{ readonly code: number | null; readonly said: string }>((resume) => {
+        const config = file("machines.json", { machines, vlans: [1], global_timeout: 600 })
+        const child = spawn(process.execPath, [launcher, "run", ...scripts, "--machine-config", config], {
+          cwd: folder
+        })
+        let said = ""
+        for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (said += chunk))
+        child.on("close", (code) => resume(Effect.succeed({ code, said })))
+      })
+      assert.strictEqual(ended.code, 0, ended.said)
+      for (const line of ["typescript on Linux", "python on Linux", "2 passed"]) assert.include(ended.said, line)
+      assert.deepStrictEqual(processesWith(`VMTEST_TEST=${env.VMTEST_TEST}`), [])
+    }).pipe(Effect.scoped, Effect.provide(ImageStore.layer))
   )
 
   live(

@@ -71,6 +71,8 @@ export type Invocation =
       readonly updateReferences: boolean
       /** The module that declares the machines of Python scripts. */
       readonly machines: string | undefined
+      /** The file in JSON that describes machines of all scripts. */
+      readonly machineConfig: string | undefined
       readonly options: RunOptions
     }
   | { readonly _tag: "Eval"; readonly expression: string; readonly options: RunOptions }
@@ -164,7 +166,7 @@ const runFlags = {
 
 const scriptsArgument = Argument.String("SCRIPT").pipe(
   Argument.withDescription(
-    "A TypeScript or JavaScript module whose default export is a test, an array of tests, or an Effect; or a Python script for the NixOS test driver, with --machines"
+    "A TypeScript or JavaScript module whose default export is a test, an array of tests, or an Effect; or a Python script for the NixOS test driver, with --machines or --machine-config"
   ),
   Argument.variadic({ min: 1 })
 )
@@ -210,14 +212,18 @@ const run = Command.make(
         )
       )
     ),
+    machineConfig: undefinedOr(
+      Flag.String("machine-config").pipe(
+        Flag.withMetavar("FILE"),
+        Flag.withDescription(
+          "Machines of all scripts, besides those that they declare: a file in JSON that names start scripts, or runners of microvm.nix"
+        )
+      )
+    ),
     ...runFlags
   },
-  ({ jobs, machines, names, scripts, snapshotOnFailure, timeout, updateReferences, waitTimeout, ...options }) =>
-    choose({
-      _tag: "Run",
-      ...{ scripts, jobs, names, timeout, waitTimeout, snapshotOnFailure, updateReferences, machines },
-      options
-    })
+  ({ keepState, output, quiet, snapshot, verbose, ...invocation }) =>
+    choose({ _tag: "Run", ...invocation, options: { keepState, output, quiet, snapshot, verbose } })
 ).pipe(
   Command.withDescription("Run the tests of one or several scripts"),
   Command.withExamples([

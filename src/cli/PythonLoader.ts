@@ -12,9 +12,11 @@
 import * as Effect from "effect/Effect"
 import * as Path from "effect/Path"
 import * as Predicate from "effect/Predicate"
+import type * as MachineFile from "../driver/MachineFile.ts"
 import type { TestCase } from "../driver/TestCase.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
 import * as Python from "../python/Python.ts"
+import * as GivenMachines from "./GivenMachines.ts"
 import * as ScriptError from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
 
@@ -41,13 +43,18 @@ const checked = Effect.fnUntraced(function* (script: string, file: string, text:
   return yield* new ScriptError.ScriptSyntaxError({ script, place, problem: problem.message })
 })
 
-/** The test of a script, with the machines that the module `machines` declares. */
-export const load = Effect.fnUntraced(function* (script: string, machines: string | undefined) {
+/** The test of a script, with the machines that the module `module` declares, and with those of a file. */
+export const load = Effect.fnUntraced(function* (
+  script: string,
+  module: string | undefined,
+  given?: MachineFile.Machines | undefined
+) {
   const path = yield* Path.Path
   const { file, text } = yield* ScriptLoader.readable(script)
   yield* checked(script, file, text)
-  if (machines === undefined) return yield* new ScriptError.MachinesMissing({ script })
-  const declared = yield* machinesOf(machines)
-  const test: TestCase = Python.python(path.basename(script), { machines: declared }, { file })
+  if (module === undefined && given === undefined) return yield* new ScriptError.MachinesMissing({ script })
+  const declared = module === undefined ? {} : yield* machinesOf(module)
+  const machines = yield* GivenMachines.together(module ?? script, given?.machines ?? {}, declared)
+  const test: TestCase = Python.python(path.basename(script), { machines, timeout: given?.timeout }, { file })
   return [{ ...test, file: script }]
 })

@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
 import * as Failure from "../driver/Failure.ts"
+import * as MachineFile from "../driver/MachineFile.ts"
 import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import type { TestCase } from "../driver/TestCase.ts"
 import type { TestResult } from "../driver/TestResult.ts"
@@ -21,6 +22,7 @@ import * as TerminalReport from "../report/TerminalReport.ts"
 import { UpdateReferences } from "../screen/ScreenImage.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
+import * as GivenMachines from "./GivenMachines.ts"
 import * as Host from "./Host.ts"
 import * as PythonLoader from "./PythonLoader.ts"
 import { markedLine, type ScriptError } from "./ScriptError.ts"
@@ -29,22 +31,34 @@ import { complain, print, type Work } from "./Subcommand.ts"
 
 type Loaded = ReadonlyArray<TestCase>
 
+/** Where the machines come from that scripts do not declare. */
+export interface Sources {
+  /** The module that declares those of scripts in Python. */
+  readonly module?: string | undefined
+  /** What a file describes for all scripts. */
+  readonly given?: MachineFile.Machines | undefined
+}
+
 const load =
-  (machines: string | undefined) =>
+  ({ given, module }: Sources) =>
   (script: string): Effect.Effect<Loaded, ScriptError, FileSystem.FileSystem | Path.Path> =>
-    PythonLoader.isPython(script) ? PythonLoader.load(script, machines) : ScriptLoader.load(script)
+    PythonLoader.isPython(script)
+      ? PythonLoader.load(script, module, given)
+      : given === undefined
+        ? ScriptLoader.load(script)
+        : GivenMachines.load(script, given)
 
 /** The tests of all scripts, in their order. If a script has a problem, prints the problems of all scripts, and gives undefined. */
 export const loadAll: (
   scripts: ReadonlyArray<string>,
-  machines?: string
+  sources?: Sources
 ) => Effect.Effect<Loaded | undefined, never, FileSystem.FileSystem | Path.Path> = Effect.fnUntraced(function* (
   scripts: ReadonlyArray<string>,
-  machines?: string
+  sources: Sources = {}
 ) {
   const [tests, problems]: [ReadonlyArray<Loaded>, ReadonlyArray<ScriptError>] = yield* Effect.partition(
     scripts,
-    load(machines)
+    load(sources)
   )
   for (const problem of problems) yield* complain(problem.message)
   return problems.length === 0 ? tests.flat() : undefined
@@ -52,7 +66,7 @@ export const loadAll: (
 
 /** Prints the summary of a run that is interrupted: of the tests that have ended, and of those that have not. */
 const summedUpIfInterrupted =
-  (tests: Loaded, machines: string | undefined) =>
+  (tests: Loaded, files: TerminalReport.MachineFiles) =>
   <A, E, R>(run: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.suspend(() => {
       const running: Array<Extract<RunEvent, { readonly _tag: "TestStarted" }>> = []
@@ -74,7 +88,7 @@ const summedUpIfInterrupted =
         Effect.onInterrupt(() => {
           const interrupted = running.map(({ file, test }) => ({ name: test, file }))
           const notRun = tests.length - ended.length - running.length
-          return print(TerminalReport.summary(ended, { interrupted, notRun, machines }))
+          return print(TerminalReport.summary(ended, { interrupted, notRun, ...files }))
         })
       )
     })
@@ -86,11 +100,21 @@ const described = (error: { readonly message: string; readonly declaredAt?: Loca
   return text === "" ? error.message : `${error.message}\n${markedLine({ line, column: column - 1, text })}`
 }
 
+/** The machines of a file; undefined without one. */
+const givenBy = Effect.fnUntraced(function* (file: string | undefined) {
+  return file === undefined ? undefined : yield* MachineFile.load(file)
+})
+
 /** Runs the tests. Exit code 2 also if no test matches `--test-name`. A run that is interrupted prints what it came to. */
 export const run = Effect.fnUntraced(function* (
   invocation: Extract<Invocation, { readonly _tag: "Run" }>
 ): Effect.fn.Return<ExitCode.ExitCode, never, Effect.Services<Work>> {
-  const all = yield* loadAll(invocation.scripts, invocation.machines)
+  const { machineConfig, machines } = invocation
+  const files = { machines, machineConfig }
+  const all = yield* givenBy(machineConfig).pipe(
+    Effect.flatMap((given) => loadAll(invocation.scripts, { module: machines, given })),
+    Effect.catch((error) => Effect.as(complain(error.message), undefined))
+  )
   if (all === undefined) return ExitCode.unusable
   const { names, timeout, waitTimeout } = invocation
   const tests = all
@@ -101,12 +125,12 @@ export const run = Effect.fnUntraced(function* (
     yield* complain(`no test name contains ${names.map((name) => JSON.stringify(name)).join(" or ")}`)
     return ExitCode.unusable
   }
-  const { jobs, machines, options, snapshotOnFailure } = invocation
+  const { jobs, options, snapshotOnFailure } = invocation
   const update = invocation.updateReferences || (yield* UpdateReferences)
   return yield* Host.runTests(tests, { jobs, options, snapshotOnFailure }).pipe(
     Effect.provideService(UpdateReferences, update),
-    Effect.tap((results) => print(TerminalReport.summary(results, { machines }))),
-    summedUpIfInterrupted(tests, machines),
+    Effect.tap((results) => print(TerminalReport.summary(results, files))),
+    summedUpIfInterrupted(tests, files),
     Effect.map((results) => (results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed)),
     Effect.provide(TerminalReport.layer({ ...invocation.options, atOnce: jobs > 1 && tests.length > 1 })),
     Effect.catch((error) => Effect.as(complain(described(error)), ExitCode.unusable))

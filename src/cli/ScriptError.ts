@@ -106,12 +106,22 @@ export class TemporaryFolderUnwritable extends Schema.TaggedError<TemporaryFolde
   }
 }
 
-/** A Python script was given without the module that declares its machines. */
+/** A script declares a machine that the file of `--machine-config` has, too. */
+export class MachineGivenTwice extends Schema.TaggedError<MachineGivenTwice>()("MachineGivenTwice", {
+  script: Schema.String,
+  machine: Schema.String
+}) {
+  override get message() {
+    return `${this.script}: declares the machine ${JSON.stringify(this.machine)}, which --machine-config has already; remove one of them, or choose another name`
+  }
+}
+
+/** A Python script was given without anything that declares its machines. */
 export class MachinesMissing extends Schema.TaggedError<MachinesMissing>()("MachinesMissing", {
   script: Schema.String
 }) {
   override get message() {
-    return `${this.script}: a Python script needs --machines FILE, a module that declares its machines; write: export default { machine: { image: Image.debian() } }`
+    return `${this.script}: a Python script needs --machines FILE, a module that declares its machines; write: export default { machine: { image: Image.debian() } }; or --machine-config FILE, with machines in JSON`
   }
 }
 
@@ -144,6 +154,7 @@ export type ScriptError =
   | ScriptThrew
   | NoTests
   | TemporaryFolderUnwritable
+  | MachineGivenTwice
   | MachinesMissing
   | NoMachines
   | PythonUnusable

@@ -175,12 +175,16 @@ const sourceOf = (file: string, text: string): Bundle.Source =>
     ? { _tag: "File", path: file }
     : { _tag: "Text", text: Bundle.withMeta(file, text), path: file, folder: NodePath.dirname(file), inject: [] }
 
-/** Loads a script and gives its tests. A plain Effect becomes a test with the script's name. */
-export const load = Effect.fnUntraced(function* (script: string) {
+/** Loads a script and gives its tests. A plain Effect becomes a test with the script's name. `read` makes more of an export. */
+export const load = Effect.fnUntraced(function* (
+  script: string,
+  read = (_name: string, exported: unknown): unknown => exported
+) {
   const path = yield* Path.Path
   const { file, text } = yield* readable(script)
   const { digest, exported } = yield* importDefault(script, text, sourceOf(file, text))
-  const tests = TestCase.fromExport(path.basename(script), exported) ?? []
+  const name = path.basename(script)
+  const tests = TestCase.fromExport(name, read(name, exported)) ?? []
   return tests.length > 0
     ? tests.map(withDigest(digest, script))
     : yield* new ScriptError.NoTests({ script, found: describeExport(exported) })

@@ -204,11 +204,14 @@ export const layer = (options: TerminalOptions = {}): Layer.Layer<never> =>
   })
 
 /** The command that runs the tests that failed again; undefined where they are in no script. */
-const again = (failed: ReadonlyArray<TestResult>, machines: string | undefined): string | undefined => {
+const again = (failed: ReadonlyArray<TestResult>, { machineConfig, machines }: MachineFiles): string | undefined => {
   const files = [...new Set(failed.flatMap(({ file }) => file ?? []))]
   if (files.length === 0) return undefined
   const names = [...new Set(failed.map(({ name }) => name))].flatMap((name) => ["-t", quote(name)])
-  const declared = machines === undefined ? [] : ["--machines", quote(machines)]
+  const declared = [
+    ...(machines === undefined ? [] : ["--machines", quote(machines)]),
+    ...(machineConfig === undefined ? [] : ["--machine-config", quote(machineConfig)])
+  ]
   return ["npx vmtest run", ...names, ...declared, ...files.map(quote)].join(" ")
 }
 
@@ -220,11 +223,16 @@ export interface CutShort {
   readonly notRun: number
 }
 
-/** What is printed beside the results of a run. */
-export interface SummaryOptions extends Partial<CutShort> {
+/** Where machines come from that scripts do not declare. */
+export interface MachineFiles {
   /** The module that declares the machines of Python scripts, if there is one. */
   readonly machines?: string | undefined
+  /** The file in JSON that describes machines of all scripts, if there is one. */
+  readonly machineConfig?: string | undefined
 }
+
+/** What is printed beside the results of a run. */
+export interface SummaryOptions extends Partial<CutShort>, MachineFiles {}
 
 /**
  * The last lines of a run: the tests that failed and how to run them again, then `"2 passed, 1 failed (31.0 s)"`, with the time from the first test's
@@ -232,13 +240,13 @@ export interface SummaryOptions extends Partial<CutShort> {
  */
 export const summary = (
   results: ReadonlyArray<TestResult>,
-  { interrupted = [], machines, notRun = 0 }: SummaryOptions = {}
+  { interrupted = [], notRun = 0, ...files }: SummaryOptions = {}
 ): string => {
   const failed = results.filter(({ status }) => status !== "passed")
   const start = Math.min(...results.map(({ startedAt }) => startedAt))
   const end = Math.max(...results.map(({ millis, startedAt }) => startedAt + millis))
   const millis = results.length === 0 ? 0 : end - start
-  const command = again(failed, machines)
+  const command = again(failed, files)
   const listed = (mark: string, tests: CutShort["interrupted"]) =>
     tests.map(({ file, name }) => `  ${mark} ${name}${file === undefined ? "" : `  ${file}`}`)
   const counts = [

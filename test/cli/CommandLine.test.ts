@@ -25,6 +25,7 @@ describe("the command line", () => {
         snapshotOnFailure: false,
         updateReferences: false,
         machines: undefined,
+        machineConfig: undefined,
         options: plain
       })
       const all = [
@@ -58,6 +59,7 @@ describe("the command line", () => {
         snapshotOnFailure: true,
         updateReferences: true,
         machines: undefined,
+        machineConfig: undefined,
         options: { keepState: true, output: "out", verbose: true, quiet: true, snapshot: false }
       })
     })
@@ -155,6 +157,8 @@ describe("the command line", () => {
     [["run", "-jobs", "4", "a.ts"], 'vmtest: unknown option "-jobs"; did you mean "--jobs"?\nFor more'],
     [["run", "-test-name", "x", "a.ts"], 'unknown option "-test-name"; did you mean "--test-name"?'],
     [["run", "-verbose", "a.ts"], 'vmtest: unknown option "-verbose"; did you mean "--verbose"?\nFor more'],
+    [["run", "--machine-conf", "m.json", "a.py"], 'did you mean "--machine-config"?'],
+    [["run", "a.py", "--machine-config"], "--machine-config needs a value"],
     [["run", "-machines", "m.ts", "a.py"], 'unknown option "-machines"; did you mean "--machines"?'],
     [["snapshot", "list", "-json"], 'vmtest: unknown option "-json"; did you mean "--json"?\nFor more'],
     [["image", "prune", "-older-than", "3 days"], 'unknown option "-older-than"; did you mean "--older-than"?'],

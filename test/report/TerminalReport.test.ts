@@ -235,8 +235,8 @@ to run them again: npx vmtest run -t two -t 'a b' 'tests/it'\\''s.ts'
     )
     assert.match(TerminalReport.summary([{ ...failed, file }]), /^to run it again: .*\n0 passed, 1 failed/)
     assert.include(
-      TerminalReport.summary([{ ...failed, file: "a.py" }], { machines: "the machines.ts" }),
-      "--machines 'the machines.ts' a.py\n"
+      TerminalReport.summary([{ ...failed, file: "a.py" }], { machines: "the machines.ts", machineConfig: "m.json" }),
+      "--machines 'the machines.ts' --machine-config m.json a.py\n"
     )
     assert.strictEqual(TerminalReport.summary([passed, passed]), "2 passed, 0 failed (3.2 s)")
     assert.strictEqual(TerminalReport.summary([]), "0 passed, 0 failed (0.0 s)")
