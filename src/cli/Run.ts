@@ -9,6 +9,7 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
@@ -69,10 +70,10 @@ const summedUpIfInterrupted =
   (tests: Loaded, files: TerminalReport.MachineFiles) =>
   <A, E, R>(run: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.suspend(() => {
-      const running: Array<Extract<RunEvent, { readonly _tag: "TestStarted" }>> = []
+      const running: Array<Extract<RunEvent, { readonly _tag: "TestStarted" }> & { readonly startedAt: number }> = []
       const ended: Array<TestResult> = []
-      const note = (event: RunEvent) => {
-        if (event._tag === "TestStarted") running.push(event)
+      const note = (event: RunEvent, now: number) => {
+        if (event._tag === "TestStarted") running.push({ ...event, startedAt: now })
         if (event._tag !== "TestEnded") return
         ended.push(event.result)
         running.splice(
@@ -81,15 +82,24 @@ const summedUpIfInterrupted =
         )
       }
       return run.pipe(
-        Effect.updateService(Reporter, (report) => (event) => {
-          note(event)
-          return report(event)
-        }),
-        Effect.onInterrupt(() => {
-          const interrupted = running.map(({ file, test }) => ({ name: test, file }))
-          const notRun = tests.length - ended.length - running.length
-          return print(TerminalReport.summary(ended, { interrupted, notRun, ...files }))
-        })
+        Effect.updateService(
+          Reporter,
+          (report) => (event) =>
+            Effect.flatMap(Clock.currentTimeMillis, (now) => {
+              note(event, now)
+              return report(event)
+            })
+        ),
+        Effect.onInterrupt(() =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            const interrupted = running.map(({ file, startedAt, test }) => ({
+              ...{ name: test, file, startedAt },
+              millis: now - startedAt
+            }))
+            const notRun = tests.length - ended.length - running.length
+            return print(TerminalReport.summary(ended, { interrupted, notRun, ...files }))
+          })
+        )
       )
     })
 

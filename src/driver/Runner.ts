@@ -210,7 +210,7 @@ const runBody = Effect.fnUntraced(function* (
   saves: boolean
 ) {
   const { occurrence, specs, test, wait } = checked
-  const { soft, strays } = notes
+  const { strays } = notes
   const emit = yield* Reporter
   const underWay = UnderWay.make()
   const limit = timeLimit(checked, notes, underWay)
@@ -236,12 +236,9 @@ const runBody = Effect.fnUntraced(function* (
       .script(strays.watch(Effect.provideService(Effect.scoped(body), Driver, running.service)))
       .pipe(
         Effect.raceFirst(limit.passed),
-        Effect.onExit((exit) => {
-          const failed = Exit.isFailure(exit)
-            ? !Cause.hasInterruptsOnly(exit.cause)
-            : soft.length > 0 || strays.failed()
-          return failed && saves ? keepMachines(running, test.name, driver.output) : Effect.void
-        })
+        Effect.onExit((exit) =>
+          saves && Verdict.fails(test, exit, notes) ? keepMachines(running, test.name, driver.output) : Effect.void
+        )
       )
   }).pipe(
     Effect.scoped,
@@ -290,7 +287,8 @@ const runTest = Effect.fnUntraced(
     const artefacts = NodePath.join(output, folder)
     const driver = { prefix: `${number}`, output: artefacts, resolve: images.resolve, warm }
     const exit = yield* runBody(checked, notes, driver, options.snapshotOnFailure === true)
-    const millis = (yield* Clock.currentTimeMillis) - startedAt - deadline.excluded()
+    const excludedMillis = deadline.excluded()
+    const millis = (yield* Clock.currentTimeMillis) - startedAt - excludedMillis
     const { failure, subtests } = yield* Verdict.judge(test, exit, notes, artefacts)
     if (failure !== undefined && options.keepLogs === true) {
       const problems = yield* keepLogs({
@@ -303,7 +301,8 @@ const runTest = Effect.fnUntraced(
     }
     const isLate = Exit.isFailure(exit) && read(() => Cause.squash(exit.cause) instanceof TestTimeout, false)
     const result: TestResult = {
-      ...{ name: test.name, file: test.file, startedAt, millis, subtests, failure, machines: notes.machines },
+      ...{ name: test.name, file: test.file, startedAt, millis, excludedMillis },
+      ...{ subtests, failure, machines: notes.machines },
       status: failure === undefined ? "passed" : isLate ? "timedOut" : "failed",
       // In a folder that is not the test's alone, any file may be another's.
       folder: test.folder !== "." && (yield* OutputFolder.holdsFiles(artefacts)) ? artefacts : undefined,

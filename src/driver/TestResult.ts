@@ -38,8 +38,13 @@ export interface TestResult {
   readonly status: "passed" | "failed" | "timedOut"
   /** Milliseconds since the epoch. */
   readonly startedAt: number
-  /** From the start of its machines to its end, in milliseconds; image builds, and saving machines for later runs, do not count. */
+  /** From the start of its machines to its end, in milliseconds, without `excludedMillis`. */
   readonly millis: number
+  /**
+   * How long it took besides that, in milliseconds: to build images, and to wait until machines that had booted came to rest and were saved for later
+   * runs. This does not count for its timeout.
+   */
+  readonly excludedMillis: number
   readonly subtests: ReadonlyArray<SubtestResult>
   readonly failure: Failure | undefined
   /** Its machines as they were when its body ended. */

@@ -30,8 +30,17 @@ export type MachineEvent =
   /**
    * `detail` is the reason for `crashed`, and `forked` for a machine that continues from a saved one instead of booting, while it is `booting` and
    * when it is `ready`. `booting` is reported when it is known whether the machine boots or is forked, and again if a fork fails and it boots.
+   *
+   * `excludedMillis`, of `ready`: how long, since `booting`, it was waited that the machine came to rest and was saved for later runs. That is not a
+   * part of the test's time.
    */
-  | { readonly _tag: "MachineState"; readonly machine: string; readonly state: MachineState; readonly detail: string }
+  | {
+      readonly _tag: "MachineState"
+      readonly machine: string
+      readonly state: MachineState
+      readonly detail: string
+      readonly excludedMillis?: number
+    }
   | { readonly _tag: "ConsoleLine"; readonly machine: string; readonly line: string }
   /** A boot that takes long; `detail` says what it waits for, for how long, and, until there is a shell, what the console said last. */
   | { readonly _tag: "StillBooting"; readonly machine: string; readonly detail: string }

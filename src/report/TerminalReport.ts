@@ -51,6 +51,10 @@ export const duration = (millis: number): string => {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`
 }
 
+/** The time that is not in a test's own: `, and 26.2 s for its snapshot`. */
+const besides = (millis: number | undefined, what: string): string =>
+  millis === undefined || millis < 50 ? "" : `, and ${duration(millis)} for ${what}`
+
 const indented = (text: string, by = "  ") => text.replace(/^(?=.)/gm, by)
 
 /** The indentation of a subtest's lines. */
@@ -91,10 +95,13 @@ const machineLines = (options: TerminalOptions, err: Paint) => {
         // The line for its end says that it was forked.
         if (event.state === "booting" && event.detail === "forked") return undefined
         const since = bootedAt.get(key)
-        const took = event.state === "ready" && since !== undefined ? duration(now - since) : undefined
+        const took =
+          event.state === "ready" && since !== undefined
+            ? duration(Math.max(0, now - since - (event.excludedMillis ?? 0)))
+            : undefined
         if (event.state === "ready") bootedAt.delete(key)
         if (took !== undefined)
-          return `  ${prefix} ${event.detail === "forked" ? `forked in ${took}` : `ready after ${took}`}`
+          return `  ${prefix} ${event.detail === "forked" ? `forked in ${took}` : `ready after ${took}`}${besides(event.excludedMillis, "its snapshot")}`
         const detail = event.detail === "" ? "" : `: ${event.detail}`
         return `  ${prefix} ${event.state === "crashed" ? err("red", "crashed") : event.state}${detail}`
       }
@@ -173,7 +180,7 @@ const handledFailures = (test: TestResult): string => {
 const resultLines =
   (out: Paint) =>
   (test: TestResult): string => {
-    const took = `${out("dim", `(${duration(test.millis)})`)}${inFile(out, test.file)}`
+    const took = `${out("dim", `(${duration(test.millis)}${besides(test.excludedMillis, "images and snapshots")})`)}${inFile(out, test.file)}`
     const kept = test.folder === undefined ? "" : `\n  its files are in ${OutputFolder.shown(test.folder)}/`
     if (test.status === "passed") return `${out("green", "✔")} ${test.name} ${took}${handledFailures(test)}${kept}`
     const how = test.status === "timedOut" ? "timed out" : "failed"
@@ -217,8 +224,8 @@ const again = (failed: ReadonlyArray<TestResult>, { machineConfig, machines }: M
 
 /** What a run that was interrupted did not come to. */
 export interface CutShort {
-  /** The tests that ran when it was interrupted. */
-  readonly interrupted: ReadonlyArray<Pick<TestResult, "name" | "file">>
+  /** The tests that ran when it was interrupted, and for how long they had. */
+  readonly interrupted: ReadonlyArray<Pick<TestResult, "name" | "file" | "startedAt" | "millis">>
   /** How many tests had not started. */
   readonly notRun: number
 }
@@ -243,12 +250,17 @@ export const summary = (
   { interrupted = [], notRun = 0, ...files }: SummaryOptions = {}
 ): string => {
   const failed = results.filter(({ status }) => status !== "passed")
-  const start = Math.min(...results.map(({ startedAt }) => startedAt))
-  const end = Math.max(...results.map(({ millis, startedAt }) => startedAt + millis))
-  const millis = results.length === 0 ? 0 : end - start
+  const spans = [
+    ...results.map(
+      ({ excludedMillis, millis, startedAt }) => [startedAt, startedAt + millis + excludedMillis] as const
+    ),
+    ...interrupted.map(({ millis, startedAt }) => [startedAt, startedAt + millis] as const)
+  ]
+  const millis =
+    spans.length === 0 ? 0 : Math.max(...spans.map(([, end]) => end)) - Math.min(...spans.map(([start]) => start))
   const command = again(failed, files)
-  const listed = (mark: string, tests: CutShort["interrupted"]) =>
-    tests.map(({ file, name }) => `  ${mark} ${name}${file === undefined ? "" : `  ${file}`}`)
+  const line = (mark: string, { file, name }: Pick<TestResult, "name" | "file">, after = "") =>
+    `  ${mark} ${name}${after}${file === undefined ? "" : `  ${file}`}`
   const counts = [
     `${results.length - failed.length} passed`,
     `${failed.length} failed`,
@@ -256,9 +268,11 @@ export const summary = (
     ...(notRun > 0 ? [`${notRun} not run`] : [])
   ]
   return [
-    ...(results.length > 1 && failed.length > 0 ? ["failed:", ...listed("✘", failed)] : []),
+    ...(results.length > 1 && failed.length > 0 ? ["failed:", ...failed.map((one) => line("✘", one))] : []),
     ...(command === undefined ? [] : [`to run ${failed.length === 1 ? "it" : "them"} again: ${command}`]),
-    ...(interrupted.length > 0 ? ["interrupted:", ...listed("-", interrupted)] : []),
+    ...(interrupted.length > 0
+      ? ["interrupted:", ...interrupted.map((one) => line("-", one, ` (${duration(one.millis)})`))]
+      : []),
     `${counts.join(", ")} (${duration(millis)})`
   ].join("\n")
 }

@@ -250,10 +250,10 @@ describe("a run", () => {
       yield* TestClock.adjust("1 hour")
       const results = yield* Fiber.join(running)
       assert.deepStrictEqual(
-        results.map(({ millis, status }) => [status, millis]),
+        results.map(({ excludedMillis, millis, status }) => [status, millis, excludedMillis]),
         [
-          ["passed", 50_000],
-          ["timedOut", 60_000]
+          ["passed", 50_000, 600_000],
+          ["timedOut", 60_000, 600_000]
         ]
       )
     })
@@ -401,6 +401,29 @@ describe("a run", () => {
       }
       assert.match(lines[0] ?? "", /^saved the machines; inspect them with: npx vmtest resume [^'"]*\/plain\/fails$/)
       assert.match(lines[1] ?? "", /^saved the machines; inspect them with: npx vmtest resume '[^'"]*\/\$HOME\/fails'$/)
+    })
+  )
+
+  it.effect("saves the machines also of a test whose only failure is an Effect that it never ran", () =>
+    Effect.gen(function* () {
+      const forgets = (name: string, unrun?: "warn") =>
+        test(name, { machines: { a: offline() }, unrun }, ({ a }) => Effect.sync(() => void a.succeed("true")))
+      const lines: Array<string> = []
+      const told = Effect.provideService(Reporter, (event) =>
+        Effect.sync(() => void (event._tag === "Log" && lines.push(event.line)))
+      )
+      const results = yield* told(run([forgets("fails"), forgets("warns", "warn")], {}, 0, { snapshotOnFailure: true }))
+      assert.deepStrictEqual(
+        results.map(({ failure, status }) => [status, failure?.kind]),
+        [
+          ["failed", "UnrunEffect"],
+          ["passed", undefined]
+        ]
+      )
+      assert.lengthOf(
+        lines.filter((line) => line.startsWith("saved the machines")),
+        1
+      )
     })
   )
 

@@ -90,6 +90,21 @@ describe("machines that start from a snapshot", () => {
     })
   )
 
+  it.live("tell how long they were saved for later runs, which is no part of the test's time", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const excluded = (events: ReadonlyArray<RunEvent>) =>
+        events.flatMap((event) =>
+          event._tag === "MachineEvent" && event.event._tag === "MachineState" && event.event.state === "ready"
+            ? [event.event.excludedMillis ?? 0]
+            : []
+        )
+      const [first = 0] = excluded((yield* inRun(folder, { a: offline() }, nothing)).events)
+      assert.isAbove(first, 0)
+      assert.deepStrictEqual(excluded((yield* inRun(folder, { a: offline() }, nothing)).events), [0])
+    })
+  )
+
   it.live("are all but the first of a shape, in this run and the next", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder

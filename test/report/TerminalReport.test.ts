@@ -27,6 +27,7 @@ const passed: TestResult = {
   status: "passed",
   startedAt: 0,
   millis: 3210,
+  excludedMillis: 0,
   subtests: [],
   machines: [],
   failure: undefined,
@@ -73,6 +74,19 @@ describe("the terminal's report", () => {
         machine({ _tag: "MachineState", machine: "web", state: "ready", detail: "forked" })
       ])
       assert.deepStrictEqual(err, ["  web: forked in 1.5 s"])
+    })
+  )
+
+  it.effect("tells the time for images and snapshots apart from the test's, of a machine and of its test", () =>
+    Effect.gen(function* () {
+      const { err, out } = yield* told([
+        machine({ _tag: "MachineState", machine: "web", state: "booting", detail: "" }),
+        machine({ _tag: "MachineState", machine: "web", state: "ready", detail: "", excludedMillis: 500 }),
+        { _tag: "TestEnded", result: { ...passed, excludedMillis: 26_200 } }
+      ])
+      assert.deepStrictEqual(err, ["  web: booting", "  web: ready after 1.0 s, and 0.5 s for its snapshot"])
+      assert.deepStrictEqual(out, ["✔ one (3.2 s, and 26.2 s for images and snapshots)"])
+      assert.strictEqual(TerminalReport.summary([{ ...passed, excludedMillis: 26_200 }]), "1 passed, 0 failed (29.4 s)")
     })
   )
 
@@ -241,8 +255,18 @@ to run them again: npx vmtest run -t two -t 'a b' 'tests/it'\\''s.ts'
     assert.strictEqual(TerminalReport.summary([passed, passed]), "2 passed, 0 failed (3.2 s)")
     assert.strictEqual(TerminalReport.summary([]), "0 passed, 0 failed (0.0 s)")
     assert.strictEqual(
-      TerminalReport.summary([passed], { interrupted: [{ name: "long", file }, { name: "other" }], notRun: 3 }),
-      `interrupted:\n  - long  ${file}\n  - other\n1 passed, 0 failed, 2 interrupted, 3 not run (3.2 s)`
+      TerminalReport.summary([passed], {
+        interrupted: [
+          { name: "long", file, startedAt: 3210, millis: 6000 },
+          { name: "other", startedAt: 3210, millis: 400 }
+        ],
+        notRun: 3
+      }),
+      `interrupted:\n  - long (6.0 s)  ${file}\n  - other (0.4 s)\n1 passed, 0 failed, 2 interrupted, 3 not run (9.2 s)`
+    )
+    assert.strictEqual(
+      TerminalReport.summary([], { interrupted: [{ name: "only", startedAt: 5000, millis: 1500 }] }),
+      "interrupted:\n  - only (1.5 s)\n0 passed, 0 failed, 1 interrupted (1.5 s)"
     )
     assert.strictEqual(
       TerminalReport.summary([], { interrupted: [], notRun: 1 }),

@@ -24,6 +24,7 @@ import type { RunEvent } from "../RunEvent.ts"
 import { StatePlaces } from "../StatePlaces.ts"
 import { declaredIn, type Options } from "./driverOptions.ts"
 import type { DriverTree } from "./driverTree.ts"
+import * as Excluded from "./excluded.ts"
 import * as Tracked from "./tracked.ts"
 
 export interface DriverMachines {
@@ -119,11 +120,11 @@ const originsOf = (
   { emit, options }: DriverMachines,
   spec: MachineSpec.MachineSpec,
   shape: MachineShape,
-  self: Addresses.AddressedNode
+  self: Addresses.AddressedNode,
+  untimed: NonNullable<Options["untimed"]>
 ): Origins => {
   const warm = options.warm.originsOf({
-    ...{ spec, shape, self, script: options.script, declaredIn: declaredIn(options, spec) },
-    untimed: options.untimed ?? ((effect) => effect),
+    ...{ spec, shape, self, script: options.script, declaredIn: declaredIn(options, spec), untimed },
     onWait: (detail) =>
       emit({
         _tag: "MachineEvent",
@@ -147,10 +148,11 @@ export const add: (
   const shape = yield* shapeOf(all, spec, self)
   const given = yield* StartChanges
   const changes = (name: string) => Effect.map(given(name), (outer) => ({ ...outer, ...all.starts.get(name) }))
+  const { noted, untimed } = Excluded.make(options.untimed)
   const made = yield* MachineTree.make({
     ...{ spec, self, shape, backend, conditions, fs, scope, output: options.output },
     all: Effect.sync(() => neighbours(all).map(({ self }) => self)),
-    origins: Origin.first(first, originsOf(all, spec, shape, self)),
+    origins: Origin.first(first, originsOf(all, spec, shape, self, untimed)),
     snapshots: all.temporary,
     fork: (request) => forkOne(all, spec, self, request),
     // A fork with a name of its own has no network: another machine has its addresses.
@@ -158,7 +160,9 @@ export const add: (
     supervisor: tree.machines
   }).pipe(
     Effect.provideService(StartChanges, changes),
-    Effect.provideService(MachineEvents, (event) => emit({ _tag: "MachineEvent", test: options.test, event }))
+    Effect.provideService(MachineEvents, (event) =>
+      emit({ _tag: "MachineEvent", test: options.test, event: noted(event) })
+    )
   )
   const handle = { ...made, machine: Tracked.methods(spec.name, made.machine) }
   all.handles.set(spec.name, handle)

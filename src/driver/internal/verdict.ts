@@ -50,6 +50,13 @@ const unrunOf = Effect.fnUntraced(function* (test: TestCase, errors: ReadonlyArr
   return undefined
 })
 
+/** Whether a test whose program has ended like this fails, as it can be said while its machines run. One that is interrupted from outside does not. */
+export const fails = (test: TestCase, exit: Exit.Exit<unknown, unknown>, { soft, strays }: Notes): boolean => {
+  if (Exit.isFailure(exit)) return !Cause.hasInterruptsOnly(exit.cause)
+  const failsWithUnrun = (test.unrun ?? "fail") === "fail" && strays.unrun().length > 0
+  return soft.length > 0 || strays.failed() || failsWithUnrun
+}
+
 /** What the test failed with, if it did, with further failures as its evidence; and its subtests, those marked whose failure it handled. */
 export const judge = Effect.fnUntraced(function* (
   test: TestCase,
