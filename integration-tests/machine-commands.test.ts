@@ -222,8 +222,13 @@ machines(Box)("files and sockets of a busybox guest", (it) => {
       assert.isTrue(Fs.readFileSync(join(back, "big")).equals(Fs.readFileSync(join(tree, "big"))))
       assert.strictEqual(Fs.statSync(join(back, "empty")).mode & 0o777, 0o555)
       const absent = yield* Effect.flip(box.copyFromMachine("/tmp/absent"))
-      assert.strictEqual(absent._tag, "CommandFailed")
-      assert.include(absent.message, "/tmp/absent: No such file or directory")
+      assert.strictEqual(absent._tag, "CopyFailed")
+      assert.strictEqual(absent.message, `could not copy "/tmp/absent" from ${box.name}: no such file`)
+      yield* box.succeed("ln -s /nowhere /tmp/dangling")
+      assert.include(
+        (yield* Effect.flip(box.copyFromMachine("/tmp/dangling"))).message,
+        "it is a symbolic link to a file that does not exist"
+      )
     })
   )
 
@@ -254,8 +259,8 @@ machines(Box)("files and sockets of a busybox guest", (it) => {
         ["CommandFailed", "directory", box.writeFile("/tmp", "x")],
         ["CommandFailed", "mode", box.writeFile("/tmp/moded", "x", { mode: "nonsense" })],
         ["CommandFailed", "/etc/hosts", box.writeFile("/etc/hosts/below", "x")],
-        ["CommandFailed", "/etc/hosts", box.copyFromHost(join(base, "file"), "/etc/hosts/below")],
-        ["CommandFailed", "/etc/hosts", box.copyFromHost(join(base, "tree"), "/etc/hosts/below")],
+        ["CopyFailed", "/etc/hosts", box.copyFromHost(join(base, "file"), "/etc/hosts/below")],
+        ["CopyFailed", "/etc/hosts", box.copyFromHost(join(base, "tree"), "/etc/hosts/below")],
         ["HostFileError", "does not exist", box.copyFromHost(join(base, "broken"), "/tmp/x")],
         ["HostFileError", "is neither a file nor a folder", box.copyFromHost("/dev/null", "/tmp/x")],
         ["InvalidArgument", "source", box.copyFromHost("", "/tmp/x")],
@@ -285,6 +290,8 @@ machines(Box)("files and sockets of a busybox guest", (it) => {
       const closing = yield* Effect.forkChild(box.waitForClosedPort(8000, "192.168.1.1", { timeout: "1 minute" }))
       yield* box.succeed("kill $(cat /tmp/httpd.pid)")
       yield* Fiber.join(closing)
+      const misspelt = yield* Effect.flip(box.waitForOpenPort(8000, "bxo", { timeout: "3 seconds" }))
+      assert.include(misspelt.message, 'last seen: bxo has no address; did you mean "box"?')
       const nobody = yield* Effect.flip(box.waitForOpenPort(8000, "192.168.1.99", { timeout: "3 seconds" }))
       assert.match(nobody.message, /last seen: (there is no route to it|no answer within a second)/)
       yield* box.succeed("busybox httpd -p 8001")

@@ -19,7 +19,7 @@ import * as Schema from "effect/Schema"
 import * as Fields from "../host/Fields.ts"
 import { traced } from "./Action.ts"
 import * as Arguments from "./Arguments.ts"
-import type { CommandFailed } from "./Command.ts"
+import type { CopyFailed } from "./CopyFailed.ts"
 import type { CommandError, Guest } from "./Guest.ts"
 import type { HostFileError } from "./HostFile.ts"
 import { copyFromHost } from "./internal/copyFromHost.ts"
@@ -27,7 +27,7 @@ import { copyFromMachine } from "./internal/copyFromMachine.ts"
 import type { InvalidArgument } from "./MachineError.ts"
 
 /** What copying can fail with. */
-export type CopyError = CommandError | CommandFailed | HostFileError
+export type CopyError = CommandError | CopyFailed | HostFileError
 
 /** Copying, for a machine. */
 export interface CopyMethods {
@@ -42,7 +42,7 @@ export interface CopyMethods {
    * folder that does not exist; a file of a tree replaces the link. Holes stay holes if the guest has GNU tar. An existing folder keeps its
    * owner and mode, and a symbolic link to one stays (busybox's tar gives folders below `target` the modes and the owner of the copy).
    *
-   * It stops at the first byte that the guest cannot store, for example on a full disk, with a `CommandFailed` that says why. Then, and after
+   * It stops at the first byte that the guest cannot store, for example on a full disk, with a `CopyFailed` that says why. Then, and after
    * an interruption, nothing is left of a single file; of a tree, what came before is left.
    */
   readonly copyFromHost: (source: string, target: string) => Effect.Effect<void, CopyError | InvalidArgument>

@@ -18,7 +18,6 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Problem } from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
-import { quote } from "../host/Quote.ts"
 import * as Arguments from "./Arguments.ts"
 import type { Guest, WaitError } from "./Guest.ts"
 import * as NewUnits from "./internal/newUnits.ts"
@@ -56,7 +55,8 @@ export interface PortMethods {
    * Waits until something listens on a TCP port or, with `protocol: "udp"`, is bound to a UDP port without being connected.
    *
    * Without an address any listener in the guest counts; with `"localhost"`, `"127.0.0.1"` or `"::1"` one that those reach. For any other
-   * address or name the guest tries to connect, with bash, telnet or nc. A name without an address is tried again.
+   * address or name the guest tries to connect, with bash, telnet or nc. A name without an address is tried again; the error says if one of the guest's
+   * hosts file, such as another machine's, is spelt almost like it.
    *
    * If the only listener is an IPv6 socket for any address, the guest connects to `"127.0.0.1"` once: the socket may accept only IPv6.
    */
@@ -162,7 +162,8 @@ while :; do
   pause
 done`,
         look: `set +eu\n${connects}\nconnects
-case $verdict in open) echo "it is open" ;; unresolved) echo ${quote(`${there} has no address`)} ;; *) ${PortProbe.whyClosed} ;; esac`
+case $verdict in open) echo "it is open" ;; unresolved) ${PortProbe.knownNames} ;; *) ${PortProbe.whyClosed} ;; esac`,
+        shown: (text) => PortProbe.unresolvedIn(text, there) ?? text
       })
       if (exitCode === 127) return yield* new NoWayToConnect({ machine: guest.name, address: there, port })
       if (wanted === "open") NewUnits.forget(guest)

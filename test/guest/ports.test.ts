@@ -284,7 +284,19 @@ describe("a port elsewhere", () => {
       const ports = Port.make((yield* guestOn(hostShell("bash"))).guest)
       const error = yield* Effect.flip(ports.waitForClosedPort(80, "no-such-host.invalid", { timeout: "1 second" }))
       assert.strictEqual(error._tag, "WaitTimeout")
+      assert.match(error.message, /last seen: no-such-host\.invalid has no address$/)
       yield* ports.waitForClosedPort(1, "127.0.0.2", { timeout: "20 seconds" })
+    })
+  )
+
+  it.live("is said to be another machine's when its name is nearly one of the hosts file", () =>
+    Effect.gen(function* () {
+      const ports = Port.make((yield* guestOn(hostShell("bash"))).guest)
+      for (const wait of [ports.waitForOpenPort, ports.waitForClosedPort]) {
+        const error = yield* Effect.flip(wait(80, "localhos", { timeout: "1 second" }))
+        assert.strictEqual(error._tag, "WaitTimeout")
+        assert.match(error.message, /last seen: localhos has no address; did you mean "localhost"\?$/)
+      }
     })
   )
 })

@@ -65,8 +65,8 @@ interface Expected {
   readFile: Command | "CommandFailed" | "InvalidArgument"
   readFileBytes: Command | "CommandFailed" | "InvalidArgument"
   writeFile: Command | "CommandFailed" | "InvalidArgument"
-  copyFromHost: Command | "CommandFailed" | "HostFileError" | "InvalidArgument"
-  copyFromMachine: Command | "CommandFailed" | "HostFileError" | "InvalidArgument"
+  copyFromHost: Command | "CopyFailed" | "HostFileError" | "InvalidArgument"
+  copyFromMachine: Command | "CopyFailed" | "HostFileError" | "InvalidArgument"
   waitForOpenPort: Unavailable | Untimed | Deadline | "NoWayToConnect"
   waitForClosedPort: Unavailable | Untimed | Deadline | "NoWayToConnect"
   waitForOpenUnixSocket: Unavailable | Untimed | Deadline

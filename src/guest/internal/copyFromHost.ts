@@ -9,7 +9,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { CommandOutput, CommandResult, ShellService } from "../../transport/Shell.ts"
 import { guard } from "../Action.ts"
-import { CommandFailed } from "../Command.ts"
+import { CopyFailed } from "../CopyFailed.ts"
 import type { CommandError, Guest } from "../Guest.ts"
 import type { HostFileError } from "../HostFile.ts"
 import { relabel } from "../Run.ts"
@@ -129,7 +129,7 @@ export const copyFromHost = (
   guest: Guest,
   path: string,
   target: string
-): Effect.Effect<void, CommandError | CommandFailed | HostFileError> =>
+): Effect.Effect<void, CommandError | CopyFailed | HostFileError> =>
   Effect.scoped(
     Effect.gen(function* () {
       const source = yield* look(guest, path)
@@ -155,7 +155,11 @@ export const copyFromHost = (
           ? unpack(shell, target, command, sender.output)
           : shell.execute(command, { timeout: Infinity, stdin: sender.output })
       )
-      const failed = new CommandFailed({ machine: guest.name, command: doing, wanted: "success", ...result })
+      const { exitCode: code, stderr } = result
+      const failed = new CopyFailed({
+        ...{ machine: guest.name, direction: "to", source: path, target },
+        ...{ exitCode: code, stderr }
+      })
       // A command that failed may have asked for none of it, or not for all.
       if (!Deferred.isDoneUnsafe(sender.started)) return yield* failed
       const { complaints, program } = yield* Deferred.await(sender.started)

@@ -3,7 +3,7 @@ import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { guard } from "../Action.ts"
-import { CommandFailed } from "../Command.ts"
+import { CopyFailed } from "../CopyFailed.ts"
 import type { CommandError, Guest } from "../Guest.ts"
 import type { HostFileError } from "../HostFile.ts"
 import { relabel } from "../Run.ts"
@@ -44,7 +44,7 @@ export const copyFromMachine = (
   guest: Guest,
   source: string,
   folder: string
-): Effect.Effect<string, CommandError | CommandFailed | HostFileError> =>
+): Effect.Effect<string, CommandError | CopyFailed | HostFileError> =>
   Effect.scoped(
     Effect.gen(function* () {
       const name = Path.posix.basename(source)
@@ -64,8 +64,7 @@ export const copyFromMachine = (
       )
       yield* tar.endInput
       if (exitCode !== 0 && !wasInUse(exitCode, stderr)) {
-        const ended = { wanted: "success", exitCode, stdout: "", stderr } as const
-        return yield* new CommandFailed({ machine: guest.name, command: doing, ...ended })
+        return yield* new CopyFailed({ machine: guest.name, direction: "from", source, target, exitCode, stderr })
       }
       const status = yield* tar.exited
       if (status.exitCode !== 0) {

@@ -64,7 +64,10 @@ head -c 65536 /dev/zero > ".vmtest-copy-$$"`
  * tar relies on, so they are copied first. Holes stay holes if the guest's tar can find them.
  */
 export const send = (source: string) => `p=${path(source.replace(/(?<=[^/])\/+$/, ""))}
-[ -e "$p" ] || { echo "$p: No such file or directory" >&2; exit 1; }
+[ -e "$p" ] || {
+  if [ -L "$p" ]; then echo "it is a symbolic link to a file that does not exist"; else echo "no such file"; fi >&2
+  exit 1
+}
 case "$p" in */*) cd -- "\${p%/*}/" ;; esac
 n=./\${p##*/}
 r=$(readlink -f -- "$n"; echo .)

@@ -1,5 +1,6 @@
 /** Shell functions that find out whether a TCP port is open by connecting. */
 import { quote } from "../../host/Quote.ts"
+import { near } from "../../host/Spelling.ts"
 import { hexOf, type Local, listens, type Sockets } from "./portList.ts"
 
 /** What programs say about a name without an address: bash (with the C library), busybox, and various kinds of nc and telnet. */
@@ -70,6 +71,23 @@ export const whyClosed = `case "$said" in
 *"status=143") echo "no answer within a second" ;;
 *) echo "connecting fails" ;;
 esac`
+
+const unresolved = "unresolved"
+
+/** After `connects`, for a name without an address: the names that the guest's hosts file has, for {@link unresolvedIn}. */
+export const knownNames = `echo ${unresolved}
+while read -r address names; do
+  case "$address" in ""|"#"*) ;; *) echo "\${names%%#*}" ;; esac
+done </etc/hosts 2>/dev/null; :`
+
+/** What a name without an address is shown as; undefined for other text. */
+export const unresolvedIn = (text: string, name: string): string | undefined => {
+  const [first, ...hosts] = text.trim().split(/\s+/)
+  if (first !== unresolved) return undefined
+  const others = new Set(hosts.filter((host) => host.toLowerCase() !== name.toLowerCase()))
+  const meant = near(name, others)
+  return `${name} has no address${meant === undefined ? "" : `; did you mean ${JSON.stringify(meant)}?`}`
+}
 
 /** `open` succeeds if the address reaches a socket of these. It connects to each listener at most once. */
 export const open = (port: number, address: string | undefined, local: Local, sockets: Sockets): string =>

@@ -1,6 +1,7 @@
 /** The errors of methods as the exceptions of the NixOS test driver, in its words where scripts compare them. */
 import * as Duration from "effect/Duration"
 import type { CommandFailed } from "../../guest/Command.ts"
+import type { CopyFailed } from "../../guest/CopyFailed.ts"
 import type { WaitTimeout } from "../../guest/MachineError.ts"
 import type { PollingConditionFailed } from "../../guest/PollingCondition.ts"
 import type { UnitFailed } from "../../guest/Unit.ts"
@@ -20,6 +21,7 @@ export interface Translated {
 type Known =
   | CommandFailed
   | CommandTimeout
+  | CopyFailed
   | WaitTimeout
   | UnitFailed
   | QmpError
@@ -42,6 +44,7 @@ const table: {
     ),
   // What `timeout` exits with.
   CommandTimeout: ({ command }) => failed(`command \`${command}\` failed (exit code 124)`),
+  CopyFailed: ({ message }) => failed(message),
   WaitTimeout: ({ waited }, { timeout }) =>
     failed(
       `action timed out after ${Duration.toSeconds(waited).toFixed(2)} seconds (timeout=${typeof timeout === "number" ? timeout : "None"})`
