@@ -61,7 +61,8 @@ export const loadAll: (
     scripts,
     load(sources)
   )
-  for (const problem of problems) yield* complain(problem.message)
+  // Several Python scripts may have one module of machines.
+  for (const message of new Set(problems.map(({ message }) => message))) yield* complain(message)
   return problems.length === 0 ? tests.flat() : undefined
 })
 

@@ -125,13 +125,26 @@ export class MachinesMissing extends Schema.TaggedError<MachinesMissing>()("Mach
   }
 }
 
-/** The module of `--machines` does not declare machines. */
+/** The module of `--machines` does not declare machines. `found` is what it exports instead; empty if it has no default export. */
 export class NoMachines extends Schema.TaggedError<NoMachines>()("NoMachines", {
   script: Schema.String,
   found: Schema.String
 }) {
   override get message() {
-    return `${this.script}: the default export must be an object of names and declarations, such as { machine: { image: Image.debian() } }, got ${this.found}`
+    return this.found === ""
+      ? `${this.script}: no default export; write: export default { machine: { image: Image.debian() } }`
+      : `${this.script}: the default export must be an object of names and declarations, such as { machine: { image: Image.debian() } }, got ${this.found}`
+  }
+}
+
+/** The module of `--machines` has a wrong declaration; `place` is that of the machine's name, if it was found. */
+export class WrongMachine extends Schema.TaggedError<WrongMachine>()("WrongMachine", {
+  script: Schema.String,
+  place: Schema.optional(Place),
+  problem: Schema.String
+}) {
+  override get message() {
+    return this.place === undefined ? `${this.script}: ${this.problem}` : pointAt(this.place, this.problem)
   }
 }
 
@@ -157,4 +170,5 @@ export type ScriptError =
   | MachineGivenTwice
   | MachinesMissing
   | NoMachines
+  | WrongMachine
   | PythonUnusable

@@ -13,6 +13,7 @@ import * as Os from "node:os"
 import * as ByteSize from "effect/ByteSize"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Device from "../backends/Device.ts"
@@ -286,6 +287,10 @@ const optionsFrom = Decode.decoder(MachineOptions, { whole: "the declaration" })
 const isScript = (options: MachineOptions | undefined): boolean =>
   options !== undefined && Image.startsItself(options.image)
 
+/** Whether a declaration is the image itself, which types forbid and plain JavaScript does not. */
+const isImage = (options: unknown): boolean =>
+  Predicate.hasProperty(options, "_tag") && /Image$/.test(String(options._tag))
+
 /** What a start script decides, so that a declaration of it would say nothing. */
 const scriptsOwn = ["memory", "cpus", "disks", "devices", "hotplug", "internet"] as const
 
@@ -302,6 +307,9 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   if (Result.isFailure(named)) return yield* invalid("name", named.failure.reason)
   const elsewhere = Names.problemOf(name)
   if (elsewhere !== undefined) return yield* invalid("name", elsewhere)
+  if (isImage(options)) {
+    return yield* invalid("", "the declaration must be an object such as { image: Image.tiny() }, got only the image")
+  }
   const decoded = optionsFrom(options)
   if (Result.isFailure(decoded)) {
     return yield* invalid(Decode.nameOf(decoded.failure.path, { whole: "" }), decoded.failure.reason)

@@ -59,6 +59,50 @@ describe("a Python script of the command", () => {
     })
   )
 
+  it.live("says what a module exports instead of declarations, and what to do", () =>
+    Effect.gen(function* () {
+      const imports = `import { Image, test } from "vmtest"\nimport { Effect } from "effect"\n`
+      const aTest = `test("x", { machines: { web: { image: Image.tiny() } } }, () => Effect.void)`
+      for (const [module, said] of [
+        [`export default ${aTest}`, "got a test; export the machines instead: the Python script is the test"],
+        [`export default [${aTest}, ${aTest}]`, "got 2 tests; export the machines instead"],
+        ["export default () => ({})", "got a function; export the object that it returns"],
+        ["export default { machines: { web: {} } }", "got { machines: … }; export what is in machines"],
+        ["export default Effect.succeed({})", "got an object"],
+        ["export const machines = {}", "machines.ts: no default export; write: export default { machine:"]
+      ] as const) {
+        const error = yield* Effect.flip(load("start_all()\n", `${imports}${module}`))
+        assert.strictEqual(error._tag, "NoMachines")
+        assert.include(error.message, said)
+      }
+    })
+  )
+
+  it.live("has wrong declarations refused with the file and the line of the machine's name", () =>
+    Effect.gen(function* () {
+      const imports = `import { Image } from "vmtest"\n`
+      for (const [module, said] of [
+        [
+          `const image = Image.tiny()\nexport default {\n  client: { image },\n  "web": { image, memroy: 1 }\n}`,
+          /machines\.ts:5:3: web: unknown option "memroy"; did you mean "memory"\?\n {2}5 │ {3}"web": \{ image, memroy: 1 \}\n {4}│ {3}\^$/
+        ],
+        [
+          `export default { a: Image.tiny() }`,
+          /machines\.ts:2:18: a: the declaration must be .*, got only the image\n/
+        ],
+        [`export default { "my web": { image: Image.tiny() } }`, /machines\.ts:2:18: my web: name must be a host name/],
+        [
+          `const web = { image: Image.tiny(), cpus: 0 }\nexport default { web }`,
+          /machines\.ts: web: cpus must be a whole number/
+        ]
+      ] as const) {
+        const error = yield* Effect.flip(load("start_all()\n", `${imports}${module}`))
+        assert.strictEqual(error._tag, "WrongMachine")
+        assert.match(error.message, said)
+      }
+    })
+  )
+
   it.live("without python3 says what to install", () =>
     Effect.gen(function* () {
       const { PATH } = process.env

@@ -559,10 +559,30 @@ beside.hostname(nobody)
 `
       )
       const { failure } = yield* fails({ file: join(folder, "script.py") }, { commands: [["hostname", "web\n"]] })
-      assert.strictEqual(failure.message, "NameError: name 'nobody' is not defined")
+      assert.strictEqual(failure.message, "NameError: name 'nobody' is not defined; machines of this test: web")
       assert.strictEqual(failure.place?.file, join(folder, "script.py"))
       assert.strictEqual(failure.place?.line, 9)
     }).pipe(Effect.scoped)
+  )
+
+  it.live("that uses a name which is not defined is told the machines, and which name is near", () =>
+    Effect.gen(function* () {
+      const machines = { web: offline(), "db-1": offline() }
+      const those = "machines of this test: db_1, web"
+      for (const [script, hint] of [
+        ["wbe.succeed('true')", `; did you mean "web"? (${those})`],
+        ["db1.succeed('true')", `; did you mean "db_1"? (${those})`],
+        ["machine.succeed('true')", `; ${those}`],
+        ["strat_all()", '; did you mean "start_all"?']
+      ] as const) {
+        const { failure } = yield* fails(script, { machines })
+        assert.strictEqual(failure.message, `NameError: name '${/^\w+/.exec(script)?.[0]}' is not defined${hint}`)
+      }
+      const { failure } = yield* fails("web.succeed('true')", { machines: {} })
+      assert.strictEqual(failure.message, "NameError: name 'web' is not defined; the test declares no machines")
+      const local = yield* fails("def f():\n    print(x)\n    x = 1\nf()", { machines })
+      assert.notInclude(local.failure.message, "machines of this test")
+    })
   )
 
   it.live("that cannot be read, or is none, is a clear error", () =>

@@ -145,7 +145,7 @@ const prepare = Effect.fnUntraced(function* (driver: DriverService, options: Ses
   const conversation: Conversation = {
     ...{ places, scripts, addMachine },
     subtests: Subtests.make(driver, scope),
-    errorOf: Raised.make(failures, options.script)
+    errorOf: Raised.make(failures, options.script, () => Object.keys(driver.machines))
   }
   const { columns: _, ...script } = options.script
   const first: Begin = {
