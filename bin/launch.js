@@ -15,8 +15,11 @@ export const launch = (name, launcher) => {
     // Answered here, because loading the command-line grammar takes longer than everything else this does.
     // Its reader may be gone. What else keeps it from being read is an error.
     process.stdout.on("error", (error) => {
-      if (error.code !== "EPIPE") process.exitCode = 1
+      if (error.code === "EPIPE") return
+      process.exitCode = 1
+      process.stderr.write(`${name}: could not write the output: ${error.message}\n`)
     })
+    process.stderr.on("error", () => {})
     import("node:fs").then(({ readFileSync }) => {
       const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
       process.stdout.write(`${name} v${version}\n`)

@@ -162,13 +162,22 @@ export const examine: Effect.Effect<ReadonlyArray<Finding>> = Effect.all(
 
 const marks = { ok: "✔", limited: "!", missing: "✘" } as const
 
-/** The commands that install or fix what is missing, apt's first. */
-export const fixes = (findings: ReadonlyArray<Finding>): ReadonlyArray<string> => {
+/** The commands that install or fix what these findings lack, apt's first. */
+const commandsFor = (findings: ReadonlyArray<Finding>): ReadonlyArray<string> => {
   const packages = findings.flatMap((finding) => finding.package ?? [])
   const sudo = process.getuid?.() === 0 ? "" : "sudo "
   const apt = `${sudo}apt-get update && ${sudo}apt-get install --no-install-recommends ${packages.join(" ")}`
   return [...(packages.length > 0 ? [apt] : []), ...findings.flatMap((finding) => finding.fix ?? [])]
 }
+
+/** What to run because something is missing, and what lifts the drawbacks of what is limited, which need not be done. */
+export const fixes = (findings: ReadonlyArray<Finding>) => ({
+  needed: commandsFor(findings.filter(({ state }) => state === "missing")),
+  optional: commandsFor(findings.filter(({ state }) => state === "limited"))
+})
+
+const listed = (title: string, commands: ReadonlyArray<string>): ReadonlyArray<string> =>
+  commands.length === 0 ? [] : ["", title, ...commands.map((command) => `  ${command}`)]
 
 /** Prints the results. Exit code 1 if something is missing. */
 export const doctor = Effect.fnUntraced(function* ({
@@ -179,15 +188,18 @@ export const doctor = Effect.fnUntraced(function* ({
   Effect.Services<Work>
 > {
   const findings = yield* examine
-  const commands = fixes(findings)
+  const { needed, optional } = fixes(findings)
   const usable = findings.every(({ state }) => state !== "missing")
   if (json) {
-    yield* print(JSON.stringify({ usable, findings, fix: commands }, null, 2))
+    yield* print(JSON.stringify({ usable, findings, fix: needed, optional }, null, 2))
   } else {
     const width = Math.max(...findings.map(({ what }) => what.length))
     for (const { detail, state, what } of findings) yield* print(`${marks[state]} ${what.padEnd(width)}  ${detail}`)
-    if (commands.length > 0)
-      yield* print(["", "To fix this, run:", ...commands.map((command) => `  ${command}`)].join("\n"))
+    const advice = [
+      ...listed("To fix this, run:", needed),
+      ...listed("Optional, only for what is marked with !:", optional)
+    ]
+    if (advice.length > 0) yield* print(advice.join("\n"))
   }
   return usable ? ExitCode.passed : ExitCode.failed
 })

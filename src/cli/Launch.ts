@@ -31,9 +31,14 @@ export const launch = <Invocation>(
   load: () => Promise<{ readonly main: (invocation: Exclude<Invocation, number>) => void }>
 ): void => {
   // Whoever reads the output may leave early (head): no reason for a stack trace. What else keeps help from being read is one to fail.
+  let handedOver = false
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") process.exitCode ||= ExitCode.failed
+      if (error.code === "EPIPE") return
+      process.exitCode ||= ExitCode.failed
+      // The library says it itself; and where it is stderr that fails, only the exit code is left.
+      if (stream === process.stdout && !handedOver)
+        process.stderr.write(`${name}: could not write the output: ${error.message}\n`)
     })
   }
   const program = Effect.gen(function* () {
@@ -43,6 +48,7 @@ export const launch = <Invocation>(
       return
     }
     const { main } = yield* Effect.promise(load)
+    handedOver = true
     main(parsed as Exclude<Invocation, number>)
   })
   Effect.runFork(program.pipe(Effect.catchCause(fault(name)), Effect.provide(NodeServices.layer)))

@@ -174,6 +174,23 @@ await new Promise((resolve) => setTimeout(resolve, 500))`
         timeout: 60_000
       })
       closeSync(full)
+      let said = ""
+      child.stderr?.on("data", (chunk) => {
+        said += chunk
+      })
+      assert.strictEqual(await new Promise((resolve) => child.once("close", resolve)), 1)
+      assert.match(said, /^vmtest: could not write the output: ENOSPC: no space left on device, write\n$/)
+    })
+
+    it(`has only its exit code when there is no room for errors either: vmtest ${args.join(" ")}`, {
+      timeout: 60_000
+    }, async () => {
+      const full = openSync("/dev/full", "w")
+      const child = spawn(process.execPath, [args[0] === "--version" ? bin : launcher, ...args], {
+        stdio: ["ignore", full, full],
+        timeout: 60_000
+      })
+      closeSync(full)
       assert.strictEqual(await new Promise((resolve) => child.once("exit", resolve)), 1)
     })
   }
