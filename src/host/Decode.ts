@@ -6,7 +6,8 @@
  * `cpus must be a whole number of at least 1, got 0`.
  *
  * A schema says what it takes with the annotation `expected`, which completes "must be …". A filter that returns a text completes
- * "<name> …" with it instead. The annotation `aliases` of a struct maps other people's names of its fields, in lower case, to them.
+ * "<name> …" with it instead. The annotation `aliases` of a struct maps other people's names of its fields, in lower case, to them; `elsewhere` maps names
+ * of fields that it does not have to what has them.
  *
  * **Example** (Refuse a misspelt option)
  *
@@ -223,6 +224,12 @@ const unexpected = ({ ast, path }: Leaf, given: unknown, naming: Naming): Proble
   const near = Spelling.near(key, names, Predicate.isObject(aliases) ? (aliases as Spelling.Aliases) : {})
   const place =
     inside.length === 0 || (inside.length === 1 && inside[0] === naming.unnamed) ? "" : ` of ${nameOf(inside, naming)}`
+  const others = annotationsOf(ast)?.elsewhere
+  const owner = Predicate.isObject(others) && Object.hasOwn(others, key) ? Reflect.get(others, key) : undefined
+  if (typeof owner === "string") {
+    const reason = `unknown option ${JSON.stringify(key)}${place}; it is an option of ${owner}`
+    return { path, value: at(given, path), reason }
+  }
   const advice = near === undefined ? `the options are ${names.join(", ")}` : `did you mean ${JSON.stringify(near)}?`
   return { path, value: at(given, path), reason: `unknown option ${JSON.stringify(key)}${place}; ${advice}` }
 }

@@ -255,15 +255,50 @@ export const MicrovmOptions = Schema.Struct({
 /** Options of {@link microvm}. */
 export interface MicrovmOptions extends Schema.Schema.Type<typeof MicrovmOptions> {}
 
+const optionsOf = {
+  tiny: Object.keys(TinyOptions.fields),
+  debian: Object.keys(DebianOptions.fields),
+  disk: Object.keys(DiskOptions.fields),
+  startScript: Object.keys(StartScriptOptions.fields),
+  microvm: Object.keys(MicrovmOptions.fields)
+}
+
+/** Where the options of images are that `own` does not have, for messages: `packages` is an option of `Image.debian`. */
+export const elsewhere = (own: ReadonlyArray<string>): Readonly<Record<string, string>> => {
+  const all = Object.values(optionsOf).flat()
+  return Object.fromEntries(
+    all
+      .filter((option) => !own.includes(option))
+      .map((option) => {
+        const owners = Object.entries(optionsOf).filter(([, options]) => options.includes(option))
+        const names = owners.map(([name]) => `Image.${name}`)
+        return [option, names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`]
+      })
+  )
+}
+
+/** The options of a machine's declaration that are mistaken for an image's. */
+const ofMachines = Object.fromEntries(
+  ["memory", "cpus", "disks", "devices", "vlans", "forwards", "internet", "allowReboot", "snapshot", "warmUp"].map(
+    (option) => [option, "the machine, beside image"]
+  )
+)
+
+const others = (own: keyof typeof optionsOf) => ({ elsewhere: { ...ofMachines, ...elsewhere(optionsOf[own]) } })
+
 /** A description by its tag, as `tiny`, `debian`, `disk`, `startScript` and `microvm` make them. */
 export const schemas = {
-  TinyImage: Schema.Struct({ _tag: Schema.Literal("TinyImage"), ...TinyOptions.fields }),
-  DebianImage: Schema.Struct({ _tag: Schema.Literal("DebianImage"), ...DebianOptions.fields }),
-  DiskImage: Schema.Struct({ _tag: Schema.Literal("DiskImage"), ...DiskOptions.fields }),
-  StartScriptImage: Schema.Struct({ _tag: Schema.Literal("StartScriptImage"), ...StartScriptOptions.fields }).check(
-    eitherWay
+  TinyImage: Schema.Struct({ _tag: Schema.Literal("TinyImage"), ...TinyOptions.fields }).annotate(others("tiny")),
+  DebianImage: Schema.Struct({ _tag: Schema.Literal("DebianImage"), ...DebianOptions.fields }).annotate(
+    others("debian")
   ),
-  MicrovmImage: Schema.Struct({ _tag: Schema.Literal("MicrovmImage"), ...MicrovmOptions.fields })
+  DiskImage: Schema.Struct({ _tag: Schema.Literal("DiskImage"), ...DiskOptions.fields }).annotate(others("disk")),
+  StartScriptImage: Schema.Struct({ _tag: Schema.Literal("StartScriptImage"), ...StartScriptOptions.fields })
+    .check(eitherWay)
+    .annotate(others("startScript")),
+  MicrovmImage: Schema.Struct({ _tag: Schema.Literal("MicrovmImage"), ...MicrovmOptions.fields }).annotate(
+    others("microvm")
+  )
 }
 
 /** Busybox and a kernel, see {@link tiny}. */

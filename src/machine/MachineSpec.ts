@@ -220,7 +220,8 @@ export const MachineOptions = Schema.Struct(fields).annotate({
     qemuoptions: "qemuArguments",
     layout: "keyboardLayout",
     keymap: "keyboardLayout"
-  }
+  },
+  elsewhere: Image.elsewhere(Object.keys(fields))
 })
 
 /** The declaration of one machine; only `image` is required. */

@@ -122,6 +122,8 @@ describe("a machine's declaration", () => {
   for (const [given, option, meant] of [
     [{ allowreboot: true }, "allowreboot", 'a: unknown option "allowreboot"; did you mean "allowReboot"?'],
     [{ memorySize: 1024 }, "memorySize", 'unknown option "memorySize"; did you mean "memory"?'],
+    [{ packages: [] }, "packages", 'unknown option "packages"; it is an option of Image.debian'],
+    [{ files: {} }, "files", 'unknown option "files"; it is an option of Image.tiny and Image.debian'],
     [{ imgae: image }, "imgae", 'unknown option "imgae"; did you mean "image"?'],
     [{ colour: 1 }, "colour", 'unknown option "colour"; the options are image, memory, cpus, disks'],
     [
@@ -225,6 +227,21 @@ describe("a machine's declaration", () => {
       "image.file",
       'unknown option "file" of image; did you mean "files"?'
     ],
+    [
+      { image: Image.tiny({ packages: ["nginx"] } as object) },
+      "image.packages",
+      'unknown option "packages" of image; it is an option of Image.debian'
+    ],
+    [
+      { image: Image.disk({ path: "x", modules: ["a"], memory: 1 } as never) },
+      "image.modules",
+      'unknown option "modules" of image; it is an option of Image.tiny'
+    ],
+    [
+      { image: Image.debian({ memory: "1 GiB" } as object) },
+      "image.memory",
+      'unknown option "memory" of image; it is an option of the machine, beside image'
+    ],
     ...["debian", {}, { _tag: "Nope" }, null, 1].map((image) => [{ image }, "image", "image must be an image"] as const)
   ] as const) {
     it.effect(`refuses ${words}`, () => refused("a", options as object, option, words))
@@ -260,7 +277,7 @@ describe("a machine's declaration", () => {
         "a: image is missing: it must be an image, such as Image.tiny() or Image.debian({})"
       )
       assert.include(yield* declared(undefined), "a: the declaration must be an object such as { image: Image.tiny() }")
-      assert.include(yield* declared(image), "unknown option")
+      assert.include(yield* declared(image), "{ image: Image.tiny() }, got only the image")
       assert.include(
         yield* declared(Effect.void),
         "the declaration must be an object such as { image: Image.tiny() }, got an Effect"
