@@ -1,3 +1,4 @@
+import * as Fs from "node:fs"
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -253,6 +254,47 @@ machines(Left, Right)("a machine", (it) => {
       yield* left.restore(snapshot)
       yield* left.hotplug({ type: "disk", size: "1 MiB", name: "late" })
       yield* left.waitForFile("/sys/block/vda")
+    })
+  )
+})
+
+class Doomed extends Machine<Doomed>()("doomed", {
+  image: Image.tiny({ kernel: "generic" }),
+  devices: ["tpm"]
+}) {}
+
+/** The process of a machine's `swtpm`, which runs in the machine's folder. */
+const swtpmOf = (machine: string): number | undefined =>
+  Fs.readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .find((pid) => {
+      const read = (path: string, how: (path: string) => string) =>
+        Fs.existsSync(`/proc/${pid}/${path}`) ? how(`/proc/${pid}/${path}`) : ""
+      return (
+        read("comm", (path) => Fs.readFileSync(path, "utf8")).trim() === "swtpm" &&
+        read("cwd", (path) => Fs.readlinkSync(path)).endsWith(`-${machine}`)
+      )
+    }) as number | undefined
+
+machines(Doomed)("a machine whose TPM is lost", (it) => {
+  it.effect("dies with it, and says why", () =>
+    Effect.gen(function* () {
+      const doomed = yield* Doomed
+      const running = yield* Effect.forkChild(Effect.flip(doomed.succeed("echo up; sleep 600")), {
+        startImmediately: true
+      })
+      yield* doomed.succeed("true")
+      process.kill(Number(swtpmOf("doomed")), "SIGKILL")
+      const error = yield* Fiber.join(running)
+      assert.strictEqual(error._tag, "MachineDied")
+      assert.include(
+        error.message,
+        'doomed died while the test was running "echo up; sleep 600": its TPM\'s swtpm ended with signal SIGKILL'
+      )
+      yield* doomed.start()
+      assert.strictEqual(yield* doomed.succeed("echo again"), "again\n")
+      // A machine that ends in order is not ended for its swtpm, which ends with it.
+      yield* doomed.shutdown()
     })
   )
 })

@@ -127,6 +127,8 @@ export interface MachineExit {
   readonly signal: string | undefined
   /** What ended it, where the hypervisor or the console tells. A panic ends a machine whether it may reboot or not. */
   readonly cause?: EndCause | undefined
+  /** Why the backend itself ended it, such as the end of a program beside it that the machine cannot do without. */
+  readonly because?: string | undefined
   /** The last lines of the guest's console. */
   readonly consoleTail: string
   /** The end of the hypervisor's own output. */

@@ -49,10 +49,13 @@ export class MachineDied extends Schema.TaggedError<MachineDied>()("MachineDied"
    */
   ended: Schema.Literals(["power-off", "reset", "panic", "host", "test", ""]),
   hypervisor: Schema.String,
-  console: Schema.String
+  console: Schema.String,
+  /** Why vmtest itself ended it: a program beside the hypervisor that the machine cannot do without, such as that of its TPM, has ended. */
+  because: Schema.optionalKey(Schema.String)
 }) {
   /** How it ended, in a few words. */
   get summary(): string {
+    if (this.because !== undefined) return this.because
     if (this.ended === "test") return "the test ended it with crash() or restore()"
     if (this.signal !== "") return `its hypervisor was killed by ${this.signal}`
     if (this.ended === "panic") return panicked(panicIn(this.console))

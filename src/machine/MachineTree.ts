@@ -71,8 +71,10 @@ export interface Environment {
 export interface MachineSummary {
   readonly name: string
   readonly state: MachineState
-  /** How its last boot began: `booted`, or `forked from snapshot 3f2a91c0 of …`; undefined where it was never started. */
+  /** How its last boot began: `booted`, or `forked from snapshot 3f2a91c0 of …`; undefined where it was never started, or did not boot. */
   readonly came: string | undefined
+  /** Why it never was ready, of one that crashed: its hypervisor did not run, or its guest did not come up. */
+  readonly failed?: "could not start" | "did not boot" | undefined
 }
 
 /** A machine, and what its driver does with it. */

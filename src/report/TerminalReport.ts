@@ -188,7 +188,8 @@ const resultLines =
     const where = subtest === undefined ? "" : `\n  subtest ${JSON.stringify(Failure.subtestName(subtest))}:`
     const why = test.failure === undefined ? "" : `${where}\n${indented(Failure.render(test.failure))}`
     const machines = test.machines.map(
-      ({ came, name, state }) => `\n  ${name} was ${state}${came === undefined ? "" : ` (${came})`}`
+      ({ came, failed, name, state }) =>
+        `\n  ${name} ${failed ?? `was ${state}`}${came === undefined ? "" : ` (${came})`}`
     )
     return `${out("red", "✘")} ${out("bold", test.name)} ${how} ${took}${why}${handledFailures(test)}${machines.join("")}${kept}`
   }

@@ -5,6 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { StartFailed } from "../../src/backends/BackendError.ts"
 import type { MockGuest } from "../../src/backends/mock/Mock.ts"
 import { InvalidArgument } from "../../src/guest/MachineError.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
@@ -117,10 +118,12 @@ describe("the life of a machine", () => {
 
   it.effect("does not come up when the hypervisor does not start, or the guest did not answer", () =>
     Effect.gen(function* () {
-      const { machines, states } = yield* driverOf(
+      const { handles, machines, states } = yield* driverOf(
         { a: offline() },
         { guests: { a: { bootTime: Infinity, console: "Loading initial ramdisk ...\n" } } }
       )
+      const summary = () => handles()[0]?.summary()
+      assert.deepInclude(summary(), { state: "stopped", came: undefined })
       const starting = yield* Effect.forkChild(Effect.flip(machines.a!.start()))
       yield* TestClock.adjust("5 minutes")
       const error = yield* Fiber.join(starting)
@@ -128,6 +131,18 @@ describe("the life of a machine", () => {
       assert.include(error.message, "a did not boot: no shell after 5m")
       assert.include(error.message, "Loading initial ramdisk")
       assert.deepStrictEqual(states("a"), ["booting", "crashed"])
+      assert.deepInclude(summary(), { state: "crashed", came: undefined, failed: "did not boot" })
+    })
+  )
+
+  it.effect("could not start when its hypervisor did not run", () =>
+    Effect.gen(function* () {
+      const startError = new StartFailed({ machine: "a", backend: "mock", reason: "no such machine type", output: "" })
+      const { handles, machines } = yield* driverOf({ a: offline() }, { guests: { a: { startError } } })
+      const error = yield* Effect.flip(machines.a!.start())
+      assert.include(error.message, "a did not boot: ")
+      assert.include(error.message, "no such machine type")
+      assert.deepInclude(handles()[0]?.summary(), { state: "crashed", came: undefined, failed: "could not start" })
     })
   )
 
@@ -256,7 +271,7 @@ describe("the life of a machine", () => {
 
   it.effect("is given up when it began to reboot and does not come back", () =>
     Effect.gen(function* () {
-      const { machines } = yield* driverOf(
+      const { handles, machines } = yield* driverOf(
         { a: offline({ allowReboot: true }) },
         { guests: { a: { commands: [["late", goingDown("Rebooting")]] } } }
       )
@@ -267,6 +282,7 @@ describe("the life of a machine", () => {
       const error = yield* Fiber.join(running)
       assert.strictEqual(error._tag, "BootFailed")
       assert.include(error.message, "it did not come back after its reboot within 5m")
+      assert.deepInclude(handles()[0]?.summary(), { state: "crashed", came: "booted", failed: undefined })
     })
   )
 

@@ -90,6 +90,24 @@ describe("the terminal's report", () => {
     })
   )
 
+  it.effect("says of each machine of a failed test what it was, or that it never was ready", () =>
+    Effect.gen(function* () {
+      const machines = [
+        { name: "web", state: "ready", came: "booted" },
+        { name: "db", state: "crashed", came: undefined, failed: "could not start" },
+        { name: "old", state: "crashed", came: "forked from snapshot 1", failed: "did not boot" },
+        { name: "off", state: "stopped", came: undefined }
+      ] as const
+      const { out } = yield* told([{ _tag: "TestEnded", result: { ...failed, machines } }])
+      assert.deepStrictEqual(String(out[0]).split("\n").slice(-4), [
+        "  web was ready (booted)",
+        "  db could not start",
+        "  old did not boot (forked from snapshot 1)",
+        "  off was stopped"
+      ])
+    })
+  )
+
   it.effect("leaves what is wrong with a subtest to the end of the test that is to fail with it", () =>
     Effect.gen(function* () {
       const result = { name: "part", within: [], status: "failed", millis: 1000, failure } as const

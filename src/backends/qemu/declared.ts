@@ -38,13 +38,13 @@ export const start: (
     from === undefined ? undefined : yield* Effect.mapError(memoryOf(shape, from), (reason) => failed(reason, ""))
   const sockets = socketsIn(shape.directory)
   if (from !== undefined) yield* Tpm.forget(shape)
-  yield* Tpm.start(shape, sockets.tpm).pipe(
+  const companion = yield* Tpm.start(shape, sockets.tpm).pipe(
     Effect.mapError((error) => (error._tag === "TpmFailed" ? failed(error.reason, error.output) : error))
   )
   const [bootstrap = "", ...ports] = sockets.ports
   const started = run({
     ...{ shape, sockets, timeScale, failed },
-    ...{ called: "QEMU", talks: false },
+    ...{ called: "QEMU", talks: false, companion },
     spawn: {
       command: program,
       args: command({

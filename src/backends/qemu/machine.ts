@@ -22,6 +22,7 @@ import type { ConsoleLog } from "../internal/consoleLog.ts"
 import * as consoleLog from "../internal/consoleLog.ts"
 import { makeTurn } from "../internal/runState.ts"
 import type { Sockets } from "./command.ts"
+import * as Companion from "./companion.ts"
 import { type ControlOptions, evidenceLines, layer, qmpOptions } from "./control.ts"
 
 export interface Settings {
@@ -47,6 +48,8 @@ export interface Launch {
   readonly answers: { readonly within: Duration.Duration; readonly otherwise?: string | undefined }
   /** Whether something else prints on the console before QEMU does. */
   readonly talks: boolean
+  /** A program that it cannot do without. */
+  readonly companion?: Companion.Companion | undefined
   /** What the saved machine had printed that it continues from. */
   readonly before: Buffer | undefined
   /** The error of a start that failed; `output` is the end of what it printed. */
@@ -91,7 +94,11 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
       .make(stdout, Path.join(shape.directory, "console.log"), before)
       .pipe(Effect.mapError((reason) => failed(`the console's log cannot be written: ${reason}`)))
     let cause: EndCause | undefined
-    const exited = yield* watchExit(process, log, stderrFile, () => cause)
+    let because: string | undefined
+    yield* Companion.watch(launch.companion, process, (reason) => {
+      because = reason
+    })
+    const exited = yield* watchExit(process, log, stderrFile, () => ({ cause, because }))
     const connectTimeout = Duration.times(controlTimeout, timeScale)
     // QEMU took its arguments once it answers; a saved machine is loaded over this connection, which is then closed.
     const scope = yield* Effect.scope
@@ -151,8 +158,12 @@ export const loadFailed =
     return new LoadFailed({ machine: shape.name, directory, reason, output, damaged })
   }
 
-const describe = ({ exitCode, signal }: MachineExit): string =>
-  signal === undefined ? `exit code ${exitCode}` : `signal ${signal}`
+const describe = ({ because, exitCode, signal }: MachineExit): string =>
+  because !== undefined
+    ? `signal ${signal}, because ${because}`
+    : signal === undefined
+      ? `exit code ${exitCode}`
+      : `signal ${signal}`
 
 /** QEMU removes its own only when it ends in peace. */
 const removeSockets = ({ load, ports, qmp, save, tpm }: Sockets) =>
@@ -170,20 +181,21 @@ const watchExit = Effect.fnUntraced(function* (
   process: Process,
   log: ConsoleLog,
   stderrFile: string,
-  cause: () => EndCause | undefined
+  known: () => Pick<MachineExit, "cause" | "because">
 ) {
   const exited = yield* Deferred.make<MachineExit>()
   yield* Effect.gen(function* () {
     const { exitCode, signal } = yield* process.exited
     yield* Effect.timeoutOption(log.ended, "1 second")
     const consoleTail = yield* log.tail(evidenceLines)
-    const noted = cause()
+    const { because, cause: noted } = known()
     // A kernel that panics resets, or stands still until somebody ends its hypervisor.
     const mayHavePanicked = noted === "reset" || (noted === undefined && signal === undefined)
     yield* Deferred.succeed(exited, {
       exitCode,
       signal,
       cause: mayHavePanicked && panicIn(consoleTail) !== undefined ? "panic" : noted,
+      because,
       consoleTail,
       stderr: endOf(stderrFile)
     })

@@ -8,6 +8,7 @@ import * as Disk from "../../host/Disk.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import type { MachineShape } from "../Backend.ts"
 import { typeOf } from "../Device.ts"
+import type { Companion } from "./companion.ts"
 
 /** The program, in the Debian package of the same name. */
 export const program = "swtpm"
@@ -34,13 +35,13 @@ export interface TpmFailed {
 
 const tpmFailed = (reason: string, output = ""): TpmFailed => ({ _tag: "TpmFailed", reason, output })
 
-/** Starts it, if the machine has one, until the scope closes. */
+/** Starts it, if the machine has one, until the scope closes. Gives what answers when it has ended. */
 export const start = (
   shape: MachineShape,
   socket: string
-): Effect.Effect<void, TpmFailed | HostProcess.HostProcessError, Scope.Scope> =>
+): Effect.Effect<Companion | undefined, TpmFailed | HostProcess.HostProcessError, Scope.Scope> =>
   Effect.gen(function* () {
-    if (!has(shape)) return
+    if (!has(shape)) return undefined
     const state = stateIn(shape.directory)
     yield* Disk.attempt(
       () => Fs.mkdirSync(state, { recursive: true, mode: 0o700 }),
@@ -76,4 +77,5 @@ export const start = (
         )
       )
     )
+    return { name: `its TPM's ${program}`, exited, said }
   })

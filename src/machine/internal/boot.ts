@@ -164,7 +164,8 @@ export const died = (machine: string, { asked }: Boot, exit: MachineExit): End =
     doing: "",
     ended: asked && exit.signal === "SIGKILL" ? "test" : (exit.cause ?? ""),
     hypervisor: exit.stderr,
-    console: exit.consoleTail
+    console: exit.consoleTail,
+    ...(exit.because !== undefined && { because: exit.because })
   })
   // The control channel may have been lost at that moment: then only the console can tell.
   const powerOff = exit.cause === "power-off" || (exit.cause === undefined && poweredDown.test(exit.consoleTail))

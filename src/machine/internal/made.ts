@@ -5,10 +5,10 @@ import * as GenStatem from "../../actors/GenStatem.ts"
 import type { MachineState } from "../../guest/MachineEvent.ts"
 import { MachineEvents } from "../../guest/MachineEvent.ts"
 import * as Machine from "../Machine.ts"
-import type { Environment, Handle } from "../MachineTree.ts"
+import type { Environment, Handle, MachineSummary } from "../MachineTree.ts"
 import * as Snapshot from "../Snapshot.ts"
 import * as Access from "./access.ts"
-import { type Boot, type OriginEffect, publicState } from "./boot.ts"
+import { type Boot, type Life as BootLife, type OriginEffect, publicState } from "./boot.ts"
 import { hostsScript } from "./identity.ts"
 import * as Life from "./life.ts"
 import type { MachineRef } from "./protocol.ts"
@@ -23,8 +23,16 @@ export interface Made {
   readonly progress: (detail: string) => Effect.Effect<void>
 }
 
-const cameFrom = ({ origin }: Boot): string =>
-  origin.from === undefined ? "booted" : `forked from ${origin.name ?? "a snapshot of the test"}`
+/** How a boot began and ended, for reports. */
+const summaryOf = (life: BootLife): Pick<MachineSummary, "came" | "failed"> => {
+  const { boot } = life
+  if (boot === undefined) return { came: undefined }
+  const { hypervisor, loss, origin } = boot
+  const isLost = life._tag === "Crashed" && loss?._tag === "BootFailed" && !boot.done.has("warm")
+  const failed = !isLost ? undefined : hypervisor === undefined ? "could not start" : "did not boot"
+  if (origin.from !== undefined) return { came: `forked from ${origin.name ?? "a snapshot of the test"}`, failed }
+  return { came: failed === undefined && publicState(life) !== "booting" ? "booted" : undefined, failed }
+}
 
 /** A machine that was not started yet, whose process is found by `ref`. */
 export const make = Effect.fnUntraced(function* (environment: Environment, ref: MachineRef) {
@@ -87,7 +95,7 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
     summary: () => ({
       name: spec.name,
       state: publicState(ref.life),
-      came: ref.life.boot === undefined ? undefined : cameFrom(ref.life.boot)
+      ...summaryOf(ref.life)
     }),
     refreshNames: Effect.suspend(() =>
       access.running() === undefined || shape.image.guest === "script"
