@@ -279,7 +279,8 @@ const runTest = Effect.fnUntraced(
     const startedAt = yield* Clock.currentTimeMillis
     yield* emit({ _tag: "TestStarted", test: test.name, file: test.file, machines: specs.map(({ name }) => name) })
     const deadline = Deadline.make(timeout)
-    const strays = Strays.make(test.name, label)
+    const services = yield* Effect.context<never>()
+    const strays = Strays.make(test.name, label, (line) => Effect.runForkWith(services)(Effect.logWarning(line)))
     const notes: Notes = {
       ...{ script: undefined, machines: [], subtests: [], soft: [], mayBeHandled: new Set(), strays, deadline }
     }

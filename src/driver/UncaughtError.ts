@@ -18,7 +18,8 @@ import { isError, kindOf, messageOf, property } from "../host/Thrown.ts"
 import { named } from "./internal/errorText.ts"
 import * as TestContext from "./internal/testContext.ts"
 
-const described = (error: unknown): string => {
+/** An error in one line or more: its kind, and its message. */
+export const described = (error: unknown): string => {
   if (!isError(error)) return named(kindOf(error), messageOf(error))
   return property(error, "message") === "" ? kindOf(error) : `${kindOf(error)}: ${messageOf(error)}`
 }

@@ -56,7 +56,7 @@ export class MachineDied extends Schema.TaggedError<MachineDied>()("MachineDied"
   /** How it ended, in a few words. */
   get summary(): string {
     if (this.because !== undefined) return this.because
-    if (this.ended === "test") return "the test ended it with crash() or restore()"
+    if (this.ended === "test") return "the test ended it, with crash() or restore() or by its own end"
     if (this.signal !== "") return `its hypervisor was killed by ${this.signal}`
     if (this.ended === "panic") return panicked(panicIn(this.console))
     if (this.ended === "reset") return "the guest reset itself; declare it with allowReboot: true if it may reboot"

@@ -70,7 +70,7 @@ describe("machine.restore", () => {
       yield* a.restore("here")
       const error = yield* Fiber.join(hanging)
       assert.strictEqual(error._tag, "MachineDied")
-      assert.include(error.message, "the test ended it with crash() or restore()")
+      assert.include(error.message, "the test ended it, with crash() or restore()")
       assert.notInclude(error.message, "SIGKILL")
     })
   )

@@ -8,6 +8,7 @@ import * as Failure from "../../src/driver/Failure.ts"
 import type { TestServices } from "../../src/driver/TestCase.ts"
 import { fromEffect, test } from "../../src/driver/TestCase.ts"
 import type { TestResult } from "../../src/driver/TestResult.ts"
+import { collecting } from "./storeSupport.ts"
 import { offline, runOnMock } from "./support.ts"
 
 type Body = Effect.Effect<unknown, unknown, TestServices>
@@ -105,6 +106,44 @@ describe("a fiber that a test forks, and that fails", () => {
       })
     )
   }
+
+  it.live("fails nothing when its test had ended, but is told with the test's name", () =>
+    Effect.gen(function* () {
+      const { layer, lines } = collecting()
+      const late = fromEffect("late", Effect.forkDetach(Effect.andThen(Effect.sleep("50 millis"), boom)))
+      const results = yield* runOnMock([late, fromEffect("last", Effect.sleep("200 millis"))]).pipe(
+        Effect.provide(layer)
+      )
+      assert.deepStrictEqual(
+        results.map(({ status }) => status),
+        ["passed", "passed"]
+      )
+      assert.deepStrictEqual(lines, [
+        'a fiber that the test "late" forked failed after the test had ended: Error: boom'
+      ])
+    })
+  )
+
+  it.live("fails nothing when all it met was the end of its test's machines", () =>
+    Effect.gen(function* () {
+      const { layer, lines } = collecting()
+      const polls = test("polls", { machines: { a: offline() } }, ({ a }) =>
+        Effect.gen(function* () {
+          yield* a.succeed("true")
+          yield* Effect.forkDetach(a.succeed("sleep 600"))
+          yield* wait
+        })
+      )
+      const [result] = yield* runOnMock([polls], {
+        guests: { a: { commands: [["sleep 600", { delay: "10 minutes" }]] } }
+      }).pipe(Effect.provide(layer))
+      assert.strictEqual(result?.status, "passed")
+      assert.match(
+        lines.join("\n"),
+        /^a fiber that the test "polls" forked failed after the test had ended: MachineDied: a died while the test was running "sleep 600": the test ended it, .* by its own end$/
+      )
+    })
+  )
 
   it.live("is told beside what the test failed with", () =>
     Effect.gen(function* () {

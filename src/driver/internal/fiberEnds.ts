@@ -77,6 +77,7 @@ const isOrderly = (cause: Cause.Cause<unknown>): boolean =>
 
 const noteEnd = (fiber: FiberLike, watched: Watched, context: TestContext.TestContext) => (exit: Ended) => {
   if (watched.heard || Exit.isSuccess(exit) || isOrderly(exit.cause)) return
+  if (context.late !== undefined) return context.late(exit.cause)
   context.unseen.set(fiber, exit.cause)
   forgetWhenSeen(fiber, exit, context, watched)
 }

@@ -36,7 +36,8 @@ export interface Strays {
   readonly end: () => ReadonlyArray<Stray>
 }
 
-export const make = (test: string, label: string): Strays => {
+/** What goes wrong in a test; `warn` takes a line about what went wrong after its body had ended. */
+export const make = (test: string, label: string, warn: (line: string) => void): Strays => {
   const first = Deferred.makeUnsafe<never, UncaughtError>()
   const errors: Array<UncaughtError> = []
   const ofFinalizers: Array<Cause.Reason<unknown>> = []
@@ -57,11 +58,21 @@ export const make = (test: string, label: string): Strays => {
       return true
     },
     unseen: new Map(),
+    late: undefined,
     made: new Set()
   }
+  /** From now on the machines end, and what then fails has only met that. */
+  const close = Effect.sync(() => {
+    context.late = (cause) => {
+      const [first = ""] = UncaughtErrors.described(Cause.squash(cause)).split("\n")
+      warn(`a fiber that the test ${JSON.stringify(test)} forked failed after the test had ended: ${first}`)
+    }
+  })
   return {
     watch: (program) =>
-      Effect.raceFirst(TestContext.within(context)(Effect.onExit(program, noteFinalizers)), Deferred.await(first)),
+      Effect.raceFirst(TestContext.within(context)(Effect.onExit(program, noteFinalizers)), Deferred.await(first)).pipe(
+        Effect.ensuring(close)
+      ),
     unrun: () =>
       [...context.made].flatMap(({ gives, stack = "", what }) =>
         // What the library makes for a script is not for the script to run.
