@@ -19,6 +19,7 @@ export const testing = [
     { package: "cpio", program: "cpio", why: "reading vmtest's archives back" },
     { package: "tmux", program: "tmux", why: "testing prompts and shells at a terminal" },
     { package: "qemu-utils", program: "qemu-img", why: "comparing disk images with QEMU's own" },
+    { package: "nix-bin", program: "nix", why: "testing the flake" },
     { package: "binutils", program: "as", why: "comparing programs for guests with their sources" }
   ].map(withCheck)
 ]
