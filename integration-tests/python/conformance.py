@@ -175,6 +175,9 @@ with subtest("the network"):
     machine.forward_port(host_port=port, guest_port=80)
     socket.create_connection(("127.0.0.1", port), timeout=30).close()
     assert machine.ssh_backdoor_command(3) == "ssh -o User=root vsock/3"
+    assert driver.vhost_vsock is None
+    for end in ("vsock_host", "vsock_guest"):
+        assert not hasattr(machine, end)
 
 with subtest("the screen"):
     machine.wait_until_tty_matches("1", "login:", timeout=120)

@@ -87,16 +87,17 @@ export const withState =
       return yield* Effect.provideService(effect, RunDirectory.RunDirectory, state)
     }).pipe(Effect.scoped)
 
-/**
- * Runs tests on this host. Fails if something is wrong before any machine starts; the failure of a test is in its result.
- */
-export const runTests = (
+/** How tests are run on this host. */
+export interface TestsOptions {
+  readonly jobs: number
+  readonly options: RunOptions
+  readonly snapshotOnFailure?: boolean
+}
+
+/** As {@link runTests}, with a state folder that is there. */
+export const runTestsIn = (
   tests: ReadonlyArray<TestCase>,
-  {
-    jobs,
-    options,
-    snapshotOnFailure = false
-  }: { readonly jobs: number; readonly options: RunOptions; readonly snapshotOnFailure?: boolean }
+  { jobs, options, snapshotOnFailure = false }: TestsOptions
 ) =>
   Runner.run(tests, {
     output: NodePath.resolve(options.output ?? defaultOutput),
@@ -106,6 +107,11 @@ export const runTests = (
     snapshotOnFailure
   }).pipe(
     Effect.provide(logOfTests(jobs > 1 && tests.length > 1)),
-    Effect.provide(Layer.merge(backend, ImageStore.ImageStore.layer)),
-    withState(options)
+    Effect.provide(Layer.merge(backend, ImageStore.ImageStore.layer))
   )
+
+/**
+ * Runs tests on this host. Fails if something is wrong before any machine starts; the failure of a test is in its result.
+ */
+export const runTests = (tests: ReadonlyArray<TestCase>, options: TestsOptions) =>
+  runTestsIn(tests, options).pipe(withState(options.options))

@@ -25,7 +25,7 @@ import * as TerminalReport from "../report/TerminalReport.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Host from "./Host.ts"
-import { prompt } from "./internal/repl.ts"
+import { prompt } from "./Prompt.ts"
 import { complain, logToStderr, type Work } from "./Subcommand.ts"
 
 const isName = (name: string) => /^[A-Za-z_$][\w$]*$/.test(name)

@@ -25,6 +25,9 @@ export const reasonOf = (error: unknown): string => (error instanceof Error ? er
 export const attempt = <A, E>(body: () => A, onError: (reason: string) => E): Effect.Effect<A, E> =>
   Effect.try({ try: body, catch: (error) => onError(reasonOf(error)) })
 
+/** Whether something on the host's files worked. */
+export const works = (body: () => void): boolean => Result.isSuccess(Result.try(body))
+
 /** Runs something on the host's files that may as well not work. */
 export const quietly = (body: () => void): Effect.Effect<void> => Effect.ignore(Effect.try(body))
 

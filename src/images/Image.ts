@@ -349,6 +349,10 @@ export const debian = (options: DebianOptions = {}): DebianImage => ({ ...option
  */
 export const disk = (options: DiskOptions): DiskImage => ({ ...options, _tag: "DiskImage" })
 
+/** Whether a window of QEMU's would have a display to be on. */
+export const hasDisplay = (env: NodeJS.ProcessEnv = process.env): boolean =>
+  ["DISPLAY", "WAYLAND_DISPLAY"].some((name) => env[name] !== undefined)
+
 /**
  * A system that a start script of NixOS (`run-NAME-vm`) or any other command line of QEMU starts, with a root shell on `/dev/hvc0`, as the guests
  * of NixOS tests have it.

@@ -9,40 +9,126 @@
  *
  * @since 0.1.0
  */
+import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import * as ExitCode from "../cli/ExitCode.ts"
 import * as Host from "../cli/Host.ts"
 import { complain, logToStderr, print, type Work } from "../cli/Subcommand.ts"
+import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import { StatePlaces } from "../driver/StatePlaces.ts"
+import type { TestResult } from "../driver/TestResult.ts"
+import type { ScriptSetting } from "../python/Setting.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import type { Invocation, LogLevel } from "./CommandLine.ts"
 import * as Configuration from "./Configuration.ts"
+import * as Junit from "./Junit.ts"
+import * as MachinePrompt from "./MachinePrompt.ts"
 import * as State from "./State.ts"
 import * as TestScript from "./TestScript.ts"
+import * as Vsock from "./Vsock.ts"
+import * as XmlLog from "./XmlLog.ts"
 
 /** What the terminal shows: consoles and commands by default, as there. */
 const shownAt = (level: LogLevel) => ({ verbose: level === "info" || level === "debug", quiet: level === "error" })
 
-const runTests = Effect.fnUntraced(function* (invocation: Invocation) {
-  const configuration = yield* Configuration.of(invocation.source)
-  const tests = yield* TestScript.load(configuration, invocation.language)
+/** Where the lines of prompts are remembered, as there. */
+const historyFile = () => NodePath.resolve(".nixos-test-history")
+
+/** What the script has turned on and off. */
+interface Switches {
+  consoles: boolean
+}
+
+/** The events that reports are given. */
+const isReported = (event: RunEvent, { consoles }: Switches, interactive: boolean): boolean => {
+  if (event._tag === "MachineEvent" && event.event._tag === "ConsoleLine") return consoles
+  // A prompt is no test.
+  return (
+    !interactive || (event._tag !== "TestStarted" && (event._tag !== "TestEnded" || event.result.failure !== undefined))
+  )
+}
+
+const settingOf = Effect.fnUntraced(function* (
+  { debugHook, interactive }: Invocation,
+  { machines, sshBackdoor, vlans }: Configuration.Configuration,
+  switches: Switches
+) {
+  const setting: ScriptSetting = {
+    ...{ debugHook, vlans },
+    prompt: interactive ? { history: historyFile() } : undefined,
+    vsocks: sshBackdoor ? yield* Vsock.make(machines.map(({ name }) => name)) : undefined,
+    showConsoles: (shown) =>
+      Effect.sync(() => {
+        switches.consoles = shown
+      })
+  }
+  return setting
+})
+
+/** How to reach the machines, as it is printed before anything starts. */
+const backdoors = (
+  { vsocks }: ScriptSetting,
+  { machines }: Configuration.Configuration,
+  offset: number | undefined
+) => {
+  const names = machines.map(({ name }) => name).toSorted()
+  const width = Math.max(0, ...names.map((name) => name.length))
+  const lines = names.flatMap((name, index) => {
+    const where = vsocks === undefined ? undefined : `vsock-mux/${vsocks[name]?.host}`
+    const command = where ?? (offset === undefined ? undefined : `vsock/${offset + index + 1}`)
+    return command === undefined
+      ? []
+      : [`    ${name}:${" ".repeat(width - name.length + 2)}ssh -o User=root ${command}`]
+  })
+  return lines.length === 0
+    ? undefined
+    : ["SSH backdoors; ssh needs systemd-ssh-proxy(1), as NixOS has it since 25.05:", ...lines].join("\n")
+}
+
+/** Runs what was asked for, with a state folder that is there. */
+const perform = Effect.fnUntraced(function* (invocation: Invocation, configuration: Configuration.Configuration) {
+  const { interactive, output } = invocation
+  const switches: Switches = { consoles: true }
+  const setting = yield* settingOf(invocation, configuration, switches)
+  const language = TestScript.languageOf(configuration.script, invocation.language)
+  const loaded = yield* TestScript.load(configuration, language, setting)
+  const tests =
+    interactive && language === "typescript"
+      ? loaded.slice(0, 1).map((test) => MachinePrompt.insteadOf(test, historyFile()))
+      : loaded
   const folders = yield* State.prepare(
     configuration.machines.map(({ name }) => name),
     invocation.keepState
   )
+  const reach = backdoors(setting, configuration, invocation.vsocks)
+  if (reach !== undefined) yield* complain(reach)
   const shown = shownAt(invocation.logLevel)
-  const options = { keepState: false, output: invocation.output, snapshot: false, ...shown }
-  const results = yield* Host.runTests(tests, { jobs: 1, options }).pipe(
+  const options = { keepState: false, output, snapshot: false, ...shown }
+  const results: ReadonlyArray<TestResult> = yield* Host.runTestsIn(tests, { jobs: 1, options }).pipe(
     Effect.provideService(StatePlaces, folders),
-    Effect.provide(TerminalReport.layer(shown))
+    Effect.updateService(
+      Reporter,
+      (report) => (event) => (isReported(event, switches, interactive) ? report(event) : Effect.void)
+    )
   )
-  yield* print(TerminalReport.summary(results.map(({ file: _, ...result }) => result)))
+  if (!interactive) yield* print(TerminalReport.summary(results.map((result) => ({ ...result, file: undefined }))))
   return results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed
 })
 
 /** Runs the test. Whatever keeps it from running is told, and is exit code 1. */
 export const run = (invocation: Invocation): Work =>
-  runTests(invocation).pipe(
+  Effect.gen(function* () {
+    const { junitXml, logFile, logLevel, output, source } = invocation
+    const configuration = yield* Configuration.of(source)
+    const work = Effect.scoped(perform(invocation, configuration))
+    // Files that cannot be written are told before anything starts.
+    const reported = junitXml === undefined ? work : Junit.reported(junitXml)(work)
+    const logged = logFile === undefined ? reported : XmlLog.logged(logFile)(reported)
+    return yield* logged.pipe(
+      Effect.provide(TerminalReport.layer(shownAt(logLevel))),
+      Host.withState({ keepState: false, output, snapshot: false, ...shownAt(logLevel) })
+    )
+  }).pipe(
     Effect.catch((error) => Effect.as(complain(error.message), ExitCode.failed)),
     Effect.provide(logToStderr)
   )

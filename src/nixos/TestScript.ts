@@ -29,8 +29,10 @@ import * as TestCase from "../driver/TestCase.ts"
 import * as Image from "../images/Image.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
 import * as Python from "../python/Python.ts"
+import * as Setting from "../python/Setting.ts"
 import type { Language } from "./CommandLine.ts"
 import type { Configuration } from "./Configuration.ts"
+import * as Vsock from "./Vsock.ts"
 
 /** A test declares a machine that the configuration has. */
 export class MachineTwice extends Schema.TaggedError<MachineTwice>()("MachineTwice", {
@@ -44,15 +46,13 @@ export class MachineTwice extends Schema.TaggedError<MachineTwice>()("MachineTwi
 
 type Declared = Readonly<Record<string, MachineOptions>>
 
-/** Without a display, QEMU gets `-nographic`. */
-const hasDisplay = () => ["DISPLAY", "WAYLAND_DISPLAY"].some((name) => process.env[name] !== undefined)
-
-/** The machines of a configuration. */
-export const machinesOf = ({ machines, vlans }: Configuration): Declared =>
+/** The declarations of a configuration's machines. Whether a reboot keeps a machine is said by each start of a script in Python, and true otherwise. */
+const machinesOf = ({ machines, vlans }: Configuration, setting: Setting.ScriptSetting, more: object): Declared =>
   Object.fromEntries(
-    machines.map(({ name, startScript }) => {
-      const image = { ...Image.startScript(startScript), graphic: hasDisplay() }
-      return [name, { image, vlans, allowReboot: true }]
+    machines.map(({ name, startScript }): [string, MachineOptions] => {
+      const image = { ...Image.startScript(startScript), graphic: Image.hasDisplay() }
+      const pair = setting.vsocks?.[name]
+      return [name, { image, vlans, qemuArguments: pair === undefined ? [] : Vsock.words(pair), ...more }]
     })
   )
 
@@ -61,18 +61,28 @@ export const languageOf = (script: string, said: Language | undefined): Language
   said ?? (/\.[cm]?[jt]sx?$/.test(script) ? "typescript" : "python")
 
 /** The name of the test: that of the configuration, else that of the script without its ending. */
-export const nameOf = ({ name, script }: Configuration): string =>
-  name ??
-  (NodePath.basename(script)
+export const nameOf = ({ name, script }: Configuration): string => {
+  if (name !== undefined) return name
+  const [base = ""] = NodePath.basename(script)
     .replace(/^[a-z0-9]{32}-/, "")
-    .replace(/\.\w+$/, "") ||
-    "test")
+    .split(".")
+  return base === "" ? "test" : base
+}
+
+/** As long as the driver of nixpkgs waits if nobody says how long. */
+const mostSeconds = 7 * 24 * 60 * 60
+
+/** The time limit: that of the configuration; a prompt has none. */
+const limitOf = ({ globalTimeout = mostSeconds }: Configuration, { prompt }: Setting.ScriptSetting) =>
+  prompt === undefined ? Duration.seconds(globalTimeout) : Duration.infinity
 
 type Body = Parameters<typeof TestCase.test<Declared>>[2]
 
-const fromModule = Effect.fnUntraced(function* (configuration: Configuration) {
+const fromModule = Effect.fnUntraced(function* (configuration: Configuration, setting: Setting.ScriptSetting) {
   const { script } = configuration
-  const machines = machinesOf(configuration)
+  const starts = setting.prompt === undefined ? {} : { autoStart: false }
+  const machines = machinesOf(configuration, setting, { allowReboot: true, ...starts })
+  const limit = limitOf(configuration, setting)
   const exported = yield* ScriptLoader.loadDefault(script)
   const name = nameOf(configuration)
   const found =
@@ -85,32 +95,36 @@ const fromModule = Effect.fnUntraced(function* (configuration: Configuration) {
   }
   return yield* Effect.forEach(found, (test) => {
     const machine = Object.keys(test.machines).find((one) => one in machines)
-    return machine === undefined
-      ? Effect.succeed<TestCase.TestCase>({ ...test, machines: { ...machines, ...test.machines } })
-      : Effect.fail(new MachineTwice({ script, machine }))
+    if (machine !== undefined) return Effect.fail(new MachineTwice({ script, machine }))
+    const own = test.timeout === undefined ? limit : Duration.fromInputUnsafe(test.timeout)
+    return Effect.succeed<TestCase.TestCase>({
+      ...test,
+      machines: { ...machines, ...test.machines },
+      timeout: Duration.min(own, limit)
+    })
   })
 })
 
-const fromPython = (configuration: Configuration): ReadonlyArray<TestCase.TestCase> => {
-  const machines = Object.fromEntries(
-    Object.entries(machinesOf(configuration)).map(([name, { allowReboot: _, ...options }]) => [name, options])
+const fromPython = (configuration: Configuration, setting: Setting.ScriptSetting): TestCase.TestCase => {
+  const test = Python.python(
+    nameOf(configuration),
+    { machines: machinesOf(configuration, setting, {}), timeout: limitOf(configuration, setting) },
+    { file: NodePath.resolve(configuration.script) }
   )
-  // Whether a reboot keeps a machine is said by each start.
-  return [Python.python(nameOf(configuration), { machines }, { file: NodePath.resolve(configuration.script) })]
+  return {
+    ...test,
+    body: (machines, driver) => Effect.provideService(test.body(machines, driver), Setting.Setting, setting)
+  }
 }
 
-/** The time limit of a test: its own, or that of the configuration if that is shorter. */
-const limited = (test: TestCase.TestCase, seconds: number | undefined): TestCase.TestCase => {
-  if (seconds === undefined) return test
-  const limit = Duration.seconds(seconds)
-  const own = test.timeout === undefined ? limit : Duration.fromInputUnsafe(test.timeout)
-  return { ...test, timeout: Duration.min(own, limit) }
-}
-
-/** The tests of a script: one if it is in Python. */
-export const load = Effect.fnUntraced(function* (configuration: Configuration, language: Language | undefined) {
-  const { globalTimeout, script } = configuration
-  const tests = languageOf(script, language) === "python" ? fromPython(configuration) : yield* fromModule(configuration)
+/** The tests of a script, in a setting: one if it is in Python. */
+export const load = Effect.fnUntraced(function* (
+  configuration: Configuration,
+  language: Language,
+  setting: Setting.ScriptSetting
+) {
+  const tests = language === "python" ? [fromPython(configuration, setting)] : yield* fromModule(configuration, setting)
+  // Pictures and copies of a single test are where the driver of nixpkgs puts them.
   const folders = tests.length === 1 ? { folder: "." } : {}
-  return tests.map((test) => ({ ...limited(test, globalTimeout), ...folders, file: script }))
+  return tests.map((test): TestCase.TestCase => ({ ...test, ...folders, file: configuration.script }))
 })

@@ -25,6 +25,9 @@ const instead = (instead: string): Entry => ({ instead })
 
 const ofFirmware = instead("vmtest boots the guest's kernel directly, without UEFI firmware")
 const ofSockets = instead("it is a socket of the driver's own; use send_monitor_command, qmp_client or shell.send")
+const ofBackdoor =
+  "where `nixos-test-driver` has a configuration with `enable_ssh_backdoor`; vmtest needs none: use execute, or forward_port for the guest's port 22"
+const ofConsoles = "with `nixos-test-driver`; `vmtest run --verbose` always shows consoles"
 const seconds = "event-driven; a look that is repeated comes sooner than once a second"
 
 const machine: Names = {
@@ -47,6 +50,8 @@ const machine: Names = {
   shell: differs("an object with `send`, whose lines run beside other commands"),
   shell_interact: differs("Ctrl-] leaves; an address is refused"),
   ssh_backdoor_command: differs("gives the command; only guests with the backdoor answer it"),
+  vsock_guest: differs(ofBackdoor),
+  vsock_host: differs(ofBackdoor),
   start_command: differs("`_cmd` is there for machines with a start script, and refused for those with a declaration"),
   wait_for_closed_port: differs(seconds),
   wait_for_console_text: differs("also matches a line that has not ended, and patterns over several lines"),
@@ -73,8 +78,6 @@ const machine: Names = {
   qmp_path: ofSockets,
   shell_path: ofSockets,
   serial_thread: instead("vmtest reads the console itself; use full_console_log"),
-  vsock_guest: instead("vmtest needs no SSH backdoor; use execute, or forward_port for the guest's port 22"),
-  vsock_host: instead("vmtest needs no SSH backdoor; use execute, or forward_port for the guest's port 22"),
   get_systemd_process: instead("vmtest has no containers"),
   machine_sock: instead("vmtest has no containers")
 }
@@ -86,8 +89,9 @@ const driver: Names = {
   create_machine: differs("the machine is on all VLANs of the test; `--keep-state` keeps its folder"),
   dump_machine_ssh: differs("prints the commands; only guests with the backdoor answer them"),
   machines_nspawn: differs("always empty"),
-  serial_stdout_off: differs("nothing: `vmtest run --verbose` shows consoles"),
-  serial_stdout_on: differs("nothing: `vmtest run --verbose` shows consoles"),
+  serial_stdout_off: differs(ofConsoles),
+  serial_stdout_on: differs(ofConsoles),
+  vhost_vsock: differs(ofBackdoor),
   terminate_test: differs("ends the test as failed"),
   race_timer: instead("a test has a timeout of its own; use `vmtest run --timeout`")
 }
@@ -110,7 +114,7 @@ export const names = {
   driver,
   log: {
     ...same("debug error info log log_serial log_test_error nested set_log_level subtest warning"),
-    print_serial_logs: differs("nothing: `vmtest run --verbose` shows consoles"),
+    print_serial_logs: differs(ofConsoles),
     add_logger: instead("vmtest has reports of its own: see `vmtest run --help`"),
     logger_list: instead("vmtest has reports of its own: see `vmtest run --help`")
   },
@@ -120,7 +124,7 @@ export const names = {
     stop: instead("a switch belongs to vmtest; machine.block() unplugs a cable"),
     process: instead("a switch belongs to vmtest; machine.block() unplugs a cable")
   },
-  debug: { breakpoint: differs("nothing, as there without a debug hook") },
+  debug: { breakpoint: differs("with `nixos-test-driver --debug-hook-attach`, else nothing, as there") },
   qmp_client: {
     ...same("close events send wait_for_event"),
     sock: ofSockets

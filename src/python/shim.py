@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 CHANNEL = 4
@@ -381,7 +381,8 @@ class AbstractLogger(Hinted):
             yield
 
     def print_serial_logs(self, enable):
-        """Nothing: `vmtest run --verbose` shows consoles."""
+        """For `nixos-test-driver`; `vmtest run --verbose` always shows consoles."""
+        call("", "show_consoles", shown=bool(enable))
 
     def set_log_level(self, level):
         self._level = int(level)
@@ -843,8 +844,24 @@ class QemuMachine(BaseMachine):
     def console_interact(self):
         self._ask("console_interact")
 
-    def ssh_backdoor_command(self, index):
-        return f"ssh -o User=root vsock/{index}"
+    def _vsock(self, end):
+        pairs = driver.vhost_vsock
+        if pairs is None or self.name not in pairs.sockets:
+            raise AttributeError(_unknown(self._holder, repr(self), f"vsock_{end}", []))
+        return getattr(pairs.sockets[self.name], end)
+
+    @property
+    def vsock_host(self):
+        return self._vsock("host")
+
+    @property
+    def vsock_guest(self):
+        return self._vsock("guest")
+
+    def ssh_backdoor_command(self, index=None):
+        """By the machine's socket where there is one; else by the number that the guest has."""
+        where = f"vsock/{index}" if driver.vhost_vsock is None else f"vsock-mux/{self.vsock_host}"
+        return f"ssh -o User=root {where}"
 
 
 class NspawnMachine(BaseMachine):
@@ -1015,6 +1032,89 @@ class DebugNop(Hinted):
         """Nothing."""
 
 
+class Debug(DebugNop):
+    """`debug` with a debug hook: a breakpoint is a debugger that one connects to, at a port of the host."""
+
+    def __init__(self, attach):
+        self.attach = attach
+
+    def breakpoint(self, host="127.0.0.1", port=4444):
+        """Stops the script here, until whoever connects lets it continue."""
+        debugger = self._debugger(host, port)
+        # The last step: from here on everything that is called is stepped through.
+        debugger.set_trace(sys._getframe(1))
+
+    def _after(self, error):
+        """Shows where the script failed, to whoever connects, until they leave."""
+        trace = error.__traceback__
+        while trace.tb_next is not None and trace.tb_frame.f_code.co_filename == SHIM:
+            trace = trace.tb_next
+        debugger = self._debugger("127.0.0.1", 4444)
+        debugger.reset()
+        debugger.interaction(None, trace)
+        debugger.stdout.close()
+
+    def _debugger(self, host, port):
+        """A debugger for whoever connects first."""
+        import pdb
+        import random
+        import socket
+        import subprocess
+
+        class Remote(pdb.Pdb):
+            def do_continue(self, arg):
+                leaves = super().do_continue(arg)
+                if not self.breaks:
+                    self.stdout.close()
+                return leaves
+
+            do_c = do_cont = do_continue
+
+        with socket.create_server((host, port)) as listener:
+            # The attaching command looks for a process of this name, to find the sandbox that it is in.
+            pattern = str(random.randrange(1_000_000, 10_000_000))
+            sleep = subprocess.Popen(["sleep", pattern], stdin=subprocess.DEVNULL)
+            log.log_test_error(f"Breakpoint reached, run 'sudo {self.attach} {pattern}'")
+            log.log(f"the debugger listens on {host}:{listener.getsockname()[1]}")
+            try:
+                connection, _ = listener.accept()
+            finally:
+                sleep.kill()
+                sleep.wait()
+        stream = Conversation(connection)
+        return Remote(stdin=stream, stdout=stream, nosigint=True, readrc=False)
+
+
+class Conversation:
+    """A connection as a file of lines. Whoever is gone reads nothing, and what they say is at its end."""
+
+    encoding = "utf-8"
+
+    def __init__(self, connection):
+        self._lines = connection.makefile("r", encoding="utf-8", errors="replace")
+        self._connection = connection
+
+    def write(self, text):
+        try:
+            self._connection.sendall(text.encode())
+        except OSError:
+            pass
+        return len(text)
+
+    def readline(self):
+        try:
+            return self._lines.readline()
+        except (OSError, ValueError):
+            return ""
+
+    def flush(self):
+        """Nothing: all is sent at once."""
+
+    def close(self):
+        self._lines.close()
+        self._connection.close()
+
+
 class Driver(Hinted):
     """The driver of the test."""
 
@@ -1027,6 +1127,7 @@ class Driver(Hinted):
         self.vlans = []
         self.logger = log
         self.debug = DebugNop()
+        self._vsocks = None
 
     def __repr__(self):
         return "driver"
@@ -1035,15 +1136,33 @@ class Driver(Hinted):
         self._frame = frame
         self.tests = frame["script"]["text"]
         self.global_timeout = frame["timeout"]
+        if frame["debugHook"] is not None:
+            self.debug = Debug(frame["debugHook"])
+        self._vsocks = frame["vsocks"]
         self.machines_qemu = [QemuMachine(info) for info in frame["machines"]]
         self.vlans = [VLan(info) for info in frame["vlans"]]
         self.config = SimpleNamespace(
-            vms={info["name"]: SimpleNamespace(name=info["name"], start_script=None) for info in frame["machines"]},
+            vms={
+                info["name"]: SimpleNamespace(
+                    name=info["name"], start_script=info["startScript"] and _path(info["startScript"].strip("'"))
+                )
+                for info in frame["machines"]
+            },
             containers={},
             vlans=[info["nr"] for info in frame["vlans"]],
             global_timeout=frame["timeout"],
-            enable_ssh_backdoor=False,
-            test_script=frame["script"]["file"],
+            enable_ssh_backdoor=frame["vsocks"] is not None,
+            test_script=_path(frame["script"]["file"]),
+        )
+
+    @property
+    def vhost_vsock(self):
+        """The sockets of the SSH backdoors, by machine; None if there are none."""
+        if self._vsocks is None:
+            return None
+        pairs = self._vsocks.items()
+        return SimpleNamespace(
+            sockets={name: SimpleNamespace(name=name, **{end: _path(at) for end, at in pair.items()}) for name, pair in pairs}
         )
 
     @property
@@ -1119,10 +1238,12 @@ class Driver(Hinted):
         return Poll if fun_ is None else Poll(fun_)
 
     def serial_stdout_on(self):
-        """Nothing: `vmtest run --verbose` shows consoles."""
+        """For `nixos-test-driver`; `vmtest run --verbose` always shows consoles."""
+        call("", "show_consoles", shown=True)
 
     def serial_stdout_off(self):
-        """Nothing: `vmtest run --verbose` shows consoles."""
+        """For `nixos-test-driver`; `vmtest run --verbose` always shows consoles."""
+        call("", "show_consoles", shown=False)
 
     def dump_machine_ssh(self, offset=0):
         width = max((len(machine.name) for machine in self.machines), default=0)
@@ -1301,13 +1422,65 @@ def _is_success(error):
     return isinstance(error, SystemExit) and error.code in (None, 0)
 
 
-def _run():
+def _prompt(history):
+    """A prompt with the names of the script."""
+    import code
+
+    class Console(code.InteractiveConsole):
+        def showtraceback(self):
+            import traceback
+
+            shown = traceback.TracebackException(*sys.exc_info())
+            # Without the lines of this file, from which everything is called.
+            shown.stack[:] = [frame for frame in shown.stack if frame.filename not in (SHIM, code.__file__)]
+            self.write("".join(shown.format()))
+
+    symbols = {"__name__": "__console__", "__doc__": None, **driver.test_symbols()}
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    if interactive:
+        try:
+            import readline
+            import rlcompleter
+
+            readline.set_completer(rlcompleter.Completer(symbols).complete)
+            readline.parse_and_bind("tab: complete")
+            readline.set_history_length(10_000)
+            if os.path.exists(history):
+                readline.read_history_file(history)
+        except (ImportError, OSError):
+            readline = None
+    else:
+        sys.ps1 = sys.ps2 = ""
+        readline = None
+    names = ", ".join(pythonize_name(machine.name) for machine in driver.machines)
+    banner = f"machines: {names}; start_all() starts them, test_script() runs the script, Ctrl-D leaves" if interactive else ""
+    try:
+        Console(symbols).interact(banner=banner, exitmsg="")
+    finally:
+        if readline is not None:
+            try:
+                readline.write_history_file(history)
+            except OSError:
+                pass
+
+
+def _can_be_looked_at(error):
+    """Whether there is something to see where an exception was raised, and whoever looks has not just left."""
+    return isinstance(error, Exception) and not isinstance(error, SyntaxError) and type(error).__name__ != "BdbQuit"
+
+
+def _run(history):
     """Gives what the script failed with, once all that it started has ended."""
     failed = None
     try:
-        driver.test_script()
+        driver.test_script() if history is None else _prompt(history)
     except BaseException as error:
         failed = None if _is_success(error) else error
+    if history is None and isinstance(driver.debug, Debug) and _can_be_looked_at(failed):
+        try:
+            driver.debug._after(failed)
+        except OSError as error:
+            log.log_test_error(f"no debugger: {error}")
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.daemon:
             thread.join()
@@ -1332,7 +1505,7 @@ def main():
     _package()
     threading.Thread(target=_read, args=(lines,), name="vmtest", daemon=True).start()
     try:
-        failed = _run()
+        failed = _run(frame["history"])
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         _send({"t": "done"} if failed is None else {"t": "failed", "raised": _described(failed)})

@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Places from "../../driver/Places.ts"
+import type { ScriptSetting } from "../Setting.ts"
 import type { StartScriptsService } from "../StartScripts.ts"
 import { type Method, method } from "./method.ts"
 import { type MachineInfo, Raised } from "./protocol.ts"
@@ -12,6 +13,7 @@ export interface Conversation {
   readonly places: Places.Places
   readonly scripts: StartScriptsService
   readonly subtests: Subtests
+  readonly setting: ScriptSetting
   readonly errorOf: (raised: Raised) => Error
   /** Takes a machine that was made while the script runs. */
   readonly addMachine: (name: string) => Effect.Effect<void>
@@ -23,7 +25,8 @@ export const infoOf = Effect.fnUntraced(function* (places: Places.Places, name: 
     name,
     stateDir: yield* places.stateFolder(name),
     sharedDir: yield* places.sharedFolder,
-    tmpDir: places.temporary
+    tmpDir: places.temporary,
+    startScript: places.startCommand(name) ?? null
   }
   return info
 })
@@ -43,6 +46,9 @@ export const driverMethods: Readonly<Record<string, Method<Target>>> = {
     { number: Schema.Int, raised: Schema.optionalKey(Raised) },
     ({ conversation }, { number, raised }) =>
       conversation.subtests.end(number, raised === undefined ? undefined : conversation.errorOf(raised))
+  ),
+  show_consoles: method({ shown: Schema.Boolean }, ({ conversation }, { shown }) =>
+    conversation.setting.showConsoles(shown)
   ),
   /** The folder of the switch's socket, as QEMU and vde_plug take it. */
   vlan_socket: method({ nr: Schema.Int }, ({ conversation }, { nr }) => conversation.places.vlan(nr)),

@@ -10,7 +10,11 @@ import { none, type StartScriptsService } from "../StartScripts.ts"
 const nameIn = (command: string): string => /run-(\S+)-vm(\s|$)/.exec(command)?.[1] ?? "machine"
 
 /** What can be done with the start scripts of machines that this driver has or makes. */
-export const make = (driver: DriverService, places: Places.Places): StartScriptsService => {
+export const make = (
+  driver: DriverService,
+  places: Places.Places,
+  vlans: ReadonlyArray<number>
+): StartScriptsService => {
   const has = (machine: string) => places.startCommand(machine) !== undefined
   return {
     create: ({ command, environment, name = nameIn(command) }) =>
@@ -18,8 +22,9 @@ export const make = (driver: DriverService, places: Places.Places): StartScripts
         places.changeStarts(name, { env: environment })
         // Whether a reboot keeps it is said by each start.
         const machine = yield* driver.machine(name, {
-          image: Image.startScript({ command }),
-          ...{ vlans: places.vlans(), autoStart: false, allowReboot: true }
+          image: Image.startScript({ command, graphic: Image.hasDisplay() }),
+          vlans: [...new Set([...vlans, ...places.vlans()])],
+          ...{ autoStart: false, allowReboot: true }
         })
         return machine.name
       }),

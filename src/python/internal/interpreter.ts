@@ -58,6 +58,23 @@ const lineReader = (onLine: (line: string) => void) => {
   }
 }
 
+/** Ctrl-C at the terminal is for the one that talks: it is not in the terminal's group. */
+const passInterrupts = (process: HostProcess.HostProcess) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const earlier = globalThis.process.rawListeners("SIGINT")
+      const pass = () => void Effect.runSync(process.kill("SIGINT"))
+      globalThis.process.on("SIGINT", pass)
+      for (const listener of earlier) globalThis.process.off("SIGINT", listener as NodeJS.SignalsListener)
+      return { earlier, pass }
+    }),
+    ({ earlier, pass }) =>
+      Effect.sync(() => {
+        for (const listener of earlier) globalThis.process.on("SIGINT", listener as NodeJS.SignalsListener)
+        globalThis.process.off("SIGINT", pass)
+      })
+  )
+
 /** Puts what the script says into a queue. */
 const listen = (process: HostProcess.HostProcess, heard: Queue.Queue<FromScript, Lost>) => {
   const { channel } = process.streams
@@ -78,9 +95,9 @@ const listen = (process: HostProcess.HostProcess, heard: Queue.Queue<FromScript,
 
 /**
  * An interpreter that runs the shim, and waits for its first line; it ends with the layer, and all that its script has started. `print` gets the lines of
- * its standard output and error.
+ * its standard output and error. One that `talks` has those of vmtest instead, and its standard input.
  */
-export const layer = (print: (line: string) => Effect.Effect<void>) =>
+export const layer = (print: (line: string) => Effect.Effect<void>, { talks }: { readonly talks: boolean }) =>
   Layer.effect(
     Interpreter,
     Effect.gen(function* () {
@@ -91,11 +108,13 @@ export const layer = (print: (line: string) => Effect.Effect<void>) =>
         command: "python3",
         args: [...flags, shim],
         env: { [Leftovers.variable]: token },
-        stdout: "pipe",
-        stderr: "pipe",
+        ...(talks
+          ? { stdin: "inherit" as const, stdout: "inherit" as const, stderr: "inherit" as const }
+          : { stdout: "pipe" as const, stderr: "pipe" as const }),
         wholeGroup: true,
         channel: true
       })
+      if (talks && globalThis.process.stdin.isTTY === true) yield* passInterrupts(process)
       let stderr = ""
       const printed = (stream: HostProcess.HostProcess["stdout"], note: (line: string) => void) =>
         stream.pipe(

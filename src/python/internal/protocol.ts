@@ -68,7 +68,9 @@ export const MachineInfo = Schema.Struct({
   name: Schema.String,
   stateDir: Schema.String,
   sharedDir: Schema.String,
-  tmpDir: Schema.String
+  tmpDir: Schema.String,
+  /** The command that starts it; null for a machine without a start script. */
+  startScript: Schema.NullOr(Schema.String)
 })
 export interface MachineInfo extends Schema.Schema.Type<typeof MachineInfo> {}
 
@@ -83,8 +85,14 @@ export const Begin = Schema.Struct({
   machines: Schema.Array(MachineInfo),
   vlans: Schema.Array(Schema.Struct({ nr: Schema.Int })),
   outDir: Schema.String,
-  /** Seconds. */
-  timeout: Schema.Number,
+  /** Seconds; null for no limit. */
+  timeout: Schema.NullOr(Schema.Number),
+  /** The file in which the lines of a prompt are remembered; null if the script is run and there is no prompt. */
+  history: Schema.NullOr(Schema.String),
+  /** The command that attaches to breakpoints; null if there are none. */
+  debugHook: Schema.NullOr(Schema.String),
+  /** The sockets of the SSH backdoors, by machine; null if there are none. */
+  vsocks: Schema.NullOr(Schema.Record(Schema.String, Schema.Struct({ guest: Schema.String, host: Schema.String }))),
   /** What to use instead of names that vmtest does not have, by holder and name. */
   hints: Schema.Record(Schema.String, Schema.Record(Schema.String, Schema.String))
 })

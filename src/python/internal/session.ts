@@ -12,6 +12,7 @@ import type { DriverService } from "../../driver/Driver.ts"
 import * as Places from "../../driver/Places.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import { ProtocolBroken } from "../PythonError.ts"
+import { Setting } from "../Setting.ts"
 import { none, StartScripts } from "../StartScripts.ts"
 import * as Surface from "../Surface.ts"
 import { type Conversation, driverMethods, infoOf } from "./driverMethods.ts"
@@ -47,13 +48,16 @@ export interface SessionOptions {
 const remembered = 1000
 
 /** The interpreter as a process of a supervisor's: when its layer ends, it ends with all its children. */
-const supervised = Effect.fnUntraced(function* (print: (line: string) => Effect.Effect<void>) {
+const supervised = Effect.fnUntraced(function* (
+  print: (line: string) => Effect.Effect<void>,
+  options: { readonly talks: boolean }
+) {
   // First, so that its error is that of the test; below it would be the reason of a supervisor.
   yield* HostProcess.locate("python3")
   const failed = Deferred.makeUnsafe<never, HostProcess.HostProcessError>()
   const child = Supervisor.childLayer(
     "Interpreter",
-    Layer.tapError(layer(print), (error) => Deferred.fail(failed, error)),
+    Layer.tapError(layer(print, options), (error) => Deferred.fail(failed, error)),
     { restart: "temporary", shutdown: "15 seconds" }
   )
   const supervisor = yield* Supervisor.scoped({ children: [child] }, { label: "Python" }).pipe(
@@ -132,7 +136,8 @@ const prepare = Effect.fnUntraced(function* (driver: DriverService, options: Ses
   if (places === undefined) return yield* Effect.die(new Error("a script needs a driver that vmtest has made"))
   const scope = yield* Effect.scope
   const given = yield* StartScripts
-  const scripts = given === none ? DriverScripts.make(driver, places) : given
+  const setting = yield* Setting
+  const scripts = given === none ? DriverScripts.make(driver, places, setting.vlans) : given
   const seats = new Map<string, Seats.Seat>()
   const addMachine = Effect.fnUntraced(function* (name: string) {
     const machine = driver.machines[name]
@@ -143,17 +148,19 @@ const prepare = Effect.fnUntraced(function* (driver: DriverService, options: Ses
   yield* Effect.forEach(Object.keys(driver.machines), addMachine, { discard: true })
   const failures = new Map<number, unknown>()
   const conversation: Conversation = {
-    ...{ places, scripts, addMachine },
+    ...{ places, scripts, setting, addMachine },
     subtests: Subtests.make(driver, scope),
     errorOf: Raised.make(failures, options.script, () => Object.keys(driver.machines))
   }
+  const { debugHook = null, prompt, vlans, vsocks = null } = setting
   const { columns: _, ...script } = options.script
   const first: Begin = {
     script,
     machines: yield* Effect.forEach(seats.keys(), (name) => infoOf(places, name)),
-    vlans: places.vlans().map((nr) => ({ nr })),
+    vlans: [...new Set([...vlans, ...places.vlans()])].map((nr) => ({ nr })),
     outDir: places.output,
-    timeout: options.timeout,
+    timeout: Number.isFinite(options.timeout) ? options.timeout : null,
+    ...{ debugHook, vsocks, history: prompt?.history ?? null },
     hints: Surface.hints
   }
   return { conversation, failures, first, scope, seats }
@@ -162,7 +169,8 @@ const prepare = Effect.fnUntraced(function* (driver: DriverService, options: Ses
 /** Runs a script to its end on the machines of a driver, and fails with what it failed with. */
 export const run = Effect.fnUntraced(function* (driver: DriverService, options: SessionOptions) {
   const { first, ...prepared } = yield* prepare(driver, options)
-  const interpreter = yield* supervised(driver.log)
+  const talks = first.history !== null
+  const interpreter = yield* supervised(driver.log, { talks })
   const running: Running = { ...prepared, interpreter, calls: new Map() }
   interpreter.say(first)
   const next = Effect.flatMap(Queue.take(interpreter.heard), (frame) => hear(running, driver, frame))

@@ -2,6 +2,14 @@
  * A prompt that runs Effects: Node's own REPL, one line after the other.
  *
  * On a terminal Ctrl-C interrupts the current line. From a pipe all lines are run, whatever their results, without showing a prompt.
+ *
+ * **Example** (A prompt with a machine)
+ *
+ * ```ts
+ * const failed = prompt({ scope: { web }, history: "/dev/null", run: (effect) => effect })
+ * ```
+ *
+ * @since 0.1.0
  */
 import { EventEmitter } from "node:events"
 import * as Readline from "node:readline"
@@ -13,8 +21,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
-import * as Failure from "../../driver/Failure.ts"
-import { toEffect, toGenerator, yields } from "./yieldLine.ts"
+import * as Failure from "../driver/Failure.ts"
+import { toEffect, toGenerator, yields } from "./internal/yieldLine.ts"
 
 /** The piped input ended within a statement, which was not evaluated. */
 export class UnfinishedStatement extends Schema.TaggedError<UnfinishedStatement>()("UnfinishedStatement", {
@@ -27,6 +35,7 @@ export class UnfinishedStatement extends Schema.TaggedError<UnfinishedStatement>
   }
 }
 
+/** What a prompt has, and how it runs an Effect. */
 export interface PromptOptions<R> {
   /** What expressions can name. */
   readonly scope: Readonly<Record<string, unknown>>

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 
 const program = `
 import * as Effect from "effect/Effect"
-import { prompt } from "./src/cli/internal/repl.ts"
+import { prompt } from "./src/cli/Prompt.ts"
 const scope = { Effect }
 const answer = prompt({ scope, history: "/dev/null", run: (effect) => effect })
 await Effect.runPromise(

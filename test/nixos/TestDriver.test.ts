@@ -1,0 +1,349 @@
+/** The command without machines: what it reads, writes and ends with. */
+import { existsSync, readdirSync, readFileSync, symlinkSync } from "node:fs"
+import { connect, createServer } from "node:net"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { vi } from "vitest"
+import { place } from "./support.ts"
+
+// Each starts a process or several, on a busy host.
+vi.setConfig({ testTimeout: 120_000 })
+
+const { configured, nothingLeft, path, read, run, runFolders, start, write } = place()
+
+/** A port that nothing listens on. */
+const freePort = () =>
+  new Promise<number>((resolve) => {
+    const server = createServer().listen(0, "127.0.0.1", () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0))
+    })
+  })
+
+/** Says lines to a port, and gives all that is said there until it is closed. */
+const talk = (port: number, lines: ReadonlyArray<string>) =>
+  new Promise<string>((resolve, reject) => {
+    let said = ""
+    const socket = connect(port, "127.0.0.1", () => socket.write(lines.map((line) => `${line}\n`).join("")))
+    socket.on("data", (chunk) => {
+      said += chunk.toString()
+    })
+    socket.on("error", reject)
+    socket.on("close", () => resolve(said))
+  })
+
+const isRunning = (command: string): boolean =>
+  readdirSync("/proc").some((pid) => {
+    try {
+      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, "latin1") === command
+    } catch {
+      return false
+    }
+  })
+
+describe("exit codes", () => {
+  it("are 0 for a script that passes, which has the names of the driver", () => {
+    const script = `
+assert machines == [] and driver.machines == []
+assert [vlan.nr for vlan in driver.vlans] == [1, 4] and vlan4.nr == 4
+assert driver.config.vlans == [1, 4] and driver.config.global_timeout == 60
+assert str(driver.out_dir) == "${path("out")}", driver.out_dir
+assert driver.vhost_vsock is None
+assert vlan4.socket_dir.is_dir()
+print("all is well")
+`
+    const { status, stderr, stdout } = run(configured({ script, vlans: [1, 4] }))
+    assert.strictEqual(status, 0, stderr)
+    assert.include(stderr, "all is well")
+    assert.match(stdout, /1 passed, 0 failed/)
+    assert.deepStrictEqual(runFolders(), [])
+  })
+
+  it("are 1 for a script that fails, at its own line", () => {
+    const { status, stdout } = run(configured({ script: "x = 1\nassert x == 2, 'not two'\n" }))
+    assert.strictEqual(status, 1)
+    assert.match(stdout, /script:2:/)
+    assert.include(stdout, "ScriptRaised: AssertionError: not two")
+  })
+
+  it("are 1 for one that is no Python, calls sys.exit, or needs a Python that is not there", () => {
+    const wrong = run(configured({ script: "def f(:\n" }))
+    assert.strictEqual(wrong.status, 1)
+    assert.match(wrong.stdout, /script:1:\d+[\s\S]*PythonSyntaxError/)
+    assert.strictEqual(run(configured({ script: "import sys\nsys.exit(3)\n" })).status, 1)
+    assert.strictEqual(run(configured({ script: "import sys\nsys.exit(0)\n" })).status, 0)
+    for (const tool of ["qemu-system-x86_64", "setpriv"]) symlinkSync(`/usr/bin/${tool}`, path("out", tool))
+    const none = run(configured({ script: "pass\n" }), { env: { PATH: path("out") } })
+    assert.strictEqual(none.status, 1)
+    assert.include(`${none.stderr}${none.stdout}`, "python3 is not installed: apt-get install python3")
+  })
+
+  it("are 1 for a configuration that is none, or a script that is not there: nothing is started", () => {
+    const missing = run(["-c", path("none.json")])
+    assert.strictEqual(missing.status, 1)
+    assert.strictEqual(missing.stderr, `vmtest: ${path("none.json")}: does not exist\n`)
+    const text = run(["-c", write("text.json", "vms: {}")])
+    assert.strictEqual(text.status, 1)
+    assert.match(text.stderr, /text\.json: is not JSON: /)
+    const containers = { vms: {}, containers: { c: { start_script: "run-c-nspawn" } }, test_script: "s" }
+    const nspawn = run(["-c", write("c.json", JSON.stringify(containers))])
+    assert.strictEqual(nspawn.status, 1)
+    assert.match(nspawn.stderr, /does not run containers \(c\)[\s\S]*the qemu backend does not support containers/)
+    const script = run(["-c", write("s.json", JSON.stringify({ vms: {}, test_script: path("no.py") }))])
+    assert.strictEqual(script.status, 1)
+    assert.match(script.stdout, /ScriptUnreadable: .*no\.py: does not exist/)
+  })
+
+  it("are 1 for a start script that is not there", () => {
+    const vms = { web: { start_script: path("run-web-vm") } }
+    const { status, stdout } = run(configured({ script: "pass\n", vms }))
+    assert.strictEqual(status, 1)
+    assert.match(stdout, /run-web-vm does not exist/)
+  })
+
+  it("are 2 for a wrong command line", () => {
+    const { status, stderr, stdout } = run(["--confg", "c.json"])
+    assert.deepStrictEqual([status, stdout], [2, ""])
+    assert.strictEqual(
+      stderr,
+      'nixos-test-driver: unknown option "--confg"; did you mean "--config"?\nFor more information, try \'nixos-test-driver --help\'.\n'
+    )
+  })
+
+  it("are 130 for SIGINT, SIGTERM and SIGHUP, and nothing is left", async () => {
+    const script =
+      "import subprocess, time\nsubprocess.Popen(['sleep', '1000'], start_new_session=True)\nprint('begun')\ntime.sleep(1000)\n"
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+      const { child, ended, says } = start(configured({ script }))
+      await says(/begun/)
+      child.kill(signal)
+      assert.strictEqual(await ended, 130, signal)
+      await nothingLeft()
+      assert.deepStrictEqual(runFolders(), [])
+      assert.match(read("log.xml"), /<\/logfile>\n$/)
+    }
+  })
+
+  it("are 1 when the global timeout ends the script, and nothing is left", async () => {
+    const script = "import time\ntry:\n  time.sleep(1000)\nfinally:\n  open('cleaned', 'w').close()\n"
+    const { status, stdout } = run(configured({ script, global_timeout: 2 }))
+    assert.strictEqual(status, 1)
+    assert.match(stdout, /timed out after 2s/)
+    assert.isTrue(existsSync(path("cleaned")))
+    await nothingLeft()
+  })
+})
+
+describe("a driver that is killed", () => {
+  it("leaves nothing running", async () => {
+    const { child, ended, says } = start(configured({ script: "import time\nprint('begun')\ntime.sleep(1000)\n" }))
+    await says(/begun/)
+    child.kill("SIGKILL")
+    await ended
+    await nothingLeft()
+  })
+
+  it("tells that its interpreter was killed", async () => {
+    const script = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    const { status, stdout } = run(configured({ script }))
+    assert.strictEqual(status, 1)
+    assert.include(stdout, "InterpreterDied: the Python interpreter ended before the script did, with signal SIGKILL")
+  })
+})
+
+describe("what is printed and written", () => {
+  const script = `
+print("<first>")
+with subtest("outer"):
+    with subtest("inner & more"):
+        log.info("within")
+try:
+    with subtest("handled"):
+        raise Exception("oh no")
+except Exception:
+    pass
+print("a colour \\x1b[31mred\\x1b[0m\\x07")
+`
+
+  it("is a log in XML", () => {
+    assert.strictEqual(run(configured({ script })).status, 0)
+    const times = read("log.xml").replaceAll(/in \d+\.\d\d seconds/g, "in T seconds")
+    assert.strictEqual(
+      times,
+      `<?xml version="1.0" encoding="utf-8"?>
+<logfile><nest><head>run the VM test script</head><line>&lt;first&gt;</line>` +
+        `<nest><head>subtest: outer</head><nest><head>subtest: inner &amp; more</head><line>within</line>` +
+        `<line>(finished: subtest: inner &amp; more, in T seconds)</line></nest><line>(finished: subtest: outer, in T seconds)</line></nest>` +
+        `<nest><head>subtest: handled</head><line>Test "handled" failed with error: "ScriptRaised: Exception: oh no"</line>` +
+        `<line>(finished: subtest: handled, in T seconds)</line></nest><line>a colour red</line>` +
+        `<line>(finished: run the VM test script, in T seconds)</line></nest></logfile>\n`
+    )
+  })
+
+  it("is a JUnit report below the output folder, with the test and its subtests", () => {
+    const failing = `${script}\nwith subtest("last"):\n    raise Exception("<the end>")\n`
+    const { status } = run([...configured({ script: failing }), "--junit-xml", "reports/junit.xml"], {
+      env: { name: "vm-test-run-nginx" }
+    })
+    assert.strictEqual(status, 1)
+    const report = readFileSync(join(path("out"), "reports/junit.xml"), "utf8")
+    assert.match(report, /<testsuite name="nginx" tests="5" failures="2" errors="0" time="[\d.]+" timestamp="20\d\d-/)
+    const cases = [...report.matchAll(/<testcase name="([^"]*)" classname="nginx"[^>]*>(<failure)?/g)]
+    assert.deepStrictEqual(
+      cases.map(([, name, failure]) => [name, failure !== undefined]),
+      [
+        ["nginx", true],
+        ["outer › inner &amp; more", false],
+        ["outer", false],
+        ["handled", false],
+        ["last", true]
+      ]
+    )
+    assert.match(report, /<failure type="ScriptRaised" message="Exception: &lt;the end&gt;">/)
+    assert.match(report, /<system-out>&lt;first&gt;/)
+  })
+
+  it("cannot be written: then nothing is started", () => {
+    const log = run(configured({ script }), { env: { LOGFILE: path("none/log.xml") } })
+    assert.strictEqual(log.status, 1)
+    assert.match(log.stderr, /could not write .*none\/log\.xml: ENOENT/)
+    assert.notInclude(log.stderr, "first")
+  })
+
+  it("is less with --log-level error", () => {
+    const { status, stderr, stdout } = run([...configured({ script }), "--log-level", "error"])
+    assert.deepStrictEqual([status, stderr], [0, ""])
+    assert.match(stdout, /^1 passed, 0 failed/)
+  })
+})
+
+describe("the command line before 2026", () => {
+  it("runs a script, with everything in the environment", () => {
+    write(
+      "old.py",
+      "assert [vlan.nr for vlan in vlans] == [2] and driver.global_timeout == 30\nprint('old and well')\n"
+    )
+    const { status, stderr } = run(["-o", path("out")], {
+      env: { testScript: path("old.py"), vlans: "2", startScripts: "", globalTimeout: "30" }
+    })
+    assert.strictEqual(status, 0, stderr)
+    assert.include(stderr, "old and well")
+  })
+})
+
+describe("a script in TypeScript", () => {
+  it("exports a function, and may have a name without an ending", () => {
+    const script = `import { Effect } from "effect"
+import type { Machine } from "vmtest"
+export default (machines: Record<string, Machine>, driver: { log: (line: string) => Effect.Effect<void> }) =>
+  driver.log(\`\${Object.keys(machines).length} machines\`)
+`
+    const { status, stderr } = run([...configured({ script }), "--language=typescript"])
+    assert.strictEqual(status, 0, stderr)
+    assert.include(stderr, "0 machines")
+    assert.strictEqual(run(configured({ script }, "script.ts")).status, 0)
+  })
+
+  it("exports tests, which may have machines of their own, but not of the configuration's names", () => {
+    const script = `import { Effect } from "effect"
+import { Image, test } from "vmtest"
+export default [
+  test("one", {}, () => Effect.void),
+  test("two", { machines: { web: { image: Image.tiny() } } }, () => Effect.void)
+]
+`
+    const vms = { web: { start_script: "/bin/true" } }
+    const { status, stderr } = run(configured({ script, vms }, "script.ts"))
+    assert.strictEqual(status, 1)
+    assert.match(stderr, /the test declares the machine "web", which the configuration has/)
+  })
+
+  it("fails at its own line, and is refused if it exports nothing to run", () => {
+    const failing = `import { Effect } from "effect"
+export default () =>
+  Effect.gen(function* () {
+    yield* Effect.fail(new Error("as it must"))
+  })
+`
+    const { status, stdout } = run(configured({ script: failing }, "script.ts"))
+    assert.strictEqual(status, 1)
+    assert.match(stdout, /script\.ts:4:24[\s\S]*as it must/)
+    const nothing = run(configured({ script: "export default 3\n" }, "script.ts"))
+    assert.strictEqual(nothing.status, 1)
+    assert.match(nothing.stderr, /the default export must be a test, an array of tests or an Effect, got a number/)
+  })
+})
+
+describe("--interactive", () => {
+  it("is a Python prompt with the names of the script", () => {
+    const script = "print('the script')\nraise Exception('it fails')\n"
+    const input = [
+      "1 + 1",
+      "machines",
+      "undefined_name",
+      "with subtest('bad'):",
+      "    raise Exception('boo')",
+      "",
+      "test_script()",
+      "print('still', 'here')"
+    ]
+    const { status, stderr, stdout } = run([...configured({ script }), "-I"], { input: `${input.join("\n")}\n` })
+    assert.strictEqual(status, 0, stderr)
+    assert.match(stdout, /^2\n\[\]\n[\s\S]*the script\n[\s\S]*still here\n/)
+    assert.match(stderr, /NameError: name 'undefined_name' is not defined/)
+    // The lines of the script, and none of vmtest's.
+    assert.match(stderr, /File ".*script", line 2, in <module>/)
+    assert.notInclude(stderr, "shim.py")
+  })
+
+  it("is a TypeScript prompt for a script in TypeScript", () => {
+    const script = 'import { Effect } from "effect"\nexport default () => Effect.succeed("the script has run")\n'
+    const input = "20 + 3\nyield* testScript\nObject.keys(machines)\n"
+    const { status, stderr, stdout } = run([...configured({ script }, "script.ts"), "-I"], { input })
+    assert.strictEqual(status, 0, stderr)
+    assert.match(stdout, /23\n'the script has run'\n\[\]\n/)
+  })
+
+  it("ends with its input, and by a signal, and leaves nothing", async () => {
+    const { child, ended, says } = start([...configured({ script: "pass\n" }), "-I"])
+    child.stdin?.write("print('at the', 'prompt')\n")
+    await says(/at the prompt/)
+    child.kill("SIGTERM")
+    assert.strictEqual(await ended, 130)
+    await nothingLeft()
+  })
+})
+
+describe("--debug-hook-attach", () => {
+  it("stops at a breakpoint, and where the script fails", async () => {
+    const port = await freePort()
+    const script = `x = 41
+debug.breakpoint(port=${port})
+x += 1
+print("x is", x)
+def fails(y):
+    raise Exception("deep")
+fails(3)
+`
+    const { ended, said, says } = start([...configured({ script }), "--debug-hook=/bin/attach"])
+    const [, pattern = ""] = await says(/Breakpoint reached, run 'sudo \/bin\/attach (\d{7})'/)
+    await says(new RegExp(`the debugger listens on 127.0.0.1:${port}`))
+    // What the command looks for.
+    const sleeps = () => isRunning(`sleep\0${pattern}\0`)
+    assert.isTrue(sleeps())
+    const first = await talk(port, ["p x", "x = 99", "c"])
+    assert.match(first, /script\(3\)<module>\(\)\n-> x \+= 1\n\(Pdb\) 41/)
+    await says(/x is 100/)
+    await says(/the debugger listens on 127\.0\.0\.1:4444/)
+    assert.isFalse(sleeps())
+    const second = await talk(4444, ["p y", "up", "p x", "q"])
+    assert.match(second, /script\(6\)fails\(\)[\s\S]*\(Pdb\) 3\n[\s\S]*\(Pdb\) 100/)
+    assert.strictEqual(await ended, 1)
+    assert.include(said(), "ScriptRaised: Exception: deep")
+    await nothingLeft()
+  })
+
+  it("is nothing without the option", () => {
+    assert.strictEqual(run(configured({ script: "assert debug.breakpoint() is None\n" })).status, 0)
+  })
+})
