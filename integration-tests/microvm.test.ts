@@ -123,13 +123,13 @@ export default ({ box }: Record<"box", Machine>) =>
       const mute = yield* driver.machine("mute", { image: Image.microvm({ runner, env }), autoStart: false })
       const failed = yield* Effect.flip(mute.start())
       assert.strictEqual(failed._tag, "BootFailed")
-      assert.include(failed.message, "its shell did not answer within 24s; it must run a root shell on /dev/hvc0")
+      assert.include(failed.message, "its shell did not answer within 15s; it must run a root shell on /dev/hvc0")
       assert.include(failed.message, "no shell here")
       assert.isFalse(yield* mute.isUp())
     }).pipe(
       Effect.provideServiceEffect(
         Deadlines,
-        Effect.map(Deadlines, (deadlines) => ({ ...deadlines, boot: Duration.seconds(8) }))
+        Effect.map(Deadlines, (deadlines) => ({ ...deadlines, boot: Duration.seconds(5) }))
       )
     )
   )

@@ -52,20 +52,32 @@ WantedBy=sysinit.target
 const ownProgram = `#!/bin/bash
 for word in $(cat /proc/cmdline); do
   case $word in
-  own.name=*) echo "\${word#*=}" >/proc/sys/kernel/hostname ;;
+  own.name=*)
+    echo "\${word#*=}" >/proc/sys/kernel/hostname
+    echo "\${word#*=}" >/etc/hostname ;;
   own.address=?*)
     ip link set eth1 up
-    ip address add "\${word#*=}/24" dev eth1 ;;
+    ip address add "\${word#*=}/24" dev eth1
+    ip address add "2001:db8:1::\${word##*.}/64" dev eth1 nodad ;;
   esac
 done
+# As QEMU's user network gives it.
+ip link set lo up
+ip link set eth0 up
+ip address add 10.0.2.15/24 dev eth0
 exit 0
 `
 
-/** Debian with that backdoor, and without the shell of vmtest's own. `backdoor: false` has neither. */
-export const image = (options: { readonly backdoor?: boolean } = {}) =>
+/** Debian with that backdoor and `more`, and without the shell of vmtest's own. `backdoor: false` has neither. */
+export const image = ({
+  backdoor: has = true,
+  ...more
+}: { readonly backdoor?: boolean } & Pick<Image.DebianOptions, "files" | "packages" | "units"> = {}) =>
   Image.debian({
-    units: { ...(options.backdoor === false ? {} : { "backdoor.service": backdoor }), "own.service": own },
+    ...more,
+    units: { ...(has ? { "backdoor.service": backdoor } : {}), "own.service": own, ...more.units },
     files: {
+      ...more.files,
       "/usr/lib/backdoor": { content: backdoorProgram, mode: 0o755 },
       "/usr/lib/own": { content: ownProgram, mode: 0o755 },
       // dev-hvc0.device is there once udev has seen it.

@@ -4,14 +4,17 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import { afterAll } from "vitest"
 import * as DriverLayer from "../src/driver/DriverLayer.ts"
 import * as Failure from "../src/driver/Failure.ts"
 import * as Runner from "../src/driver/Runner.ts"
 import * as Image from "../src/images/Image.ts"
+import { ImageStore } from "../src/images/ImageStore.ts"
 import type { MachineOptions } from "../src/machine/MachineSpec.ts"
 import { python } from "../src/python/Python.ts"
 import * as Surface from "../src/python/Surface.ts"
+import { image, scripts as startScripts } from "./nixosScript.ts"
 
 /** One image for all, so that all machines but the first of a name are forks. */
 const debian: MachineOptions = {
@@ -24,7 +27,26 @@ const tiny: MachineOptions = { image: Image.tiny(), memory: "256 MiB" }
 const alone = { machine: debian }
 const two = { server: debian, client: debian }
 
-/** The machines of each script. */
+/** Guests of start scripts have their names and addresses from their own system: here those that nixpkgs would give them. */
+const scripted = image({
+  packages: ["curl", "iputils-ping", "netcat-openbsd", "nginx-light"],
+  files: {
+    "/etc/hosts": `127.0.0.1 localhost
+192.168.1.1 client machine
+192.168.1.2 server
+2001:db8:1::1 client machine
+2001:db8:1::2 server
+`
+  }
+})
+
+/** The machines of scripts that use what only machines of start scripts have. */
+const ofStartScripts: Readonly<Record<string, ReadonlyArray<string>>> = {
+  create: ["machine"],
+  environment: ["machine"]
+}
+
+/** The machines of each other script. */
 const scripts: Readonly<Record<string, Readonly<Record<string, MachineOptions>>>> = {
   assertions: alone,
   conditions: alone,
@@ -60,7 +82,7 @@ afterAll(() => rmSync(output, { recursive: true, force: true }))
 describe("the scripts", () => {
   it("are all run", () => {
     const files = readdirSync(join(folder, "python")).map((file) => file.replace(/\.py$/, ""))
-    assert.sameMembers(files, Object.keys(scripts))
+    assert.sameMembers(files, [...Object.keys(scripts), ...Object.keys(ofStartScripts)])
   })
 
   it("call every name that there is", () => {
@@ -76,14 +98,45 @@ describe("the scripts", () => {
   })
 })
 
+const passes = Effect.fnUntraced(function* (name: string, machines: Readonly<Record<string, MachineOptions>>) {
+  const test = python(name, { machines, timeout: "20 minutes" }, { file: join(folder, "python", `${name}.py`) })
+  const [result] = yield* Runner.run([test], { output })
+  assert.strictEqual(result?.failure === undefined ? "" : Failure.render(result.failure), "")
+})
+
 layer(DriverLayer.host, { excludeTestServices: true, timeout: 900_000 })("a Python script on real guests", (it) => {
   for (const [name, machines] of Object.entries(scripts)) {
+    it.effect(`passes: ${name}.py`, () => passes(name, machines))
+  }
+})
+
+/** Scripts that need another image, or that look at what only a declaration has. */
+const declared = ["assertions", "conformance", "tiny", "windows"]
+
+/** As nixpkgs numbers them. */
+const addresses: Readonly<Record<string, string>> = {
+  machine: "192.168.1.1",
+  client: "192.168.1.1",
+  server: "192.168.1.2"
+}
+
+const host = Layer.provideMerge(ImageStore.layer, DriverLayer.host)
+
+layer(host, { excludeTestServices: true, timeout: 900_000 })("a Python script on guests of start scripts", (it) => {
+  const all = Object.entries(scripts).map(([name, machines]) => [name, Object.keys(machines)] as const)
+  const wanted = [...all.filter(([name]) => !declared.includes(name)), ...Object.entries(ofStartScripts)]
+  for (const [name, machines] of wanted) {
     it.effect(`passes: ${name}.py`, () =>
       Effect.gen(function* () {
-        const test = python(name, { machines, timeout: "20 minutes" }, { file: join(folder, "python", `${name}.py`) })
-        const [result] = yield* Runner.run([test], { output })
-        assert.strictEqual(result?.failure === undefined ? "" : Failure.render(result.failure), "")
-      })
+        const { make } = yield* startScripts
+        const made = yield* Effect.forEach(machines, (machine) =>
+          Effect.map(make({ name: machine, address: addresses[machine] ?? "" }, scripted), (path) => [
+            machine,
+            { image: Image.startScript(path) }
+          ])
+        )
+        yield* passes(name, Object.fromEntries(made))
+      }).pipe(Effect.scoped)
     )
   }
 })

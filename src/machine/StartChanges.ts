@@ -44,9 +44,12 @@ export const apply = (shape: MachineShape): Effect.Effect<MachineShape> =>
       env
     } = yield* (yield* StartChanges)(shape.name)
     const { runner, takes, ...rest } = startScript
-    // A command line of the caller's takes arguments and brings nothing along, whatever the script before it did.
-    const way =
-      command === startScript.command ? { takes, ...(runner && { runner }) } : ({ takes: "arguments" } as const)
-    const changed = { ...rest, ...way, command, env: { ...startScript.env, ...env } }
+    const changed = {
+      ...rest,
+      ...{ command, env: { ...startScript.env, ...env } },
+      // A command line of the caller's takes arguments, whatever the script before it did; one with more words is still that of a runner.
+      takes: command === startScript.command ? takes : ("arguments" as const),
+      ...(runner !== undefined && command.startsWith(startScript.command) ? { runner } : {})
+    }
     return { ...shape, allowReboot, image: { ...shape.image, startScript: changed } }
   })

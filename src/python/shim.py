@@ -34,7 +34,7 @@ class MachineError(TestScriptError):
     """A machine, or what drives it, did not do what it was asked for."""
 
 
-class RequestedAssertionFailed(TestScriptError):
+class RequestedAssertionFailed(TestScriptError, AssertionError):
     """What the script asserted does not hold: a command, a unit, a wait, an assertion of `t`."""
 
 
@@ -423,6 +423,8 @@ class BaseMachine(Hinted):
         self.keep_machine_state = False
         self._places = info
         self._gone = False
+        self._started = False
+        self._starting = threading.RLock()
         self.callbacks = [lambda: driver.check_polling_conditions()]
         self.logger = log
 
@@ -455,14 +457,26 @@ class BaseMachine(Hinted):
 
     def _do(self, method, /, **args):
         self.run_callbacks()
+        self._reach()
         return call(self.name, method, **args)
 
     def _wait(self, method, timeout, /, **args):
         """A wait of vmtest's, during which the polling conditions are checked."""
         self.run_callbacks()
+        if method not in ("shutdown", "wait_for_shutdown"):
+            self._reach()
         return call(
             self.name, method, Conditions(self.run_callbacks), timeout=None if timeout is None else as_seconds(timeout), **args
         )
+
+    def _reach(self):
+        """Starts the machine if the script has not started it, or has switched it off, with the environment as it is now."""
+        with self._starting:
+            if not self._started:
+                self.start()
+
+    def _off(self):
+        self._started = False
 
     def _until(self, look, timeout, interval=0.2):
         """Looks until there is something, with a last look when the time is over."""
@@ -499,6 +513,7 @@ class BaseMachine(Hinted):
 
     def _execute(self, command, check_return=True, check_output=True, timeout=900):
         limit = None if timeout is None else as_seconds(timeout)
+        self._reach()
         if not check_output:
             call(self.name, "start_command", command=command, timeout=limit)
             return (-2, "")
@@ -518,6 +533,8 @@ class BaseMachine(Hinted):
         output = ""
         for command in commands:
             output += self._do(method, command=command, timeout=limit)
+            if method == "fail" and not command.strip():
+                raise RequestedAssertionFailed(f"command `{command}` unexpectedly succeeded")
         return output
 
     def wait_until_succeeds(self, command, timeout=900):
@@ -612,12 +629,15 @@ class BaseMachine(Hinted):
 
     def start(self):
         call(self.name, "start", allowReboot=False, environment=_changed_environment())
+        self._started = True
 
     def wait_for_shutdown(self):
         self._wait("wait_for_shutdown", None)
+        self._off()
 
     def release(self):
         self._ask("release")
+        self._off()
 
     def is_up(self):
         return self.booted and self.connected
@@ -643,6 +663,7 @@ class QemuMachine(BaseMachine):
     @booted.setter
     def booted(self, value):
         self._gone = not value
+        self._started = bool(value)
 
     @property
     def connected(self):
@@ -668,13 +689,15 @@ class QemuMachine(BaseMachine):
 
     @property
     def full_console_log(self):
-        return self.get_console_log().split("\n")
+        log = self.get_console_log()
+        return log.split("\n") if log else []
 
     # Life
 
     def start(self, allow_reboot=False):
         forget, self._gone = self._gone, False
         call(self.name, "start", allowReboot=bool(allow_reboot), forget=forget, environment=_changed_environment())
+        self._started = True
 
     def connect(self):
         self._wait("connect", None)
@@ -682,9 +705,11 @@ class QemuMachine(BaseMachine):
 
     def shutdown(self):
         self._wait("shutdown", None)
+        self._off()
 
     def crash(self):
         self._ask("crash")
+        self._off()
 
     def reboot(self):
         self._do("reboot")
@@ -944,7 +969,7 @@ class Process(Hinted):
         return 0
 
     def terminate(self):
-        self._machine._ask("release")
+        self._machine.release()
 
     kill = terminate
 

@@ -125,6 +125,9 @@ describe("a script in Python", () => {
         assert late.startswith("action timed out after 0.2") and late.endswith("seconds (timeout=0.2)"), late
         assert words(lambda: web.succeed("slow", timeout=0.1)) == "command \`slow\` failed (exit code 124)"
         assert web.execute("slow", timeout=0.1) == (124, "")
+        assert web.fail("slow", timeout=0.1) == ""
+        assert words(lambda: web.fail(" ")) == "command \` \` unexpectedly succeeded"
+        assert words(lambda: web.succeed("false"), AssertionError) == "command \`false\` failed (exit code 3)"
         assert words(lambda: retry(lambda last: False, timeout_seconds=0)).startswith("action timed out after 0.00")
         assert words(lambda: t.assertEqual(1, 2)) == "1 != 2"
         with t.assertRaises(RequestedAssertionFailed):
@@ -599,7 +602,7 @@ beside.hostname(nobody)
       `
         assert not web.booted and not web.connected and not web.is_up()
         assert web.process is None and web.qmp_client is None
-        assert web.get_console_log() == ""
+        assert web.get_console_log() == "" and web.full_console_log == []
         web.start()
         web.start()
         web.connect()
@@ -616,6 +619,24 @@ beside.hostname(nobody)
         web.release()
         join_all()
         assert not web.is_up()
+      `
+    )
+  )
+
+  it.live("starts a machine that it has switched off when it uses it, once", () =>
+    passes(
+      `
+        import concurrent.futures
+
+        for switch_off in (web.crash, web.release, lambda: setattr(web, "booted", False)):
+            assert web.succeed("true") == ""
+            assert web.is_up()
+            switch_off()
+            assert not web.booted
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            assert list(pool.map(web.succeed, ["true"] * 4)) == [""] * 4
+        made = create_machine("run-made-vm")
+        assert made.succeed("true") == "" and made.is_up()
       `
     )
   )

@@ -57,7 +57,16 @@ const commands: Readonly<Record<string, Method<Seat>>> = {
     there(seat, isBlank(command) ? Effect.succeed("") : seat.machine.succeed(command, within(timeout)))
   ),
   fail: method({ command: Schema.String, timeout: Timeout }, (seat, { command, timeout }) =>
-    there(seat, seat.machine.fail(isBlank(command) ? ":" : command, within(timeout)))
+    // The script's end knows what a command that has nothing to run comes to.
+    there(
+      seat,
+      isBlank(command)
+        ? Effect.succeed("")
+        : // What takes too long has failed.
+          Effect.catchTag(seat.machine.fail(command, within(timeout)), "CommandTimeout", ({ stdout }) =>
+            Effect.succeed(stdout)
+          )
+    )
   ),
   wait_until_succeeds: method({ command: Schema.String, timeout: Timeout }, (seat, { command, timeout }) =>
     there(seat, seat.machine.waitUntilSucceeds(command, within(timeout)))
