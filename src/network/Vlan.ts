@@ -21,6 +21,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -105,6 +106,6 @@ export const make: (options: {
 })
 
 const endOf = (file: string): string => {
-  const read = Effect.runSyncExit(Effect.try(() => Fs.readFileSync(file, "utf8")))
-  return read._tag === "Success" ? read.value.slice(-1000).trim() : ""
+  const read = Result.try(() => Fs.readFileSync(file, "utf8"))
+  return Result.isSuccess(read) ? read.success.slice(-1000).trim() : ""
 }

@@ -8,6 +8,7 @@ import * as Fs from "node:fs"
 import type { Readable } from "node:stream"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Disk from "../../host/Disk.ts"
@@ -124,8 +125,8 @@ class State {
       this.recentBytes -= this.recent.shift()?.length ?? 0
     }
     if (!this.full) {
-      const wrote = Effect.runSyncExit(Effect.try(() => writeAll(this.fd, bytes)))
-      if (wrote._tag === "Success") this.written += bytes.length
+      const wrote = Result.try(() => writeAll(this.fd, bytes))
+      if (Result.isSuccess(wrote)) this.written += bytes.length
       else this.full = true
     }
     this.readers.wake()
@@ -149,8 +150,8 @@ class State {
 
   /** By its path, for the descriptor does not outlive the scope; where the file is gone too, the tail is left. */
   all(): Buffer {
-    const got = Effect.runSyncExit(Effect.try(() => Fs.readFileSync(this.file).subarray(this.start, this.written)))
-    return got._tag === "Success" ? got.value : this.tail()
+    const got = Result.try(() => Fs.readFileSync(this.file).subarray(this.start, this.written))
+    return Result.isSuccess(got) ? got.success : this.tail()
   }
 
   /** Once the scope has closed, from what is left: the file, or the tail where that is gone too. */

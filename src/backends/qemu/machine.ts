@@ -5,6 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import { panicIn } from "../../host/Evidence.ts"
 import type { HostProcess as Process, SpawnOptions } from "../../host/HostProcess.ts"
@@ -172,8 +173,8 @@ const removeSockets = ({ load, ports, qmp, save, tpm }: Sockets) =>
   })
 
 const endOf = (file: string): string => {
-  const read = Effect.runSyncExit(Effect.try(() => Fs.readFileSync(file, "utf8")))
-  return read._tag === "Success" ? read.value.slice(-4000).trim() : ""
+  const read = Result.try(() => Fs.readFileSync(file, "utf8"))
+  return Result.isSuccess(read) ? read.success.slice(-4000).trim() : ""
 }
 
 /** The end is complete when the process is gone and what it left in the console's pipe has been read. */

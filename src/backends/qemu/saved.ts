@@ -11,6 +11,7 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Digest from "../../host/Digest.ts"
 import type { MachineShape, SavedMachine } from "../Backend.ts"
@@ -82,6 +83,6 @@ export const read = (shape: MachineShape, from: SavedMachine): Effect.Effect<Des
 
 /** What the saved machine had printed; nothing where that cannot be read. */
 export const consoleOf = ({ directory }: SavedMachine): Buffer => {
-  const read = Effect.runSyncExit(Effect.try(() => Fs.readFileSync(Path.join(directory, fileNames.console))))
-  return read._tag === "Success" ? read.value : Buffer.alloc(0)
+  const read = Result.try(() => Fs.readFileSync(Path.join(directory, fileNames.console)))
+  return Result.isSuccess(read) ? read.success : Buffer.alloc(0)
 }

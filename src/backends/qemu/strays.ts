@@ -1,6 +1,7 @@
 /** Processes of a start script that have left its process group: a QEMU that was started with `setsid`, or that went into the background. */
 import * as Fs from "node:fs"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Disk from "../../host/Disk.ts"
 
 const variable = "VMTEST_MACHINE_FOLDER"
@@ -10,8 +11,8 @@ export const markOf = (directory: string): Readonly<Record<string, string>> => (
 
 const isMarked = (pid: string, mark: string): boolean => {
   // Another user's cannot be read, and is none of ours.
-  const environment = Effect.runSyncExit(Effect.try(() => Fs.readFileSync(`/proc/${pid}/environ`, "latin1")))
-  return environment._tag === "Success" && environment.value.split("\0").includes(mark)
+  const environment = Result.try(() => Fs.readFileSync(`/proc/${pid}/environ`, "latin1"))
+  return Result.isSuccess(environment) && environment.success.split("\0").includes(mark)
 }
 
 /** Ends all that still run for the machine of a folder. */
@@ -20,6 +21,6 @@ export const endStrays = (directory: string): Effect.Effect<void> =>
     const mark = Buffer.from(`${variable}=${directory}`).toString("latin1")
     for (const pid of Disk.namesIn("/proc")) {
       if (!/^\d+$/.test(pid) || pid === String(process.pid) || !isMarked(pid, mark)) continue
-      Effect.runSyncExit(Effect.try(() => process.kill(Number(pid), "SIGKILL")))
+      Result.try(() => process.kill(Number(pid), "SIGKILL"))
     }
   })

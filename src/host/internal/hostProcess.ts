@@ -6,6 +6,7 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Disk from "../Disk.ts"
 import type { Completed, ExitStatus, HostProcess, Output, PipeFailed, SpawnOptions } from "../HostProcess.ts"
@@ -106,7 +107,7 @@ const stdioOf = (output: Output | undefined, opened: Array<number>) => {
 /** A group that is gone (ESRCH) is what was wanted; a group of another user cannot be one of ours. */
 const signalGroup = (pid: number | undefined, signal: NodeJS.Signals): void => {
   if (pid === undefined || pid <= 1) return
-  Effect.runSyncExit(Effect.try(() => process.kill(-pid, signal)))
+  Result.try(() => process.kill(-pid, signal))
 }
 
 const statusOf = (child: ChildProcess.ChildProcess): ExitStatus | undefined =>

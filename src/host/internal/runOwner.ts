@@ -1,7 +1,7 @@
 /** Whose a run's folder is, and whether that run still lives. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 
 export const ownerFile = "owner.json"
@@ -28,8 +28,8 @@ const OwnerJson = Schema.fromJsonString(
 )
 
 const orElse = <A>(read: () => A, fallback: A): A => {
-  const got = Effect.runSyncExit(Effect.try(read))
-  return got._tag === "Success" ? got.value : fallback
+  const got = Result.try(read)
+  return Result.isSuccess(got) ? got.success : fallback
 }
 
 /** Field 22 of /proc/<pid>/stat, counted behind the name, which may hold blanks and brackets. */

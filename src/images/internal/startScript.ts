@@ -3,6 +3,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Digest from "../../host/Digest.ts"
 import * as Disk from "../../host/Disk.ts"
 import { quote } from "../../host/Quote.ts"
@@ -60,8 +61,8 @@ const problemOf = (path: string): string | undefined => {
     return `must be a start script, but ${path} does not exist${hint}`
   }
   if (!stat.isFile()) return `must be a start script, but ${path} is not a file`
-  const allowed = Effect.runSyncExit(Effect.try(() => Fs.accessSync(path, Fs.constants.R_OK | Fs.constants.X_OK)))
-  return allowed._tag === "Success"
+  const allowed = Result.try(() => Fs.accessSync(path, Fs.constants.R_OK | Fs.constants.X_OK))
+  return Result.isSuccess(allowed)
     ? undefined
     : `must be a start script, but ${path} is not executable; make it so with chmod +x`
 }
