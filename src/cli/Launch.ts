@@ -4,10 +4,10 @@
  * The build bundles the modules that use this one with the parts of Effect that they need. The library has its own copy of Effect, the one that
  * scripts share, so only plain data crosses from here to there.
  *
- * **Example** (A command that loads its library for what was asked for)
+ * **Example** (A command that needs no library)
  *
  * ```ts
- * launch("vmtest", CommandLine.parse(process.argv.slice(2)), () => import("./Main.ts"))
+ * launch("hello", Effect.as(Subcommand.print("hello"), ExitCode.passed), () => Promise.reject(new Error("there is none")))
  * ```
  *
  * @since 0.1.0

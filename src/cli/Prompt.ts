@@ -6,7 +6,7 @@
  * **Example** (A prompt with a machine)
  *
  * ```ts
- * const failed = prompt({ scope: { web }, history: "/dev/null", run: (effect) => effect })
+ * const failed = prompt<never>({ scope: { web }, history: "/dev/null", run: (effect) => effect })
  * ```
  *
  * @since 0.1.0

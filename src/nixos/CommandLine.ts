@@ -7,7 +7,7 @@
  * **Example** (Read a command line)
  *
  * ```ts
- * const program = CommandLine.parse(["--config", "driverConfiguration.json"], process.env)
+ * const program = CommandLine.parse(["--config", "driverConfiguration.json"], process.env, "0.1.0")
  * ```
  *
  * @since 0.1.0

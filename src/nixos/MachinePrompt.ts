@@ -4,7 +4,7 @@
  * **Example** (A prompt instead of a test)
  *
  * ```ts
- * const interactive = MachinePrompt.insteadOf(test, "/home/me/.history")
+ * const interactive = MachinePrompt.insteadOf(test("greets", {}, () => Effect.void), "/home/me/.history")
  * ```
  *
  * @since 0.1.0

@@ -6,7 +6,7 @@
  * **Example** (The words for QEMU)
  *
  * ```ts
- * const words = Effect.map(Vsock.make(["web"]), ({ pairs }) => Vsock.words(pairs.web))
+ * const words = Effect.map(Vsock.make(["web"]), ({ web }) => (web === undefined ? [] : Vsock.words(web)))
  * ```
  *
  * @since 0.1.0

@@ -1,0 +1,132 @@
+/** `nixos-test-driver` on a tiny guest with the backdoor of NixOS tests. The whole of a NixOS test's life is in nixos-test-driver-debian.test.ts. */
+import { existsSync, readFileSync, statSync } from "node:fs"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { ImageStore } from "../src/images/ImageStore.ts"
+import { place } from "../test/nixos/support.ts"
+import { image, scriptOf } from "./nixosTiny.ts"
+
+const { configured, nothingLeft, path, read, run, runFolders, start, write } = place()
+
+/** The start script of a machine, as the configuration names it. */
+const machine = (name: string) =>
+  Effect.gen(function* () {
+    const boot = yield* (yield* ImageStore).resolve(image())
+    return { [name]: { name, start_script: write(`run-${name}-vm`, scriptOf(boot, name), 0o755) } }
+  })
+
+layer(Layer.provide(ImageStore.layer, NodeServices.layer), { excludeTestServices: true, timeout: 600_000 })(
+  "nixos-test-driver",
+  (it) => {
+    it.effect("runs a Python script on the machine of a start script, whose state stays for the next run", () =>
+      Effect.gen(function* () {
+        const vms = yield* machine("web")
+        const script = `
+import os
+assert machine is web and not web.booted
+os.environ["QEMU_KERNEL_PARAMS"] = "from.script=1"
+start_all()
+with subtest("commands"):
+    assert web.succeed("echo out; echo err >&2") == "out\\n"
+    assert "from.script=1" in web.succeed("cat /proc/cmdline")
+    assert web.execute("exit 3") == (3, "")
+assert str(web.state_dir) == "${path("run")}/vm-state-web"
+assert str(web.shared_dir) == "${path("run")}/shared-xchg" and web.shared_dir.is_dir()
+known = web.succeed("head -c 5 /dev/vda").strip("\\0")
+print(f"the disk has {known!r}")
+web.succeed("printf known >/dev/vda; sync")
+web.succeed("echo copied >/tmp/file")
+web.copy_from_machine("/tmp/file")
+web.screenshot("screen")
+serial_stdout_off()
+`
+        const args = configured({ script, vms, vlans: [1] })
+        const first = run([...args, "--junit-xml", "junit.xml"])
+        assert.strictEqual(first.status, 0, `${first.stderr}${first.stdout}`)
+        assert.include(first.stderr, "the disk has ''")
+        assert.include(first.stderr, `web: running "exit 3"`)
+        assert.strictEqual(readFileSync(path("out", "file"), "utf8"), "copied\n")
+        assert.isAbove(statSync(path("out", "screen.png")).size, 100)
+        assert.match(read("log.xml"), /<line machine="web" type="serial">/)
+        assert.match(read("log.xml"), /<nest><head machine="web">running "exit 3"<\/head>/)
+        assert.match(readFileSync(path("out", "junit.xml"), "utf8"), /<testcase name="commands" [^>]*><\/testcase>/)
+        assert.isTrue(existsSync(path("run", "vm-state-web", "web.raw")))
+        assert.deepStrictEqual(runFolders(), [])
+        yield* Effect.promise(() => nothingLeft())
+
+        const kept = run([...args, "-K"])
+        assert.strictEqual(kept.status, 0, kept.stderr)
+        assert.include(kept.stderr, "the disk has 'known'")
+      })
+    )
+
+    it.effect("runs a script in TypeScript, with a machine that starts before it", () =>
+      Effect.gen(function* () {
+        const script = `import { Effect } from "effect"
+import type { Machine } from "vmtest"
+export default ({ web }: Record<"web", Machine>) =>
+  Effect.gen(function* () {
+    yield* Effect.log(\`the guest says \${yield* web.succeed("echo hello")}\`)
+    yield* web.fail("true")
+  })
+`
+        const args = configured({ script, vms: yield* machine("web"), vlans: [1] })
+        const { status, stderr, stdout } = run([...args, "--language", "typescript", "--log-level", "warning"])
+        assert.strictEqual(status, 1, stderr)
+        assert.include(stderr, "the guest says hello")
+        assert.match(stdout, /script:6:[\s\S]*CommandFailed/)
+        assert.strictEqual(readFileSync(path("out", "web", "console.log"), "utf8").length > 0, true)
+      })
+    )
+
+    it.effect("ends the machines with the script: by the global timeout, by SIGTERM, and by SIGKILL", () =>
+      Effect.gen(function* () {
+        const vms = yield* machine("web")
+        const late = run(
+          configured({ script: "web.start()\nweb.wait_for_file('/never')\n", vms, vlans: [1], global_timeout: 3 })
+        )
+        assert.strictEqual(late.status, 1)
+        assert.match(late.stdout, /timed out after 3s/)
+        yield* Effect.promise(() => nothingLeft())
+        for (const [signal, code] of [
+          ["SIGTERM", 130],
+          ["SIGKILL", null]
+        ] as const) {
+          const { child, ended, says } = start(
+            configured({ script: "web.start()\nprint('begun')\nweb.connect()\n", vms, vlans: [1] })
+          )
+          yield* Effect.promise(() => says(/begun/))
+          child.kill(signal)
+          assert.strictEqual(yield* Effect.promise(() => ended), code)
+          yield* Effect.promise(() => nothingLeft())
+        }
+      })
+    )
+
+    it.effect("has a prompt with the machines, which fails with nothing that is said there", () =>
+      Effect.gen(function* () {
+        const script = "web.succeed('echo from the script')\n"
+        const args = configured({ script, vms: yield* machine("web"), vlans: [1] })
+        const input =
+          "web.booted\nstart_all()\nprint(web.succeed('echo $((40 + 2))'))\nweb.fail('true')\ntest_script()\nweb.crash()\n"
+        const { status, stderr, stdout } = run([...args, "--interactive"], { input })
+        assert.strictEqual(status, 0, stderr)
+        assert.match(stdout, /^False\n42\n/)
+        assert.include(stderr, "RequestedAssertionFailed: command `true` unexpectedly succeeded")
+        assert.include(stderr, `running "echo from the script"`)
+        yield* Effect.promise(() => nothingLeft())
+      })
+    )
+  }
+)
+
+describe("a start script that is none", () => {
+  it("fails the script that starts it, with its words", () => {
+    const vms = { web: { start_script: write("run-web-vm", "#!/bin/sh\necho 'no such flag' >&2\nexit 4\n", 0o755) } }
+    const { status, stdout } = run(configured({ script: "web.start()\nweb.succeed('true')\n", vms }))
+    assert.strictEqual(status, 1)
+    assert.match(stdout, /its start script ended with exit code 4[\s\S]*no such flag/)
+  })
+})
