@@ -14,7 +14,7 @@
 import { EventEmitter } from "node:events"
 import * as Readline from "node:readline"
 import * as Repl from "node:repl"
-import { PassThrough } from "node:stream"
+import { type Duplex, PassThrough } from "node:stream"
 import { inspect } from "node:util"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -41,6 +41,8 @@ export interface PromptOptions<R> {
   readonly scope: Readonly<Record<string, unknown>>
   /** Where lines are remembered, on a terminal. */
   readonly history: string
+  /** Who is at the prompt. Default: standard input and output. */
+  readonly connection?: Duplex | undefined
   readonly run: (effect: Effect.Effect<unknown, unknown, R>) => Effect.Effect<unknown, unknown>
 }
 
@@ -51,9 +53,9 @@ const command = /^\s*\.(break|clear|editor|exit|help|load|save)\b/
  * Passes on the lines of a pipe, each when the one before has been evaluated, because only then it is known whether a line starts a new statement
  * or continues one. `onEnd` is called after the last line, with a statement that was not finished, if there is one.
  */
-const lineByLine = (onEnd: (open: UnfinishedStatement | undefined) => void) => {
+const lineByLine = (from: NodeJS.ReadableStream, onEnd: (open: UnfinishedStatement | undefined) => void) => {
   const input = new PassThrough()
-  const lines = Readline.createInterface({ input: process.stdin, crlfDelay: Infinity })
+  const lines = Readline.createInterface({ input: from, crlfDelay: Infinity })
   const waiting: Array<string> = []
   let idle = true
   let ended = false
@@ -96,17 +98,19 @@ type Answer = (error: Error | null, value?: unknown) => void
 /** Prompts until the input ends; gives how many lines failed. */
 export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number, UnfinishedStatement> =>
   Effect.callback<number, UnfinishedStatement>((resume) => {
-    const terminal = process.stdin.isTTY === true && process.stdout.isTTY === true
+    const { connection } = options
+    const output = connection ?? process.stdout
+    const terminal = connection === undefined && process.stdin.isTTY === true && process.stdout.isTTY === true
     const pipe = terminal
       ? undefined
-      : lineByLine((open) => {
+      : lineByLine(connection ?? process.stdin, (open) => {
           unfinished = open
           server.close()
         })
     const server = Repl.start({
-      prompt: terminal ? "vmtest> " : "",
+      prompt: terminal || connection !== undefined ? "vmtest> " : "",
       input: pipe?.input ?? process.stdin,
-      output: process.stdout,
+      output,
       terminal,
       // Ctrl-C also ends a loop, and the wait for a promise.
       breakEvalOnSigint: terminal,
@@ -160,7 +164,7 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number, Unfi
           const said = Cause.hasInterruptsOnly(exit.cause)
             ? "interrupted"
             : Failure.render({ ...Failure.fromCause(exit.cause, undefined), place: undefined })
-          if (!closed) process.stdout.write(`${said}\n`)
+          if (!closed) output.write(`${said}\n`)
           done(null, undefined)
         })
       })

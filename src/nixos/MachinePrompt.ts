@@ -9,31 +9,50 @@
  *
  * @since 0.1.0
  */
-import * as Context from "effect/Context"
+import type { Duplex } from "node:stream"
 import * as Effect from "effect/Effect"
 import { prompt } from "../cli/Prompt.ts"
 import { complain } from "../cli/Subcommand.ts"
+import type { DriverService } from "../driver/Driver.ts"
 import type { TestCase, TestServices } from "../driver/TestCase.ts"
 import * as Image from "../images/Image.ts"
+import type { Machine } from "../machine/Machine.ts"
 
 const isName = (name: string) => /^[A-Za-z_$][\w$]*$/.test(name)
 
-/** A test that opens a prompt on its machines. It passes, whatever the lines do, unless the input ends within one. */
+/** What a prompt has, and who is at it. */
+export interface PromptOf {
+  readonly machines: Readonly<Record<string, Machine>>
+  readonly driver: DriverService
+  /** More names. */
+  readonly names: Readonly<Record<string, unknown>>
+  /** Where lines are remembered, on a terminal. */
+  readonly history: string
+  /** Default: standard input and output. */
+  readonly connection?: Duplex
+}
+
+/** Opens a prompt with the names of machines, until its input ends. What the lines do is told there, and fails nothing. */
+export const open = Effect.fnUntraced(function* ({ connection, driver, history, machines, names }: PromptOf) {
+  const context = yield* Effect.context<TestServices>()
+  const named = Object.fromEntries(Object.entries(machines).filter(([name]) => isName(name)))
+  yield* prompt<TestServices>({
+    ...{ history, connection },
+    scope: { ...named, machines, driver, Effect, Image, ...names },
+    run: (effect) => Effect.provideContext(effect, context)
+  })
+})
+
+/** A test that opens a prompt on its machines. It passes, unless the input ends within a statement. */
 export const insteadOf = (test: TestCase, history: string): TestCase => ({
   ...test,
   unrun: "ignore",
   body: (machines, driver) =>
     Effect.gen(function* () {
-      const context = yield* Effect.context<TestServices>()
-      const named = Object.fromEntries(Object.entries(machines).filter(([name]) => isName(name)))
       const testScript = Effect.suspend(() => test.body(machines, driver))
       yield* complain(
         `machines: ${Object.keys(machines).join(", ")}; Effects are run: driver.startAll(), testScript, …; type .exit to leave`
       )
-      yield* prompt<TestServices>({
-        scope: { ...named, machines, driver, testScript, Effect, Image },
-        history,
-        run: (effect) => Effect.provideContext(effect, Context.merge(context, Context.empty()))
-      })
+      yield* open({ machines, driver, history, names: { testScript } })
     })
 })

@@ -18,6 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Folders } from "../driver/StatePlaces.ts"
 import * as Disk from "../host/Disk.ts"
+import * as Lock from "../host/Lock.ts"
 
 /** A folder for state cannot be used. */
 export class StateUnusable extends Schema.TaggedError<StateUnusable>()("StateUnusable", {
@@ -42,7 +43,22 @@ const temporaryFolder = (): string => {
   return Path.resolve(runtime === undefined || runtime === "" ? Os.tmpdir() : runtime)
 }
 
-/** Removes the state that the last run has left, unless it is to be kept. */
+/** How long another run may take to end. */
+const patience = "10 seconds"
+
+/** Keeps other runs from the state of a machine until the scope closes: they would remove it, or start from a disk that changes. */
+const reserve = (folder: string) =>
+  Lock.acquire(`${folder}.lock`, { deadline: patience }).pipe(
+    Effect.mapError(
+      (error) =>
+        new StateUnusable({
+          folder,
+          reason: error._tag === "LockTimeout" ? `it is used by another run (${error.holder})` : error.message
+        })
+    )
+  )
+
+/** Reserves the folders of machines until the scope closes, and removes the state that the last run has left, unless it is to be kept. */
 export const prepare = Effect.fnUntraced(function* (machines: ReadonlyArray<string>, keep: boolean) {
   const folders = foldersIn(temporaryFolder())
   const made = <A>(folder: string, make: () => A) =>
@@ -51,12 +67,13 @@ export const prepare = Effect.fnUntraced(function* (machines: ReadonlyArray<stri
     Fs.mkdirSync(folders.temporary, { recursive: true, mode: 0o700 })
     Fs.accessSync(folders.temporary, Fs.constants.W_OK)
   })
-  if (!keep) {
-    yield* Effect.forEach(
-      machines.map((name) => folders.machine(name)),
-      (folder) => made(folder, () => Fs.rmSync(folder, { recursive: true, force: true })),
-      { discard: true }
-    )
-  }
+  yield* Effect.forEach(
+    machines.map(folders.machine),
+    Effect.fnUntraced(function* (folder) {
+      yield* reserve(folder)
+      if (!keep) yield* made(folder, () => Fs.rmSync(folder, { recursive: true, force: true }))
+    }),
+    { concurrency: "unbounded", discard: true }
+  )
   return folders
 })

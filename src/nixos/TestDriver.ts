@@ -19,6 +19,7 @@ import { StatePlaces } from "../driver/StatePlaces.ts"
 import type { TestResult } from "../driver/TestResult.ts"
 import type { ScriptSetting } from "../python/Setting.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
+import * as Breakpoint from "./Breakpoint.ts"
 import type { Invocation, LogLevel } from "./CommandLine.ts"
 import * as Configuration from "./Configuration.ts"
 import * as Junit from "./Junit.ts"
@@ -85,17 +86,26 @@ const backdoors = (
     : ["SSH backdoors; ssh needs systemd-ssh-proxy(1), as NixOS has it since 25.05:", ...lines].join("\n")
 }
 
+/** The tests of a script, or what takes their place. */
+const testsOf = Effect.fnUntraced(function* (
+  { debugHook, interactive, language: said }: Invocation,
+  configuration: Configuration.Configuration,
+  setting: ScriptSetting
+) {
+  const language = TestScript.languageOf(configuration.script, said)
+  const tests = yield* TestScript.load(configuration, language, setting)
+  // Scripts in Python have both by their setting.
+  if (language === "python") return tests
+  if (interactive) return tests.slice(0, 1).map((test) => MachinePrompt.insteadOf(test, historyFile()))
+  return debugHook === undefined ? tests : tests.map((test) => Breakpoint.atFailure(test, debugHook))
+})
+
 /** Runs what was asked for, with a state folder that is there. */
 const perform = Effect.fnUntraced(function* (invocation: Invocation, configuration: Configuration.Configuration) {
   const { interactive, output } = invocation
   const switches: Switches = { consoles: true }
   const setting = yield* settingOf(invocation, configuration, switches)
-  const language = TestScript.languageOf(configuration.script, invocation.language)
-  const loaded = yield* TestScript.load(configuration, language, setting)
-  const tests =
-    interactive && language === "typescript"
-      ? loaded.slice(0, 1).map((test) => MachinePrompt.insteadOf(test, historyFile()))
-      : loaded
+  const tests = yield* testsOf(invocation, configuration, setting)
   const folders = yield* State.prepare(
     configuration.machines.map(({ name }) => name),
     invocation.keepState

@@ -1,7 +1,11 @@
 /** The command without machines: what it reads, writes and ends with. */
+
+import { spawnSync } from "node:child_process"
 import { existsSync, readdirSync, readFileSync, symlinkSync } from "node:fs"
 import { connect, createServer } from "node:net"
 import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
+import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import { vi } from "vitest"
 import { place } from "./support.ts"
@@ -31,6 +35,14 @@ const talk = (port: number, lines: ReadonlyArray<string>) =>
     socket.on("error", reject)
     socket.on("close", () => resolve(said))
   })
+
+const until = async (condition: () => boolean) => {
+  const deadline = performance.now() + 10_000
+  while (!condition()) {
+    assert.isBelow(performance.now(), deadline)
+    await sleep(20)
+  }
+}
 
 const isRunning = (command: string): boolean =>
   readdirSync("/proc").some((pid) => {
@@ -343,7 +355,126 @@ fails(3)
     await nothingLeft()
   })
 
+  it("opens a prompt where a script in TypeScript fails", async () => {
+    const script = 'import { Effect } from "effect"\nexport default () => Effect.fail(new Error("as it must"))\n'
+    const { ended, said, says } = start([...configured({ script }, "script.ts"), "--debug-hook=/bin/attach"])
+    const [, pattern = ""] = await says(/Breakpoint reached, run 'sudo \/bin\/attach (\d{7})'/)
+    await says(/the prompt listens on 127\.0\.0\.1:4444/)
+    await until(() => isRunning(`sleep\0${pattern}\0`))
+    const talked = await talk(4444, ["20 + 3", "yield* Effect.succeed('an Effect')", ".exit"])
+    assert.match(talked, /vmtest> 23\nvmtest> 'an Effect'/)
+    assert.strictEqual(await ended, 1)
+    assert.include(said(), "as it must")
+    await nothingLeft()
+  })
+
   it("is nothing without the option", () => {
     assert.strictEqual(run(configured({ script: "assert debug.breakpoint() is None\n" })).status, 0)
+  })
+})
+
+describe("machines", () => {
+  const vms = {
+    class: { start_script: "/bin/false" },
+    "web-1": { start_script: "/bin/false" }
+  }
+
+  it("have the names that Python can have; one that is a keyword is in machines", () => {
+    const script = `
+assert [m.name for m in machines] == ["class", "web-1"]
+assert web_1.name == "web-1" and not web_1.is_up()
+assert machines[0].state_dir.name == "vm-state-class"
+assert str(driver.config.vms["web-1"].start_script) == "/bin/false"
+`
+    const { status, stderr, stdout } = run(configured({ script, vms }))
+    assert.strictEqual(status, 0, stderr + stdout)
+  })
+
+  it("are not used by two runs at once", async () => {
+    const { child, ended, says } = start(configured({ script: "import time\nprint('begun')\ntime.sleep(100)\n", vms }))
+    await says(/begun/)
+    const second = run(configured({ script: "pass\n", vms }))
+    assert.strictEqual(second.status, 1)
+    assert.match(
+      second.stderr,
+      /could not prepare the folder .*vm-state-class: it is used by another run \(process \d+/
+    )
+    child.kill("SIGTERM")
+    await ended
+    assert.strictEqual(run(configured({ script: "pass\n", vms })).status, 0)
+  })
+
+  it("have SSH backdoors over vsock where the configuration says so", async () => {
+    write(
+      "vhost-device-vsock",
+      `#!/bin/bash
+[ "$1" = --vm ] && [ "$3" = --vm ] && [ $# = 4 ] || exit 9
+for one in "$2" "$4"; do one=\${one#guest-cid=*,socket=}; touch "\${one%%,*}"; done
+exec sleep 1000
+`,
+      0o755
+    )
+    const web = write("run-web-vm", `#!/bin/bash\nprintf '%s\\n' "$@" >${path("words")}\nexit 5\n`, 0o755)
+    const script = `
+pair = driver.vhost_vsock.sockets["web"]
+assert web.vsock_host == pair.host and web.vsock_guest == pair.guest and pair.guest.exists()
+assert web.ssh_backdoor_command(1) == f"ssh -o User=root vsock-mux/{pair.host}"
+dump_machine_ssh()
+print(f"the guest's is {pair.guest}")
+try:
+    web.start()
+except MachineError:
+    pass
+`
+    const two = { client: { start_script: web }, web: { start_script: web } }
+    const args = configured({
+      script: `from test_driver.errors import MachineError\n${script}`,
+      vms: two,
+      enable_ssh_backdoor: true
+    })
+    for (const tool of ["qemu-system-x86_64", "setpriv"]) symlinkSync(`/usr/bin/${tool}`, path("out", tool))
+    const none = run(args, { env: { PATH: path("out") } })
+    assert.strictEqual(none.status, 1)
+    assert.match(none.stderr, /vhost-device-vsock is not installed/)
+    const { status, stderr, stdout } = run(args, { env: { PATH: `${path()}:${process.env.PATH}` } })
+    assert.strictEqual(status, 0, stderr + stdout)
+    // Before anything starts, and again by the script.
+    assert.lengthOf([...stderr.matchAll(/ {4}web: {5}ssh -o User=root vsock-mux\/\S+\/2\.host/g)], 2)
+    const [, guest = ""] = /the guest's is (\S+)/.exec(stderr) ?? []
+    assert.include(
+      read("words"),
+      `-chardev\nsocket,id=vsock_ssh,reconnect=0,path=${guest}\n-device\nvhost-user-vsock-pci,chardev=vsock_ssh\n`
+    )
+    await nothingLeft()
+  })
+
+  it("print how they are reached with --dump-vsocks, as before 2026", () => {
+    write("old.py", "pass\n")
+    const env = { testScript: path("old.py"), startScripts: "/x/run-b-vm /x/run-a-vm" }
+    const { stderr } = run(["-o", path("out"), "--dump-vsocks", "2"], { env })
+    assert.match(stderr, / {4}a: {2}ssh -o User=root vsock\/3\n {4}b: {2}ssh -o User=root vsock\/4\n/)
+  })
+})
+
+describe("a script that prints megabytes", () => {
+  it("is reported whole", () => {
+    const script = "for i in range(50_000):\n    print(i, 'x' * 100)\n"
+    const { status, stderr } = run(configured({ script }), { env: { LOGFILE: "/dev/null" } })
+    assert.strictEqual(status, 0)
+    assert.lengthOf(stderr.match(/^ {2}\d+ x{100}$/gm) ?? [], 50_000)
+  })
+})
+
+describe("generate-driver-symbols", () => {
+  it("writes the names of a script to the working folder, with commas between them", () => {
+    const launcher = fileURLToPath(new URL("../../src/nixos/SymbolsLauncher.ts", import.meta.url))
+    const { status, stderr, stdout } = spawnSync(process.execPath, [launcher], { cwd: path(), encoding: "utf8" })
+    assert.deepStrictEqual([status, stderr, stdout], [0, "", ""])
+    const names = read("driver-symbols").split(",")
+    for (const name of ["start_all", "subtest", "machines", "driver", "retry", "t", "os"]) assert.include(names, name)
+    assert.notInclude(names, "machine")
+    const { status: again, stderr: told } = spawnSync(process.execPath, [launcher], { cwd: "/proc", encoding: "utf8" })
+    assert.strictEqual(again, 1)
+    assert.match(told, /^generate-driver-symbols: could not write driver-symbols: /)
   })
 })

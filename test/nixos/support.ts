@@ -56,6 +56,7 @@ export const place = () => {
     const { status, stderr, stdout } = spawnSync(process.execPath, [launcher, ...args], {
       ...options(env),
       encoding: "utf8",
+      maxBuffer: 64 * 1024 * 1024,
       input
     })
     return { status, stderr, stdout }

@@ -30,7 +30,9 @@ export const crowd = ({ devices, disks, hotplug, image, vlans }: MachineSpec): R
   const all = Device.nameAll(devices)
   const ports = hotplug || all.length > 0 ? 1 : 0
   const slots = all.reduce((sum, { kind }) => sum + Device.slotsOf(kind), ports)
-  if (vlans.length + disks.length + slots > Limits.mostDevices) {
+  // A start script plugs in what it wants of the networks that it is offered.
+  const cards = image._tag === "StartScriptImage" ? 0 : vlans.length
+  if (cards + disks.length + slots > Limits.mostDevices) {
     const largest = slots > Math.max(vlans.length, disks.length) && all.length > 0 ? "devices" : "disks"
     const forPorts = ports === 0 ? "" : ` (${ports} of them for USB and what is plugged in)`
     const got = `${vlans.length}, ${disks.length} and ${slots}${forPorts}`

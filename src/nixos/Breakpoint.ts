@@ -1,0 +1,81 @@
+/**
+ * Where a test in TypeScript fails, with `--debug-hook-attach`: a prompt with its machines for whoever connects, before they end.
+ *
+ * **Example** (A test that waits at its failure)
+ *
+ * ```ts
+ * const stopped = Breakpoint.atFailure(test("greets", {}, () => Effect.void), "/nix/store/attach/bin/attach")
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Net from "node:net"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import type { DriverService } from "../driver/Driver.ts"
+import * as Failure from "../driver/Failure.ts"
+import type { TestCase } from "../driver/TestCase.ts"
+import * as HostProcess from "../host/HostProcess.ts"
+import * as Thrown from "../host/Thrown.ts"
+import * as MachinePrompt from "./MachinePrompt.ts"
+
+/** Where breakpoints listen, as there. */
+const host = "127.0.0.1"
+const port = 4444
+
+/** Whoever connects first, until the scope closes. */
+const connection = (driver: DriverService) =>
+  Effect.gen(function* () {
+    const server = yield* Effect.acquireRelease(
+      Effect.sync(() => Net.createServer()),
+      (opened) => Effect.sync(() => opened.close())
+    )
+    const listening = Effect.callback<void, Error>((resume) => {
+      server.once("error", (error) => resume(Effect.fail(error)))
+      server.listen(port, host, () => resume(Effect.void))
+    })
+    yield* listening
+    yield* driver.log(`the prompt listens on ${host}:${port}`)
+    return yield* Effect.acquireRelease(
+      Effect.callback<Net.Socket>((resume) => {
+        server.once("connection", (socket) => {
+          // Whoever leaves without a word.
+          socket.on("error", () => socket.destroy())
+          resume(Effect.succeed(socket))
+        })
+      }),
+      (socket) => Effect.sync(() => socket.destroy())
+    )
+  })
+
+const stop = Effect.fnUntraced(function* (
+  attach: string,
+  cause: Cause.Cause<unknown>,
+  ...[machines, driver]: Parameters<TestCase["body"]>
+) {
+  const pattern = yield* Random.nextIntBetween(1_000_000, 10_000_000)
+  yield* driver.log(Failure.headline(Failure.fromCause(cause)))
+  yield* driver.log(`!!! Breakpoint reached, run 'sudo ${attach} ${pattern}'`)
+  // The attaching command looks for a process of this name, to find the sandbox that it is in; without a path before it.
+  yield* HostProcess.spawn({ command: "sh", args: ["-c", `exec sleep ${pattern}`], grace: 0 })
+  const socket = yield* connection(driver)
+  yield* MachinePrompt.open({ machines, driver, connection: socket, history: "/dev/null", names: {} })
+}, Effect.scoped)
+
+/** The test with a prompt where it fails; it fails when whoever is there leaves. */
+export const atFailure = (test: TestCase, attach: string): TestCase => ({
+  ...test,
+  body: (machines, driver) =>
+    test
+      .body(machines, driver)
+      .pipe(
+        Effect.tapCause((cause) =>
+          Cause.hasInterruptsOnly(cause)
+            ? Effect.void
+            : stop(attach, cause, machines, driver).pipe(
+                Effect.catch((error) => driver.log(`!!! no prompt: ${Thrown.messageOf(error)}`))
+              )
+        )
+      )
+})
