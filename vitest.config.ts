@@ -18,7 +18,8 @@ const long = [
   "examples-broken",
   "transport-ways",
   "snapshots-ssh",
-  "machine-rabbitmq"
+  "machine-rabbitmq",
+  "nixos-test-driver-debian"
 ].map((name) => `integration-tests/${name}.test.ts`)
 
 /** Real guests under emulation on few cores: one file at a time, and time for a cold boot with a busy host. */

@@ -423,6 +423,7 @@ dump_machine_ssh()
 print(f"the guest's is {pair.guest}")
 try:
     web.start()
+    web.connect()
 except MachineError:
     pass
 `
