@@ -7,7 +7,8 @@
  * **Example** (A command that needs no library)
  *
  * ```ts
- * launch("hello", Effect.as(Subcommand.print("hello"), ExitCode.passed), () => Promise.reject(new Error("there is none")))
+ * const answered = Effect.as(Subcommand.print("hello"), ExitCode.passed)
+ * launch<ExitCode.ExitCode>("hello", answered, () => Promise.resolve({ main: () => {} }))
  * ```
  *
  * @since 0.1.0

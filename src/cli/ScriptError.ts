@@ -106,13 +106,13 @@ export class TemporaryFolderUnwritable extends Schema.TaggedError<TemporaryFolde
   }
 }
 
-/** A script declares a machine that the file of `--machine-config` has, too. */
+/** A script declares a machine that the file of `--machine-config`, or the configuration of a NixOS test, has, too. */
 export class MachineGivenTwice extends Schema.TaggedError<MachineGivenTwice>()("MachineGivenTwice", {
   script: Schema.String,
   machine: Schema.String
 }) {
   override get message() {
-    return `${this.script}: declares the machine ${JSON.stringify(this.machine)}, which --machine-config has already; remove one of them, or choose another name`
+    return `${this.script}: declares the machine ${JSON.stringify(this.machine)}, which is given already, by --machine-config or by the configuration of a NixOS test; remove one of them, or choose another name`
   }
 }
 

@@ -21,11 +21,8 @@
 import * as NodePath from "node:path"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Predicate from "effect/Predicate"
-import * as Schema from "effect/Schema"
-import * as ScriptError from "../cli/ScriptError.ts"
-import * as ScriptLoader from "../cli/ScriptLoader.ts"
-import * as TestCase from "../driver/TestCase.ts"
+import * as GivenMachines from "../cli/GivenMachines.ts"
+import type { TestCase } from "../driver/TestCase.ts"
 import * as Image from "../images/Image.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
 import * as Python from "../python/Python.ts"
@@ -33,16 +30,6 @@ import * as Setting from "../python/Setting.ts"
 import type { Language } from "./CommandLine.ts"
 import type { Configuration } from "./Configuration.ts"
 import * as Vsock from "./Vsock.ts"
-
-/** A test declares a machine that the configuration has. */
-export class MachineTwice extends Schema.TaggedError<MachineTwice>()("MachineTwice", {
-  script: Schema.String,
-  machine: Schema.String
-}) {
-  override get message() {
-    return `${this.script}: the test declares the machine ${JSON.stringify(this.machine)}, which the configuration has; take it from the test's argument, or choose another name`
-  }
-}
 
 type Declared = Readonly<Record<string, MachineOptions>>
 
@@ -76,36 +63,19 @@ const mostSeconds = 7 * 24 * 60 * 60
 const limitOf = ({ globalTimeout = mostSeconds }: Configuration, { prompt }: Setting.ScriptSetting) =>
   prompt === undefined ? Duration.seconds(globalTimeout) : Duration.infinity
 
-type Body = Parameters<typeof TestCase.test<Declared>>[2]
-
 const fromModule = Effect.fnUntraced(function* (configuration: Configuration, setting: Setting.ScriptSetting) {
   const { script } = configuration
+  // Machines start before a test, as everywhere in TypeScript; at a prompt, when they are used.
   const starts = setting.prompt === undefined ? {} : { autoStart: false }
   const machines = machinesOf(configuration, setting, { allowReboot: true, ...starts })
-  const limit = limitOf(configuration, setting)
-  const exported = yield* ScriptLoader.loadDefault(script)
-  const name = nameOf(configuration)
-  const found =
-    Predicate.isFunction(exported) && !Effect.isEffect(exported)
-      ? // What it gives is looked at when it is run.
-        [TestCase.test(name, {}, exported as Body)]
-      : (TestCase.fromExport(name, exported) ?? [])
-  if (found.length === 0) {
-    return yield* new ScriptError.NoTests({ script, found: ScriptLoader.describeExport(exported) })
-  }
-  return yield* Effect.forEach(found, (test) => {
-    const machine = Object.keys(test.machines).find((one) => one in machines)
-    if (machine !== undefined) return Effect.fail(new MachineTwice({ script, machine }))
-    const own = test.timeout === undefined ? limit : Duration.fromInputUnsafe(test.timeout)
-    return Effect.succeed<TestCase.TestCase>({
-      ...test,
-      machines: { ...machines, ...test.machines },
-      timeout: Duration.min(own, limit)
-    })
-  })
+  const tests = yield* GivenMachines.load(script, { machines, timeout: limitOf(configuration, setting) })
+  // One that has no name of its own has that of its file.
+  return tests.map((test) =>
+    test.name === NodePath.basename(script) ? { ...test, name: nameOf(configuration) } : test
+  )
 })
 
-const fromPython = (configuration: Configuration, setting: Setting.ScriptSetting): TestCase.TestCase => {
+const fromPython = (configuration: Configuration, setting: Setting.ScriptSetting): TestCase => {
   const test = Python.python(
     nameOf(configuration),
     { machines: machinesOf(configuration, setting, {}), timeout: limitOf(configuration, setting) },
@@ -126,5 +96,5 @@ export const load = Effect.fnUntraced(function* (
   const tests = language === "python" ? [fromPython(configuration, setting)] : yield* fromModule(configuration, setting)
   // Pictures and copies of a single test are where the driver of nixpkgs puts them.
   const folders = tests.length === 1 ? { folder: "." } : {}
-  return tests.map((test): TestCase.TestCase => ({ ...test, ...folders, file: configuration.script }))
+  return tests.map((test): TestCase => ({ ...test, ...folders, file: configuration.script }))
 })

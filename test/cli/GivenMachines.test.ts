@@ -65,7 +65,7 @@ export default [
         load(`${head}export default test("twice", { machines: { web: { image: Image.tiny() } } }, () => Effect.void)\n`)
       )
       assert.strictEqual(error._tag, "MachineGivenTwice")
-      assert.include(error.message, 'declares the machine "web", which --machine-config has already')
+      assert.include(error.message, 'declares the machine "web", which is given already')
     })
   )
 

@@ -32,7 +32,11 @@ describe("the package", () => {
   it("ships every file that a page it ships links to", () => {
     const shipped: ReadonlyArray<string> = json("package.json").files
     const pages = shipped.flatMap((name) =>
-      name === "docs" ? readdirSync(path(name)).map((page) => `docs/${page}`) : name.endsWith(".md") ? [name] : []
+      name === "docs"
+        ? readdirSync(path(name)).flatMap((page) => (page.endsWith(".md") ? [`docs/${page}`] : []))
+        : name.endsWith(".md")
+          ? [name]
+          : []
     )
     const missing = pages.flatMap((page) =>
       [...readFileSync(path(page), "utf8").matchAll(/\]\((?!\w+:|#)([^)#\s]+)/g)]

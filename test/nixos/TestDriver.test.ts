@@ -267,7 +267,7 @@ export default [
     const vms = { web: { start_script: "/bin/true" } }
     const { status, stderr } = run(configured({ script, vms }, "script.ts"))
     assert.strictEqual(status, 1)
-    assert.match(stderr, /the test declares the machine "web", which the configuration has/)
+    assert.match(stderr, /declares the machine "web", which is given already/)
   })
 
   it("fails at its own line, and is refused if it exports nothing to run", () => {
