@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
+import { StartFailed } from "../../src/backends/BackendError.ts"
 import { Driver } from "../../src/driver/Driver.ts"
 import * as Failure from "../../src/driver/Failure.ts"
 import type { TestServices } from "../../src/driver/TestCase.ts"
@@ -121,6 +122,23 @@ describe("a fiber that a test forks, and that fails", () => {
       assert.deepStrictEqual(lines, [
         'a fiber that the test "late" forked failed after the test had ended: Error: boom'
       ])
+    })
+  )
+
+  it.live("is not the program itself, nor a machine that does not start: those fail the test", () =>
+    Effect.gen(function* () {
+      const { layer, lines } = collecting()
+      const startError = new StartFailed({ machine: "a", backend: "mock", reason: "no such machine type", output: "" })
+      const tests = [
+        test("does not boot", { machines: { a: offline() } }, ({ a }) => a.succeed("true")),
+        fromEffect("fails", Effect.andThen(wait, boom)),
+        fromEffect("dies", Effect.andThen(wait, Effect.die("boom"))),
+        fromEffect("forks and fails", Effect.andThen(Effect.forkScoped(Effect.never), boom))
+      ]
+      const results = yield* runOnMock(tests, { guests: { a: { startError } } }).pipe(Effect.provide(layer))
+      assert.isTrue(results.every(({ status }) => status === "failed"))
+      yield* wait
+      assert.deepStrictEqual(lines, [])
     })
   )
 

@@ -44,8 +44,13 @@ export const within =
     Effect.contextWith((services: Context.Context<R>) =>
       Effect.callback<A, E>((resume) => {
         // A fiber keeps the context in which it was started; the one that waits here keeps its own.
-        const fiber = contexts.run(context, () => Effect.runForkWith(services)(effect))
-        fiber.addObserver((exit) => resume(exit))
+        const outside = AsyncLocalStorage.snapshot()
+        const fiber = contexts.run(context, () => {
+          const started = Effect.runForkWith(services)(effect)
+          // Within as well: whoever watches the fibers of tests must hear that somebody waits for this one.
+          started.addObserver((exit) => outside(() => resume(exit)))
+          return started
+        })
         return Fiber.interrupt(fiber)
       })
     )
