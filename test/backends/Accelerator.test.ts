@@ -54,6 +54,27 @@ describe("the probe", () => {
     })
   )
 
+  it.live("finds its ROM also in a temporary folder whose name would end the option", () =>
+    Effect.gen(function* () {
+      // QEMU reads what follows a comma as another option.
+      const program = yield* pretend(
+        'for last; do :; done; case "$last" in *,*) exit 1 ;; esac; [ -s "$last" ] && exit 33'
+      )
+      const { TMPDIR: before } = process.env
+      const odd = Fs.mkdtempSync(Path.join(Os.tmpdir(), "it's, 100% [odd] "))
+      process.env.TMPDIR = odd
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          if (before === undefined) delete process.env.TMPDIR
+          else process.env.TMPDIR = before
+          Fs.rmSync(odd, { recursive: true })
+        })
+      )
+      assert.strictEqual((yield* probe.runGuest(program)).name, "kvm")
+      assert.deepStrictEqual(Fs.readdirSync(odd), [])
+    }).pipe(Effect.scoped)
+  )
+
   it.live("does not when QEMU gives up, and says what QEMU said", () =>
     Effect.gen(function* () {
       const verdict = yield* probe.runGuest(yield* pretend("echo 'failed to set MSR' >&2; kill -ABRT $$"))

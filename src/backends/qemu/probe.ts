@@ -83,17 +83,21 @@ const ranExitCode = 2 * 0x10 + 1
 
 const limit = "2 seconds"
 
-const romFile = Effect.acquireRelease(
+/** QEMU looks for it in its working folder first, whose name may have a comma that would end the option. */
+const romName = "rom"
+
+/** A folder with the ROM. */
+const romFolder = Effect.acquireRelease(
   Effect.try({
     try: () => {
       const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-probe-"))
-      Fs.writeFileSync(Path.join(folder, "rom"), optionRom())
+      Fs.writeFileSync(Path.join(folder, romName), optionRom())
       return folder
     },
     catch: String
   }),
   (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
-).pipe(Effect.map((folder) => Path.join(folder, "rom")))
+)
 
 const verdict = (name: Verdict["name"], reason: string): Verdict => ({ name, reason })
 const emulated = (reason: string) => verdict("tcg", reason)
@@ -102,7 +106,7 @@ const emulated = (reason: string) => verdict("tcg", reason)
 export const runGuest: (program: string) => Effect.Effect<Verdict, HostProcessError> = Effect.fnUntraced(function* (
   program
 ) {
-  const rom = yield* Effect.result(romFile)
+  const rom = yield* Effect.result(romFolder)
   if (rom._tag === "Failure") return emulated(`could not write the probe: ${rom.failure}`)
   const probe = HostProcess.run({
     name: "accelerator probe",
@@ -110,8 +114,9 @@ export const runGuest: (program: string) => Effect.Effect<Verdict, HostProcessEr
     args: [
       ...["-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"],
       ...["-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "16M"],
-      ...["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-option-rom", rom.success]
+      ...["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-option-rom", romName]
     ],
+    cwd: rom.success,
     grace: 0
   })
   const ended = Option.getOrUndefined(yield* Effect.timeoutOption(probe, limit))
