@@ -38,6 +38,16 @@ export const root: Effect.Effect<string> = Effect.sync(() => {
   return Path.join(base, "vmtest")
 })
 
+/** As {@link root}; fails if its path has a line break or the like: apt waits for ever then. */
+const usable: Effect.Effect<string, CacheUnwritable> = Effect.flatMap(root, (path) =>
+  /\p{Cc}/u.test(path)
+    ? new CacheUnwritable({
+        path: JSON.stringify(path),
+        reason: "its path has a control character, which not all tools can read"
+      })
+    : Effect.succeed(path)
+)
+
 const tryToWrite = (path: string): void => {
   Fs.accessSync(path, Fs.constants.W_OK | Fs.constants.X_OK)
   // Permission bits say nothing of a full file system.
@@ -49,7 +59,7 @@ const attempt = <A>(path: string, body: () => A): Effect.Effect<A, CacheUnwritab
 
 /** Makes the folder of a kind if it is not there, and makes sure that a file can be written in it. */
 export const folder = (kind: string): Effect.Effect<string, CacheUnwritable> =>
-  Effect.flatMap(root, (base) => {
+  Effect.flatMap(usable, (base) => {
     const path = Path.join(base, kind)
     return attempt(path, () => {
       makeFolder(path)
@@ -66,7 +76,7 @@ const readable = (path: string): boolean =>
  * there is no cache, and none can be made.
  */
 export const open = (kind: string): Effect.Effect<string, CacheUnwritable> =>
-  Effect.flatMap(root, (base) => {
+  Effect.flatMap(usable, (base) => {
     const path = Path.join(base, kind)
     if (readable(path)) return Effect.succeed(path)
     return Effect.catch(folder(kind), (error) => (readable(base) ? Effect.succeed(path) : Effect.fail(error)))

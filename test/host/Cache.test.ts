@@ -38,6 +38,18 @@ describe("Cache", () => {
     })
   )
 
+  it.effect("is refused in a folder with a control character in its path, for which apt would wait for ever", () =>
+    Effect.gen(function* () {
+      process.env.XDG_CACHE_HOME = Path.join(base, "two\nlines")
+      Fs.mkdirSync(Path.join(process.env.XDG_CACHE_HOME, "vmtest", "images"), { recursive: true })
+      for (const asked of [Cache.folder("images"), Cache.open("images")]) {
+        const { message } = yield* Effect.flip(asked)
+        assert.include(message, 'two\\nlines/vmtest": its path has a control character')
+        assert.include(message, "set XDG_CACHE_HOME")
+      }
+    })
+  )
+
   it.effect("says which folder it cannot write to", () =>
     Effect.gen(function* () {
       Fs.writeFileSync(Path.join(base, "vmtest"), "a file in the way")
