@@ -280,7 +280,7 @@ const runTest = Effect.fnUntraced(
     yield* emit({ _tag: "TestStarted", test: test.name, file: test.file, machines: specs.map(({ name }) => name) })
     const deadline = Deadline.make(timeout)
     const services = yield* Effect.context<never>()
-    const strays = Strays.make(test.name, label, (line) => Effect.runForkWith(services)(Effect.logWarning(line)))
+    const strays = Strays.make(test.name, label, (effect) => Effect.runForkWith(services)(effect))
     const notes: Notes = {
       ...{ script: undefined, machines: [], subtests: [], soft: [], mayBeHandled: new Set(), strays, deadline }
     }

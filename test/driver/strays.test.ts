@@ -112,12 +112,17 @@ describe("a fiber that a test forks, and that fails", () => {
     Effect.gen(function* () {
       const { layer, lines } = collecting()
       const late = fromEffect("late", Effect.forkDetach(Effect.andThen(Effect.sleep("50 millis"), boom)))
-      const results = yield* runOnMock([late, fromEffect("last", Effect.sleep("200 millis"))]).pipe(
+      const asks = Effect.andThen(
+        Effect.sleep("50 millis"),
+        Effect.sync(() => Effect.runSyncExit(boom))
+      )
+      const seen = fromEffect("looks at the end of what it runs", Effect.forkDetach(asks))
+      const results = yield* runOnMock([late, seen, fromEffect("last", Effect.sleep("400 millis"))]).pipe(
         Effect.provide(layer)
       )
       assert.deepStrictEqual(
         results.map(({ status }) => status),
-        ["passed", "passed"]
+        ["passed", "passed", "passed"]
       )
       assert.deepStrictEqual(lines, [
         'a fiber that the test "late" forked failed after the test had ended: Error: boom'

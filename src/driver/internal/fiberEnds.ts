@@ -77,9 +77,9 @@ const isOrderly = (cause: Cause.Cause<unknown>): boolean =>
 
 const noteEnd = (fiber: FiberLike, watched: Watched, context: TestContext.TestContext) => (exit: Ended) => {
   if (watched.heard || Exit.isSuccess(exit) || isOrderly(exit.cause)) return
-  if (context.late !== undefined) return context.late(exit.cause)
   context.unseen.set(fiber, exit.cause)
   forgetWhenSeen(fiber, exit, context, watched)
+  context.late?.(fiber)
 }
 
 /** The kind of effect that `Effect.cached` runs, whose callers get the end that it looks at. */

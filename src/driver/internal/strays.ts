@@ -36,8 +36,13 @@ export interface Strays {
   readonly end: () => ReadonlyArray<Stray>
 }
 
-/** What goes wrong in a test; `warn` takes a line about what went wrong after its body had ended. */
-export const make = (test: string, label: string, warn: (line: string) => void): Strays => {
+/** How long somebody has to look at the end of a fiber that fails when its test is over. */
+const lookTime = "100 millis"
+
+/** What goes wrong in a test; `run` runs what warns of fibers that failed after its body had ended. */
+export const make = (test: string, label: string, run: (effect: Effect.Effect<void>) => void): Strays => {
+  const warn = (line: string) => run(Effect.logWarning(line))
+  const later = (effect: Effect.Effect<void>) => run(Effect.delay(effect, lookTime))
   const first = Deferred.makeUnsafe<never, UncaughtError>()
   const errors: Array<UncaughtError> = []
   const ofFinalizers: Array<Cause.Reason<unknown>> = []
@@ -61,13 +66,25 @@ export const make = (test: string, label: string, warn: (line: string) => void):
     late: undefined,
     made: new Set()
   }
-  /** From now on the machines end, and what then fails has only met that. */
-  const close = Effect.sync(() => {
-    context.late = (cause) => {
+  /** Fibers that failed when the body had ended: the machines end then, and often they have only met that. */
+  const late = new Set<object>()
+  /** Warns of those that nothing has looked at by now. */
+  const warnOf = (fibers: Iterable<object>) => {
+    for (const fiber of fibers) {
+      const cause = context.unseen.get(fiber)
+      context.unseen.delete(fiber)
+      if (cause === undefined) continue
       const [first = ""] = UncaughtErrors.described(Cause.squash(cause)).split("\n")
       warn(`a fiber that the test ${JSON.stringify(test)} forked failed after the test had ended: ${first}`)
     }
+  }
+  const close = Effect.sync(() => {
+    context.late = (fiber) => {
+      if (over) later(Effect.sync(() => warnOf([fiber])))
+      else late.add(fiber)
+    }
   })
+  const inTime = () => [...context.unseen].filter(([fiber]) => !late.has(fiber))
   return {
     watch: (program) =>
       Effect.raceFirst(TestContext.within(context)(Effect.onExit(program, noteFinalizers)), Deferred.await(first)).pipe(
@@ -78,10 +95,11 @@ export const make = (test: string, label: string, warn: (line: string) => void):
         // What the library makes for a script is not for the script to run.
         scriptFrame(stack) === undefined ? [] : [Object.assign(new UnrunEffect({ call: what, gives }), { stack })]
       ),
-    failed: () => errors.length + context.unseen.size > 0,
+    failed: () => errors.length + inTime().length > 0,
     end: () => {
       over = true
-      const fibers = [...context.unseen.values()].map((cause) => UncaughtErrors.ofFiber(test, cause))
+      warnOf(late)
+      const fibers = inTime().map(([, cause]) => UncaughtErrors.ofFiber(test, cause))
       // The first of the errors is what the program failed with.
       return [
         ...[...errors.slice(1), ...fibers].map((error) => ({ error: error.cause, cause: Cause.fail(error) })),

@@ -13,8 +13,8 @@ export interface TestContext {
   readonly thrown: (error: unknown) => boolean
   /** The fibers that failed, with their causes, as long as nothing has observed how they ended. */
   readonly unseen: Map<object, Cause.Cause<unknown>>
-  /** Takes the cause of a fiber that failed when the body had ended, which fails nothing any more; undefined before. */
-  late: ((cause: Cause.Cause<unknown>) => void) | undefined
+  /** Told of those fibers when the body has ended, since they fail nothing any more; undefined before. */
+  late: ((fiber: object) => void) | undefined
   /** The calls of methods whose Effects nobody has run so far. */
   readonly made: Set<Call>
 }
