@@ -1,5 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { archiveName, parseHostSettings, parseSimulation, parseUnknown } from "../../src/images/internal/apt.ts"
+import {
+  archiveName,
+  parseConflict,
+  parseHostSettings,
+  parseSimulation,
+  parseUnknown
+} from "../../src/images/internal/apt.ts"
 
 describe("apt's words", () => {
   it("gives the packages of a simulated installation", () => {
@@ -27,8 +33,33 @@ E: Version '9' for 'bash' was not found
 E: Unable to locate package lib1.0
 E: Couldn't find any package by glob 'lib1.0'
 `
-    assert.deepStrictEqual(parseUnknown(text), ["ngnix", "lib1.0", "libdb1", "bash"])
+    assert.deepStrictEqual(parseUnknown(text), ["ngnix", "lib1.0", "libdb1", "bash=9"])
     assert.deepStrictEqual(parseUnknown("E: Unable to correct problems, you have held broken packages."), [])
+  })
+
+  it("gives why packages cannot be installed together, without advice for people at a prompt", () => {
+    const stdout = `Reading package lists...
+Some packages could not be installed. This may mean that you have
+or been moved out of Incoming.
+The following information may help to resolve the situation:
+
+The following packages have unmet dependencies:
+ exim4-config : Conflicts: postfix but 3.7.11-0+deb12u1 is to be installed
+ postfix : Conflicts: mail-transport-agent
+`
+    const { reason, said } = parseConflict(stdout, "E: Unable to correct problems, you have held broken packages.\n")
+    assert.strictEqual(
+      reason,
+      "apt cannot install these packages together: exim4-config: Conflicts: postfix but 3.7.11-0+deb12u1 is to be installed"
+    )
+    assert.match(
+      said,
+      /^ exim4-config : .*\n postfix : .*\nE: Unable to correct problems, you have held broken packages\.$/
+    )
+    assert.deepStrictEqual(parseConflict("odd\n", "E: broken"), {
+      reason: "apt cannot install these packages together",
+      said: "odd\nE: broken"
+    })
   })
 
   it("takes from the host what is about reaching mirrors, and nothing that runs programs", () => {

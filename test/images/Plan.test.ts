@@ -127,6 +127,8 @@ describe("a description that makes no sense is refused, with the place where it 
     ["a relative path", { files: { "etc/motd": "" } }, "files.etc/motd"],
     ["a path with .. in it", { files: { "/etc/../motd": "" } }, "files./etc/../motd"],
     ["a folder's path", { files: { "/etc/": "" } }, "files./etc/"],
+    ["a file where each guest has a folder", { files: { "/etc": "x" } }, "files./etc"],
+    ["a file where another's folder is", { files: { "/a/b/c": "x", "/a": "y" } }, "files./a"],
     ["a file without content", { files: { "/a": {} } }, "files./a"],
     ["a file with two contents", { files: { "/a": { content: "", source: "/etc/passwd" } } }, "files./a"],
     ["a source that is not there", { files: { "/a": { source: "/no/such/file" } } }, "files./a"],

@@ -54,17 +54,28 @@ export const parseSimulation = (text: string): Array<Resolved> =>
     ([, name = "", version = "", architecture = ""]) => ({ name, version, architecture })
   )
 
-/** The names that apt says do not exist. */
+/** The names that apt says do not exist; with the version, where only that does not. */
 export const parseUnknown = (text: string): Array<string> => [
   ...new Set(
     [
       ...text.matchAll(/^E: Unable to locate package (\S+)/gm),
       ...text.matchAll(/^E: Package '([^']+)' has no installation candidate/gm),
-      ...text.matchAll(/^E: Version '[^']*' for '([^']+)' was not found/gm),
+      ...text.matchAll(/^E: Version '(?<version>[^']*)' for '([^']+)' was not found/gm),
       ...text.matchAll(/^E: Couldn't find any package by (?:glob|regex) '([^']+)'/gm)
-    ].map(([, name = ""]) => name)
+    ].map((found) => {
+      const name = found.at(-1) ?? ""
+      return found.groups?.version === undefined ? name : `${name}=${found.groups.version}`
+    })
   )
 ]
+
+/** The first reason why packages cannot be installed together, and all that is about it: apt's advice before it is for people at a prompt. */
+export const parseConflict = (stdout: string, stderr: string) => {
+  const [, unmet] = /^The following packages have unmet dependencies:\n((?: .*\n?)+)/m.exec(stdout) ?? []
+  const first = unmet?.split("\n")[0]?.trim().replace(" : ", ": ").replaceAll(/ +/g, " ")
+  const reason = `apt cannot install these packages together${first === undefined ? "" : `: ${first}`}`
+  return { reason, said: `${(unmet ?? stdout).trimEnd()}\n${stderr.trim()}` }
+}
 
 /** The settings of a host's `apt-config dump` that say how to reach mirrors. */
 export const parseHostSettings = (dump: string): Array<string> =>
@@ -206,7 +217,8 @@ export const simulate: (
   const reason = said.stderr.trim()
   if (packages.length > 0) return yield* new UnknownPackage({ image: building.image, packages, reason })
   // apt explains unmet dependencies on its standard output.
-  return yield* failure(building, step, "apt cannot install these packages together", said.stdout + reason, apt.folder)
+  const conflict = parseConflict(said.stdout, said.stderr)
+  return yield* failure(building, step, conflict.reason, conflict.said, apt.folder)
 })
 
 const statusOption = (status: string | undefined) =>

@@ -1,4 +1,5 @@
 /** A description made exact: checked, its files read, its defaults filled in. Equal plans have equal keys. */
+import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Digest from "../../host/Digest.ts"
 import type { DebianImage, TinyImage, UserOptions } from "../Image.ts"
@@ -69,16 +70,43 @@ const keyed = <P extends Plan>(plan: Omit<P, "key">): P => {
 const modulesOf = (kernel: TinyPlan["kernel"]): ReadonlyArray<string> =>
   kernel === "generic" ? [...genericModules, ...baseModules] : baseModules
 
+/** Folders that each guest has. */
+const folders = new Set(
+  ["bin", "boot", "dev", "etc", "home", "lib", "lib64", "mnt", "opt", "proc", "root", "run", "sbin", "srv", "sys"]
+    .concat(["tmp", "usr", "usr/bin", "usr/lib", "usr/local", "usr/sbin", "usr/share", "var", "var/lib", "var/log"])
+    .map((name) => `/${name}`)
+)
+
+/** The paths of the folders above a path, the root not among them. */
+const above = (path: string): ReadonlyArray<string> => {
+  const folder = Path.posix.dirname(path)
+  return folder === "/" ? [] : [folder, ...above(folder)]
+}
+
+/** Fails if a file is where a folder is: of the guest, or of another file. */
+const checkPlaces = Effect.fnUntraced(function* (image: string, files: ReadonlyArray<GuestFile>) {
+  const paths = new Set(files.map(({ path }) => path))
+  const bad = (path: string, reason: string) =>
+    new BadImage({ image, field: `files.${path}`, reason: `files.${path} must not be a file: ${reason}` })
+  for (const { path } of files) {
+    if (folders.has(path)) return yield* bad(path, "the guest has a folder there")
+    const parent = above(path).find((folder) => paths.has(folder))
+    if (parent !== undefined) return yield* bad(parent, `${path} is below it`)
+  }
+})
+
 const common = Effect.fnUntraced(function* (image: TinyImage | DebianImage) {
   yield* checkDescription(image)
   const name = describe(image)
+  const files = yield* readFiles(name, image.files ?? {})
+  yield* checkPlaces(name, files)
   return {
     name,
     suite: image.suite ?? "bookworm",
     mirror: image.mirror,
     kernel: image.kernel === "generic" ? image.kernel : undefined,
     cmdline: [commandLine, image.kernelParameters?.trim() ?? ""].filter((part) => part !== "").join(" "),
-    files: yield* readFiles(name, image.files ?? {})
+    files
   }
 })
 
