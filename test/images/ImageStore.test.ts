@@ -232,7 +232,15 @@ describe("ImageStore", () => {
       const path = Path.join(base, "disk.img")
       const missing = yield* Effect.flip(resolve(Image.disk({ path })))
       assert.strictEqual(missing._tag, "BadImage")
+      assert.include(missing.message, `path must be a file, but ${path} does not exist`)
+      const empty = Path.join(base, "empty.img")
+      Fs.writeFileSync(empty, "")
       for (const [options, words] of [
+        [{ path: base }, "path must be a file, but"],
+        [{ path: base }, "is a folder"],
+        [{ path: "/dev/null" }, "path must be a file, but /dev/null is something else"],
+        [{ path: empty }, "is empty"],
+        [{ path: Path.join(empty, "disk.img") }, "does not exist"],
         [{ path, comandline: "quiet" }, 'unknown option "comandline"'],
         [{}, "image disk: path is missing: it must be a string"]
       ] as const) {

@@ -2,6 +2,7 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Digest from "../../host/Digest.ts"
 import * as Disk from "../../host/Disk.ts"
 import type { BootImage } from "../BootImage.ts"
@@ -27,6 +28,17 @@ const fileIdentity = (path: string) => {
   return { path, size, mtimeMs }
 }
 
+/** Why nothing can be booted from a path. */
+const problemOf = (path: string): string | undefined => {
+  // Of a path below a file, say, there is an error instead of no entry.
+  const found = Result.try(() => Fs.statSync(path, { throwIfNoEntry: false }))
+  const stat = Result.getOrUndefined(found)
+  if (stat === undefined) return Result.isFailure(found) ? "could not be read" : "does not exist"
+  if (stat.isDirectory()) return "is a folder"
+  if (!stat.isFile()) return "is something else"
+  return stat.size === 0 ? "is empty" : undefined
+}
+
 /** What to boot; `BadImage` for files that are not there. */
 export const bootDisk = Effect.fnUntraced(function* (image: DiskImage) {
   yield* checkDescription(image)
@@ -34,9 +46,10 @@ export const bootDisk = Effect.fnUntraced(function* (image: DiskImage) {
   const existing = (field: string, path: string) =>
     Effect.suspend(() => {
       const absolute = Path.resolve(path)
-      return Fs.statSync(absolute, { throwIfNoEntry: false })?.isFile() === true
+      const problem = problemOf(absolute)
+      return problem === undefined
         ? Effect.succeed(absolute)
-        : new BadImage({ image: name, field, reason: `${field} must be a file, got ${absolute}` })
+        : new BadImage({ image: name, field, reason: `${field} must be a file, but ${absolute} ${problem}` })
     })
   const path = yield* existing("path", image.path)
   const kernel = image.kernel === undefined ? "" : yield* existing("kernel", image.kernel)
