@@ -14,6 +14,7 @@
  *
  * @since 0.1.0
  */
+import { isIPv6 } from "node:net"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Problem } from "../host/Decode.ts"
@@ -85,8 +86,12 @@ export class NoWayToConnect extends Schema.TaggedError<NoWayToConnect>()("NoWayT
   }
 }
 
-// The characters of names and IP addresses, which may have a zone (fe80::1%eth1).
-const Address = Fields.text("a host name or an IP address", /^[A-Za-z0-9._:%-]+$/)
+// The characters of names, and IP addresses, which may have a zone (fe80::1%eth1). A name with a colon is one with a port, which programs that connect
+// take in ways of their own.
+const Address = Fields.text(
+  "a host name or an IP address, without a port",
+  (address) => /^[A-Za-z0-9._%-]+$/.test(address) || isIPv6(address)
+)
 
 /** An address and options, or one of them. */
 const awaited = Arguments.takes(

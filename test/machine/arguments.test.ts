@@ -188,6 +188,16 @@ describe("a wrong value is refused before the machine is started", () => {
         ],
         ["waitForFile", ["/x", 5], options],
         ["waitForOpenPort", [80, "localhost", 5], options],
+        [
+          "waitForOpenPort",
+          [80, "web:80"],
+          'address must be a host name or an IP address, without a port, got "web:80"'
+        ],
+        [
+          "waitForClosedPort",
+          [80, "[::1]"],
+          'address must be a host name or an IP address, without a port, got "[::1]"'
+        ],
         ["waitForOpenPort", [70000], "port must be a port, a whole number from 1 to 65535, got 70000"],
         ["forwardPort", [80], "ports must be an object { guestPort, hostPort? }, got 80"],
         [
