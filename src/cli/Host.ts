@@ -23,6 +23,7 @@ import * as Qemu from "../backends/qemu/Qemu.ts"
 import * as Runner from "../driver/Runner.ts"
 import type { TestCase } from "../driver/TestCase.ts"
 import * as Cache from "../host/Cache.ts"
+import * as Disk from "../host/Disk.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import * as ImageStore from "../images/ImageStore.ts"
 import type { RunOptions } from "./CommandLine.ts"
@@ -70,7 +71,8 @@ const writable = Effect.fnUntraced(
     // Permission bits do not tell of a read-only or full file system.
     yield* Effect.scoped(fs.makeTempDirectoryScoped({ directory: folder, prefix: ".writable-" }))
   },
-  (effect, folder) => Effect.mapError(effect, (error) => new OutputUnwritable({ folder, reason: error.reason._tag }))
+  (effect, folder) =>
+    Effect.mapError(effect, (error) => new OutputUnwritable({ folder, reason: Disk.platformReason(error) }))
 )
 
 /** Runs an effect with a state folder for what it starts, after checking that the folder of `--output`, if any, can be written to. */

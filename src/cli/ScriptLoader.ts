@@ -23,6 +23,7 @@ import * as Predicate from "effect/Predicate"
 import type { Message } from "esbuild"
 import * as TestCase from "../driver/TestCase.ts"
 import * as Digest from "../host/Digest.ts"
+import * as Disk from "../host/Disk.ts"
 import { quote } from "../host/Quote.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import * as Ending from "./Ending.ts"
@@ -219,7 +220,11 @@ const loadProgram = Effect.fnUntraced(function* (script: string, text: string, f
   const scope = path.join(folder, "scope.mjs")
   yield* fs
     .writeFileString(scope, `export { ${scopeNames} } from "vmtest:eval-scope"\n`)
-    .pipe(Effect.mapError(({ reason }) => new ScriptError.TemporaryFolderUnwritable({ folder, reason: reason._tag })))
+    .pipe(
+      Effect.mapError(
+        (error) => new ScriptError.TemporaryFolderUnwritable({ folder, reason: Disk.platformReason(error) })
+      )
+    )
   const { digest, exported } = yield* importDefault(script, text, {
     _tag: "Text",
     text: yield* Program.toModule(text, file),

@@ -16,10 +16,16 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
+import type * as PlatformError from "effect/PlatformError"
+import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 
 /** What is wrong, in the words of what was thrown. */
 export const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** What is wrong, in the words of the system, of an error of Effect's `FileSystem`. */
+export const platformReason = (error: PlatformError.PlatformError): string =>
+  Predicate.isError(error.reason.cause) ? error.reason.cause.message : error.message
 
 /** Runs something on the host's files; what it throws becomes the error, made from the system's words. */
 export const attempt = <A, E>(body: () => A, onError: (reason: string) => E): Effect.Effect<A, E> =>
