@@ -65,9 +65,13 @@ serial_stdout_off()
     it.effect("runs a script in TypeScript, with a machine that starts before it", () =>
       Effect.gen(function* () {
         const script = `import { Effect } from "effect"
-import type { Machine } from "vmtest"
-export default ({ web }: Record<"web", Machine>) =>
+import type { DriverService, Machine } from "vmtest"
+export default ({ web }: Record<"web", Machine>, driver: DriverService) =>
   Effect.gen(function* () {
+    // The disk of a fork is not that of its original.
+    yield* web.succeed("printf one >/dev/vda; sync")
+    const said = yield* driver.fork(({ web }) => web!.succeed("head -c 3 /dev/vda; printf two >/dev/vda; sync"))
+    yield* Effect.log(\`the fork says \${said}, the original \${yield* web.succeed("head -c 3 /dev/vda")}\`)
     yield* Effect.log(\`the guest says \${yield* web.succeed("echo hello")}\`)
     yield* web.fail("true")
   })
@@ -76,7 +80,8 @@ export default ({ web }: Record<"web", Machine>) =>
         const { status, stderr, stdout } = run([...args, "--language", "typescript", "--log-level", "warning"])
         assert.strictEqual(status, 1, stderr)
         assert.include(stderr, "the guest says hello")
-        assert.match(stdout, /script:6:[\s\S]*CommandFailed/)
+        assert.include(stderr, "the fork says one, the original one")
+        assert.match(stdout, /script:10:[\s\S]*CommandFailed/)
         assert.strictEqual(readFileSync(path("out", "web", "console.log"), "utf8").length > 0, true)
       })
     )

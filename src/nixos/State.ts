@@ -1,7 +1,8 @@
 /**
  * The folders in which the machines of a NixOS test keep their state: `vm-state-NAME` for each, and `shared-xchg` for all.
  *
- * They are in `XDG_RUNTIME_DIR`, else in the temporary folder, and stay there after the run, so that the next one can start from them.
+ * They are in `XDG_RUNTIME_DIR`, else in the temporary folder, and stay there after the run, so that the next one can start from them. Lock files
+ * beside them keep two runs from using one at the same time.
  *
  * **Example** (Begin with new state)
  *
@@ -30,12 +31,17 @@ export class StateUnusable extends Schema.TaggedError<StateUnusable>()("StateUnu
   }
 }
 
-/** The folders of machines in a folder. */
-export const foldersIn = (temporary: string): Folders => ({
-  temporary,
-  machine: (name) => Path.join(temporary, `vm-state-${name}`),
-  shared: Path.join(temporary, "shared-xchg")
-})
+/** The folders of machines in a folder. Each test begins with new ones, unless they are kept. */
+const foldersIn = (temporary: string, keep: boolean): Folders => {
+  const machine = (name: string) => Path.join(temporary, `vm-state-${name}`)
+  return {
+    temporary,
+    machine,
+    fresh: (name) =>
+      keep ? Effect.void : Disk.quietly(() => Fs.rmSync(machine(name), { recursive: true, force: true })),
+    shared: Path.join(temporary, "shared-xchg")
+  }
+}
 
 /** The folder that they are in. */
 const temporaryFolder = (): string => {
@@ -58,22 +64,16 @@ const reserve = (folder: string) =>
     )
   )
 
-/** Reserves the folders of machines until the scope closes, and removes the state that the last run has left, unless it is to be kept. */
+/** Reserves the folders of machines until the scope closes. They are removed when a test gets its machines, unless they are to be kept. */
 export const prepare = Effect.fnUntraced(function* (machines: ReadonlyArray<string>, keep: boolean) {
-  const folders = foldersIn(temporaryFolder())
-  const made = <A>(folder: string, make: () => A) =>
-    Disk.attempt(make, (reason) => new StateUnusable({ folder, reason }))
-  yield* made(folders.temporary, () => {
-    Fs.mkdirSync(folders.temporary, { recursive: true, mode: 0o700 })
-    Fs.accessSync(folders.temporary, Fs.constants.W_OK)
-  })
-  yield* Effect.forEach(
-    machines.map(folders.machine),
-    Effect.fnUntraced(function* (folder) {
-      yield* reserve(folder)
-      if (!keep) yield* made(folder, () => Fs.rmSync(folder, { recursive: true, force: true }))
-    }),
-    { concurrency: "unbounded", discard: true }
+  const folders = foldersIn(temporaryFolder(), keep)
+  yield* Disk.attempt(
+    () => {
+      Fs.mkdirSync(folders.temporary, { recursive: true, mode: 0o700 })
+      Fs.accessSync(folders.temporary, Fs.constants.W_OK)
+    },
+    (reason) => new StateUnusable({ folder: folders.temporary, reason })
   )
+  yield* Effect.forEach(machines.map(folders.machine), reserve, { concurrency: "unbounded", discard: true })
   return folders
 })

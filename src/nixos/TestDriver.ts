@@ -10,6 +10,7 @@
  * @since 0.1.0
  */
 import * as NodePath from "node:path"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExitCode from "../cli/ExitCode.ts"
 import * as Host from "../cli/Host.ts"
@@ -100,6 +101,11 @@ const testsOf = Effect.fnUntraced(function* (
   return debugHook === undefined ? tests : tests.map((test) => Breakpoint.atFailure(test, debugHook))
 })
 
+const tooLong = (seconds: number) => ({
+  duration: Duration.seconds(seconds),
+  orElse: () => Effect.fail({ message: `the tests took longer than global_timeout, which is ${seconds} s` })
+})
+
 /** Runs what was asked for, with a state folder that is there. */
 const perform = Effect.fnUntraced(function* (invocation: Invocation, configuration: Configuration.Configuration) {
   const { interactive, output } = invocation
@@ -114,12 +120,15 @@ const perform = Effect.fnUntraced(function* (invocation: Invocation, configurati
   if (reach !== undefined) yield* complain(reach)
   const shown = shownAt(invocation.logLevel)
   const options = { keepState: false, output, snapshot: false, ...shown }
+  const limit = configuration.globalTimeout
   const results: ReadonlyArray<TestResult> = yield* Host.runTestsIn(tests, { jobs: 1, options }).pipe(
     Effect.provideService(StatePlaces, folders),
     Effect.updateService(
       Reporter,
       (report) => (event) => (isReported(event, switches, interactive) ? report(event) : Effect.void)
-    )
+    ),
+    // One test has the limit as its timeout.
+    tests.length > 1 && limit !== undefined ? Effect.timeoutOrElse(tooLong(limit)) : (same) => same
   )
   if (!interactive) yield* print(TerminalReport.summary(results.map((result) => ({ ...result, file: undefined }))))
   return results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed

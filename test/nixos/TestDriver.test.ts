@@ -138,9 +138,9 @@ print("all is well")
 
   it("are 1 when the global timeout ends the script, and nothing is left", async () => {
     const script = "import time\ntry:\n  time.sleep(1000)\nfinally:\n  open('cleaned', 'w').close()\n"
-    const { status, stdout } = run(configured({ script, global_timeout: 2 }))
+    const { status, stdout } = run(configured({ script, global_timeout: 6 }))
     assert.strictEqual(status, 1)
-    assert.match(stdout, /timed out after 2s/)
+    assert.match(stdout, /timed out after 6s/)
     assert.isTrue(existsSync(path("cleaned")))
     await nothingLeft()
   })
@@ -244,6 +244,17 @@ describe("the command line before 2026", () => {
 })
 
 describe("a script in TypeScript", () => {
+  it("exports several tests, which the global timeout ends together", () => {
+    const script = `import { Effect } from "effect"
+import { test } from "vmtest"
+export default [test("one", {}, () => Effect.void), test("two", {}, () => Effect.never)]
+`
+    const { status, stderr, stdout } = run(configured({ script, global_timeout: 4 }, "script.ts"))
+    assert.strictEqual(status, 1)
+    assert.match(stdout, /✔ one/)
+    assert.match(`${stderr}${stdout}`, /took longer than global_timeout, which is 4 s|two timed out/)
+  })
+
   it("exports a function, and may have a name without an ending", () => {
     const script = `import { Effect } from "effect"
 import type { Machine } from "vmtest"

@@ -16,7 +16,7 @@ import { Driver, type DriverService, type ForkError, parameters } from "../Drive
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import * as Places from "../Places.ts"
 import { Reporter, type RunEvent } from "../RunEvent.ts"
-import { type Folders, StatePlaces } from "../StatePlaces.ts"
+import type { Folders } from "../StatePlaces.ts"
 import type { DriverMachines } from "./driverMachines.ts"
 import * as Machines from "./driverMachines.ts"
 import { declaredHere, declaredIn, type Options } from "./driverOptions.ts"
@@ -226,7 +226,7 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
     const running: Running = {
       service: Places.note(
         Tracked.methods("driver", makeService(all, yield* makeFork(all))),
-        placesOf(all, yield* StatePlaces)
+        placesOf(all, yield* Machines.placesOf(options))
       ),
       machines: named({ ...all.machines }),
       begin: Effect.suspend(() => {

@@ -21,7 +21,7 @@ import * as Addresses from "../../network/Addresses.ts"
 import type { DeclareError } from "../Driver.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import type { RunEvent } from "../RunEvent.ts"
-import { StatePlaces } from "../StatePlaces.ts"
+import { type Folders, StatePlaces } from "../StatePlaces.ts"
 import { declaredIn, type Options } from "./driverOptions.ts"
 import type { DriverTree } from "./driverTree.ts"
 import * as Excluded from "./excluded.ts"
@@ -63,6 +63,10 @@ const emptyDisk = (path: string, size: number) =>
     return { path }
   })
 
+/** Where machines with start scripts keep their state; undefined for the folder of the run. Those of a fork are beside their originals, which still run. */
+export const placesOf = ({ saved }: Options): Effect.Effect<Folders | undefined> =>
+  saved === undefined ? Effect.map(StatePlaces, (folders) => folders) : Effect.succeed(undefined)
+
 const shapeOf = Effect.fnUntraced(function* (
   all: DriverMachines,
   spec: MachineSpec.MachineSpec,
@@ -81,7 +85,8 @@ const shapeOf = Effect.fnUntraced(function* (
   )
   const disks = yield* Effect.forEach(spec.disks, (size, index) => emptyDisk(`${directory}/disk${index + 1}`, size))
   const isScript = image.guest === "script"
-  const places = yield* StatePlaces
+  const places = yield* placesOf(options)
+  if (isScript && places !== undefined) yield* places.fresh(spec.name)
   const shared = isScript
     ? (places?.shared ?? `${yield* Effect.orDie(folders.folder(`${options.prefix}-shared`))}/shared-xchg`)
     : undefined

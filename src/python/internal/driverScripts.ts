@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import type { DriverService } from "../../driver/Driver.ts"
 import type * as Places from "../../driver/Places.ts"
+import { StatePlaces } from "../../driver/StatePlaces.ts"
 import * as Image from "../../images/Image.ts"
 import { NotAvailable } from "../PythonError.ts"
 import { none, type StartScriptsService } from "../StartScripts.ts"
@@ -17,15 +18,21 @@ export const make = (
 ): StartScriptsService => {
   const has = (machine: string) => places.startCommand(machine) !== undefined
   return {
-    create: ({ command, environment, name = nameIn(command) }) =>
+    create: ({ command, environment, keepState, name = nameIn(command) }) =>
       Effect.gen(function* () {
         places.changeStarts(name, { env: environment })
         // Whether a reboot keeps it is said by each start.
-        const machine = yield* driver.machine(name, {
-          image: Image.startScript({ command, graphic: Image.hasDisplay() }),
-          vlans: [...new Set([...vlans, ...places.vlans()])],
-          ...{ autoStart: false, allowReboot: true }
-        })
+        const machine = yield* driver
+          .machine(name, {
+            image: Image.startScript({ command, graphic: Image.hasDisplay() }),
+            vlans: [...new Set([...vlans, ...places.vlans()])],
+            ...{ autoStart: false, allowReboot: true }
+          })
+          .pipe(
+            Effect.updateService(StatePlaces, (folders) =>
+              keepState && folders !== undefined ? { ...folders, fresh: () => Effect.void } : folders
+            )
+          )
         return machine.name
       }),
     beforeStart: (machine, { environment }) =>
