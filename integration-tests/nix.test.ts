@@ -107,6 +107,25 @@ describe("the flake", () => {
     assert.strictEqual(said.exitCode, 0, said.stderr)
   })
 
+  it("has the packages that the command needs, and none for development or another platform", async () => {
+    const places = nix.flake(stubs.current, "flake", "packages.x86_64-linux.default.runtimeModules.places")
+    const said = await nix.run("eval", "--json", ...places)
+    const names = (JSON.parse(said.stdout) as Array<string>).map((place) => place.replace(/^node_modules\//, ""))
+    const own = [
+      "effect",
+      "@effect/platform-node",
+      "@effect/platform-node-shared",
+      "esbuild",
+      "@esbuild/linux-x64",
+      "pngjs"
+    ]
+    assert.includeMembers(names, own)
+    const others = names.filter((name) =>
+      /biome|node-linux|typescript|vitest|esbuild\/(?!linux-x64)|nact|xstate/.test(name)
+    )
+    assert.deepStrictEqual(others, [])
+  })
+
   it("builds the command", async () => {
     const { log, out } = await nix.build(stubs.current, "packages.x86_64-linux.default")
     assert.notStrictEqual(out, "", log)

@@ -142,6 +142,8 @@ export const make = (into?: (folder: string) => ReadonlyArray<string>) => {
     stub: (name: string, host: Stub, real?: string) => {
       Fs.cpSync(Path.join(root, "nix", "test", "stub"), at(name), { recursive: true })
       Fs.writeFileSync(at(name, "host.json"), JSON.stringify(host))
+      if (real !== undefined)
+        assert.isTrue(Fs.existsSync(Path.join(real, "lib/default.nix")), `${real}/lib is not nixpkgs' lib`)
       if (real !== undefined) Fs.cpSync(Path.join(real, "lib"), at(name, "lib"), { recursive: true })
       return `path:${at(name)}`
     },

@@ -1,8 +1,11 @@
 # vmtest: its commands, with what they need on their PATH.
 {
   lib,
+  bash,
   callPackage,
+  coreutils,
   ffmpeg-headless,
+  gnutar,
   makeWrapper,
   nodejs,
   nodejs_24,
@@ -11,6 +14,7 @@
   stdenvNoCC,
   swtpm,
   tesseract5,
+  util-linux,
   vde2,
 }:
 let
@@ -22,11 +26,15 @@ let
 
   # Building images of Debian needs Debian's keyring at its place, so that its tools are the host's to have.
   tools = [
+    bash
+    coreutils
     ffmpeg-headless
+    gnutar
     python3
     qemu_kvm
     swtpm
     (tesseract5.override { enableLanguages = [ "eng" ]; })
+    util-linux
     vde2
   ];
 

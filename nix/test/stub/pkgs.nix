@@ -40,15 +40,33 @@ let
             # A build whose last command is not one of the shell's own ends by signal 9 now and then, on Nix 2.8 without a sandbox.
             "source ${./setup.sh}; runBuild; exit 0"
           ];
-          PATH = "/usr/bin:/bin";
+          PATH = "${hostPrograms "stdenv" stdenvPrograms}/bin";
         }
         // forBuilder
       );
     in
     made // (attrs.passthru or { }) // { meta = attrs.meta or { }; passthru = attrs.passthru or { }; };
 
-  # Programs that are in /usr/bin.
-  usr = { outPath = "/usr"; };
+  # Programs of the host in a folder of their own: what a build finds is what it asks for, as with nixpkgs.
+  hostPrograms =
+    name: programs:
+    mkDerivation {
+      inherit name programs;
+      PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
+      buildCommand = ''
+        mkdir -p $out/bin
+        for program in $programs; do
+          if path=$(command -v "$program"); then ln -s "$(readlink -f "$path")" "$out/bin/$program"; fi
+        done
+      '';
+    };
+
+  coreutils = [ "basename" "cat" "chmod" "cp" "cut" "date" "dd" "dirname" "env" "head" "id" "ln" "ls" "mkdir" "mktemp" "mv" "nproc" ]
+    ++ [ "readlink" "realpath" "rm" "sleep" "sort" "stat" "stty" "tail" "tee" "touch" "tr" "true" "uname" "wc" ];
+  stdenvPrograms = coreutils ++ [ "bash" "sh" "find" "xargs" "diff" "sed" "grep" "awk" "tar" "gzip" "xz" ];
+
+  # What is no program, or is a function of setup.sh.
+  nothing = hostPrograms "nothing" [ ];
 
   packages =
     self:
@@ -70,19 +88,23 @@ let
       stdenv = { inherit mkDerivation; hostPlatform = { inherit system; isLinux = true; isDarwin = false; }; };
       stdenvNoCC = self.stdenv;
       mkShell = attrs: runCommand "shell" attrs "touch $out";
-      makeWrapper = usr;
-      mypy = usr;
-      ffmpeg-headless = usr;
-      qemu_kvm = usr;
-      qemu_test = usr;
-      swtpm = usr;
-      tesseract5 = usr // { override = _: usr; };
-      vde2 = usr;
+      makeWrapper = nothing;
+      mypy = nothing;
+      bash = hostPrograms "bash" [ "bash" "sh" ];
+      coreutils = hostPrograms "coreutils" coreutils;
+      ffmpeg-headless = hostPrograms "ffmpeg" [ "ffmpeg" ];
+      gnutar = hostPrograms "tar" [ "tar" ];
+      qemu_kvm = hostPrograms "qemu" [ "qemu-system-x86_64" "qemu-img" ];
+      qemu_test = self.qemu_kvm;
+      swtpm = hostPrograms "swtpm" [ "swtpm" "swtpm_setup" ];
+      tesseract5 = makeOverridable (_: hostPrograms "tesseract" [ "tesseract" ]) { };
+      util-linux = hostPrograms "util-linux" [ "flock" "setpriv" "setsid" "unshare" ];
+      vde2 = hostPrograms "vde2" [ "vde_switch" "vde_plug" "wirefilter" ];
 
       nodejs = { outPath = host.nodejs; version = "24.0.0"; };
       nodejs_24 = self.nodejs;
 
-      python3 = usr // {
+      python3 = hostPrograms "python" [ "python3" ] // {
         pkgs = self.python3Packages;
         withPackages =
           f:
@@ -135,7 +157,7 @@ let
           cat >$out/bin/run-${name}-vm <<'END'
           #!/bin/bash
           cd "$TMPDIR"
-          exec qemu-system-x86_64 -machine accel=kvm:tcg -cpu max -name ${name} -m 256 \
+          exec ${self.qemu_test}/bin/qemu-system-x86_64 -machine accel=kvm:tcg -cpu max -name ${name} -m 256 \
             -device virtio-rng-pci -device virtio-net-pci,netdev=user.0,romfile= -netdev user,id=user.0,"$QEMU_NET_OPTS" \
             -kernel ${host.guest}/kernel -initrd ${host.guest}/initrd \
             -append "${host.cmdline} console=ttyS0 $QEMU_KERNEL_PARAMS" \

@@ -48,11 +48,11 @@ typeCheck() {
   for input in $buildInputs $(cat $(printf '%s/nix-support/propagated-build-inputs ' $buildInputs) 2>/dev/null); do
     if [ -d "$input/site-packages" ]; then found+="$input/site-packages:"; fi
   done
-  PYTHONPATH=$found python3 -c 'import ast, sys, test_driver; ast.parse(open(sys.argv[1]).read())' "$1"
+  PYTHONPATH=$found /usr/bin/python3 -c 'import ast, sys, test_driver; ast.parse(open(sys.argv[1]).read())' "$1"
 }
 
 # In place of pyflakes.
 lint() {
   grep -q start_all "$2"
-  python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$1"
+  /usr/bin/python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$1"
 }
