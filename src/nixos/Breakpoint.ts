@@ -31,12 +31,19 @@ const connection = (driver: DriverService) =>
       Effect.sync(() => Net.createServer()),
       (opened) => Effect.sync(() => opened.close())
     )
-    const listening = Effect.callback<void, Error>((resume) => {
-      server.once("error", (error) => resume(Effect.fail(error)))
-      server.listen(port, host, () => resume(Effect.void))
-    })
-    yield* listening
-    yield* driver.log(`the prompt listens on ${host}:${port}`)
+    const listening = (at: number) =>
+      Effect.callback<number, Error>((resume) => {
+        const failed = (error: Error) => resume(Effect.fail(error))
+        server.once("error", failed)
+        server.listen(at, host, () => {
+          server.off("error", failed)
+          const address = server.address()
+          resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : at))
+        })
+      })
+    // Another run may be stopped there.
+    const found = yield* Effect.catch(listening(port), () => listening(0))
+    yield* driver.log(`the prompt listens on ${host}:${found}`)
     return yield* Effect.acquireRelease(
       Effect.callback<Net.Socket>((resume) => {
         server.once("connection", (socket) => {
@@ -57,8 +64,9 @@ const stop = Effect.fnUntraced(function* (
   const pattern = yield* Random.nextIntBetween(1_000_000, 10_000_000)
   yield* driver.log(Failure.headline(Failure.fromCause(cause)))
   yield* driver.log(`!!! Breakpoint reached, run 'sudo ${attach} ${pattern}'`)
-  // The attaching command looks for a process of this name, to find the sandbox that it is in; without a path before it.
-  yield* HostProcess.spawn({ command: "sh", args: ["-c", `exec sleep ${pattern}`], grace: 0 })
+  // The attaching command looks for a process of this name, without a path, to find the sandbox that it is in and a shell there.
+  const bashInteractive = yield* Effect.orElseSucceed(HostProcess.locate("bash"), () => "/bin/sh")
+  yield* HostProcess.spawn({ command: "sh", args: ["-c", `exec sleep ${pattern}`], env: { bashInteractive }, grace: 0 })
   const socket = yield* connection(driver)
   yield* MachinePrompt.open({ machines, driver, connection: socket, history: "/dev/null", names: {} })
 }, Effect.scoped)

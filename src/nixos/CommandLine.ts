@@ -40,6 +40,10 @@ export type Source =
       /** As before 2026. */
       readonly _tag: "StartScripts"
       readonly startScripts: ReadonlyArray<string>
+      /** The names of their machines, in their order; undefined if the scripts have them in their own names. */
+      readonly names: ReadonlyArray<string> | undefined
+      /** The start scripts of containers. */
+      readonly containers: ReadonlyArray<string>
       readonly vlans: ReadonlyArray<number>
       /** Seconds. */
       readonly globalTimeout: number | undefined
@@ -114,6 +118,30 @@ const options: ReadonlyArray<Flags.Option> = [
     value: "FILE",
     help: "Before 2026: the start scripts of the machines (default: $startScripts)"
   },
+  {
+    names: ["--vm-start-scripts"],
+    takes: "many",
+    value: "FILE",
+    help: "Before 2026: as --start-scripts, for --vm-names (default: $vmStartScripts)"
+  },
+  {
+    names: ["--vm-names"],
+    takes: "many",
+    value: "NAME",
+    help: "Before 2026: the names of the machines of --vm-start-scripts (default: $vmNames)"
+  },
+  {
+    names: ["--container-start-scripts"],
+    takes: "many",
+    value: "FILE",
+    help: "Before 2026: the start scripts of containers, which vmtest does not run (default: $containerStartScripts)"
+  },
+  {
+    names: ["--container-names"],
+    takes: "many",
+    value: "NAME",
+    help: "Before 2026: the names of the containers (default: $containerNames)"
+  },
   { names: ["--vlans"], takes: "many", value: "N", help: "Before 2026: the numbers of the networks (default: $vlans)" },
   {
     names: ["--global-timeout"],
@@ -171,10 +199,34 @@ const folderProblem = (folder: string): string | undefined => {
 type Environment = Readonly<Record<string, string | undefined>>
 
 /** The options that say by themselves what a configuration says. */
-const older = ["--start-scripts", "--vlans", "--global-timeout"]
+const older = [
+  ...["--start-scripts", "--vm-start-scripts", "--vm-names", "--container-start-scripts", "--container-names"],
+  ...["--vlans", "--global-timeout"]
+]
 
-const sourceOf = ({ options: given, words }: Flags.Read, env: Environment): Result.Result<Source, Flags.UsageError> =>
+/** What an option or its variable lists; undefined without either. */
+const listed = ({ options: given }: Flags.Read, env: Environment, option: string, variable: string) =>
+  given.get(option) ?? env[variable]?.split(/\s+/).filter((one) => one !== "")
+
+/** The start scripts that the command line or the environment lists, in one of the two ways that there were. */
+const startScriptsOf = (read: Flags.Read, env: Environment) =>
   Result.gen(function* () {
+    const byName = listed(read, env, "--vm-start-scripts", "vmStartScripts")
+    const startScripts = byName ?? listed(read, env, "--start-scripts", "startScripts") ?? []
+    const given = byName === undefined ? undefined : listed(read, env, "--vm-names", "vmNames")
+    const names = given === undefined || given.length === 0 ? undefined : given
+    if (names !== undefined && names.length !== startScripts.length) {
+      return yield* fail(
+        `--vm-names and --vm-start-scripts must be as many, got ${names.length} and ${startScripts.length}`
+      )
+    }
+    const containers = listed(read, env, "--container-start-scripts", "containerStartScripts") ?? []
+    return { startScripts, names, containers }
+  })
+
+const sourceOf = (read: Flags.Read, env: Environment): Result.Result<Source, Flags.UsageError> =>
+  Result.gen(function* () {
+    const { options: given, words } = read
     const [word, ...more] = words
     const named = given.get("--test-script")?.[0]
     if (more.length > 0) return yield* fail(`unexpected arguments ${more.map((one) => JSON.stringify(one)).join(", ")}`)
@@ -190,14 +242,12 @@ const sourceOf = ({ options: given, words }: Flags.Read, env: Environment): Resu
     if (asked === undefined || asked === "") {
       return yield* fail("missing --config FILE, or, as before 2026, a script with --start-scripts")
     }
-    const listed = (option: string, variable: string) =>
-      given.get(option) ?? (env[variable] ?? "").split(/\s+/).filter((one) => one !== "")
     const vlans: Array<number> = []
-    for (const vlan of listed("--vlans", "vlans")) vlans.push(yield* wholeNumber("a VLAN", vlan))
+    for (const vlan of listed(read, env, "--vlans", "vlans") ?? []) vlans.push(yield* wholeNumber("a VLAN", vlan))
     const timeout = given.get("--global-timeout")?.[0] ?? (env.globalTimeout || undefined)
     return {
       _tag: "StartScripts",
-      startScripts: listed("--start-scripts", "startScripts"),
+      ...(yield* startScriptsOf(read, env)),
       vlans,
       globalTimeout: timeout === undefined ? undefined : yield* wholeNumber("--global-timeout", timeout),
       script: asked

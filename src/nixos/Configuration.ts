@@ -83,6 +83,15 @@ const decode = Decode.decoder(File, { whole: "the configuration", unknown: "igno
 /** In a build of Nix that runs the test. */
 const nameInBuild = (): string | undefined => /^vm-test-run-(.+)$/.exec(process.env.name ?? "")?.[1]
 
+/** Fails for a test that has containers. */
+const withoutContainers = (containers: ReadonlyArray<string>) =>
+  containers.length === 0
+    ? Effect.void
+    : Effect.andThen(
+        Effect.logError(`vmtest does not run containers (${containers.join(", ")}); declare them as nodes`),
+        unsupported("qemu", "containers")
+      )
+
 /** Decodes a configuration that was read from `file`. */
 export const fromJson = Effect.fnUntraced(function* (file: string, text: string, script?: string) {
   const bad = (reason: string) => new BadConfiguration({ file, reason })
@@ -94,11 +103,7 @@ export const fromJson = Effect.fnUntraced(function* (file: string, text: string,
   const result = decode(json)
   if (Result.isFailure(result)) return yield* bad(result.failure.reason)
   const decoded = result.success
-  const containers = Object.keys(decoded.containers ?? {})
-  if (containers.length > 0) {
-    yield* Effect.logError(`${file}: vmtest does not run containers (${containers.join(", ")}); declare them as nodes`)
-    return yield* unsupported("qemu", "containers")
-  }
+  yield* withoutContainers(Object.keys(decoded.containers ?? {}))
   const path = script ?? decoded.test_script
   if (path === undefined) return yield* bad("has no test_script")
   return {
@@ -129,13 +134,13 @@ const nameOf = (startScript: string): string => /^run-(.+)-vm$/.exec(Path.basena
 /** The configuration that a command line asks for. */
 export const of = (source: Source) => {
   if (source._tag === "Configuration") return load(source.file, source.script)
-  const { globalTimeout, script, startScripts, vlans } = source
-  return Effect.succeed<Configuration>({
+  const { containers, globalTimeout, names, script, startScripts, vlans } = source
+  return Effect.as(withoutContainers(containers), {
     name: nameInBuild(),
-    machines: startScripts.map((startScript) => ({ name: nameOf(startScript), startScript })),
+    machines: startScripts.map((startScript, index) => ({ name: names?.[index] ?? nameOf(startScript), startScript })),
     vlans: [...new Set(vlans)],
     globalTimeout,
     sshBackdoor: false,
     script
-  })
+  } satisfies Configuration as Configuration)
 }

@@ -1074,15 +1074,16 @@ class Debug(DebugNop):
         trace = error.__traceback__
         while trace.tb_next is not None and trace.tb_frame.f_code.co_filename == SHIM:
             trace = trace.tb_next
-        debugger = self._debugger("127.0.0.1", 4444)
+        debugger = self._debugger("127.0.0.1", 4444, otherwise=0)
         debugger.reset()
         debugger.interaction(None, trace)
         debugger.stdout.close()
 
-    def _debugger(self, host, port):
-        """A debugger for whoever connects first."""
+    def _debugger(self, host, port, otherwise=None):
+        """A debugger for whoever connects first; on another port if the first is in use and there is one."""
         import pdb
         import random
+        import shutil
         import socket
         import subprocess
 
@@ -1095,10 +1096,17 @@ class Debug(DebugNop):
 
             do_c = do_cont = do_continue
 
-        with socket.create_server((host, port)) as listener:
-            # The attaching command looks for a process of this name, to find the sandbox that it is in.
+        try:
+            server = socket.create_server((host, port))
+        except OSError:
+            if otherwise is None:
+                raise
+            server = socket.create_server((host, otherwise))
+        with server as listener:
+            # The attaching command looks for a process of this name, to find the sandbox that it is in and a shell there.
             pattern = str(random.randrange(1_000_000, 10_000_000))
-            sleep = subprocess.Popen(["sleep", pattern], stdin=subprocess.DEVNULL)
+            shell = {"bashInteractive": shutil.which("bash") or "/bin/sh"}
+            sleep = subprocess.Popen(["sleep", pattern], stdin=subprocess.DEVNULL, env={**os.environ, **shell})
             log.log_test_error(f"Breakpoint reached, run 'sudo {self.attach} {pattern}'")
             log.log(f"the debugger listens on {host}:{listener.getsockname()[1]}")
             try:

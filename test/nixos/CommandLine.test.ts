@@ -110,6 +110,8 @@ describe("the options before 2026", () => {
     assert.deepStrictEqual(given.source, {
       _tag: "StartScripts",
       startScripts: ["run-a-vm", "run-b-vm"],
+      names: undefined,
+      containers: [],
       vlans: [1, 2],
       globalTimeout: 60,
       script: "script.py"
@@ -122,6 +124,8 @@ describe("the options before 2026", () => {
     const source = {
       _tag: "StartScripts",
       startScripts: ["run-a-vm", "run-b-vm"],
+      names: undefined,
+      containers: [],
       vlans: [1, 2],
       globalTimeout: 60
     } as const
@@ -132,6 +136,28 @@ describe("the options before 2026", () => {
       script: "other"
     })
     assert.deepStrictEqual(read(["--vlans"], env).source, { ...source, vlans: [], script: "s" })
+  })
+
+  it("come with names of their own, and with those of containers, in the last of those drivers", () => {
+    const env = {
+      vmStartScripts: "/x/start-a /x/start-b",
+      vmNames: "a b",
+      startScripts: "run-other-vm",
+      testScript: "s"
+    }
+    const source = { _tag: "StartScripts", vlans: [], globalTimeout: undefined, script: "s" } as const
+    assert.deepStrictEqual(read([], env).source, {
+      ...source,
+      ...{ startScripts: ["/x/start-a", "/x/start-b"], names: ["a", "b"], containers: [] }
+    })
+    assert.deepStrictEqual(
+      read(["s", "--vm-start-scripts", "run-a-vm", "--container-start-scripts", "run-c-nspawn"]).source,
+      { ...source, ...{ startScripts: ["run-a-vm"], names: undefined, containers: ["run-c-nspawn"] } }
+    )
+    assert.strictEqual(
+      problem(["s", "--vm-names", "a", "b", "--vm-start-scripts", "run-a-vm"]),
+      "--vm-names and --vm-start-scripts must be as many, got 2 and 1"
+    )
   })
 
   it("are not looked for in the environment of a configuration", () => {

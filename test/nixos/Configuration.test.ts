@@ -86,11 +86,18 @@ describe("a configuration", () => {
       const { machines, script } = yield* Configuration.of({
         _tag: "StartScripts",
         startScripts: ["/nix/store/x/bin/run-my-web-vm", "./start"],
+        names: undefined,
+        containers: [],
         vlans: [1, 1],
         globalTimeout: undefined,
         script: "s"
       })
       assert.deepStrictEqual([machines.map(({ name }) => name), script], [["my-web", "machine"], "s"])
+      const named = yield* Configuration.of({
+        ...{ _tag: "StartScripts", vlans: [], globalTimeout: undefined, script: "s", containers: [] },
+        ...{ startScripts: ["./start"], names: ["web"] }
+      })
+      assert.deepStrictEqual(named.machines, [{ name: "web", startScript: "./start" }])
     })
   )
 })
