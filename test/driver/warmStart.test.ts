@@ -325,7 +325,7 @@ describe("a snapshot that does not load", () => {
         const { lines, ready } = yield* inRun(folder, machines, nothing, failing)
         assert.deepStrictEqual(ready, ["a booted"])
         assert.deepStrictEqual(lines, [
-          "could not resume a from its snapshot (a: could not resume from there: it is out of sorts: no such card); booting instead"
+          "could not resume a from its snapshot (could not resume from there: it is out of sorts: no such card); booting instead"
         ])
         const again = yield* inRun(folder, machines, nothing, options)
         assert.deepStrictEqual([again.ready, again.lines], [["a forked"], []])

@@ -54,10 +54,14 @@ const up = ({ boot, ref }: BootContext, part: Parameters<typeof ask<"up">>[2]["p
 const failed = ({ boot, ref }: BootContext, reason: string, silence = "") =>
   Effect.andThen(Effect.ignore(ask(ref, "failed", { attempt: boot.attempt, reason, silence })), stop)
 
+/** A message for an error that begins with the machine's name itself. */
+const withoutName = (machine: string, message: string): string =>
+  message.startsWith(`${machine}: `) ? message.slice(machine.length + 2) : message
+
 /** What a hypervisor says last is why it ended; the message of its start has the rest in its first line. */
-const reasonOf = (error: BackendError): string => {
+const reasonOf = (machine: string, error: BackendError): string => {
   const said = Predicate.isTagged(error, "LoadFailed") ? lastLines(error.output, 1) : ""
-  return `${error.message.split("\n")[0] ?? ""}${said === "" ? "" : `: ${said}`}`
+  return `${withoutName(machine, error.message).split("\n")[0] ?? ""}${said === "" ? "" : `: ${said}`}`
 }
 
 /** A machine that cannot be resumed from where it should be is started as its origin says. */
@@ -81,8 +85,8 @@ const startFrom = (
     yield* Scope.close(scope, Exit.void)
     const error = Cause.findErrorOption(started.cause)
     if (error._tag === "None") return yield* Effect.failCause(started.cause as Cause.Cause<never>)
-    if (from === undefined) return yield* Effect.fail(error.value.message)
-    const reason = reasonOf(error.value)
+    if (from === undefined) return yield* Effect.fail(withoutName(spec.name, error.value.message))
+    const reason = reasonOf(spec.name, error.value)
     const damaged = Predicate.isTagged(error.value, "LoadFailed") && error.value.damaged
     return yield* otherwise === undefined
       ? Effect.fail(reason)
@@ -134,14 +138,16 @@ const crash = (self: Process.Self["Service"], what: string) =>
 
 /** Connects to the hypervisor, and hears from it when the guest resets itself. */
 export const control = (context: BootContext) => {
-  const { boot, ref } = context
+  const { boot, environment, ref } = context
   return Layer.effect(
     Control,
     Effect.gen(function* () {
       const self = yield* Process.self
       const running = yield* ask(ref, "hypervisor", boot.number).pipe(Effect.catch(() => stop))
       const control = yield* connect(running).pipe(
-        Effect.catch(({ message }) => failed(context, `could not connect to its control channel: ${message}`))
+        Effect.catch(({ message }) =>
+          failed(context, `could not connect to its control channel: ${withoutName(environment.spec.name, message)}`)
+        )
       )
       // Listened to before anybody else has it: no reset is missed.
       if (control.resets !== undefined) {
@@ -182,7 +188,7 @@ export const shells = (context: BootContext) => {
             (exit) => {
               if (exit._tag === "Some") return stop
               const { hint, silence } = silenceHint(environment)
-              return failed(context, error.message.split("\n")[0]!.replace(`${machine}: `, "") + hint, silence)
+              return failed(context, withoutName(machine, error.message).split("\n")[0]! + hint, silence)
             }
           )
         )
