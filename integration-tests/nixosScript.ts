@@ -97,20 +97,11 @@ export interface ScriptOptions {
   readonly shares?: boolean
   /** More words of its command line, before what it is handed. */
   readonly words?: string
-  /** What it hands on. Default `$QEMU_OPTS "$@"`. */
-  readonly handsOn?: string
 }
 
 /** A start script: where the disk is, the folders, and QEMU with what the driver adds. */
 export const scriptOf = (boot: BootImage, options: ScriptOptions): string => {
-  const {
-    address = "",
-    handsOn = '$QEMU_OPTS "$@"',
-    name,
-    run = (qemu) => `exec ${qemu}`,
-    shares = false,
-    words = ""
-  } = options
+  const { address = "", name, run = (qemu) => `exec ${qemu}`, shares = false, words = "" } = options
   // qemu-img is a package of its own, so the empty disk is at hand already.
   const disk = Buffer.from(empty(64 * 1024 * 1024)).toString("base64")
   const share = (tag: string, path: string) =>
@@ -125,7 +116,7 @@ export const scriptOf = (boot: BootImage, options: ScriptOptions): string => {
     -device virtio-tablet-pci ${words} \\
     -kernel ${quote(boot.kernel)} -initrd ${quote(boot.initrd)} \\
     -append "${boot.cmdline} own.name=${name} own.address=${address} console=tty0 console=ttyS0 $QEMU_KERNEL_PARAMS" \\
-    ${handsOn}`
+    $QEMU_OPTS "$@"`
   return `#!/bin/bash
 export PATH=/usr/bin:/bin\${PATH:+:}$PATH
 set -e

@@ -23,7 +23,9 @@ const same = (names: string): Names => Object.fromEntries(names.split(/\s+/).map
 const differs = (differs: string): Entry => ({ differs })
 const instead = (instead: string): Entry => ({ instead })
 
-const ofFirmware = instead("vmtest boots the guest's kernel directly, without UEFI firmware")
+const ofFirmware = instead(
+  "scripts have no access to EFI variables; a start script that boots UEFI firmware keeps them in a file in state_dir"
+)
 const ofSockets = instead("it is a socket of the driver's own; use send_monitor_command, qmp_client or shell.send")
 const ofBackdoor =
   "where `nixos-test-driver` has a configuration with `enable_ssh_backdoor`; vmtest needs none: use execute, or forward_port for the guest's port 22"

@@ -86,6 +86,21 @@ const variablesOf = ({ script, shape }: ScriptPlan): Readonly<Record<string, str
   ...Object.fromEntries(Object.entries(script.env).map(([name, value]) => [name, value ?? undefined]))
 })
 
+/** What the shell of a script takes apart in a variable that is not in quotes, or takes for a pattern of names of files. */
+const takenApart = /[\s*?[\\]/
+
+/** Why a script cannot hand on vmtest's words: those in `QEMU_OPTS` have no quotes. Undefined if it can. */
+export const problemOf = (plan: ScriptPlan): string | undefined => {
+  const { script, shape } = plan
+  const word = script.takes === "arguments" ? undefined : wordsOf(plan).find((one) => takenApart.test(one))
+  if (word === undefined) return undefined
+  const why =
+    "its start script takes arguments for QEMU only from $QEMU_OPTS, where a blank, *, ?, [ or \\ has a meaning"
+  return takenApart.test(shape.directory)
+    ? `${why}, and the machine's folder ${JSON.stringify(shape.directory)} has one; set XDG_RUNTIME_DIR to a folder without them, or have the script pass "$@" to QEMU`
+    : `${why}, and the argument ${JSON.stringify(word)} has one; remove it, or have the script pass "$@" to QEMU`
+}
+
 /** A program without arguments, which the shell becomes: it is the process whose end counts. */
 const program = /^(?:'[^']*'|[^\s'"$;&|<>()`\\#*?[\]{}~!=]+)$/
 

@@ -22,7 +22,7 @@ import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import { type BackendError, type LoadFailed, type StartFailed, unsupported } from "../BackendError.ts"
 import { type Sockets, socketsIn } from "./command.ts"
 import { loadFailed, run, type Settings, startFailed } from "./machine.ts"
-import { type Additions, commandOf, shellSocketIn, stateOf } from "./scriptCommand.ts"
+import { type Additions, commandOf, problemOf, type ScriptPlan, shellSocketIn, stateOf } from "./scriptCommand.ts"
 import { endStrays } from "./strays.ts"
 import * as whole from "./whole.ts"
 
@@ -110,13 +110,16 @@ const launch = Effect.fnUntraced(function* ({ disks, from, script, settings, sha
   yield* Effect.addFinalizer(() => endStrays(shape.directory))
   const sockets = socketsIn(shape.directory)
   const failed = failedOf(shape, from)
+  const { extraArguments: extra, timeScale } = settings
+  const plan: ScriptPlan = { shape, script, sockets, additions, extra, incoming: from !== undefined }
+  const problem = problemOf(plan)
+  if (problem !== undefined) return yield* failed(problem, "")
   yield* Effect.mapError(
     from === undefined ? clear(shape) : Effect.andThen(clear(shape), whole.putDisks(shape, from, disks)),
     (reason) => failed(reason, "")
   )
   // Before QEMU starts, which connects to it.
   const transport = yield* listen(shape, sockets, additions)
-  const { extraArguments: extra, timeScale } = settings
   const called = script.runner === undefined ? "start script" : "runner"
   const begin = (control: QmpService): Effect.Effect<void, LoadFailed | StartFailed | QmpFailure, Scope.Scope> =>
     from === undefined ? forward(shape, control) : whole.load({ shape, sockets, control, from, timeScale })
@@ -124,7 +127,7 @@ const launch = Effect.fnUntraced(function* ({ disks, from, script, settings, sha
     ...{ shape, sockets, timeScale, failed },
     ...{ called, talks: true },
     spawn: {
-      ...commandOf({ shape, script, sockets, additions, extra, incoming: from !== undefined }),
+      ...commandOf(plan),
       cwd: stateOf(shape),
       wholeGroup: true
     },

@@ -7,8 +7,9 @@ import * as Image from "../../images/Image.ts"
 import { NotAvailable } from "../PythonError.ts"
 import { none, type StartScriptsService } from "../StartScripts.ts"
 
-/** What NixOS calls the start script of a machine; a command of another name makes the machine `machine`, as there. */
-const nameIn = (command: string): string => /run-(\S+)-vm(\s|$)/.exec(command)?.[1] ?? "machine"
+/** What NixOS calls the start script of a machine, in quotes or not; a command of another name makes the machine `machine`, as there. */
+export const nameIn = (command: string): string =>
+  /(?:^|[\s/'"=])run-([^\s/'"]+)-vm(?=['"\s;]|$)/.exec(command)?.[1] ?? "machine"
 
 /** What can be done with the start scripts of machines that this driver has or makes. */
 export const make = (

@@ -48,20 +48,21 @@ export interface SessionOptions {
 const remembered = 1000
 
 /** The interpreter as a process of a supervisor's: when its layer ends, it ends with all its children. */
-const supervised = Effect.fnUntraced(function* (
-  print: (line: string) => Effect.Effect<void>,
-  options: { readonly talks: boolean }
-) {
-  // First, so that its error is that of the test; below it would be the reason of a supervisor.
-  yield* HostProcess.locate("python3")
+export const supervised = Effect.fnUntraced(function* (interpreter: ReturnType<typeof layer>) {
   const failed = Deferred.makeUnsafe<never, HostProcess.HostProcessError>()
   const child = Supervisor.childLayer(
     "Interpreter",
-    Layer.tapError(layer(print, options), (error) => Deferred.fail(failed, error)),
+    Layer.tapError(interpreter, (error) => Deferred.fail(failed, error)),
     { restart: "temporary", shutdown: "15 seconds" }
   )
   const supervisor = yield* Supervisor.scoped({ children: [child] }, { label: "Python" }).pipe(
-    Effect.catch(() => Deferred.await(failed))
+    // The error of the layer itself, which the supervisor's is only about. A crash has none.
+    Effect.catch(
+      Effect.fnUntraced(function* (error) {
+        if (yield* Deferred.isDone(failed)) return yield* Deferred.await(failed)
+        return yield* Effect.fail(error)
+      })
+    )
   )
   return yield* Effect.orDie(Supervisor.service(supervisor, Interpreter))
 })
@@ -170,7 +171,9 @@ const prepare = Effect.fnUntraced(function* (driver: DriverService, options: Ses
 export const run = Effect.fnUntraced(function* (driver: DriverService, options: SessionOptions) {
   const { first, ...prepared } = yield* prepare(driver, options)
   const talks = first.history !== null
-  const interpreter = yield* supervised(driver.log, { talks })
+  // First, so that its error is that of the test; below it would be the reason of a supervisor.
+  yield* HostProcess.locate("python3")
+  const interpreter = yield* supervised(layer(driver.log, { talks }))
   const running: Running = { ...prepared, interpreter, calls: new Map() }
   interpreter.say(first)
   const next = Effect.flatMap(Queue.take(interpreter.heard), (frame) => hear(running, driver, frame))

@@ -1,7 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { MachineShape } from "../../../src/backends/Backend.ts"
 import { socketsIn } from "../../../src/backends/qemu/command.ts"
-import { type Additions, commandOf, type ScriptPlan, wordsOf } from "../../../src/backends/qemu/scriptCommand.ts"
+import {
+  type Additions,
+  commandOf,
+  problemOf,
+  type ScriptPlan,
+  wordsOf
+} from "../../../src/backends/qemu/scriptCommand.ts"
 import { cardsOn } from "../../../src/backends/qemu/scripted.ts"
 import type { StartScript } from "../../../src/images/BootImage.ts"
 
@@ -117,6 +123,24 @@ describe("the command of a start script", () => {
     const line = commandOf(plan({ script: { ...script, command: "cd /tmp; qemu -m 64" } }))
     assert.deepStrictEqual(line.args?.slice(0, 2), ["-c", 'cd /tmp; qemu -m 64 "$@"'])
     assert.match(inVariable.env?.QEMU_OPTS ?? "", /^-m 64 -qmp unix:/)
+  })
+
+  it("cannot hand on in QEMU_OPTS what the script's shell would take apart, and says what to change", () => {
+    const own = { ...script, takes: "QEMU_OPTS" } as const
+    assert.isUndefined(problemOf(plan({ script: own })))
+    for (const directory of ["/run/r u,n/web", "/run/*/web", "/run/r?n/web", "/run/[a]/web", "/run/a\\b/web"]) {
+      const there = { shape: { ...shape, directory }, sockets: socketsIn(directory) }
+      const problem = problemOf(plan({ ...there, script: own })) ?? ""
+      assert.include(
+        problem,
+        `the machine's folder ${JSON.stringify(directory)} has one; set XDG_RUNTIME_DIR to a folder`
+      )
+      assert.isUndefined(problemOf(plan(there)))
+    }
+    const words = plan({ script: own, shape: { ...shape, qemuArguments: ["-fw_cfg", "name=opt/a,string=b c"] } })
+    assert.include(problemOf(words) ?? "", `the argument "name=opt/a,string=b c" has one; remove it`)
+    // A comma is not taken apart.
+    assert.isUndefined(problemOf(plan({ script: own, shape: { ...shape, directory: "/run/a,b" } })))
   })
 
   it("finds the cards of a VLAN by the switch that QEMU says they are plugged into", () => {
