@@ -29,6 +29,7 @@ export * as Runner from "./driver/Runner.ts"
 export * as SavedTest from "./driver/SavedTest.ts"
 export * as SnapshotStore from "./driver/SnapshotStore.ts"
 export { SoftFailures } from "./driver/SoftFailure.ts"
+export { StateUnusable } from "./driver/StatePlaces.ts"
 export {
   isTestCase,
   type Location as ScriptLocation,

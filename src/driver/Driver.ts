@@ -35,6 +35,7 @@ import type { AddressesExhausted } from "../network/Addresses.ts"
 import type { VlanFailed } from "../network/Vlan.ts"
 import type { ForkFailed } from "./ForkFailed.ts"
 import type { ImageUnavailable } from "./ImageUnavailable.ts"
+import type { StateUnusable } from "./StatePlaces.ts"
 
 /** Options of a subtest. */
 export const SubtestOptions = Fields.options(
@@ -49,7 +50,7 @@ export const SubtestOptions = Fields.options(
 export interface SubtestOptions extends Schema.Schema.Type<typeof SubtestOptions> {}
 
 /** Why a machine could not be made while the test runs: its declaration, its image, no address left, or no `vde_switch` for its VLANs. */
-export type DeclareError = InvalidMachine | ImageUnavailable | AddressesExhausted | ToolMissing
+export type DeclareError = InvalidMachine | ImageUnavailable | AddressesExhausted | ToolMissing | StateUnusable
 
 /** Why an effect could not be run on forks: the backend does not support snapshots, or a machine could not be saved, or a fork or its network did not start. */
 export type ForkError = Unsupported | ForkFailed | Unavailable | VlanFailed

@@ -275,8 +275,8 @@ const HostName = Fields.text("a host name of letters, digits and inner hyphens, 
   /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(name)
 )
 
-/** NixOS lets its hosts have underscores. */
-const ScriptName = Fields.text(
+/** The name of a machine with a start script: NixOS lets its hosts have underscores. */
+export const ScriptName = Fields.text(
   "a name of letters, digits and inner hyphens and underscores, at most 63 characters",
   (name) => /^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$/i.test(name)
 )

@@ -22,6 +22,7 @@ import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
 import * as Thrown from "../host/Thrown.ts"
+import * as MachineSpec from "../machine/MachineSpec.ts"
 import type { Source } from "./CommandLine.ts"
 
 /** A configuration could not be read, or is not one. */
@@ -83,6 +84,18 @@ const decode = Decode.decoder(File, { whole: "the configuration", unknown: "igno
 /** In a build of Nix that runs the test. */
 const nameInBuild = (): string | undefined => /^vm-test-run-(.+)$/.exec(process.env.name ?? "")?.[1]
 
+/** Folders and files get the names of machines. */
+const decodeName = Decode.decoder(MachineSpec.ScriptName, { whole: "the name of a machine" })
+
+/** What is wrong with the names of machines; undefined if nothing is. */
+const nameProblem = (machines: ReadonlyArray<MachineConfiguration>): string | undefined => {
+  const names = machines.map(({ name }) => name)
+  const wrong = names.map((name) => decodeName(name)).find(Result.isFailure)
+  if (wrong !== undefined) return wrong.failure.reason
+  const twin = names.find((name, index) => names.indexOf(name) !== index)
+  return twin === undefined ? undefined : `has two machines with the name ${JSON.stringify(twin)}`
+}
+
 /** Fails for a test that has containers. */
 const withoutContainers = (containers: ReadonlyArray<string>) =>
   containers.length === 0
@@ -105,13 +118,16 @@ export const fromJson = Effect.fnUntraced(function* (file: string, text: string,
   const decoded = result.success
   yield* withoutContainers(Object.keys(decoded.containers ?? {}))
   const path = script ?? decoded.test_script
-  if (path === undefined) return yield* bad("has no test_script")
+  if (path === undefined) return yield* bad("test_script is missing")
+  const machines = Object.entries(decoded.vms ?? {}).map(([key, { name, start_script }]) => ({
+    name: name ?? key,
+    startScript: start_script
+  }))
+  const problem = nameProblem(machines)
+  if (problem !== undefined) return yield* bad(problem)
   return {
     name: decoded.name ?? nameInBuild(),
-    machines: Object.entries(decoded.vms ?? {}).map(([key, { name, start_script }]) => ({
-      name: name ?? key,
-      startScript: start_script
-    })),
+    machines,
     vlans: [...new Set(decoded.vlans ?? [])],
     globalTimeout: decoded.global_timeout,
     sshBackdoor: decoded.enable_ssh_backdoor ?? false,
@@ -132,15 +148,22 @@ export const load = Effect.fnUntraced(function* (file: string, script?: string) 
 const nameOf = (startScript: string): string => /^run-(.+)-vm$/.exec(Path.basename(startScript))?.[1] ?? "machine"
 
 /** The configuration that a command line asks for. */
-export const of = (source: Source) => {
-  if (source._tag === "Configuration") return load(source.file, source.script)
+export const of = Effect.fnUntraced(function* (source: Source) {
+  if (source._tag === "Configuration") return yield* load(source.file, source.script)
   const { containers, globalTimeout, names, script, startScripts, vlans } = source
-  return Effect.as(withoutContainers(containers), {
+  yield* withoutContainers(containers)
+  const machines = startScripts.map((startScript, index) => ({
+    name: names?.[index] ?? nameOf(startScript),
+    startScript
+  }))
+  const problem = nameProblem(machines)
+  if (problem !== undefined) return yield* new BadConfiguration({ file: "the command line", reason: problem })
+  return {
     name: nameInBuild(),
-    machines: startScripts.map((startScript, index) => ({ name: names?.[index] ?? nameOf(startScript), startScript })),
+    machines,
     vlans: [...new Set(vlans)],
     globalTimeout,
     sshBackdoor: false,
     script
-  } satisfies Configuration as Configuration)
-}
+  } satisfies Configuration as Configuration
+})

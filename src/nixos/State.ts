@@ -16,32 +16,10 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
-import type { Folders } from "../driver/StatePlaces.ts"
+import * as Scope from "effect/Scope"
+import { type Folders, StateUnusable } from "../driver/StatePlaces.ts"
 import * as Disk from "../host/Disk.ts"
 import * as Lock from "../host/Lock.ts"
-
-/** A folder for state cannot be used. */
-export class StateUnusable extends Schema.TaggedError<StateUnusable>()("StateUnusable", {
-  folder: Schema.String,
-  reason: Schema.String
-}) {
-  override get message() {
-    return `could not prepare the folder ${this.folder}: ${this.reason}; set XDG_RUNTIME_DIR or TMPDIR to use another`
-  }
-}
-
-/** The folders of machines in a folder. Each test begins with new ones, unless they are kept. */
-const foldersIn = (temporary: string, keep: boolean): Folders => {
-  const machine = (name: string) => Path.join(temporary, `vm-state-${name}`)
-  return {
-    temporary,
-    machine,
-    fresh: (name) =>
-      keep ? Effect.void : Disk.quietly(() => Fs.rmSync(machine(name), { recursive: true, force: true })),
-    shared: Path.join(temporary, "shared-xchg")
-  }
-}
 
 /** The folder that they are in. */
 const temporaryFolder = (): string => {
@@ -52,28 +30,45 @@ const temporaryFolder = (): string => {
 /** How long another run may take to end. */
 const patience = "10 seconds"
 
-/** Keeps other runs from the state of a machine until the scope closes: they would remove it, or start from a disk that changes. */
-const reserve = (folder: string) =>
+const unusable = (folder: string) => (reason: string) => new StateUnusable({ folder, reason })
+
+/** Keeps other runs from a folder until the scope closes: they would remove it, or start from a disk that changes. */
+const lock = (folder: string) =>
   Lock.acquire(`${folder}.lock`, { deadline: patience }).pipe(
-    Effect.mapError(
-      (error) =>
-        new StateUnusable({
-          folder,
-          reason: error._tag === "LockTimeout" ? `it is used by another run (${error.holder})` : error.message
-        })
+    Effect.mapError((error) =>
+      unusable(folder)(error._tag === "LockTimeout" ? `it is used by another run (${error.holder})` : error.message)
     )
   )
 
-/** Reserves the folders of machines until the scope closes. They are removed when a test gets its machines, unless they are to be kept. */
+/** The folders of machines in a folder, reserved until the scope closes. */
+const foldersIn = (temporary: string, keep: boolean, scope: Scope.Scope): Folders => {
+  const reserved = new Set<string>()
+  const machine = (name: string) => Path.join(temporary, `vm-state-${name}`)
+  const reserve = (name: string) =>
+    reserved.has(name)
+      ? Effect.void
+      : Effect.tap(Scope.provide(lock(machine(name)), scope), () => Effect.sync(() => reserved.add(name)))
+  const remove = (name: string) =>
+    Disk.attempt(() => Fs.rmSync(machine(name), { recursive: true, force: true }), unusable(machine(name)))
+  return {
+    temporary,
+    machine,
+    reserve,
+    fresh: (name) => (keep ? reserve(name) : Effect.andThen(reserve(name), remove(name))),
+    shared: Path.join(temporary, "shared-xchg")
+  }
+}
+
+/**
+ * The folders of machines. Those of the given machines are reserved until the scope closes, as are those of further machines when a test gets them.
+ * They are removed when a test gets its machines, unless they are to be kept.
+ */
 export const prepare = Effect.fnUntraced(function* (machines: ReadonlyArray<string>, keep: boolean) {
-  const folders = foldersIn(temporaryFolder(), keep)
-  yield* Disk.attempt(
-    () => {
-      Fs.mkdirSync(folders.temporary, { recursive: true, mode: 0o700 })
-      Fs.accessSync(folders.temporary, Fs.constants.W_OK)
-    },
-    (reason) => new StateUnusable({ folder: folders.temporary, reason })
-  )
-  yield* Effect.forEach(machines.map(folders.machine), reserve, { concurrency: "unbounded", discard: true })
+  const folders = foldersIn(temporaryFolder(), keep, yield* Effect.scope)
+  yield* Disk.attempt(() => {
+    Fs.mkdirSync(folders.temporary, { recursive: true, mode: 0o700 })
+    Fs.accessSync(folders.temporary, Fs.constants.W_OK)
+  }, unusable(folders.temporary))
+  yield* Effect.forEach(machines, folders.reserve, { concurrency: "unbounded", discard: true })
   return folders
 })

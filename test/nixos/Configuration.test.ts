@@ -43,7 +43,7 @@ describe("a configuration", () => {
     })
   )
 
-  it.effect("that is none is refused with what is wrong", () =>
+  it.effect("that cannot be read is refused with what is wrong", () =>
     Effect.gen(function* () {
       const text = yield* Effect.flip(Configuration.fromJson("c.json", "{vms:"))
       assert.match(text.message, /^c\.json: is not JSON: /)
@@ -64,11 +64,31 @@ describe("a configuration", () => {
         yield* problem({ ...whole, global_timeout: "1h" }),
         'c.json: global_timeout must be a number of seconds above 0, got "1h"'
       )
-      assert.strictEqual(yield* problem({ vms: {} }), "c.json: has no test_script")
+      assert.strictEqual(yield* problem({ vms: {} }), "c.json: test_script is missing")
       const missing = yield* Effect.flip(Configuration.load("/nonexistent.json"))
       assert.strictEqual(missing.message, "/nonexistent.json: does not exist")
       const folder = yield* Effect.flip(Configuration.load("/"))
       assert.match(folder.message, /^\/: cannot be used: .*EISDIR/)
+    })
+  )
+
+  it.effect("is refused if a machine has a name that a folder cannot have, or two have the same", () =>
+    Effect.gen(function* () {
+      const start_script = "run-web-vm"
+      const must =
+        "c.json: the name of a machine must be a name of letters, digits and inner hyphens and underscores, at most 63 characters, got "
+      for (const name of ["a/../../precious", "..", "a b", "-a", "a.b"]) {
+        assert.strictEqual(yield* problem({ ...whole, vms: { web: { name, start_script } } }), `${must}"${name}"`)
+        assert.strictEqual(yield* problem({ ...whole, vms: { [name]: { start_script } } }), `${must}"${name}"`)
+      }
+      assert.match(yield* problem({ ...whole, vms: { ["x".repeat(64)]: { start_script } } }), /at most 63 characters/)
+      const twins = { x: { name: "web", start_script }, y: { name: "web", start_script } }
+      assert.strictEqual(yield* problem({ ...whole, vms: twins }), 'c.json: has two machines with the name "web"')
+      const old = { _tag: "StartScripts", vlans: [], globalTimeout: undefined, script: "s", containers: [] } as const
+      const unnamed = yield* Effect.flip(Configuration.of({ ...old, names: undefined, startScripts: ["./a", "./b"] }))
+      assert.strictEqual(unnamed.message, 'the command line: has two machines with the name "machine"')
+      const outside = yield* Effect.flip(Configuration.of({ ...old, names: ["../x"], startScripts: ["./a"] }))
+      assert.match(outside.message, /^the command line: the name of a machine must be .* got "\.\.\/x"$/)
     })
   )
 

@@ -1,7 +1,7 @@
 /** The command without machines: what it reads, writes and ends with. */
 
 import { spawnSync } from "node:child_process"
-import { existsSync, readdirSync, readFileSync, symlinkSync } from "node:fs"
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs"
 import { connect, createServer } from "node:net"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
@@ -413,6 +413,54 @@ assert str(driver.config.vms["web-1"].start_script) == "/bin/false"
     child.kill("SIGTERM")
     await ended
     assert.strictEqual(run(configured({ script: "pass\n", vms })).status, 0)
+  })
+
+  it("that a script makes are not used by two runs at once", async () => {
+    const script = `
+third = create_machine("/bin/false", name="third", keep_machine_state=True)
+print("begun")
+import time
+time.sleep(100)
+`
+    const { child, ended, says } = start(configured({ script }))
+    await says(/begun/)
+    const second = run(configured({ script: 'create_machine("/bin/false", name="third")\n' }))
+    assert.strictEqual(second.status, 1)
+    assert.match(second.stdout, /StateUnusable: .*vm-state-third: it is used by another run \(process \d+\)/)
+    child.kill("SIGTERM")
+    await ended
+  })
+
+  it("have new state, or do not start", () => {
+    const kept = path("run", "vm-state-web-1")
+    mkdirSync(join(kept, "inner"), { recursive: true })
+    writeFileSync(join(kept, "inner", "disk"), "old")
+    chmodSync(join(kept, "inner"), 0o500)
+    // What such a folder holds can be removed by root, unless it lacks that capability.
+    const before = process.getuid?.() === 0 ? ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-all"] : []
+    const { status, stdout } = run(configured({ script: "pass\n", vms }), { before })
+    assert.strictEqual(status, 1)
+    assert.match(stdout, /StateUnusable: could not prepare the folder .*vm-state-web-1: EACCES/)
+    assert.strictEqual(readFileSync(join(kept, "inner", "disk"), "utf8"), "old")
+    assert.strictEqual(run([...configured({ script: "pass\n", vms }), "-K"]).status, 0)
+    chmodSync(join(kept, "inner"), 0o700)
+    assert.strictEqual(run(configured({ script: "pass\n", vms })).status, 0)
+    assert.isFalse(existsSync(kept))
+  })
+
+  it("have names that lead to no other folder: nothing outside is made or removed", () => {
+    mkdirSync(path("precious"))
+    mkdirSync(path("run", "vm-state-a"))
+    writeFileSync(path("precious", "file"), "mine")
+    const before = readdirSync(path()).toSorted()
+    const outside = { a: { name: "a/../../precious", start_script: "/bin/false" } }
+    const { status, stderr } = run([...configured({ script: "pass\n", vms: outside })])
+    assert.strictEqual(status, 1)
+    assert.match(stderr, /the name of a machine must be .*, got "a\/\.\.\/\.\.\/precious"/)
+    const made = readdirSync(path()).filter((name) => !before.includes(name))
+    assert.sameMembers(made, ["config.json", "script"])
+    assert.deepStrictEqual(readdirSync(path("run")), ["vm-state-a"])
+    assert.strictEqual(read("precious/file"), "mine")
   })
 
   it("have SSH backdoors over vsock where the configuration says so", async () => {

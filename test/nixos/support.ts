@@ -18,6 +18,13 @@ export interface Written {
   readonly enable_ssh_backdoor?: boolean
 }
 
+interface RunOptions {
+  /** A command that runs it. */
+  readonly before?: ReadonlyArray<string>
+  readonly env?: NodeJS.ProcessEnv
+  readonly input?: string
+}
+
 /** Gives each test of a suite a folder of its own, which is removed after it. */
 export const place = () => {
   let folder = ""
@@ -49,11 +56,9 @@ export const place = () => {
   }
 
   /** Runs it to its end. */
-  const run = (
-    args: ReadonlyArray<string>,
-    { env, input = "" }: { readonly env?: NodeJS.ProcessEnv; readonly input?: string } = {}
-  ) => {
-    const { status, stderr, stdout } = spawnSync(process.execPath, [launcher, ...args], {
+  const run = (args: ReadonlyArray<string>, { before = [], env, input = "" }: RunOptions = {}) => {
+    const [command = "", ...words] = [...before, process.execPath, launcher, ...args]
+    const { status, stderr, stdout } = spawnSync(command, words, {
       ...options(env),
       encoding: "utf8",
       maxBuffer: 64 * 1024 * 1024,

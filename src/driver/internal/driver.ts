@@ -16,7 +16,7 @@ import { Driver, type DriverService, type ForkError, parameters } from "../Drive
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import * as Places from "../Places.ts"
 import { Reporter, type RunEvent } from "../RunEvent.ts"
-import type { Folders } from "../StatePlaces.ts"
+import type { Folders, StateUnusable } from "../StatePlaces.ts"
 import type { DriverMachines } from "./driverMachines.ts"
 import * as Machines from "./driverMachines.ts"
 import { declaredHere, declaredIn, type Options } from "./driverOptions.ts"
@@ -219,8 +219,8 @@ const named = (machines: Readonly<Record<string, Machine>>): Readonly<Record<str
 }
 
 /** A driver with the declared machines, which do not run yet; closing the scope ends everything that it started. */
-export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable, Services> = Effect.fnUntraced(
-  function* (options) {
+export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable | StateUnusable, Services> =
+  Effect.fnUntraced(function* (options) {
     const all = yield* setUp(options)
     yield* Machines.addDeclared(all)
     const running: Running = {
@@ -237,5 +237,4 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
       handles: () => [...all.handles.values()]
     }
     return running
-  }
-)
+  })

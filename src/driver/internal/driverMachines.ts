@@ -21,7 +21,7 @@ import * as Addresses from "../../network/Addresses.ts"
 import type { DeclareError } from "../Driver.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import type { RunEvent } from "../RunEvent.ts"
-import { type Folders, StatePlaces } from "../StatePlaces.ts"
+import { type Folders, StatePlaces, type StateUnusable } from "../StatePlaces.ts"
 import { declaredIn, type Options } from "./driverOptions.ts"
 import type { DriverTree } from "./driverTree.ts"
 import * as Excluded from "./excluded.ts"
@@ -148,32 +148,34 @@ export const add: (
   spec: MachineSpec.MachineSpec,
   self: Addresses.AddressedNode,
   first?: Origin.Origin
-) => Effect.Effect<MachineTree.Handle, ImageUnavailable> = Effect.fnUntraced(function* (all, spec, self, first) {
-  const { backend, conditions, emit, fs, options, scope, tree } = all
-  const shape = yield* shapeOf(all, spec, self)
-  const given = yield* StartChanges
-  const changes = (name: string) => Effect.map(given(name), (outer) => ({ ...outer, ...all.starts.get(name) }))
-  const { noted, untimed } = Excluded.make(options.untimed)
-  const made = yield* MachineTree.make({
-    ...{ spec, self, shape, backend, conditions, fs, scope, output: options.output },
-    all: Effect.sync(() => neighbours(all).map(({ self }) => self)),
-    origins: Origin.first(first, originsOf(all, spec, shape, self, untimed)),
-    snapshots: all.temporary,
-    fork: (request) => forkOne(all, spec, self, request),
-    // A fork with a name of its own has no network: another machine has its addresses.
-    vlan: (vlan) => (spec.name === self.name ? tree.vlan(vlan) : Effect.succeed(undefined)),
-    supervisor: tree.machines
-  }).pipe(
-    Effect.provideService(StartChanges, changes),
-    Effect.provideService(MachineEvents, (event) =>
-      emit({ _tag: "MachineEvent", test: options.test, event: noted(event) })
+) => Effect.Effect<MachineTree.Handle, ImageUnavailable | StateUnusable> = Effect.fnUntraced(
+  function* (all, spec, self, first) {
+    const { backend, conditions, emit, fs, options, scope, tree } = all
+    const shape = yield* shapeOf(all, spec, self)
+    const given = yield* StartChanges
+    const changes = (name: string) => Effect.map(given(name), (outer) => ({ ...outer, ...all.starts.get(name) }))
+    const { noted, untimed } = Excluded.make(options.untimed)
+    const made = yield* MachineTree.make({
+      ...{ spec, self, shape, backend, conditions, fs, scope, output: options.output },
+      all: Effect.sync(() => neighbours(all).map(({ self }) => self)),
+      origins: Origin.first(first, originsOf(all, spec, shape, self, untimed)),
+      snapshots: all.temporary,
+      fork: (request) => forkOne(all, spec, self, request),
+      // A fork with a name of its own has no network: another machine has its addresses.
+      vlan: (vlan) => (spec.name === self.name ? tree.vlan(vlan) : Effect.succeed(undefined)),
+      supervisor: tree.machines
+    }).pipe(
+      Effect.provideService(StartChanges, changes),
+      Effect.provideService(MachineEvents, (event) =>
+        emit({ _tag: "MachineEvent", test: options.test, event: noted(event) })
+      )
     )
-  )
-  const handle = { ...made, machine: Tracked.methods(spec.name, made.machine) }
-  all.handles.set(spec.name, handle)
-  all.machines[spec.name] = handle.machine
-  return handle
-})
+    const handle = { ...made, machine: Tracked.methods(spec.name, made.machine) }
+    all.handles.set(spec.name, handle)
+    all.machines[spec.name] = handle.machine
+    return handle
+  }
+)
 
 /** Each machine that the test declares with its node: as it was saved, or numbered in the order of names. */
 const nodesOf = ({ machines, saved }: Options) =>

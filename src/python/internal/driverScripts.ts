@@ -31,7 +31,7 @@ export const make = (
           })
           .pipe(
             Effect.updateService(StatePlaces, (folders) =>
-              keepState && folders !== undefined ? { ...folders, fresh: () => Effect.void } : folders
+              keepState && folders !== undefined ? { ...folders, fresh: folders.reserve } : folders
             )
           )
         return machine.name
