@@ -8,7 +8,7 @@ assert command.rstrip("'").endswith("/run-machine-vm"), command
 with subtest("from a start script, with a disk that the host has made"):
     disk = machine.state_dir / "data.raw"
     subprocess.run(["truncate", "--size=16M", disk], check=True)
-    second = create_machine(f"{command} -drive file={disk},format=raw,if=virtio,serial=data", name="second")
+    second = create_machine(f"{command} -drive file={disk},format=raw,if=none,id=data -device virtio-blk-pci,drive=data,serial=data", name="second")
     assert second not in driver.machines and not second.booted
     second.start()
     second.wait_for_unit("multi-user.target")

@@ -109,7 +109,11 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
       const control = yield* otherwise === undefined
         ? connected
         : Effect.catch(connected, () =>
-            Effect.flatMap(log.tail(evidenceLines), (console) => Effect.fail(failed(otherwise, console)))
+            // One that ends while it reads its words has listened for a moment: its end is the news.
+            Effect.sleep("1 second").pipe(
+              Effect.andThen(log.tail(evidenceLines)),
+              Effect.flatMap((console) => Effect.fail(failed(otherwise, console)))
+            )
           )
       // What it opens stays open.
       return yield* Scope.provide(launch.begin(control), scope)

@@ -121,6 +121,16 @@ describe("a start script that starts no QEMU", () => {
     })
   )
 
+  it.live("is told with QEMU's words when that ends after it has begun to listen", () =>
+    Effect.gen(function* () {
+      const error = yield* failureOf('#!/bin/sh\nexec qemu-system-x86_64 -m 64 "$@" -drive file=/none.raw,format=raw\n')
+      assert.include(
+        error.message,
+        "its start script ended with exit code 1\nqemu-system-x86_64: -drive file=/none.raw"
+      )
+    })
+  )
+
   it.live("is not a container's", () =>
     Effect.gen(function* () {
       const directory = yield* folder
