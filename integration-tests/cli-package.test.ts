@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process"
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
@@ -53,6 +53,22 @@ export default test("tiny", { machines: { m: { image: Image.tiny() } } }, ({ m }
     const { status, stderr, stdout } = npx("run", "test.py", "--machines", "none.ts")
     assert.strictEqual(status, 0, stdout + stderr)
     assert.include(stderr, "it ran")
+  })
+
+  it("has the driver of NixOS tests", () => {
+    writeFileSync(join(project, "script"), "assert machines == [] and vlan1.nr == 1\n")
+    writeFileSync(join(project, "nixos.json"), JSON.stringify({ vms: {}, vlans: [1], test_script: "script" }))
+    const bin = (name: string, ...args: ReadonlyArray<string>) =>
+      spawnSync(join(project, "node_modules", ".bin", name), args, {
+        cwd: project,
+        encoding: "utf8",
+        env: { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
+      })
+    const { status, stderr, stdout } = bin("nixos-test-driver", "--config", "nixos.json")
+    assert.strictEqual(status, 0, stdout + stderr)
+    assert.match(stdout, /1 passed, 0 failed/)
+    assert.strictEqual(bin("generate-driver-symbols").status, 0)
+    assert.include(readFileSync(join(project, "driver-symbols"), "utf8"), "start_all")
   })
 
   it("can be imported, with its types, by every name that it exports", () => {

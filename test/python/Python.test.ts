@@ -407,7 +407,7 @@ describe("a script in Python", () => {
               finally:
                   open("${folder}/finally", "w").write("ran")
         `,
-        { timeout: "2 seconds" }
+        { timeout: "6 seconds" }
       )
       assert.strictEqual(failure.kind, "TestTimeout")
       assert.strictEqual(readFileSync(join(folder, "finally"), "utf8"), "ran")
