@@ -114,15 +114,18 @@ import socket
 
 server.start()
 server.succeed("socat VSOCK-LISTEN:22,fork SYSTEM:hostname >/dev/null 2>&1 &")
-server.wait_until_succeeds("pidof socat")
 pair = driver.vhost_vsock.sockets["server"]
-with socket.socket(socket.AF_UNIX) as way:
-    way.settimeout(60)
-    way.connect(str(pair.host))
-    way.sendall(b"CONNECT 22\\n")
-    lines = way.makefile("r")
-    assert lines.readline().startswith("OK "), "the guest does not listen"
-    assert lines.readline() == "server\\n"
+
+def answers(_):
+    with socket.socket(socket.AF_UNIX) as way:
+        way.settimeout(60)
+        way.connect(str(pair.host))
+        way.sendall(b"CONNECT 22\\n")
+        lines = way.makefile("r")
+        # Nothing before the guest listens.
+        return lines.readline().startswith("OK ") and lines.readline() == "server\\n"
+
+retry(answers, timeout_seconds=120)
 `
 
 layer(Layer.provide(ImageStore.layer, NodeServices.layer), { excludeTestServices: true, timeout: 900_000 })(
