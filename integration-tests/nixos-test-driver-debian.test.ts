@@ -144,7 +144,7 @@ layer(Layer.provide(ImageStore.layer, NodeServices.layer), { excludeTestServices
           assert.strictEqual(status, 0, `${stderr}${stdout}`)
           assert.match(stdout, /✔ nginx/)
           const report = readFileSync(path("out", "junit.xml"), "utf8")
-          assert.match(report, /<testsuite name="nginx" tests="9" failures="0"/)
+          assert.match(report, /<testsuite name="NixOS integration test" tests="9" failures="0"/)
           assert.match(read("log.xml"), /<nest><head>subtest: cables<\/head>/)
           assert.deepStrictEqual(runFolders(), [])
           yield* Effect.promise(() => nothingLeft())

@@ -66,6 +66,7 @@ import * as SavedTest from "./SavedTest.ts"
 import { StoreOptions } from "./SnapshotStore.ts"
 import type { TestCase } from "./TestCase.ts"
 import type { TestResult } from "./TestResult.ts"
+import { TimeLimit } from "./TimeLimit.ts"
 
 /** A test is declared wrongly; what is wrong with its machines is an `InvalidMachine` instead. */
 export class InvalidTest extends Schema.TaggedError<InvalidTest>()("InvalidTest", {
@@ -83,11 +84,16 @@ export class InvalidTest extends Schema.TaggedError<InvalidTest>()("InvalidTest"
 export class TestTimeout extends Schema.TaggedError<TestTimeout>()("TestTimeout", {
   test: Schema.String,
   timeout: Schema.Duration,
+  /** The time of all tests together, if that was up before the test's own. */
+  limit: Schema.optional(Schema.Duration),
   /** What machines were busy with when the time was up, a line each: `running "sleep 100" on web for 3s`. */
   underWay: Schema.Array(Schema.String)
 }) {
   override get message() {
-    const late = `the test timed out after ${Duration.format(this.timeout)}`
+    const late =
+      this.limit === undefined
+        ? `the test timed out after ${Duration.format(this.timeout)}`
+        : `the time limit of all tests together, ${Duration.format(this.limit)}, was reached`
     const [only, ...others] = this.underWay
     if (only !== undefined && others.length === 0) return `${late} while ${only}`
     return late + section("while", this.underWay.join("\n"))
@@ -151,6 +157,8 @@ interface Checked {
   readonly label: string
   readonly specs: ReadonlyArray<MachineSpec>
   readonly timeout: Duration.Duration
+  /** The time of all tests together, if what is left of it is the timeout. */
+  readonly limit?: Duration.Duration
   readonly wait: Duration.Duration
 }
 
@@ -192,11 +200,11 @@ interface Notes extends Verdict.Notes {
 }
 
 /** Fails when the test's time is up; `late` is that error then. */
-const timeLimit = ({ test, timeout }: Checked, { deadline }: Notes, underWay: UnderWay.UnderWay) => {
+const timeLimit = ({ limit, test, timeout }: Checked, { deadline }: Notes, underWay: UnderWay.UnderWay) => {
   let late: TestTimeout | undefined
   const passed = Effect.gen(function* () {
     yield* deadline.passed
-    late = new TestTimeout({ test: test.name, timeout, underWay: yield* underWay.lines })
+    late = new TestTimeout({ test: test.name, timeout, limit, underWay: yield* underWay.lines })
     return yield* late
   })
   return { passed, late: () => late }
@@ -316,6 +324,17 @@ const runTest = Effect.fnUntraced(
   (ran, { test }) => traced(ran, test.name)
 )
 
+/** Has tests end by the time that all may take together, from now on. */
+const withinLimit = Effect.gen(function* () {
+  const limit = yield* TimeLimit
+  const began = yield* Clock.currentTimeMillis
+  return (checked: Checked): Effect.Effect<Checked> =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      const left = Duration.subtract(limit, Duration.millis(now - began))
+      return Duration.isLessThan(left, checked.timeout) ? { ...checked, timeout: left, limit } : checked
+    })
+})
+
 /** Adds the label to the events of a test whose short name another test has as well. */
 const labelled = ({ label, test }: Checked) =>
   Effect.updateService(Reporter, (emit) =>
@@ -344,10 +363,11 @@ export const run = (
     const needed = new Set(checked.flatMap(({ specs }) => specs.map(({ image }): Image => image)))
     yield* images.prepare(needed)
     const room = Room.make(yield* MachineSpecs.HostLimits)
+    const limited = yield* withinLimit
     const results = yield* Effect.forEach(
       checked,
       (one, index) =>
-        runTest(one, index + 1, options, images, warm).pipe(
+        Effect.flatMap(limited(one), (within) => runTest(within, index + 1, options, images, warm)).pipe(
           room.within(Room.of(one.specs), (line) => report({ _tag: "Log", test: one.test.name, line })),
           labelled(one)
         ),

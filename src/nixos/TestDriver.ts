@@ -18,6 +18,7 @@ import { complain, logToStderr, print, type Work } from "../cli/Subcommand.ts"
 import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import { StatePlaces } from "../driver/StatePlaces.ts"
 import type { TestResult } from "../driver/TestResult.ts"
+import { TimeLimit } from "../driver/TimeLimit.ts"
 import type { ScriptSetting } from "../python/Setting.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import * as Breakpoint from "./Breakpoint.ts"
@@ -101,11 +102,6 @@ const testsOf = Effect.fnUntraced(function* (
   return debugHook === undefined ? tests : tests.map((test) => Breakpoint.atFailure(test, debugHook))
 })
 
-const tooLong = (seconds: number) => ({
-  duration: Duration.seconds(seconds),
-  orElse: () => Effect.fail({ message: `the tests took longer than global_timeout, which is ${seconds} s` })
-})
-
 /** Runs what was asked for, with a state folder that is there. */
 const perform = Effect.fnUntraced(function* (invocation: Invocation, configuration: Configuration.Configuration) {
   const { interactive, output } = invocation
@@ -128,7 +124,7 @@ const perform = Effect.fnUntraced(function* (invocation: Invocation, configurati
       (report) => (event) => (isReported(event, switches, interactive) ? report(event) : Effect.void)
     ),
     // One test has the limit as its timeout.
-    tests.length > 1 && limit !== undefined ? Effect.timeoutOrElse(tooLong(limit)) : (same) => same
+    tests.length > 1 && limit !== undefined ? Effect.provideService(TimeLimit, Duration.seconds(limit)) : (same) => same
   )
   if (!interactive) yield* print(TerminalReport.summary(results.map((result) => ({ ...result, file: undefined }))))
   return results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed

@@ -192,27 +192,41 @@ print("a colour \\x1b[31mred\\x1b[0m\\x07")
     )
   })
 
-  it("is a JUnit report below the output folder, with the test and its subtests", () => {
+  it("is a JUnit report below the output folder, of the form that it has there", () => {
     const failing = `${script}\nwith subtest("last"):\n    raise Exception("<the end>")\n`
     const { status } = run([...configured({ script: failing }), "--junit-xml", "reports/junit.xml"], {
       env: { name: "vm-test-run-nginx" }
     })
     assert.strictEqual(status, 1)
     const report = readFileSync(join(path("out"), "reports/junit.xml"), "utf8")
-    assert.match(report, /<testsuite name="nginx" tests="5" failures="2" errors="0" time="[\d.]+" timestamp="20\d\d-/)
-    const cases = [...report.matchAll(/<testcase name="([^"]*)" classname="nginx"[^>]*>(<failure)?/g)]
+    assert.match(report, /<testsuite name="NixOS integration test" tests="5" failures="2" errors="0" /)
+    assert.lengthOf(report.match(/<testsuite /g) ?? [], 1)
+    const cases = [...report.matchAll(/<testcase name="([^"]*)" classname="nginx"[^>]*>(<failure)?(.*?)<\/testcase>/gs)]
     assert.deepStrictEqual(
       cases.map(([, name, failure]) => [name, failure !== undefined]),
       [
-        ["nginx", true],
-        ["outer › inner &amp; more", false],
+        ["main", true],
         ["outer", false],
+        ["inner &amp; more", false],
         ["handled", false],
         ["last", true]
       ]
     )
     assert.match(report, /<failure type="ScriptRaised" message="Exception: &lt;the end&gt;">/)
-    assert.match(report, /<system-out>&lt;first&gt;/)
+    const said = Object.fromEntries(cases.map(([, name = "", , text = ""]) => [name, text]))
+    assert.match(said.main ?? "", /<system-out>&lt;first&gt;\n[\s\S]*a colour red<\/system-out>/)
+    assert.match(said["inner &amp; more"] ?? "", /<system-out>within<\/system-out>/)
+  })
+
+  it("is a JUnit report also of a test that was interrupted", async () => {
+    const waiting = "import time\nwith subtest('waits'):\n    print('begun')\n    time.sleep(1000)\n"
+    const { child, ended, says } = start([...configured({ script: waiting }), "--junit-xml", "junit.xml"])
+    await says(/begun/)
+    child.kill("SIGTERM")
+    await ended
+    const report = readFileSync(join(path("out"), "junit.xml"), "utf8")
+    assert.match(report, /<testcase name="main" [^>]*><failure message="the test was interrupted">/)
+    assert.match(report, /<testcase name="waits" [^>]*>.*<system-out>begun<\/system-out>/)
   })
 
   it("cannot be written: then nothing is started", () => {
@@ -247,12 +261,21 @@ describe("a script in TypeScript", () => {
   it("exports several tests, which the global timeout ends together", () => {
     const script = `import { Effect } from "effect"
 import { test } from "vmtest"
-export default [test("one", {}, () => Effect.void), test("two", {}, () => Effect.never)]
+export default [
+  test("one", {}, () => Effect.sleep("500 millis")),
+  test("two", {}, () => Effect.never),
+  test("three", {}, () => Effect.sleep("500 millis"))
+]
 `
-    const { status, stderr, stdout } = run(configured({ script, global_timeout: 4 }, "script.ts"))
+    const args = configured({ script, global_timeout: 4 }, "script.ts")
+    const { status, stdout } = run([...args, "--junit-xml", "junit.xml"])
     assert.strictEqual(status, 1)
     assert.match(stdout, /✔ one/)
-    assert.match(`${stderr}${stdout}`, /took longer than global_timeout, which is 4 s|two timed out/)
+    assert.match(stdout, /TestTimeout: the time limit of all tests together, 4s, was reached/)
+    assert.match(stdout, /1 passed, 2 failed/)
+    // The tests that the limit has ended are in the report.
+    const report = readFileSync(path("out", "junit.xml"), "utf8")
+    assert.lengthOf(report.match(/<failure type="TestTimeout" message="the time limit of all tests/g) ?? [], 2)
   })
 
   it("exports a function, and may have a name without an ending", () => {
