@@ -129,9 +129,16 @@ export default ({ web }: Record<"web", Machine>, driver: DriverService) =>
 
 describe("a start script that is none", () => {
   it("fails the script that starts it, with its words", () => {
-    const vms = { web: { start_script: write("run-web-vm", "#!/bin/sh\necho 'no such flag' >&2\nexit 4\n", 0o755) } }
-    const { status, stdout } = run(configured({ script: "web.start()\nweb.succeed('true')\n", vms }))
-    assert.strictEqual(status, 1)
-    assert.match(stdout, /its start script ended with exit code 4[\s\S]*no such flag/)
+    const text = "#!/bin/sh\necho 'a word of its own'\necho 'no such flag' >&2\nexit 7\n"
+    const vms = { web: { start_script: write("run-web-vm", text, 0o755) } }
+    for (const script of ["start_all()\njoin_all()\n", "web.start()\nweb.wait_for_shutdown()\n"]) {
+      const { status, stdout } = run(configured({ script, vms }))
+      assert.strictEqual(status, 1)
+      assert.match(stdout, /script:1:[\s\S]*BootFailed: web did not boot/)
+      assert.match(stdout, /its start script ended with exit code 7[\s\S]*no such flag\s+a word of its own/)
+    }
+    // A script that expects it goes on.
+    const script = "with t.assertRaises(Exception):\n    web.start()\nassert not web.booted\njoin_all()\n"
+    assert.strictEqual(run(configured({ script, vms })).status, 0)
   })
 })

@@ -227,7 +227,7 @@ with subtest("the end"):
     machine._disconnected = False
     process = machine.process
     process.terminate()
-    assert process.wait(timeout=60) == 0 and process.poll() == 0
+    assert process.wait(timeout=60) == -9 and process.poll() == -9 and process.returncode == -9
     machine.start()
     machine.succeed("true")
     machine.process.kill()

@@ -11,8 +11,10 @@
  * @since 0.1.0
  */
 import type * as Effect from "effect/Effect"
+import type { Unavailable } from "../guest/Guest.ts"
 import type { MachineState } from "../guest/MachineEvent.ts"
 import type { HostProcessError } from "../host/HostProcess.ts"
+import type { MachineEnd } from "../machine/MachineTree.ts"
 import type { Changes } from "../machine/StartChanges.ts"
 import type { VlanFailed } from "../network/Vlan.ts"
 import type { DriverService } from "./Driver.ts"
@@ -40,6 +42,10 @@ export interface Places {
   readonly vlans: () => ReadonlyArray<number>
   /** The process of a machine's hypervisor; undefined while it does not run, and where the host has none. */
   readonly pid: (machine: string) => Effect.Effect<number | undefined>
+  /** Waits until the hypervisor of a machine's last start runs, or did run; fails with why it did not start. */
+  readonly launched: (machine: string) => Effect.Effect<void, Unavailable>
+  /** How the last boot of a machine ended; undefined while one is on, and before the first. */
+  readonly end: (machine: string) => MachineEnd | undefined
   /** The command that starts a machine which a start script starts, at its next start; undefined for others. */
   readonly startCommand: (machine: string) => string | undefined
   /** Has the next starts of a machine that a start script starts differ from its image. What is not given stays as it was. */

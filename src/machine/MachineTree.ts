@@ -23,14 +23,15 @@ import * as Scope from "effect/Scope"
 import * as DynamicSupervisor from "../actors/DynamicSupervisor.ts"
 import * as Process from "../actors/Process.ts"
 import * as Supervisor from "../actors/Supervisor.ts"
-import type { BackendService, ControlService, MachineShape } from "../backends/Backend.ts"
+import type { BackendService, ControlService, MachineExit, MachineShape } from "../backends/Backend.ts"
 import { Deadlines } from "../guest/Deadlines.ts"
+import type { Unavailable } from "../guest/Guest.ts"
 import type { MachineState } from "../guest/MachineEvent.ts"
 import type { PollingConditions } from "../guest/PollingCondition.ts"
 import type { AddressedNode } from "../network/Addresses.ts"
 import type { ShellService } from "../transport/Shell.ts"
 import type { Surroundings } from "./Hotplug.ts"
-import { failed, isRunning } from "./internal/boot.ts"
+import { failed, isRunning, type Loss } from "./internal/boot.ts"
 import * as children from "./internal/children.ts"
 import * as machineProcess from "./internal/machineProcess.ts"
 import * as made from "./internal/made.ts"
@@ -77,6 +78,13 @@ export interface MachineSummary {
   readonly failed?: "could not start" | "did not boot" | undefined
 }
 
+/** How the last boot of a machine ended. */
+export interface MachineEnd {
+  readonly loss: Loss
+  /** Undefined where the hypervisor did not start, or vmtest ended it because the guest did not come up. */
+  readonly exit: MachineExit | undefined
+}
+
 /** A machine, and what its driver does with it. */
 export interface Handle {
   readonly machine: Machine
@@ -87,6 +95,10 @@ export interface Handle {
   readonly running: Effect.Effect<{ readonly control: ControlService; readonly shell: ShellService } | undefined>
   /** The process of its hypervisor; undefined while it does not run, and where the host has none. */
   readonly pid: Effect.Effect<number | undefined>
+  /** Waits until the hypervisor of the last start runs, or did run; fails with why it did not start. Nothing to wait for before the first start. */
+  readonly launched: Effect.Effect<void, Unavailable>
+  /** How the last boot ended; undefined while one is on, and before the first. */
+  readonly end: () => MachineEnd | undefined
   /** What it is now, and how it came up. */
   readonly summary: () => MachineSummary
   /** Tells a running guest the names of machines that came later. */

@@ -42,7 +42,9 @@ const machine: Names = {
   forward_port: differs("only on the host's loopback"),
   get_screen_text: differs("a text screen is read exactly"),
   keep_machine_state: differs("always False: `--keep-state` keeps the folders of the run"),
-  process: differs("an object with `pid`, `poll`, `wait`, `terminate`, `kill`, `returncode` and `stdin`"),
+  process: differs(
+    "an object with `pid`, `poll`, `wait`, `terminate`, `kill`, `returncode` and `stdin`; `terminate` kills, too"
+  ),
   qmp_client: differs("an object with `send`, `events` and `wait_for_event`"),
   reboot: differs("the guest is asked to reboot by its own command, where a reboot is allowed"),
   send_chars: differs("paced by the guest, so that no key is lost"),

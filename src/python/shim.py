@@ -463,7 +463,7 @@ class BaseMachine(Hinted):
     def _wait(self, method, timeout, /, **args):
         """A wait of vmtest's, during which the polling conditions are checked."""
         self.run_callbacks()
-        if method not in ("shutdown", "wait_for_shutdown"):
+        if method not in ("shutdown", "wait_for_shutdown", "wait_for_end"):
             self._reach()
         return call(
             self.name, method, Conditions(self.run_callbacks), timeout=None if timeout is None else as_seconds(timeout), **args
@@ -628,7 +628,16 @@ class BaseMachine(Hinted):
         self.log(f"deleting machine state directory {self._places['stateDir']}")
 
     def start(self):
+        self._begin()
+        self._launched()
+
+    def _begin(self):
+        """Starts the machine without waiting for its hypervisor."""
         call(self.name, "start", allowReboot=False, environment=_changed_environment())
+
+    def _launched(self):
+        """Waits until its hypervisor runs."""
+        self._ask("launched")
         self._started = True
 
     def wait_for_shutdown(self):
@@ -695,9 +704,12 @@ class QemuMachine(BaseMachine):
     # Life
 
     def start(self, allow_reboot=False):
+        self._begin(allow_reboot)
+        self._launched()
+
+    def _begin(self, allow_reboot=False):
         forget, self._gone = self._gone, False
         call(self.name, "start", allowReboot=bool(allow_reboot), forget=forget, environment=_changed_environment())
-        self._started = True
 
     def connect(self):
         self._wait("connect", None)
@@ -957,16 +969,16 @@ class Process(Hinted):
         return self.poll()
 
     def poll(self):
-        return None if self._machine._ask("is_booted") else 0
+        return self._machine._ask("exit_code")
 
     def wait(self, timeout=None):
         try:
-            self._machine._wait("wait_for_shutdown", timeout)
+            self._machine._wait("wait_for_end", timeout)
         except RequestedAssertionFailed:
             import subprocess
 
             raise subprocess.TimeoutExpired(["qemu"], timeout) from None
-        return 0
+        return self.poll()
 
     def terminate(self):
         self._machine.release()
@@ -1210,8 +1222,11 @@ class Driver(Hinted):
 
     def start_all(self):
         """Starts the machines, without waiting until they are ready."""
+        # Together: a start script may take its time.
         for machine in self.machines:
-            machine.start()
+            machine._begin()
+        for machine in self.machines:
+            machine._launched()
 
     def join_all(self):
         for machine in self.machines:

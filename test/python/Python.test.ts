@@ -4,8 +4,11 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import type { MachineShape } from "../../src/backends/Backend.ts"
+import { StartFailed } from "../../src/backends/BackendError.ts"
 import type * as Mock from "../../src/backends/mock/Mock.ts"
 import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
+import * as Image from "../../src/images/Image.ts"
 import type { MachineOptions } from "../../src/machine/MachineSpec.ts"
 import { type PythonScript, python } from "../../src/python/Python.ts"
 import { offline, runOnMock } from "../driver/support.ts"
@@ -16,16 +19,23 @@ interface Settings {
   readonly commands?: Mock.MockGuest["commands"]
   readonly console?: string
   readonly timeout?: string
+  /** The machines that do not start. */
+  readonly broken?: ReadonlyArray<string>
 }
 
 /** Runs one script on the mock: its result, and the lines of the report. */
 const run = Effect.fnUntraced(function* (
   script: PythonScript,
-  { commands = [], console = "", machines = { web: offline() }, timeout = "20 seconds" }: Settings = {}
+  { broken = [], commands = [], console = "", machines = { web: offline() }, timeout = "20 seconds" }: Settings = {}
 ) {
   const events: Array<RunEvent> = []
   const test = python("a test", { machines, timeout: timeout as "1 second" }, script)
-  const [result] = yield* runOnMock([test], { guests: () => ({ commands, console }) }).pipe(
+  const guests = ({ name: machine }: MachineShape) => {
+    const reason = "its start script ended with exit code 7"
+    const startError = new StartFailed({ machine, backend: "mock", reason, output: "no such disk" })
+    return { commands, console, startError: broken.includes(machine) ? startError : undefined }
+  }
+  const [result] = yield* runOnMock([test], { guests }).pipe(
     Effect.provideService(Reporter, (event) => Effect.sync(() => void events.push(event)))
   )
   const lines = events.flatMap((event) => (event._tag === "Log" ? [event.line] : []))
@@ -637,6 +647,59 @@ beside.hostname(nobody)
             assert list(pool.map(web.succeed, ["true"] * 4)) == [""] * 4
         made = create_machine("run-made-vm")
         assert made.succeed("true") == "" and made.is_up()
+      `
+    )
+  )
+
+  it.live(
+    "hears that a machine did not start: from start() if that has a start script, else from what waits for it",
+    () =>
+      Effect.gen(function* () {
+        yield* passes(
+          `
+          from test_driver.errors import MachineError
+
+          with t.assertRaises(MachineError) as raised:
+              made.start()
+          assert "its start script ended with exit code 7" in str(raised.exception), raised.exception
+          assert "no such disk" in str(raised.exception)
+          assert not made.booted and made.process is None
+          # It knows, and goes on.
+          made.wait_for_shutdown()
+          with t.assertRaises(MachineError):
+              start_all()
+          # The others run.
+          assert web.succeed("true") == ""
+          web.crash()
+          join_all()
+        `,
+          {
+            broken: ["made"],
+            machines: { made: { image: Image.startScript({ command: "run-made-vm" }), vlans: [] }, web: offline() }
+          }
+        )
+        for (const wait of ["web.wait_for_shutdown()", "join_all()", "driver.join_all()"]) {
+          // What start() does, before it is known how that ends.
+          const { failure } = yield* fails(`web._begin()\n${wait}`, { broken: ["web"] })
+          assert.strictEqual(failure.kind, "BootFailed")
+          assert.include(failure.message, "no such disk")
+          assert.strictEqual(failure.place?.text, wait)
+        }
+      })
+  )
+
+  it.live("sees how the hypervisor of a machine ended, as subprocess tells it", () =>
+    passes(
+      `
+        web.start()
+        process = web.process
+        assert process.poll() is None and process.returncode is None
+        web.crash()
+        assert process.poll() == -9 and process.wait(timeout=5) == -9 and process.returncode == -9
+        web.start()
+        process = web.process
+        process.kill()
+        assert process.wait() == -9
       `
     )
   )

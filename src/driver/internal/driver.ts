@@ -197,6 +197,8 @@ const placesOf = (
       starts.set(name, { ...starts.get(name), ...changes })
     },
     pid: (name) => handles.get(name)?.pid ?? Effect.succeed(undefined),
+    launched: (name) => handles.get(name)?.launched ?? Effect.void,
+    end: (name) => handles.get(name)?.end(),
     state: (name) => handles.get(name)?.summary().state
   }
 }

@@ -47,6 +47,8 @@ export interface Boot {
   readonly resets: number
   /** Steps that are taken once in a boot, however often the guest reboots or a process is restarted. */
   readonly done: ReadonlySet<Step>
+  /** How its hypervisor ended; undefined while it runs, and for one that did not start or that vmtest itself has ended. */
+  readonly exit: MachineExit | undefined
   /** Why it is over, once it is. */
   readonly loss: Loss | undefined
   /** Fails when the boot is over. */
@@ -131,6 +133,7 @@ export const begin = (number: number, attempt: number, from: OriginEffect, span:
   asked: false,
   resets: 0,
   done: new Set(),
+  exit: undefined,
   loss: undefined,
   lost: Deferred.makeUnsafe(),
   over: Deferred.makeUnsafe()

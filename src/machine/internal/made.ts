@@ -34,6 +34,9 @@ const summaryOf = (life: BootLife): Pick<MachineSummary, "came" | "failed"> => {
   return { came: failed === undefined && publicState(life) !== "booting" ? "booted" : undefined, failed }
 }
 
+/** Why the last boot is over. */
+const lost = ({ life }: MachineRef) => (life.boot?.loss === undefined ? Effect.void : Effect.fail(life.boot.loss))
+
 /** A machine that was not started yet, whose process is found by `ref`. */
 export const make = Effect.fnUntraced(function* (environment: Environment, ref: MachineRef) {
   const { conditions, self, shape, spec } = environment
@@ -92,6 +95,20 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
     pid: Effect.flatMap(access.on, (on) =>
       on === undefined ? Effect.succeed(undefined) : Effect.map(access.hypervisorOf(on), ({ pid }) => pid)
     ).pipe(Effect.orElseSucceed(() => undefined)),
+    launched: Effect.gen(function* () {
+      const on = yield* access.on
+      yield* on === undefined ? lost(ref) : access.hypervisorOf(on)
+    }).pipe(
+      // One that ran and has ended since did start.
+      Effect.catchIf(
+        () => ref.life.boot?.hypervisor !== undefined,
+        () => Effect.void
+      )
+    ),
+    end: () => {
+      const { boot } = ref.life
+      return boot?.loss === undefined ? undefined : { loss: boot.loss, exit: boot.exit }
+    },
     summary: () => ({
       name: spec.name,
       state: publicState(ref.life),

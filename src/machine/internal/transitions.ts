@@ -181,7 +181,7 @@ export class Transitions {
     // One whose saved state made its hypervisor end boots instead, where that is possible.
     return mayBoot(life) && !life.boot.asked
       ? this.failed(life, end.detail, "", ...actions)
-      : this.finished(life, end, ...actions)
+      : this.finished(withBoot(life, { exit }), end, ...actions)
   }
 
   /** The test gives up a boot that has no hypervisor yet. */

@@ -160,15 +160,21 @@ const life: Readonly<Record<string, Method<Seat>>> = {
         Seats.start(seat, { allowReboot, environment })
       )
   ),
+  launched: method({}, (seat) => Seats.launched(seat)),
   connect: method({ timeout: Timeout }, (seat) => there(seat, seat.machine.start())),
   disconnect: method({}, Seats.disconnected),
   is_booted: method({}, (seat) => Effect.sync(() => Seats.isBooted(seat))),
   is_connected: method({}, (seat) => Effect.sync(() => Seats.isConnected(seat))),
+  exit_code: method({}, (seat) => Effect.sync(() => Seats.exitCode(seat))),
   pid: method({}, (seat) => Effect.map(seat.places.pid(seat.machine.name), (pid) => pid ?? null)),
   shutdown: method({ timeout: Timeout }, (seat, { timeout }) =>
     Seats.isBooted(seat) ? there(seat, seat.machine.shutdown(within(timeout))) : Effect.void
   ),
-  wait_for_shutdown: method({ timeout: Timeout }, (seat, { timeout }) => seat.machine.waitForShutdown(within(timeout))),
+  wait_for_shutdown: method({ timeout: Timeout }, (seat, { timeout }) =>
+    Effect.andThen(seat.machine.waitForShutdown(within(timeout)), Seats.hasRun(seat))
+  ),
+  /** However it ends. */
+  wait_for_end: method({ timeout: Timeout }, (seat, { timeout }) => seat.machine.waitForShutdown(within(timeout))),
   crash: method({}, (seat) => seat.machine.crash()),
   release: method({}, (seat) => seat.machine.crash()),
   reboot: method({}, (seat) =>

@@ -1,4 +1,5 @@
 /** A machine as a script has it: what was noted of it between the script's calls. */
+import * as Os from "node:os"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -32,6 +33,8 @@ export interface Seat {
   console: ConsoleText
   /** Whether a reboot keeps the machine as it runs. */
   mayReboot: boolean
+  /** Whether the script was told how the last start failed, by an exception of what waited for it. */
+  told: boolean
   /** A guest that goes down is still ready for a while: commands wait for this first. */
   back: Effect.Effect<void, unknown>
 }
@@ -55,6 +58,7 @@ export const make = (
     events,
     console: noConsole(0),
     mayReboot: true,
+    told: false,
     back: Effect.void
   }))
 
@@ -121,8 +125,8 @@ export interface Start {
 }
 
 /**
- * Starts the machine if it does not run, and returns once it does, without waiting for the guest. Gives whether it was started. Why a guest does not boot
- * is told to whatever uses it first.
+ * Starts the machine if it does not run, without waiting for it. Gives whether it was started. Why it does not boot is told to whatever waits for it, or
+ * uses it first.
  */
 export const start = Effect.fnUntraced(function* (seat: Seat, { allowReboot, environment }: Start) {
   const { machine, rebootIsDeclared, scripts } = seat
@@ -132,16 +136,58 @@ export const start = Effect.fnUntraced(function* (seat: Seat, { allowReboot, env
     return false
   }
   yield* scripts.beforeStart(machine.name, { environment, allowReboot })
-  const starting = yield* beside(seat, machine.start())
+  const start = Effect.catchTags(machine.start(), {
+    // One that did not come up has been started all the same.
+    BootFailed: () => Effect.void,
+    MachineDied: () => Effect.void
+  })
+  const starting = yield* beside(seat, start)
   const runs = Stream.runHead(Stream.filter(machine.state, (state) => state !== "stopped" && state !== "crashed"))
   const failed = Effect.flatMap(Fiber.join(starting), (exit) => exit)
   yield* Effect.raceFirst(runs, failed)
   seat.back = Effect.void
+  seat.told = false
   seat.mayReboot = rebootIsDeclared || allowReboot
   yield* listen(seat)
   if (!seat.mayReboot) yield* beside(seat, endAtReboot(seat))
   return true
 })
+
+/**
+ * Waits until QEMU answers, where a start script starts it: the script may be wrong, or end without QEMU. The machine of a declaration is not waited for,
+ * since it may first have to be saved as a snapshot.
+ */
+export const launched = (seat: Seat): Effect.Effect<void, unknown> =>
+  Effect.suspend(() => {
+    const { machine, places } = seat
+    if (places.startCommand(machine.name) === undefined) return hasRun(seat)
+    return Effect.onError(places.launched(machine.name), () => tell(seat))
+  })
+
+const tell = (seat: Seat) =>
+  Effect.sync(() => {
+    seat.told = true
+  })
+
+/** Fails with why a machine did not start or boot that the script takes for one that has run and ended, unless it knows. */
+export const hasRun = (seat: Seat): Effect.Effect<void, unknown> =>
+  Effect.suspend(() => {
+    const { machine, places, told } = seat
+    const end = places.end(machine.name)
+    const isBroken = end?.loss._tag === "BootFailed" && end.exit === undefined
+    if (told || !isBroken || places.state(machine.name) !== "crashed") return Effect.void
+    return Effect.andThen(tell(seat), Effect.fail(end.loss))
+  })
+
+/** As Python's subprocess tells it: negative is a signal. Null while the machine runs, and before its first start. */
+export const exitCode = ({ machine, places }: Seat): number | null => {
+  const end = places.end(machine.name)
+  if (end === undefined) return null
+  // What vmtest ends, it kills.
+  const { exitCode, signal = "SIGKILL" } = end.exit ?? {}
+  const signals: Readonly<Record<string, number>> = Os.constants.signals
+  return exitCode ?? -(signals[signal] ?? Os.constants.signals.SIGKILL)
+}
 
 /** As the methods of TypeScript do: what uses a machine that was never started starts it. */
 export const begun = (seat: Seat): Effect.Effect<void, unknown> =>
