@@ -1,5 +1,5 @@
 /**
- * Where a test in TypeScript fails, with `--debug-hook-attach`: a prompt with its machines for whoever connects, before they end.
+ * Where a test in TypeScript fails, with `--debug-hook-attach`: a prompt with its machines at a port, before they end.
  *
  * **Example** (A test that waits at its failure)
  *
@@ -11,6 +11,7 @@
  */
 import * as Net from "node:net"
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type { DriverService } from "../driver/Driver.ts"
@@ -24,13 +25,26 @@ import * as MachinePrompt from "./MachinePrompt.ts"
 const host = "127.0.0.1"
 const port = 4444
 
-/** Whoever connects first, until the scope closes. */
+/** The first client that connects, until the scope closes. */
 const connection = (driver: DriverService) =>
   Effect.gen(function* () {
+    const sockets: Array<Net.Socket> = []
     const server = yield* Effect.acquireRelease(
       Effect.sync(() => Net.createServer()),
-      (opened) => Effect.sync(() => opened.close())
+      (opened) =>
+        Effect.sync(() => {
+          opened.close()
+          for (const socket of sockets) socket.destroy()
+        })
     )
+    const first = Deferred.makeUnsafe<Net.Socket>()
+    // Before it listens: a client that nobody is there for would be lost.
+    server.on("connection", (socket) => {
+      sockets.push(socket)
+      // Of a client that has gone.
+      socket.on("error", () => socket.destroy())
+      if (!Deferred.doneUnsafe(first, Effect.succeed(socket))) socket.end("another client is at the prompt\n")
+    })
     const listening = (at: number) =>
       Effect.callback<number, Error>((resume) => {
         const failed = (error: Error) => resume(Effect.fail(error))
@@ -44,16 +58,7 @@ const connection = (driver: DriverService) =>
     // Another run may be stopped there.
     const found = yield* Effect.catch(listening(port), () => listening(0))
     yield* driver.log(`the prompt listens on ${host}:${found}`)
-    return yield* Effect.acquireRelease(
-      Effect.callback<Net.Socket>((resume) => {
-        server.once("connection", (socket) => {
-          // Whoever leaves without a word.
-          socket.on("error", () => socket.destroy())
-          resume(Effect.succeed(socket))
-        })
-      }),
-      (socket) => Effect.sync(() => socket.destroy())
-    )
+    return yield* Deferred.await(first)
   })
 
 const stop = Effect.fnUntraced(function* (
@@ -71,7 +76,7 @@ const stop = Effect.fnUntraced(function* (
   yield* MachinePrompt.open({ machines, driver, connection: socket, history: "/dev/null", names: {} })
 }, Effect.scoped)
 
-/** The test with a prompt where it fails; it fails when whoever is there leaves. */
+/** The test with a prompt where it fails; it fails when the prompt is left. */
 export const atFailure = (test: TestCase, attach: string): TestCase => ({
   ...test,
   body: (machines, driver) =>
@@ -82,7 +87,7 @@ export const atFailure = (test: TestCase, attach: string): TestCase => ({
           Cause.hasInterruptsOnly(cause)
             ? Effect.void
             : stop(attach, cause, machines, driver).pipe(
-                Effect.catch((error) => driver.log(`!!! no prompt: ${Thrown.messageOf(error)}`))
+                Effect.catch((error) => driver.log(`!!! could not open the prompt: ${Thrown.messageOf(error)}`))
               )
         )
       )

@@ -53,11 +53,11 @@ const isReported = (event: RunEvent, { consoles }: Switches, interactive: boolea
 
 const settingOf = Effect.fnUntraced(function* (
   { debugHook, interactive }: Invocation,
-  { machines, sshBackdoor, vlans }: Configuration.Configuration,
+  { globalTimeout, machines, sshBackdoor, vlans }: Configuration.Configuration,
   switches: Switches
 ) {
   const setting: ScriptSetting = {
-    ...{ debugHook, vlans },
+    ...{ debugHook, globalTimeout, vlans },
     prompt: interactive ? { history: historyFile() } : undefined,
     vsocks: sshBackdoor ? yield* Vsock.make(machines.map(({ name }) => name)) : undefined,
     showConsoles: (shown) =>

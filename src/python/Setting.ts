@@ -28,6 +28,8 @@ export interface ScriptSetting {
   readonly vlans: ReadonlyArray<number>
   /** The backdoors of machines by name; undefined where the configuration has none. */
   readonly vsocks: Readonly<Record<string, VsockPair>> | undefined
+  /** Seconds: what the script has as `global_timeout` instead of the time limit of its test, which a prompt does not have. */
+  readonly globalTimeout: number | undefined
   /** Shows the consoles of machines, or not. */
   readonly showConsoles: (shown: boolean) => Effect.Effect<void>
 }
@@ -38,6 +40,7 @@ export const usual: ScriptSetting = {
   debugHook: undefined,
   vlans: [],
   vsocks: undefined,
+  globalTimeout: undefined,
   showConsoles: () => Effect.void
 }
 

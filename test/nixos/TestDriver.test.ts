@@ -44,14 +44,25 @@ const until = async (condition: () => boolean) => {
   }
 }
 
-const isRunning = (command: string): boolean =>
-  readdirSync("/proc").some((pid) => {
+/** The environment of a process that runs a command; undefined if there is none. */
+const environmentOf = (command: string): string | undefined => {
+  const read = (path: string) => {
     try {
-      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, "latin1") === command
+      return readFileSync(path, "latin1")
     } catch {
-      return false
+      return undefined
     }
-  })
+  }
+  const pid = readdirSync("/proc").find((name) => /^\d+$/.test(name) && read(`/proc/${name}/cmdline`) === command)
+  return pid === undefined ? undefined : read(`/proc/${pid}/environ`)
+}
+
+/** The shell that nixpkgs' attaching command runs in the sandbox: it reads the environment of the process that the number leads to. */
+const assertShell = (environment: string | undefined) => {
+  const shell = /(?:^|\0)bashInteractive=([^\0]*)/.exec(environment ?? "")?.[1]
+  const { stdout } = spawnSync(shell ?? "no shell", ["-c", "echo $BASH_VERSION"], { encoding: "utf8" })
+  assert.match(stdout ?? "", /^\d/, `bashInteractive is ${shell}`)
+}
 
 describe("exit codes", () => {
   it("are 0 for a script that passes, which has the names of the driver", () => {
@@ -322,7 +333,8 @@ export default () =>
 
 describe("--interactive", () => {
   it("is a Python prompt with the names of the script", () => {
-    const script = "print('the script')\nraise Exception('it fails')\n"
+    const script =
+      "print('the script', driver.global_timeout, driver.config.global_timeout)\nraise Exception('it fails')\n"
     const input = [
       "1 + 1",
       "machines",
@@ -335,7 +347,7 @@ describe("--interactive", () => {
     ]
     const { status, stderr, stdout } = run([...configured({ script }), "-I"], { input: `${input.join("\n")}\n` })
     assert.strictEqual(status, 0, stderr)
-    assert.match(stdout, /^2\n\[\]\n[\s\S]*the script\n[\s\S]*still here\n/)
+    assert.match(stdout, /^2\n\[\]\n[\s\S]*the script 60 60\n[\s\S]*still here\n/)
     assert.match(stderr, /NameError: name 'undefined_name' is not defined/)
     // The lines of the script, and none of vmtest's.
     assert.match(stderr, /File ".*script", line 2, in <module>/)
@@ -375,13 +387,13 @@ fails(3)
     const [, pattern = ""] = await says(/Breakpoint reached, run 'sudo \/bin\/attach (\d{7})'/)
     await says(new RegExp(`the debugger listens on 127.0.0.1:${port}`))
     // What the command looks for.
-    const sleeps = () => isRunning(`sleep\0${pattern}\0`)
-    assert.isTrue(sleeps())
+    const sleeps = () => environmentOf(`sleep\0${pattern}\0`)
+    assertShell(sleeps())
     const first = await talk(port, ["p x", "x = 99", "c"])
     assert.match(first, /script\(3\)<module>\(\)\n-> x \+= 1\n\(Pdb\) 41/)
     await says(/x is 100/)
     const [, other] = await says(/x is 100[\s\S]*the debugger listens on 127\.0\.0\.1:(\d+)/)
-    assert.isFalse(sleeps())
+    assert.isUndefined(sleeps())
     const second = await talk(Number(other), ["p y", "up", "p x", "q"])
     assert.match(second, /script\(6\)fails\(\)[\s\S]*\(Pdb\) 3\n[\s\S]*\(Pdb\) 100/)
     assert.strictEqual(await ended, 1)
@@ -394,7 +406,8 @@ fails(3)
     const { ended, said, says } = start([...configured({ script }, "script.ts"), "--debug-hook=/bin/attach"])
     const [, pattern = ""] = await says(/Breakpoint reached, run 'sudo \/bin\/attach (\d{7})'/)
     const [, port] = await says(/the prompt listens on 127\.0\.0\.1:(\d+)/)
-    await until(() => isRunning(`sleep\0${pattern}\0`))
+    await until(() => environmentOf(`sleep\0${pattern}\0`) !== undefined)
+    assertShell(environmentOf(`sleep\0${pattern}\0`))
     const talked = await talk(Number(port), ["20 + 3", "yield* Effect.succeed('an Effect')", ".exit"])
     assert.match(talked, /vmtest> 23\nvmtest> 'an Effect'/)
     assert.strictEqual(await ended, 1)

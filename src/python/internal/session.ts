@@ -153,14 +153,14 @@ const prepare = Effect.fnUntraced(function* (driver: DriverService, options: Ses
     subtests: Subtests.make(driver, scope),
     errorOf: Raised.make(failures, options.script, () => Object.keys(driver.machines))
   }
-  const { debugHook = null, prompt, vlans, vsocks = null } = setting
+  const { debugHook = null, globalTimeout = options.timeout, prompt, vlans, vsocks = null } = setting
   const { columns: _, ...script } = options.script
   const first: Begin = {
     script,
     machines: yield* Effect.forEach(seats.keys(), (name) => infoOf(places, name)),
     vlans: [...new Set([...vlans, ...places.vlans()])].map((nr) => ({ nr })),
     outDir: places.output,
-    timeout: Number.isFinite(options.timeout) ? options.timeout : null,
+    timeout: Number.isFinite(globalTimeout) ? globalTimeout : null,
     ...{ debugHook, vsocks, history: prompt?.history ?? null },
     hints: Surface.hints
   }
