@@ -106,6 +106,11 @@ export interface SpawnOptions {
    * false: only the program itself.
    */
   readonly wholeGroup?: boolean | undefined
+  /**
+   * An entry of `env`, as `NAME=value`. With `wholeGroup`, `kill -9` of this process then also ends the programs that inherited it, in whatever group or
+   * session they are. The value must be unlike those of other processes.
+   */
+  readonly mark?: string | undefined
   /** Whether the program gets one end of a socket as its descriptor 4; the other end is `streams.channel`. Default false. */
   readonly channel?: boolean | undefined
 }

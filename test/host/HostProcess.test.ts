@@ -228,4 +228,18 @@ describe("kill -9 of the parent", () => {
       yield* eventually(() => !pids.some(lives)).pipe(Effect.timeout("2 seconds"))
     })
   )
+
+  it.live("ends what left the group, too, where that has a mark, and nothing else", () =>
+    Effect.gen(function* () {
+      const mark = `VMTEST_MARK=${process.pid}-a b*`
+      const other = yield* HostProcess.spawn({ command: "sleep", args: ["60"], env: { VMTEST_MARK: `${process.pid}` } })
+      const options = {
+        ...{ command: "sh", args: ["-c", "setsid sleep 60 & echo $!; sh -c 'setsid sleep 60 & echo $!'; wait"] },
+        ...{ stdout: "inherit", wholeGroup: true, mark, env: { VMTEST_MARK: mark.slice("VMTEST_MARK=".length) } }
+      }
+      const pids = yield* orphan(JSON.stringify(options), 3)
+      yield* eventually(() => !pids.some(lives)).pipe(Effect.timeout("5 seconds"))
+      assert.isUndefined(other.status())
+    })
+  )
 })

@@ -166,6 +166,23 @@ describe("a driver that is killed", () => {
     await nothingLeft()
   })
 
+  it("leaves no program of its script's in a session of its own, and its folder to the next run", async () => {
+    const script = `import subprocess, time
+for _ in range(3):
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+print("begun")
+time.sleep(1000)
+`
+    const { child, ended, says } = start(configured({ script }))
+    await says(/begun/)
+    child.kill("SIGKILL")
+    await ended
+    await nothingLeft()
+    assert.lengthOf(runFolders(), 1)
+    assert.strictEqual(run(configured({ script: "pass\n" })).status, 0)
+    assert.deepStrictEqual(runFolders(), [])
+  })
+
   it("tells that its interpreter was killed", async () => {
     const script = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
     const { status, stdout } = run(configured({ script }))

@@ -42,7 +42,7 @@ export interface Launch {
   readonly shape: MachineShape
   readonly timeScale: number
   readonly sockets: Sockets
-  readonly spawn: Pick<SpawnOptions, "command" | "args" | "env" | "cwd" | "wholeGroup">
+  readonly spawn: Pick<SpawnOptions, "command" | "args" | "env" | "cwd" | "wholeGroup" | "mark">
   /** What errors call it: `QEMU`, `start script`. */
   readonly called: string
   /** How long it may take until QEMU answers, and the reason of the error if it does not. */

@@ -23,7 +23,7 @@ import { type BackendError, type LoadFailed, type StartFailed, unsupported } fro
 import { type Sockets, socketsIn } from "./command.ts"
 import { loadFailed, run, type Settings, startFailed } from "./machine.ts"
 import { type Additions, commandOf, problemOf, type ScriptPlan, shellSocketIn, stateOf } from "./scriptCommand.ts"
-import { endStrays } from "./strays.ts"
+import { endStrays, entryOf } from "./strays.ts"
 import * as whole from "./whole.ts"
 
 /** Starts it, or continues from a saved one. */
@@ -129,7 +129,8 @@ const launch = Effect.fnUntraced(function* ({ disks, from, script, settings, sha
     spawn: {
       ...commandOf(plan),
       cwd: stateOf(shape),
-      wholeGroup: true
+      wholeGroup: true,
+      mark: entryOf(shape.directory)
     },
     answers: {
       within: Duration.millis(script.timeout),

@@ -21,12 +21,21 @@ const check = 'ulimit -c 0; [ "$PPID" = "$1" ] || exit 125; shift'
 const guard = `${check}; exec "$@"`
 
 /**
- * As `guard`, with a watcher in the group that kills all of it when the pipe on descriptor 3 reaches its end, which it
- * does when we are gone. The watcher ignores SIGTERM so that it outlives a grace. It must not hold the program's channel open.
+ * Kills what has the mark in its environment, except for the watcher itself. What is started between two looks is found by the next one. A longer value
+ * that begins with the mark's is found, too: it can only be of the same run.
+ */
+const sweep =
+  'unset "${mark%%=*}"; read -r self _ </proc/self/stat; for _ in 1 2 3 4 5; do found=; ' +
+  'for file in $(grep -lsF -e "$mark" /proc/[0-9]*/environ); do pid=${file#/proc/}; pid=${pid%/environ}; ' +
+  '[ "$pid" = "$self" ] || { found=1; kill -KILL "$pid"; }; done; [ -n "$found" ] || break; done'
+
+/**
+ * As `guard`, with a watcher in the group that kills all of it, and what has the mark, when the pipe on descriptor 3 reaches its end, which it does when
+ * we are gone. The watcher ignores SIGTERM so that it outlives a grace. It must not hold the program's channel open.
  */
 const groupGuard =
-  `${check}; ` +
-  "(trap '' TERM INT HUP; exec </dev/null >/dev/null 2>&1 4<&-; read -r _ <&3; kill -KILL 0) & " +
+  `${check}; mark=$1; shift; ` +
+  `(trap '' TERM INT HUP; exec </dev/null >/dev/null 2>&1 4<&-; read -r _ <&3; [ -z "$mark" ] || { ${sweep}; }; kill -KILL 0) & ` +
   'exec 3<&-; exec "$@"'
 
 interface StartOptions extends SpawnOptions {
@@ -56,7 +65,8 @@ export const start = (options: StartOptions, done: (reason: string, started: Sta
       options.setpriv,
       [
         ...["--pdeathsig", "KILL", "/bin/sh", "-c", options.wholeGroup === true ? groupGuard : guard],
-        ...["vmtest", String(process.pid), options.command, ...(options.args ?? [])]
+        ...["vmtest", String(process.pid), ...(options.wholeGroup === true ? [options.mark ?? ""] : [])],
+        ...[options.command, ...(options.args ?? [])]
       ],
       {
         cwd: options.cwd,

@@ -112,6 +112,7 @@ export const layer = (print: (line: string) => Effect.Effect<void>, { talks }: {
           ? { stdin: "inherit" as const, stdout: "inherit" as const, stderr: "inherit" as const }
           : { stdout: "pipe" as const, stderr: "pipe" as const }),
         wholeGroup: true,
+        mark: Leftovers.entryOf(token),
         channel: true
       })
       if (talks && globalThis.process.stdin.isTTY === true) yield* passInterrupts(process)

@@ -11,6 +11,9 @@ import * as Disk from "../../host/Disk.ts"
 /** The variable; its value is a token of one interpreter. */
 export const variable = "VMTEST_SCRIPT"
 
+/** The variable as an entry of an environment. */
+export const entryOf = (token: string): string => `${variable}=${token}`
+
 export const token = Effect.sync(() => randomBytes(12).toString("hex"))
 
 const has = (pid: string, entry: string): boolean => {
@@ -24,7 +27,7 @@ const rounds = 5
 /** Kills every program that has the token. */
 export const kill = (token: string): Effect.Effect<void> =>
   Effect.sync(() => {
-    const entry = `${variable}=${token}`
+    const entry = entryOf(token)
     for (let round = 0; round < rounds; round++) {
       const left = Disk.namesIn("/proc").filter((name) => /^\d+$/.test(name) && has(name, entry))
       if (left.length === 0) return
