@@ -20,11 +20,15 @@ const env = { VMTEST_TEST: `microvm-${process.pid}` }
 
 /** A test with a driver of its own, which leaves nothing running. */
 const live = <E>(title: string, test: Effect.Effect<unknown, E, Driver | ImageStore | Scope.Scope>) =>
-  it.live(title, () =>
-    Effect.scoped(test).pipe(
-      Effect.provide(Layer.mergeAll(DriverLayer.layer({ name: "microvm" }), ImageStore.layer)),
-      Effect.tap(() => Effect.sync(() => assert.deepStrictEqual(processesWith(`VMTEST_TEST=${env.VMTEST_TEST}`), [])))
-    )
+  it.live(
+    title,
+    () =>
+      Effect.scoped(test).pipe(
+        Effect.provide(Layer.mergeAll(DriverLayer.layer({ name: "microvm" }), ImageStore.layer)),
+        Effect.tap(() => Effect.sync(() => assert.deepStrictEqual(processesWith(`VMTEST_TEST=${env.VMTEST_TEST}`), [])))
+      ),
+    // Five boots one after the other, on a host that may be busy.
+    900_000
   )
 
 const soon = { timeout: "5 minutes" } as const
