@@ -127,7 +127,7 @@ export default ({ web }: Record<"web", Machine>, driver: DriverService) =>
   }
 )
 
-describe("a start script that is none", () => {
+describe("a start script that is not one of a machine", () => {
   it("fails the script that starts it, with its words", () => {
     const text = "#!/bin/sh\necho 'a word of its own'\necho 'no such flag' >&2\nexit 7\n"
     const vms = { web: { start_script: write("run-web-vm", text, 0o755) } }

@@ -72,7 +72,7 @@ let
     roots = runtime;
   };
 
-  # The home of a build is none.
+  # Builds have no home folder.
   cacheInBuilds = lib.escapeShellArgs [
     "--run"
     ''[ "''${HOME-}" != /homeless-shelter ] || export XDG_CACHE_HOME="''${XDG_CACHE_HOME-''${TMPDIR-/tmp}/vmtest-cache}"''

@@ -21,6 +21,7 @@ import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as UncaughtErrors from "../driver/UncaughtError.ts"
+import * as CommandName from "./CommandName.ts"
 import * as ExitCode from "./ExitCode.ts"
 import { describeThrown, isOfScript } from "./internal/frames.ts"
 
@@ -31,7 +32,7 @@ let phase: Phase = "none"
 let decided = false
 const folders = new Set<string>()
 
-const say = (text: string) => process.stderr.write(`vmtest: ${text}\n`)
+const say = (text: string) => process.stderr.write(`${CommandName.before(text)}\n`)
 
 /** Says what scripts do from now on; an unforeseen end counts as 2 while they are loaded, and as 1 once they run. */
 export const enter = (next: Phase): Effect.Effect<void> =>

@@ -14,6 +14,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as CommandName from "./CommandName.ts"
 import * as Ending from "./Ending.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Ancestors from "./internal/ancestors.ts"
@@ -30,7 +31,7 @@ const watchSignals = (): { readonly received: () => boolean } => {
   const onSignal = (signal: NodeJS.Signals) => {
     count += 1
     if (count > 1) Ending.exitNow(ExitCode.interrupted)
-    say(`\nvmtest: ${signal}: cleaning up; send it again to stop at once`)
+    say(`\n${CommandName.before(`${signal}: cleaning up; send it again to stop at once`)}`)
   }
   // A closed terminal: the runtime knows only the other two.
   const onHangup = () => process.emit("SIGTERM", "SIGHUP")
@@ -58,7 +59,7 @@ const parent = (): number => {
 const endWithPackageManager = Effect.andThen(
   Ancestors.gone(parent()),
   Effect.sync(() => {
-    say("\nvmtest: the package manager that started vmtest has ended")
+    say(`\n${CommandName.before("the package manager that started it has ended")}`)
     process.kill(process.pid, "SIGTERM")
   })
 )
@@ -75,7 +76,7 @@ export const run = (work: Subcommand.Work): void => {
       if (signals.received()) return Ending.exit(ExitCode.interrupted)
       if (Exit.isSuccess(exit)) return Ending.exit(Number(exit.value))
       if (Cause.hasInterruptsOnly(exit.cause)) return Ending.exit(ExitCode.interrupted)
-      say(`vmtest: internal error in vmtest\n${Cause.pretty(exit.cause)}`)
+      say(CommandName.before(`internal error in vmtest\n${Cause.pretty(exit.cause)}`))
       Ending.exit(ExitCode.failed)
     }
   })

@@ -13,6 +13,7 @@ import type * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import { currentLabel } from "../driver/RunEvent.ts"
+import * as CommandName from "./CommandName.ts"
 import type { ExitCode } from "./ExitCode.ts"
 
 /** The work of a subcommand, which prints its own output and gives the exit code. */
@@ -23,12 +24,12 @@ export const print = (line: string): Effect.Effect<void> => Effect.sync(() => vo
 
 /** Writes a line to stderr, after the command's name. */
 export const complain = (line: string): Effect.Effect<void> =>
-  Effect.sync(() => void process.stderr.write(`vmtest: ${line}\n`))
+  Effect.sync(() => void process.stderr.write(`${CommandName.before(line)}\n`))
 
 /** Writes the library's log to stderr, because stdout is for results. */
 export const logToStderr = Logger.layer([
   Logger.make(({ message }) => {
-    process.stderr.write(`vmtest: ${Array.isArray(message) ? message.join(" ") : String(message)}\n`)
+    process.stderr.write(`${CommandName.before(Array.isArray(message) ? message.join(" ") : String(message))}\n`)
   })
 ])
 
@@ -40,6 +41,6 @@ export const logOfTests = (atOnce: boolean) =>
       const label = atOnce ? currentLabel() : undefined
       const whose = label === undefined ? "" : `${label} │ `
       const isWarning = logLevel === "Warn" || logLevel === "Error" || logLevel === "Fatal"
-      process.stderr.write(`${`${isWarning ? "vmtest: " : ""}${text}`.replace(/^/gm, () => whose)}\n`)
+      process.stderr.write(`${(isWarning ? CommandName.before(text) : text).replace(/^/gm, () => whose)}\n`)
     })
   ])

@@ -157,7 +157,8 @@ const options: ReadonlyArray<Flags.Option> = [
   }
 ]
 
-const name = "nixos-test-driver"
+/** The name of the command. */
+export const name = "nixos-test-driver"
 
 const help = `Run a test of NixOS on vmtest.
 
@@ -198,11 +199,20 @@ const folderProblem = (folder: string): string | undefined => {
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** The options that say by themselves what a configuration says. */
-const older = [
-  ...["--start-scripts", "--vm-start-scripts", "--vm-names", "--container-start-scripts", "--container-names"],
-  ...["--vlans", "--global-timeout"]
-]
+/** Why options cannot be used with a configuration. */
+const inConfiguration: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(
+    ["--start-scripts", "--vm-start-scripts", "--vm-names"].map((option) => [
+      option,
+      "the configuration has the machines"
+    ])
+  ),
+  ...Object.fromEntries(
+    ["--container-start-scripts", "--container-names"].map((option) => [option, "the configuration has the containers"])
+  ),
+  "--vlans": "the configuration has the VLANs",
+  "--global-timeout": "the configuration has the global timeout"
+}
 
 /** What an option or its variable lists; undefined without either. */
 const listed = ({ options: given }: Flags.Read, env: Environment, option: string, variable: string) =>
@@ -217,7 +227,7 @@ const startScriptsOf = (read: Flags.Read, env: Environment) =>
     const names = given === undefined || given.length === 0 ? undefined : given
     if (names !== undefined && names.length !== startScripts.length) {
       return yield* fail(
-        `--vm-names and --vm-start-scripts must be as many, got ${names.length} and ${startScripts.length}`
+        `--vm-names must be as many as --vm-start-scripts, got ${names.length} and ${startScripts.length}`
       )
     }
     const containers = listed(read, env, "--container-start-scripts", "containerStartScripts") ?? []
@@ -230,12 +240,13 @@ const sourceOf = (read: Flags.Read, env: Environment): Result.Result<Source, Fla
     const [word, ...more] = words
     const named = given.get("--test-script")?.[0]
     if (more.length > 0) return yield* fail(`unexpected arguments ${more.map((one) => JSON.stringify(one)).join(", ")}`)
-    if (word !== undefined && named !== undefined) return yield* fail("SCRIPT and --test-script contradict each other")
+    if (word !== undefined && named !== undefined)
+      return yield* fail("--test-script cannot be used with SCRIPT: both name the script")
     const script = word ?? named
     const file = given.get("--config")?.[0]
     if (file !== undefined) {
-      const other = older.find((option) => given.has(option))
-      if (other !== undefined) return yield* fail(`--config and ${other} contradict each other: FILE has it`)
+      const other = Object.keys(inConfiguration).find((option) => given.has(option))
+      if (other !== undefined) return yield* fail(`${other} cannot be used with --config: ${inConfiguration[other]}`)
       return { _tag: "Configuration", file, script }
     }
     const asked = script ?? env.testScript

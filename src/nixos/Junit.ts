@@ -85,7 +85,7 @@ const addResult = (told: Told, { failure, handled, millis, name, status, within 
   const outer = within.at(-1)
   if (outer === undefined) told.main.millis -= millis
   else subtestOf(told, outer).millis -= millis
-  // One that the script has dealt with is no failure of the run.
+  // One that the script has dealt with does not fail the run.
   if (status === "failed" && handled !== true) of.failures.push(failureOf(failure, "a subtest of it failed"))
 }
 

@@ -32,7 +32,7 @@ export interface PromptOf {
   readonly connection?: Duplex
 }
 
-/** Opens a prompt with the names of machines, until its input ends. What the lines do is told there, and fails nothing. */
+/** Opens a prompt with the names of machines, until its input ends. An error of a line is printed there, and fails nothing. */
 export const open = Effect.fnUntraced(function* ({ connection, driver, history, machines, names }: PromptOf) {
   const context = yield* Effect.context<TestServices>()
   const named = Object.fromEntries(Object.entries(machines).filter(([name]) => isName(name)))

@@ -9,9 +9,13 @@
  *
  * @since 0.1.0
  */
+import * as CommandName from "../cli/CommandName.ts"
 import * as Process from "../cli/Process.ts"
-import type { Invocation } from "./CommandLine.ts"
+import { type Invocation, name } from "./CommandLine.ts"
 import * as TestDriver from "./TestDriver.ts"
 
 /** Runs the test. Ends the process; nothing may follow it. */
-export const main = (invocation: Invocation): void => Process.run(TestDriver.run(invocation))
+export const main = (invocation: Invocation): void => {
+  CommandName.set(name)
+  Process.run(TestDriver.run(invocation))
+}

@@ -45,7 +45,7 @@ interface Switches {
 /** The events that reports are given. */
 const isReported = (event: RunEvent, { consoles }: Switches, interactive: boolean): boolean => {
   if (event._tag === "MachineEvent" && event.event._tag === "ConsoleLine") return consoles
-  // A prompt is no test.
+  // A prompt is not reported as a test.
   return (
     !interactive || (event._tag !== "TestStarted" && (event._tag !== "TestEnded" || event.result.failure !== undefined))
   )
@@ -130,13 +130,13 @@ const perform = Effect.fnUntraced(function* (invocation: Invocation, configurati
   return results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed
 })
 
-/** Runs the test. Whatever keeps it from running is told, and is exit code 1. */
+/** Runs the test. An error that keeps it from running is printed; the exit code is 1 then. */
 export const run = (invocation: Invocation): Work =>
   Effect.gen(function* () {
     const { junitXml, logFile, logLevel, output, source } = invocation
     const configuration = yield* Configuration.of(source)
     const work = Effect.scoped(perform(invocation, configuration))
-    // Files that cannot be written are told before anything starts.
+    // Files that cannot be written fail it before anything starts.
     const reported = junitXml === undefined ? work : Junit.reported(junitXml)(work)
     const logged = logFile === undefined ? reported : XmlLog.logged(logFile)(reported)
     return yield* logged.pipe(

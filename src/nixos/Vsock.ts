@@ -32,7 +32,7 @@ export class VsockFailed extends Schema.TaggedError<VsockFailed>()("VsockFailed"
 /** The lowest number that a guest can have: the ones below are the host's. */
 const firstCid = 3
 
-/** What QEMU is told. */
+/** The arguments of QEMU for a device. */
 export const words = ({ guest }: VsockPair): ReadonlyArray<string> => [
   ...["-chardev", `socket,id=vsock_ssh,reconnect=0,path=${guest}`],
   ...["-device", "vhost-user-vsock-pci,chardev=vsock_ssh"]

@@ -1076,13 +1076,13 @@ class Debug(DebugNop):
         self.attach = attach
 
     def breakpoint(self, host="127.0.0.1", port=4444):
-        """Stops the script here, until whoever connects lets it continue."""
+        """Stops the script here, until the client that connects lets it continue."""
         debugger = self._debugger(host, port)
         # The last step: from here on everything that is called is stepped through.
         debugger.set_trace(sys._getframe(1))
 
     def _after(self, error):
-        """Shows where the script failed, to whoever connects, until they leave."""
+        """Shows where the script failed to the client that connects, until it leaves."""
         trace = error.__traceback__
         while trace.tb_next is not None and trace.tb_frame.f_code.co_filename == SHIM:
             trace = trace.tb_next
@@ -1092,7 +1092,7 @@ class Debug(DebugNop):
         debugger.stdout.close()
 
     def _debugger(self, host, port, otherwise=None):
-        """A debugger for whoever connects first; on another port if the first is in use and there is one."""
+        """A debugger for the first client that connects; on another port if the first is in use and there is one."""
         import pdb
         import random
         import shutil
@@ -1131,7 +1131,7 @@ class Debug(DebugNop):
 
 
 class Conversation:
-    """A connection as a file of lines. Whoever is gone reads nothing, and what they say is at its end."""
+    """A connection as a file of lines. A client that has gone gets nothing, and its lines are at their end."""
 
     encoding = "utf-8"
 
@@ -1513,7 +1513,7 @@ def _prompt(history):
 
 
 def _can_be_looked_at(error):
-    """Whether there is something to see where an exception was raised, and whoever looks has not just left."""
+    """Whether there is something to see where an exception was raised, and the client has not just left the debugger."""
     return isinstance(error, Exception) and not isinstance(error, SyntaxError) and type(error).__name__ != "BdbQuit"
 
 
@@ -1528,7 +1528,7 @@ def _run(history):
         try:
             driver.debug._after(failed)
         except OSError as error:
-            log.log_test_error(f"no debugger: {error}")
+            log.log_test_error(f"could not open the debugger: {error}")
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.daemon:
             thread.join()

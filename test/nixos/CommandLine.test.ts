@@ -156,7 +156,7 @@ describe("the options before 2026", () => {
     )
     assert.strictEqual(
       problem(["s", "--vm-names", "a", "b", "--vm-start-scripts", "run-a-vm"]),
-      "--vm-names and --vm-start-scripts must be as many, got 2 and 1"
+      "--vm-names must be as many as --vm-start-scripts, got 2 and 1"
     )
   })
 
@@ -188,22 +188,24 @@ describe("a wrong command line", () => {
   })
 
   it("is refused where options contradict each other", () => {
-    for (const [option, value] of [
-      ["--start-scripts", "run-a-vm"],
-      ["--vlans", "1"],
-      ["--global-timeout", "60"]
+    for (const [option, value, what] of [
+      ["--start-scripts", "run-a-vm", "machines"],
+      ["--vm-names", "a", "machines"],
+      ["--container-names", "c", "containers"],
+      ["--vlans", "1", "VLANs"],
+      ["--global-timeout", "60", "global timeout"]
     ] as const)
       assert.strictEqual(
         problem(["-c", "c.json", option, value]),
-        `--config and ${option} contradict each other: FILE has it`
+        `${option} cannot be used with --config: the configuration has the ${what}`
       )
     assert.strictEqual(
       problem(["-c", "c.json", "a.py", "--test-script", "b.py"]),
-      "SCRIPT and --test-script contradict each other"
+      "--test-script cannot be used with SCRIPT: both name the script"
     )
   })
 
-  it("is refused for an output folder that is none", () => {
+  it("is refused for an output folder that does not exist or is a file", () => {
     writeFileSync(join(folder, "file"), "")
     assert.strictEqual(
       problem(["-c", "c", "-o", join(folder, "no")]),

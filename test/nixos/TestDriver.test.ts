@@ -89,7 +89,7 @@ print("all is well")
     assert.include(stdout, "ScriptRaised: AssertionError: not two")
   })
 
-  it("are 1 for one that is no Python, calls sys.exit, or needs a Python that is not there", () => {
+  it("are 1 for one that is not Python, calls sys.exit, or needs a Python that is not there", () => {
     const wrong = run(configured({ script: "def f(:\n" }))
     assert.strictEqual(wrong.status, 1)
     assert.match(wrong.stdout, /script:1:\d+[\s\S]*PythonSyntaxError/)
@@ -101,17 +101,20 @@ print("all is well")
     assert.include(`${none.stderr}${none.stdout}`, "python3 is not installed: apt-get install python3")
   })
 
-  it("are 1 for a configuration that is none, or a script that is not there: nothing is started", () => {
+  it("are 1 for a configuration that cannot be read, or a script that is not there: nothing is started", () => {
     const missing = run(["-c", path("none.json")])
     assert.strictEqual(missing.status, 1)
-    assert.strictEqual(missing.stderr, `vmtest: ${path("none.json")}: does not exist\n`)
+    assert.strictEqual(missing.stderr, `nixos-test-driver: ${path("none.json")}: does not exist\n`)
     const text = run(["-c", write("text.json", "vms: {}")])
     assert.strictEqual(text.status, 1)
     assert.match(text.stderr, /text\.json: is not JSON: /)
     const containers = { vms: {}, containers: { c: { start_script: "run-c-nspawn" } }, test_script: "s" }
     const nspawn = run(["-c", write("c.json", JSON.stringify(containers))])
     assert.strictEqual(nspawn.status, 1)
-    assert.match(nspawn.stderr, /does not run containers \(c\)[\s\S]*the qemu backend does not support containers/)
+    assert.match(
+      nspawn.stderr,
+      /^nixos-test-driver: vmtest does not run containers \(c\)[\s\S]*the qemu backend does not support containers/
+    )
     const script = run(["-c", write("s.json", JSON.stringify({ vms: {}, test_script: path("no.py") }))])
     assert.strictEqual(script.status, 1)
     assert.match(script.stdout, /ScriptUnreadable: .*no\.py: does not exist/)
@@ -137,10 +140,11 @@ print("all is well")
     const script =
       "import subprocess, time\nsubprocess.Popen(['sleep', '1000'], start_new_session=True)\nprint('begun')\ntime.sleep(1000)\n"
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-      const { child, ended, says } = start(configured({ script }))
+      const { child, ended, said, says } = start(configured({ script }))
       await says(/begun/)
       child.kill(signal)
       assert.strictEqual(await ended, 130, signal)
+      assert.match(said(), /^nixos-test-driver: SIG\w+: cleaning up/m)
       await nothingLeft()
       assert.deepStrictEqual(runFolders(), [])
       assert.match(read("log.xml"), /<\/logfile>\n$/)

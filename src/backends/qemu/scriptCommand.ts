@@ -32,7 +32,7 @@ export const shellSocketIn = (directory: string): string => `${directory}/shell`
 export const stateOf = ({ directory, state }: Pick<MachineShape, "directory" | "state">): string =>
   state ?? `${directory}/state`
 
-/** What QEMU is told besides what the script tells it. */
+/** The arguments of QEMU besides those of the script. */
 export const wordsOf = (plan: ScriptPlan): ReadonlyArray<string> => [
   ...["-qmp", `unix:${escape(plan.sockets.qmp)},server=on,wait=off`],
   // The first console of all is the guest's hvc0. Only then come the buses of the ports.
