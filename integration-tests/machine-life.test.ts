@@ -15,6 +15,14 @@ class Box extends Machine<Box>()("box", { image, memory: "256 MiB", autoStart: f
 
 class Mortal extends Machine<Mortal>()("mortal", { image, memory: "256 MiB", autoStart: false }) {}
 
+/** A guest whose kernel says all that it has to say, fast. */
+class Talkative extends Machine<Talkative>()("talkative", {
+  image: Image.tiny({ kernelParameters: "ignore_loglevel" }),
+  memory: "256 MiB",
+  autoStart: false,
+  snapshot: false
+}) {}
+
 /** A guest whose kernel has nothing to run. */
 const broken = {
   image: Image.tiny({ kernelParameters: "rdinit=/nonexistent panic=1" }),
@@ -38,6 +46,7 @@ const statesUntil = (machine: MachineOf, last: MachineState) =>
 machines(
   Box,
   Mortal,
+  Talkative,
   Broken,
   Restless
 )("the life of a machine", (it) => {
@@ -189,6 +198,20 @@ machines(
       yield* mortal.succeed("{ sleep 0.5; poweroff -f; } >/dev/null 2>&1 &")
       yield* mortal.waitForShutdown({ timeout: "1 minute" })
       assert.isFalse(yield* mortal.isUp())
+    })
+  )
+
+  it.effect("has every character on its console that its kernel wrote", () =>
+    Effect.gen(function* () {
+      const talkative = yield* Talkative
+      yield* talkative.start()
+      const written = (yield* talkative.succeed("dmesg")).split("\n")
+      assert.isAbove(written.length, 200)
+      const seen = (yield* talkative.getConsoleLog()).replaceAll("\r", "")
+      assert.deepStrictEqual(
+        written.filter((line) => !seen.includes(line.trimEnd())),
+        []
+      )
     })
   )
 

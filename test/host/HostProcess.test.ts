@@ -57,6 +57,35 @@ describe("run", () => {
     })
   )
 
+  it.effect("reads a FIFO to its end, and leaves nothing of it", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporary
+      const fifo = Path.join(folder, "out")
+      // What was killed may leave one.
+      Fs.writeFileSync(fifo, "")
+      const bytes = 100_000
+      const program = yield* HostProcess.spawn({
+        command: "dd",
+        args: ["if=/dev/zero", "bs=1", `count=${bytes}`],
+        stdout: { fifo }
+      })
+      assert.deepStrictEqual(Fs.readdirSync(folder), [])
+      const sizes = Stream.map(program.stdout, (chunk) => chunk.length)
+      assert.strictEqual(
+        yield* Stream.runFold(
+          sizes,
+          () => 0,
+          (sum, size) => sum + size
+        ),
+        bytes
+      )
+      assert.strictEqual((yield* program.exited).exitCode, 0)
+      const nowhere = yield* Effect.flip(HostProcess.spawn({ command: "true", stdout: { fifo: "/nonexistent/out" } }))
+      assert.strictEqual(nowhere._tag, "SpawnFailed")
+      assert.include(nowhere.message, "/nonexistent/out")
+    })
+  )
+
   it.effect("takes a megabyte each way", () =>
     Effect.gen(function* () {
       const text = "0123456789abcdef".repeat(65_536)

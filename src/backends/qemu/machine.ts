@@ -84,7 +84,8 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
       cwd: shape.directory,
       ...launch.spawn,
       stdin: "pipe",
-      stdout: "pipe",
+      // A guest's serial port does not wait long for each of its bytes.
+      stdout: { fifo: Path.join(shape.directory, "console.fifo") },
       stderr: { file: stderrFile },
       // There is nothing in a machine that a slower end would save.
       grace: 0

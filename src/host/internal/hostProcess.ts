@@ -1,6 +1,7 @@
 /** Node's child processes behind HostProcess: how one is started, watched and ended. */
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
+import { Socket } from "node:net"
 import { Duplex, type Readable } from "node:stream"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -48,19 +49,22 @@ export interface Started {
   readonly name: string
   readonly pid: number
   readonly child: ChildProcess.ChildProcess
+  readonly stdout: Readable | null
+  readonly stderr: Readable | null
   readonly exited: Deferred.Deferred<ExitStatus>
 }
 
 /** Calls back once: with what was started, or with the reason why it was not. */
 export const start = (options: StartOptions, done: (reason: string, started: Started | undefined) => void): void => {
   const opened: Array<number> = []
+  const fifos: Array<number | undefined> = []
   const close = () => {
     for (const fd of opened.splice(0)) Fs.closeSync(fd)
   }
   const launch = () => {
     // Node would name the program, not the folder, as what does not exist.
     if (options.cwd !== undefined && !Fs.existsSync(options.cwd)) throw new Error(`no such folder: ${options.cwd}`)
-    const outputs = [options.stdout, options.stderr].map((output) => stdioOf(output, opened))
+    const outputs = [options.stdout, options.stderr].map((output) => stdioOf(output, opened, fifos))
     return ChildProcess.spawn(
       options.setpriv,
       [
@@ -84,17 +88,23 @@ export const start = (options: StartOptions, done: (reason: string, started: Sta
   const launched = Effect.runSyncExit(Effect.try({ try: launch, catch: Disk.reasonOf }))
   close()
   if (launched._tag === "Failure") {
+    for (const fd of fifos) if (fd !== undefined) Fs.closeSync(fd)
     const reason = launched.cause.reasons[0]
     done(reason?._tag === "Fail" ? reason.error : String(reason), undefined)
     return
   }
   const child = launched.value
   const exited = Deferred.makeUnsafe<ExitStatus>()
-  for (const stream of child.stdio) stream?.on("error", () => {})
+  const [stdout = child.stdout, stderr = child.stderr] = fifos.map((fd) =>
+    fd === undefined ? undefined : new Socket({ fd, readable: true, writable: false })
+  )
+  for (const stream of [...child.stdio, stdout, stderr]) stream?.on("error", () => {})
   child.once("error", (error) => {
     if (child.pid === undefined) done(Disk.reasonOf(error), undefined)
   })
-  child.once("spawn", () => done("", { name: options.name ?? options.command, pid: child.pid ?? -1, child, exited }))
+  child.once("spawn", () =>
+    done("", { name: options.name ?? options.command, pid: child.pid ?? -1, child, stdout, stderr, exited })
+  )
   child.once("exit", (code, signal) => {
     // The leader was reaped this instant, so its number cannot belong to a new group yet.
     signalGroup(child.pid, "SIGKILL")
@@ -107,12 +117,32 @@ export const start = (options: StartOptions, done: (reason: string, started: Sta
 const channelAfter = ({ wholeGroup }: StartOptions) =>
   wholeGroup === true ? (["pipe"] as const) : (["ignore", "pipe"] as const)
 
-const stdioOf = (output: Output | undefined, opened: Array<number>) => {
+/** What the program gets; `opened` is closed when it has it, and `fifos` gets our end of a FIFO, or undefined. */
+const stdioOf = (output: Output | undefined, opened: Array<number>, fifos: Array<number | undefined>) => {
+  if (typeof output === "object" && "fifo" in output) {
+    // The end that reads first: so neither open waits for the other.
+    fifos.push(Fs.openSync(output.fifo, Fs.constants.O_RDONLY | Fs.constants.O_NONBLOCK))
+    opened.push(Fs.openSync(output.fifo, Fs.constants.O_WRONLY))
+    Fs.rmSync(output.fifo)
+    return opened.at(-1) ?? "ignore"
+  }
+  fifos.push(undefined)
   if (typeof output !== "object") return output ?? "ignore"
   const fd = Fs.openSync(output.file, "a", 0o600)
   opened.push(fd)
   return fd
 }
+
+/** Makes a FIFO, in the place of what a run that was killed may have left; fails with the reason. Node has no call for it. */
+export const makeFifo = (mkfifo: string, path: string): Effect.Effect<void, string> =>
+  Effect.andThen(
+    Disk.quietly(() => Fs.rmSync(path, { force: true })),
+    Effect.callback<void, string>((resume) => {
+      ChildProcess.execFile(mkfifo, ["--mode=600", path], (error, _, stderr) =>
+        resume(error === null ? Effect.void : Effect.fail(stderr.trim() || Disk.reasonOf(error)))
+      )
+    })
+  )
 
 /** A group that is gone (ESRCH) is what was wanted; a group of another user cannot be one of ours. */
 const signalGroup = (pid: number | undefined, signal: NodeJS.Signals): void => {
@@ -151,7 +181,7 @@ export const stop = (started: Started, grace: Duration.Input): Effect.Effect<voi
           )
       }
     }
-    for (const stream of started.child.stdio) stream?.destroy()
+    for (const stream of [...started.child.stdio, started.stdout, started.stderr]) stream?.destroy()
   }).pipe(Effect.provideService(Clock.Clock, systemClock))
 
 const systemClock = Clock.Clock.defaultValue()
@@ -162,7 +192,7 @@ type PipeFields = ConstructorParameters<typeof PipeFailed>[0]
 export const handle = (started: Started, failed: (fields: PipeFields) => PipeFailed): HostProcess => {
   const { child, name } = started
   const output = (stream: "stdout" | "stderr") => {
-    const readable = child[stream]
+    const readable = started[stream]
     return readable === null
       ? Stream.empty
       : Stream.fromAsyncIterable<Uint8Array, PipeFailed>(readable, (error) =>
@@ -186,7 +216,7 @@ export const handle = (started: Started, failed: (fields: PipeFields) => PipeFai
       }),
     endInput: Effect.sync(() => child.stdin?.end()),
     streams: {
-      ...{ stdin: child.stdin, stdout: child.stdout, stderr: child.stderr },
+      ...{ stdin: child.stdin, stdout: started.stdout, stderr: started.stderr },
       // Node's pipes are sockets, which carry both ways.
       channel: child.stdio[4] instanceof Duplex ? child.stdio[4] : null
     }

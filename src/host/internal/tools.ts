@@ -14,6 +14,7 @@ const packages: Readonly<Record<string, string>> = {
   setpriv: "util-linux",
   unshare: "util-linux",
   flock: "util-linux",
+  mkfifo: "coreutils",
   "mkfs.erofs": "erofs-utils",
   "dump.erofs": "erofs-utils",
   "fsck.erofs": "erofs-utils",
