@@ -157,6 +157,9 @@ const missing = (all: Names): Readonly<Record<string, string>> =>
     )
   )
 
+/** What `nixos-test-driver --interactive` opens for a script in Python. */
+export const prompt = "a Python prompt with the names of the script"
+
 /** What to use instead of names that are missing, by holder and name. */
 export const hints: Readonly<Record<string, Readonly<Record<string, string>>>> = Object.fromEntries(
   Object.entries(names).map(([holder, all]) => [holder, missing(all)])
@@ -166,7 +169,7 @@ export const hints: Readonly<Record<string, Readonly<Record<string, string>>>> =
 export const described = (wanted: ReadonlyArray<string>): string => {
   const [first = ""] = wanted
   const named: Readonly<Record<string, Names>> = { ...names, vlans: names.vlan }
-  const found = wanted.flatMap((name): ReadonlyArray<readonly [string, Entry]> => {
+  const found = [...new Set(wanted)].flatMap((name): ReadonlyArray<readonly [string, Entry]> => {
     const entry = [named[first] ?? {}, names.machine, names.script, names.driver, names.debug, names.log]
       .map((all: Names) => all[name])
       .find((one) => one !== undefined)
