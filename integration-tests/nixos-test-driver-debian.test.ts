@@ -1,13 +1,14 @@
 /** `nixos-test-driver` on Debian guests with the backdoor unit of NixOS tests: a test in the manner of those of nixpkgs, and SSH's way in. */
-import { spawnSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { assert, layer } from "@effect/vitest"
+import { assert, describe, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { ImageStore } from "../src/images/ImageStore.ts"
+import { needs } from "../test/needs.ts"
 import { place } from "../test/nixos/support.ts"
 import { image, type ScriptOptions, scriptOf } from "./nixosScript.ts"
+import { has, vsockDevice } from "./transport/reach.ts"
 
 const { configured, nothingLeft, path, read, run, runFolders, write } = place()
 
@@ -152,21 +153,23 @@ layer(Layer.provide(ImageStore.layer, NodeServices.layer), { excludeTestServices
       1_500_000
     )
 
-    const hasVsock = spawnSync("vhost-device-vsock", ["--version"]).status === 0
-    it.effect.skipIf(!hasVsock)(
-      "lets SSH in over vsock (needs vhost-device-vsock)",
-      () =>
-        Effect.gen(function* () {
-          // As the modules of NixOS share the guest's memory.
-          const words = "-object memory-backend-memfd,id=ram,size=384M,share=on -machine memory-backend=ram"
-          const vms = yield* machines([{ name: "server", address: "192.168.1.2", words }])
-          const { status, stderr, stdout } = run(
-            configured({ script: vsock, vms, vlans: [1], global_timeout: 600, enable_ssh_backdoor: true })
-          )
-          assert.strictEqual(status, 0, `${stderr}${stdout}`)
-          yield* Effect.promise(() => nothingLeft())
-        }),
-      900_000
-    )
+    describe("with SSH backdoors", () => {
+      needs(has(vsockDevice), `${vsockDevice} is not installed: cargo install ${vsockDevice}`)
+      it.effect(
+        "lets SSH in over vsock",
+        () =>
+          Effect.gen(function* () {
+            // As the modules of NixOS share the guest's memory.
+            const words = "-object memory-backend-memfd,id=ram,size=384M,share=on -machine memory-backend=ram"
+            const vms = yield* machines([{ name: "server", address: "192.168.1.2", words }])
+            const { status, stderr, stdout } = run(
+              configured({ script: vsock, vms, vlans: [1], global_timeout: 600, enable_ssh_backdoor: true })
+            )
+            assert.strictEqual(status, 0, `${stderr}${stdout}`)
+            yield* Effect.promise(() => nothingLeft())
+          }),
+        900_000
+      )
+    })
   }
 )
