@@ -8,12 +8,13 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import { vi } from "vitest"
+import { needs } from "../needs.ts"
 import { place } from "./support.ts"
 
 // Each starts a process or several, on a busy host.
 vi.setConfig({ testTimeout: 120_000 })
 
-const { configured, nothingLeft, path, read, run, runFolders, start, write } = place()
+const { configured, nothingLeft, path, read, run, runFolders, start, startOnTerminal, write } = place()
 
 /** A port that nothing listens on. */
 const freePort = () =>
@@ -390,6 +391,26 @@ describe("--interactive", () => {
     child.kill("SIGTERM")
     assert.strictEqual(await ended, 130)
     await nothingLeft()
+  })
+})
+
+describe("--interactive on a terminal", () => {
+  needs(spawnSync("script", ["--version"]).status === 0, "script is not installed (Debian: bsdutils)")
+
+  it("lets Ctrl-C interrupt the running line, and Ctrl-D leave; the lines are remembered", async () => {
+    const { child, ended, says } = startOnTerminal([...configured({ script: "pass\n" }), "-I"])
+    const type = (keys: string) => child.stdin?.write(keys)
+    await says(/Ctrl-D leaves[\s\S]*>>> $/)
+    type("import time; print('in', 'bed'); time.sleep(1000)\r")
+    await says(/in bed/)
+    type("\u0003")
+    await says(/KeyboardInterrupt[\s\S]*>>> $/)
+    type("print('still', 'here')\r")
+    await says(/still here[\s\S]*>>> $/)
+    type("\u0004")
+    assert.strictEqual(await ended, 0)
+    await nothingLeft()
+    assert.include(read(".nixos-test-history"), "print('still', 'here')")
   })
 })
 

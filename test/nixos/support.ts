@@ -6,6 +6,7 @@ import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { afterEach, assert, beforeEach } from "vitest"
+import { quote } from "../../src/host/Quote.ts"
 
 const launcher = fileURLToPath(new URL("../../src/nixos/Launcher.ts", import.meta.url))
 
@@ -68,8 +69,15 @@ export const place = () => {
   }
 
   /** Starts it, and notes what it prints. */
-  const start = (args: ReadonlyArray<string>, env?: NodeJS.ProcessEnv) => {
-    const child: ChildProcess = spawn(process.execPath, [launcher, ...args], {
+  const start = (args: ReadonlyArray<string>, env?: NodeJS.ProcessEnv) =>
+    watch(process.execPath, [launcher, ...args], env)
+
+  /** Starts it on a terminal of its own, where what is written to the child is typed. */
+  const startOnTerminal = (args: ReadonlyArray<string>) =>
+    watch("script", ["-qec", [process.execPath, launcher, ...args].map(quote).join(" "), "/dev/null"])
+
+  const watch = (command: string, words: ReadonlyArray<string>, env?: NodeJS.ProcessEnv) => {
+    const child: ChildProcess = spawn(command, words, {
       ...options(env),
       stdio: ["pipe", "pipe", "pipe"]
     })
@@ -123,6 +131,7 @@ export const place = () => {
     configured,
     run,
     start,
+    startOnTerminal,
     nothingLeft,
     runFolders,
     read: (name: string) => readFileSync(path(name), "utf8")
