@@ -9,15 +9,12 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
 import * as Failure from "../driver/Failure.ts"
 import * as MachineFile from "../driver/MachineFile.ts"
-import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import type { TestCase } from "../driver/TestCase.ts"
-import type { TestResult } from "../driver/TestResult.ts"
 import type { Location } from "../host/Location.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import { UpdateReferences } from "../screen/ScreenImage.ts"
@@ -25,6 +22,7 @@ import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as GivenMachines from "./GivenMachines.ts"
 import * as Host from "./Host.ts"
+import * as Interrupted from "./Interrupted.ts"
 import * as PythonLoader from "./PythonLoader.ts"
 import { markedLine, type ScriptError } from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
@@ -66,44 +64,6 @@ export const loadAll: (
   return problems.length === 0 ? tests.flat() : undefined
 })
 
-/** Prints the summary of a run that is interrupted: of the tests that have ended, and of those that have not. */
-const summedUpIfInterrupted =
-  (tests: Loaded, files: TerminalReport.MachineFiles) =>
-  <A, E, R>(run: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.suspend(() => {
-      const running: Array<Extract<RunEvent, { readonly _tag: "TestStarted" }> & { readonly startedAt: number }> = []
-      const ended: Array<TestResult> = []
-      const note = (event: RunEvent, now: number) => {
-        if (event._tag === "TestStarted") running.push({ ...event, startedAt: now })
-        if (event._tag !== "TestEnded") return
-        ended.push(event.result)
-        running.splice(
-          running.findIndex(({ file, test }) => test === event.result.name && file === event.result.file),
-          1
-        )
-      }
-      return run.pipe(
-        Effect.updateService(
-          Reporter,
-          (report) => (event) =>
-            Effect.flatMap(Clock.currentTimeMillis, (now) => {
-              note(event, now)
-              return report(event)
-            })
-        ),
-        Effect.onInterrupt(() =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) => {
-            const interrupted = running.map(({ file, startedAt, test }) => ({
-              ...{ name: test, file, startedAt },
-              millis: now - startedAt
-            }))
-            const notRun = tests.length - ended.length - running.length
-            return print(TerminalReport.summary(ended, { interrupted, notRun, ...files }))
-          })
-        )
-      )
-    })
-
 /** A wrong declaration with the line of the script that it is on. */
 const described = (error: { readonly message: string; readonly declaredAt?: Location | undefined }): string => {
   if (error.declaredAt === undefined) return error.message
@@ -141,7 +101,9 @@ export const run = Effect.fnUntraced(function* (
   return yield* Host.runTests(tests, { jobs, options, snapshotOnFailure }).pipe(
     Effect.provideService(UpdateReferences, update),
     Effect.tap((results) => print(TerminalReport.summary(results, files))),
-    summedUpIfInterrupted(tests, files),
+    Interrupted.summedUp(tests.length, (results, left) =>
+      print(TerminalReport.summary(results, { ...left, ...files }))
+    ),
     Effect.map((results) => (results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed)),
     Effect.provide(TerminalReport.layer({ ...invocation.options, atOnce: jobs > 1 && tests.length > 1 })),
     Effect.catch((error) => Effect.as(complain(described(error)), ExitCode.unusable))

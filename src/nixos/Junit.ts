@@ -45,6 +45,8 @@ interface Told {
   readonly main: Case
   /** The subtests that run, the last that began at the end. */
   readonly running: Array<string>
+  /** What came of subtests, if the test does not come to its end. */
+  readonly ended: Array<SubtestResult>
   result: TestResult | undefined
 }
 
@@ -55,6 +57,7 @@ const begin = (name: string): Told => ({
   cases: new Map(),
   main: caseOf("main"),
   running: [],
+  ended: [],
   result: undefined
 })
 
@@ -152,6 +155,7 @@ const make = () => {
           break
         case "SubtestEnded":
           leave(current(event.test), event.result.name)
+          current(event.test).ended.push(event.result)
           break
         case "TestEnded": {
           const told = current(event.result.name)
@@ -166,6 +170,15 @@ const make = () => {
           const line = lineOf(event)
           if (line !== undefined) log(event.test, line)
           break
+        }
+      }
+    },
+    /** Nothing more comes: a test that runs was interrupted, and with it the subtests that run. */
+    close: (): void => {
+      for (const told of tests.filter(({ result }) => result === undefined)) {
+        for (const subtest of told.ended) addResult(told, subtest)
+        for (const name of told.running) {
+          subtestOf(told, name).failures.push(failureOf(undefined, "the subtest was interrupted"))
         }
       }
     },
@@ -186,7 +199,12 @@ export const reported =
         },
         (reason) => new LogUnwritable({ file, reason })
       )
-      yield* Effect.addFinalizer(() => Disk.quietly(() => Fs.writeFileSync(file, report.text())))
+      yield* Effect.addFinalizer(() =>
+        Disk.quietly(() => {
+          report.close()
+          Fs.writeFileSync(file, report.text())
+        })
+      )
       return yield* Effect.updateService(
         effect,
         Reporter,

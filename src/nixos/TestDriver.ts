@@ -14,6 +14,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExitCode from "../cli/ExitCode.ts"
 import * as Host from "../cli/Host.ts"
+import * as Interrupted from "../cli/Interrupted.ts"
 import { complain, logToStderr, print, type Work } from "../cli/Subcommand.ts"
 import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import { StatePlaces } from "../driver/StatePlaces.ts"
@@ -102,6 +103,9 @@ const testsOf = Effect.fnUntraced(function* (
   return debugHook === undefined ? tests : tests.map((test) => Breakpoint.atFailure(test, debugHook))
 })
 
+/** No other command runs such a script again. */
+const withoutFile = (result: TestResult): TestResult => ({ ...result, file: undefined })
+
 /** Runs what was asked for, with a state folder that is there. */
 const perform = Effect.fnUntraced(function* (invocation: Invocation, configuration: Configuration.Configuration) {
   const { interactive, output } = invocation
@@ -124,9 +128,14 @@ const perform = Effect.fnUntraced(function* (invocation: Invocation, configurati
       (report) => (event) => (isReported(event, switches, interactive) ? report(event) : Effect.void)
     ),
     // One test has the limit as its timeout.
-    tests.length > 1 && limit !== undefined ? Effect.provideService(TimeLimit, Duration.seconds(limit)) : (same) => same
+    tests.length > 1 && limit !== undefined
+      ? Effect.provideService(TimeLimit, Duration.seconds(limit))
+      : (same) => same,
+    Interrupted.summedUp(tests.length, (ended, left) =>
+      interactive ? Effect.void : print(TerminalReport.summary(ended.map(withoutFile), left))
+    )
   )
-  if (!interactive) yield* print(TerminalReport.summary(results.map((result) => ({ ...result, file: undefined }))))
+  if (!interactive) yield* print(TerminalReport.summary(results.map(withoutFile)))
   return results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed
 })
 

@@ -172,7 +172,9 @@ def call(target, method, conditions=None, /, **args):
                 reply = box.get(timeout=due)
                 break
             except queue.Empty:
-                conditions.check()
+                pass
+            # Not above, where what it raises would have the empty queue as its cause.
+            conditions.check()
     except BaseException:
         if _waiting.pop(number, None) is not None and not _stopping:
             _send({"t": "cancel", "id": number})
@@ -1083,12 +1085,9 @@ class Debug(DebugNop):
 
     def _after(self, error):
         """Shows where the script failed to the client that connects, until it leaves."""
-        trace = error.__traceback__
-        while trace.tb_next is not None and trace.tb_frame.f_code.co_filename == SHIM:
-            trace = trace.tb_next
         debugger = self._debugger("127.0.0.1", 4444, otherwise=0)
         debugger.reset()
-        debugger.interaction(None, trace)
+        debugger.interaction(None, error.__traceback__)
         debugger.stdout.close()
 
     def _debugger(self, host, port, otherwise=None):
@@ -1100,6 +1099,20 @@ class Debug(DebugNop):
         import subprocess
 
         class Remote(pdb.Pdb):
+            def get_stack(self, frame, trace):
+                """Without the frames of this file; at the innermost one of the script where something was raised."""
+                stack, at = super().get_stack(frame, trace)
+                shown = [entry for entry in stack if entry[0].f_code.co_filename != SHIM]
+                if not shown:
+                    return stack, at
+                own = [index for index, (one, _) in enumerate(shown) if _is_own(one.f_code.co_filename)]
+                if frame is None and own:
+                    return shown, own[-1]
+                return shown, max(0, sum(entry[0].f_code.co_filename != SHIM for entry in stack[: at + 1]) - 1)
+
+            def stop_here(self, frame):
+                return frame.f_code.co_filename != SHIM and super().stop_here(frame)
+
             def do_continue(self, arg):
                 leaves = super().do_continue(arg)
                 if not self.breaks:
@@ -1460,6 +1473,23 @@ def _described(error, depth=0):
     }
 
 
+def _thread_failed(args):
+    """Prints what a thread failed with, without the frames of this file, and of Python's own around them."""
+    if args.exc_value is None or isinstance(args.exc_value, (Stopped, SystemExit)):
+        return
+    import traceback
+
+    shown = traceback.TracebackException(args.exc_type, args.exc_value, args.exc_traceback)
+    one = shown
+    while one is not None:
+        kept = [frame for frame in one.stack if _is_own(frame.filename)]
+        one.stack[:] = kept or one.stack
+        one = one.__cause__ or one.__context__
+    name = "a thread" if args.thread is None else args.thread.name
+    sys.stderr.write(f"Exception in thread {name}:\n{''.join(shown.format())}")
+    sys.stderr.flush()
+
+
 def _on_terminate(*_):
     global _stopping
     _stopping = True
@@ -1543,6 +1573,7 @@ def main():
     os.register_at_fork(after_in_child=_leave_channel)
     sys.stdout.reconfigure(line_buffering=True)
     signal.signal(signal.SIGTERM, _on_terminate)
+    threading.excepthook = _thread_failed
     sys.argv = ["test-script"]
     lines = _lines()
     frame = json.loads(next(lines))

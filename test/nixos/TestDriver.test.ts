@@ -443,6 +443,26 @@ fails(3)
     await nothingLeft()
   })
 
+  it("stops at the script's own line where something of vmtest's fails, without vmtest's frames", async () => {
+    const port = await freePort()
+    const script = `debug.breakpoint(port=${port})
+def fails(y):
+    web.succeed("true")
+fails(3)
+`
+    const vms = { web: { start_script: "/bin/false" } }
+    const { ended, says } = start([...configured({ script, vms }), "--debug-hook=/bin/attach"])
+    await says(new RegExp(`the debugger listens on 127.0.0.1:${port}`))
+    const first = await talk(port, ["w", "c"])
+    assert.match(first, /script\(2\)<module>\(\)/)
+    assert.notMatch(first, /shim\.py/)
+    const [, other] = await says(/the debugger listens on [\s\S]*the debugger listens on 127\.0\.0\.1:(\d+)/)
+    const second = await talk(Number(other), ["p y", "w", "q"])
+    assert.match(second, /script\(3\)fails\(\)[\s\S]*\(Pdb\) 3\n/)
+    assert.notMatch(second, /shim\.py/)
+    assert.strictEqual(await ended, 1)
+  })
+
   it("opens a prompt where a script in TypeScript fails", async () => {
     const script = 'import { Effect } from "effect"\nexport default () => Effect.fail(new Error("as it must"))\n'
     const { ended, said, says } = start([...configured({ script }, "script.ts"), "--debug-hook=/bin/attach"])
@@ -459,6 +479,52 @@ fails(3)
 
   it("is nothing without the option", () => {
     assert.strictEqual(run(configured({ script: "assert debug.breakpoint() is None\n" })).status, 0)
+  })
+})
+
+describe("a signal", () => {
+  it("leaves the summary, a report of what has passed, and what the script prints in finally", async () => {
+    const script = `import time
+with subtest("first"):
+    pass
+with subtest("second"):
+    try:
+        print("begun")
+        time.sleep(100)
+    finally:
+        print("tidied", "up")
+`
+    const { child, ended, said, says } = start([...configured({ script }), "--junit-xml", "j.xml"])
+    await says(/begun/)
+    child.kill("SIGTERM")
+    assert.strictEqual(await ended, 130)
+    assert.match(said(), /tidied up/)
+    assert.match(
+      said(),
+      /interrupted:\n {2}- script \([\d.]+ s\) {2}\S+\/script\n0 passed, 0 failed, 1 interrupted \([\d.]+ s\)\n/
+    )
+    const report = read("out/j.xml")
+    assert.match(report, /<testcase name="main" [^>]*><failure message="the test was interrupted"/)
+    assert.match(report, /<testcase name="first" [^>]*><\/testcase>/)
+    assert.match(report, /<testcase name="second" [^>]*><failure /)
+    await nothingLeft()
+  })
+})
+
+describe("threads of the script", () => {
+  it("that fail print its own lines and the message only", () => {
+    const script = `import threading
+def fails():
+    web.succeed("true")
+one = threading.Thread(target=fails)
+one.start()
+one.join()
+`
+    const vms = { web: { start_script: "/bin/false" } }
+    const { stderr, stdout } = run(configured({ script, vms }))
+    assert.match(stderr + stdout, /Exception in thread/)
+    assert.match(stderr + stdout, /script", line 3, in fails/)
+    assert.notMatch(stderr + stdout, /shim\.py|threading\.py/)
   })
 })
 

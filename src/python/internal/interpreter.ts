@@ -43,6 +43,9 @@ const kept = 4000
 /** After the end of the interpreter, a program that it started can hold its output open. */
 const afterEnd = "2 seconds"
 
+/** How long a script that is ended has for its `finally`. */
+const atEnd = "2 seconds"
+
 /** The lines in what a socket brings, each without its end. */
 const lineReader = (onLine: (line: string) => void) => {
   let parts: Array<Buffer> = []
@@ -146,6 +149,10 @@ export const layer = (print: (line: string) => Effect.Effect<void>, { talks }: {
           yield* Queue.fail(heard, new InterpreterDied({ status, stderr }))
         }),
         { startImmediately: true }
+      )
+      // The readers end after the script: what it prints in `finally` is reported, too.
+      yield* Effect.addFinalizer(() =>
+        Effect.andThen(process.kill("SIGTERM"), Effect.timeoutOption(Fiber.await(ended), atEnd))
       )
       return Interpreter.of({
         pid: process.pid,
