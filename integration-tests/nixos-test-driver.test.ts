@@ -1,5 +1,5 @@
 /** `nixos-test-driver` on a tiny guest with the backdoor of NixOS tests. The whole of a NixOS test's life is in nixos-test-driver-debian.test.ts. */
-import { existsSync, readFileSync, statSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -59,6 +59,50 @@ serial_stdout_off()
         const kept = run([...args, "-K"])
         assert.strictEqual(kept.status, 0, kept.stderr)
         assert.include(kept.stderr, "the disk has 'known'")
+      })
+    )
+
+    it.effect(
+      "takes blanks in the paths of a start script and of all folders, where the script hands on its arguments",
+      () =>
+        Effect.gen(function* () {
+          for (const name of ["run dir", "a b"]) mkdirSync(path(name), { mode: 0o700 })
+          const boot = yield* (yield* ImageStore).resolve(image())
+          const script = write("a b/run-web-vm", scriptOf(boot, "web"), 0o755)
+          const optionsOnly = scriptOf(boot, "opts").replace('$QEMU_OPTS "$@"', "$QEMU_OPTS")
+          const opts = write("a b/run-opts-vm", optionsOnly, 0o755)
+          const vms = { web: { start_script: `'${script}'` }, opts: { start_script: `'${opts}'` } }
+          const body = `
+web.start()
+assert web.succeed("ls /sys/class/virtio-ports | wc -l") == "31\\n"
+assert str(web.state_dir) == "${path("run dir")}/vm-state-web" and (web.state_dir / "web.raw").exists()
+web.crash()
+with t.assertRaises(Exception) as raised:
+    opts.start()
+print(raised.exception)
+`
+          const env = { XDG_RUNTIME_DIR: path("run dir") }
+          const blanks = run(configured({ script: body, vms, vlans: [1], global_timeout: 300 }), { env })
+          assert.strictEqual(blanks.status, 0, `${blanks.stderr}${blanks.stdout}`)
+          assert.match(blanks.stderr, /the machine's folder "[^"]*run dir[^"]*" has one; set XDG_RUNTIME_DIR/)
+          yield* Effect.promise(() => nothingLeft())
+        })
+    )
+
+    it.effect("reaches a guest over ports that its start script hands on in QEMU_OPTS alone", () =>
+      Effect.gen(function* () {
+        const boot = yield* (yield* ImageStore).resolve(image())
+        const text = scriptOf(boot, "web").replace('$QEMU_OPTS "$@"', "$QEMU_OPTS")
+        const vms = { web: { start_script: write("run-web-vm", text, 0o755) } }
+        const script = `
+assert web.succeed("ls /sys/class/virtio-ports | wc -l") == "31\\n"
+assert len(web.succeed("head -c 300000 /dev/zero | tr '\\\\0' x")) == 300000
+process = web.process
+web.shutdown()
+assert process.wait() == 0 and process.poll() == 0
+`
+        const { status, stderr, stdout } = run(configured({ script, vms, vlans: [1], global_timeout: 300 }))
+        assert.strictEqual(status, 0, `${stderr}${stdout}`)
       })
     )
 

@@ -110,6 +110,47 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: 900_000 })("a Pyth
   }
 })
 
+/** A script that fails on a real guest: its failure as it is printed. */
+const failureOf = Effect.fnUntraced(function* (script: string) {
+  const [result] = yield* Runner.run([python("a failure", { machines: alone, timeout: "20 minutes" }, script)], {
+    output
+  })
+  return result?.failure === undefined ? "" : Failure.render(result.failure)
+})
+
+layer(DriverLayer.host, { excludeTestServices: true, timeout: 900_000 })("a Python script that fails", (it) => {
+  it.effect("because of a unit shows its line, the lines that called it, and the unit's journal", () =>
+    Effect.gen(function* () {
+      const said = yield* failureOf(`
+        def broken():
+            machine.wait_for_unit("broken.service")
+
+        unit = "[Service]\\nExecStart=sh -c 'echo the disk is on fire; exit 3'\\n"
+        machine.succeed(f'printf "{unit}" >/run/systemd/system/broken.service && systemctl daemon-reload')
+        machine.execute("systemctl start --wait broken.service")
+        broken()
+      `)
+      assert.match(said, /UnitFailed/)
+      assert.match(said, /> *\d+ \|.*machine\.wait_for_unit\("broken\.service"\)/)
+      assert.match(said, /called at \S+:\d+:\d+ {2}broken\(\)/)
+      assert.match(said, /journal:?\n[\s\S]*the disk is on fire/)
+    })
+  )
+
+  it.effect("because of a wait shows its line, and what the console said last", () =>
+    Effect.gen(function* () {
+      const said = yield* failureOf(`
+        machine.succeed("echo the console has the last word >/dev/ttyS0")
+        machine.wait_for_console_text("the last word")
+        machine.wait_for_file("/never", timeout=2)
+      `)
+      assert.match(said, /WaitTimeout/)
+      assert.match(said, /> *\d+ \|.*machine\.wait_for_file\("\/never", timeout=2\)/)
+      assert.match(said, /console[^\n]*:?\n[\s\S]*the console has the last word/)
+    })
+  )
+})
+
 /** Scripts that need another image, or that look at what only a declaration has. */
 const declared = ["assertions", "conformance", "tiny", "windows"]
 

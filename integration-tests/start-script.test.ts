@@ -153,10 +153,14 @@ describe("a machine from a start script of NixOS", () => {
       const { make } = yield* scripts
       const path = yield* make({ name: "mute" }, image({ backdoor: false }))
       const driver = yield* Driver
-      const mute = yield* driver.machine("mute", { image: Image.startScript({ path, env }), autoStart: false })
+      // Debian's images are quiet.
+      const loud = { ...env, QEMU_KERNEL_PARAMS: "loglevel=7" }
+      const mute = yield* driver.machine("mute", { image: Image.startScript({ path, env: loud }), autoStart: false })
       const failed = yield* Effect.flip(mute.start())
       assert.strictEqual(failed._tag, "BootFailed")
       assert.include(failed.message, "its shell did not answer within 30s; it must run a root shell on /dev/hvc0")
+      // The kernel's own lines.
+      assert.match(failed.message, /\nconsole:\n(?: {2}.*\n)* {2}\[ *\d+\.\d{6}\] /)
       assert.isFalse(yield* mute.isUp())
     }).pipe(
       Effect.provideServiceEffect(

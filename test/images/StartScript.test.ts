@@ -46,6 +46,25 @@ describe("Image.startScript", () => {
     })
   )
 
+  it.effect("is known by its text also where a command line begins with it", () =>
+    Effect.gen(function* () {
+      Fs.mkdirSync(Path.join(folder, "a b"))
+      const path = write("a b/run-e-vm", "#!/bin/sh\nexec qemu -accel kvm $QEMU_OPTS\n")
+      for (const command of [`'${path}'`, `"${path}"`, `'${path}' -m 64`]) {
+        const { digest, startScript } = yield* resolve(Image.startScript({ command }))
+        assert.deepInclude(startScript, { command, takes: "QEMU_OPTS", accelerated: true })
+        write("a b/run-e-vm", `${Fs.readFileSync(path, "utf8")}# changed\n`)
+        assert.notStrictEqual((yield* resolve(Image.startScript({ command }))).digest, digest)
+      }
+      for (const command of ["qemu-system-x86_64 -m 64", `cd /; '${path}'`, "/none -m 64", "'/a b"]) {
+        assert.deepInclude((yield* resolve(Image.startScript({ command }))).startScript, {
+          command,
+          takes: "arguments"
+        })
+      }
+    })
+  )
+
   it.effect("is another image when the script, its variables or its command line change", () =>
     Effect.gen(function* () {
       const path = write("run-d-vm", "#!/bin/sh\nexec qemu\n")

@@ -53,6 +53,22 @@ const programAt = (path: string): Program => {
   }
 }
 
+/** The program that a command line begins with, in quotes or not. */
+const firstWord = /^(?:'([^']*)'|"([^"$`\\]*)"|([^\s'"$;&|<>()`\\#*?[\]{}~!=]+))(?=\s|$)/
+
+/** A command line. Where it begins with the path of a script, what that says of how it takes arguments counts. */
+const programOf = (command: string): Program => {
+  const path = firstWord
+    .exec(command)
+    ?.slice(1)
+    .find((word) => word !== undefined)
+  const script = Result.try(() => (path?.startsWith("/") === true ? programAt(path) : undefined))
+  const found = Result.isSuccess(script) ? script.success : undefined
+  return found === undefined
+    ? { command, text: command, takes: "arguments", container: false, changedAt: 0 }
+    : { ...found, command, text: `${command} ${found.text}` }
+}
+
 /** What is wrong with the file that is to be the script. */
 const problemOf = (path: string): string | undefined => {
   const stat = Fs.statSync(path, { throwIfNoEntry: false })
@@ -76,7 +92,7 @@ export const bootScript = Effect.fnUntraced(function* (image: StartScriptImage) 
     if (image.path === undefined) {
       const command = (image.command ?? "").trim()
       if (command === "") return yield* bad("command", "must be a command line of QEMU, got only blanks")
-      return { command, text: command, takes: "arguments", container: false, changedAt: 0 } satisfies Program as Program
+      return programOf(command)
     }
     const path = Path.resolve(image.path)
     const problem = problemOf(path)
