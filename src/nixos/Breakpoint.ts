@@ -87,7 +87,7 @@ export const atFailure = (test: TestCase, attach: string): TestCase => ({
           Cause.hasInterruptsOnly(cause)
             ? Effect.void
             : stop(attach, cause, machines, driver).pipe(
-                Effect.catch((error) => driver.log(`!!! could not open the prompt: ${Thrown.messageOf(error)}`))
+                Effect.catch((error) => driver.log(`could not open the prompt: ${Thrown.messageOf(error)}`))
               )
         )
       )
