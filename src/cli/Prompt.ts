@@ -20,6 +20,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Failure from "../driver/Failure.ts"
 import { toEffect, toGenerator, yields } from "./internal/yieldLine.ts"
@@ -93,6 +94,14 @@ const domainOf = (server: Repl.REPLServer): EventEmitter | undefined => {
   return domain instanceof EventEmitter ? domain : undefined
 }
 
+/** Takes the lines of Node and of this prompt from an error's stack. Errors of the prompt's own context are no `Error` of this one. */
+const withoutOurs = (error: unknown): void => {
+  if (typeof error !== "object" || error === null || !("stack" in error) || typeof error.stack !== "string") return
+  const ours = /^\s+at .*(\bnode:|[\\/]cli[\\/](internal[\\/])?\w+\.[jt]s:)/
+  const kept = error.stack.split("\n").filter((line) => !ours.test(line))
+  Result.try(() => Reflect.set(error, "stack", kept.join("\n")))
+}
+
 type Answer = (error: Error | null, value?: unknown) => void
 
 /** Prompts until the input ends; gives how many lines failed. */
@@ -134,11 +143,14 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number, Unfi
 
     const plain = server.eval
     const domain = domainOf(server)
+    // Before Node's own listener, which prints it.
+    domain?.prependListener("error", withoutOurs)
     const evaluate = (code: string, context: Parameters<typeof plain>[1], file: string, answer: Answer) => {
       const done: Answer = (error, value) => {
         // A statement that continues in the next line is not a failure.
         const goesOn = error instanceof Repl.Recoverable
         if (error !== null && !goesOn) failures += 1
+        withoutOurs(error)
         answer(error, value)
         pipe?.answered(goesOn)
         if (!closed) next()

@@ -52,6 +52,9 @@ const placeOf = (script: string, text: string, machine: string): typeof ScriptEr
 /** The declarations that a module exports, checked. */
 const machinesOf = Effect.fnUntraced(function* (script: string) {
   const { text } = yield* ScriptLoader.readable(script)
+  if (isPython(script)) {
+    return yield* new ScriptError.NoMachines({ script, found: "a Python script; machines are declared in TypeScript" })
+  }
   const exported = yield* Effect.catchTag(ScriptLoader.loadDefault(script), "NoDefaultExport", () =>
     Effect.fail(new ScriptError.NoMachines({ script, found: "" }))
   )

@@ -234,6 +234,42 @@ const startScriptsOf = (read: Flags.Read, env: Environment) =>
     return { startScripts, names, containers }
   })
 
+const isScriptName = (text: string) => /\.(py|[cm]?[jt]s)$/.test(text)
+
+const putItFirst = "put the script first, or after --test-script"
+
+/** As {@link wholeNumber}, of an option that can have taken the script. */
+const numberOf = (what: string, text: string): Result.Result<number, Flags.UsageError> =>
+  Result.mapError(wholeNumber(what, text), (error) =>
+    isScriptName(text) ? new Flags.UsageError({ reason: `${error.reason}; ${putItFirst}` }) : error
+  )
+
+/** Why there is no script. */
+const withoutScript = ({ options: given }: Flags.Read): string => {
+  const took = [...given].find(([, values]) => values.length > 1 && isScriptName(values.at(-1) ?? ""))
+  return took === undefined
+    ? "missing --config FILE, or, as before 2026, a script with --start-scripts"
+    : `missing a script: ${took[0]} took ${JSON.stringify(took[1].at(-1))}; ${putItFirst}`
+}
+
+/** What is wrong with the command that attaches to breakpoints. */
+const hookProblem = (command: string): string | undefined => {
+  if (!Fs.existsSync(command)) return undefined
+  if (!isScriptName(command)) {
+    const runs = Result.try(() => Fs.accessSync(command, Fs.constants.X_OK))
+    return Result.isSuccess(runs) ? undefined : `--debug-hook-attach: ${command} is not executable`
+  }
+  return `--debug-hook-attach needs a command, got the script ${JSON.stringify(command)}; put the command before it`
+}
+
+/** The full path of the report; it must be below the output folder. */
+const reportOf = (output: string, file: string): Result.Result<string, Flags.UsageError> => {
+  const path = Path.resolve(output, file)
+  return path.startsWith(output.endsWith(Path.sep) ? output : `${output}${Path.sep}`)
+    ? Result.succeed(path)
+    : fail(`--junit-xml must be a file below the output folder ${output}, got ${JSON.stringify(file)}`)
+}
+
 const sourceOf = (read: Flags.Read, env: Environment): Result.Result<Source, Flags.UsageError> =>
   Result.gen(function* () {
     const { options: given, words } = read
@@ -249,18 +285,17 @@ const sourceOf = (read: Flags.Read, env: Environment): Result.Result<Source, Fla
       if (other !== undefined) return yield* fail(`${other} cannot be used with --config: ${inConfiguration[other]}`)
       return { _tag: "Configuration", file, script }
     }
-    const asked = script ?? env.testScript
-    if (asked === undefined || asked === "") {
-      return yield* fail("missing --config FILE, or, as before 2026, a script with --start-scripts")
-    }
     const vlans: Array<number> = []
-    for (const vlan of listed(read, env, "--vlans", "vlans") ?? []) vlans.push(yield* wholeNumber("a VLAN", vlan))
+    for (const vlan of listed(read, env, "--vlans", "vlans") ?? []) vlans.push(yield* numberOf("a VLAN", vlan))
     const timeout = given.get("--global-timeout")?.[0] ?? (env.globalTimeout || undefined)
+    const globalTimeout = timeout === undefined ? undefined : yield* numberOf("--global-timeout", timeout)
+    const asked = script ?? env.testScript
+    if (asked === undefined || asked === "") return yield* fail(withoutScript(read))
     return {
       _tag: "StartScripts",
       ...(yield* startScriptsOf(read, env)),
       vlans,
-      globalTimeout: timeout === undefined ? undefined : yield* wholeNumber("--global-timeout", timeout),
+      globalTimeout,
       script: asked
     }
   })
@@ -282,20 +317,24 @@ export const read = (
     const junit = one("--junit-xml")
     const level = one("--log-level")
     const language = one("--language")
-    const vsocks = one("--dump-vsocks")
+    const dumped = one("--dump-vsocks")
+    const vsocks = dumped === undefined ? undefined : yield* numberOf("--dump-vsocks", dumped)
+    const debugHook = one("--debug-hook-attach")
+    const wrong = debugHook === undefined ? undefined : hookProblem(debugHook)
+    if (wrong !== undefined) return yield* fail(wrong)
     return {
       source: yield* sourceOf(given, env),
       keepState: has("--keep-machine-state") || has("--keep-vm-state"),
       // The last one counts: Nix puts one of them before what the user writes.
       interactive: [...given.options.keys()].findLast((key) => key.endsWith("interactive")) === "--interactive",
-      debugHook: one("--debug-hook-attach"),
+      debugHook,
       output,
-      junitXml: junit === undefined ? undefined : Path.resolve(output, junit),
+      junitXml: junit === undefined ? undefined : yield* reportOf(output, junit),
       logFile: env.LOGFILE || undefined,
       logLevel: yield* oneOf("--log-level", logLevels, level ?? (env.logLevel || "info")),
       language:
         language === undefined ? undefined : yield* oneOf("--language", ["python", "typescript"] as const, language),
-      vsocks: vsocks === undefined ? undefined : yield* wholeNumber("--dump-vsocks", vsocks)
+      vsocks
     } satisfies Invocation
   })
 

@@ -167,3 +167,16 @@ export const of = Effect.fnUntraced(function* (source: Source) {
     script
   } satisfies Configuration as Configuration
 })
+
+/** The configuration that a command line asks for, with start scripts that are there. A command line in the place of a path has blanks, and is not looked at. */
+export const usable = Effect.fnUntraced(function* (source: Source) {
+  const configuration = yield* of(source)
+  const missing = configuration.machines.find(
+    ({ startScript }) => !/\s/.test(startScript.trim()) && !Fs.existsSync(startScript.trim())
+  )
+  if (missing === undefined) return configuration
+  return yield* new BadConfiguration({
+    file: source._tag === "Configuration" ? source.file : "the command line",
+    reason: `start_script of ${JSON.stringify(missing.name)}: no such file: ${missing.startScript}`
+  })
+})

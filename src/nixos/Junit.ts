@@ -197,7 +197,7 @@ export const reported =
           Fs.mkdirSync(Path.dirname(file), { recursive: true })
           Fs.writeFileSync(file, report.text())
         },
-        (reason) => new LogUnwritable({ file, reason })
+        (reason) => new LogUnwritable({ setting: "--junit-xml", file, reason })
       )
       yield* Effect.addFinalizer(() =>
         Disk.quietly(() => {

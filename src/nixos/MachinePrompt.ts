@@ -43,13 +43,23 @@ export const open = Effect.fnUntraced(function* ({ connection, driver, history, 
   })
 })
 
+/** An Effect that can be called, too, as methods are, and is itself what that gives. */
+const callable = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> & (() => Effect.Effect<A, E, R>) => {
+  const call = () => effect
+  return new Proxy(call as typeof call & Effect.Effect<A, E, R>, {
+    get: (_, key) => Reflect.get(effect, key),
+    has: (_, key) => Reflect.has(effect, key),
+    getPrototypeOf: () => Reflect.getPrototypeOf(effect)
+  })
+}
+
 /** A test that opens a prompt on its machines. It passes, unless the input ends within a statement. */
 export const insteadOf = (test: TestCase, history: string): TestCase => ({
   ...test,
   unrun: "ignore",
   body: (machines, driver) =>
     Effect.gen(function* () {
-      const testScript = Effect.suspend(() => test.body(machines, driver))
+      const testScript = callable(Effect.suspend(() => test.body(machines, driver)))
       yield* complain(
         `machines: ${Object.keys(machines).join(", ")}; Effects are run: driver.startAll(), testScript, …; type .exit to leave`
       )

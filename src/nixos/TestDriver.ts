@@ -143,7 +143,7 @@ const perform = Effect.fnUntraced(function* (invocation: Invocation, configurati
 export const run = (invocation: Invocation): Work =>
   Effect.gen(function* () {
     const { junitXml, logFile, logLevel, output, source } = invocation
-    const configuration = yield* Configuration.of(source)
+    const configuration = yield* Configuration.usable(source)
     const work = Effect.scoped(perform(invocation, configuration))
     // Files that cannot be written fail it before anything starts.
     const reported = junitXml === undefined ? work : Junit.reported(junitXml)(work)

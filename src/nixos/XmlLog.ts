@@ -24,11 +24,13 @@ import * as Xml from "../host/Xml.ts"
 
 /** The file of a log or a report cannot be written. */
 export class LogUnwritable extends Schema.TaggedError<LogUnwritable>()("LogUnwritable", {
+  /** what named the file: `LOGFILE` or `--junit-xml` */
+  setting: Schema.String,
   file: Schema.String,
   reason: Schema.String
 }) {
   override get message() {
-    return `could not write ${this.file}: ${this.reason}`
+    return `${this.setting}: could not write ${this.file}: ${this.reason}`
   }
 }
 
@@ -129,7 +131,7 @@ export const logged =
       const fd = yield* Effect.acquireRelease(
         Disk.attempt(
           () => Fs.openSync(file, "w"),
-          (reason) => new LogUnwritable({ file, reason })
+          (reason) => new LogUnwritable({ setting: "LOGFILE", file, reason })
         ),
         (opened) => Effect.sync(() => Fs.closeSync(opened))
       )

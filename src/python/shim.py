@@ -153,6 +153,7 @@ def _error_of(number, error):
         made = ERRORS.get(kind, MachineError)(error["message"])
     # What it is for vmtest, if the script does not catch it.
     made._vmtest_call = number
+    made._vmtest_told = error.get("told")
     return made
 
 
@@ -1487,6 +1488,9 @@ def _thread_failed(args):
         one = one.__cause__ or one.__context__
     name = "a thread" if args.thread is None else args.thread.name
     sys.stderr.write(f"Exception in thread {name}:\n{''.join(shown.format())}")
+    told = getattr(args.exc_value, "_vmtest_told", None)
+    if told:
+        sys.stderr.write(f"{told}\n")
     sys.stderr.flush()
 
 

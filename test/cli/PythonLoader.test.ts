@@ -56,6 +56,13 @@ describe("a Python script of the command", () => {
       const wrong = yield* Effect.flip(load("start_all()\n", "export default [1]"))
       assert.strictEqual(wrong._tag, "NoMachines")
       assert.include(wrong.message, "must be an object of names and declarations")
+      const folder = mkdtempSync(join(tmpdir(), "vmtest-"))
+      const script = join(folder, "machines.py")
+      writeFileSync(script, "start_all()\n")
+      const python = yield* Effect.flip(Effect.provide(PythonLoader.load(script, script), NodeServices.layer))
+      rmSync(folder, { recursive: true })
+      assert.strictEqual(python._tag, "NoMachines")
+      assert.include(python.message, "got a Python script; machines are declared in TypeScript")
     })
   )
 

@@ -1,6 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import { afterAll } from "vitest"
@@ -117,6 +118,43 @@ describe("the options before 2026", () => {
       script: "script.py"
     })
     assert.strictEqual(read(["script.py", "--dump-vsocks=2"]).vsocks, 2)
+  })
+
+  it("that take the script are told", () => {
+    const after = "put the script first, or after --test-script"
+    const given = ["--start-scripts", "A"]
+    assert.strictEqual(
+      problem([...given, "--vlans", "1", "hi.py"]),
+      `a VLAN must be a whole number, got "hi.py"; ${after}`
+    )
+    assert.strictEqual(
+      problem([...given, "--global-timeout", "hi.py"]),
+      `--global-timeout must be a whole number, got "hi.py"; ${after}`
+    )
+    assert.strictEqual(
+      problem(["--dump-vsocks", "hi.ts", "hi.py"]),
+      `--dump-vsocks must be a whole number, got "hi.ts"; ${after}`
+    )
+    assert.strictEqual(problem([...given, "B", "hi.py"]), `missing a script: --start-scripts took "hi.py"; ${after}`)
+    const script = fileURLToPath(import.meta.url)
+    assert.strictEqual(
+      problem(["-c", "c.json", "--debug-hook-attach", script]),
+      `--debug-hook-attach needs a command, got the script ${JSON.stringify(script)}; put the command before it`
+    )
+    assert.strictEqual(
+      problem(["-c", "c.json", "--debug-hook-attach", "/etc/passwd"]),
+      "--debug-hook-attach: /etc/passwd is not executable"
+    )
+  })
+
+  it("name no report outside the output folder", () => {
+    for (const file of ["/nonexist/a/j.xml", "../j.xml", "."]) {
+      assert.strictEqual(
+        problem(["-c", "c.json", "-o", "/tmp", "--junit-xml", file]),
+        `--junit-xml must be a file below the output folder /tmp, got ${JSON.stringify(file)}`
+      )
+    }
+    assert.strictEqual(read(["-c", "c.json", "-o", "/tmp", "--junit-xml", "/tmp/a/j.xml"]).junitXml, "/tmp/a/j.xml")
   })
 
   it("come from the environment, where the command line does not have them", () => {

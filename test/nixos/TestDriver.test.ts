@@ -123,9 +123,12 @@ print("all is well")
 
   it("are 1 for a start script that is not there", () => {
     const vms = { web: { start_script: path("run-web-vm") } }
-    const { status, stdout } = run(configured({ script: "pass\n", vms }))
-    assert.strictEqual(status, 1)
-    assert.match(stdout, /run-web-vm does not exist/)
+    const { status, stderr, stdout } = run(configured({ script: "pass\n", vms }))
+    assert.deepStrictEqual([status, stdout], [1, ""])
+    assert.include(
+      stderr,
+      `nixos-test-driver: ${path("config.json")}: start_script of "web": no such file: ${path("run-web-vm")}\n`
+    )
   })
 
   it("are 2 for a wrong command line", () => {
@@ -265,7 +268,7 @@ print("a colour \\x1b[31mred\\x1b[0m\\x07")
   it("cannot be written: then nothing is started", () => {
     const log = run(configured({ script }), { env: { LOGFILE: path("none/log.xml") } })
     assert.strictEqual(log.status, 1)
-    assert.match(log.stderr, /could not write .*none\/log\.xml: ENOENT/)
+    assert.match(log.stderr, /LOGFILE: could not write .*none\/log\.xml: ENOENT/)
     assert.notInclude(log.stderr, "first")
   })
 
@@ -378,10 +381,15 @@ describe("--interactive", () => {
 
   it("is a TypeScript prompt for a script in TypeScript", () => {
     const script = 'import { Effect } from "effect"\nexport default () => Effect.succeed("the script has run")\n'
-    const input = "20 + 3\nyield* testScript\nObject.keys(machines)\n"
+    const input =
+      "20 + 3\nyield* testScript\ntestScript()\nyield* testScript()\ntestScript\nnothing()\nObject.keys(machines)\n"
     const { status, stderr, stdout } = run([...configured({ script }, "script.ts"), "-I"], { input })
     assert.strictEqual(status, 0, stderr)
-    assert.match(stdout, /23\n'the script has run'\n\[\]\n/)
+    assert.match(
+      stdout,
+      /23\n('the script has run'\n){4}Uncaught ReferenceError: nothing is not defined\n( {4}at REPL\d+:1:1\n)?\[\]\n/
+    )
+    assert.notMatch(stdout, /node:|Prompt\./)
   })
 
   it("ends with its input, and by a signal, and leaves nothing", async () => {
@@ -677,6 +685,12 @@ describe("generate-driver-symbols", () => {
     const names = read("driver-symbols").split(",")
     for (const name of ["start_all", "subtest", "machines", "driver", "retry", "t", "os"]) assert.include(names, name)
     assert.notInclude(names, "machine")
+    const asked = spawnSync(process.execPath, [launcher, "--help"], { cwd: "/proc", encoding: "utf8" })
+    assert.deepStrictEqual([asked.status, asked.stderr], [0, ""])
+    assert.include(asked.stdout, "Usage: generate-driver-symbols")
+    const wrong = spawnSync(process.execPath, [launcher, "x"], { cwd: "/proc", encoding: "utf8" })
+    assert.strictEqual(wrong.status, 2)
+    assert.match(wrong.stderr, /^generate-driver-symbols: unexpected argument "x"\n/)
     const { status: again, stderr: told } = spawnSync(process.execPath, [launcher], { cwd: "/proc", encoding: "utf8" })
     assert.strictEqual(again, 1)
     assert.match(told, /^generate-driver-symbols: could not write driver-symbols: /)

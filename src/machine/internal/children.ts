@@ -13,12 +13,13 @@ import { Control, connect, openShell, Running } from "../../backends/Backend.ts"
 import type { BackendError } from "../../backends/BackendError.ts"
 import { MachineEvents } from "../../guest/MachineEvent.ts"
 import { lastLines } from "../../host/Evidence.ts"
-import { BootProgressListener, formatProgress, Shell } from "../../transport/Shell.ts"
+import { BootProgressListener, Shell } from "../../transport/Shell.ts"
 import { rebootedReason } from "../../transport/ShellError.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Origin } from "../Origin.ts"
 import * as StartChanges from "../StartChanges.ts"
 import type { Boot } from "./boot.ts"
+import * as BootNote from "./bootNote.ts"
 import { earlyScript } from "./identity.ts"
 import { ask, type MachineRef } from "./protocol.ts"
 
@@ -177,9 +178,10 @@ export const shells = (context: BootContext) => {
       const emit = yield* MachineEvents
       const machine = environment.spec.name
       const running = yield* ask(ref, "hypervisor", boot.number).pipe(Effect.catch(() => stop))
+      const note = BootNote.make(environment.shape.image.guest === "script")
       const shell = yield* openShell(running).pipe(
         Effect.provideService(BootProgressListener, (progress) =>
-          emit({ _tag: "StillBooting", machine, detail: formatProgress(progress) })
+          emit({ _tag: "StillBooting", machine, detail: note(progress) })
         ),
         // The console is evidence of its own, and so is the machine's name. Of a hypervisor that ends, its own process says why.
         Effect.catch((error) =>

@@ -119,6 +119,8 @@ export const Reply = Schema.Union([
     error: Schema.Struct({
       kind: ErrorKind,
       message: Schema.String,
+      /** The message of the error itself, with its evidence. */
+      told: Schema.optionalKey(Schema.String),
       /** QEMU's error class. */
       class: Schema.optionalKey(Schema.String)
     })

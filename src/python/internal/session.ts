@@ -11,6 +11,7 @@ import * as Supervisor from "../../actors/Supervisor.ts"
 import type { DriverService } from "../../driver/Driver.ts"
 import * as Places from "../../driver/Places.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
+import * as Thrown from "../../host/Thrown.ts"
 import { ProtocolBroken } from "../PythonError.ts"
 import { Setting } from "../Setting.ts"
 import { none, StartScripts } from "../StartScripts.ts"
@@ -97,7 +98,7 @@ const replyTo = ({ failures }: Running, { args, id }: Call, exit: Exit.Exit<unkn
   if (Cause.hasInterruptsOnly(exit.cause)) return undefined
   const error = Cause.squash(exit.cause)
   remember(failures, id, error)
-  return { id, error: translate(error, args) }
+  return { id, error: { ...translate(error, args), told: Thrown.messageOf(error) } }
 }
 
 /** Runs a call beside the others. No generator: each of its steps would cost more than the rest. */
