@@ -61,7 +61,7 @@ let
       '';
     };
 
-  coreutils = [ "basename" "cat" "chmod" "cp" "cut" "date" "dd" "dirname" "env" "head" "id" "ln" "ls" "mkdir" "mktemp" "mv" "nproc" ]
+  coreutils = [ "basename" "cat" "chmod" "cp" "cut" "date" "dd" "dirname" "env" "head" "id" "ln" "ls" "mkdir" "mkfifo" "mktemp" "mv" "nproc" ]
     ++ [ "readlink" "realpath" "rm" "sleep" "sort" "stat" "stty" "tail" "tee" "touch" "tr" "true" "uname" "wc" ];
   stdenvPrograms = coreutils ++ [ "bash" "sh" "find" "xargs" "diff" "sed" "grep" "awk" "tar" "gzip" "xz" ];
 
