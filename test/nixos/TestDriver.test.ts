@@ -661,8 +661,8 @@ except MachineError:
   })
 
   it("print how they are reached with --dump-vsocks, as before 2026", () => {
-    write("old.py", "pass\n")
-    const env = { testScript: path("old.py"), startScripts: "/x/run-b-vm /x/run-a-vm" }
+    for (const file of ["old.py", "run-a-vm", "run-b-vm"]) write(file, "")
+    const env = { testScript: path("old.py"), startScripts: `${path("run-b-vm")} ${path("run-a-vm")}` }
     const { stderr } = run(["-o", path("out"), "--dump-vsocks", "2"], { env })
     assert.match(stderr, / {4}a: {2}ssh -o User=root vsock\/3\n {4}b: {2}ssh -o User=root vsock\/4\n/)
   })
