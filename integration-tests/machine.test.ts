@@ -156,7 +156,7 @@ machines(Box)("a machine", (it) => {
       const out = yield* Effect.flip(box.copyFromMachine("/tmp/copies/one", "../.."))
       assert.include(out.message, "outside the output folder")
       const absent = yield* Effect.flip(box.copyFromMachine("/tmp/none"))
-      assert.strictEqual(absent._tag, "CommandFailed")
+      assert.strictEqual(absent._tag, "CopyFailed")
     })
   )
 
