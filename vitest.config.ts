@@ -19,7 +19,8 @@ const long = [
   "transport-ways",
   "snapshots-ssh",
   "machine-rabbitmq",
-  "nixos-test-driver-debian"
+  "nixos-test-driver-debian",
+  "start-script-9p"
 ].map((name) => `integration-tests/${name}.test.ts`)
 
 /** Real guests under emulation on few cores: one file at a time, and time for a cold boot with a busy host. */

@@ -72,7 +72,7 @@ exit 0
 export const image = ({
   backdoor: has = true,
   ...more
-}: { readonly backdoor?: boolean } & Pick<Image.DebianOptions, "files" | "packages" | "units"> = {}) =>
+}: { readonly backdoor?: boolean } & Pick<Image.DebianOptions, "files" | "kernel" | "packages" | "units"> = {}) =>
   Image.debian({
     ...more,
     units: { ...(has ? { "backdoor.service": backdoor } : {}), "own.service": own, ...more.units },
