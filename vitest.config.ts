@@ -20,7 +20,9 @@ const long = [
   "snapshots-ssh",
   "machine-rabbitmq",
   "nixos-test-driver-debian",
-  "start-script-9p"
+  "start-script",
+  "start-script-9p",
+  "keyboard-layouts"
 ].map((name) => `integration-tests/${name}.test.ts`)
 
 /** Real guests under emulation on few cores: one file at a time, and time for a cold boot with a busy host. */
