@@ -105,7 +105,7 @@ export const SuiteOptions = Schema.Struct({
    * a Debian host. Packages are always verified with Debian's archive keyring.
    */
   mirror: Schema.optional(
-    Fields.text('the address of a mirror, such as "http://deb.debian.org/debian"', /^(https?|mirror\+?\w*):\S+$/)
+    Fields.text('the address of a mirror, such as "http://mirror.example/debian"', /^(https?|mirror\+?\w*):\S+$/)
   ),
   /** Appended to the kernel's command line. */
   kernelParameters: Schema.optional(Fields.text("a string of one line", (text) => !/[\n\0]/.test(text)))
