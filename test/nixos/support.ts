@@ -74,7 +74,10 @@ export const place = () => {
 
   /** Starts it on a terminal of its own, where what is written to the child is typed. */
   const startOnTerminal = (args: ReadonlyArray<string>) =>
-    watch("script", ["-qec", [process.execPath, launcher, ...args].map(quote).join(" "), "/dev/null"])
+    // The shell must not wait for it: Ctrl-C goes to both, and dash would then end with 130 whatever the program ends with.
+    watch("script", ["-qec", `exec ${[process.execPath, launcher, ...args].map(quote).join(" ")}`, "/dev/null"], {
+      SHELL: "/bin/sh"
+    })
 
   const watch = (command: string, words: ReadonlyArray<string>, env?: NodeJS.ProcessEnv) => {
     const child: ChildProcess = spawn(command, words, {
