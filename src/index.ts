@@ -93,6 +93,8 @@ export {
 } from "./machine/Snapshot.ts"
 export { type Changes as StartChange, StartChanges } from "./machine/StartChanges.ts"
 export { AddressesExhausted, type Interface } from "./network/Addresses.ts"
+export type { Card } from "./network/Card.ts"
+export type { NetworkOptions, NetworkSpec, Networks } from "./network/NetworkSpec.ts"
 export { VlanFailed } from "./network/Vlan.ts"
 export { type PythonScript, python } from "./python/Python.ts"
 export {

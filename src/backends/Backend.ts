@@ -66,6 +66,8 @@ export interface NetworkShape {
   readonly mac: string
   /** Where the VLAN's switch listens (`Vlan.socket`). Undefined for a network without other machines. */
   readonly socket: string | undefined
+  /** Bytes of the longest packet, which the guest's card has from the start. Undefined for 1500, which the guest may change. */
+  readonly mtu?: number | undefined
 }
 
 /** A port of the host that leads to a port of the guest, over eth0. */

@@ -38,6 +38,7 @@ import * as RunDirectory from "../host/RunDirectory.ts"
 import * as ImageStore from "../images/ImageStore.ts"
 import type * as Machines from "../machine/Machine.ts"
 import { InvalidMachine, type MachineOptions } from "../machine/MachineSpec.ts"
+import * as NetworkSpec from "../network/NetworkSpec.ts"
 import { type DeclareError, Driver } from "./Driver.ts"
 import * as internal from "./internal/driver.ts"
 import * as Images from "./internal/images.ts"
@@ -58,6 +59,11 @@ export const DriverOptions = Fields.options(
     /** Its name in reports. Default `"driver"`. */
     name: Schema.optional(Fields.title),
     /**
+     * The networks by name, as the `networks` of a test: machines can be on these only, and are on the first by default. Default: every VLAN from 1 to 254
+     * is there, and machines are on VLAN 1.
+     */
+    networks: Schema.optional(NetworkSpec.Networks),
+    /**
      * The folder for screenshots and files copied from guests. Default: `vmtest-output/<name>` in the working folder, or `vmtest-output` for a
      * driver without a name.
      */
@@ -74,7 +80,7 @@ export const DriverOptions = Fields.options(
 )
 
 /** Options of a driver outside a runner. */
-export interface DriverOptions extends Schema.Schema.Type<typeof DriverOptions> {}
+export interface DriverOptions extends Schema.Codec.Encoded<typeof DriverOptions> {}
 
 const optionsProblem = Decode.checker(DriverOptions, { whole: "options" })
 
@@ -106,6 +112,7 @@ export const make = (
         internal.make({
           test: options.name ?? "driver",
           machines: [],
+          networks: NetworkSpec.resolve(options.networks),
           prefix: `d${drivers}`,
           output: NodePath.resolve(options.output ?? NodePath.join("vmtest-output", folder)),
           resolve: images.resolve,

@@ -47,6 +47,7 @@ import type { ImageStore } from "../images/ImageStore.ts"
 import type { InvalidMachine, MachineSpec } from "../machine/MachineSpec.ts"
 import * as MachineSpecs from "../machine/MachineSpec.ts"
 import * as Addresses from "../network/Addresses.ts"
+import * as NetworkSpec from "../network/NetworkSpec.ts"
 import { Driver } from "./Driver.ts"
 import * as Deadline from "./internal/deadline.ts"
 import * as internal from "./internal/driver.ts"
@@ -156,6 +157,8 @@ interface Checked {
   /** What lines of reports call it. */
   readonly label: string
   readonly specs: ReadonlyArray<MachineSpec>
+  /** Those that it declares. */
+  readonly networks: ReadonlyArray<NetworkSpec.NetworkSpec> | undefined
   readonly timeout: Duration.Duration
   /** The time of all tests together, if what is left of it is the timeout. */
   readonly limit?: Duration.Duration
@@ -166,8 +169,9 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   const declaredAt = test.declaredAt()
   const invalid = (reason: string) => new InvalidTest({ test: test.name, reason, declaredAt })
   if (test.problem !== undefined) return yield* invalid(test.problem)
+  const networks = NetworkSpec.resolve(test.networks)
   const specs = yield* Effect.mapError(
-    MachineSpecs.checkAll(test.machines),
+    MachineSpecs.checkAll(test.machines, networks),
     (error) => new MachineSpecs.InvalidMachine({ ...error, declaredAt })
   )
   const timeout = Duration.fromInputUnsafe(test.timeout ?? defaultTimeout)
@@ -177,13 +181,19 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   const namesakes = all.slice(0, index + 1).filter(({ name }) => name === test.name)
   const occurrence = namesakes.filter(({ script }) => script === test.script).length
   const folder = test.folder ?? folderName(test.name, namesakes.length)
-  return { test, occurrence, folder, label: shortName(test.name), specs, timeout, wait } satisfies Checked
+  return { test, occurrence, folder, label: shortName(test.name), specs, networks, timeout, wait } satisfies Checked
 })
 
 /** Saves the machines of a failed test to its folder. Problems with that are reported, and fail nothing. */
 const keepMachines = Effect.fnUntraced(
-  function* ({ handles }: internal.Running, test: string, folder: string) {
-    yield* SavedTest.save({ folder, test, handles: handles(), now: yield* Clock.currentTimeMillis })
+  function* ({ handles }: internal.Running, { networks, test }: Checked, folder: string) {
+    yield* SavedTest.save({
+      folder,
+      test: test.name,
+      handles: handles(),
+      networks,
+      now: yield* Clock.currentTimeMillis
+    })
     return `saved the machines; inspect them with: npx vmtest resume ${quote(OutputFolder.shown(folder))}`
   },
   Effect.timeoutOrElse({
@@ -191,7 +201,7 @@ const keepMachines = Effect.fnUntraced(
     orElse: () => Effect.fail({ message: `timed out after ${Duration.format(saveTimeout)}` })
   }),
   Effect.catch(({ message }) => Effect.succeed(`could not save the machines: ${message}`)),
-  (made, _, test) => Effect.flatMap(made, (line) => report({ _tag: "Log", test, line }))
+  (made, _, { test }) => Effect.flatMap(made, (line) => report({ _tag: "Log", test: test.name, line }))
 )
 
 /** What is noted of a test while it runs. */
@@ -217,7 +227,7 @@ const runBody = Effect.fnUntraced(function* (
   driver: Pick<DriverOptions, "output" | "prefix" | "resolve" | "warm">,
   saves: boolean
 ) {
-  const { occurrence, specs, test, wait } = checked
+  const { networks, occurrence, specs, test, wait } = checked
   const { strays } = notes
   const emit = yield* Reporter
   const underWay = UnderWay.make()
@@ -226,7 +236,7 @@ const runBody = Effect.fnUntraced(function* (
     yield* Effect.forEach(MachineSpecs.toolsOf(specs), (tool) => HostProcess.locate(tool))
     const running = yield* internal.make({
       ...driver,
-      ...{ test: test.name, machines: specs, declaredAt: test.declaredAt, script: test.script, occurrence },
+      ...{ test: test.name, machines: specs, networks, declaredAt: test.declaredAt, script: test.script, occurrence },
       resolve: (image) => notes.deadline.excluding(driver.resolve(image)),
       untimed: notes.deadline.excluding,
       interruptedBy: limit.late,
@@ -245,7 +255,7 @@ const runBody = Effect.fnUntraced(function* (
       .pipe(
         Effect.raceFirst(limit.passed),
         Effect.onExit((exit) =>
-          saves && Verdict.fails(test, exit, notes) ? keepMachines(running, test.name, driver.output) : Effect.void
+          saves && Verdict.fails(test, exit, notes) ? keepMachines(running, checked, driver.output) : Effect.void
         )
       )
   }).pipe(

@@ -35,6 +35,7 @@ import type { Unavailable } from "../machine/Machine.ts"
 import type { MachineSpec } from "../machine/MachineSpec.ts"
 import type { Handle } from "../machine/MachineTree.ts"
 import * as Addresses from "../network/Addresses.ts"
+import * as NetworkSpec from "../network/NetworkSpec.ts"
 import { KeyboardLayout } from "../screen/KeyboardLayout.ts"
 import type { DriverService } from "./Driver.ts"
 import * as internal from "./internal/driver.ts"
@@ -56,9 +57,19 @@ export class CannotResume extends Schema.TaggedError<CannotResume>()("CannotResu
 
 const Facts = Schema.Record(Schema.String, Schema.String)
 
+const SavedCard = Schema.Struct({
+  vlan: Schema.Number,
+  network: Schema.optional(Schema.String),
+  mac: Schema.optional(Schema.String),
+  ipv4: Schema.optional(Schema.String),
+  ipv6: Schema.optional(Schema.String)
+})
+
 const Saved = Schema.Struct({
   format: Schema.Literal(1),
   test: Schema.String,
+  /** Those that the test declares. */
+  networks: Schema.optionalKey(NetworkSpec.Networks),
   /** Milliseconds since the epoch. */
   savedAt: Schema.Number,
   host: Facts,
@@ -71,7 +82,8 @@ const Saved = Schema.Struct({
       memory: Schema.Number,
       cpus: Schema.Number,
       disks: Schema.Array(Schema.Number),
-      vlans: Schema.Array(Schema.Number),
+      /** A number of those that earlier versions saved. */
+      vlans: Schema.Array(Schema.Union([Schema.Number, SavedCard])),
       internet: Schema.Boolean,
       allowReboot: Schema.Boolean,
       devices: Schema.optionalKey(Schema.Array(Device.Device)),
@@ -108,9 +120,11 @@ export const save = Effect.fnUntraced(function* (options: {
   readonly folder: string
   readonly test: string
   readonly handles: ReadonlyArray<Handle>
+  /** Those that the test declares; undefined if it declares none. */
+  readonly networks?: ReadonlyArray<NetworkSpec.NetworkSpec> | undefined
   readonly now: number
 }) {
-  const { folder, handles, now, test } = options
+  const { folder, handles, networks, now, test } = options
   const { fingerprint } = yield* Backend
   yield* Effect.try({
     try: () => {
@@ -152,7 +166,10 @@ export const save = Effect.fnUntraced(function* (options: {
       }
     })
   ).pipe(Effect.mapError(failed(folder)))
-  const content: Saved = { format: 1, test, savedAt: now, host: yield* fingerprint, machines }
+  const content: Saved = {
+    ...{ format: 1, test, savedAt: now, host: yield* fingerprint, machines },
+    ...(networks === undefined ? {} : { networks: NetworkSpec.declarationOf(networks) })
+  }
   yield* Effect.try({
     try: () => Fs.writeFileSync(Path.join(folder, fileName), `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 }),
     catch: failed(folder)
@@ -231,7 +248,8 @@ export const resume: (
     const { allowReboot, cpus, description, disks, internet, memory, name, vlans } = machine
     const { devices = [], hotplug = false, keyboardLayout, qemuArguments = [] } = machine
     return {
-      ...{ name, image: Image.disk({ path: description }), memory, cpus, disks, vlans, internet, allowReboot },
+      ...{ name, image: Image.disk({ path: description }), memory, cpus, disks, internet, allowReboot },
+      vlans: vlans.map(Addresses.cardOf),
       ...{ devices, hotplug, qemuArguments, keyboardLayout },
       ...{ autoStart: false, warmUp: undefined, snapshot: false, forwards: [] }
     }
@@ -242,6 +260,7 @@ export const resume: (
     .make({
       test,
       machines: specs,
+      networks: NetworkSpec.resolve(saved.networks),
       prefix: "r",
       output,
       resolve: (image) => {

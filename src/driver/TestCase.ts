@@ -29,6 +29,7 @@ import * as Fields from "../host/Fields.ts"
 import type { Location } from "../host/Location.ts"
 import type { Machine } from "../machine/Machine.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
+import * as NetworkSpec from "../network/NetworkSpec.ts"
 import type { Driver, DriverService } from "./Driver.ts"
 import { bodyProblem, runBody } from "./internal/refuse.ts"
 import { scriptFrames } from "./internal/scriptLocation.ts"
@@ -48,6 +49,8 @@ export interface TestCase {
   readonly [TypeId]: typeof TypeId
   readonly name: string
   readonly machines: Readonly<Record<string, MachineOptions>>
+  /** Its networks by name; undefined if it declares none, so that every VLAN is there. */
+  readonly networks?: NetworkSpec.Networks | undefined
   /** From the start of the machines to the end of the body, without the time of image builds and of saving machines for later runs. */
   readonly timeout: Duration.Input | undefined
   /** The timeout of waits that set none themselves; if undefined, that of the run, or the default of `Deadlines`. */
@@ -85,6 +88,11 @@ export const TestOptions = Schema.Struct({
       { expected: `an object of names and declarations, such as ${example}` }
     )
   ),
+  /**
+   * The networks by name: their numbers, and what is particular to them. Machines can be on these only, and are on the first by default. Default: every
+   * VLAN from 1 to 254 is there, and machines are on VLAN 1.
+   */
+  networks: Schema.optional(NetworkSpec.Networks),
   /** The timeout of the test, without the time of image builds and of saving machines for later runs. Default 30 minutes. */
   timeout: Schema.optional(LongTime),
   /** The timeout of waits that set none themselves, multiplied by three under emulation. Default 5 minutes. */
@@ -99,12 +107,12 @@ export const TestOptions = Schema.Struct({
 }).annotate({
   expected: `an object of options, such as ${example}, or {} for no machines`,
   /** NixOS's word among them. */
-  aliases: { nodes: "machines", vms: "machines", hosts: "machines" }
+  aliases: { nodes: "machines", vms: "machines", hosts: "machines", vlans: "networks", lans: "networks" }
 })
 
 /** The options of a test. */
 export interface TestOptions<Machines extends Readonly<Record<string, MachineOptions>>>
-  extends Omit<Schema.Schema.Type<typeof TestOptions>, "machines"> {
+  extends Omit<Schema.Codec.Encoded<typeof TestOptions>, "machines"> {
   /** The machines by name. Their keys are the guests' host names, and the keys of the body's first argument. Default none. */
   readonly machines?: Machines | undefined
 }
@@ -131,12 +139,14 @@ export const test = <
 ): TestCase => {
   const { stack = "" } = new Error()
   const problem = nameProblem(name)?.reason ?? optionsProblem(options)?.reason ?? bodyProblem(body)
-  const { machines, timeout, unrun, waitTimeout }: TestOptions<Machines> = problem === undefined ? options : {}
+  const { machines, networks, timeout, unrun, waitTimeout }: TestOptions<Machines> =
+    problem === undefined ? options : {}
   return {
     [TypeId]: TypeId,
     // What no compiler checked may be of any type.
     name: String(name),
     machines: machines ?? {},
+    networks,
     timeout,
     waitTimeout,
     unrun,

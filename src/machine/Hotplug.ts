@@ -86,8 +86,8 @@ export interface Surroundings {
   readonly vlan: (vlan: number) => Effect.Effect<string | undefined, HostProcessError | VlanFailed>
 }
 
-/** `52:54:00:13:<count>:<node>`: none of those that declared cards have. */
-const macOf = (count: number, node: number): string => Addresses.mac(count & 0xff, node).replace(":12:", ":13:")
+/** `52:54:00:ff:<count>:<node>`: none of those that declared cards have by default. */
+const macOf = (count: number, node: number): string => Addresses.mac(count & 0xff, node, 0xff - 0x12)
 
 /** Makes a sparse file for what is stored on a device: always a new one, because a device of the same name may still be there. */
 const emptyFile = (directory: string, name: string, size: number): string => {

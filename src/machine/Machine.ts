@@ -80,7 +80,7 @@ export interface Machine
     Interact.InteractMethods {
   /** Its name in the test, which is also the guest's host name. */
   readonly name: string
-  /** Its cards on VLANs, in the order of its declaration, with their devices in the guest and their addresses. */
+  /** Its cards on VLANs, in the order of its declaration, with their devices in the guest, their networks and their addresses. */
   readonly interfaces: ReadonlyArray<Interface>
 }
 
@@ -123,7 +123,7 @@ export const make = (
     ...X11.make(guest, (display) => displayMethods(guest, displays.x11(display))),
     ...Terminal.make(guest),
     ...Control.make(guest),
-    ...Link.make(guest, spec.vlans),
+    ...Link.make(guest, [...new Set(spec.vlans.map(({ vlan }) => vlan))]),
     ...Hotplug.make(guest, surroundings),
     ...snapshots,
     ...Interact.make(guest)

@@ -23,6 +23,8 @@ import * as Fields from "../host/Fields.ts"
 import * as Location from "../host/Location.ts"
 import * as Image from "../images/Image.ts"
 import * as Addresses from "../network/Addresses.ts"
+import * as Card from "../network/Card.ts"
+import type { NetworkSpec } from "../network/NetworkSpec.ts"
 import { KeyboardLayout, names as layoutNames } from "../screen/KeyboardLayout.ts"
 import * as Hardware from "./internal/hardware.ts"
 import * as Names from "./internal/names.ts"
@@ -64,11 +66,9 @@ const AnyImage: Schema.Codec<Image.Image> = Schema.Union(Object.values(Image.sch
   expected: "an image, such as Image.tiny() or Image.debian({})"
 })
 
-const Vlans = Schema.Array(Fields.whole(1, Limits.mostVlan)).check(
-  Schema.makeFilter((vlans: ReadonlyArray<number>) => new Set(vlans).size === vlans.length, {
-    expected: `an array of different numbers from 1 to ${Limits.mostVlan}`
-  })
-)
+const Vlans = Schema.Array(Card.Card).annotate({
+  expected: "an array of networks, each a number, a name, or an object { vlan, mac?, ipv4?, ipv6? }"
+})
 
 /** The fields of a declaration, with their defaults. `description` and `default` of each are its line in docs/machines.md. */
 const fields = {
@@ -143,11 +143,14 @@ const fields = {
       description: `the layout of its keyboard, which \`sendChars\` types on: ${layoutNames.map((name) => `\`"${name}"\``).join(", ")}: [screen.md](screen.md#keyboard-layouts)`
     })
   ),
-  /** The virtual networks it is on, in the order of its interfaces eth1, eth2, … Default `[1]`. */
+  /**
+   * The networks of its cards eth1, eth2, …: each a number, a name, or an object with the card's addresses. Two cards can be on one network. Default:
+   * one card on the first network that the test declares; on VLAN 1 if it declares none.
+   */
   vlans: Vlans.pipe(
     Schema.withDecodingDefault(otherwise([1])),
     Schema.annotateKey({
-      description: `the networks of its cards eth1, eth2, …: different numbers from 1 to ${Limits.mostVlan}; at most ${Limits.mostDevices} cards and disks together`
+      description: `the networks of its cards eth1, eth2, …: each a number from 1 to ${Limits.mostVlan}, the name of one of the test's \`networks\`, or \`{ vlan, mac?, ipv4?, ipv6? }\`; at most ${Limits.mostDevices} cards and disks together; with \`networks\` the first of these by default: [networks.md](networks.md)`
     })
   ),
   /** Whether it is started before the test's body. Default true. */
@@ -228,8 +231,10 @@ export const MachineOptions = Schema.Struct(fields).annotate({
 export interface MachineOptions extends Schema.Codec.Encoded<typeof MachineOptions> {}
 
 /** A checked declaration, with every default filled in; sizes in bytes. */
-export interface MachineSpec extends Omit<Schema.Schema.Type<typeof MachineOptions>, "warmUp"> {
+export interface MachineSpec extends Omit<Schema.Schema.Type<typeof MachineOptions>, "vlans" | "warmUp"> {
   readonly name: string
+  /** Its cards, with the numbers of their networks. */
+  readonly vlans: ReadonlyArray<Addresses.Card>
   readonly warmUp: WarmUp | undefined
 }
 
@@ -285,6 +290,9 @@ const nameFrom = Decode.decoder(HostName, { whole: "name" })
 const scriptNameFrom = Decode.decoder(ScriptName, { whole: "name" })
 const optionsFrom = Decode.decoder(MachineOptions, { whole: "the declaration" })
 
+/** Those that a test declares; undefined for every VLAN. */
+type Networks = ReadonlyArray<NetworkSpec> | undefined
+
 const isScript = (options: MachineOptions | undefined): boolean =>
   options !== undefined && Image.startsItself(options.image)
 
@@ -292,16 +300,38 @@ const isScript = (options: MachineOptions | undefined): boolean =>
 const isImage = (options: unknown): boolean =>
   Predicate.hasProperty(options, "_tag") && /Image$/.test(String(options._tag))
 
+/** Its cards on the test's networks, and what is wrong with the first that cannot be. */
+const cardsOf = (
+  { image, vlans }: MachineOptions,
+  decoded: ReadonlyArray<typeof Card.Card.Type>,
+  networks: Networks
+): Result.Result<ReadonlyArray<Addresses.Card>, readonly [option: string, reason: string]> => {
+  const declared =
+    vlans !== undefined || networks === undefined ? decoded : networks.slice(0, 1).map(({ vlan }) => vlan)
+  const cards: Array<Addresses.Card> = []
+  for (const [index, card] of declared.entries()) {
+    const option = `vlans[${index}]`
+    const resolved = Card.resolve(networks, card)
+    if (Result.isFailure(resolved)) return Result.fail([option, resolved.failure])
+    if (resolved.success.mac !== undefined && Image.startsItself(image)) {
+      const reason = `${option}.mac must not be declared for a machine of a start script: the script decides it`
+      return Result.fail([`${option}.mac`, reason])
+    }
+    cards.push(resolved.success)
+  }
+  return Result.succeed(cards)
+}
+
 /** What a start script decides, so that a declaration of it would say nothing. */
 const scriptsOwn = ["memory", "cpus", "disks", "devices", "hotplug", "internet"] as const
 
 /**
- * Checks one declaration and fills in the defaults.
+ * Checks one declaration and fills in the defaults. `networks` are those that the test declares; undefined if it declares none.
  *
  * Fails with `InvalidMachine` if the name is not a host name (RFC 1123), or leads elsewhere, such as `localhost` and `10`; if a field is not
- * known; or if an option makes no sense or asks for more than the host has.
+ * known; if it is on a network that the test does not have; or if an option makes no sense or asks for more than the host has.
  */
-export const check = Effect.fnUntraced(function* (name: string, options: MachineOptions) {
+export const check = Effect.fnUntraced(function* (name: string, options: MachineOptions, networks?: Networks) {
   const limits = yield* HostLimits
   const invalid = (option: string, reason: string) => new InvalidMachine({ machine: String(name), option, reason })
   const named = (isScript(options) ? scriptNameFrom : nameFrom)(name)
@@ -315,7 +345,10 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   if (Result.isFailure(decoded)) {
     return yield* invalid(Decode.nameOf(decoded.failure.path, { whole: "" }), decoded.failure.reason)
   }
-  const { warmUp, ...spec } = decoded.success
+  const cards = cardsOf(options, decoded.success.vlans, networks)
+  if (Result.isFailure(cards)) return yield* invalid(...cards.failure)
+  const { warmUp, ...declared } = decoded.success
+  const spec = { ...declared, vlans: cards.success }
   const defaults = isScript(options) ? Result.getOrUndefined(optionsFrom({ image: options.image })) : undefined
   // A fork is declared as its original is, defaults and all.
   const own = defaults && scriptsOwn.find((option) => JSON.stringify(spec[option]) !== JSON.stringify(defaults[option]))
@@ -345,14 +378,19 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
 })
 
 /**
- * Checks that the hosts files which images bring along (`files: { "/etc/hosts": … }`) give no machine's name to another address than the
- * machine's. Such a name would lead there, or to both.
+ * Checks that no two cards have the same MAC, nor the same IP address on one network, and that the hosts files which images bring along
+ * (`files: { "/etc/hosts": … }`) give no machine's name to another address than the machine's. Such a name would lead there, or to both.
  */
-export const checkHosts = (
-  machines: Iterable<{ readonly spec: MachineSpec; readonly self: Addresses.AddressedNode }>
+export const checkAddresses = (
+  machines: ReadonlyArray<{ readonly spec: MachineSpec; readonly self: Addresses.AddressedNode }>
 ): Effect.Effect<void, InvalidMachine> =>
   Effect.suspend(() => {
-    const problem = Names.hostsProblemOf([...machines].map(({ self, spec }) => ({ image: spec.image, node: self })))
+    const conflict = Addresses.conflict(machines.map(({ self }) => self))
+    if (conflict !== undefined) {
+      const { card, machine, reason } = conflict
+      return new InvalidMachine({ machine, option: `vlans[${card}]`, reason })
+    }
+    const problem = Names.hostsProblemOf(machines.map(({ self, spec }) => ({ image: spec.image, node: self })))
     return problem === undefined ? Effect.void : new InvalidMachine({ ...problem, option: "name" })
   })
 
@@ -360,9 +398,12 @@ export const checkHosts = (
  * Checks the declarations of all machines of a test together.
  *
  * Fails with the first `InvalidMachine`; two names that differ only in case are refused, because host names are not case-sensitive, and so is
- * more memory than the host has for all of them, and a name that an image's hosts file gives to another address.
+ * more memory than the host has for all of them, an address that two cards have, and a name that an image's hosts file gives to another address.
  */
-export const checkAll = Effect.fnUntraced(function* (machines: Readonly<Record<string, MachineOptions>>) {
+export const checkAll = Effect.fnUntraced(function* (
+  machines: Readonly<Record<string, MachineOptions>>,
+  networks?: Networks
+) {
   const seen = new Map<string, string>()
   for (const name of Object.keys(machines)) {
     const twin = seen.get(name.toLowerCase())
@@ -375,8 +416,8 @@ export const checkAll = Effect.fnUntraced(function* (machines: Readonly<Record<s
     }
     seen.set(name.toLowerCase(), name)
   }
-  const specs = yield* Effect.forEach(Object.entries(machines), ([name, options]) => check(name, options))
-  yield* checkHosts(
+  const specs = yield* Effect.forEach(Object.entries(machines), ([name, options]) => check(name, options, networks))
+  yield* checkAddresses(
     Addresses.assign(specs).map((self) => ({ self, spec: specs.find(({ name }) => name === self.name)! }))
   )
   const limits = yield* HostLimits

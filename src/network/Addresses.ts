@@ -1,7 +1,7 @@
 /**
  * The addresses of a test's machines: the MAC, IPv4 and IPv6 address for each node and VLAN, and the commands that set them in a guest.
  *
- * Pure: networks are isolated from each other, so every test can use the same addresses.
+ * Pure: networks are isolated from each other, so every test can use the same addresses. A declaration can give a card others.
  *
  * **Example** (The address of the first machine on VLAN 1)
  *
@@ -13,7 +13,9 @@
  *
  * @since 0.1.0
  */
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as IpAddress from "./IpAddress.ts"
 
 /** Nodes and VLANs each have one octet of an address, less 0 and 255. */
 export const maximum = 254
@@ -27,22 +29,43 @@ export class AddressesExhausted extends Schema.TaggedError<AddressesExhausted>()
   }
 }
 
-/** A machine and the VLANs it is on, in the order of its interfaces. */
+/** A network card as a declaration has it. */
+export interface Card {
+  readonly vlan: number
+  /** The name of its network, if it has one. */
+  readonly network?: string | undefined
+  /** Six hexadecimal octets. Default: {@link mac}. */
+  readonly mac?: string | undefined
+  /** With or without a prefix, `"10.0.0.5/24"`, or `"none"`; see {@link "./IpAddress.ts"}. Default: {@link ipv4}, on the machine's first card of the VLAN. */
+  readonly ipv4?: string | undefined
+  /** With or without a prefix, `"fd00::5/64"`, or `"none"`. Default: {@link ipv6}, on the machine's first card of the VLAN. */
+  readonly ipv6?: string | undefined
+}
+
+/** A machine and its cards, in their order; a number is a card on that VLAN. */
 export interface Node {
   readonly name: string
-  readonly vlans: ReadonlyArray<number>
+  readonly vlans: ReadonlyArray<number | Card>
 }
 
 /** One network card of one machine. */
 export interface Interface {
-  /** `eth1` is on the machine's first VLAN; eth0 is the way to the host. */
+  /** `eth1` is the machine's first card; eth0 is the way to the host. */
   readonly device: string
+  /** The number of its network. */
   readonly vlan: number
+  /** The name of its network; undefined if the test declares no networks. */
+  readonly network: string | undefined
+  /** In lower case. */
   readonly mac: string
-  /** Without the prefix length, which is 24. */
-  readonly ipv4: string
-  /** Without the prefix length, which is 64. */
-  readonly ipv6: string
+  /** Without its prefix; undefined for a card without one. */
+  readonly ipv4: string | undefined
+  /** The length of its prefix in bits; 24 by default. */
+  readonly ipv4Prefix: number
+  /** Without its prefix, spelled as guests print it; undefined for a card without one. */
+  readonly ipv6: string | undefined
+  /** The length of its prefix in bits; 64 by default. */
+  readonly ipv6Prefix: number
 }
 
 /** One machine with its number and its addresses. */
@@ -53,10 +76,17 @@ export interface AddressedNode {
   readonly interfaces: ReadonlyArray<Interface>
 }
 
+/** The MAC of every machine's eth0: each is on a network of its own, so one does for all. */
+export const eth0Mac = "52:54:00:12:00:01"
+
 const hex = (octet: number) => octet.toString(16).padStart(2, "0")
 
-/** `52:54:00:12:<vlan>:<node>`, both as two hexadecimal digits. 52:54:00 is what QEMU's own addresses begin with. */
-export const mac = (vlan: number, node: number): string => `52:54:00:12:${hex(vlan)}:${hex(node)}`
+/**
+ * `52:54:00:12:<vlan>:<node>`, both as two hexadecimal digits; a machine's second card on one VLAN has 13 instead of 12, and so on. 52:54:00 is what
+ * QEMU's own addresses begin with.
+ */
+export const mac = (vlan: number, node: number, before = 0): string =>
+  `52:54:00:${hex(0x12 + before)}:${hex(vlan)}:${hex(node)}`
 
 /** `192.168.<vlan>.<node>`. */
 export const ipv4 = (vlan: number, node: number): string => `192.168.${vlan}.${node}`
@@ -66,13 +96,16 @@ export const ipv6 = (vlan: number, node: number): string => `2001:db8:${vlan.toS
 
 const isOctet = (value: number) => Number.isInteger(value) && value >= 1 && value <= maximum
 
+/** A card; a number is one on that VLAN. */
+export const cardOf = (card: number | Card): Card => (typeof card === "number" ? { vlan: card } : card)
+
 /** Why these machines cannot all have addresses, or undefined if they can. */
 export const check = (nodes: ReadonlyArray<Node>): AddressesExhausted | undefined => {
   if (nodes.length > maximum) {
     return new AddressesExhausted({ reason: `a test can have at most ${maximum} machines, got ${nodes.length}` })
   }
   for (const { name, vlans } of nodes) {
-    const wrong = vlans.find((vlan) => !isOctet(vlan))
+    const wrong = vlans.map((card) => cardOf(card).vlan).find((vlan) => !isOctet(vlan))
     if (wrong !== undefined) {
       return new AddressesExhausted({
         reason: `${name}: a VLAN must be a whole number from 1 to ${maximum}, got ${wrong}`
@@ -82,18 +115,30 @@ export const check = (nodes: ReadonlyArray<Node>): AddressesExhausted | undefine
   return undefined
 }
 
+/** The declared address, or the one that follows from the numbers. */
+const addressOf = (family: IpAddress.Family, declared: string | undefined, usual: string | undefined) => {
+  const prefix = IpAddress.defaultPrefix[family]
+  if (declared === undefined) return { address: usual, prefix }
+  const parsed = IpAddress.parse(family, declared)
+  return Result.isSuccess(parsed) ? parsed.success : { address: undefined, prefix }
+}
+
 /** The addresses of the machine with a number. Both the number and its VLANs are 1 to {@link maximum}; see {@link check}. */
-export const number = ({ name, vlans }: Node, node: number): AddressedNode => ({
-  name,
-  number: node,
-  interfaces: vlans.map((vlan, position) => ({
-    device: `eth${position + 1}`,
-    vlan,
-    mac: mac(vlan, node),
-    ipv4: ipv4(vlan, node),
-    ipv6: ipv6(vlan, node)
-  }))
-})
+export const number = ({ name, vlans }: Node, node: number): AddressedNode => {
+  const cards = vlans.map(cardOf)
+  const interfaces = cards.map((card, position): Interface => {
+    const { network, vlan } = card
+    const before = cards.slice(0, position).filter((other) => other.vlan === vlan).length
+    const four = addressOf("ipv4", card.ipv4, before === 0 ? ipv4(vlan, node) : undefined)
+    const six = addressOf("ipv6", card.ipv6, before === 0 ? ipv6(vlan, node) : undefined)
+    return {
+      ...{ device: `eth${position + 1}`, vlan, network },
+      mac: card.mac?.toLowerCase() ?? mac(vlan, node, before),
+      ...{ ipv4: four.address, ipv4Prefix: four.prefix, ipv6: six.address, ipv6Prefix: six.prefix }
+    }
+  })
+  return { name, number: node, interfaces }
+}
 
 /** Numbers machines from 1 in the alphabetical order (by code unit) of their names, whatever the order of the input. */
 export const assign = (nodes: ReadonlyArray<Node>): ReadonlyArray<AddressedNode> =>
@@ -101,22 +146,65 @@ export const assign = (nodes: ReadonlyArray<Node>): ReadonlyArray<AddressedNode>
     .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
     .map((node, index) => number(node, index + 1))
 
+/** An address that two cards have. */
+export interface Conflict {
+  /** The later one's machine, and the position of its card. */
+  readonly machine: string
+  readonly card: number
+  /** A sentence that names both. */
+  readonly reason: string
+}
+
+/** The first address that two cards of these machines have: a MAC of all the test's cards, an IP address of those of one VLAN. */
+export const conflict = (nodes: ReadonlyArray<AddressedNode>): Conflict | undefined => {
+  const seen = new Map<string, string>()
+  for (const { interfaces, name } of nodes) {
+    for (const [card, { device, ipv4, ipv6, mac, network, vlan }] of interfaces.entries()) {
+      const where = network ?? `VLAN ${vlan}`
+      const own = [
+        `the MAC address ${mac}`,
+        ...[ipv4, ipv6].flatMap((ip) => (ip === undefined ? [] : `${ip} on ${where}`))
+      ]
+      for (const address of own) {
+        const owner = seen.get(address)
+        if (owner !== undefined) {
+          return {
+            machine: name,
+            card,
+            reason: `${device} must have an address of its own, got ${address}, which ${owner} has`
+          }
+        }
+        seen.set(address, `${device} of ${name}`)
+      }
+    }
+  }
+  return undefined
+}
+
+/** The addresses that a machine's name leads to for a reader: of each family the first of its cards that the reader shares a VLAN with. */
+const reached = (node: AddressedNode, reader: AddressedNode): ReadonlyArray<string> => {
+  const vlans = [...new Set(reader.interfaces.map(({ vlan }) => vlan))]
+  const cards = vlans.flatMap((vlan) => node.interfaces.filter((other) => other.vlan === vlan))
+  const four = cards.find(({ ipv4 }) => ipv4 !== undefined)?.ipv4
+  const six = cards.find(({ ipv6 }) => ipv6 !== undefined && !IpAddress.isLinkLocal(ipv6))?.ipv6
+  return [four, six].flatMap((address) => address ?? [])
+}
+
 /**
  * `/etc/hosts` as one machine sees it.
  *
  * **Details**
  *
- * A machine is named by its address on the first VLAN that the reader shares with it, so that a name always leads over a
- * common network; a machine that shares none is left out. The reader's own name leads to 127.0.0.2, as on Debian, when it
- * is on no VLAN, and to its first address otherwise.
+ * A machine is named by its addresses on the first VLAN that the reader shares with it, so that a name always leads over a
+ * common network; where it has none there, by those on the next one. A machine that shares none is left out. The reader's own name
+ * leads to its first addresses, and to 127.0.0.2, as on Debian, when it has none.
  */
 export const hosts = (nodes: ReadonlyArray<AddressedNode>, reader: AddressedNode): string => {
   const lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
   for (const node of nodes) {
-    const shared = reader.interfaces.map(({ vlan }) => node.interfaces.find((other) => other.vlan === vlan))
-    const first = shared.find((found) => found !== undefined)
-    if (first !== undefined) lines.push(`${first.ipv4} ${node.name}`, `${first.ipv6} ${node.name}`)
-    else if (node.name === reader.name) lines.push(`127.0.0.2 ${node.name}`)
+    const addresses = reached(node, reader)
+    lines.push(...addresses.map((address) => `${address} ${node.name}`))
+    if (addresses.length === 0 && node.name === reader.name) lines.push(`127.0.0.2 ${node.name}`)
   }
   return `${lines.join("\n")}\n`
 }
@@ -140,10 +228,10 @@ export const ipBatch = (node: AddressedNode, options: { readonly internet: boole
     `link set dev ${userNetwork.device} up`,
     `address replace ${userNetwork.address} dev ${userNetwork.device}`,
     ...(options.internet ? [`route replace default via ${userNetwork.gateway}`] : []),
-    ...node.interfaces.flatMap(({ device, ipv4, ipv6 }) => [
+    ...node.interfaces.flatMap(({ device, ipv4, ipv4Prefix, ipv6, ipv6Prefix }) => [
       `link set dev ${device} up`,
-      `address replace ${ipv4}/24 dev ${device}`,
-      `address replace ${ipv6}/64 dev ${device} nodad`
+      ...(ipv4 === undefined ? [] : [`address replace ${ipv4}/${ipv4Prefix} dev ${device}`]),
+      ...(ipv6 === undefined ? [] : [`address replace ${ipv6}/${ipv6Prefix} dev ${device} nodad`])
     ])
   ].join("\n") + "\n"
 

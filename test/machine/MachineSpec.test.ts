@@ -33,7 +33,7 @@ describe("a machine's declaration", () => {
         hotplug: false,
         qemuArguments: [],
         keyboardLayout: undefined,
-        vlans: [1],
+        vlans: [{ vlan: 1 }],
         autoStart: true,
         warmUp: undefined,
         snapshot: true,
@@ -166,8 +166,12 @@ describe("a machine's declaration", () => {
     Effect.gen(function* () {
       yield* refused("web", { cpus: 0 }, "cpus", "web: cpus must be a whole number of at least 1, got 0")
       yield* refused("a", { cpus: 1.5 }, "cpus", "whole number")
-      yield* refused("a", { vlans: [0] }, "vlans[0]", "vlans[0] must be a whole number from 1 to 254, got 0")
-      yield* refused("a", { vlans: [1, 1] }, "vlans", "vlans must be an array of different numbers")
+      yield* refused(
+        "a",
+        { vlans: [0] },
+        "vlans[0]",
+        "vlans[0] must be a number from 1 to 254, the name of a network, or an object { vlan, mac?, ipv4?, ipv6? }, got 0"
+      )
       const forwards = [{ hostPort: 80, guestPort: 70000 }]
       yield* refused(
         "a",
@@ -206,7 +210,11 @@ describe("a machine's declaration", () => {
     [{ disks: ["1000000 PiB"] }, "disks[0]", "disks[0] must be a size from 1 MiB to 4 PiB"],
     [{ memory: Effect.void }, "memory", "got an Effect; yield* it first"],
     [{ cpus: "2" }, "cpus", 'cpus must be a whole number of at least 1, got "2"'],
-    [{ vlans: 1 }, "vlans", "vlans must be an array of different numbers from 1 to 254, got 1"],
+    [
+      { vlans: 1 },
+      "vlans",
+      "vlans must be an array of networks, each a number, a name, or an object { vlan, mac?, ipv4?, ipv6? }, got 1"
+    ],
     [
       { forwards: 1 },
       "forwards",

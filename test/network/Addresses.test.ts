@@ -36,8 +36,14 @@ describe("numbers", () => {
 describe("addresses", () => {
   it("hold the VLAN and the node's number", () => {
     assert.deepStrictEqual(web.interfaces, [
-      { device: "eth1", vlan: 1, mac: "52:54:00:12:01:03", ipv4: "192.168.1.3", ipv6: "2001:db8:1::3" },
-      { device: "eth2", vlan: 2, mac: "52:54:00:12:02:03", ipv4: "192.168.2.3", ipv6: "2001:db8:2::3" }
+      {
+        ...{ device: "eth1", vlan: 1, network: undefined, mac: "52:54:00:12:01:03" },
+        ...{ ipv4: "192.168.1.3", ipv4Prefix: 24, ipv6: "2001:db8:1::3", ipv6Prefix: 64 }
+      },
+      {
+        ...{ device: "eth2", vlan: 2, network: undefined, mac: "52:54:00:12:02:03" },
+        ...{ ipv4: "192.168.2.3", ipv4Prefix: 24, ipv6: "2001:db8:2::3", ipv6Prefix: 64 }
+      }
     ])
   })
 

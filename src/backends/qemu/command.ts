@@ -251,11 +251,10 @@ export const cardId = (vlan: number): string => `card-vlan${vlan}`
 
 /** A card on each VLAN. */
 export const networks = (shape: MachineShape, by: Bus = "pci"): ReadonlyArray<string> =>
-  shape.networks.flatMap(({ mac, socket, vlan }) => [
-    // A hub with this one port is a network with nobody else on it.
-    ...[
-      "-netdev",
-      socket === undefined ? `hubport,id=vlan${vlan},hubid=${vlan}` : `vde,id=vlan${vlan},sock=${escape(socket)}`
-    ],
-    ...card(`vlan${vlan}`, mac, by)
-  ])
+  shape.networks.flatMap(({ mac, socket, vlan }, index) => {
+    const before = shape.networks.slice(0, index).filter((other) => other.vlan === vlan).length
+    const id = before === 0 ? `vlan${vlan}` : `vlan${vlan}-${before + 1}`
+    // A hub with only this machine's ports is a network with nobody else on it.
+    const back = socket === undefined ? `hubport,id=${id},hubid=${vlan}` : `vde,id=${id},sock=${escape(socket)}`
+    return ["-netdev", back, ...card(id, mac, by)]
+  })

@@ -191,7 +191,10 @@ const placesOf = (
         : Effect.succeed(state.shared),
     temporary: state?.temporary ?? folders.path,
     vlan: tree.vlan,
-    vlans: () => [...new Set([...handles.values()].flatMap(({ spec }) => spec.vlans))].toSorted((a, b) => a - b),
+    vlans: () =>
+      [...new Set([...handles.values()].flatMap(({ spec }) => spec.vlans.map(({ vlan }) => vlan)))].toSorted(
+        (a, b) => a - b
+      ),
     startCommand: (name) => starts.get(name)?.command ?? handles.get(name)?.shape.image.startScript?.command,
     changeStarts: (name, changes) => {
       starts.set(name, { ...starts.get(name), ...changes })

@@ -18,6 +18,8 @@ import * as Origin from "../../machine/Origin.ts"
 import type * as Snapshot from "../../machine/Snapshot.ts"
 import { type Changes, StartChanges } from "../../machine/StartChanges.ts"
 import * as Addresses from "../../network/Addresses.ts"
+import * as Card from "../../network/Card.ts"
+import * as NetworkSpec from "../../network/NetworkSpec.ts"
 import type { DeclareError } from "../Driver.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import type { RunEvent } from "../RunEvent.ts"
@@ -78,9 +80,7 @@ const shapeOf = Effect.fnUntraced(function* (
   const networks = yield* Effect.forEach(self.interfaces, ({ mac, vlan }) =>
     // A fork with a name of its own has no network: another machine has its addresses.
     Effect.map(spec.name === self.name ? Effect.orDie(tree.vlan(vlan)) : Effect.succeed(undefined), (socket) => ({
-      vlan,
-      socket,
-      mac
+      ...{ vlan, socket, mac, mtu: NetworkSpec.of(options.networks, vlan).mtu }
     }))
   )
   const disks = yield* Effect.forEach(spec.disks, (size, index) => emptyDisk(`${directory}/disk${index + 1}`, size))
@@ -209,6 +209,13 @@ const refreshNames = ({ scope }: DriverMachines, others: Iterable<MachineTree.Ha
     scope
   )
 
+/** A card without what only one machine can have. */
+const anonymous = ({ ipv4, ipv6, mac: _, ...card }: Addresses.Card): Addresses.Card => ({
+  ...card,
+  ...(ipv4 === "none" ? { ipv4 } : {}),
+  ...(ipv6 === "none" ? { ipv6 } : {})
+})
+
 /** Makes and starts a machine that resumes from a saved one of a machine's shape; see `ForkOptions`. */
 const forkOne = Effect.fnUntraced(
   function* (
@@ -217,10 +224,12 @@ const forkOne = Effect.fnUntraced(
     self: Addresses.AddressedNode,
     request: Snapshot.ForkRequest
   ) {
-    const { handles } = all
+    const { handles, options } = all
     const free = Array.from({ length: handles.size + 1 }, (_, index) => `${original}-fork${index + 1}`)
     const name = request.name ?? free.find((candidate) => !handles.has(candidate)) ?? original
-    const spec = { ...(yield* MachineSpec.check(name, { ...source, autoStart: false, forwards: [] })), warmUp }
+    const vlans = request.identity === undefined ? source.vlans : source.vlans.map(anonymous)
+    const declared = { ...source, vlans: vlans.map(Card.declarationOf), autoStart: false, forwards: [] }
+    const spec = { ...(yield* MachineSpec.check(name, declared, options.networks)), warmUp }
     yield* checkName(all, name)
     const others = [...handles.values()]
     const { identity, from } = request
@@ -233,7 +242,7 @@ const forkOne = Effect.fnUntraced(
     if (identity !== undefined) yield* checkAddresses(all, spec)
     const who = identity === undefined || identity.sshHostKeys === false ? "declared" : "new"
     const node = identity === undefined ? self : Addresses.number(spec, nextNumber(all))
-    if (identity !== undefined) yield* MachineSpec.checkHosts([...neighbours(all), { spec, self: node }])
+    if (identity !== undefined) yield* MachineSpec.checkAddresses([...neighbours(all), { spec, self: node }])
     const handle = yield* Effect.orDie(add(all, spec, node, { from, identity: who }))
     if (identity !== undefined) yield* refreshNames(all, others)
     return handle.machine
@@ -248,14 +257,14 @@ export const declare: (
   declared: MachineSpec.MachineOptions
 ) => Effect.Effect<Machine, DeclareError> = Effect.fnUntraced(
   function* (all, name, declared) {
-    const { conditions, handles, scope } = all
-    const spec = yield* MachineSpec.check(name, declared)
+    const { conditions, handles, options, scope } = all
+    const spec = yield* MachineSpec.check(name, declared, options.networks)
     yield* checkName(all, name)
     const others = [...handles.values()]
     yield* checkAddresses(all, spec)
     yield* Effect.forEach(MachineSpec.toolsOf([spec]), (tool) => HostProcess.locate(tool))
     const self = Addresses.number(spec, nextNumber(all))
-    yield* MachineSpec.checkHosts([...neighbours(all), { spec, self }])
+    yield* MachineSpec.checkAddresses([...neighbours(all), { spec, self }])
     const handle = yield* add(all, spec, self)
     yield* refreshNames(all, others)
     // The first use of the machine fails with what its start failed with.

@@ -7,6 +7,7 @@ import type { Image } from "../../images/Image.ts"
 import type { MachineSpec } from "../../machine/MachineSpec.ts"
 import type * as Origin from "../../machine/Origin.ts"
 import type { AddressedNode } from "../../network/Addresses.ts"
+import type { NetworkSpec } from "../../network/NetworkSpec.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import type { SubtestResult } from "../TestResult.ts"
 import type { Saved } from "./saveAll.ts"
@@ -15,6 +16,8 @@ import type { WarmStart } from "./warmStart.ts"
 export interface Options {
   readonly test: string
   readonly machines: ReadonlyArray<MachineSpec>
+  /** The networks that the test declares; undefined if it declares none, so that every VLAN is there. */
+  readonly networks?: ReadonlyArray<NetworkSpec> | undefined
   /** Tells the test's folders apart from those of other tests of the run. */
   readonly prefix: string
   readonly output: string

@@ -16,7 +16,7 @@ import * as Image from "../../images/Image.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import * as MachineSpec from "../../machine/MachineSpec.ts"
 import * as Origin from "../../machine/Origin.ts"
-import type { AddressedNode } from "../../network/Addresses.ts"
+import type { AddressedNode, Interface } from "../../network/Addresses.ts"
 import * as SnapshotStore from "../SnapshotStore.ts"
 import * as HostInputs from "./hostInputs.ts"
 import * as Misspelt from "./misspelt.ts"
@@ -84,10 +84,19 @@ const plainBoot =
   (start) =>
     Effect.succeed(start > 1 && isLasting(spec) ? Origin.boot : { from: undefined, warmUp: warmUpOf(spec) })
 
+const addressesOf = ({ ipv4, ipv4Prefix, ipv6, ipv6Prefix, mac, vlan }: Interface): string =>
+  [vlan, mac, ipv4 ?? "none", ipv4Prefix, ipv6 ?? "none", ipv6Prefix].join(",")
+
 /** Name and addresses: what a service that starts at boot can have learned. */
 const identityOf = ({ self, spec }: Subject): Readonly<Record<string, string>> => ({
   machine: spec.name,
-  addresses: self.interfaces.map(({ ipv4, vlan }) => `${vlan}:${ipv4}`).join(" ")
+  addresses: self.interfaces.map(addressesOf).join(" ")
+})
+
+/** The cards as the hypervisor made them: one with another longest packet is another device to a saved machine. */
+const cardsOf = ({ networks }: MachineShape): Readonly<Record<string, string>> => ({
+  cards: `${networks.length}`,
+  ...(networks.every(({ mtu }) => mtu === undefined) ? {} : { mtu: networks.map(({ mtu = "" }) => mtu).join(",") })
 })
 
 /** A machine starts from where one of its name and addresses was, unless its declaration shares the snapshots of all that are like it. */
@@ -102,7 +111,7 @@ const baseKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): Sna
       image: shape.image.digest,
       memory: `${shape.memory}`,
       processors: `${shape.cpus}`,
-      cards: `${shape.networks.length}`,
+      ...cardsOf(shape),
       disks: spec.disks.join(" "),
       ...(spec.devices.length === 0 ? {} : { devices: Digest.canonical(Device.nameAll(spec.devices)) }),
       ...(spec.hotplug ? { hotplug: "true" } : {}),

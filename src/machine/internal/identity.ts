@@ -79,8 +79,8 @@ vm_was=
 const networkScript = (identity: Identity): string => {
   const { internet, self } = identity
   const devices = self.interfaces.map(({ device }) => device).join(" ")
-  const addresses = self.interfaces.map(({ ipv4 }) => ipv4).join(" ")
-  const addresses6 = self.interfaces.map(({ ipv6 }) => ipv6).join(" ")
+  const addresses = self.interfaces.flatMap(({ ipv4 }) => ipv4 ?? []).join(" ")
+  const addresses6 = self.interfaces.flatMap(({ ipv6 }) => ipv6 ?? []).join(" ")
   const cards = self.interfaces.map(
     ({ device, mac }) => `read -r vm_mac </sys/class/net/${device}/address
 [ "$vm_mac" = ${mac} ] || vm_first="\${vm_first}link set dev ${device} address ${mac}$vm_nl"`
@@ -138,7 +138,9 @@ const cardTimeout = 2
 export const earlyScript = ({ keyboardLayout, ...identity }: Early): string => {
   const { all, internet, self } = identity
   const devices = ["eth0", ...self.interfaces.map(({ device }) => device)]
-  const addresses = self.interfaces.flatMap(({ ipv4 }) => `${ipv4}/`)
+  const addresses = self.interfaces.flatMap(({ ipv4, ipv4Prefix }) =>
+    ipv4 === undefined ? [] : `${ipv4}/${ipv4Prefix}`
+  )
   return `echo ${quote(self.name)} >/proc/sys/kernel/hostname
 echo ${quote(self.name)} >$vm_root/etc/hostname
 ${writeHosts("$vm_root/etc/hosts", self, all)}
@@ -154,7 +156,7 @@ ${Addresses.ipCommands(self, { internet }).replace(/^ip /gm, "busybox ip ").trim
 vm_here=$(busybox ip addr show)
 vm_all=1
 for vm_address in ${addresses.join(" ")}; do
-  case $vm_here in *" $vm_address"*) ;; *) vm_all= ;; esac
+  case $vm_here in *" $vm_address "*) ;; *) vm_all= ;; esac
 done
 [ -z "$vm_all" ] || echo ${digest(identity)} >${mark}
 ${keyboardLayout === undefined ? "" : Keyboard.earlyScript(keyboardLayout)}`

@@ -3,6 +3,7 @@ import { isUint8Array } from "node:util/types"
 import * as Disk from "../../host/Disk.ts"
 import { type FileContent, type Image, startsItself } from "../../images/Image.ts"
 import type { AddressedNode } from "../../network/Addresses.ts"
+import * as IpAddress from "../../network/IpAddress.ts"
 
 /** What programs read as an IPv4 address without looking it up: inet_aton(3) of libc, and the host parser of the URL standard. */
 const number = /^(\d+|0x[\da-f]*)$/i
@@ -49,14 +50,10 @@ const entriesOf = (text: string): ReadonlyArray<{ readonly address: string; read
     return address === undefined || names.length === 0 ? [] : [{ address, names }]
   })
 
-/** One spelling of each IPv6 address. */
-const canonical = (address: string): string => {
-  const url = `http://[${address}]`
-  return URL.canParse(url) ? new URL(url).hostname.slice(1, -1) : address
+const addressesOf = ({ interfaces }: AddressedNode): ReadonlySet<string> => {
+  const own = interfaces.flatMap(({ ipv4, ipv6 }) => [ipv4 ?? [], ipv6 ?? []].flat())
+  return new Set(own.length === 0 ? ["127.0.0.2"] : own)
 }
-
-const addressesOf = ({ interfaces }: AddressedNode): ReadonlySet<string> =>
-  new Set(interfaces.length === 0 ? ["127.0.0.2"] : interfaces.flatMap(({ ipv4, ipv6 }) => [ipv4, canonical(ipv6)]))
 
 /** The first machine whose name the hosts file of an image gives to another address, and why it cannot have it. */
 export const hostsProblemOf = (
@@ -66,7 +63,7 @@ export const hostsProblemOf = (
   for (const { image, node: owner } of machines) {
     for (const { address, names } of entriesOf(hostsOf(image))) {
       const led = names.flatMap((name) => known.get(name.toLowerCase()) ?? [])
-      const node = led.find((one) => !addressesOf(one).has(canonical(address)))
+      const node = led.find((one) => !addressesOf(one).has(IpAddress.canonical(address)))
       if (node === undefined) continue
       const whose = owner.name === node.name ? "its image" : `the image of ${owner.name}`
       const line = `name must not be one that /etc/hosts of ${whose} gives to another address`
