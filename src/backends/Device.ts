@@ -72,7 +72,14 @@ const Driver = Schema.Struct({
 const Disk = Schema.Struct({ type: Schema.Literal("disk"), size: Size, serial: Schema.optional(Serial), ...named })
 
 /** A network card that is plugged in while the machine runs. */
-const Card = Schema.Struct({ type: Schema.Literal("network-card"), vlan: Fields.whole(1, Limits.mostVlan), ...named })
+const Card = Schema.Struct({
+  type: Schema.Literal("network-card"),
+  /** The number or the name of its network. */
+  vlan: Schema.Union([Fields.whole(1, Limits.mostVlan), Schema.String]).annotate({
+    expected: `a number from 1 to ${Limits.mostVlan} or the name of a network`
+  }),
+  ...named
+})
 
 /**
  * A union of the types of devices that says which there are, and which is nearest, where a union of everything would say what is wrong with one
@@ -154,8 +161,10 @@ export interface DeviceShape {
   readonly kind: Kind
   /** The file of what is stored on it, which exists before; of storage only. */
   readonly path?: string | undefined
-  /** Of a network card: its address, and where the VLAN's switch listens. */
-  readonly card?: { readonly mac: string; readonly socket: string | undefined } | undefined
+  /** Of a network card, whose `vlan` is a number: its address, where the VLAN's switch listens, and bytes of its longest packet. */
+  readonly card?:
+    | { readonly mac: string; readonly socket: string | undefined; readonly mtu?: number | undefined }
+    | undefined
 }
 
 /** A type alone stands for a device of that type. */

@@ -31,6 +31,7 @@ import { timeoutOf, WaitOptions } from "../guest/Timeout.ts"
 import * as Disk from "../host/Disk.ts"
 import type { HostProcessError } from "../host/HostProcess.ts"
 import * as Addresses from "../network/Addresses.ts"
+import * as NetworkSpec from "../network/NetworkSpec.ts"
 import type { VlanFailed } from "../network/Vlan.ts"
 
 type HotplugFailure = Unavailable | ControlError | PollingConditionFailed | PlugFailed | InvalidArgument
@@ -82,6 +83,8 @@ export const parameters = Arguments.of<HotplugMethods>({
 export interface Surroundings {
   /** The machine's number in its networks. */
   readonly number: number
+  /** The networks that the test declares; undefined if it declares none. */
+  readonly networks?: ReadonlyArray<NetworkSpec.NetworkSpec> | undefined
   /** Where the switch of a VLAN listens, started if it was not; undefined for a machine without other machines. */
   readonly vlan: (vlan: number) => Effect.Effect<string | undefined, HostProcessError | VlanFailed>
 }
@@ -100,7 +103,7 @@ const removeFile = (path: string | undefined) =>
   path === undefined ? Effect.void : Disk.removeTree(Path.dirname(path))
 
 /** The hot-plug methods of a guest. */
-export const make = (guest: Guest, { number, vlan }: Surroundings): HotplugMethods => {
+export const make = (guest: Guest, { networks, number, vlan }: Surroundings): HotplugMethods => {
   /** One at a time: each takes a free port. */
   const one = Semaphore.makeUnsafe(1)
   let count = 0
@@ -117,16 +120,20 @@ export const make = (guest: Guest, { number, vlan }: Surroundings): HotplugMetho
     const name = kind.name ?? Device.defaultName(kind, `-hot${count}`)
     const device = `${JSON.stringify(name)} (${Device.typeOf(kind)})`
     const failed = (reason: string) => new PlugFailed({ machine: guest.name, device, action: "plug in", reason })
-    const mac = macOf(count, number)
-    const card =
+    const network =
       "vlan" in kind
-        ? {
-            mac,
-            socket: yield* Effect.mapError(vlan(kind.vlan), ({ message }) =>
-              failed(`the switch of VLAN ${kind.vlan} could not be started: ${message}`)
-            )
-          }
+        ? yield* Effect.mapError(Effect.fromResult(NetworkSpec.find(networks, kind.vlan)), failed)
         : undefined
+    const card =
+      network === undefined
+        ? undefined
+        : {
+            mac: macOf(count, number),
+            socket: yield* Effect.mapError(vlan(network.vlan), ({ message }) =>
+              failed(`the switch of VLAN ${network.vlan} could not be started: ${message}`)
+            ),
+            mtu: network.mtu
+          }
     const size = Device.storageOf(kind)
     const path =
       size === 0
@@ -135,7 +142,8 @@ export const make = (guest: Guest, { number, vlan }: Surroundings): HotplugMetho
             () => emptyFile(directory, name, size),
             (reason) => failed(`its file could not be made: ${reason}`)
           )
-    const shape: Device.DeviceShape = { name, kind, path, card }
+    const plugged = network === undefined ? kind : { ...kind, vlan: network.vlan }
+    const shape: Device.DeviceShape = { name, kind: plugged, path, card }
     return shape
   })
 

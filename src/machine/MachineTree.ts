@@ -64,6 +64,8 @@ export interface Environment {
   readonly fork: (request: ForkRequest) => ReturnType<Hooks["fork"]>
   /** Where the switch of a VLAN listens, started if it was not; undefined for a machine without other machines. */
   readonly vlan: Surroundings["vlan"]
+  /** The networks that the test declares; undefined if it declares none. */
+  readonly networks?: Surroundings["networks"]
   /** The supervisor that boots are children of. */
   readonly supervisor: DynamicSupervisor.DynamicSupervisorPid
 }

@@ -181,13 +181,22 @@ export const conflict = (nodes: ReadonlyArray<AddressedNode>): Conflict | undefi
   return undefined
 }
 
-/** The addresses that a machine's name leads to for a reader: of each family the first of its cards that the reader shares a VLAN with. */
-const reached = (node: AddressedNode, reader: AddressedNode): ReadonlyArray<string> => {
-  const vlans = [...new Set(reader.interfaces.map(({ vlan }) => vlan))]
-  const cards = vlans.flatMap((vlan) => node.interfaces.filter((other) => other.vlan === vlan))
-  const four = cards.find(({ ipv4 }) => ipv4 !== undefined)?.ipv4
-  const six = cards.find(({ ipv6 }) => ipv6 !== undefined && !IpAddress.isLinkLocal(ipv6))?.ipv6
-  return [four, six].flatMap((address) => address ?? [])
+/** An address of a card, of one family. */
+const addressIn = (card: Interface, family: IpAddress.Family): IpAddress.Prefixed | undefined => {
+  const address = card[family]
+  return address === undefined ? undefined : { address, prefix: card[`${family}Prefix`] }
+}
+
+/** The address of one family that a machine's name leads to for a reader; see {@link hosts}. */
+const reached = (node: AddressedNode, reader: AddressedNode, family: IpAddress.Family): string | undefined => {
+  const shared = reader.interfaces.flatMap((own) =>
+    node.interfaces.flatMap((card) => {
+      const [from, to] = [addressIn(own, family), addressIn(card, family)]
+      if (own.vlan !== card.vlan || to === undefined || IpAddress.isLinkLocal(to.address)) return []
+      return { address: to.address, direct: from !== undefined && IpAddress.holds(family, from, to.address) }
+    })
+  )
+  return (shared.find(({ direct }) => direct) ?? shared[0])?.address
 }
 
 /**
@@ -195,14 +204,14 @@ const reached = (node: AddressedNode, reader: AddressedNode): ReadonlyArray<stri
  *
  * **Details**
  *
- * A machine is named by its addresses on the first VLAN that the reader shares with it, so that a name always leads over a
- * common network; where it has none there, by those on the next one. A machine that shares none is left out. The reader's own name
- * leads to its first addresses, and to 127.0.0.2, as on Debian, when it has none.
+ * A machine is named by its address on the first VLAN that the reader shares with it, so that a name always leads over a
+ * common network: the first that is in the network of an address of the reader's card there, and where none is, the first of all. A machine
+ * that shares no VLAN is left out. The reader's own name leads to its first addresses, and to 127.0.0.2, as on Debian, when it has none.
  */
 export const hosts = (nodes: ReadonlyArray<AddressedNode>, reader: AddressedNode): string => {
   const lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
   for (const node of nodes) {
-    const addresses = reached(node, reader)
+    const addresses = [reached(node, reader, "ipv4") ?? [], reached(node, reader, "ipv6") ?? []].flat()
     lines.push(...addresses.map((address) => `${address} ${node.name}`))
     if (addresses.length === 0 && node.name === reader.name) lines.push(`127.0.0.2 ${node.name}`)
   }

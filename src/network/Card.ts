@@ -71,17 +71,29 @@ export const Card = Schema.Union([Vlan, Schema.String, CardOptions]).annotate({
 /** A card of a declaration. */
 export type Card = Schema.Codec.Encoded<typeof Card>
 
-/** The card that a declaration means, with the number of its network. The failure is a sentence: `unknown network "lna"; did you mean "lan"?`. */
+/** Linux has no IPv6 on a card whose MTU is less than IPv6 asks for (RFC 8200, section 5). */
+const ipv6Mtu = 1280
+
+/**
+ * The card that a declaration means, with the number of its network. A network whose MTU is below 1280 has no IPv6. The failure is a sentence:
+ * `unknown network "lna"; did you mean "lan"?`.
+ */
 export const resolve = (
   networks: ReadonlyArray<NetworkSpec.NetworkSpec> | undefined,
   declared: typeof Card.Type
 ): Result.Result<Addresses.Card, string> => {
   const { vlan, ...own } = typeof declared === "object" ? declared : { vlan: declared }
-  return Result.map(NetworkSpec.find(networks, vlan), (network) => ({
-    vlan: network.vlan,
-    ...(network.name === undefined ? {} : { network: network.name }),
-    ...own
-  }))
+  return Result.flatMap(NetworkSpec.find(networks, vlan), ({ mtu = ipv6Mtu, name, vlan }) => {
+    const { ipv6 = mtu < ipv6Mtu ? "none" : undefined } = own
+    if (mtu < ipv6Mtu && ipv6 !== "none") {
+      const where = `a network with an MTU below ${ipv6Mtu}, which IPv6 needs`
+      return Result.fail(`ipv6 must be "none" on ${where}, got ${JSON.stringify(ipv6)} on ${name} with ${mtu}`)
+    }
+    return Result.succeed({
+      ...{ vlan, ...(name === undefined ? {} : { network: name }), ...own },
+      ...(ipv6 === undefined ? {} : { ipv6 })
+    })
+  })
 }
 
 /** What {@link resolve} gave, as a declaration again. */

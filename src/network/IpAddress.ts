@@ -66,11 +66,16 @@ const groupsOf = (family: Family, address: string): ReadonlyArray<number> => {
   return [...head, ...Array.from({ length: after === undefined ? 0 : 8 - head.length - tail.length }, () => 0), ...tail]
 }
 
+/** A canonical address as one number. */
+const numberOf = (family: Family, address: string): bigint => {
+  const width = BigInt(families[family].group)
+  return groupsOf(family, address).reduce((sum, part) => (sum << width) | BigInt(part), 0n)
+}
+
 /** The bits of an address after its prefix: whether all are 0, and whether all are 1. */
 const hostPart = (family: Family, { address, prefix }: Prefixed) => {
-  const { bits, group } = families[family]
-  const whole = groupsOf(family, address).reduce((sum, part) => (sum << BigInt(group)) | BigInt(part), 0n)
-  const mask = (1n << BigInt(bits - prefix)) - 1n
+  const whole = numberOf(family, address)
+  const mask = (1n << BigInt(families[family].bits - prefix)) - 1n
   return { zeros: (whole & mask) === 0n, ones: (whole & mask) === mask }
 }
 
@@ -99,6 +104,10 @@ export const parse = (family: Family, text: string): Result.Result<Prefixed, str
   }
   return Result.succeed({ address, prefix })
 }
+
+/** Whether an address is in the network of another, so that it is reached without a router. Both are canonical. */
+export const holds = (family: Family, { address, prefix }: Prefixed, other: string): boolean =>
+  (numberOf(family, address) ^ numberOf(family, other)) >> BigInt(families[family].bits - prefix) === 0n
 
 const linkLocal = range("ipv6", "fe80::", 10, "")
 

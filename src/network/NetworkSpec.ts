@@ -41,8 +41,8 @@ export const Network = Schema.Struct({
   /** Its number, 1 to 254. Default: the lowest numbers that no other network has, in the order of the declaration. */
   vlan: Schema.optional(Fields.whole(1, maximum)),
   /**
-   * Bytes of the longest IP packet that its machines can send, 68 to 65521: their cards have this MTU from the start. Default: 1500 bytes, which a
-   * guest may change.
+   * Bytes of the longest IP packet that its machines can send, 68 to 65521: their cards have this MTU from the start. Below 1280 they have no
+   * IPv6, which Linux refuses then. Default: 1500 bytes, which a guest may change.
    */
   mtu: Schema.optional(Fields.whole(mtuBounds.least, mtuBounds.most, "a whole number of bytes")),
   /**

@@ -579,6 +579,35 @@ describe("a run", () => {
       /a test can have at most 254 machines, got 255/
     ],
     [
+      "a network that cannot be",
+      test("t", { networks: { lan: { vlan: 300 } } }, () => Effect.void),
+      /test "t": networks\.lan\.vlan must be a whole number from 1 to 254, got 300$/
+    ],
+    [
+      "two networks with one number",
+      test("t", { networks: { lan: { vlan: 7 }, dmz: { vlan: 7 } } }, () => Effect.void),
+      /test "t": networks\.dmz\.vlan must be a number that no other network has, got 7, which lan has$/
+    ],
+    [
+      "a network with an unknown option",
+      test("t", { networks: { lan: { mtuu: 9000 } as object } }, () => Effect.void),
+      /test "t": unknown option "mtuu" of networks\.lan; did you mean "mtu"\?$/
+    ],
+    [
+      "a machine on a network that it does not declare",
+      test("t", { networks: { lan: {} }, machines: { web: offline({ vlans: ["lna"] }) } }, () => Effect.void),
+      /web: unknown network "lna"; did you mean "lan"\?$/
+    ],
+    [
+      "two machines with one address",
+      test(
+        "t",
+        { machines: { a: offline({ vlans: [{ vlan: 1, ipv4: "192.168.1.2" }] }), b: offline({ vlans: [1] }) } },
+        () => Effect.void
+      ),
+      /b: eth1 must have an address of its own, got 192\.168\.1\.2 on VLAN 1, which eth1 of a has$/
+    ],
+    [
       "a timeout that is no time",
       test("t", { timeout: "soon" as "1 minute" }, () => Effect.void),
       /timeout must be a duration above zero.*got "soon"/

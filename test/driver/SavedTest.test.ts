@@ -10,6 +10,7 @@ import { SoftFailures } from "../../src/driver/SoftFailure.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
 import * as Image from "../../src/images/Image.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
+import * as NetworkSpec from "../../src/network/NetworkSpec.ts"
 import { temporaryFolder } from "./storeSupport.ts"
 import { driverOf, imageStore, offline } from "./support.ts"
 
@@ -67,6 +68,35 @@ describe("the folder of a failed test", () => {
       Fs.writeFileSync(path, "another disk")
       assert.match((yield* Effect.flip(open)).message, /the image of a \(disk\) has changed/)
     }).pipe(Effect.provide(ImageStore.layer))
+  )
+
+  it.live("goes on with the networks and the addresses that its test declared", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const networks = NetworkSpec.resolve({ lan: {}, dmz: { vlan: 7, mtu: 9000, hub: true } })!
+      const card = { vlan: "dmz", mac: "52:54:00:aa:bb:cc", ipv4: "10.0.0.5/8", ipv6: "none" }
+      const idle = offline({ autoStart: false, vlans: ["lan", card, { vlan: "dmz" }] })
+      const declared = { lan: {}, dmz: { vlan: 7, mtu: 9000, hub: true } }
+      const failed = yield* driverOf({ a: idle }, {}, false, { networks: declared })
+      const { backend } = yield* Mock.make()
+      const program = Effect.gen(function* () {
+        yield* SavedTest.save({ folder, test: "t", handles: failed.handles(), networks, now: 0 })
+        const soft = new SoftFailures()
+        const driver = yield* SavedTest.resume(yield* SavedTest.open(folder), { output: folder, soft })
+        assert.deepStrictEqual(driver.machines.a?.interfaces, failed.machines.a?.interfaces)
+        assert.strictEqual(driver.machines.a?.interfaces[1]?.ipv4, "10.0.0.5")
+        const { interfaces } = yield* driver.machine("b", offline({ autoStart: false, vlans: ["dmz"] }))
+        assert.strictEqual(interfaces[0]?.mac, "52:54:00:12:07:02")
+        const { message } = yield* Effect.flip(driver.machine("c", offline({ vlans: [2] })))
+        assert.strictEqual(message, "c: unknown network 2; the networks are lan (1), dmz (7)")
+      })
+      yield* program.pipe(
+        Effect.provideService(Backend, backend),
+        Effect.provideService(ImageStore, imageStore),
+        Effect.provideServiceEffect(RunDirectory.RunDirectory, RunDirectory.make({ base: folder })),
+        Effect.provide(NodeServices.layer)
+      )
+    })
   )
 
   it.live("goes on with machines that are declared only now, and tells of subtests that fail softly", () =>

@@ -9,7 +9,7 @@ import { StartFailed } from "../../src/backends/BackendError.ts"
 import type { MockGuest } from "../../src/backends/mock/Mock.ts"
 import { InvalidArgument } from "../../src/guest/MachineError.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
-import { HostLimits } from "../../src/machine/MachineSpec.ts"
+import { HostLimits, type MachineOptions } from "../../src/machine/MachineSpec.ts"
 import { CommandRejected } from "../../src/transport/ShellError.ts"
 import { untyped } from "../untyped.ts"
 import { driverOf, offline } from "./support.ts"
@@ -467,6 +467,36 @@ describe("a machine made while the test runs", () => {
       assert.strictEqual(error._tag, "AddressesExhausted")
       assert.include(error.message, "a test can have at most 254 machines, got 255")
     }).pipe(Effect.provideService(HostLimits, { memory: 2 ** 40, cpus: 4 }))
+  )
+
+  it.live("is on the networks that the test declares, with addresses of its own", () =>
+    Effect.gen(function* () {
+      const taken = { vlan: "lan", mac: "52:54:00:aa:bb:cc", ipv4: "10.0.0.5" }
+      const idle = (vlans: MachineOptions["vlans"]) => offline({ autoStart: false, vlans })
+      const networks = { lan: {}, dmz: {} }
+      const { service } = yield* driverOf({ a: idle([taken]) }, {}, false, { networks })
+      const problemOf = (vlans: MachineOptions["vlans"]) =>
+        Effect.map(Effect.flip(service.machine("b", idle(vlans))), ({ _tag, message }) => [_tag, message])
+      assert.deepStrictEqual(yield* problemOf(["dmzz"]), [
+        "InvalidMachine",
+        'b: unknown network "dmzz"; did you mean "dmz"?'
+      ])
+      assert.deepStrictEqual(yield* problemOf(["lan", { vlan: "dmz", mac: "52:54:00:AA:BB:CC" }]), [
+        "InvalidMachine",
+        "b: eth2 must have an address of its own, got the MAC address 52:54:00:aa:bb:cc, which eth1 of a has"
+      ])
+      assert.deepStrictEqual(yield* problemOf([{ vlan: "lan", ipv4: "10.0.0.5/8" }]), [
+        "InvalidMachine",
+        "b: eth1 must have an address of its own, got 10.0.0.5 on lan, which eth1 of a has"
+      ])
+      const b = yield* service.machine("b", idle([{ vlan: "dmz", ipv4: "10.0.0.5/8" }]))
+      assert.deepStrictEqual(b.interfaces, [
+        {
+          ...{ device: "eth1", vlan: 2, network: "dmz", mac: "52:54:00:12:02:02" },
+          ...{ ipv4: "10.0.0.5", ipv4Prefix: 8, ipv6: "2001:db8:2::2", ipv6Prefix: 64 }
+        }
+      ])
+    })
   )
 
   it.effect("is refused on a VLAN where there is no vde_switch", () =>

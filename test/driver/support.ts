@@ -29,6 +29,7 @@ import { ImageStore } from "../../src/images/ImageStore.ts"
 import { bootMicrovm } from "../../src/images/internal/microvm.ts"
 import { bootScript } from "../../src/images/internal/startScript.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
+import * as NetworkSpec from "../../src/network/NetworkSpec.ts"
 
 export const bootImage: BootImage = {
   digest: "0",
@@ -66,6 +67,7 @@ const outOfSorts = ({ name }: MachineShape, damaged: boolean) =>
 
 export interface DriverOfOptions {
   readonly script?: string
+  readonly networks?: NetworkSpec.Networks
   readonly breaks?: (from: SavedMachine, shape: MachineShape) => boolean
   /** Whether that is the fault of what was saved, and how long it takes to be known. */
   readonly damaged?: boolean
@@ -81,7 +83,14 @@ export const driverOf = (
   /** Where snapshots are kept; a path below the test's own folder would do. Default: none are. */
   snapshots: boolean | StoreOptions = false,
   /** The digest of the script, and what of that which was saved does not load. */
-  { breakTime = 0, breaks = () => false, damaged = true, open = (shell) => shell, script }: DriverOfOptions = {}
+  {
+    breakTime = 0,
+    breaks = () => false,
+    damaged = true,
+    networks,
+    open = (shell) => shell,
+    script
+  }: DriverOfOptions = {}
 ) =>
   Effect.gen(function* () {
     const base = mkdtempSync(join(tmpdir(), "vmtest-"))
@@ -109,7 +118,8 @@ export const driverOf = (
     const running = yield* internal
       .make({
         test: "a test",
-        machines: yield* MachineSpec.checkAll(machines),
+        machines: yield* MachineSpec.checkAll(machines, NetworkSpec.resolve(networks)),
+        networks: NetworkSpec.resolve(networks),
         prefix: "1",
         output: join(base, "output"),
         resolve: () => Effect.succeed(bootImage),

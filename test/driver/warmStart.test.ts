@@ -22,6 +22,7 @@ import { make as makeRunDirectory, RunDirectory } from "../../src/host/RunDirect
 import { ImageStore } from "../../src/images/ImageStore.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
 import type { MachineOptions } from "../../src/machine/MachineSpec.ts"
+import type * as NetworkSpec from "../../src/network/NetworkSpec.ts"
 import { BootProgressListener } from "../../src/transport/Shell.ts"
 import { collecting, temporaryFolder } from "./storeSupport.ts"
 import { type DriverOfOptions, driverOf, imageStore, offline } from "./support.ts"
@@ -87,6 +88,21 @@ describe("machines that start from a snapshot", () => {
       // Shared snapshots are apart from both.
       assert.sameMembers([...(yield* inRun(folder, { a: alike() }, nothing)).ready], ["a booted"])
       assert.sameMembers([...(yield* inRun(folder, { b: alike() }, nothing)).ready], ["b forked"])
+    })
+  )
+
+  it.live("start from one with all the addresses that are declared of them, and with cards of the same MTU", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const readyWith = (vlans: MachineOptions["vlans"], networks: NetworkSpec.Networks = { lan: {} }) =>
+        Effect.map(inRun(folder, { a: offline({ vlans }) }, nothing, { networks }), ({ ready }) => ready.join())
+      for (const card of [{}, { ipv4: "10.0.0.5" }, { ipv6: "fd00::5" }, { mac: "52:54:00:aa:bb:cc" }]) {
+        assert.strictEqual(yield* readyWith([{ vlan: "lan", ...card }]), "a booted", JSON.stringify(card))
+        assert.strictEqual(yield* readyWith([{ vlan: 1, ...card }]), "a forked", JSON.stringify(card))
+      }
+      const prefix = yield* readyWith([{ vlan: "lan", ipv4: "10.0.0.5/8" }])
+      const mtu = yield* readyWith(["lan"], { lan: { mtu: 9000 } })
+      assert.deepStrictEqual([prefix, mtu], ["a booted", "a booted"])
     })
   )
 

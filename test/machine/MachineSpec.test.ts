@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Image from "../../src/images/Image.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
+import * as NetworkSpec from "../../src/network/NetworkSpec.ts"
 
 const image = Image.tiny()
 const GiB = 1024 ** 3
@@ -297,6 +298,80 @@ describe("a machine's declaration", () => {
     Effect.gen(function* () {
       const error = yield* Effect.flip(MachineSpec.checkAll({ web: { image }, Web: { image } }))
       assert.include(error.message, 'Web: name must differ from "web" in more than case')
+    })
+  )
+
+  describe("of a test with networks", () => {
+    const networks = NetworkSpec.resolve({ lan: {}, dmz: { vlan: 7, mtu: 1000 } })
+    const checkIn = (vlans: MachineSpec.MachineOptions["vlans"], among: typeof networks = networks) =>
+      MachineSpec.check("web", { image, ...(vlans === undefined ? {} : { vlans }) }, among)
+    const messageOf = (vlans: MachineSpec.MachineOptions["vlans"], among: typeof networks = networks) =>
+      Effect.map(Effect.flip(checkIn(vlans, among)), ({ _tag, message, option }) => [_tag, option, message])
+
+    it.effect("is on the first of them by default, on none if there is none, or on those that it names", () =>
+      Effect.gen(function* () {
+        const dmz = { vlan: 7, network: "dmz", ipv6: "none" }
+        const lan = { vlan: 1, network: "lan" }
+        assert.deepStrictEqual((yield* checkIn(undefined)).vlans, [lan])
+        assert.deepStrictEqual((yield* checkIn(undefined, [])).vlans, [])
+        assert.deepStrictEqual((yield* checkIn([])).vlans, [])
+        assert.deepStrictEqual((yield* checkIn([7, "lan", { vlan: "dmz" }])).vlans, [dmz, lan, dmz])
+      })
+    )
+
+    it.effect("is refused on a network that there is not", () =>
+      Effect.gen(function* () {
+        const invalid = (index: number, words: string) => ["InvalidMachine", `vlans[${index}]`, `web: ${words}`]
+        const near = 'unknown network "lna"; did you mean "lan"?'
+        assert.deepStrictEqual(yield* messageOf(["dmz", "lna"]), invalid(1, near))
+        const known = "unknown network 2; the networks are lan (1), dmz (7)"
+        assert.deepStrictEqual(yield* messageOf([{ vlan: 2 }]), invalid(0, known))
+        const undeclared = 'unknown network "lan"; the test must declare it: networks: { "lan": {} }'
+        const { message } = yield* Effect.flip(MachineSpec.check("web", { image, vlans: ["lan"] }))
+        assert.strictEqual(message, `web: ${undeclared}`)
+      })
+    )
+
+    it.effect("is refused with the reason why a card cannot be", () =>
+      Effect.gen(function* () {
+        const messages = [
+          ...(yield* messageOf([{ vlan: "lan", ipv4: "10.0.0.255" }])),
+          ...(yield* messageOf([{ vlan: "dmz", ipv6: "fd00::5" }]))
+        ]
+        assert.deepStrictEqual(messages, [
+          ...["InvalidMachine", "vlans[0].ipv4"],
+          'web: vlans[0].ipv4 must not be the broadcast address of its network, got "10.0.0.255"',
+          ...["InvalidMachine", "vlans[0]"],
+          'web: ipv6 must be "none" on a network with an MTU below 1280, which IPv6 needs, got "fd00::5" on dmz with 1000'
+        ])
+      })
+    )
+  })
+
+  it.effect("refuses machines with an address of another machine", () =>
+    Effect.gen(function* () {
+      const of = (ipv4: string) => ({ image, vlans: [{ vlan: 1, ipv4 }] })
+      yield* MachineSpec.checkAll({ a: of("10.0.0.5"), b: of("10.0.0.6") })
+      const error = yield* Effect.flip(MachineSpec.checkAll({ a: of("10.0.0.5"), b: of("10.0.0.5/8") }))
+      assert.deepStrictEqual([error._tag, error.option], ["InvalidMachine", "vlans[0]"])
+      assert.strictEqual(
+        error.message,
+        "b: eth1 must have an address of its own, got 10.0.0.5 on VLAN 1, which eth1 of a has"
+      )
+    }).pipe(Effect.provideService(MachineSpec.HostLimits, { memory: 8 * GiB, cpus: 4 }))
+  )
+
+  it.effect("refuses MACs for machines of start scripts, and takes their addresses", () =>
+    Effect.gen(function* () {
+      const script = { image: Image.startScript("/run-a-vm") }
+      const spec = yield* MachineSpec.check("a", { ...script, vlans: [{ vlan: 1, ipv4: "10.0.0.5" }] })
+      assert.deepStrictEqual(spec.vlans, [{ vlan: 1, ipv4: "10.0.0.5" }])
+      const mac = { vlan: 1, mac: "52:54:00:aa:bb:cc" }
+      const error = yield* Effect.flip(MachineSpec.check("a", { ...script, vlans: [mac] }))
+      assert.strictEqual(
+        error.message,
+        "a: vlans[0].mac must not be declared for a machine of a start script: the script decides it"
+      )
     })
   )
 

@@ -11,6 +11,7 @@ import { PlugFailed } from "../../src/backends/BackendError.ts"
 import type { DeviceShape } from "../../src/backends/Device.ts"
 import * as HostProcess from "../../src/host/HostProcess.ts"
 import * as Hotplug from "../../src/machine/Hotplug.ts"
+import * as NetworkSpec from "../../src/network/NetworkSpec.ts"
 import type { QmpService } from "../../src/transport/qmp/Qmp.ts"
 import { controlOf, guestOn, hostShell } from "./support.ts"
 
@@ -30,7 +31,8 @@ const taken = (device: string) =>
 /** A machine that has what was plugged in, by its name, and files of that in a folder. */
 const makeBox = (
   changes: Partial<ControlService> = {},
-  vlan: Hotplug.Surroundings["vlan"] = () => Effect.succeed("s")
+  vlan: Hotplug.Surroundings["vlan"] = () => Effect.succeed("s"),
+  networks: Hotplug.Surroundings["networks"] = undefined
 ) =>
   Effect.gen(function* () {
     const directory = yield* Effect.acquireRelease(
@@ -60,7 +62,7 @@ const makeBox = (
       })
     })
     const fileOf = (name: string) => plugged.get(name)?.path ?? "none"
-    return { ...Hotplug.make(guest, { number: 7, vlan }), directory, plugged, fileOf }
+    return { ...Hotplug.make(guest, { number: 7, networks, vlan }), directory, plugged, fileOf }
   })
 
 const disk = { type: "disk", size: "1 MiB", name: "extra" } as const
@@ -98,6 +100,30 @@ describe("plugging in", () => {
       assert.lengthOf(Fs.readdirSync(directory), 1)
       yield* unplug("extra")
       assert.deepStrictEqual(Fs.readdirSync(directory), [])
+    })
+  )
+
+  it.effect("a card is on a network by its name, and on none that the test does not have", () =>
+    Effect.gen(function* () {
+      const asked: Array<number> = []
+      const networks = NetworkSpec.resolve({ lan: {}, dmz: { vlan: 7, mtu: 9000 } })
+      const vlan = (number: number) =>
+        Effect.as(
+          Effect.sync(() => asked.push(number)),
+          "s"
+        )
+      const { hotplug, plugged } = yield* makeBox({}, vlan, networks)
+      const mac = "52:54:00:ff:01:07"
+      const { mac: given } = yield* hotplug({ type: "network-card", vlan: "dmz", name: "wire" })
+      assert.deepStrictEqual(asked, [7])
+      assert.strictEqual(given, mac)
+      assert.deepStrictEqual(plugged.get("wire")?.kind, { type: "network-card", vlan: 7, name: "wire" })
+      assert.deepStrictEqual(plugged.get("wire")?.card, { mac, socket: "s", mtu: 9000 })
+      const failed = yield* Effect.flip(hotplug({ type: "network-card", vlan: "dmzz", name: "other" }))
+      assert.strictEqual(
+        failed.message,
+        'box: could not plug in "other" (network-card): unknown network "dmzz"; did you mean "dmz"?'
+      )
     })
   )
 

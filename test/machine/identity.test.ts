@@ -6,20 +6,23 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
-import { fork, hostsScript, identityScript, restore } from "../../src/machine/internal/identity.ts"
+import { earlyScript, fork, hostsScript, identityScript, restore } from "../../src/machine/internal/identity.ts"
 import * as Addresses from "../../src/network/Addresses.ts"
 
 const nodes = Addresses.assign([
   { name: "web", vlans: [1, 2] },
-  { name: "it-s", vlans: [] }
+  { name: "it-s", vlans: [] },
+  { name: "bare", vlans: [{ vlan: 1, ipv4: "none", ipv6: "none" }, 1] },
+  { name: "xl", vlans: [{ vlan: 1, mac: "52:54:00:AA:00:01", ipv4: "10.0.0.1/8", ipv6: "fd00::1/48" }] }
 ]) as ReadonlyArray<Addresses.AddressedNode>
 
 describe("the script that gives a guest its identity", () => {
   for (const [index, node] of nodes.entries()) {
     for (const shell of ["sh", "bash"]) {
       it(`is valid for ${shell} (${node.name}, ${index % 2 === 0 ? "with" : "without"} internet)`, () => {
-        const script = identityScript({ self: node, all: nodes, internet: index % 2 === 0 })
-        execFileSync(shell, ["-n"], { input: script })
+        const identity = { self: node, all: nodes, internet: index % 2 === 0 }
+        execFileSync(shell, ["-n"], { input: identityScript(identity) })
+        execFileSync(shell, ["-n"], { input: earlyScript({ ...identity, keyboardLayout: undefined }) })
       })
     }
   }
@@ -28,14 +31,31 @@ describe("the script that gives a guest its identity", () => {
     const web = nodes.find(({ name }) => name === "web")!
     const script = identityScript({ self: web, all: nodes, internet: false })
     assert.include(script, "echo web > /proc/sys/kernel/hostname")
-    assert.include(script, "192.168.1.2 web")
-    assert.include(script, "addresses='192.168.1.2 192.168.2.2'")
-    assert.include(script, 'addresses="$addresses 2001:db8:1::2 2001:db8:2::2"')
+    assert.include(script, "192.168.1.3 web")
+    assert.include(script, "addresses='192.168.1.3 192.168.2.3'")
+    assert.include(script, 'addresses="$addresses 2001:db8:1::3 2001:db8:2::3"')
+  })
+
+  it("sets and checks the addresses that are declared, and no others", () => {
+    const of = (name: string) => ({ self: nodes.find((node) => node.name === name)!, all: nodes, internet: false })
+    const [early, late] = [earlyScript({ ...of("xl"), keyboardLayout: undefined }), identityScript(of("xl"))]
+    for (const script of [early, late]) {
+      assert.include(script, "10.0.0.1/8 dev eth1")
+      assert.include(script, "fd00::1/48 dev eth1")
+      assert.notInclude(script, "192.168.1.4")
+    }
+    assert.include(late, '[ "$vm_mac" = 52:54:00:aa:00:01 ]')
+    assert.include(late, "addresses=10.0.0.1\n")
+    const bare = [earlyScript({ ...of("bare"), keyboardLayout: undefined }), identityScript(of("bare"))]
+    for (const script of bare) {
+      assert.notInclude(script, "undefined")
+      assert.include(script, "link set dev eth2 up")
+    }
   })
 })
 
 describe("the names of the machines in a guest's /etc/hosts", () => {
-  const web = nodes[0]!
+  const web = nodes.find(({ name }) => name === "web")!
   const block = (all = nodes) => `# vmtest: the machines of this test\n${Addresses.hosts(all, web)}# vmtest: end\n`
 
   for (const shell of ["dash", "bash"]) {

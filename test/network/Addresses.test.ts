@@ -75,7 +75,147 @@ describe("addresses", () => {
   })
 })
 
+describe("declared addresses", () => {
+  it("take the place of those by rule, card by card", () => {
+    const cards = [
+      { vlan: 7, network: "dmz", mac: "52:54:00:AA:BB:CC", ipv4: "10.0.0.5", ipv6: "FD00:0::5/48" },
+      { vlan: 1, ipv4: "none" },
+      { vlan: 2, ipv6: "none" }
+    ]
+    assert.deepStrictEqual(Addresses.number({ name: "a", vlans: cards }, 3).interfaces, [
+      {
+        ...{ device: "eth1", vlan: 7, network: "dmz", mac: "52:54:00:aa:bb:cc" },
+        ...{ ipv4: "10.0.0.5", ipv4Prefix: 24, ipv6: "fd00::5", ipv6Prefix: 48 }
+      },
+      {
+        ...{ device: "eth2", vlan: 1, network: undefined, mac: "52:54:00:12:01:03" },
+        ...{ ipv4: undefined, ipv4Prefix: 24, ipv6: "2001:db8:1::3", ipv6Prefix: 64 }
+      },
+      {
+        ...{ device: "eth3", vlan: 2, network: undefined, mac: "52:54:00:12:02:03" },
+        ...{ ipv4: "192.168.2.3", ipv4Prefix: 24, ipv6: undefined, ipv6Prefix: 64 }
+      }
+    ])
+  })
+
+  it("are all that a further card of a machine on one VLAN has", () => {
+    const { interfaces } = Addresses.number({ name: "a", vlans: [7, 1, 7, { vlan: 7, ipv4: "10.0.0.5/8" }] }, 2)
+    assert.deepStrictEqual(
+      interfaces.map(({ device, ipv4, ipv4Prefix, ipv6, mac }) => [device, mac, ipv4, ipv4Prefix, ipv6]),
+      [
+        ["eth1", "52:54:00:12:07:02", "192.168.7.2", 24, "2001:db8:7::2"],
+        ["eth2", "52:54:00:12:01:02", "192.168.1.2", 24, "2001:db8:1::2"],
+        ["eth3", "52:54:00:13:07:02", undefined, 24, undefined],
+        ["eth4", "52:54:00:14:07:02", "10.0.0.5", 8, undefined]
+      ]
+    )
+  })
+
+  const conflictOf = (a: ReadonlyArray<number | Addresses.Card>, b: ReadonlyArray<number | Addresses.Card>) =>
+    Addresses.conflict(
+      Addresses.assign([
+        { name: "a", vlans: a },
+        { name: "b", vlans: b }
+      ])
+    )
+
+  it("are each on one card", () => {
+    assert.isUndefined(conflictOf([1, 2, 1], [1, 2, 1]))
+    const two = (own: Omit<Addresses.Card, "vlan">) => conflictOf([{ vlan: 1, ...own }], [2, { vlan: 1, ...own }])
+    const reason = (what: string) => ({
+      ...{ machine: "b", card: 1 },
+      reason: `eth2 must have an address of its own, got ${what}, which eth1 of a has`
+    })
+    assert.deepStrictEqual(two({ mac: "52:54:00:aa:bb:cc" }), reason("the MAC address 52:54:00:aa:bb:cc"))
+    assert.deepStrictEqual(two({ ipv4: "10.0.0.5" }), reason("10.0.0.5 on VLAN 1"))
+    assert.deepStrictEqual(two({ ipv6: "fd00::5" }), reason("fd00::5 on VLAN 1"))
+    assert.deepStrictEqual(two({ network: "lan", ipv6: "fd00::5" }), reason("fd00::5 on lan"))
+    assert.isUndefined(two({ ipv4: "none", ipv6: "none" }))
+  })
+
+  it("are each on one card in whatever way they are written", () => {
+    const mac = conflictOf([{ vlan: 1, mac: "52:54:00:AA:bb:cc" }], [{ vlan: 2, mac: "52:54:00:aa:bb:CC" }])
+    assert.include(mac?.reason, "52:54:00:aa:bb:cc")
+    const prefix = conflictOf([{ vlan: 1, ipv4: "10.0.0.5/8" }], [{ vlan: 1, ipv4: "10.0.0.5/16" }])
+    assert.include(prefix?.reason, "10.0.0.5 on VLAN 1")
+    const spelled = conflictOf([{ vlan: 1, ipv6: "fd00:0:0::0005" }], [{ vlan: 1, ipv6: "FD00::5" }])
+    assert.include(spelled?.reason, "fd00::5 on VLAN 1")
+  })
+
+  it("are not those that another machine has by rule", () => {
+    assert.include(
+      conflictOf([1], [{ vlan: 1, ipv4: "192.168.1.1" }])?.reason,
+      "192.168.1.1 on VLAN 1, which eth1 of a"
+    )
+    assert.include(conflictOf([1, 1], [{ vlan: 2, mac: "52:54:00:13:01:01" }])?.reason, "which eth2 of a has")
+  })
+
+  it("can be the same on two networks", () => {
+    assert.isUndefined(conflictOf([{ vlan: 1, ipv4: "10.0.0.5" }], [{ vlan: 2, ipv4: "10.0.0.5" }]))
+  })
+
+  it("are each on one card of a machine", () => {
+    const twice = conflictOf(
+      [],
+      [
+        { vlan: 1, ipv4: "10.0.0.5" },
+        { vlan: 1, ipv4: "10.0.0.5" }
+      ]
+    )
+    assert.include(twice?.reason, "eth2 must have an address of its own, got 10.0.0.5 on VLAN 1, which eth1 of b has")
+  })
+})
+
 describe("a machine's /etc/hosts", () => {
+  const hostsOf = (
+    reader: ReadonlyArray<number | Addresses.Card>,
+    other: ReadonlyArray<number | Addresses.Card>
+  ): ReadonlyArray<string> => {
+    const both = Addresses.assign([
+      { name: "other", vlans: other },
+      { name: "reader", vlans: reader }
+    ])
+    return Addresses.hosts(both, both[1]!)
+      .split("\n")
+      .filter((line) => line.endsWith(" other"))
+  }
+  const none = { ipv4: "none", ipv6: "none" }
+
+  it("names one without an address on the first shared network by the next", () => {
+    assert.deepStrictEqual(hostsOf([1, 2], [{ vlan: 1, ...none }, 2]), ["192.168.2.1 other", "2001:db8:2::1 other"])
+    assert.deepStrictEqual(hostsOf([1, 2], [{ vlan: 1, ipv4: "none" }, 2]), [
+      "192.168.2.1 other",
+      "2001:db8:1::1 other"
+    ])
+    const further = [
+      { vlan: 1, ...none },
+      { vlan: 1, ipv4: "192.168.1.77" }
+    ]
+    assert.deepStrictEqual(hostsOf([1], further), ["192.168.1.77 other"])
+    assert.deepStrictEqual(hostsOf([1], [{ vlan: 1, ...none }, 2]), [])
+  })
+
+  it("names one by an address that the reader reaches without a router, if there is one", () => {
+    assert.deepStrictEqual(hostsOf([{ vlan: 1, ...none }, 2], [1, 2]), ["192.168.2.1 other", "2001:db8:2::1 other"])
+    const far = { vlan: 1, ipv4: "10.0.0.5", ipv6: "fd00::5" }
+    assert.deepStrictEqual(hostsOf([1], [far]), ["10.0.0.5 other", "fd00::5 other"])
+    assert.deepStrictEqual(hostsOf([1], [far, { vlan: 1, ipv4: "192.168.1.7" }]), [
+      "192.168.1.7 other",
+      "fd00::5 other"
+    ])
+    assert.deepStrictEqual(hostsOf([{ vlan: 1, ipv6: "fd00::9/16" }], [far]), ["10.0.0.5 other", "fd00::5 other"])
+  })
+
+  it("names nobody by a link-local address, which means something else on each card", () => {
+    const cards = [{ vlan: 1, ipv6: "fe80::5" }]
+    assert.deepStrictEqual(hostsOf([1], cards), ["192.168.1.1 other"])
+  })
+
+  it("names a machine without addresses by 127.0.0.2", () => {
+    const [bare] = Addresses.assign([{ name: "bare", vlans: [{ vlan: 1, ...none }] }])
+    assert.include(Addresses.hosts([bare!], bare!), "127.0.0.2 bare\n")
+  })
+
   it("names the others by the network it shares with them", () => {
     const hosts = Addresses.hosts(nodes, client)
     assert.include(hosts, "192.168.2.3 web\n")
@@ -101,6 +241,24 @@ address replace 10.0.2.15/24 dev eth0
 link set dev eth1 up
 address replace 192.168.2.2/24 dev eth1
 address replace 2001:db8:2::2/64 dev eth1 nodad
+`
+    )
+  })
+
+  it("have only the addresses that they were given, with their prefixes", () => {
+    const [node] = Addresses.assign([
+      {
+        name: "a",
+        vlans: [{ vlan: 1, ipv4: "10.0.0.5/16", ipv6: "none" }, { vlan: 1 }, { vlan: 1, ipv6: "fd00::5/48" }]
+      }
+    ])
+    assert.strictEqual(
+      Addresses.ipBatch(node!, { internet: false }).split("dev eth0\n")[1],
+      `link set dev eth1 up
+address replace 10.0.0.5/16 dev eth1
+link set dev eth2 up
+link set dev eth3 up
+address replace fd00::5/48 dev eth3 nodad
 `
     )
   })

@@ -22,6 +22,18 @@ describe("a card", () => {
     assert.deepStrictEqual(Card.resolve(networks, Card.declarationOf(card)), Result.succeed(card))
   })
 
+  it("has no IPv6 where the network's MTU is too small for it", () => {
+    const small = NetworkSpec.resolve({ slip: { mtu: 1279 }, lan: { mtu: 1280 } })
+    assert.deepStrictEqual(Card.resolve(small, "slip"), Result.succeed({ vlan: 1, network: "slip", ipv6: "none" }))
+    assert.deepStrictEqual(Card.resolve(small, "lan"), Result.succeed({ vlan: 2, network: "lan" }))
+    assert.deepStrictEqual(
+      Card.resolve(small, { vlan: "slip", ipv6: "fd00::5" }),
+      Result.fail(
+        'ipv6 must be "none" on a network with an MTU below 1280, which IPv6 needs, got "fd00::5" on slip with 1279'
+      )
+    )
+  })
+
   for (const fits of [
     { vlan: 1, mac: "02:00:00:00:00:01" },
     { vlan: 1, ipv4: "none", ipv6: "none" },

@@ -61,26 +61,29 @@ const types: Readonly<Record<string, string>> = {
 /** The name of the driver in QEMU. */
 export const driverOf = (kind: Kind): string => types[typeOf(kind)] ?? typeOf(kind)
 
-const given = (kind: Kind): Properties => {
+const given = ({ card, kind }: DeviceShape): Properties => {
   if ("driver" in kind) return kind.properties ?? {}
   switch (kind.type) {
     case "usb-storage":
       return { removable: true }
     // As for the other cards; see `card` in command.ts.
     case "network-card":
-      return { romfile: "", guest_announce: false, host_mtu: Limits.mtu }
+      return { romfile: "", guest_announce: false, host_mtu: card?.mtu ?? Limits.mtu }
     default:
       return {}
   }
 }
 
 /** Driver and properties; where it is on USB, or its caller says otherwise, with its bus. */
-export const propertiesOf = ({ card, kind, name, path }: DeviceShape, bus?: string): Properties => ({
-  ...(isUsb(kind) ? onUsb : bus === undefined ? {} : { bus }),
-  ...given(kind),
-  ...(path === undefined ? {} : { drive: backOf(name), serial: "serial" in kind ? (kind.serial ?? name) : name }),
-  ...(card === undefined ? {} : { netdev: backOf(name), mac: card.mac })
-})
+export const propertiesOf = (device: DeviceShape, bus?: string): Properties => {
+  const { card, kind, name, path } = device
+  return {
+    ...(isUsb(kind) ? onUsb : bus === undefined ? {} : { bus }),
+    ...given(device),
+    ...(path === undefined ? {} : { drive: backOf(name), serial: "serial" in kind ? (kind.serial ?? name) : name }),
+    ...(card === undefined ? {} : { netdev: backOf(name), mac: card.mac })
+  }
+}
 
 /** The block device of a file, as QMP takes it. */
 export const blockOf = ({ name, path }: DeviceShape): Readonly<Record<string, unknown>> => ({

@@ -163,6 +163,7 @@ export const add: (
       fork: (request) => forkOne(all, spec, self, request),
       // A fork with a name of its own has no network: another machine has its addresses.
       vlan: (vlan) => (spec.name === self.name ? tree.vlan(vlan) : Effect.succeed(undefined)),
+      networks: options.networks,
       supervisor: tree.machines
     }).pipe(
       Effect.provideService(StartChanges, changes),
