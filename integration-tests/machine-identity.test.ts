@@ -38,15 +38,23 @@ WantedBy=multi-user.target
 
 const options = { image, memory: "512 MiB", vlans: [1, 2] } as const
 
-/** Boots, whatever the store has. */
-class Broker extends Machine<Broker>()("broker", { ...options, snapshot: false }) {}
+/** Boots, whatever the store has, with addresses of its own. */
+class Broker extends Machine<Broker>()("broker", {
+  ...options,
+  snapshot: false,
+  vlans: [1, { vlan: 2, mac: "52:54:00:aa:bb:cc", ipv4: "10.0.0.7/16", ipv6: "fd00::7/48" }, 2]
+}) {}
 
 /** Is forked where the store has one of its name. */
 class Mailer extends Machine<Mailer>()("mailer", options) {}
 
 class Tiny extends Machine<Tiny>()("small", { image: Image.tiny(), memory: "256 MiB" }) {}
 
-const addresses = (machine: MachineOf) => machine.interfaces.flatMap(({ ipv4, ipv6 }) => [`${ipv4}/24`, `${ipv6}/64`])
+const addresses = (machine: MachineOf) =>
+  machine.interfaces.flatMap(({ ipv4, ipv4Prefix, ipv6, ipv6Prefix }) => [
+    ...(ipv4 === undefined ? [] : [`${ipv4}/${ipv4Prefix}`]),
+    ...(ipv6 === undefined ? [] : [`${ipv6}/${ipv6Prefix}`])
+  ])
 
 /** What services of this machine must have found. */
 const isIdentityOf = (machine: MachineOf, found: string, where: string) => {
@@ -67,6 +75,19 @@ machines(
         isIdentityOf(machine, yield* machine.readFile("/run/earliest"), `${machine.name}, earliest`)
         isIdentityOf(machine, yield* machine.readFile("/var/lib/online"), `${machine.name}, online`)
       }
+    })
+  )
+
+  it.effect("a fork of one with addresses of its own has those of its number, and reaches it", () =>
+    Effect.gen(function* () {
+      const broker = yield* Broker
+      const other = yield* broker.fork({ name: "other", identity: { sshHostKeys: false } })
+      const found = yield* other.succeed("ip -br addr; ip -br link")
+      const own = [...addresses(other), ...other.interfaces.map(({ mac }) => mac)]
+      for (const address of own) assert.include(found, address)
+      for (const taken of ["10.0.0.7/", "fd00::7/", "52:54:00:aa:bb:cc"]) assert.notInclude(found, taken)
+      yield* other.succeed("ping -c 1 -w 10 broker")
+      yield* other.crash()
     })
   )
 

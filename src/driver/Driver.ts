@@ -63,7 +63,7 @@ export interface DriverService<Names extends string = string> {
    * Makes a machine while the test runs.
    *
    * It starts at once, unless `autoStart` is false, and its first use waits until it is ready. It has the next free node number, and the
-   * addresses that follow from it; the other machines learn its name.
+   * addresses that follow from it, or that its declaration gives its cards; the other machines learn its name.
    */
   readonly machine: (name: string, options: MachineOptions) => Effect.Effect<Machine, DeclareError>
   /** Starts all machines together and waits until they are ready. Forks of single machines are left as they are. */
