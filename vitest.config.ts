@@ -22,6 +22,7 @@ const long = [
   "nixos-test-driver-debian",
   "start-script",
   "start-script-9p",
+  "start-script-efi",
   "keyboard-layouts"
 ].map((name) => `integration-tests/${name}.test.ts`)
 

@@ -97,11 +97,30 @@ export interface ScriptOptions {
   readonly shares?: boolean
   /** More words of its command line, before what it is handed. */
   readonly words?: string
+  /** UEFI firmware, the variables that it begins with, and a kernel that it can start, which is not that of an image. */
+  readonly efi?: { readonly firmware: string; readonly variables: string; readonly kernel: string }
 }
+
+/** Where Debian's package `ovmf` has firmware. */
+export const ovmf = { firmware: "/usr/share/OVMF/OVMF_CODE_4M.fd", variables: "/usr/share/OVMF/OVMF_VARS_4M.fd" }
+
+/** The words that give a machine its firmware; the file of the variables is made like the disk. */
+const flashes = ({ firmware }: NonNullable<ScriptOptions["efi"]>): string =>
+  `-drive if=pflash,format=raw,unit=0,readonly=on,file=${quote(firmware)} \\
+    -drive if=pflash,format=raw,unit=1,readonly=off,file="$NIX_EFI_VARS" \\
+    `
+
+const efiVariables = (name: string, { variables }: NonNullable<ScriptOptions["efi"]>): string =>
+  `NIX_EFI_VARS=$(readlink -f "\${NIX_EFI_VARS:-./${name}-efi-vars.fd}")
+if ! test -e "$NIX_EFI_VARS"; then
+    cp ${quote(variables)} "$NIX_EFI_VARS"
+    chmod 0644 "$NIX_EFI_VARS"
+fi
+`
 
 /** A start script: where the disk is, the folders, and QEMU with what the driver adds. */
 export const scriptOf = (boot: BootImage, options: ScriptOptions): string => {
-  const { address = "", name, run = (qemu) => `exec ${qemu}`, shares = false, words = "" } = options
+  const { address = "", efi, name, run = (qemu) => `exec ${qemu}`, shares = false, words = "" } = options
   // qemu-img is a package of its own, so the empty disk is at hand already.
   const disk = Buffer.from(empty(64 * 1024 * 1024)).toString("base64")
   const share = (tag: string, path: string) =>
@@ -111,10 +130,10 @@ export const scriptOf = (boot: BootImage, options: ScriptOptions): string => {
     -device virtio-rng-pci \\
     -net nic,netdev=user.0,model=virtio -netdev user,id=user.0,"$QEMU_NET_OPTS" \\
     -device virtio-net-pci,netdev=vlan1,mac=52:54:00:12:01:0${address.slice(-1) || "9"} -netdev vde,id=vlan1,sock="$QEMU_VDE_SOCKET_1" \\
-    ${shares ? share("xchg", "$TMPDIR/xchg") + share("shared", "${SHARED_DIR:-$TMPDIR/xchg}") : ""}-drive file=${quote(boot.root ?? "")},format=raw,id=root,if=none,readonly=on -device virtio-blk-pci,drive=root \\
+    ${efi === undefined ? "" : flashes(efi)}${shares ? share("xchg", "$TMPDIR/xchg") + share("shared", "${SHARED_DIR:-$TMPDIR/xchg}") : ""}-drive file=${quote(boot.root ?? "")},format=raw,id=root,if=none,readonly=on -device virtio-blk-pci,drive=root \\
     -drive cache=writeback,file="$NIX_DISK_IMAGE",id=drive1,if=none,index=1,werror=report -device virtio-blk-pci,drive=drive1,serial=root \\
     -device virtio-tablet-pci ${words} \\
-    -kernel ${quote(boot.kernel)} -initrd ${quote(boot.initrd)} \\
+    -kernel ${quote(efi?.kernel ?? boot.kernel)} -initrd ${quote(boot.initrd)} \\
     -append "${boot.cmdline} own.name=${name} own.address=${address} console=tty0 console=ttyS0 $QEMU_KERNEL_PARAMS" \\
     $QEMU_OPTS "$@"`
   return `#!/bin/bash
@@ -129,7 +148,7 @@ ${disk}
 end
     echo "Virtualisation disk image created."
 fi
-
+${efi === undefined ? "" : efiVariables(name, efi)}
 if [ -z "$TMPDIR" ] || [ -z "$USE_TMPDIR" ]; then
     TMPDIR=$(mktemp -d nix-vm.XXXXXXXXXX --tmpdir)
 fi
