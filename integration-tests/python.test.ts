@@ -40,10 +40,14 @@ const scripted = image({
   }
 })
 
+/** With a driver for the display, as guests of NixOS have it. */
+const graphical = image({ kernel: "generic" })
+
 /** The machines of scripts that use what only machines of start scripts have. */
 const ofStartScripts: Readonly<Record<string, ReadonlyArray<string>>> = {
   create: ["machine"],
-  environment: ["machine"]
+  environment: ["machine"],
+  ocr: ["machine"]
 }
 
 /** The machines of each other script. */
@@ -171,10 +175,10 @@ layer(host, { excludeTestServices: true, timeout: 900_000 })("a Python script on
       Effect.gen(function* () {
         const { make } = yield* startScripts
         const made = yield* Effect.forEach(machines, (machine) =>
-          Effect.map(make({ name: machine, address: addresses[machine] ?? "" }, scripted), (path) => [
-            machine,
-            { image: Image.startScript(path) }
-          ])
+          Effect.map(
+            make({ name: machine, address: addresses[machine] ?? "" }, name === "ocr" ? graphical : scripted),
+            (path) => [machine, { image: Image.startScript(path) }]
+          )
         )
         yield* passes(name, Object.fromEntries(made))
       }).pipe(Effect.scoped)

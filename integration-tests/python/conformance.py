@@ -132,6 +132,25 @@ with subtest("units"):
     assert machine.start_job("nginx.service")[0] == 0
     raises(RequestedAssertionFailed, lambda: machine.wait_for_unit("none.service"), "is inactive and there are no pending jobs")
 
+with subtest("units of a user, as that user"):
+    machine.succeed("useradd --create-home carol", "loginctl enable-linger carol")
+    machine.wait_for_unit("default.target", "carol", 300)
+    status, said = machine.systemctl("show-environment", user="carol")
+    assert status == 0 and "\nUSER=carol\n" in f"\n{said}", said
+    machine.succeed(
+        "mkdir -p /home/carol/.config/systemd/user",
+        "printf '[Service]\\nExecStart=sleep infinity\\n' >/home/carol/.config/systemd/user/carols.service",
+    )
+    machine.systemctl("daemon-reload", "carol")
+    assert machine.start_job("carols.service", "carol") == (0, "")
+    machine.wait_for_unit("carols.service", user="carol", timeout=60)
+    assert machine.get_unit_info("carols.service", user="carol")["ActiveState"] == "active"
+    pid = machine.get_unit_property("carols.service", "MainPID", user="carol")
+    assert machine.succeed(f"ps -o user= -p {pid}") == "carol\n"
+    assert machine.stop_job("carols.service", user="carol") == (0, "")
+    raises(RequestedAssertionFailed, lambda: machine.wait_for_unit("carols.service", "carol"), "is inactive and there are no pending jobs")
+    raises(MachineError, lambda: machine.wait_for_unit("carols.service", "no-such-user"), "no-such-user does not exist")
+
 with subtest("files, ports, sockets"):
     machine.wait_for_file("/tmp/sent", timeout=60)
     machine.wait_for_open_port(80)

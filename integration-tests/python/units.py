@@ -31,3 +31,22 @@ with subtest("a state that is not the wanted one is told"):
 
 assert machine.stop_job("fine.service") == (0, "")
 machine.require_unit_state("fine.service", "inactive")
+
+with subtest("a user has units of their own, which run as that user"):
+    machine.succeed("useradd --create-home carol", "loginctl enable-linger carol")
+    machine.wait_for_unit("default.target", "carol")
+    folder = "/home/carol/.config/systemd/user"
+    unit = "[Service]\\nExecStart=sh -c 'id -un >%%h/who; exec sleep infinity'\\n"
+    machine.succeed(f'mkdir -p {folder} && printf "{unit}" >{folder}/carols.service && chown -R carol: /home/carol')
+    assert machine.systemctl("daemon-reload", "carol") == (0, "")
+    assert machine.start_job("carols.service", user="carol") == (0, "")
+    machine.wait_for_unit("carols.service", user="carol", timeout=60)
+    machine.wait_until_succeeds("grep -qx carol /home/carol/who", timeout=60)
+    pid = machine.get_unit_property("carols.service", "MainPID", user="carol")
+    assert machine.succeed(f"ps -o user= -p {pid}") == "carol\n"
+    assert machine.get_unit_info("carols.service", "carol")["FragmentPath"] == f"{folder}/carols.service"
+    # The system's manager does not know it.
+    status, output = machine.systemctl("is-active carols.service")
+    assert status != 0 and output == "inactive\n", (status, output)
+    assert machine.stop_job("carols.service", "carol") == (0, "")
+    assert machine.systemctl("is-active carols.service", user="carol") == (3, "inactive\n")
