@@ -12,11 +12,11 @@ import { has, vsockDevice } from "./transport/reach.ts"
 
 const { configured, nothingLeft, path, read, run, runFolders, write } = place()
 
-const guest = image({ packages: ["nginx-light", "curl", "socat"] })
+const guest = image({ packages: ["nginx-light", "curl"] })
 
 /** The start scripts of machines, as the configuration names them. */
-const machines = Effect.fnUntraced(function* (all: ReadonlyArray<ScriptOptions>) {
-  const boot = yield* (yield* ImageStore).resolve(guest)
+const machines = Effect.fnUntraced(function* (all: ReadonlyArray<ScriptOptions>, of = guest) {
+  const boot = yield* (yield* ImageStore).resolve(of)
   return Object.fromEntries(
     all.map((options) => [
       options.name,
@@ -109,24 +109,61 @@ else:
     raise Exception("it passed")
 `
 
-/** Says to the guest's port what is run, and reads its answer, as ssh does behind systemd-ssh-proxy. */
-const vsock = `
-import socket
+/** sshd on vsock, as systemd-ssh-generator(8) has it in guests of NixOS, with the rights that their backdoor gives. */
+const sshGuest = image({
+  packages: ["openssh-server", "socat", "openssh-client"],
+  files: { "/etc/modules-load.d/vsock.conf": "vmw_vsock_virtio_transport\nvsock_loopback\n" },
+  units: {
+    "sshd-vsock.socket": "[Socket]\nListenStream=vsock::22\nAccept=yes\n[Install]\nWantedBy=sockets.target\n",
+    "sshd-vsock@.service": {
+      text: "[Service]\nExecStart=-/usr/sbin/sshd -i -o PermitRootLogin=yes -o PermitEmptyPasswords=yes\nStandardInput=socket\n",
+      enabled: false
+    }
+  }
+})
 
-server.start()
-server.succeed("socat VSOCK-LISTEN:22,fork SYSTEM:hostname >/dev/null 2>&1 &")
-pair = driver.vhost_vsock.sockets["server"]
+/** What people do with the printed command: the script is one of them. */
+const ssh = `
+import hashlib
+import os
+import subprocess
 
-def answers(_):
-    with socket.socket(socket.AF_UNIX) as way:
-        way.settimeout(60)
-        way.connect(str(pair.host))
-        way.sendall(b"CONNECT 22\\n")
-        lines = way.makefile("r")
-        # Nothing before the guest listens.
-        return lines.readline().startswith("OK ") and lines.readline() == "server\\n"
+start_all()
+server.wait_for_unit("sshd-vsock.socket")
+command = server.ssh_backdoor_command(1)
+# systemd-ssh-proxy leaves the host's key to the user.
+trusting = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
 
-retry(answers, timeout_seconds=120)
+def run(words, remote, command=command, **more):
+    return subprocess.run(f"{command} {trusting} {words} '{remote}'", shell=True, capture_output=True, timeout=300, **more)
+
+with subtest("a command, its output and its exit code"):
+    done = run("-o BatchMode=yes", "hostname; id -un; echo wrong >&2; exit 7")
+    assert (done.returncode, done.stdout) == (7, b"server\\nroot\\n"), done
+    assert b"wrong" in done.stderr
+
+with subtest("a megabyte each way"):
+    sent = os.urandom(1_000_000)
+    done = run("", "tee /root/received", input=sent)
+    assert done.returncode == 0 and done.stdout == sent, (done.returncode, len(done.stdout), done.stderr)
+    assert server.succeed("sha256sum </root/received").split()[0] == hashlib.sha256(sent).hexdigest()
+
+with subtest("a terminal"):
+    done = run("-tt", "tty; stty size; exit", stdin=subprocess.DEVNULL)
+    assert b"/dev/pts/" in done.stdout, done
+
+with subtest("each machine has its own"):
+    done = run("", "hostname", client.ssh_backdoor_command(1))
+    assert done.stdout == b"client\\n", done
+
+with subtest("where nobody listens, ssh tells it"):
+    done = run("-p 2222", "true")
+    assert done.returncode == 255 and done.stderr != b"", done
+    print(f"nobody listens: {done.stderr.decode()}")
+
+with subtest("by a number, with socat in the place of systemd-ssh-proxy"):
+    way = "ssh -o User=root -o ProxyCommand='socat - VSOCK-CONNECT:1:%p' vsock/1"
+    assert server.succeed(f"{way} {trusting} hostname").strip() == "server"
 `
 
 layer(Layer.provide(ImageStore.layer, NodeServices.layer), { excludeTestServices: true, timeout: 900_000 })(
@@ -155,20 +192,28 @@ layer(Layer.provide(ImageStore.layer, NodeServices.layer), { excludeTestServices
 
     describe("with SSH backdoors", () => {
       needs(has(vsockDevice), `${vsockDevice} is not installed: cargo install ${vsockDevice}`)
+      needs(has("ssh"), "ssh is not installed: apt-get install openssh-client")
       it.effect(
-        "lets SSH in over vsock",
+        "lets ssh in over vsock, by the command that it prints",
         () =>
           Effect.gen(function* () {
             // As the modules of NixOS share the guest's memory.
             const words = "-object memory-backend-memfd,id=ram,size=384M,share=on -machine memory-backend=ram"
-            const vms = yield* machines([{ name: "server", address: "192.168.1.2", words }])
+            const vms = yield* machines(
+              [
+                { name: "client", address: "192.168.1.1", words },
+                { name: "server", address: "192.168.1.2", words }
+              ],
+              sshGuest
+            )
             const { status, stderr, stdout } = run(
-              configured({ script: vsock, vms, vlans: [1], global_timeout: 600, enable_ssh_backdoor: true })
+              configured({ script: ssh, vms, vlans: [1], global_timeout: 1200, enable_ssh_backdoor: true })
             )
             assert.strictEqual(status, 0, `${stderr}${stdout}`)
+            assert.match(stderr, /^nixos-test-driver: SSH backdoors:\n {4}client: {2}ssh -.*\n {4}server: {2}ssh -/m)
             yield* Effect.promise(() => nothingLeft())
           }),
-        900_000
+        1_500_000
       )
     })
   }

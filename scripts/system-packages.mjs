@@ -20,6 +20,8 @@ export const testing = [
     { package: "tmux", program: "tmux", why: "testing prompts and shells at a terminal" },
     { package: "qemu-utils", program: "qemu-img", why: "comparing disk images with QEMU's own" },
     { package: "nix-bin", program: "nix", why: "testing the flake" },
+    { package: "ovmf", file: "/usr/share/OVMF/OVMF_CODE_4M.fd", why: "testing machines with UEFI firmware" },
+    { package: "openssh-client", program: "ssh", why: "testing the SSH backdoors of NixOS tests" },
     { package: "binutils", program: "as", why: "comparing programs for guests with their sources" }
   ].map(withCheck)
 ]

@@ -69,25 +69,24 @@ const settingOf = Effect.fnUntraced(function* (
   return setting
 })
 
-/** How to reach the machines, as it is printed before anything starts. */
-const backdoors = (
+/** How to reach the machines, as it is printed before anything starts: by their sockets, else by their numbers. */
+const backdoors = Effect.fnUntraced(function* (
   { vsocks }: ScriptSetting,
   { machines }: Configuration.Configuration,
   offset: number | undefined
-) => {
+) {
   const names = machines.map(({ name }) => name).toSorted()
   const width = Math.max(0, ...names.map((name) => name.length))
-  const lines = names.flatMap((name, index) => {
-    const where = vsocks === undefined ? undefined : `vsock-mux/${vsocks[name]?.host}`
-    const command = where ?? (offset === undefined ? undefined : `vsock/${offset + index + 1}`)
-    return command === undefined
-      ? []
-      : [`    ${name}:${" ".repeat(width - name.length + 2)}ssh -o User=root ${command}`]
+  const line = (name: string, command: string) => `    ${name}:${" ".repeat(width - name.length + 2)}${command}`
+  const bySocket = names.flatMap((name) => {
+    const pair = vsocks?.[name]
+    return pair === undefined ? [] : [line(name, pair.command)]
   })
-  return lines.length === 0
-    ? undefined
-    : ["SSH backdoors; ssh needs systemd-ssh-proxy(1), as NixOS has it since 25.05:", ...lines].join("\n")
-}
+  if (bySocket.length > 0) return ["SSH backdoors:", ...bySocket].join("\n")
+  if (vsocks !== undefined || offset === undefined || names.length === 0) return undefined
+  const commandOf = yield* Vsock.commandByNumber
+  return ["SSH backdoors:", ...names.map((name, index) => line(name, commandOf(offset + index + 1)))].join("\n")
+})
 
 /** The tests of a script, or what takes their place. */
 const testsOf = Effect.fnUntraced(function* (
@@ -116,7 +115,7 @@ const perform = Effect.fnUntraced(function* (invocation: Invocation, configurati
     configuration.machines.map(({ name }) => name),
     invocation.keepState
   )
-  const reach = backdoors(setting, configuration, invocation.vsocks)
+  const reach = yield* backdoors(setting, configuration, invocation.vsocks)
   if (reach !== undefined) yield* complain(reach)
   const shown = shownAt(invocation.logLevel)
   const options = { keepState: false, output, snapshot: false, ...shown }

@@ -13,10 +13,13 @@
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Disk from "../host/Disk.ts"
 import * as HostProcess from "../host/HostProcess.ts"
+import { quote } from "../host/Quote.ts"
 import { RunDirectory } from "../host/RunDirectory.ts"
 import type { VsockPair } from "../python/Setting.ts"
 
@@ -38,17 +41,77 @@ export const words = ({ guest }: VsockPair): ReadonlyArray<string> => [
   ...["-device", "vhost-user-vsock-pci,chardev=vsock_ssh"]
 ]
 
+/**
+ * Whether the host's ssh knows by itself how to reach such a destination: by systemd-ssh-proxy(1), as on NixOS since 25.05. ssh tells its settings,
+ * with those of the user; false where there is no ssh.
+ */
+const isReached = (destination: string): Effect.Effect<boolean> =>
+  HostProcess.run({ command: "ssh", args: ["-G", destination] }).pipe(
+    Effect.map(({ stdout }) => /^proxycommand (?!none$)/im.test(stdout)),
+    // The settings of a user can ask a program.
+    Effect.timeout("10 seconds"),
+    Effect.orElseSucceed(() => false)
+  )
+
+/**
+ * The command that reaches a guest by its number, over the kernel's own vsock, which the start script must plug in. Without systemd-ssh-proxy the
+ * way is socat's.
+ */
+export const commandByNumber: Effect.Effect<(number: number) => string> = Effect.map(
+  isReached(`vsock/${firstCid}`),
+  (known) => (number) => {
+    const way = known ? "" : `-o ProxyCommand='socat - VSOCK-CONNECT:${number}:%p' `
+    return `ssh -o User=root ${way}vsock/${number}`
+  }
+)
+
+const proxy = fileURLToPath(new URL(`VsockProxy${Path.extname(import.meta.url)}`, import.meta.url))
+
+/** Settings for an ssh that does not know the way. The guest's key is new and nobody is in between, so it is not asked about. */
+const settingsOf = (hosts: Readonly<Record<string, string>>): string =>
+  Object.entries(hosts)
+    .map(
+      ([name, host]) => `Host ${name}
+  User root
+  ProxyCommand ${[process.execPath, proxy, host].map(quote).join(" ").replaceAll("%", "%%")} %p
+  StrictHostKeyChecking no
+  UserKnownHostsFile /dev/null
+  LogLevel ERROR
+`
+    )
+    .join("")
+
+/** The command that reaches each machine; with settings in a file of the folder where the host's ssh has none. */
+const commandsOf = Effect.fnUntraced(function* (folder: string, hosts: Readonly<Record<string, string>>) {
+  // ssh makes the letters of a destination small before it hands it on.
+  const known = folder === folder.toLowerCase() && (yield* isReached(`vsock-mux/${folder}/1.host`))
+  const settings = Path.join(folder, "ssh_config")
+  if (!known) {
+    yield* Disk.attempt(
+      () => Fs.writeFileSync(settings, settingsOf(hosts), { mode: 0o600 }),
+      (reason) => new VsockFailed({ reason: `could not write ${settings}: ${reason}` })
+    )
+  }
+  return (name: string): string =>
+    known ? `ssh -o User=root vsock-mux/${hosts[name]}` : `ssh -F ${quote(settings)} ${name}`
+})
+
 /** Starts the devices of machines; they end with the scope. Fails with `ToolMissing` where there is no `vhost-device-vsock`. */
 export const make = Effect.fnUntraced(function* (machines: ReadonlyArray<string>) {
+  if (machines.length === 0) return {}
   const folder = yield* (yield* RunDirectory).folder("vsock")
+  // Numbers, as names can be longer than the path of a socket.
+  const ends = (end: string) =>
+    Object.fromEntries(machines.map((name, index) => [name, Path.join(folder, `${index + 1}.${end}`)]))
+  const guests = ends("guest")
+  const hosts = ends("host")
+  const commandOf = yield* commandsOf(folder, hosts)
   const pairs = Object.fromEntries(
-    machines.map((name, index): [string, VsockPair] => [
+    machines.map((name): [string, VsockPair] => [
       name,
-      // Numbers, as names can be longer than the path of a socket.
-      { guest: Path.join(folder, `${index + 1}.guest`), host: Path.join(folder, `${index + 1}.host`) }
+      { guest: guests[name] ?? "", host: hosts[name] ?? "", command: commandOf(name) }
     ])
   )
-  if (machines.length === 0) return pairs
   const log = Path.join(folder, "log")
   const process = yield* HostProcess.spawn({
     command: "vhost-device-vsock",

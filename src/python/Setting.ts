@@ -12,10 +12,11 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 
-/** How a guest is reached by SSH over vsock: the sockets of its device, at the hypervisor's end and at the host's. */
+/** How a guest is reached by SSH over vsock: the sockets of its device, at the hypervisor's end and at the host's, and the command for a shell. */
 export interface VsockPair {
   readonly guest: string
   readonly host: string
+  readonly command: string
 }
 
 /** What a Python script is run for. */

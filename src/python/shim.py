@@ -884,24 +884,25 @@ class QemuMachine(BaseMachine):
     def console_interact(self):
         self._ask("console_interact")
 
-    def _vsock(self, end):
-        pairs = driver.vhost_vsock
-        if pairs is None or self.name not in pairs.sockets:
-            raise AttributeError(_unknown(self._holder, repr(self), f"vsock_{end}", []))
-        return getattr(pairs.sockets[self.name], end)
+    def _vsock(self, end, name=None):
+        pairs = driver._vsocks
+        if pairs is None or self.name not in pairs:
+            raise AttributeError(_unknown(self._holder, repr(self), name or f"vsock_{end}", []))
+        return pairs[self.name][end]
 
     @property
     def vsock_host(self):
-        return self._vsock("host")
+        return _path(self._vsock("host"))
 
     @property
     def vsock_guest(self):
-        return self._vsock("guest")
+        return _path(self._vsock("guest"))
 
     def ssh_backdoor_command(self, index=None):
         """By the machine's socket where there is one; else by the number that the guest has."""
-        where = f"vsock/{index}" if driver.vhost_vsock is None else f"vsock-mux/{self.vsock_host}"
-        return f"ssh -o User=root {where}"
+        if driver.vhost_vsock is None:
+            return f"ssh -o User=root vsock/{index}"
+        return self._vsock("command", "ssh_backdoor_command")
 
 
 class NspawnMachine(BaseMachine):
@@ -1219,10 +1220,8 @@ class Driver(Hinted):
         """The sockets of the SSH backdoors, by machine; None if there are none."""
         if self._vsocks is None:
             return None
-        pairs = self._vsocks.items()
-        return SimpleNamespace(
-            sockets={name: SimpleNamespace(name=name, **{end: _path(at) for end, at in pair.items()}) for name, pair in pairs}
-        )
+        ends = {name: {end: _path(pair[end]) for end in ("guest", "host")} for name, pair in self._vsocks.items()}
+        return SimpleNamespace(sockets={name: SimpleNamespace(name=name, **pair) for name, pair in ends.items()})
 
     @property
     def out_dir(self):

@@ -91,8 +91,10 @@ export const Begin = Schema.Struct({
   history: Schema.NullOr(Schema.String),
   /** The command that attaches to breakpoints; null if there are none. */
   debugHook: Schema.NullOr(Schema.String),
-  /** The sockets of the SSH backdoors, by machine; null if there are none. */
-  vsocks: Schema.NullOr(Schema.Record(Schema.String, Schema.Struct({ guest: Schema.String, host: Schema.String }))),
+  /** The sockets of the SSH backdoors and the commands for them, by machine; null if there are none. */
+  vsocks: Schema.NullOr(
+    Schema.Record(Schema.String, Schema.Struct({ guest: Schema.String, host: Schema.String, command: Schema.String }))
+  ),
   /** What to use instead of names that vmtest does not have, by holder and name. */
   hints: Schema.Record(Schema.String, Schema.Record(Schema.String, Schema.String))
 })
