@@ -7,14 +7,19 @@ import * as Image from "../src/images/Image.ts"
 import type { Machine as MachineOf } from "../src/machine/Machine.ts"
 import { Machine, onDriver } from "../src/vitest.ts"
 
-const small = { image: Image.tiny(), memory: "256 MiB" } as const
+const small = { image: Image.tiny({ modules: ["bonding"] }), memory: "256 MiB" } as const
 const none = { ipv4: "none", ipv6: "none" } as const
 
 /** Boots, whatever the store has. */
 class Alpha extends Machine<Alpha>()("alpha", {
   ...small,
   snapshot: false,
-  vlans: ["lan", { vlan: "dmz", mac: "52:54:00:aa:00:01", ipv4: "10.7.0.1/16", ipv6: "fd07::1/48" }, { vlan: "dmz" }]
+  vlans: [
+    "lan",
+    { vlan: "dmz", mac: "52:54:00:aa:00:01", ipv4: "10.7.0.1/16", ipv6: "fd07::1/48" },
+    "dmz",
+    { vlan: "dmz" }
+  ]
 }) {}
 
 /** Reached over its third card only. Continues from the store's where that has one. */
@@ -42,7 +47,8 @@ const seen = (machine: MachineOf) =>
 const alphas = [
   ["52:54:00:12:01:01", "192.168.1.1/24", "2001:db8:1::1/64"],
   ["52:54:00:aa:00:01", "10.7.0.1/16", "fd07::1/48"],
-  ["52:54:00:13:07:01"]
+  ["52:54:00:13:07:01"],
+  ["52:54:00:14:07:01"]
 ]
 const betas = [["52:54:00:12:01:02"], ["52:54:00:12:07:02"], ["52:54:00:aa:00:02", "10.7.200.2/16", "fd07:0:0:9::2/48"]]
 
@@ -79,13 +85,23 @@ onDriver(driver, Layer.mergeAll(Alpha.layer, Beta.layer))("machines with address
     })
   )
 
-  it.effect("reach each other over a card that got its address later", () =>
+  it.effect("make a bond of two cards on one network", () =>
     Effect.gen(function* () {
       const [alpha, beta] = [yield* Alpha, yield* Beta]
-      yield* alpha.succeed("ip addr add 10.8.0.1/24 dev eth3")
+      const bond = "/sys/class/net/bond8/bonding"
+      yield* alpha.succeed(
+        "echo +bond8 >/sys/class/net/bonding_masters",
+        `echo active-backup >${bond}/mode`,
+        `for card in eth3 eth4; do ip link set $card down; echo +$card >${bond}/slaves; done`,
+        "ip link set bond8 up",
+        "ip addr add 10.8.0.1/24 dev bond8"
+      )
       yield* beta.succeed("ip addr add 10.8.0.2/24 dev eth2")
-      yield* alpha.succeed("ping -c 1 -w 10 -I eth3 10.8.0.2")
-      yield* alpha.succeed("ip addr del 10.8.0.1/24 dev eth3")
+      for (const card of ["eth3", "eth4"]) {
+        yield* alpha.succeed(`echo ${card} >${bond}/active_slave`, "ping -c 1 -w 10 10.8.0.2")
+        assert.strictEqual(yield* alpha.succeed(`cat ${bond}/active_slave`), `${card}\n`)
+      }
+      yield* alpha.succeed("echo -bond8 >/sys/class/net/bonding_masters", "ip link set eth3 up", "ip link set eth4 up")
       yield* beta.succeed("ip addr del 10.8.0.2/24 dev eth2")
     })
   )
@@ -106,7 +122,8 @@ onDriver(driver, Layer.mergeAll(Alpha.layer, Beta.layer))("machines with address
       assert.deepStrictEqual(yield* seen(third), [
         ["52:54:00:12:01:03", "192.168.1.3/24", "2001:db8:1::3/64"],
         ["52:54:00:12:07:03", "192.168.7.3/24", "2001:db8:7::3/64"],
-        ["52:54:00:13:07:03"]
+        ["52:54:00:13:07:03"],
+        ["52:54:00:14:07:03"]
       ])
       yield* alpha.waitUntilSucceeds("ping -c 1 -w 10 gamma")
       yield* third.succeed("ping -c 1 -w 10 alpha")

@@ -34,8 +34,6 @@ import { maximum } from "./Addresses.ts"
 /** Bytes of the longest packet of a network: what IPv4 needs at least, and what a virtio network card can be given at most. */
 export const mtuBounds = { least: 68, most: 65521 } as const
 
-const otherwise = <A>(value: A) => Schema.withDecodingDefault<Schema.Codec<A>>(Effect.succeed(value))
-
 /** The declaration of one network. */
 export const Network = Schema.Struct({
   /** Its number, 1 to 254. Default: the lowest numbers that no other network has, in the order of the declaration. */
@@ -49,7 +47,7 @@ export const Network = Schema.Struct({
    * Whether every frame reaches every card, as with a hub or a switch that mirrors all its ports. Default false: the switch learns which addresses
    * are where.
    */
-  hub: Schema.Boolean.pipe(otherwise(false)),
+  hub: Schema.Boolean.pipe(Schema.withDecodingDefault(Effect.succeed(false))),
   /**
    * What connects its machines: `"switch"`, the default, is a switch of vmtest's own that needs no rights on the host; `"bridge"` is a bridge of
    * Linux in a network namespace.
