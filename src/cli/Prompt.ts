@@ -23,6 +23,7 @@ import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Failure from "../driver/Failure.ts"
+import * as CtrlC from "./internal/ctrlC.ts"
 import { toEffect, toGenerator, yields } from "./internal/yieldLine.ts"
 
 /** The piped input ended within a statement, which was not evaluated. */
@@ -141,6 +142,27 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number, Unfi
       line?.()
     }
 
+    const run = (effect: Effect.Effect<unknown, unknown, R>, done: Answer) => {
+      const fiber = Effect.runFork(options.run(effect))
+      running = fiber
+      fiber.addObserver((exit) => {
+        running = undefined
+        if (Exit.isSuccess(exit)) return done(null, exit.value)
+        failures += 1
+        const said = Cause.hasInterruptsOnly(exit.cause)
+          ? "interrupted"
+          : Failure.render({ ...Failure.fromCause(exit.cause, undefined), place: undefined })
+        if (!closed) output.write(`${said}\n`)
+        done(null, undefined)
+      })
+    }
+    const interruptEffect = () => {
+      const fiber = running
+      fiber?.interruptUnsafe()
+      return fiber !== undefined
+    }
+    const ctrlC = terminal ? CtrlC.make(server, interruptEffect) : CtrlC.none
+
     const plain = server.eval
     const domain = domainOf(server)
     // Before Node's own listener, which prints it.
@@ -162,24 +184,15 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number, Unfi
       }
       domain?.once("error", thrown)
       const isProgram = yields(code)
-      plain.call(server, isProgram ? toGenerator(code) : code, context, file, (error, answered) => {
-        domain?.off("error", thrown)
-        const value = error === null && isProgram ? toEffect(answered, context) : answered
-        if (error !== null || !Effect.isEffect(value)) return done(error, value)
-        const effect = value as Effect.Effect<unknown, unknown, R>
-        const fiber = Effect.runFork(options.run(effect))
-        running = fiber
-        fiber.addObserver((exit) => {
-          running = undefined
-          if (Exit.isSuccess(exit)) return done(null, exit.value)
-          failures += 1
-          const said = Cause.hasInterruptsOnly(exit.cause)
-            ? "interrupted"
-            : Failure.render({ ...Failure.fromCause(exit.cause, undefined), place: undefined })
-          if (!closed) output.write(`${said}\n`)
-          done(null, undefined)
+      ctrlC.evaluate((answered) =>
+        plain.call(server, isProgram ? toGenerator(code) : code, context, file, (error, result) => {
+          answered()
+          domain?.off("error", thrown)
+          const value = error === null && isProgram ? toEffect(result, context) : result
+          if (error !== null || !Effect.isEffect(value)) return done(error, value)
+          run(value as Effect.Effect<unknown, unknown, R>, done)
         })
-      })
+      )
     }
     const queued: typeof plain = (code, context, file, answer) => {
       queue.push(() => evaluate(code, context, file, answer))
@@ -187,7 +200,6 @@ export const prompt = <R>(options: PromptOptions<R>): Effect.Effect<number, Unfi
     }
     Object.assign(server, { eval: queued })
 
-    server.on("SIGINT", () => running?.interruptUnsafe())
     server.once("exit", () => {
       closed = true
       const ended = unfinished === undefined ? Effect.succeed(failures) : Effect.fail(unfinished)

@@ -1503,11 +1503,71 @@ def _is_success(error):
     return isinstance(error, SystemExit) and error.code in (None, 0)
 
 
+class Interrupts:
+    """Ctrl-C at the prompt: it interrupts the line that runs, and drops the one that is typed. One that comes between them waits for the next."""
+
+    def __init__(self):
+        self._raises = False
+        self._waits = False
+        self._seen = False
+
+    def take(self):
+        arrived, arrives = os.pipe()
+        os.set_blocking(arrives, False)
+        signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGURG, lambda *_: None)
+        signal.set_wakeup_fd(arrives, warn_on_full_buffer=False)
+        threading.Thread(target=self._wake, args=(arrived,), name="vmtest-interrupts", daemon=True).start()
+        # Until now, Ctrl-C has ended the session.
+        call("", "pass_interrupts", passed=True)
+
+    def during(self, run, *args):
+        """Runs what Ctrl-C interrupts. Elsewhere nothing would catch the exception, and it would end the session."""
+        try:
+            self._raises = True
+            if self._waits:
+                self._waits = False
+                raise KeyboardInterrupt
+            return run(*args)
+        finally:
+            self._raises = False
+
+    def _interrupt(self, *_):
+        self._seen = True
+        if self._raises:
+            raise KeyboardInterrupt
+        self._waits = True
+
+    def _wake(self, arrived):
+        """
+        Python looks for signals before it waits for a key, or sleeps. One that comes right after that would be found when the wait ends. So another
+        signal, which does nothing, ends the wait.
+        """
+        main = threading.main_thread().ident
+        while True:
+            if signal.SIGINT not in os.read(arrived, 4096):
+                continue
+            for _ in range(20):
+                time.sleep(0.05)
+                if self._seen:
+                    break
+                signal.pthread_kill(main, signal.SIGURG)
+            self._seen = False
+
+
 def _prompt(history):
     """A prompt with the names of the script."""
     import code
 
+    interrupts = Interrupts()
+
     class Console(code.InteractiveConsole):
+        def raw_input(self, prompt=""):
+            return interrupts.during(super().raw_input, prompt)
+
+        def runcode(self, code):
+            return interrupts.during(super().runcode, code)
+
         def showtraceback(self):
             import traceback
 
@@ -1535,6 +1595,7 @@ def _prompt(history):
         readline = None
     names = ", ".join(pythonize_name(machine.name) for machine in driver.machines)
     banner = f"machines: {names}; start_all() starts them, test_script() runs the script, Ctrl-D leaves" if interactive else ""
+    interrupts.take()
     try:
         Console(symbols).interact(banner=banner, exitmsg="")
     finally:
@@ -1543,6 +1604,8 @@ def _prompt(history):
                 readline.write_history_file(history)
             except OSError:
                 pass
+        if not _stopping:
+            call("", "pass_interrupts", passed=False)
 
 
 def _can_be_looked_at(error):

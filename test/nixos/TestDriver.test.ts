@@ -47,8 +47,8 @@ const talk = (port: number, lines: ReadonlyArray<string>) =>
     socket.on("close", () => resolve(said))
   })
 
-const until = async (condition: () => boolean) => {
-  const deadline = performance.now() + 10_000
+const until = async (condition: () => boolean, limit = 10_000) => {
+  const deadline = performance.now() + limit
   while (!condition()) {
     assert.isBelow(performance.now(), deadline)
     await sleep(20)
@@ -163,6 +163,19 @@ print("all is well")
       assert.deepStrictEqual(runFolders(), [])
       assert.match(read("log.xml"), /<\/logfile>\n$/)
     }
+  })
+
+  it("are 130 at once for a second signal, and nothing is left", async () => {
+    const script =
+      "import time\ntry:\n  print('begun')\n  time.sleep(1000)\nfinally:\n  print('ending')\n  time.sleep(1000)\n"
+    const { child, ended, said, says } = start(configured({ script }))
+    await says(/begun/)
+    child.kill("SIGTERM")
+    await says(/cleaning up; send it again to stop at once/)
+    child.kill("SIGINT")
+    assert.strictEqual(await ended, 130)
+    assert.notMatch(said(), /passed|failed/)
+    await nothingLeft()
   })
 
   it("are 1 when the global timeout ends the script, and nothing is left", async () => {
@@ -429,6 +442,72 @@ describe("--interactive on a terminal", () => {
     assert.strictEqual(await ended, 0)
     await nothingLeft()
     assert.include(read(".nixos-test-history"), "print('still', 'here')")
+  })
+
+  it("takes Ctrl-C at any moment of the prompt, however often", async () => {
+    const { child, ended, said, says } = startOnTerminal([...configured({ script: "pass\n" }), "-I"])
+    const type = (keys: string) => child.stdin?.write(keys)
+    await says(/Ctrl-D leaves[\s\S]*>>> $/)
+    type("\u0003")
+    await says(/>>> (\^C)?\r\nKeyboardInterrupt\r\n>>> $/)
+    type("half = 'a li")
+    await says(/half = 'a li$/)
+    type("\u0003")
+    await says(/half = 'a li(\^C)?\r\nKeyboardInterrupt\r\n>>> $/)
+    type("import time; print('in', 'bed'); time.sleep(1000)\r")
+    await says(/in bed/)
+    type("\u0003\u0003\u0003")
+    await says(/in bed[\s\S]*KeyboardInterrupt[\s\S]*>>> $/)
+    // The last of them can still come, and drop what is typed.
+    while (!/still here/.test(said())) {
+      type("print('still', 'here')\r")
+      await sleep(500)
+    }
+    await says(/still here[\s\S]*>>> $/)
+    type("\u0004")
+    assert.strictEqual(await ended, 0)
+    await nothingLeft()
+  })
+
+  it("ends at Ctrl-C before there is a prompt", async () => {
+    const { stdout: python } = spawnSync("python3", ["-c", "import sys; print(sys.executable)"], { encoding: "utf8" })
+    const started = path("started")
+    write("python3", `#!/bin/sh\ntouch ${started}\nsleep 2\nexec ${python.trim()} "$@"\n`, 0o755)
+    const env = { PATH: `${path(".")}:${process.env.PATH}` }
+    const { child, ended, said } = startOnTerminal([...configured({ script: "pass\n" }), "-I"], env)
+    await until(() => existsSync(started), 60_000)
+    child.stdin?.write("\u0003")
+    assert.strictEqual(await ended, 130)
+    assert.match(said(), /^\^C\r\nnixos-test-driver: SIGINT: cleaning up.*\r\n$/)
+    await nothingLeft()
+    assert.deepStrictEqual(runFolders(), [])
+  })
+
+  it("interrupts what runs at the TypeScript prompt, and ends by a signal as ever", async () => {
+    const script = 'import { Effect } from "effect"\nexport default () => Effect.void\n'
+    const { child, ended, says } = startOnTerminal([...configured({ script }, "script.ts"), "-I"])
+    const type = (keys: string) => child.stdin?.write(keys)
+    await says(/type \.exit to leave[\s\S]*vmtest> /)
+    type("yield* Effect.andThen(Effect.sync(() => console.log('Effect', 1)), Effect.never)\r")
+    await says(/Effect 1/)
+    // The second must not count as the wish to leave.
+    type("\u0003\u0003")
+    await says(/Effect 1[\s\S]*interrupted[\s\S]*vmtest> /)
+    type("console.log('loop', 1); for (;;);\r")
+    await says(/loop 1/)
+    type("\u0003")
+    await says(/loop 1[\s\S]*interrupted by `SIGINT`[\s\S]*vmtest> /)
+    type("console.log('promise', 1); await new Promise(() => {})\r")
+    await says(/promise 1/)
+    type("\u0003")
+    await says(/promise 1[\s\S]*interrupted by `SIGINT`[\s\S]*vmtest> /)
+    type("console.log('process', process.pid)\r")
+    const [, pid] = await says(/process (\d+)\r[\s\S]*vmtest> /)
+    process.kill(Number(pid), "SIGINT")
+    assert.strictEqual(await ended, 130)
+    await says(/nixos-test-driver: SIGINT: cleaning up/)
+    await nothingLeft()
+    assert.deepStrictEqual(runFolders(), [])
   })
 })
 

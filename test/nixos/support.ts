@@ -73,9 +73,10 @@ export const place = () => {
     watch(process.execPath, [launcher, ...args], env)
 
   /** Starts it on a terminal of its own, where what is written to the child is typed. */
-  const startOnTerminal = (args: ReadonlyArray<string>) =>
+  const startOnTerminal = (args: ReadonlyArray<string>, env?: NodeJS.ProcessEnv) =>
     // The shell must not wait for it: Ctrl-C goes to both, and dash would then end with 130 whatever the program ends with.
     watch("script", ["-qec", `exec ${[process.execPath, launcher, ...args].map(quote).join(" ")}`, "/dev/null"], {
+      ...env,
       SHELL: "/bin/sh"
     })
 

@@ -4,6 +4,7 @@ import * as Schema from "effect/Schema"
 import type * as Places from "../../driver/Places.ts"
 import type { ScriptSetting } from "../Setting.ts"
 import type { StartScriptsService } from "../StartScripts.ts"
+import type { InterpreterService } from "./interpreter.ts"
 import { type Method, method } from "./method.ts"
 import { type MachineInfo, Raised } from "./protocol.ts"
 import type { Subtests } from "./subtests.ts"
@@ -34,6 +35,7 @@ export const infoOf = Effect.fnUntraced(function* (places: Places.Places, name: 
 /** A call for the driver: the subtest that it is in, and its arguments. */
 interface Target {
   readonly conversation: Conversation
+  readonly interpreter: Pick<InterpreterService, "passInterrupts">
   readonly within: number
 }
 
@@ -49,6 +51,9 @@ export const driverMethods: Readonly<Record<string, Method<Target>>> = {
   ),
   show_consoles: method({ shown: Schema.Boolean }, ({ conversation }, { shown }) =>
     conversation.setting.showConsoles(shown)
+  ),
+  pass_interrupts: method({ passed: Schema.Boolean }, ({ interpreter }, { passed }) =>
+    interpreter.passInterrupts(passed)
   ),
   /** The folder of the switch's socket, as QEMU and vde_plug take it. */
   vlan_socket: method({ nr: Schema.Int }, ({ conversation }, { nr }) => conversation.places.vlan(nr)),

@@ -31,6 +31,8 @@ export interface InterpreterService {
   readonly heard: Queue.Dequeue<FromScript, Lost>
   /** Waits until it has ended, and all that it printed was reported. */
   readonly ended: Effect.Effect<void>
+  /** Whether Ctrl-C at the terminal interrupts the one that talks, or ends the session. */
+  readonly passInterrupts: (passed: boolean) => Effect.Effect<void>
 }
 
 export class Interpreter extends Context.Service<Interpreter, InterpreterService>()("vmtest/python/Interpreter") {}
@@ -61,22 +63,27 @@ const lineReader = (onLine: (line: string) => void) => {
   }
 }
 
-/** Ctrl-C at the terminal is for the one that talks: it is not in the terminal's group. */
-const passInterrupts = (process: HostProcess.HostProcess) =>
-  Effect.acquireRelease(
+/**
+ * Passes SIGINT on to a process that is not in the terminal's group, instead of having it end this one, or no longer. Until the process asks for it,
+ * Ctrl-C ends the start of a session; and when it does not ask any more, what it still does.
+ */
+const interruptsOf = (process: HostProcess.HostProcess) => {
+  const pass = () => void Effect.runSync(process.kill("SIGINT"))
+  let earlier: ReadonlyArray<unknown> | undefined
+  return (passed: boolean) =>
     Effect.sync(() => {
-      const earlier = globalThis.process.rawListeners("SIGINT")
-      const pass = () => void Effect.runSync(process.kill("SIGINT"))
-      globalThis.process.on("SIGINT", pass)
-      for (const listener of earlier) globalThis.process.off("SIGINT", listener as NodeJS.SignalsListener)
-      return { earlier, pass }
-    }),
-    ({ earlier, pass }) =>
-      Effect.sync(() => {
+      // The new listeners come first: Node forgets signals while nobody listens.
+      if (passed && earlier === undefined) {
+        earlier = globalThis.process.rawListeners("SIGINT")
+        globalThis.process.on("SIGINT", pass)
+        for (const listener of earlier) globalThis.process.off("SIGINT", listener as NodeJS.SignalsListener)
+      } else if (!passed && earlier !== undefined) {
         for (const listener of earlier) globalThis.process.on("SIGINT", listener as NodeJS.SignalsListener)
         globalThis.process.off("SIGINT", pass)
-      })
-  )
+        earlier = undefined
+      }
+    })
+}
 
 /** Puts what the script says into a queue. */
 const listen = (process: HostProcess.HostProcess, heard: Queue.Queue<FromScript, Lost>) => {
@@ -118,7 +125,9 @@ export const layer = (print: (line: string) => Effect.Effect<void>, { talks }: {
         mark: Leftovers.entryOf(token),
         channel: true
       })
-      if (talks && globalThis.process.stdin.isTTY === true) yield* passInterrupts(process)
+      const passInterrupts =
+        talks && globalThis.process.stdin.isTTY === true ? interruptsOf(process) : () => Effect.void
+      yield* Effect.addFinalizer(() => passInterrupts(false))
       let stderr = ""
       const printed = (stream: HostProcess.HostProcess["stdout"], note: (line: string) => void) =>
         stream.pipe(
@@ -158,7 +167,8 @@ export const layer = (print: (line: string) => Effect.Effect<void>, { talks }: {
         pid: process.pid,
         say: (line) => void process.streams.channel?.write(`${JSON.stringify(line)}\n`),
         heard,
-        ended: Effect.asVoid(Fiber.await(ended))
+        ended: Effect.asVoid(Fiber.await(ended)),
+        passInterrupts
       })
     })
   )

@@ -77,10 +77,12 @@ interface Running {
   readonly scope: Scope.Scope
 }
 
-const work = ({ conversation, seats }: Running, { args, method, target, within }: Call) => {
+const work = ({ conversation, interpreter, seats }: Running, { args, method, target, within }: Call) => {
   const seat = seats.get(target)
   const run =
-    seat === undefined ? driverMethods[method]?.({ conversation, within }, args) : machineMethods[method]?.(seat, args)
+    seat === undefined
+      ? driverMethods[method]?.({ conversation, interpreter, within }, args)
+      : machineMethods[method]?.(seat, args)
   return (
     run ?? Effect.die(new Error(`${target === "" ? "the driver" : target} has no method ${JSON.stringify(method)}`))
   )
