@@ -166,7 +166,7 @@ export default ({ box }: Record<"box", Machine>) =>
       const hypervisor = yield* scripted.start(
         {
           ...{ name: "small", image: boot, memory: 2 ** 28, cpus: 1, internet: false, forwards: [], directory },
-          networks: [{ vlan: 1, mac: "52:54:00:12:01:01", socket: undefined }],
+          networks: [{ device: "eth1", vlan: 1, mac: "52:54:00:12:01:01", port: undefined }],
           allowReboot: false
         },
         { program: "unused", accelerator: "tcg", extraArguments: [], timeScale: 3 },

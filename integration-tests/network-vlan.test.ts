@@ -36,11 +36,9 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("guests on
               image,
               memory: 256 * 1024 * 1024,
               cpus: 1,
-              networks: node.interfaces.map(({ mac, vlan }) => ({
-                vlan,
-                mac,
-                socket: switches[vlan - 1]?.socket ?? ""
-              })),
+              networks: yield* Effect.forEach(node.interfaces, ({ device, mac, vlan }) =>
+                Effect.map(switches[vlan - 1]!.port(`${node.name} ${device}`), (port) => ({ device, vlan, mac, port }))
+              ),
               internet: false,
               forwards: [],
               allowReboot: false,
@@ -66,9 +64,9 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("guests on
       assert.isFalse(yield* reaches(a, "192.168.2.2"))
 
       const { setLink } = yield* connect(b.machine)
-      yield* setLink(1, false)
+      yield* setLink("eth1", false)
       assert.isFalse(yield* reaches(a, "192.168.1.2"))
-      yield* setLink(1, true)
+      yield* setLink("eth1", true)
       assert.isTrue(yield* reaches(a, "192.168.1.2"))
     })
   )

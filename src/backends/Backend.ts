@@ -21,6 +21,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { BootImage } from "../images/BootImage.ts"
+import type { Port } from "../network/Vlan.ts"
 import type { QmpService } from "../transport/qmp/Qmp.ts"
 import { Shell, type ShellService } from "../transport/Shell.ts"
 import type { BackendError, ChannelError, ControlError, PlugFailed, SaveError } from "./BackendError.ts"
@@ -61,13 +62,15 @@ export type Capability =
 
 /** One network card, on one VLAN. */
 export interface NetworkShape {
+  /** The interface in the guest: `eth1` is the first card of a VLAN. */
+  readonly device: string
   readonly vlan: number
   /** For example `52:54:00:12:01:02`. */
   readonly mac: string
-  /** Where the VLAN's switch listens (`Vlan.socket`). Undefined for a network without other machines. */
-  readonly socket: string | undefined
   /** Bytes of the longest packet, which the guest's card has from the start. Undefined for 1500, which the guest may change. */
   readonly mtu?: number | undefined
+  /** Its place on the VLAN. Undefined for a network without other machines. */
+  readonly port: Port | undefined
 }
 
 /** A port of the host that leads to a port of the guest, over eth0. */
@@ -201,8 +204,8 @@ export interface ControlService {
   /** Stops the guest's processors and its time; waits while the machine is saved or somebody has it exclusively, as `resume` does. */
   readonly pause: Effect.Effect<void, ControlError>
   readonly resume: Effect.Effect<void, ControlError>
-  /** Pulls (`false`) or plugs (`true`) the cable of the card on a VLAN. */
-  readonly setLink: (vlan: number, up: boolean) => Effect.Effect<void, ControlError>
+  /** Pulls (`false`) or plugs (`true`) the cable of a card, by its interface (`eth1`). */
+  readonly setLink: (device: string, up: boolean) => Effect.Effect<void, ControlError>
   /** Plugs a device in; the guest notices it a moment later. What is behind it (a file, a switch) must be there. */
   readonly plug: (device: DeviceShape) => Effect.Effect<void, ControlError | PlugFailed>
   /**

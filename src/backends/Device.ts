@@ -15,6 +15,7 @@ import * as Schema from "effect/Schema"
 import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
 import * as Spelling from "../host/Spelling.ts"
+import type { Port } from "../network/Vlan.ts"
 import * as Limits from "./Limits.ts"
 
 /** The size of a disk; decoded, a number of bytes: whole mebibytes. */
@@ -161,9 +162,14 @@ export interface DeviceShape {
   readonly kind: Kind
   /** The file of what is stored on it, which exists before; of storage only. */
   readonly path?: string | undefined
-  /** Of a network card, whose `vlan` is a number: its address, where the VLAN's switch listens, and bytes of its longest packet. */
+  /** Of a network card, whose `vlan` is a number: its address, its place on the VLAN, where it listens for the VLAN's cable, and bytes of its longest packet. */
   readonly card?:
-    | { readonly mac: string; readonly socket: string | undefined; readonly mtu?: number | undefined }
+    | {
+        readonly mac: string
+        readonly port: Port | undefined
+        readonly socket: string
+        readonly mtu?: number | undefined
+      }
     | undefined
 }
 

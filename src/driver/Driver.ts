@@ -35,6 +35,7 @@ import type { AddressesExhausted } from "../network/Addresses.ts"
 import type { VlanFailed } from "../network/Vlan.ts"
 import type { ForkFailed } from "./ForkFailed.ts"
 import type { ImageUnavailable } from "./ImageUnavailable.ts"
+import { type Network, Reference } from "./Network.ts"
 import type { StateUnusable } from "./StatePlaces.ts"
 
 /** Options of a subtest. */
@@ -120,6 +121,8 @@ export interface DriverService<Names extends string = string> {
   readonly fork: <A, E, R>(
     body: (machines: Readonly<Record<Names, Machine>>, driver: DriverService) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | ForkError, Exclude<R, Driver | Scope.Scope>>
+  /** A network of the test, by its number, or by the name that the test's `networks` give it. */
+  readonly network: (network: number | string) => Network
   /** Writes a line to the report. */
   readonly log: (line: string) => Effect.Effect<void>
 }
@@ -139,6 +142,7 @@ export const parameters = Arguments.of<DriverService>({
   ),
   waitAll: Arguments.takes({}),
   fork: Arguments.takes({}),
+  network: Arguments.takes({ network: Reference }, { gives: "methods" }),
   log: Arguments.takes({ line: Schema.String }, { gives: "defects" })
 })
 

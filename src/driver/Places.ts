@@ -36,7 +36,7 @@ export interface Places {
   readonly sharedFolder: Effect.Effect<string>
   /** The folder that folders of machines are in. */
   readonly temporary: string
-  /** The socket of a VLAN's switch, which is started at the first call. */
+  /** The folder of a `vde_switch` that leads to a VLAN, as `vde_plug` takes it; it is started by the first call. */
   readonly vlan: (nr: number) => Effect.Effect<string, HostProcessError | VlanFailed>
   /** The VLANs of the machines, in their order. */
   readonly vlans: () => ReadonlyArray<number>

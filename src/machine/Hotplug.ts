@@ -20,6 +20,7 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
+import type { NetworkShape } from "../backends/Backend.ts"
 import { type ControlError, PlugFailed, unsupported } from "../backends/BackendError.ts"
 import * as Device from "../backends/Device.ts"
 import { guard } from "../guest/Action.ts"
@@ -29,10 +30,9 @@ import { type InvalidArgument, WaitTimeout } from "../guest/MachineError.ts"
 import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
 import { timeoutOf, WaitOptions } from "../guest/Timeout.ts"
 import * as Disk from "../host/Disk.ts"
-import type { HostProcessError } from "../host/HostProcess.ts"
 import * as Addresses from "../network/Addresses.ts"
 import * as NetworkSpec from "../network/NetworkSpec.ts"
-import type { VlanFailed } from "../network/Vlan.ts"
+import type { Port } from "../network/Vlan.ts"
 
 type HotplugFailure = Unavailable | ControlError | PollingConditionFailed | PlugFailed | InvalidArgument
 
@@ -85,8 +85,10 @@ export interface Surroundings {
   readonly number: number
   /** The networks that the test declares; undefined if it declares none. */
   readonly networks?: ReadonlyArray<NetworkSpec.NetworkSpec> | undefined
-  /** Where the switch of a VLAN listens, started if it was not; undefined for a machine without other machines. */
-  readonly vlan: (vlan: number) => Effect.Effect<string | undefined, HostProcessError | VlanFailed>
+  /** The place of a card on a VLAN; undefined for a machine without other machines. */
+  readonly port: (vlan: number, card: string) => Effect.Effect<Port | undefined>
+  /** Its declared cards on VLANs. */
+  readonly cards: ReadonlyArray<NetworkShape>
 }
 
 /** `52:54:00:ff:<count>:<node>`: none of those that declared cards have by default. */
@@ -103,7 +105,7 @@ const removeFile = (path: string | undefined) =>
   path === undefined ? Effect.void : Disk.removeTree(Path.dirname(path))
 
 /** The hot-plug methods of a guest. */
-export const make = (guest: Guest, { networks, number, vlan }: Surroundings): HotplugMethods => {
+export const make = (guest: Guest, { networks, number, port }: Surroundings): HotplugMethods => {
   /** One at a time: each takes a free port. */
   const one = Semaphore.makeUnsafe(1)
   let count = 0
@@ -129,9 +131,8 @@ export const make = (guest: Guest, { networks, number, vlan }: Surroundings): Ho
         ? undefined
         : {
             mac: macOf(count, number),
-            socket: yield* Effect.mapError(vlan(network.vlan), ({ message }) =>
-              failed(`the switch of VLAN ${network.vlan} could not be started: ${message}`)
-            ),
+            port: yield* port(network.vlan, name),
+            socket: Path.join(directory, `card-${count}`),
             mtu: network.mtu
           }
     const size = Device.storageOf(kind)

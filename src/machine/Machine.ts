@@ -123,7 +123,7 @@ export const make = (
     ...X11.make(guest, (display) => displayMethods(guest, displays.x11(display))),
     ...Terminal.make(guest),
     ...Control.make(guest),
-    ...Link.make(guest, [...new Set(spec.vlans.map(({ vlan }) => vlan))]),
+    ...Link.make(guest, surroundings.cards, surroundings.networks),
     ...Hotplug.make(guest, surroundings),
     ...snapshots,
     ...Interact.make(guest)

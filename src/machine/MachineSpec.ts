@@ -249,7 +249,10 @@ export const storageOf = ({ devices, disks }: MachineSpec): ReadonlyArray<number
 
 /** The programs of the host that machines need besides the hypervisor. */
 export const toolsOf = (specs: ReadonlyArray<MachineSpec>): ReadonlyArray<string> => [
-  ...(specs.some(({ vlans }) => vlans.length > 0) ? ["vde_switch"] : []),
+  // What start scripts plug in knows no other switch.
+  ...(specs.some(({ image, vlans }) => vlans.length > 0 && image._tag === "StartScriptImage")
+    ? ["vde_switch", "vde_plug"]
+    : []),
   ...(specs.some(({ devices }) => devices.some((device) => Device.typeOf(Device.kindOf(device)) === "tpm"))
     ? ["swtpm"]
     : [])

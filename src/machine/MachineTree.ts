@@ -62,8 +62,8 @@ export interface Environment {
   readonly snapshots: Effect.Effect<string, { readonly message: string }, Scope.Scope>
   /** Makes a machine of the same test that goes on from a saved one of this machine's shape. */
   readonly fork: (request: ForkRequest) => ReturnType<Hooks["fork"]>
-  /** Where the switch of a VLAN listens, started if it was not; undefined for a machine without other machines. */
-  readonly vlan: Surroundings["vlan"]
+  /** The place of a card on a VLAN; undefined for a machine without other machines. */
+  readonly port: Surroundings["port"]
   /** The networks that the test declares; undefined if it declares none. */
   readonly networks?: Surroundings["networks"]
   /** The supervisor that boots are children of. */

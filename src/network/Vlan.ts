@@ -1,8 +1,12 @@
 /**
- * VLANs: a virtual switch for each, which machines plug into.
+ * VLANs: a virtual Ethernet switch for each, which the cards of machines plug into.
  *
- * The switch is `vde_switch --hub` from the package vde2: every frame reaches every port, so that a capture sees all
- * frames, and it needs no privileges on the host.
+ * The switch is a supervised process of the test's own tree. QEMU's cards plug into it over unix sockets, without privileges and without a program
+ * in between; programs that only know VDE, such as the start scripts of NixOS, get a `vde_switch` that leads to their port. It learns addresses as a
+ * switch does, or is a hub, carries frames of any size and with any VLAN tags, loses and delays them as it is told, and shows them to captures.
+ *
+ * If the switch crashes, its supervisor starts it again: cards stay plugged in, what they send meanwhile waits in their sockets, and impairments and
+ * partitions hold as before.
  *
  * **Example** (Starting a switch)
  *
@@ -11,24 +15,42 @@
  *
  * Effect.gen(function* () {
  *   const vlan = yield* Vlan.make({ vlan: 1, directory: "/run/test" })
- *   yield* Effect.log(`plug into ${vlan.socket}`)
+ *   const port = yield* vlan.port("web eth1")
+ *   yield* port.plugIn("/run/test/web/net1") // where QEMU's -netdev stream,server=on listens
  * }).pipe(Effect.scoped)
  * ```
  *
  * @since 0.1.0
  */
-import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
-import * as Schedule from "effect/Schedule"
+import * as Exit from "effect/Exit"
+import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import type { ExitStatus, HostProcessError } from "../host/HostProcess.ts"
-import * as HostProcess from "../host/HostProcess.ts"
+import * as Stream from "effect/Stream"
+import * as DynamicSupervisor from "../actors/DynamicSupervisor.ts"
+import type * as Pid from "../actors/Pid.ts"
+import * as Process from "../actors/Process.ts"
+import * as Supervisor from "../actors/Supervisor.ts"
+import type { HostProcessError } from "../host/HostProcess.ts"
+import type { Packet } from "./Capture.ts"
+import * as Impairment from "./Impairment.ts"
+import * as Cable from "./internal/cable.ts"
+import type { PortCounts } from "./internal/ethernetSwitch.ts"
+import * as switchProcess from "./internal/switchProcess.ts"
+import * as VdeAdapter from "./internal/vdeAdapter.ts"
+import { VlanState } from "./internal/vlanState.ts"
 
-/** The switch did not start, or ended; `output` is the end of its output. */
+export type {
+  /** What passed a port since it was made. */
+  PortCounts
+} from "./internal/ethernetSwitch.ts"
+
+/** The network did not start, or it ended while the test ran; `output` is the end of what its programs printed. */
 export class VlanFailed extends Schema.TaggedError<VlanFailed>()("VlanFailed", {
   vlan: Schema.Int,
   reason: Schema.String,
@@ -39,73 +61,199 @@ export class VlanFailed extends Schema.TaggedError<VlanFailed>()("VlanFailed", {
   }
 }
 
-/** A running switch. */
-export interface Vlan {
-  readonly number: number
-  /** What `-netdev vde,sock=` and `vde_plug` are given: a folder, mode 0700, with the switch's sockets. */
-  readonly socket: string
-  readonly pid: number
-  /** Ends when the switch has ended. */
-  readonly exited: Effect.Effect<ExitStatus>
+/** A card's place on a VLAN. It is there before its machine starts and after it has ended, and keeps its impairments. */
+export interface Port {
+  readonly vlan: number
+  /** The card: machine and interface, such as `web eth1`. */
+  readonly name: string
+  /** Connects a card that listens at a unix socket (`-netdev stream,server=on`), or will within 10 seconds. It is unplugged when QEMU ends. */
+  readonly plugIn: (path: string) => Effect.Effect<void, VlanFailed>
+  /** The folder that `-netdev vde,sock=` takes; `vde_switch` and `vde_plug` are started by the first use. */
+  readonly vde: Effect.Effect<string, HostProcessError | VlanFailed>
+  /** Impairs the link until the scope closes. The last impairment of a direction holds. */
+  readonly impair: (options: typeof Impairment.ImpairmentOptions.Type) => Effect.Effect<void, never, Scope.Scope>
+  /** Takes all impairments back. */
+  readonly heal: Effect.Effect<void>
+  /** What passed it since it was made. */
+  readonly counts: Effect.Effect<PortCounts>
 }
 
-/** How often to look for the switch's socket. The switch makes it within a few milliseconds. */
-const untilReady = Schedule.spaced("5 millis")
+/** A running VLAN. */
+export interface Vlan {
+  readonly number: number
+  /** The port of a card, which is made by the first use. */
+  readonly port: (name: string) => Effect.Effect<Port>
+  /**
+   * Separates ports from each other until the scope closes: those of one group reach each other and the ports that are in no group. One group alone is
+   * separated from everything else. Several partitions add up.
+   */
+  readonly partition: (groups: ReadonlyArray<ReadonlyArray<string>>) => Effect.Effect<void, never, Scope.Scope>
+  /** Takes all partitions back, and all impairments of its ports. */
+  readonly heal: Effect.Effect<void>
+  /** Every frame from now on, when its sender has sent it. A reader that is slower than the network keeps what it has not read in memory. */
+  readonly packets: Stream.Stream<Packet>
+  /** Succeeds with the error when the VLAN has ended while nobody stopped it. */
+  readonly lost: Effect.Effect<VlanFailed>
+}
 
-/** How long the switch may take to listen. */
-const readyWithin = Duration.seconds(10)
-
-/**
- * libvdeplug makes sockets of its own beside the switch's, with names of up to 20 bytes, and the kernel takes 107 for a
- * path.
- */
-const longestFolder = 85
-
-/**
- * Starts the switch of a VLAN; it ends with the scope, and its folder with it.
- *
- * `directory` is a folder of the run. Fails with `ToolMissing` where there is no `vde_switch`.
- */
-export const make: (options: {
+/** What a VLAN is made of. */
+export interface Options {
+  /** 1 to 254. */
   readonly vlan: number
+  /** A folder of the run for sockets and logs. */
   readonly directory: string
-}) => Effect.Effect<Vlan, HostProcessError | VlanFailed, Scope.Scope> = Effect.fnUntraced(function* ({
-  directory,
-  vlan
-}) {
-  const socket = Path.join(directory, `vde${vlan}.ctl`)
-  const logFile = Path.join(directory, `vde${vlan}.log`)
-  const failed = (reason: string) => new VlanFailed({ vlan, reason, output: endOf(logFile) })
-  if (Buffer.byteLength(socket) > longestFolder) {
-    return yield* failed(`the path of its folder must be at most ${longestFolder} bytes long, got ${socket}`)
-  }
-  if (Fs.existsSync(socket)) return yield* failed(`its folder exists already: ${socket}`)
-  // A switch that was killed leaves its sockets behind, and QEMU's plugs theirs.
-  yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(socket, { recursive: true, force: true })))
-  const process = yield* HostProcess.spawn({
-    name: `VLAN ${vlan}'s switch`,
-    command: "vde_switch",
-    args: ["--sock", socket, "--dirmode", "0700", "--hub"],
-    cwd: directory,
-    // It serves a console on its standard input, and ends with it.
-    stdin: "pipe",
-    stdout: { file: logFile },
-    stderr: { file: logFile },
-    grace: "500 millis"
-  })
-  yield* Effect.sync(() => Fs.existsSync(Path.join(socket, "ctl"))).pipe(
-    Effect.repeat({ schedule: untilReady, until: (ready) => ready || process.status() !== undefined }),
-    Effect.timeoutOrElse({
-      duration: readyWithin,
-      orElse: () => Effect.fail(failed(`the switch did not listen within ${Duration.format(readyWithin)}`))
-    })
+  /** Whether every frame reaches every port. Default false. */
+  readonly hub?: boolean | undefined
+}
+
+/** How long a card may take to listen. */
+const plugWithin = Duration.seconds(10)
+
+/** Starts a VLAN as a child of a dynamic supervisor, which must not end before the scope closes. */
+export const start: (
+  network: DynamicSupervisor.DynamicSupervisorPid,
+  options: Options
+) => Effect.Effect<Vlan, never, Scope.Scope> = Effect.fnUntraced(function* (network, { directory, hub = false, vlan }) {
+  const state = new VlanState()
+  const lost = Deferred.makeUnsafe<VlanFailed>()
+  const clock = yield* Clock.Clock
+  const failed = (reason: string, output = "") => new VlanFailed({ vlan, reason, output })
+  // Its own supervisor, so that the switch of one VLAN that keeps crashing ends no other.
+  const { pid } = yield* Effect.orDie(
+    DynamicSupervisor.startChild(
+      network,
+      Supervisor.supervisor(
+        `VLAN ${vlan}`,
+        {
+          intensity: 3,
+          children: [
+            Supervisor.child("switch", switchProcess.run(state, hub), { restart: "permanent" }),
+            DynamicSupervisor.childSpec("cables")
+          ]
+        },
+        { restart: "temporary" }
+      )
+    )
   )
-  const ended = process.status()
-  if (ended !== undefined) return yield* failed(`the switch ended with ${HostProcess.describeStatus(ended)}`)
-  return { number: vlan, socket, pid: process.pid, exited: process.exited }
+  const supervisor = pid as Supervisor.SupervisorPid
+  const cables = (yield* Effect.orDie(Supervisor.whichChildren(supervisor))).find(({ id }) => id === "cables")
+    ?.child as DynamicSupervisor.DynamicSupervisorPid
+  // An orderly end comes after that of the scope.
+  yield* Process.awaitExit(supervisor).pipe(
+    Effect.andThen(Effect.suspend(() => Deferred.succeed(lost, failed(`its switch kept crashing: ${state.defect}`)))),
+    Effect.forkScoped({ startImmediately: true })
+  )
+  const plugs = makePlugs({ state, cables, directory, failed, lose: (error) => Deferred.succeed(lost, error) })
+  const ports = new Map<string, Port>()
+  const portOf = (name: string): Port => {
+    const known = ports.get(name)
+    if (known !== undefined) return known
+    state.addPort(name)
+    const port: Port = {
+      vlan,
+      name,
+      plugIn: (path) => plugs.plugIn(name, path),
+      vde: plugs.vde(name, `vde${vlan}-${ports.size + 1}`),
+      impair: ({ direction = "out", ...options }) =>
+        undone(() => state.impair(name, { direction, impairment: Impairment.make(options) })),
+      heal: Effect.sync(() => state.heal(name)),
+      counts: Effect.sync(() => state.counts(name))
+    }
+    ports.set(name, port)
+    return port
+  }
+  return {
+    number: vlan,
+    port: (name) => Effect.sync(() => portOf(name)),
+    partition: (groups) => undone(() => state.partition(groups.map((group) => new Set(group)))),
+    heal: Effect.sync(() => {
+      state.healPartitions()
+      for (const name of state.names) state.heal(name)
+    }),
+    packets: Stream.callback<Packet>((queue) =>
+      undone(() =>
+        state.listen((frame, from, fate) => {
+          // The bytes that it is a part of are used again.
+          Queue.offerUnsafe(queue, {
+            time: clock.currentTimeNanosUnsafe(),
+            from,
+            fate,
+            frame: Uint8Array.prototype.slice.call(frame)
+          })
+        })
+      )
+    ),
+    lost: Deferred.await(lost)
+  }
 })
 
-const endOf = (file: string): string => {
-  const read = Result.try(() => Fs.readFileSync(file, "utf8"))
-  return Result.isSuccess(read) ? read.success.slice(-1000).trim() : ""
+/** A VLAN with a supervisor of its own, until the scope closes. */
+export const make = (options: Options): Effect.Effect<Vlan, never, Scope.Scope> =>
+  Effect.flatMap(Effect.orDie(DynamicSupervisor.scoped({}, { label: "Network" })), (network) => start(network, options))
+
+/** Does something that is undone when the scope closes. */
+const undone = (act: () => () => void): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.asVoid(Effect.acquireRelease(Effect.sync(act), (undo) => Effect.sync(undo)))
+
+interface PlugsOptions {
+  readonly state: VlanState
+  /** The supervisor of what is plugged in. */
+  readonly cables: Pid.Any
+  readonly directory: string
+  readonly failed: (reason: string, output?: string) => VlanFailed
+  readonly lose: (error: VlanFailed) => Effect.Effect<unknown>
+}
+
+/** How cards are plugged in: a process for each, which holds its socket or its programs. */
+const makePlugs = ({ cables, directory, failed, lose, state }: PlugsOptions) => {
+  const adapters = new Map<string, Deferred.Deferred<string, HostProcessError | VlanFailed>>()
+  const startCable = (id: string, body: Effect.Effect<unknown>, restart: Supervisor.Restart) =>
+    Effect.orDie(DynamicSupervisor.startChild(cables, Supervisor.child(id, body, { restart })))
+
+  const plugIn = Effect.fnUntraced(function* (name: string, path: string) {
+    const connected = Deferred.makeUnsafe<void>()
+    const cable = Effect.gen(function* () {
+      const socket = yield* Cable.connect(path)
+      yield* Deferred.succeed(connected, undefined)
+      yield* Cable.carry(state, name, socket, socket, Cable.plain)
+    }).pipe(Effect.scoped)
+    // It ends with its QEMU. After a crash of its own it connects again.
+    const { pid } = yield* startCable(name, cable, "transient")
+    const end = pid === undefined ? Effect.void : Effect.ignore(DynamicSupervisor.terminateChild(cables, pid))
+    yield* Effect.timeoutOrElse(Deferred.await(connected), {
+      duration: plugWithin,
+      orElse: () =>
+        Effect.andThen(
+          end,
+          Effect.fail(failed(`could not connect to ${name} at ${path} within ${Duration.format(plugWithin)}`))
+        )
+    }).pipe(Effect.onInterrupt(() => end))
+  })
+
+  /** Starts an adapter once. */
+  const vde = (name: string, folderName: string): Effect.Effect<string, HostProcessError | VlanFailed> =>
+    Effect.suspend(() => {
+      const known = adapters.get(name)
+      if (known !== undefined) return Deferred.await(known)
+      const started = Deferred.makeUnsafe<string, HostProcessError | VlanFailed>()
+      adapters.set(name, started)
+      const folder = Path.join(directory, `${folderName}.ctl`)
+      const adapter = Effect.gen(function* () {
+        const made = yield* VdeAdapter.make(state, name, folder).pipe(
+          Effect.mapError((error) => (error._tag === "NotStarted" ? failed(error.reason, error.output) : error)),
+          Effect.onExit((exit) =>
+            Deferred.done(
+              started,
+              Exit.map(exit, () => folder)
+            )
+          )
+        )
+        const { output, reason } = yield* made.run
+        // One that is stopped on purpose is interrupted.
+        yield* lose(failed(`${reason} while the test ran`, output))
+      }).pipe(Effect.scoped, Effect.ignore)
+      return Effect.andThen(startCable(`${name} (VDE)`, adapter, "temporary"), Deferred.await(started))
+    })
+
+  return { plugIn, vde }
 }

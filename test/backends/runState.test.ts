@@ -62,7 +62,7 @@ describe("a guest that stands still", () => {
       const control = {
         execute: (command: string) => answers[command] ?? Effect.void
       } as Partial<QmpService> as QmpService
-      const sockets = { qmp: "", save: Path.join(folder, "save"), load: "", tpm: "", ports: [] }
+      const sockets = { qmp: "", save: Path.join(folder, "save"), load: "", tpm: "", cards: [], ports: [] }
       const saving = yield* Effect.forkChild(
         qemuSave.save({ shape, sockets, control, console: Effect.succeed(""), timeScale: 1 }, directory)
       )

@@ -553,7 +553,7 @@ describe("a run", () => {
           () => Effect.void
         ),
         test("good", { machines: { a: offline() } }, () => Effect.void),
-        test("joined", { machines: { a: offline({ vlans: [1] }) } }, () => Effect.void)
+        test("joined", { machines: { a: { image: Image.startScript("/bin/true"), vlans: [1] } } }, () => Effect.void)
       ])
       assert.deepStrictEqual(
         results.map(({ failure, status }) => [status, failure?.kind, failure?.message]),

@@ -8,6 +8,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { StartFailed } from "../../src/backends/BackendError.ts"
 import type { MockGuest } from "../../src/backends/mock/Mock.ts"
 import { InvalidArgument } from "../../src/guest/MachineError.ts"
+import * as Image from "../../src/images/Image.ts"
 import type { Machine } from "../../src/machine/Machine.ts"
 import { HostLimits, type MachineOptions } from "../../src/machine/MachineSpec.ts"
 import { CommandRejected } from "../../src/transport/ShellError.ts"
@@ -225,7 +226,7 @@ describe("the life of a machine", () => {
     Effect.gen(function* () {
       const { machines } = yield* driverOf({ a: offline() })
       const error = yield* Effect.flip(machines.a!.block(3))
-      assert.include(error.message, "a.block: vlan must be one that this machine declares (it has none), got 3")
+      assert.include(error.message, "a.block: card must be one that this machine declares (it has none), got 3")
     })
   )
 
@@ -499,13 +500,13 @@ describe("a machine made while the test runs", () => {
     })
   )
 
-  it.effect("is refused on a VLAN where there is no vde_switch", () =>
+  it.effect("of a start script is refused on a VLAN where there is no vde_switch", () =>
     Effect.gen(function* () {
       const { service } = yield* driverOf({})
       const { PATH } = process.env
       yield* Effect.addFinalizer(() => Effect.sync(() => (process.env.PATH = PATH)))
       process.env.PATH = "/nowhere"
-      const error = yield* Effect.flip(service.machine("m", offline({ vlans: [1] })))
+      const error = yield* Effect.flip(service.machine("m", { image: Image.startScript("/bin/true"), vlans: [1] }))
       assert.strictEqual(error._tag, "ToolMissing")
       assert.include(error.message, "vde_switch")
     })

@@ -56,12 +56,16 @@ const machine = Effect.gen(function* () {
   const specs = yield* MachineSpec.checkAll({ box: offline() })
   // Their spans are tested where they are made.
   const [life, snapshots] = [{} as LifeMethods, {} as SnapshotMethods]
-  return Machine.make(guest, life, specs[0]!, [], snapshots, { number: 1, vlan: () => Effect.succeed(undefined) })
+  return Machine.make(guest, life, specs[0]!, [], snapshots, {
+    number: 1,
+    port: () => Effect.succeed(undefined),
+    cards: []
+  })
 })
 
 type MethodsOf<A> = { [Key in keyof A]: A[Key] extends (...args: never) => unknown ? Key : never }[keyof A]
 /** Those without a span of their own: what they give has been read, or has methods with spans. */
-type Instant = "getConsoleLog" | "xDisplay"
+type Instant = "getConsoleLog" | "xDisplay" | "link"
 type Name = Exclude<
   MethodsOf<Machine.Machine>,
   keyof LifeMethods | keyof SnapshotMethods | keyof InteractMethods | Instant

@@ -9,7 +9,6 @@ import * as Stream from "effect/Stream"
 import type { Capability, ControlService, Hypervisor } from "../../src/backends/Backend.ts"
 import { PlugFailed } from "../../src/backends/BackendError.ts"
 import type { DeviceShape } from "../../src/backends/Device.ts"
-import * as HostProcess from "../../src/host/HostProcess.ts"
 import * as Hotplug from "../../src/machine/Hotplug.ts"
 import * as NetworkSpec from "../../src/network/NetworkSpec.ts"
 import type { QmpService } from "../../src/transport/qmp/Qmp.ts"
@@ -31,7 +30,7 @@ const taken = (device: string) =>
 /** A machine that has what was plugged in, by its name, and files of that in a folder. */
 const makeBox = (
   changes: Partial<ControlService> = {},
-  vlan: Hotplug.Surroundings["vlan"] = () => Effect.succeed("s"),
+  port: Hotplug.Surroundings["port"] = () => Effect.succeed(undefined),
   networks: Hotplug.Surroundings["networks"] = undefined
 ) =>
   Effect.gen(function* () {
@@ -62,7 +61,7 @@ const makeBox = (
       })
     })
     const fileOf = (name: string) => plugged.get(name)?.path ?? "none"
-    return { ...Hotplug.make(guest, { number: 7, networks, vlan }), directory, plugged, fileOf }
+    return { ...Hotplug.make(guest, { number: 7, networks, port, cards: [] }), directory, plugged, fileOf }
   })
 
 const disk = { type: "disk", size: "1 MiB", name: "extra" } as const
@@ -107,35 +106,25 @@ describe("plugging in", () => {
     Effect.gen(function* () {
       const asked: Array<number> = []
       const networks = NetworkSpec.resolve({ lan: {}, dmz: { vlan: 7, mtu: 9000 } })
-      const vlan = (number: number) =>
+      const port = (number: number) =>
         Effect.as(
           Effect.sync(() => asked.push(number)),
-          "s"
+          undefined
         )
-      const { hotplug, plugged } = yield* makeBox({}, vlan, networks)
+      const { directory, hotplug, plugged } = yield* makeBox({}, port, networks)
       const mac = "52:54:00:ff:01:07"
       const { mac: given } = yield* hotplug({ type: "network-card", vlan: "dmz", name: "wire" })
       assert.deepStrictEqual(asked, [7])
       assert.strictEqual(given, mac)
       assert.deepStrictEqual(plugged.get("wire")?.kind, { type: "network-card", vlan: 7, name: "wire" })
-      assert.deepStrictEqual(plugged.get("wire")?.card, { mac, socket: "s", mtu: 9000 })
+      assert.deepStrictEqual(plugged.get("wire")?.card, {
+        ...{ mac, port: undefined, mtu: 9000 },
+        socket: `${directory}/card-1`
+      })
       const failed = yield* Effect.flip(hotplug({ type: "network-card", vlan: "dmzz", name: "other" }))
       assert.strictEqual(
         failed.message,
         'box: could not plug in "other" (network-card): unknown network "dmzz"; did you mean "dmz"?'
-      )
-    })
-  )
-
-  it.effect("a card fails if the switch of its network cannot be started", () =>
-    Effect.gen(function* () {
-      const missing = new HostProcess.ToolMissing({ tool: "vde_switch", package: "vde2" })
-      const { hotplug } = yield* makeBox({}, () => Effect.fail(missing))
-      const failed = yield* Effect.flip(hotplug({ type: "network-card", vlan: 2, name: "wire" }))
-      assert.strictEqual(failed._tag, "PlugFailed")
-      assert.strictEqual(
-        failed.message,
-        'box: could not plug in "wire" (network-card): the switch of VLAN 2 could not be started: vde_switch is not installed: apt-get install vde2'
       )
     })
   )

@@ -102,6 +102,7 @@ interface Expected {
   consoleInteract: Unavailable | Control | "NoTerminal"
   block: Unavailable | Control | "InvalidArgument"
   unblock: Unavailable | Control | "InvalidArgument"
+  link: never
   forwardPort: Unavailable | Control | "InvalidArgument"
   hotplug: Unavailable | Control | "PlugFailed" | "InvalidArgument"
   unplug: Unavailable | Control | "PlugFailed" | Deadline

@@ -1,8 +1,15 @@
 import * as Fs from "node:fs"
+import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import * as ActorSystem from "../../src/actors/ActorSystem.ts"
+import * as ExitReason from "../../src/actors/ExitReason.ts"
+import * as Observer from "../../src/actors/Observer.ts"
+import * as Process from "../../src/actors/Process.ts"
 import * as Vlan from "../../src/network/Vlan.ts"
 
 const temporary = Effect.acquireRelease(
@@ -10,39 +17,348 @@ const temporary = Effect.acquireRelease(
   (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true }))
 )
 
+const broadcast = "ff:ff:ff:ff:ff:ff"
+const macOf = (node: number) => `52:54:00:12:01:0${node}`
+const bytesOf = (mac: string) => Buffer.from(mac.replaceAll(":", ""), "hex")
+
+/** A frame whose text a test can find again. */
+const frame = (to: string, from: string, text: string, size = 60) => {
+  const bytes = Buffer.alloc(size)
+  bytes.set(bytesOf(to), 0)
+  bytes.set(bytesOf(from), 6)
+  bytes.write(text, 14)
+  return bytes
+}
+
+/** What a QEMU would be: a socket that listens, frames that it sends, and those that it has got. */
+const makeCard = Effect.fnUntraced(function* (directory: string, node: number) {
+  const path = Path.join(directory, `card${node}`)
+  const got: Array<string> = []
+  const lengths: Array<number> = []
+  let peer: Net.Socket | undefined
+  let rest = Buffer.alloc(0)
+  yield* Effect.acquireRelease(
+    Effect.callback<Net.Server>((resume) => {
+      const server = Net.createServer((socket) => {
+        peer = socket
+        socket.on("error", () => {})
+        socket.on("data", (chunk) => {
+          rest = Buffer.concat([rest, chunk])
+          while (rest.length >= 4 && rest.length >= 4 + rest.readUInt32BE(0)) {
+            const size = rest.readUInt32BE(0)
+            got.push(rest.toString("latin1", 18, 4 + size).replace(/\0+$/, ""))
+            lengths.push(size)
+            rest = rest.subarray(4 + size)
+          }
+        })
+      })
+      server.listen(path, () => resume(Effect.succeed(server)))
+    }),
+    (server) =>
+      Effect.sync(() => {
+        peer?.destroy()
+        server.close()
+      })
+  )
+  const send = (...frames: ReadonlyArray<Buffer>) => {
+    for (const one of frames) {
+      const header = Buffer.alloc(4)
+      header.writeUInt32BE(one.length, 0)
+      peer?.write(Buffer.concat([header, one]))
+    }
+  }
+  const say = (to: number | "all", text: string, size?: number) =>
+    send(frame(to === "all" ? broadcast : macOf(to), macOf(node), text, size))
+  return { path, got, lengths, send, say, close: () => peer?.destroy() }
+})
+
+/** Waits until something is so; the test's own timeout ends it. */
+const until = (holds: () => boolean) => Effect.repeat(Effect.sleep("2 millis"), { until: holds })
+
+/** A VLAN with cards that have said who they are. */
+const network = Effect.fnUntraced(function* (count: number, options: { readonly hub?: boolean } = {}) {
+  const directory = yield* temporary
+  const vlan = yield* Vlan.make({ vlan: 1, directory, ...options })
+  const cards = yield* Effect.forEach(
+    Array.from({ length: count }, (_, index) => index + 1),
+    (node) => makeCard(directory, node)
+  )
+  const ports = yield* Effect.forEach(cards, (card, index) =>
+    Effect.tap(vlan.port(`m${index + 1} eth1`), ({ plugIn }) => plugIn(card.path))
+  )
+  for (const [index, card] of cards.entries()) {
+    card.say("all", `hello from ${index + 1}`)
+    yield* until(() => cards.every(({ got }, other) => other === index || got.includes(`hello from ${index + 1}`)))
+  }
+  for (const { got } of cards) got.length = 0
+  return { directory, vlan, cards, ports } as const
+})
+
 describe("a VLAN's switch", () => {
-  it.live("listens in a private folder, and leaves nothing but its log", () =>
+  it.live("carries a frame to the card that it is for, and to all others if it is for nobody that is known", () =>
     Effect.gen(function* () {
-      const directory = yield* temporary
-      const pid = yield* Effect.scoped(
+      const { cards } = yield* network(3)
+      const [a, b, c] = cards
+      a!.say(2, "for b")
+      yield* until(() => b!.got.length === 1)
+      a!.send(frame("52:54:00:99:99:99", macOf(1), "for whom?"))
+      yield* until(() => b!.got.length === 2 && c!.got.length === 1)
+      assert.deepStrictEqual(b!.got, ["for b", "for whom?"])
+      assert.deepStrictEqual(c!.got, ["for whom?"])
+      assert.deepStrictEqual(a!.got, [])
+    })
+  )
+
+  it.live("shows everything to everybody as a hub", () =>
+    Effect.gen(function* () {
+      const { cards } = yield* network(3, { hub: true })
+      cards[0]!.say(2, "for b")
+      yield* until(() => cards[1]!.got.length === 1 && cards[2]!.got.length === 1)
+    })
+  )
+
+  it.live("carries frames of any size, in any pieces, in their order", () =>
+    Effect.gen(function* () {
+      const { cards } = yield* network(2)
+      const [a, b] = cards
+      for (let size = 60; size <= 9100; size += 113) a!.say(2, `${size} bytes`, size)
+      yield* until(() => b!.got.length === 81)
+      assert.strictEqual(b!.got[80], "9100 bytes")
+      assert.deepStrictEqual(b!.lengths.slice(-2), [8987, 9100])
+    })
+  )
+
+  it.live("follows a card that moves to another port", () =>
+    Effect.gen(function* () {
+      const { cards } = yield* network(3)
+      const [a, b, c] = cards
+      c!.send(frame(broadcast, macOf(2), "I am b now"))
+      yield* until(() => a!.got.length === 1)
+      a!.say(2, "for b")
+      yield* until(() => c!.got.length === 1)
+      assert.notInclude(b!.got, "for b")
+    })
+  )
+
+  it.live("gives the port of a card to the next one, and forgets one that went", () =>
+    Effect.gen(function* () {
+      const { cards, directory, ports } = yield* network(2)
+      const [a, b] = cards
+      b!.close()
+      const next = yield* makeCard(directory, 3)
+      yield* ports[1]!.plugIn(next.path)
+      a!.say("all", "who is there?")
+      yield* until(() => next.got.length === 1)
+    })
+  )
+
+  it.live(
+    "fails to plug in what does not listen, with its name",
+    () =>
+      Effect.gen(function* () {
+        const { directory, vlan } = yield* network(1)
+        const port = yield* vlan.port("m9 eth1")
+        const failing = yield* Effect.forkChild(Effect.flip(port.plugIn(`${directory}/nothing`)))
+        const error = yield* Fiber.join(failing)
+        assert.include(error.message, `VLAN 1: could not connect to m9 eth1 at ${directory}/nothing within`)
+      }),
+    15_000
+  )
+
+  it.live("is started again when it crashes; cards stay plugged in, and what they send meanwhile arrives", () =>
+    ActorSystem.scoped(
+      Effect.gen(function* () {
+        const { cards, ports } = yield* network(2)
+        const [a, b] = cards
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* ports[0]!.impair({ loss: 1 })
+            const { processes } = yield* Observer.snapshot
+            const pid = processes.find(({ label }) => label === "switch")!.pid
+            yield* Process.exit(pid, ExitReason.custom("boom"))
+            a!.say(2, "lost")
+            yield* Effect.sleep("50 millis")
+            // The impairment holds in its next life.
+            assert.deepStrictEqual(b!.got, [])
+          })
+        )
+        a!.say(2, "it lives")
+        yield* until(() => b!.got.includes("it lives"))
+        assert.notInclude(b!.got, "lost")
+        assert.strictEqual((yield* ports[0]!.counts).lost, 1)
+      })
+    )
+  )
+})
+
+describe("an impairment", () => {
+  it.live("loses the same share of the same frames each time, and ends with its scope", () =>
+    Effect.gen(function* () {
+      const lost = yield* Effect.forEach([1, 2], () =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const { cards, ports } = yield* network(2)
+            const [a, b] = cards
+            yield* Effect.scoped(
+              Effect.gen(function* () {
+                yield* ports[0]!.impair({ loss: 0.1, seed: 7 })
+                for (let index = 0; index < 2000; index += 1) a!.say(2, `${index}`)
+                yield* Effect.repeat(
+                  Effect.flatMap(Effect.sleep("5 millis"), () => ports[0]!.counts),
+                  {
+                    until: ({ sent }) => sent >= 2001
+                  }
+                )
+              })
+            )
+            a!.say(2, "end")
+            yield* until(() => b!.got.at(-1) === "end")
+            assert.strictEqual((yield* ports[0]!.counts).lost, 2001 - b!.got.length)
+            return b!.got.join(" ")
+          })
+        )
+      )
+      assert.strictEqual(lost[0], lost[1])
+      const share = 1 - (lost[0]!.split(" ").length - 1) / 2000
+      assert.isAbove(share, 0.07)
+      assert.isBelow(share, 0.13)
+    })
+  )
+
+  it.live("delays what a card sends, or what it receives, and keeps the order", () =>
+    Effect.gen(function* () {
+      const { cards, ports } = yield* network(2)
+      const [a, b] = cards
+      for (const direction of ["out", "in"] as const) {
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* ports[direction === "out" ? 0 : 1]!.impair({ latency: "80 millis", jitter: "60 millis", direction })
+            b!.got.length = 0
+            for (let index = 0; index < 50; index += 1) a!.say(2, `${index}`)
+            b!.say(1, "the way back")
+            yield* until(() => a!.got.includes("the way back"))
+            assert.deepStrictEqual(b!.got, [], "delayed")
+            yield* until(() => b!.got.length === 50)
+            assert.deepStrictEqual(
+              b!.got,
+              Array.from({ length: 50 }, (_, index) => `${index}`)
+            )
+            a!.got.length = 0
+          })
+        )
+      }
+    })
+  )
+
+  it.live("duplicates, corrupts and reorders", () =>
+    Effect.gen(function* () {
+      const { cards, ports } = yield* network(2)
+      const [a, b] = cards
+      yield* Effect.scoped(
         Effect.gen(function* () {
-          const vlan = yield* Vlan.make({ vlan: 3, directory })
-          assert.strictEqual(Fs.statSync(vlan.socket).mode & 0o777, 0o700)
-          assert.isTrue(Fs.statSync(Path.join(vlan.socket, "ctl")).isSocket())
-          return vlan.pid
+          yield* ports[0]!.impair({ duplicate: 1 })
+          a!.say(2, "twice")
+          yield* until(() => b!.got.length === 2)
         })
       )
-      assert.isFalse(Fs.existsSync(`/proc/${pid}`))
-      assert.deepStrictEqual(Fs.readdirSync(directory), ["vde3.log"])
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* ports[0]!.impair({ corrupt: 1 })
+          a!.say(2, "sound")
+          yield* until(() => b!.got.length === 3)
+        })
+      )
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* ports[0]!.impair({ latency: "30 millis", reorder: 0.5, seed: 1 })
+          for (let index = 0; index < 20; index += 1) a!.say(2, `${index}`)
+          yield* until(() => b!.got.length === 23)
+        })
+      )
+      assert.deepStrictEqual(b!.got.slice(0, 2), ["twice", "twice"])
+      const order = b!.got.slice(3).map(Number)
+      assert.notDeepEqual(
+        order,
+        order.toSorted((one, other) => one - other)
+      )
+      const { corrupted, duplicated, reordered } = yield* ports[0]!.counts
+      assert.deepStrictEqual([duplicated, corrupted], [1, 1])
+      assert.isAbove(reordered, 3)
     })
   )
 
-  it.live("is not made twice, and the first one lives on", () =>
+  it.live("limits the rate, and loses what no longer fits", () =>
     Effect.gen(function* () {
-      const directory = yield* temporary
-      const first = yield* Vlan.make({ vlan: 1, directory })
-      const error = yield* Effect.flip(Effect.scoped(Vlan.make({ vlan: 1, directory })))
-      assert.include(error.message, "VLAN 1: its folder exists already")
-      assert.isTrue(Fs.existsSync(Path.join(first.socket, "ctl")))
+      const { cards, ports } = yield* network(2)
+      const [a, b] = cards
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          // 12 ms for each frame.
+          yield* ports[0]!.impair({ rate: 1_000_000 })
+          for (let index = 0; index < 1200; index += 1) a!.say(2, `${index}`, 1500)
+          yield* Effect.sleep("300 millis")
+          const arrived = b!.got.length
+          assert.isAtLeast(arrived, 10)
+          assert.isAtMost(arrived, 60)
+          assert.isAtLeast((yield* ports[0]!.counts).lost, 100)
+        })
+      )
     })
   )
+})
 
-  it.live("needs a folder with a short path, that is there", () =>
+describe("a partition", () => {
+  it.live("separates groups; who is in none reaches all; it ends with its scope", () =>
     Effect.gen(function* () {
-      const long = yield* Effect.flip(Effect.scoped(Vlan.make({ vlan: 1, directory: `/tmp/${"x".repeat(90)}` })))
-      assert.include(long.message, "at most 85 bytes")
-      const missing = yield* Effect.flip(Effect.scoped(Vlan.make({ vlan: 1, directory: "/nonexistent" })))
-      assert.include(missing.message, "no such folder")
+      const { cards, vlan } = yield* network(4)
+      const heard = Effect.fnUntraced(function* (speaker: number) {
+        for (const { got } of cards) got.length = 0
+        cards[speaker - 1]!.say("all", "hear me")
+        yield* Effect.sleep("40 millis")
+        return cards.flatMap(({ got }, index) => (got.length > 0 ? [index + 1] : []))
+      })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* vlan.partition([["m1 eth1", "m2 eth1"], ["m3 eth1"]])
+          assert.deepStrictEqual(yield* heard(1), [2, 4])
+          assert.deepStrictEqual(yield* heard(3), [4])
+          assert.deepStrictEqual(yield* heard(4), [1, 2, 3])
+        })
+      )
+      assert.deepStrictEqual(yield* heard(3), [1, 2, 4])
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* vlan.partition([["m1 eth1"]])
+          assert.deepStrictEqual(yield* heard(1), [])
+          assert.deepStrictEqual(yield* heard(2), [3, 4])
+          yield* vlan.heal
+          assert.deepStrictEqual(yield* heard(1), [2, 3, 4])
+        })
+      )
+    })
+  )
+})
+
+describe("the packets of a VLAN", () => {
+  it.live("are those that cards sent, with what became of them", () =>
+    Effect.gen(function* () {
+      const { cards, ports, vlan } = yield* network(2)
+      const seen = yield* Effect.forkChild(Stream.runCollect(Stream.take(vlan.packets, 3)), { startImmediately: true })
+      yield* ports[1]!.impair({ loss: 1 })
+      cards[0]!.say(2, "first")
+      yield* until(() => cards[1]!.got.length === 1)
+      cards[1]!.say(1, "second")
+      yield* Effect.sleep("20 millis")
+      cards[0]!.say(2, "third")
+      const packets = yield* Fiber.join(seen)
+      assert.deepStrictEqual(
+        packets.map(({ fate, frame, from }) => [from, fate, Buffer.from(frame).toString("latin1", 14, 19)]),
+        [
+          ["m1 eth1", "passed", "first"],
+          ["m2 eth1", "lost", "secon"],
+          ["m1 eth1", "passed", "third"]
+        ]
+      )
     })
   )
 })

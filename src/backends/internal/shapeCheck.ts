@@ -8,8 +8,8 @@ import { shellSocketIn } from "../qemu/scriptCommand.ts"
 type Finding = readonly [field: string, reason: string]
 
 const rules: ReadonlyArray<(shape: MachineShape) => Finding | undefined> = [
-  ({ directory, image }) => {
-    const paths = Object.values(socketsIn(directory)).flat()
+  ({ directory, image, networks }) => {
+    const paths = Object.values(socketsIn({ directory, networks })).flat()
     const all = image.guest === "script" ? [...paths, shellSocketIn(directory)] : paths
     const longest = Math.max(...all.map((path) => Buffer.byteLength(path)))
     return longest <= longestSocketPath

@@ -129,8 +129,8 @@ export interface MockMachine {
   readonly commands: Effect.Effect<ReadonlyArray<string>>
   /** Everything that was typed into the console so far. */
   readonly typed: Effect.Effect<string>
-  /** The VLANs with unplugged cables. */
-  readonly unplugged: Effect.Effect<ReadonlySet<number>>
+  /** The cards with unplugged cables, by their interfaces. */
+  readonly unplugged: Effect.Effect<ReadonlySet<string>>
   /** Puts text on the console. */
   readonly emit: (text: string) => Effect.Effect<void>
   /** Ends the machine. Default: with exit code 0, like a guest that powers off. */

@@ -42,7 +42,7 @@ const makeState = (shape: MachineShape, guest: MockGuest, able: ReadonlySet<Capa
   running: Latch.makeUnsafe(true),
   isRunning: true,
   commands: [] as Array<string>,
-  unplugged: new Set<number>(),
+  unplugged: new Set<string>(),
   typed: "",
   /** what ends the shell's commands; a new one for each loss */
   lost: Deferred.makeUnsafe<Lost>()
@@ -134,13 +134,13 @@ const controlOf = (state: State): ControlService => {
     reset: needs(state, "reset", shape.allowReboot ? loseShell(state, "the guest rebooted") : exit(state)),
     plug: () => Effect.fail(unsupported("mock", "hotplug")),
     unplug: () => Effect.fail(unsupported("mock", "hotplug")),
-    setLink: (vlan, up) =>
+    setLink: (device, up) =>
       needs(
         state,
         "links",
         Effect.sync(() => {
-          if (up) unplugged.delete(vlan)
-          else unplugged.add(vlan)
+          if (up) unplugged.delete(device)
+          else unplugged.add(device)
         })
       ),
     ...runs,

@@ -3,6 +3,7 @@
  *
  * What was measured on an emulated q35 stands beside the option it decided.
  */
+import * as Effect from "effect/Effect"
 import type { AcceleratorName } from "../Accelerator.ts"
 import type { MachineShape } from "../Backend.ts"
 import * as Limits from "../Limits.ts"
@@ -22,6 +23,8 @@ export interface Sockets {
   readonly load: string
   /** Where the emulator of a TPM listens. */
   readonly tpm: string
+  /** Where the cards on VLANs listen for their cables, in their order. */
+  readonly cards: ReadonlyArray<string>
   /** `ports[i]` is the virtio-serial port named `vmtest.<i>`. */
   readonly ports: ReadonlyArray<string>
 }
@@ -54,11 +57,12 @@ const mebibyte = 1024 * 1024
 /** QEMU wants whole mebibytes to be on the safe side of every page size. */
 export const roundMemory = (bytes: number): number => Math.ceil(bytes / mebibyte) * mebibyte
 
-export const socketsIn = (directory: string): Sockets => ({
+export const socketsIn = ({ directory, networks }: Pick<MachineShape, "directory" | "networks">): Sockets => ({
   qmp: `${directory}/qmp`,
   save: `${directory}/save`,
   load: `${directory}/load`,
   tpm: `${directory}/tpm`,
+  cards: networks.map(({ device }) => `${directory}/${device}`),
   ports: Array.from({ length: portCount }, (_, index) => `${directory}/p${index}`)
 })
 
@@ -84,7 +88,7 @@ export const command = (plan: Plan): ReadonlyArray<string> => [
   ...ownDisks(plan.shape),
   ...ports(plan.sockets),
   ...userNetwork(plan.shape),
-  ...networks(plan.shape),
+  ...networks(plan.shape, plan.sockets),
   ...screen,
   ...Devices.deviceWords(plan.shape.devices ?? [], plan.sockets.tpm),
   ...(plan.shape.qemuArguments ?? []),
@@ -222,12 +226,22 @@ const placeOf = (index: number): string =>
 
 /**
  * `romfile=`: no network boot code for the firmware to look at. `guest_announce=off`: once a guest that was loaded has announced itself, QEMU 7.2
- * frees the timer of that, and dies of it (`timer_del` of nothing, in the card's reset) when the guest reboots. `host_mtu`: `vde_switch` drops
- * longer frames without a word, and with it the guest's driver refuses a greater MTU (VIRTIO_NET_F_MTU).
+ * frees the timer of that, and dies of it (`timer_del` of nothing, in the card's reset) when the guest reboots. `host_mtu` is what the guest's card begins
+ * with, and the most that its driver takes (VIRTIO_NET_F_MTU).
  */
-const card = (netdev: string, mac: string, by: Bus = "pci"): ReadonlyArray<string> => [
+const card = (
+  netdev: string,
+  mac: string,
+  by: Bus = "pci",
+  mtu: number | undefined = undefined
+): ReadonlyArray<string> => [
   "-device",
-  `virtio-net-${by},id=card-${netdev},netdev=${netdev},mac=${mac},${by === "pci" ? "romfile=," : ""}guest_announce=off,host_mtu=${Limits.mtu}`
+  [
+    `virtio-net-${by},id=card-${netdev},netdev=${netdev},mac=${mac}`,
+    ...(by === "pci" ? ["romfile="] : []),
+    "guest_announce=off",
+    ...(mtu === undefined ? [] : [`host_mtu=${mtu}`])
+  ].join(",")
 ]
 
 /** Each user network is its own, so one address does for all. */
@@ -243,18 +257,33 @@ const userNetwork = (shape: MachineShape): ReadonlyArray<string> => [
       ({ guestPort, hostPort, protocol }) => `hostfwd=${protocol}:127.0.0.1:${hostPort}-:${guestPort}`
     )
   ].join(","),
-  ...card("user", userMac)
+  ...card("user", userMac, "pci", Limits.mtu)
 ]
 
 /** The id of a VLAN's card, as `set_link` wants it. */
-export const cardId = (vlan: number): string => `card-vlan${vlan}`
+export const cardId = (device: string): string => `card-${device}`
+
+/** A socket at which QEMU waits for the cable of a card, as `-netdev stream` takes it. QEMU listens, so that it takes another cable when one is lost. */
+export const socketOf = (path: string): string => `server=on,addr.type=unix,addr.path=${escape(path)}`
 
 /** A card on each VLAN. */
-export const networks = (shape: MachineShape, by: Bus = "pci"): ReadonlyArray<string> =>
-  shape.networks.flatMap(({ mac, socket, vlan }, index) => {
-    const before = shape.networks.slice(0, index).filter((other) => other.vlan === vlan).length
-    const id = before === 0 ? `vlan${vlan}` : `vlan${vlan}-${before + 1}`
-    // A hub with only this machine's ports is a network with nobody else on it.
-    const back = socket === undefined ? `hubport,id=${id},hubid=${vlan}` : `vde,id=${id},sock=${escape(socket)}`
-    return ["-netdev", back, ...card(id, mac, by)]
-  })
+export const networks = (shape: MachineShape, sockets: Sockets, by: Bus = "pci"): ReadonlyArray<string> =>
+  shape.networks.flatMap(({ device, mac, mtu, port, vlan }, index) => [
+    "-netdev",
+    // A hub of the VLAN's number is a network of this machine alone.
+    port === undefined
+      ? `hubport,id=${device},hubid=${vlan}`
+      : `stream,id=${device},${socketOf(sockets.cards[index] ?? "")}`,
+    ...card(device, mac, by, mtu)
+  ])
+
+/** Plugs the cables of all VLANs into a QEMU that runs. Fails with the reason. */
+export const plugIn = (shape: MachineShape, sockets: Sockets): Effect.Effect<void, string> =>
+  Effect.forEach(
+    shape.networks,
+    ({ port }, index) =>
+      port === undefined
+        ? Effect.void
+        : Effect.mapError(port.plugIn(sockets.cards[index] ?? ""), ({ message }) => message),
+    { concurrency: "unbounded", discard: true }
+  )

@@ -93,8 +93,8 @@ export interface ControlOptions {
   readonly turn: runState.Turn
   /** Told why the machine ends, before it does; a panic is not taken back by what follows it. */
   readonly note: (cause: EndCause | undefined) => void
-  /** Pulls or plugs the cable of a VLAN's card. */
-  readonly setLink: (control: QmpService, vlan: number, up: boolean) => Effect.Effect<void, ControlError>
+  /** Pulls or plugs the cable of a card. */
+  readonly setLink: (control: QmpService, device: string, up: boolean) => Effect.Effect<void, ControlError>
   /** Saves a guest that stands still. */
   readonly save: (saving: Saving, directory: string) => Effect.Effect<SavedMachine, SaveError>
 }
@@ -113,7 +113,7 @@ const service = (
     reset: run("system_reset"),
     plug: (device) => Hotplug.plug(qmp, shape.name, device),
     unplug: (name) => Hotplug.unplug(qmp, shape.name, name),
-    setLink: (vlan, up) => setLink(qmp, vlan, up),
+    setLink: (device, up) => setLink(qmp, device, up),
     ...runState.make(
       {
         isRunning: Effect.map(QmpCommands.queryStatus(qmp), ({ running }) => running),

@@ -15,7 +15,7 @@ import * as VirtioPort from "../../transport/VirtioPort.ts"
 import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import type { BackendError } from "../BackendError.ts"
 import { copySparse } from "../internal/copySparse.ts"
-import { cardId, command, initrdIn, socketsIn } from "./command.ts"
+import { cardId, command, initrdIn, plugIn, socketsIn } from "./command.ts"
 import { load, prepareDisks } from "./load.ts"
 import { controlTimeout, loadFailed, run, type Settings, startFailed } from "./machine.ts"
 import { save } from "./save.ts"
@@ -36,7 +36,7 @@ export const start: (
   )
   const memory =
     from === undefined ? undefined : yield* Effect.mapError(memoryOf(shape, from), (reason) => failed(reason, ""))
-  const sockets = socketsIn(shape.directory)
+  const sockets = socketsIn(shape)
   if (from !== undefined) yield* Tpm.forget(shape)
   const companion = yield* Tpm.start(shape, sockets.tpm).pipe(
     Effect.mapError((error) => (error._tag === "TpmFailed" ? failed(error.reason, error.output) : error))
@@ -57,16 +57,20 @@ export const start: (
     answers: { within: Duration.times(controlTimeout, timeScale) },
     before: from === undefined ? undefined : saved.consoleOf(from),
     begin: (control) =>
-      from === undefined || description === undefined
-        ? Effect.succeed(undefined)
-        : load({ shape, sockets, control, from, description, timeScale }),
+      // Before a saved machine goes on.
+      Effect.andThen(
+        Effect.mapError(plugIn(shape, sockets), (reason) => failed(reason, "")),
+        from === undefined || description === undefined
+          ? Effect.succeed(undefined)
+          : load({ shape, sockets, control, from, description, timeScale })
+      ),
     transport: (attached) =>
       Layer.sync(Transport, () =>
         VirtioPort.make({ machine: shape.name, channel: virtioPorts({ bootstrap, ports }), attached })
       ),
     control: {
       save,
-      setLink: (control, vlan, up) => Effect.asVoid(control.execute("set_link", { name: cardId(vlan), up }))
+      setLink: (control, device, up) => Effect.asVoid(control.execute("set_link", { name: cardId(device), up }))
     }
   })
   // The next start is a boot, with a TPM that knows nothing of this one.

@@ -2,7 +2,6 @@
 import type { MachineShape } from "../Backend.ts"
 import type { DeviceShape, Kind } from "../Device.ts"
 import { isUsb, typeOf } from "../Device.ts"
-import * as Limits from "../Limits.ts"
 
 /** In QEMU's option strings a comma ends a value; two stand for one. */
 export const escape = (value: string): string => value.replaceAll(",", ",,")
@@ -68,7 +67,7 @@ const given = ({ card, kind }: DeviceShape): Properties => {
       return { removable: true }
     // As for the other cards; see `card` in command.ts.
     case "network-card":
-      return { romfile: "", guest_announce: false, host_mtu: card?.mtu ?? Limits.mtu }
+      return { romfile: "", guest_announce: false, ...(card?.mtu === undefined ? {} : { host_mtu: card.mtu }) }
     default:
       return {}
   }

@@ -45,7 +45,7 @@ const example: MachineShape = {
       kind: { type }
     }))
   ],
-  networks: [{ vlan: 1, mac: "", socket: "" }],
+  networks: [{ device: "eth1", vlan: 1, mac: "", port: undefined }],
   internet: false,
   forwards: [],
   allowReboot: false,
@@ -58,7 +58,7 @@ const hardware = (accelerator: Findings["accelerator"]["name"]): string => {
     ...{
       shape: example,
       accelerator,
-      sockets: socketsIn("/"),
+      sockets: socketsIn(example),
       memory: { _tag: "Anonymous" },
       incoming: false,
       extra: []

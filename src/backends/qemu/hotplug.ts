@@ -44,11 +44,19 @@ const addBack = (qmp: QmpService, device: DeviceShape): Effect.Effect<void, QmpF
   const { card, kind, name, path } = device
   if (path !== undefined) return Effect.asVoid(qmp.execute("blockdev-add", Devices.blockOf(device)))
   if (card === undefined) return Effect.void
-  // A hub of the VLAN's number is a network of this machine alone.
-  return card.socket === undefined
-    ? QmpCommands.netdevAdd(qmp, "hubport", Devices.backOf(name), { hubid: "vlan" in kind ? kind.vlan : 0 })
-    : QmpCommands.netdevAdd(qmp, "vde", Devices.backOf(name), { sock: card.socket })
+  if (card.port === undefined) {
+    // A hub of the VLAN's number is a network of this machine alone.
+    return QmpCommands.netdevAdd(qmp, "hubport", Devices.backOf(name), { hubid: "vlan" in kind ? kind.vlan : 0 })
+  }
+  const addr = { type: "unix", path: card.socket }
+  return QmpCommands.netdevAdd(qmp, "stream", Devices.backOf(name), { server: true, addr })
 }
+
+/** The VLAN's cable of a card that QEMU has. */
+const plugCable = ({ card }: DeviceShape, refuse: (reason: string) => PlugFailed) =>
+  card?.port === undefined
+    ? Effect.void
+    : Effect.mapError(card.port.plugIn(card.socket), ({ message }) => refuse(message))
 
 const hasBack = ({ card, path }: DeviceShape): boolean => path !== undefined || card !== undefined
 
@@ -87,6 +95,7 @@ export const plug = (qmp: QmpService, machine: string, device: DeviceShape) => {
     }
     const added = addBack(qmp, device).pipe(
       Effect.andThen(QmpCommands.deviceAdd(qmp, Devices.driverOf(kind), id, Devices.propertiesOf(device, bus))),
+      Effect.andThen(plugCable(device, refuse)),
       Effect.onError(() => removeBack(qmp, name))
     )
     // Half a device would keep its name taken. QMP's own timeouts bound it.

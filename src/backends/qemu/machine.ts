@@ -172,9 +172,9 @@ const describe = ({ because, exitCode, signal }: MachineExit): string =>
       : `signal ${signal}`
 
 /** QEMU removes its own only when it ends in peace. */
-const removeSockets = ({ load, ports, qmp, save, tpm }: Sockets) =>
+const removeSockets = ({ cards, load, ports, qmp, save, tpm }: Sockets) =>
   Effect.sync(() => {
-    for (const path of [qmp, save, load, tpm, ...ports]) Fs.rmSync(path, { force: true })
+    for (const path of [qmp, save, load, tpm, ...cards, ...ports]) Fs.rmSync(path, { force: true })
   })
 
 const endOf = (file: string): string => {

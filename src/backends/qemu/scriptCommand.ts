@@ -14,10 +14,20 @@ export interface Additions {
   readonly emulate: boolean
 }
 
+/** A card that a start script plugs into a VLAN, if it wants to. */
+export interface VdeCard {
+  readonly device: string
+  readonly vlan: number
+  /** What `-netdev vde,sock=` takes. */
+  readonly folder: string
+}
+
 export interface ScriptPlan {
   readonly shape: MachineShape
   readonly script: StartScript
   readonly sockets: Sockets
+  /** How it plugs into the VLANs. */
+  readonly vdes: ReadonlyArray<VdeCard>
   readonly additions: Additions
   /** It waits for the state of a saved machine. */
   readonly incoming: boolean
@@ -70,15 +80,13 @@ const ofRunner = (
   ...(shape.allowReboot ? ["-action", "reboot=reset"] : []),
   ...(script.graphic ? [] : ["-nographic"]),
   ...(additions.ports ? ports(sockets, 1, bus) : []),
-  ...networks(shape, bus),
+  ...networks(shape, sockets, bus),
   ...(additions.emulate ? ["-machine", "accel=tcg", ...(hostCpu ? ["-cpu", "max"] : [])] : [])
 ]
 
 /** The switch of each VLAN, the folders of the machine and of the test. What the user's own environment has besides is passed on. */
-const variablesOf = ({ script, shape }: ScriptPlan): Readonly<Record<string, string | undefined>> => ({
-  ...Object.fromEntries(
-    shape.networks.flatMap(({ socket, vlan }) => (socket === undefined ? [] : [[`QEMU_VDE_SOCKET_${vlan}`, socket]]))
-  ),
+const variablesOf = ({ script, shape, vdes }: ScriptPlan): Readonly<Record<string, string | undefined>> => ({
+  ...Object.fromEntries(vdes.map(({ folder, vlan }) => [`QEMU_VDE_SOCKET_${vlan}`, folder])),
   TMPDIR: stateOf(shape),
   USE_TMPDIR: "1",
   SHARED_DIR: shape.shared ?? stateOf(shape),

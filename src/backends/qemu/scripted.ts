@@ -20,9 +20,17 @@ import { Transport, type TransportService } from "../../transport/Transport.ts"
 import * as VirtConsole from "../../transport/VirtConsole.ts"
 import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import { type BackendError, type LoadFailed, type StartFailed, unsupported } from "../BackendError.ts"
-import { type Sockets, socketsIn } from "./command.ts"
+import { cardId, plugIn, type Sockets, socketsIn } from "./command.ts"
 import { loadFailed, run, type Settings, startFailed } from "./machine.ts"
-import { type Additions, commandOf, problemOf, type ScriptPlan, shellSocketIn, stateOf } from "./scriptCommand.ts"
+import {
+  type Additions,
+  commandOf,
+  problemOf,
+  type ScriptPlan,
+  shellSocketIn,
+  stateOf,
+  type VdeCard
+} from "./scriptCommand.ts"
 import { endStrays, entryOf } from "./strays.ts"
 import * as whole from "./whole.ts"
 
@@ -35,8 +43,8 @@ export const start: (
   const script = shape.image.startScript
   if (script === undefined || script.container) return yield* unsupported("qemu", "containers")
   const saved = from === undefined ? undefined : yield* whole.read(shape, from)
-  const networks = yield* socketsOf(shape)
-  const parts: Parts = { shape: { ...shape, networks }, settings, script, from, disks: saved?.disks ?? [] }
+  const vdes = script.runner === undefined ? yield* vdesOf(shape) : []
+  const parts: Parts = { shape, settings, script, from, vdes, disks: saved?.disks ?? [] }
   const most: Additions = {
     ports: script.ports,
     emulate: settings.accelerator === "tcg" && !script.accelerated
@@ -49,24 +57,23 @@ interface Parts {
   readonly settings: Settings
   readonly script: StartScript
   readonly from: SavedMachine | undefined
+  readonly vdes: ReadonlyArray<VdeCard>
   /** The disks of the saved machine, in the machine's folder. */
   readonly disks: ReadonlyArray<string>
 }
 
 /** A network without other machines is a switch of its own: the script wants one. */
-const socketsOf = (shape: MachineShape) =>
-  Effect.forEach(shape.networks, (network) =>
-    network.socket !== undefined
-      ? Effect.succeed(network)
-      : Effect.map(
-          Vlan.make({ vlan: network.vlan, directory: shape.directory }).pipe(
-            Effect.mapError((error) =>
-              error._tag === "VlanFailed" ? startFailed(shape)(error.message, error.output) : error
-            )
-          ),
-          ({ socket }) => ({ ...network, socket })
-        )
-  )
+const vdesOf = (shape: MachineShape) =>
+  Effect.forEach(shape.networks, ({ device, port, vlan }) => {
+    const alone = Effect.flatMap(Vlan.make({ vlan, directory: shape.directory }), ({ port }) => port(shape.name))
+    return (port === undefined ? alone : Effect.succeed(port)).pipe(
+      Effect.flatMap(({ vde }) => vde),
+      Effect.map((folder): VdeCard => ({ device, vlan, folder })),
+      Effect.mapError((error) =>
+        error._tag === "VlanFailed" ? startFailed(shape)(error.message, error.output) : error
+      )
+    )
+  })
 
 /** What QEMU says of an addition that it does not take, and the start without it. */
 const refusals: ReadonlyArray<readonly [said: RegExp, less: (all: Additions) => Additions, what: string]> = [
@@ -105,13 +112,16 @@ const mustDo = ({ runner }: StartScript): string =>
 /** How long what started QEMU may take to clean up after QEMU has ended. */
 const cleanUp = "10 seconds"
 
-const launch = Effect.fnUntraced(function* ({ disks, from, script, settings, shape }: Parts, additions: Additions) {
+const launch = Effect.fnUntraced(function* (
+  { disks, from, script, settings, shape, vdes }: Parts,
+  additions: Additions
+) {
   // After everything else has ended.
   yield* Effect.addFinalizer(() => endStrays(shape.directory))
-  const sockets = socketsIn(shape.directory)
+  const sockets = socketsIn(shape)
   const failed = failedOf(shape, from)
   const { extraArguments: extra, timeScale } = settings
-  const plan: ScriptPlan = { shape, script, sockets, additions, extra, incoming: from !== undefined }
+  const plan: ScriptPlan = { shape, script, sockets, vdes, additions, extra, incoming: from !== undefined }
   const problem = problemOf(plan)
   if (problem !== undefined) return yield* failed(problem, "")
   yield* Effect.mapError(
@@ -121,8 +131,12 @@ const launch = Effect.fnUntraced(function* ({ disks, from, script, settings, sha
   // Before QEMU starts, which connects to it.
   const transport = yield* listen(shape, sockets, additions)
   const called = script.runner === undefined ? "start script" : "runner"
-  const begin = (control: QmpService): Effect.Effect<void, LoadFailed | StartFailed | QmpFailure, Scope.Scope> =>
-    from === undefined ? forward(shape, control) : whole.load({ shape, sockets, control, from, timeScale })
+  const begin = (control: QmpService) =>
+    Effect.gen(function* (): Effect.fn.Return<void, LoadFailed | StartFailed | QmpFailure, Scope.Scope> {
+      if (script.runner !== undefined) yield* Effect.mapError(plugIn(shape, sockets), (reason) => failed(reason, ""))
+      if (from === undefined) yield* forward(shape, control)
+      else yield* whole.load({ shape, sockets, control, from, timeScale })
+    })
   const hypervisor = yield* run({
     ...{ shape, sockets, timeScale, failed },
     ...{ called, talks: true },
@@ -141,7 +155,16 @@ const launch = Effect.fnUntraced(function* ({ disks, from, script, settings, sha
     transport: () => Layer.succeed(Transport, transport),
     control: {
       save: (saving, directory) => whole.save(saving, directory, additions),
-      setLink: (control, vlan, up) => setLink(control, shape, vlan, up)
+      setLink:
+        script.runner === undefined
+          ? (control, device, up) =>
+              setLink(
+                control,
+                shape.name,
+                vdes.find((card) => card.device === device),
+                up
+              )
+          : (control, device, up) => Effect.asVoid(control.execute("set_link", { name: cardId(device), up }))
     }
   })
   // Its console is closed when QEMU has ended: what started it may clean up, but not for ever.
@@ -211,16 +234,15 @@ export const cardsOn = (socket: string, network: string): ReadonlyArray<string> 
 
 const setLink = Effect.fnUntraced(function* (
   control: QmpService,
-  { name, networks }: MachineShape,
-  vlan: number,
+  machine: string,
+  card: VdeCard | undefined,
   up: boolean
 ) {
-  const socket = networks.find((network) => network.vlan === vlan)?.socket
-  const cards = socket === undefined ? [] : cardsOn(socket, yield* control.hmp("info network"))
+  const cards = card === undefined ? [] : cardsOn(card.folder, yield* control.hmp("info network"))
   if (cards.length === 0) {
     return yield* new QmpError({
-      ...{ machine: name, command: "set_link", class: "DeviceNotFound" },
-      desc: `its start script plugs no card into $QEMU_VDE_SOCKET_${vlan}`
+      ...{ machine, command: "set_link", class: "DeviceNotFound" },
+      desc: `its start script plugs no card into $QEMU_VDE_SOCKET_${card?.vlan ?? ""}`
     })
   }
   yield* Effect.forEach(cards, (card) => control.execute("set_link", { name: card, up }), { discard: true })

@@ -2,18 +2,22 @@
 import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { Backend } from "../../backends/Backend.ts"
 import * as Arguments from "../../guest/Arguments.ts"
+import { InvalidArgument } from "../../guest/MachineError.ts"
 import * as PollingCondition from "../../guest/PollingCondition.ts"
 import * as Disk from "../../host/Disk.ts"
 import { RunDirectory } from "../../host/RunDirectory.ts"
 import { near } from "../../host/Spelling.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import type * as MachineTree from "../../machine/MachineTree.ts"
+import * as NetworkSpec from "../../network/NetworkSpec.ts"
 import { Driver, type DriverService, type ForkError, parameters } from "../Driver.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
+import * as Network from "../Network.ts"
 import * as Places from "../Places.ts"
 import { Reporter, type RunEvent } from "../RunEvent.ts"
 import type { Folders, StateUnusable } from "../StatePlaces.ts"
@@ -57,8 +61,10 @@ const setUp = Effect.fnUntraced(function* (options: Options) {
   const folders = yield* RunDirectory
   const own = yield* PollingCondition.make
   const conditions = options.conditions === undefined ? own : PollingCondition.under(options.conditions, own)
-  const tree = yield* DriverTree.make(yield* Effect.orDie(folders.folder(`${options.prefix}-net`)), (error) =>
-    conditions.abort(`VLAN ${error.vlan} is up`, error.message)
+  const tree = yield* DriverTree.make(
+    yield* Effect.orDie(folders.folder(`${options.prefix}-net`)),
+    (error) => conditions.abort(`VLAN ${error.vlan} is up`, error.message),
+    new Set(options.networks?.flatMap(({ hub, vlan }) => (hub ? [vlan] : [])))
   )
   const all: DriverMachines = {
     ...{ options, conditions, folders, tree },
@@ -135,6 +141,22 @@ const makeFork = Effect.fnUntraced(function* (all: DriverMachines) {
     ) as Effect.Effect<A, E | ForkError, Exclude<R, Driver | Scope.Scope>>
 })
 
+/** A network, if a machine of the test is on it. */
+const networkOf = ({ handles, options, tree }: DriverMachines, which: number | string) => {
+  const refuse = (reason: string) =>
+    new InvalidArgument({ machine: "", method: "driver.network", argument: "network", value: which, reason })
+  const found = NetworkSpec.find(options.networks, which)
+  const number = Result.isSuccess(found) ? found.success.vlan : 0
+  return Network.make({
+    number,
+    vlan: Effect.suspend(() => {
+      if (Result.isFailure(found)) return Effect.fail(refuse(found.failure))
+      const isUsed = [...handles.values()].some(({ self }) => self.interfaces.some(({ vlan }) => vlan === number))
+      return isUsed ? tree.vlan(number) : Effect.fail(refuse(`the test has no machine on network ${which}`))
+    })
+  })
+}
+
 const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverService => {
   const { conditions, emit, handles, machines, options } = all
   return Arguments.checked<DriverService>(
@@ -163,6 +185,7 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
         Effect.flatMap(machinesOf("driver.waitAll: the argument", those), (machines) =>
           Effect.forEach(machines, givingEffects("driver.waitAll", wait), { concurrency: "unbounded" })
         ),
+      network: (which) => networkOf(all, which),
       log: (line) => emit({ _tag: "Log", test: options.test, line })
     },
     "driver."
@@ -190,7 +213,8 @@ const placesOf = (
         ? Effect.map(shared, (folder) => NodePath.join(folder, "shared-xchg"))
         : Effect.succeed(state.shared),
     temporary: state?.temporary ?? folders.path,
-    vlan: tree.vlan,
+    vlan: (number) =>
+      Effect.flatMap(tree.vlan(number), (vlan) => Effect.flatMap(vlan.port("other programs"), ({ vde }) => vde)),
     vlans: () =>
       [...new Set([...handles.values()].flatMap(({ spec }) => spec.vlans.map(({ vlan }) => vlan)))].toSorted(
         (a, b) => a - b

@@ -20,6 +20,7 @@ import { type Changes, StartChanges } from "../../machine/StartChanges.ts"
 import * as Addresses from "../../network/Addresses.ts"
 import * as Card from "../../network/Card.ts"
 import * as NetworkSpec from "../../network/NetworkSpec.ts"
+import type { Port } from "../../network/Vlan.ts"
 import type { DeclareError } from "../Driver.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import type { RunEvent } from "../RunEvent.ts"
@@ -69,6 +70,18 @@ const emptyDisk = (path: string, size: number) =>
 export const placesOf = ({ saved }: Options): Effect.Effect<Folders | undefined> =>
   saved === undefined ? Effect.map(StatePlaces, (folders) => folders) : Effect.succeed(undefined)
 
+/** A card's place. A fork with a name of its own has no network: another machine has its addresses. */
+const portOf = (
+  { vlan }: DriverTree,
+  spec: MachineSpec.MachineSpec,
+  self: Addresses.AddressedNode,
+  number: number,
+  device: string
+): Effect.Effect<Port | undefined> =>
+  spec.name === self.name
+    ? Effect.flatMap(vlan(number), ({ port }) => port(`${spec.name} ${device}`))
+    : Effect.succeed(undefined)
+
 const shapeOf = Effect.fnUntraced(function* (
   all: DriverMachines,
   spec: MachineSpec.MachineSpec,
@@ -77,10 +90,9 @@ const shapeOf = Effect.fnUntraced(function* (
   const { folders, options, tree } = all
   const image = yield* options.resolve(spec.image)
   const directory = yield* Effect.orDie(folders.folder(`${options.prefix}-${spec.name}`))
-  const networks = yield* Effect.forEach(self.interfaces, ({ mac, vlan }) =>
-    // A fork with a name of its own has no network: another machine has its addresses.
-    Effect.map(spec.name === self.name ? Effect.orDie(tree.vlan(vlan)) : Effect.succeed(undefined), (socket) => ({
-      ...{ vlan, socket, mac, mtu: NetworkSpec.of(options.networks, vlan).mtu }
+  const networks = yield* Effect.forEach(self.interfaces, ({ device, mac, vlan }) =>
+    Effect.map(portOf(tree, spec, self, vlan, device), (port) => ({
+      ...{ device, vlan, port, mac, mtu: NetworkSpec.of(options.networks, vlan).mtu }
     }))
   )
   const disks = yield* Effect.forEach(spec.disks, (size, index) => emptyDisk(`${directory}/disk${index + 1}`, size))
@@ -161,8 +173,7 @@ export const add: (
       origins: Origin.first(first, originsOf(all, spec, shape, self, untimed)),
       snapshots: all.temporary,
       fork: (request) => forkOne(all, spec, self, request),
-      // A fork with a name of its own has no network: another machine has its addresses.
-      vlan: (vlan) => (spec.name === self.name ? tree.vlan(vlan) : Effect.succeed(undefined)),
+      port: (vlan, device) => portOf(tree, spec, self, vlan, device),
       networks: options.networks,
       supervisor: tree.machines
     }).pipe(

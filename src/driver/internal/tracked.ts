@@ -7,6 +7,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import { stackOf } from "../../host/Thrown.ts"
 import { short } from "../../transport/ShellError.ts"
@@ -45,11 +46,18 @@ const place = (cause: Cause.Cause<unknown>, call: TestContext.Call): void => {
   }
 }
 
+/** What a method gives that is a noun of its own, such as a link or a display. */
+const isMethods = (value: unknown): value is object =>
+  Predicate.isObject(value) &&
+  Object.getPrototypeOf(value) === Object.prototype &&
+  Object.values(value).some((part) => typeof part === "function")
+
 const tracked = (name: string, method: Method): Method =>
   function call(this: unknown, ...args) {
     const result = method.apply(this, args)
     const isStream = Stream.isStream(result)
     // Errors and Exits are Effects, too.
+    if (isMethods(result)) return methods(`${name}()`, result)
     if (!isStream && (!Effect.isEffect(result) || Exit.isExit(result) || result instanceof Error)) return result
     const [first] = args
     const what = typeof first === "string" ? `${name}(${short(JSON.stringify(first))})` : `${name}(…)`

@@ -80,7 +80,10 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
     }),
     fork: environment.fork
   })
-  const surroundings = { number: self.number, networks: environment.networks, vlan: environment.vlan }
+  const surroundings = {
+    ...{ number: self.number, networks: environment.networks, port: environment.port },
+    cards: shape.networks
+  }
 
   const handle: Handle = {
     machine: Machine.make(guest, life, spec, self.interfaces, snapshots, surroundings),

@@ -192,9 +192,9 @@ describe("a scripted guest", () => {
   it.effect("pulls and plugs cables", () =>
     Effect.gen(function* () {
       const { hypervisor, machine } = yield* boot({})
-      yield* (yield* connect(hypervisor)).setLink(1, false)
-      assert.deepStrictEqual([...(yield* machine.unplugged)], [1])
-      yield* (yield* connect(hypervisor)).setLink(1, true)
+      yield* (yield* connect(hypervisor)).setLink("eth1", false)
+      assert.deepStrictEqual([...(yield* machine.unplugged)], ["eth1"])
+      yield* (yield* connect(hypervisor)).setLink("eth1", true)
       assert.strictEqual((yield* machine.unplugged).size, 0)
     })
   )
@@ -217,7 +217,7 @@ describe("the mock backend", () => {
       for (const action of [
         (yield* connect(hypervisor)).pause,
         (yield* connect(hypervisor)).powerdown,
-        (yield* connect(hypervisor)).setLink(1, true),
+        (yield* connect(hypervisor)).setLink("eth1", true),
         hypervisor.console.write("")
       ]) {
         assert.strictEqual((yield* Effect.flip(action))._tag, "Unsupported")

@@ -2,9 +2,21 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { afterAll, assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
 import type { MachineShape } from "../../../src/backends/Backend.ts"
 import { findInvalid } from "../../../src/backends/internal/shapeCheck.ts"
 import * as qemuCommand from "../../../src/backends/qemu/command.ts"
+import type { Port } from "../../../src/network/Vlan.ts"
+
+/** The place of a card that nobody plugs in. */
+const port: Port = {
+  ...{ vlan: 1, name: "web eth1" },
+  plugIn: () => Effect.void,
+  vde: Effect.succeed("/run/vde1.ctl"),
+  impair: () => Effect.void,
+  heal: Effect.void,
+  counts: Effect.die("none")
+}
 
 const shape: MachineShape = {
   name: "web",
@@ -20,8 +32,8 @@ const shape: MachineShape = {
   memory: 512 * 1024 * 1024,
   cpus: 2,
   networks: [
-    { vlan: 3, mac: "52:54:00:12:03:01", socket: "/run/vde3.ctl" },
-    { vlan: 1, mac: "52:54:00:12:01:01", socket: "/run/vde1.ctl" }
+    { device: "eth1", vlan: 3, mac: "52:54:00:12:03:01", port },
+    { device: "eth2", vlan: 1, mac: "52:54:00:12:01:01", port }
   ],
   internet: false,
   forwards: [{ hostPort: 8080, guestPort: 80, protocol: "tcp" }],
@@ -32,7 +44,7 @@ const shape: MachineShape = {
 const plan = (change: Partial<MachineShape> = {}, more: Partial<qemuCommand.Plan> = {}): qemuCommand.Plan => ({
   shape: { ...shape, ...change },
   accelerator: "tcg",
-  sockets: qemuCommand.socketsIn("/run/web"),
+  sockets: qemuCommand.socketsIn(shape),
   memory: { _tag: "Anonymous" },
   incoming: false,
   extra: [],
@@ -116,13 +128,19 @@ describe("QEMU's command line", () => {
     const cards = values(words(), "-device").filter((device) => device.startsWith("virtio-net-pci"))
     assert.deepStrictEqual(
       cards.map((card) => /netdev=(\w+)/.exec(card)?.[1]),
-      ["user", "vlan3", "vlan1"]
+      ["user", "eth1", "eth2"]
     )
-    assert.include(cards[1] ?? "", `id=${qemuCommand.cardId(3)},`)
+    assert.include(cards[1] ?? "", `id=${qemuCommand.cardId("eth1")},`)
     // QEMU ends with SIGSEGV when a fork whose card announced itself reboots.
     for (const card of cards) assert.match(card, /,guest_announce=off(,|$)/)
-    // vde_switch drops longer frames without a word; with this the guest refuses to be set up for them.
-    for (const card of cards) assert.match(card, /,host_mtu=1500(,|$)/)
+    // A guest's card can be set up for longer frames, unless it is QEMU's own network.
+    assert.match(cards[0] ?? "", /,host_mtu=1500(,|$)/)
+    assert.notInclude(cards[1] ?? "", "host_mtu")
+    const [long = ""] = values(
+      words({ networks: [{ device: "eth1", vlan: 1, mac: "52:54:00:12:01:01", mtu: 9000, port }] }),
+      "-device"
+    ).filter((device) => device.includes("id=card-eth1"))
+    assert.match(long, /,host_mtu=9000(,|$)/)
   })
 
   it("has a display and a pointer, whose memory and place a saved machine can count on", () => {

@@ -74,7 +74,7 @@ const channel = (socket: string, note: (cause: EndCause | undefined) => void = (
     Layer.build(
       control.layer({
         shape: { name: "web" } as MachineShape,
-        sockets: { qmp: socket, load: "", save: "", tpm: "", ports: [] },
+        sockets: { qmp: socket, load: "", save: "", tpm: "", cards: [], ports: [] },
         connectTimeout: Duration.seconds(2),
         console: { log: Effect.succeed(""), tail: () => Effect.succeed(printed) },
         timeScale: 1,

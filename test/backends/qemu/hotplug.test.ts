@@ -167,7 +167,7 @@ describe("a device that is unplugged", () => {
 
   it.effect("is named with those that there are, if there is none of that name", () =>
     Effect.gen(function* () {
-      const { qmp } = makeQemu(["device-one", "hot1", "card-vlan1"])
+      const { qmp } = makeQemu(["device-one", "hot1", "card-eth1"])
       const error = yield* Effect.flip(Hotplug.unplug(qmp, "box", "two"))
       assert.strictEqual(error.message, 'box: could not unplug "two": it does not have this device; it has one')
     })

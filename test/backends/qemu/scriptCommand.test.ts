@@ -22,8 +22,8 @@ const shape: MachineShape = {
   memory: 2 ** 30,
   cpus: 1,
   networks: [
-    { vlan: 3, mac: "52:54:00:12:03:01", socket: "/run/vde3.ctl" },
-    { vlan: 1, mac: "52:54:00:12:01:01", socket: "/run/vde1.ctl" }
+    { device: "eth1", vlan: 3, mac: "52:54:00:12:03:01", port: undefined },
+    { device: "eth2", vlan: 1, mac: "52:54:00:12:01:01", port: undefined }
   ],
   internet: false,
   forwards: [],
@@ -32,10 +32,15 @@ const shape: MachineShape = {
   shared: "/run/shared"
 }
 
+const vdes = [
+  { device: "eth1", vlan: 3, folder: "/run/vde3.ctl" },
+  { device: "eth2", vlan: 1, folder: "/run/vde1.ctl" }
+]
+
 const all: Additions = { ports: true, emulate: true }
 
 const plan = (change: Partial<ScriptPlan> = {}): ScriptPlan => ({
-  ...{ shape, script, sockets: socketsIn("/run/web"), additions: all, incoming: false, extra: [] },
+  ...{ shape, script, sockets: socketsIn(shape), vdes, additions: all, incoming: false, extra: [] },
   ...change
 })
 
@@ -80,7 +85,7 @@ describe("the command of a start script", () => {
     for (const words of [
       "-device virtio-serial-device,id=shellbus -device virtconsole,bus=shellbus.0,chardev=shell",
       "-device virtio-serial-device,id=ports1,max_ports=16",
-      "-netdev vde,id=vlan3,sock=/run/vde3.ctl -device virtio-net-device,id=card-vlan3,netdev=vlan3,mac=52:54:00:12:03:01,guest_announce=off",
+      "-netdev hubport,id=eth1,hubid=3 -device virtio-net-device,id=card-eth1,netdev=eth1,mac=52:54:00:12:03:01,guest_announce=off",
       "-action reboot=reset",
       "-machine accel=tcg -cpu max"
     ]) {
@@ -129,7 +134,7 @@ describe("the command of a start script", () => {
     const own = { ...script, takes: "QEMU_OPTS" } as const
     assert.isUndefined(problemOf(plan({ script: own })))
     for (const directory of ["/run/r u,n/web", "/run/*/web", "/run/r?n/web", "/run/[a]/web", "/run/a\\b/web"]) {
-      const there = { shape: { ...shape, directory }, sockets: socketsIn(directory) }
+      const there = { shape: { ...shape, directory }, sockets: socketsIn({ ...shape, directory }) }
       const problem = problemOf(plan({ ...there, script: own })) ?? ""
       assert.include(
         problem,

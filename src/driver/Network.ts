@@ -1,0 +1,97 @@
+/**
+ * A network of a test: what can go wrong between its machines, and what they send.
+ *
+ * **Example** (A partition that heals)
+ *
+ * ```ts
+ * const network = driver.network(1)
+ * yield* Effect.scoped(
+ *   Effect.gen(function* () {
+ *     yield* network.partition([a, b], [c])
+ *     yield* a.succeed("etcdctl put key value")
+ *   })
+ * )
+ * yield* c.waitUntilSucceeds("etcdctl get key | grep value")
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Arguments from "../guest/Arguments.ts"
+import { InvalidArgument } from "../guest/MachineError.ts"
+import type { Machine } from "../machine/Machine.ts"
+import type { Packet } from "../network/Capture.ts"
+import type { Vlan } from "../network/Vlan.ts"
+
+/** The machines that stay together in a partition. */
+export type Side = Machine | ReadonlyArray<Machine>
+
+/** What concerns all machines of a network. */
+export interface Network {
+  /**
+   * Separates machines until the scope closes: at the end of the test, or of the part of it in `Effect.scoped`. Those of one side reach each other, and
+   * the machines that are on no side reach all. With one side, its machines are separated from all others. Their cards keep their carriers, and nothing
+   * tells a guest that its packets are lost.
+   */
+  readonly partition: (...sides: ReadonlyArray<Side>) => Effect.Effect<void, InvalidArgument, Scope.Scope>
+  /** Takes back all partitions of the network, and all impairments of its links. */
+  readonly heal: () => Effect.Effect<void, InvalidArgument>
+  /**
+   * Every packet from now on, when its sender has sent it, before impairments and partitions. What is not read yet is kept in memory.
+   */
+  readonly packets: Stream.Stream<Packet, InvalidArgument>
+}
+
+/** What its methods take; the machines are looked at when they are used. */
+export const parameters = Arguments.of<Network>({
+  partition: Arguments.takes({}),
+  heal: Arguments.takes({})
+})
+
+/** The number of a network, or the name that the test's `networks` give it. */
+export const Reference = Schema.Union([Schema.Number, Schema.String]).annotate({
+  expected: "the number or the name of a network"
+})
+
+/** What a network needs of its driver. */
+export interface Surroundings {
+  /** The network, if a machine of the test is on it. */
+  readonly vlan: Effect.Effect<Vlan, InvalidArgument>
+  readonly number: number
+}
+
+const refused = (method: string, argument: string, reason: string) =>
+  new InvalidArgument({ machine: "", method: `driver.network().${method}`, argument, value: "", reason })
+
+/** The interfaces of machines on a network, by the names of their ports. */
+const portsOf = (number: number, side: ReadonlyArray<Machine>): Effect.Effect<ReadonlyArray<string>, InvalidArgument> =>
+  Effect.forEach(side, ({ interfaces, name }) => {
+    const found = interfaces.filter(({ vlan }) => vlan === number)
+    return found.length > 0
+      ? Effect.succeed(found.map(({ device }) => `${name} ${device}`))
+      : Effect.fail(refused("partition", "sides", `${name} is not on network ${number}`))
+  }).pipe(Effect.map((ports) => ports.flat()))
+
+/** The methods of a network. */
+export const make = ({ number, vlan }: Surroundings): Network => ({
+  partition: (...sides) =>
+    Effect.gen(function* () {
+      const groups = sides.map((side): ReadonlyArray<Machine> => (Array.isArray(side) ? side : [side as Machine]))
+      const names = groups.flatMap((group) => group.map((machine) => machine?.name))
+      const isMachines = names.every((name) => typeof name === "string")
+      if (groups.length === 0 || groups.some(({ length }) => length === 0) || !isMachines) {
+        return yield* refused("partition", "sides", "sides must be machines, or arrays of at least one machine")
+      }
+      const twice = names.find((name, index) => names.indexOf(name) !== index)
+      if (twice !== undefined) {
+        return yield* refused("partition", "sides", `a machine must be on one side, but ${twice} is on two`)
+      }
+      const ports = yield* Effect.forEach(groups, (group) => portsOf(number, group))
+      yield* (yield* vlan).partition(ports)
+    }),
+  heal: () => Effect.flatMap(vlan, ({ heal }) => heal),
+  packets: Stream.unwrap(Effect.map(vlan, ({ packets }) => packets))
+})

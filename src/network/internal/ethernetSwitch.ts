@@ -1,0 +1,232 @@
+/**
+ * The data path of a switch: where each frame goes, and what happens to it on the way. Synchronous; time and random numbers come from outside.
+ *
+ * Frames travel as segments: each with its length before it, as they came and as they leave. A run of frames that all go to one port, where nothing
+ * happens to them, is passed on as the bytes that it came in.
+ */
+import type { Fate } from "../Capture.ts"
+import type { Impairment } from "../Impairment.ts"
+import { AddressTable } from "./addressTable.ts"
+import { destinationOf, headerSize, isUnicast, shortest, sourceOf } from "./frames.ts"
+import { Line } from "./line.ts"
+import * as Random from "./random.ts"
+import { Schedule } from "./schedule.ts"
+
+/** Where frames leave a port. */
+export interface Outlet {
+  /** Takes whole frames with their headers; false if it has too much that nobody has read. */
+  readonly send: (segment: Buffer) => boolean
+}
+
+/** What passed a port; `lost` counts what its impairments and its full outlet lost. */
+export interface PortCounts {
+  /** Frames that its card sent. */
+  readonly sent: number
+  /** Frames that were given to its card. */
+  readonly received: number
+  readonly lost: number
+  readonly duplicated: number
+  readonly corrupted: number
+  readonly reordered: number
+}
+
+export interface Impairments {
+  readonly out: Impairment | undefined
+  readonly in: Impairment | undefined
+}
+
+/** A frame as a capture sees it: when its card has sent it, before anything happens to it. */
+export type Listener = (frame: Buffer, from: string, fate: Fate) => void
+
+/** A card's place. */
+export class SwitchPort {
+  outlet: Outlet | undefined
+  sent = 0
+  received = 0
+  dropped = 0
+  out: Line | undefined
+  in: Line | undefined
+  /** Ports that a partition separates it from. */
+  separated: ReadonlySet<string> = new Set()
+
+  readonly name: string
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  counts(): PortCounts {
+    const sum = { lost: this.dropped, duplicated: 0, corrupted: 0, reordered: 0 }
+    for (const line of [this.out, this.in, ...this.past]) {
+      if (line === undefined) continue
+      sum.lost += line.counts.lost
+      sum.duplicated += line.counts.duplicated
+      sum.corrupted += line.counts.corrupted
+      sum.reordered += line.counts.reordered
+    }
+    return { sent: this.sent, received: this.received, ...sum }
+  }
+
+  /** Lines that were healed, for their counts. */
+  private readonly past: Array<Line> = []
+
+  replace(direction: "out" | "in", line: Line | undefined): void {
+    const before = this[direction]
+    if (before !== undefined) this.past.push(before)
+    this[direction] = line
+  }
+}
+
+export interface SwitchOptions {
+  /** Every frame reaches every port. */
+  readonly hub: boolean
+  /** Nanoseconds. */
+  readonly now: () => number
+  /** There is a frame to deliver earlier than any before. */
+  readonly onSchedule: () => void
+}
+
+export class EthernetSwitch {
+  readonly schedule = new Schedule()
+  readonly listeners = new Set<Listener>()
+  private readonly ports = new Map<string, SwitchPort>()
+  private readonly table = new AddressTable<SwitchPort>()
+
+  private readonly options: SwitchOptions
+
+  constructor(options: SwitchOptions) {
+    this.options = options
+  }
+
+  /** The port of a name, which is made by the first use. */
+  port(name: string): SwitchPort {
+    const known = this.ports.get(name)
+    if (known !== undefined) return known
+    const port = new SwitchPort(name)
+    this.ports.set(name, port)
+    return port
+  }
+
+  remove(name: string): void {
+    const port = this.ports.get(name)
+    if (port === undefined) return
+    this.ports.delete(name)
+    this.table.forget(port)
+  }
+
+  impair(name: string, impairments: Impairments): void {
+    const port = this.port(name)
+    for (const direction of ["out", "in"] as const) {
+      const impairment = impairments[direction]
+      if (port[direction]?.impairment === impairment) continue
+      const seed = `${name} ${direction} ${impairment?.seed ?? ""}`
+      port.replace(
+        direction,
+        impairment === undefined ? undefined : new Line(impairment, Random.make(seed), this.schedule)
+      )
+    }
+  }
+
+  /** Takes whole frames, with their headers, that the card of a port has sent. */
+  receive(name: string, frames: Buffer): void {
+    const port = this.port(name)
+    const next = this.schedule.next
+    if (port.out === undefined && this.listeners.size === 0) this.pass(port, frames)
+    else this.each(frames, (segment) => this.enter(port, segment))
+    const after = this.schedule.next
+    if (after !== undefined && (next === undefined || after < next)) this.options.onSchedule()
+  }
+
+  /** Delivers what is due. */
+  tick(): void {
+    const now = this.options.now()
+    for (let due = this.schedule.take(now); due !== undefined; due = this.schedule.take(now)) due.deliver()
+  }
+
+  private each(frames: Buffer, take: (segment: Buffer) => void): void {
+    for (let at = 0; at < frames.length; ) {
+      const end = at + headerSize + frames.readUInt32BE(at)
+      take(frames.subarray(at, end))
+      at = end
+    }
+  }
+
+  /** A frame whose sender's link has an impairment, or that a capture sees. */
+  private enter(port: SwitchPort, segment: Buffer): void {
+    if (segment.length < headerSize + shortest) return
+    port.sent += 1
+    const fate =
+      port.out === undefined ? "passed" : port.out.push(segment, this.options.now(), (late) => this.route(port, late))
+    for (const listener of this.listeners) listener(segment.subarray(headerSize), port.name, fate)
+    if (port.out === undefined) this.route(port, segment)
+  }
+
+  /** The fast way: runs of frames for one port. */
+  private pass(port: SwitchPort, frames: Buffer): void {
+    let begin = 0
+    let to: SwitchPort | undefined
+    let count = 0
+    const flush = (end: number) => {
+      if (to !== undefined) this.give(to, frames.subarray(begin, end), count)
+      to = undefined
+    }
+    for (let at = 0; at < frames.length; ) {
+      const size = frames.readUInt32BE(at)
+      const end = at + headerSize + size
+      if (size >= shortest) {
+        port.sent += 1
+        const only = this.onlyTarget(port, frames, at + headerSize)
+        if (only === undefined || only.in !== undefined || only !== to) {
+          flush(at)
+          if (only === undefined || only.in !== undefined) this.route(port, frames.subarray(at, end))
+          else {
+            to = only
+            begin = at
+            count = 0
+          }
+        }
+        count += 1
+      } else flush(at)
+      at = end
+    }
+    flush(frames.length)
+  }
+
+  /** The one port that a frame goes to; undefined if it goes to several, or to none. */
+  private onlyTarget(from: SwitchPort, frames: Buffer, at: number): SwitchPort | undefined {
+    this.learn(from, frames, at)
+    if (this.options.hub) return undefined
+    const destination = destinationOf(frames, at)
+    const target = isUnicast(destination) ? this.table.find(destination) : undefined
+    return target === undefined || target === from || from.separated.has(target.name) ? undefined : target
+  }
+
+  private learn(from: SwitchPort, frames: Buffer, at: number): void {
+    const source = sourceOf(frames, at)
+    if (isUnicast(source)) this.table.learn(source, from)
+  }
+
+  /** A frame to the ports that it is for. */
+  private route(from: SwitchPort, segment: Buffer): void {
+    this.learn(from, segment, headerSize)
+    const destination = destinationOf(segment, headerSize)
+    const known = !this.options.hub && isUnicast(destination) ? this.table.find(destination) : undefined
+    if (known !== undefined) {
+      if (known !== from && !from.separated.has(known.name)) this.deliver(known, segment)
+      return
+    }
+    for (const port of this.ports.values()) {
+      if (port !== from && !from.separated.has(port.name)) this.deliver(port, segment)
+    }
+  }
+
+  private deliver(to: SwitchPort, segment: Buffer): void {
+    if (to.in === undefined) this.give(to, segment, 1)
+    else to.in.push(segment, this.options.now(), (late) => this.give(to, late, 1))
+  }
+
+  private give(to: SwitchPort, segment: Buffer, count: number): void {
+    if (to.outlet?.send(segment) === true) to.received += count
+    else to.dropped += count
+  }
+}

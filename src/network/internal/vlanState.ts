@@ -1,0 +1,190 @@
+/**
+ * What a VLAN should be, apart from the process that makes it so: its ports, their impairments, its partitions and captures. It outlives that
+ * process, as a table of OTP's `ets` that a supervisor owns outlives the worker that reads it.
+ */
+import * as Result from "effect/Result"
+import type { Impairment } from "../Impairment.ts"
+import type { EthernetSwitch, Impairments, Listener, Outlet, PortCounts } from "./ethernetSwitch.ts"
+
+/** An impairment that a scope set, of one port. */
+interface Set_ {
+  readonly direction: "out" | "in" | "both"
+  readonly impairment: Impairment
+}
+
+const none: PortCounts = { sent: 0, received: 0, lost: 0, duplicated: 0, corrupted: 0, reordered: 0 }
+
+interface PortState {
+  /** In the order in which they were set: the last one of a direction holds. */
+  readonly impairments: Map<number, Set_>
+  /** Where its card is, while it is plugged in. */
+  outlet: Outlet | undefined
+  /** What passed it in earlier lives of the switch. */
+  before: PortCounts
+}
+
+/** Ports that reach those of their own group, and those that are in none. */
+export type Groups = ReadonlyArray<ReadonlySet<string>>
+
+export class VlanState {
+  readonly listeners = new Set<Listener>()
+  private readonly ports = new Map<string, PortState>()
+  private readonly partitions = new Map<number, Groups>()
+  /** The running switch; frames wait in their sockets while there is none. */
+  private plane: EthernetSwitch | undefined
+  /** What ended the last switch. */
+  defect = "it was told to end"
+  private broken: (defect: unknown) => void = () => {}
+  private readonly waiting = new Set<() => void>()
+  private last = 0
+
+  /**
+   * Hands frames over to the switch. False while there is none: then they are to be kept, until `onBegin` calls back. A defect of the switch ends its
+   * process.
+   */
+  receive(name: string, frames: Buffer): boolean {
+    const { plane } = this
+    if (plane === undefined) return false
+    const received = Result.try(() => plane.receive(name, frames))
+    if (Result.isFailure(received)) {
+      this.end(plane)
+      this.defect = String(received.failure)
+      this.broken(received.failure)
+    }
+    return true
+  }
+
+  /** A switch starts: it is made what it should be. `broken` is told of its defects. */
+  begin(plane: EthernetSwitch, broken: (defect: unknown) => void): void {
+    this.plane = plane
+    this.broken = broken
+    for (const listener of this.listeners) plane.listeners.add(listener)
+    for (const [name, { outlet }] of this.ports) {
+      plane.port(name).outlet = outlet
+      this.applyTo(name)
+    }
+    this.separate()
+    for (const wake of [...this.waiting]) wake()
+  }
+
+  /** The switch has ended. */
+  end(plane: EthernetSwitch): void {
+    if (this.plane !== plane) return
+    for (const [name, port] of this.ports) port.before = sum(port.before, plane.port(name).counts())
+    this.plane = undefined
+  }
+
+  /** Calls back when a switch starts; gives what takes that back. */
+  onBegin(wake: () => void): () => void {
+    this.waiting.add(wake)
+    return () => this.waiting.delete(wake)
+  }
+
+  addPort(name: string): void {
+    if (!this.ports.has(name)) this.ports.set(name, { impairments: new Map(), outlet: undefined, before: none })
+    this.plane?.port(name)
+    this.separate()
+  }
+
+  /** Plugs a card in, in the place of the one that was there. Gives what unplugs it. */
+  plug(name: string, outlet: Outlet): () => void {
+    const set = (value: Outlet | undefined) => {
+      const port = this.ports.get(name)
+      if (port === undefined) return
+      port.outlet = value
+      if (this.plane !== undefined) this.plane.port(name).outlet = value
+    }
+    set(outlet)
+    return () => {
+      if (this.ports.get(name)?.outlet === outlet) set(undefined)
+    }
+  }
+
+  removePort(name: string): void {
+    this.ports.delete(name)
+    this.plane?.remove(name)
+    this.separate()
+  }
+
+  get names(): ReadonlyArray<string> {
+    return [...this.ports.keys()]
+  }
+
+  counts(name: string): PortCounts {
+    const before = this.ports.get(name)?.before ?? none
+    return this.plane === undefined ? before : sum(before, this.plane.port(name).counts())
+  }
+
+  /** Gives what takes the impairment back. */
+  impair(name: string, set: Set_): () => void {
+    const key = ++this.last
+    this.ports.get(name)?.impairments.set(key, set)
+    this.applyTo(name)
+    return () => {
+      if (this.ports.get(name)?.impairments.delete(key) === true) this.applyTo(name)
+    }
+  }
+
+  heal(name: string): void {
+    this.ports.get(name)?.impairments.clear()
+    this.applyTo(name)
+  }
+
+  /** Gives what takes the partition back. */
+  partition(groups: Groups): () => void {
+    const key = ++this.last
+    this.partitions.set(key, groups)
+    this.separate()
+    return () => {
+      if (this.partitions.delete(key)) this.separate()
+    }
+  }
+
+  healPartitions(): void {
+    this.partitions.clear()
+    this.separate()
+  }
+
+  listen(listener: Listener): () => void {
+    this.listeners.add(listener)
+    this.plane?.listeners.add(listener)
+    return () => {
+      this.listeners.delete(listener)
+      this.plane?.listeners.delete(listener)
+    }
+  }
+
+  private applyTo(name: string): void {
+    const impairments: { -readonly [Key in keyof Impairments]: Impairments[Key] } = { out: undefined, in: undefined }
+    for (const { direction, impairment } of this.ports.get(name)?.impairments.values() ?? []) {
+      if (direction !== "in") impairments.out = impairment
+      if (direction !== "out") impairments.in = impairment
+    }
+    this.plane?.impair(name, impairments)
+  }
+
+  private separate(): void {
+    const { plane } = this
+    if (plane === undefined) return
+    const partitions = [...this.partitions.values()]
+    for (const name of this.ports.keys()) {
+      const others = this.names.filter((other) => partitions.some((groups) => areSeparated(groups, name, other)))
+      plane.port(name).separated = new Set(others)
+    }
+  }
+}
+
+/** One group alone is separated from everything else. */
+export const areSeparated = (groups: Groups, one: string, other: string): boolean => {
+  const [a, b] = [groups.findIndex((group) => group.has(one)), groups.findIndex((group) => group.has(other))]
+  return a !== b && ((a !== -1 && b !== -1) || groups.length === 1)
+}
+
+const sum = (a: PortCounts, b: PortCounts): PortCounts => ({
+  sent: a.sent + b.sent,
+  received: a.received + b.received,
+  lost: a.lost + b.lost,
+  duplicated: a.duplicated + b.duplicated,
+  corrupted: a.corrupted + b.corrupted,
+  reordered: a.reordered + b.reordered
+})
