@@ -276,7 +276,9 @@ const image = Command.make("image").pipe(
       "build",
       {
         scripts: Argument.String("SCRIPT").pipe(
-          Argument.withDescription("Scripts whose images to build (default: the tiny and the plain Debian image)"),
+          Argument.withDescription(
+            "Scripts, or modules for --machines, whose images to build (default: the tiny and the plain Debian image)"
+          ),
           Argument.variadic()
         ),
         refresh: booleanFlag("refresh", "Rebuild cached images too, from the distribution's current packages")

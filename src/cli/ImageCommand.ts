@@ -68,7 +68,7 @@ export const build = Effect.fnUntraced(function* ({
   never,
   Effect.Services<Work>
 > {
-  const tests = yield* Run.loadAll(scripts)
+  const tests = yield* Run.loadAll(scripts, { orMachines: true })
   if (tests === undefined) return ExitCode.unusable
   const declared = tests.flatMap((test) => Object.values(test.machines).map(({ image }) => image))
   const images = scripts.length > 0 ? declared : [Image.tiny(), Image.debian()]

@@ -11,63 +11,25 @@
  */
 import * as Effect from "effect/Effect"
 import * as Path from "effect/Path"
-import * as Predicate from "effect/Predicate"
 import type * as MachineFile from "../driver/MachineFile.ts"
-import * as TestCase from "../driver/TestCase.ts"
-import type { MachineOptions } from "../machine/MachineSpec.ts"
-import * as MachineSpecs from "../machine/MachineSpec.ts"
+import type * as TestCase from "../driver/TestCase.ts"
 import * as Python from "../python/Python.ts"
 import * as GivenMachines from "./GivenMachines.ts"
+import * as MachineModule from "./MachineModule.ts"
 import * as ScriptError from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
 
 /** Whether a script is a Python script. */
 export const isPython = (script: string): boolean => script.endsWith(".py")
 
-/** What a module exports that is not an object of declarations, and how to make it one. */
-const misfit = (exported: unknown): string | undefined => {
-  const tests = TestCase.fromExport("", exported)
-  if (tests !== undefined && tests.length > 0 && !Effect.isEffect(exported))
-    return `${tests.length === 1 ? "a test" : `${tests.length} tests`}; export the machines instead: the Python script is the test`
-  if (Predicate.isFunction(exported)) return "a function; export the object that it returns"
-  if (!Predicate.isObject(exported) || Array.isArray(exported) || Effect.isEffect(exported))
-    return ScriptLoader.describeExport(exported)
-  const { machines, ...others } = exported as Readonly<Record<string, unknown>>
-  const isWrapped = Predicate.isObject(machines) && !("image" in machines) && Object.keys(others).length === 0
-  return isWrapped ? "{ machines: … }; export what is in machines" : undefined
-}
-
-/** Where a module declares a machine: the first line on which its name is a key. */
-const placeOf = (script: string, text: string, machine: string): typeof ScriptError.Place.Type | undefined => {
-  const name = machine.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")
-  const key = new RegExp(`^(.*?[\\s{,(]|)(["'\`]?)${name}\\2\\s*:`)
-  const lines = text.split("\n")
-  const index = lines.findIndex((line) => key.test(line))
-  const line = lines[index]
-  return line === undefined
-    ? undefined
-    : { file: script, line: index + 1, column: key.exec(line)?.[1]?.length ?? 0, text: line }
-}
-
-/** The declarations that a module exports, checked. */
-const machinesOf = Effect.fnUntraced(function* (script: string) {
-  const { text } = yield* ScriptLoader.readable(script)
-  if (isPython(script)) {
-    return yield* new ScriptError.NoMachines({ script, found: "a Python script; machines are declared in TypeScript" })
-  }
-  const exported = yield* Effect.catchTag(ScriptLoader.loadDefault(script), "NoDefaultExport", () =>
-    Effect.fail(new ScriptError.NoMachines({ script, found: "" }))
-  )
-  const found = misfit(exported)
-  if (found !== undefined) return yield* new ScriptError.NoMachines({ script, found })
-  const declared = exported as Readonly<Record<string, MachineOptions>>
-  yield* MachineSpecs.checkAll(declared).pipe(
-    Effect.mapError(
-      ({ machine, message }) =>
-        new ScriptError.WrongMachine({ script, place: placeOf(script, text, machine), problem: message })
-    )
-  )
-  return declared
+/** The declarations of a module, which must not be a Python script itself. */
+const machinesOf = Effect.fnUntraced(function* (module: string) {
+  yield* ScriptLoader.readable(module)
+  if (!isPython(module)) return yield* MachineModule.load(module)
+  return yield* new ScriptError.NoMachines({
+    script: module,
+    found: "a Python script; machines are declared in TypeScript"
+  })
 })
 
 /** Fails with the line on which the script is not valid Python. */

@@ -23,6 +23,7 @@ import * as ExitCode from "./ExitCode.ts"
 import * as GivenMachines from "./GivenMachines.ts"
 import * as Host from "./Host.ts"
 import * as Interrupted from "./Interrupted.ts"
+import * as MachineModule from "./MachineModule.ts"
 import * as PythonLoader from "./PythonLoader.ts"
 import { markedLine, type ScriptError } from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
@@ -36,15 +37,17 @@ export interface Sources {
   readonly module?: string | undefined
   /** What a file describes for all scripts. */
   readonly given?: MachineFile.Machines | undefined
+  /** Whether a module that only declares machines is a script, too. Default false. */
+  readonly orMachines?: boolean
 }
 
 const load =
-  ({ given, module }: Sources) =>
+  ({ given, module, orMachines = false }: Sources) =>
   (script: string): Effect.Effect<Loaded, ScriptError, FileSystem.FileSystem | Path.Path> =>
     PythonLoader.isPython(script)
       ? PythonLoader.load(script, module, given)
       : given === undefined
-        ? ScriptLoader.load(script)
+        ? (orMachines ? MachineModule.testsOrMachines : ScriptLoader.load)(script)
         : GivenMachines.load(script, given)
 
 /** The tests of all scripts, in their order. If a script has a problem, prints the problems of all scripts, and gives undefined. */
