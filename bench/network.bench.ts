@@ -1,0 +1,171 @@
+/**
+ * TCP and round trips between two guests over each fabric, beside the same guests on the same QEMU over what they would use without vmtest: a
+ * `vde_switch`, and a socket from one QEMU to the other with nothing in between.
+ *
+ * Both guests have a card of the same model on each way, and take them by turns, so that a busy host hits all of them. iperf3 and ping, from Debian, measure.
+ * What a network of five machines on two VLANs adds to their boot is measured beside the same machines without networks. `--rounds=5` is the default;
+ * nothing else should run.
+ */
+import { spawn } from "node:child_process"
+import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Effect from "effect/Effect"
+import { Driver } from "../src/driver/Driver.ts"
+import * as DriverLayer from "../src/driver/DriverLayer.ts"
+import * as Image from "../src/images/Image.ts"
+import type { Machine } from "../src/machine/Machine.ts"
+import { type Case, median, progress, report } from "./harness.ts"
+
+const rounds = Number(/--rounds=(\d+)/.exec(process.argv.join(" "))?.[1] ?? 5)
+const folder = mkdtempSync(join(tmpdir(), "vmtest-bench-"))
+
+/** A way from one guest to the other: the address of the server on it. */
+interface Way {
+  readonly name: string
+  readonly address: string
+}
+
+const card = (id: string, netdev: string, mac: string) => [
+  ...["-netdev", `${netdev},id=${id}`],
+  ...["-device", `virtio-net-pci,netdev=${id},mac=${mac},romfile=,guest_announce=off`]
+]
+
+/** The cards of a guest that vmtest knows nothing of. */
+const bare = (node: number): ReadonlyArray<string> => [
+  ...card("barevde", `vde,sock=${folder}/vde.ctl`, `52:54:00:77:00:0${node}`),
+  ...card(
+    "baresocket",
+    `stream,server=${node === 1 ? "on" : "off"},addr.type=unix,addr.path=${folder}/direct`,
+    `52:54:00:77:01:0${node}`
+  )
+]
+
+const throughput = (client: Machine, { address }: Way) =>
+  Effect.map(
+    client.succeed(`iperf3 --client ${address} --time 4 --omit 1 --json`, { timeout: "1 minute" }),
+    (text): number => JSON.parse(text).end.sum_received.bits_per_second / 8e6
+  )
+
+const roundTrip = (client: Machine, { address }: Way) =>
+  Effect.map(client.succeed(`ping -c 100 -i 0.01 ${address} | sed -n 's/.*time=\\([0-9.]*\\).*/\\1/p'`), (text) =>
+    median(text.trim().split("\n").map(Number))
+  )
+
+/** Starts the machines one after the other, as the second one's socket must be there. */
+const pair = Effect.fnUntraced(function* (driver: Driver["Service"]) {
+  const image = Image.debian({ packages: ["iperf3", "iputils-ping"] })
+  const options = (node: number) => ({
+    ...({ image, memory: "512 MiB", snapshot: false, autoStart: false } as const),
+    ...{ vlans: [1], qemuArguments: [...bare(node)] }
+  })
+  const server = yield* driver.machine("a", options(1))
+  const client = yield* driver.machine("b", options(2))
+  for (const [machine, node] of [
+    [server, 1],
+    [client, 2]
+  ] as const) {
+    yield* machine.start()
+    for (const [net, way] of [
+      ["00", 8],
+      ["01", 9]
+    ] as const) {
+      yield* machine.succeed(
+        `d=$(grep -l 52:54:00:77:${net}:0${node} /sys/class/net/*/address | cut -d/ -f5); ip addr add 10.77.${way}.${node}/24 dev $d; ip link set $d up`
+      )
+    }
+  }
+  yield* server.succeed("iperf3 --server --daemon")
+  return [server, client] as const
+})
+
+const ways: ReadonlyArray<Way> = [
+  { name: "vmtest's switch", address: "192.168.1.1" },
+  { name: "a bare vde_switch", address: "10.77.8.1" },
+  { name: "a bare socket between the two", address: "10.77.9.1" }
+]
+
+const traffic = Effect.gen(function* () {
+  const vde = spawn("vde_switch", ["--sock", `${folder}/vde.ctl`, "--hub"], { stdio: ["pipe", "ignore", "inherit"] })
+  yield* Effect.addFinalizer(() => Effect.sync(() => vde.kill()))
+  while (!existsSync(`${folder}/vde.ctl/ctl`)) yield* Effect.sleep("10 millis")
+  const [, client] = yield* pair(yield* Driver)
+  const measured = ways.map((way) => ({ way, throughput: [] as Array<number>, roundTrip: [] as Array<number> }))
+  for (let round = 0; round <= rounds; round++) {
+    for (const { roundTrip: trips, throughput: rates, way } of measured) {
+      const rate = yield* throughput(client, way)
+      const trip = yield* roundTrip(client, way)
+      progress(`round ${round}: ${way.name}: ${rate.toFixed(1)} MB/s, ${trip.toFixed(2)} ms`)
+      // The first one warms the caches of the emulator.
+      if (round > 0) {
+        rates.push(rate)
+        trips.push(trip)
+      }
+    }
+  }
+  const [ours, ...others] = measured
+  return others.flatMap(
+    ({ roundTrip, throughput, way }, index): ReadonlyArray<Case> => [
+      {
+        case: `TCP, beside ${way.name}`,
+        value: median(ours!.throughput),
+        baseline: median(throughput),
+        unit: "MB/s",
+        ...(index === 0 ? { goal: { of: "ratio", atLeast: 0.9 } as const } : {})
+      },
+      {
+        case: `round trip, beside ${way.name}`,
+        value: median(ours!.roundTrip),
+        baseline: median(roundTrip),
+        unit: "ms",
+        ...(index === 0 ? { goal: { of: "ratio", atMost: 1.1 } as const } : {})
+      }
+    ]
+  )
+})
+
+/** Five machines from their start until all are ready, in milliseconds. */
+const bootOf = (vlans: ReadonlyArray<number>, round: number) =>
+  Effect.gen(function* () {
+    const driver = yield* Driver
+    const machines = yield* Effect.forEach([1, 2, 3, 4, 5], (node) =>
+      driver.machine(`m${vlans.length}-${round}-${node}`, {
+        ...{ image: Image.tiny(), memory: "96 MiB", snapshot: false, autoStart: false, vlans }
+      })
+    )
+    const started = performance.now()
+    yield* Effect.forEach(machines, (machine) => machine.start(), { concurrency: "unbounded" })
+    const took = performance.now() - started
+    yield* Effect.forEach(machines, (machine) => machine.crash(), { concurrency: "unbounded" })
+    return took
+  })
+
+const layer = (name: string) =>
+  DriverLayer.layer({ name, output: join(tmpdir(), "vmtest-bench-output"), snapshots: false })
+
+const boots = Effect.gen(function* () {
+  const joined: Array<number> = []
+  const alone: Array<number> = []
+  for (let round = 0; round <= rounds; round++) {
+    for (const [vlans, times] of [
+      [[1, 2], joined],
+      [[], alone]
+    ] as const) {
+      const took = yield* Effect.provide(bootOf(vlans, round), layer(`bench-boot-${vlans.length}-${round}`))
+      progress(`round ${round}: five machines on ${vlans.length} VLANs: ${took.toFixed(0)} ms`)
+      if (round > 0) times.push(took)
+    }
+  }
+  return {
+    case: "boot of five machines on two VLANs, beside none",
+    ...{ value: median(joined), baseline: median(alone), unit: "ms" },
+    goal: { of: "difference", atMost: 300 }
+  } satisfies Case
+})
+
+const program = Effect.gen(function* () {
+  const cases = yield* Effect.scoped(Effect.provide(traffic, layer("bench-network")))
+  return [...cases, yield* boots]
+}).pipe(Effect.ensuring(Effect.sync(() => rmSync(folder, { recursive: true, force: true }))))
+
+process.exitCode = report("network", await Effect.runPromise(program)) ? 0 : 1
