@@ -42,12 +42,12 @@ export const words = ({ guest }: VsockPair): ReadonlyArray<string> => [
 ]
 
 /**
- * Whether the host's ssh knows by itself how to reach such a destination: by systemd-ssh-proxy(1), as on NixOS since 25.05. ssh tells its settings,
- * with those of the user; false where there is no ssh.
+ * Whether the host's ssh reaches such a destination by itself: by systemd-ssh-proxy(1), as on NixOS since 25.05. ssh tells its settings for it, with
+ * those of the user, whose way to all hosts may be another proxy. False where there is no ssh.
  */
 const isReached = (destination: string): Effect.Effect<boolean> =>
   HostProcess.run({ command: "ssh", args: ["-G", destination] }).pipe(
-    Effect.map(({ stdout }) => /^proxycommand (?!none$)/im.test(stdout)),
+    Effect.map(({ stdout }) => /^proxycommand .*systemd-ssh-proxy/im.test(stdout)),
     // The settings of a user can ask a program.
     Effect.timeout("10 seconds"),
     Effect.orElseSucceed(() => false)
