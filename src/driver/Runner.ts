@@ -55,6 +55,7 @@ import type { Options as DriverOptions } from "./internal/driverOptions.ts"
 import * as FiberEnds from "./internal/fiberEnds.ts"
 import * as Images from "./internal/images.ts"
 import { folderName, keepLogs } from "./internal/keepLogs.ts"
+import * as MachineNames from "./internal/machineNames.ts"
 import * as Room from "./internal/room.ts"
 import { watch } from "./internal/scriptLocation.ts"
 import * as Spans from "./internal/spans.ts"
@@ -174,6 +175,10 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
     MachineSpecs.checkAll(test.machines, networks),
     (error) => new MachineSpecs.InvalidMachine({ ...error, declaredAt })
   )
+  const names = specs.map(({ name }) => name)
+  const misspelt = MachineNames.misspelt(test.source?.() ?? "", names)
+  if (misspelt !== undefined)
+    return yield* invalid(`the body asks for the machine ${MachineNames.missing(misspelt, names)}`)
   const timeout = Duration.fromInputUnsafe(test.timeout ?? defaultTimeout)
   const wait = test.waitTimeout === undefined ? (yield* Deadlines).wait : Duration.fromInputUnsafe(test.waitTimeout)
   const exhausted = Addresses.check(specs)

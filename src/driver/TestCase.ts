@@ -59,6 +59,8 @@ export interface TestCase {
     machines: Readonly<Record<string, Machine>>,
     driver: DriverService
   ) => Effect.Effect<unknown, unknown, TestServices>
+  /** The text of the body as it was written, if it is a function of the script's. */
+  readonly source?: (() => string) | undefined
   /** The digest of the script that declares it, if the command has bundled one: stored warm-ups depend on it. */
   readonly script?: string | undefined
   /** The script that declares it, as it was given to the command, for reports. */
@@ -125,7 +127,7 @@ const optionsProblem = Decode.checker(TestOptions, { whole: "the options" })
  *
  * The body receives the machines by name, and the test's driver. The test passes if the body's Effect succeeds. A failure, a defect or a
  * failed assertion fails it, and so does a value that is an Effect or a failed Exit, because a `yield*` is missing then. A wrong declaration,
- * such as a blank name, is an error before anything starts.
+ * such as a blank name, is an error before anything starts; so is a body whose text names a machine that is not declared.
  */
 export const test = <
   const Machines extends Readonly<Record<string, MachineOptions>> = Readonly<Record<never, MachineOptions>>
@@ -161,6 +163,7 @@ export const test = <
         ),
         { last: true }
       ),
+    source: () => Function.prototype.toString.call(body),
     declaredAt: () => scriptFrames(stack)[0],
     declaredFrom: () => scriptFrames(stack).slice(1)
   }

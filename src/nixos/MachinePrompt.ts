@@ -57,6 +57,8 @@ const callable = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, 
 export const insteadOf = (test: TestCase, history: string): TestCase => ({
   ...test,
   unrun: "ignore",
+  // A mistake in the script is met when the script is run.
+  source: undefined,
   body: (machines, driver) =>
     Effect.gen(function* () {
       const testScript = callable(Effect.suspend(() => test.body(machines, driver)))

@@ -485,9 +485,41 @@ describe("a run", () => {
     })
   )
 
-  it.effect("says which machines there are when a body asks for another one", () =>
+  it.effect("refuses a body that asks for a machine which is not declared, before anything starts", () =>
     Effect.gen(function* () {
-      const misspelt = ({ wbe }: Record<string, Machine>) => wbe!.succeed("true")
+      const taken = ({ wbe }: Record<string, Machine>) => wbe!.succeed("true")
+      const used = (machines: Record<string, Machine>) =>
+        Effect.gen(function* () {
+          yield* machines.web!.succeed("true")
+          yield* machines.wbe!.succeed("true")
+        })
+      const events: Array<RunEvent> = []
+      const refused = (
+        machines: TestCase["machines"],
+        body: (machines: Record<string, Machine>) => Effect.Effect<unknown, unknown>
+      ) =>
+        Effect.flip(run([test("fine", {}, () => Effect.void), test("near", { machines }, body)])).pipe(
+          Effect.provideService(Reporter, (event) => Effect.sync(() => void events.push(event))),
+          Effect.map(({ message }) => message.slice(message.indexOf("test ")))
+        )
+      const machines = { web: offline(), client: offline() }
+      const message =
+        'test "near": the body asks for the machine "wbe"; its machines are web, client; did you mean "web"?'
+      assert.strictEqual(yield* refused(machines, taken), message)
+      assert.strictEqual(yield* refused(machines, used), message)
+      assert.strictEqual(
+        yield* refused({}, taken),
+        'test "near": the body asks for the machine "wbe"; the test declares none'
+      )
+      assert.deepStrictEqual(events, [])
+    })
+  )
+
+  it.effect("says which machines there are when a body asks for another one while it runs", () =>
+    Effect.gen(function* () {
+      // The name is not in the text of the body.
+      const name = "wbe"
+      const misspelt = (machines: Record<string, Machine>) => machines[name]!.succeed("true")
       const results = yield* run([
         test("near", { machines: { web: offline(), client: offline() } }, misspelt),
         test("none", {}, misspelt),
@@ -507,7 +539,7 @@ describe("a run", () => {
           undefined
         ]
       )
-      assert.include(results[0]?.failure?.place?.text, "({ wbe }")
+      assert.include(results[0]?.failure?.place?.text, "machines[name]")
       // vitest and others show the first frame of the stack.
       const thrown = Failure.errorOf(results[0]!.failure!.cause) as Error
       assert.include(

@@ -363,6 +363,23 @@ export default [
     assert.match(stderr, /declares the machine "web", which is given already/)
   })
 
+  it("is refused before a machine starts if it names one that is not there", () => {
+    const started = path("started")
+    const vms = { web: { start_script: write("run-web-vm", `#!/bin/sh\ntouch ${started}\n`, 0o755) } }
+    for (const script of [
+      "export default ({ wbe }) => wbe.start\n",
+      'import { Effect } from "effect"\nexport default (machines) => Effect.gen(function* () {\n  yield* machines.wbe.start\n})\n'
+    ]) {
+      const { status, stderr } = run(configured({ script, vms }, "script.ts"))
+      assert.strictEqual(status, 1)
+      assert.include(
+        stderr,
+        'nixos-test-driver: test "script": the body asks for the machine "wbe"; its machines are web; did you mean "web"?'
+      )
+      assert.isFalse(existsSync(started))
+    }
+  })
+
   it("fails at its own line, and is refused if it exports nothing to run", () => {
     const failing = `import { Effect } from "effect"
 export default () =>

@@ -11,7 +11,6 @@ import { InvalidArgument } from "../../guest/MachineError.ts"
 import * as PollingCondition from "../../guest/PollingCondition.ts"
 import * as Disk from "../../host/Disk.ts"
 import { RunDirectory } from "../../host/RunDirectory.ts"
-import { near } from "../../host/Spelling.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import type * as MachineTree from "../../machine/MachineTree.ts"
 import * as NetworkSpec from "../../network/NetworkSpec.ts"
@@ -26,6 +25,7 @@ import * as Machines from "./driverMachines.ts"
 import { declaredHere, declaredIn, type Options } from "./driverOptions.ts"
 import * as DriverTree from "./driverTree.ts"
 import * as Forks from "./forks.ts"
+import * as MachineNames from "./machineNames.ts"
 import { givingEffects, machinesOf, mustBeEffect, runBody } from "./refuse.ts"
 import type { Saved } from "./saveAll.ts"
 import * as Spans from "./spans.ts"
@@ -235,11 +235,7 @@ const named = (machines: Readonly<Record<string, Machine>>): Readonly<Record<str
   const get = (target: Readonly<Record<string, Machine>>, key: string | symbol): unknown => {
     // Whoever shows or awaits a value asks for these.
     if (typeof key === "symbol" || key in target || key === "then" || key === "toJSON") return Reflect.get(target, key)
-    const names = Object.keys(target)
-    const meant = near(key, names)
-    const those = names.length === 0 ? "the test declares none" : `its machines are ${names.join(", ")}`
-    const hint = meant === undefined ? "" : `; did you mean ${JSON.stringify(meant)}?`
-    const error = new TypeError(`the test has no machine ${JSON.stringify(key)}; ${those}${hint}`)
+    const error = new TypeError(`the test has no machine ${MachineNames.missing(key, Object.keys(target))}`)
     // The line that asked comes first, as reporters of other tools show the first one.
     Error.captureStackTrace(error, get)
     throw error
