@@ -169,7 +169,7 @@ export default ({ box }: Record<"box", Machine>) =>
           networks: [{ device: "eth1", vlan: 1, mac: "52:54:00:12:01:01", port: undefined }],
           allowReboot: false
         },
-        { program: "unused", accelerator: "tcg", extraArguments: [], timeScale: 3 },
+        { program: "unused", accelerator: "tcg", version: "7.2.0", extraArguments: [], timeScale: 3 },
         undefined
       )
       yield* hypervisor.kill

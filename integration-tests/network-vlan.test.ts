@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Accelerator from "../src/backends/Accelerator.ts"
 import { Backend, connect, openShell } from "../src/backends/Backend.ts"
 import * as Qemu from "../src/backends/qemu/Qemu.ts"
 import * as Cache from "../src/host/Cache.ts"
@@ -17,9 +18,13 @@ const services = Layer.mergeAll(
 )
 
 layer(services, { excludeTestServices: true, timeout: "10 minutes" })("guests on VLANs", (it) => {
-  it.effect("reach each other by name and address over a shared VLAN, and nobody else", () =>
+  it.effect("reach each other by name and address over a shared VLAN, and nobody else, also from an older QEMU", () =>
     Effect.gen(function* () {
       const backend = yield* Backend
+      const folder = yield* Cache.folder("host")
+      const findings = yield* Accelerator.detect({ folder })
+      /** One that has no `-netdev stream`. */
+      const older = Qemu.make({ findings: { ...findings, qemu: { ...findings.qemu, version: "7.1.0" } } })
       const run = yield* RunDirectory.RunDirectory
       const image = yield* (yield* ImageStore).resolve(Image.tiny())
       const nodes = Addresses.assign([
@@ -31,7 +36,7 @@ layer(services, { excludeTestServices: true, timeout: "10 minutes" })("guests on
         nodes,
         (node) =>
           Effect.gen(function* () {
-            const machine = yield* backend.start({
+            const machine = yield* (node.name === "a" ? older : backend).start({
               name: node.name,
               image,
               memory: 256 * 1024 * 1024,

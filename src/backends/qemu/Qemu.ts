@@ -82,8 +82,9 @@ const start: (
   if (invalid !== undefined) return yield* invalid
   const { extraArguments, findings, timeScale } = settings
   const accelerator = findings.accelerator.name
+  const { path: program, version } = findings.qemu
   const way = shape.image.startScript === undefined ? declared : scripted
-  return yield* way.start(shape, { program: findings.qemu.path, accelerator, extraArguments, timeScale }, from)
+  return yield* way.start(shape, { program, version, accelerator, extraArguments, timeScale }, from)
 })
 
 /** Why the backend cannot be used. */

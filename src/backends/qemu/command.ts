@@ -9,6 +9,7 @@ import type { MachineShape } from "../Backend.ts"
 import * as Limits from "../Limits.ts"
 import * as Devices from "./devices.ts"
 import { escape } from "./devices.ts"
+import type { VdeCard } from "./vde.ts"
 
 /** Where a machine's memory lives. A file can be shared with, and copied for, other machines. */
 export type Memory =
@@ -34,6 +35,8 @@ export interface Plan {
   readonly accelerator: AcceleratorName
   readonly sockets: Sockets
   readonly memory: Memory
+  /** The cards that plug in through VDE. Default none: they wait at their sockets. */
+  readonly vdes?: ReadonlyArray<VdeCard> | undefined
   /** It waits for the state of a saved machine, and starts when it is told to. */
   readonly incoming: boolean
   /** More words for the end of the command line. */
@@ -88,7 +91,7 @@ export const command = (plan: Plan): ReadonlyArray<string> => [
   ...ownDisks(plan.shape),
   ...ports(plan.sockets),
   ...userNetwork(plan.shape),
-  ...networks(plan.shape, plan.sockets),
+  ...networks(plan.shape, plan.sockets, "pci", plan.vdes),
   ...screen,
   ...Devices.deviceWords(plan.shape.devices ?? [], plan.sockets.tpm),
   ...(plan.shape.qemuArguments ?? []),
@@ -267,15 +270,23 @@ export const cardId = (device: string): string => `card-${device}`
 export const socketOf = (path: string): string => `server=on,addr.type=unix,addr.path=${escape(path)}`
 
 /** A card on each VLAN. */
-export const networks = (shape: MachineShape, sockets: Sockets, by: Bus = "pci"): ReadonlyArray<string> =>
-  shape.networks.flatMap(({ device, mac, mtu, port, vlan }, index) => [
-    "-netdev",
+export const networks = (
+  shape: MachineShape,
+  sockets: Sockets,
+  by: Bus = "pci",
+  vdes: ReadonlyArray<VdeCard> = []
+): ReadonlyArray<string> =>
+  shape.networks.flatMap(({ device, mac, mtu, port, vlan }, index) => {
+    const vde = vdes.find((card) => card.device === device)
+    if (vde !== undefined) {
+      // vde_switch drops longer frames without a word; with this the guest's driver refuses to send them.
+      return ["-netdev", `vde,id=${device},sock=${escape(vde.folder)}`, ...card(device, mac, by, mtu ?? Limits.mtu)]
+    }
     // A hub of the VLAN's number is a network of this machine alone.
-    port === undefined
-      ? `hubport,id=${device},hubid=${vlan}`
-      : `stream,id=${device},${socketOf(sockets.cards[index] ?? "")}`,
-    ...card(device, mac, by, mtu)
-  ])
+    const alone = `hubport,id=${device},hubid=${vlan}`
+    const stream = `stream,id=${device},${socketOf(sockets.cards[index] ?? "")}`
+    return ["-netdev", port === undefined ? alone : stream, ...card(device, mac, by, mtu)]
+  })
 
 /** Plugs the cables of all VLANs into a QEMU that runs. Fails with the reason. */
 export const plugIn = (shape: MachineShape, sockets: Sockets): Effect.Effect<void, string> =>

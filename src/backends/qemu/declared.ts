@@ -21,6 +21,7 @@ import { controlTimeout, loadFailed, run, type Settings, startFailed } from "./m
 import { save } from "./save.ts"
 import * as saved from "./saved.ts"
 import * as Tpm from "./tpm.ts"
+import * as Vde from "./vde.ts"
 
 /** Starts it, or continues from a saved one. */
 export const start: (
@@ -28,7 +29,7 @@ export const start: (
   settings: Settings,
   from: SavedMachine | undefined
 ) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
-  const { accelerator, extraArguments: extra, program, timeScale } = settings
+  const { accelerator, extraArguments: extra, program, timeScale, version } = settings
   const description = from === undefined ? undefined : yield* saved.read(shape, from)
   const failed = from === undefined ? startFailed(shape) : loadFailed(shape, from)
   yield* Effect.mapError(Effect.andThen(prepareDisks(shape, from), prepareInitrd(shape)), (reason) =>
@@ -41,6 +42,7 @@ export const start: (
   const companion = yield* Tpm.start(shape, sockets.tpm).pipe(
     Effect.mapError((error) => (error._tag === "TpmFailed" ? failed(error.reason, error.output) : error))
   )
+  const vdes = Vde.isNeededBy(version) ? yield* Vde.cardsOf(shape, startFailed(shape)) : []
   const [bootstrap = "", ...ports] = sockets.ports
   const started = run({
     ...{ shape, sockets, timeScale, failed },
@@ -48,7 +50,7 @@ export const start: (
     spawn: {
       command: program,
       args: command({
-        ...{ shape, sockets, accelerator, extra },
+        ...{ shape, sockets, vdes, accelerator, extra },
         // Never shared: what a guest writes is its own, and the file that it may have come from stays as it is.
         memory: memory === undefined ? { _tag: "Anonymous" } : { _tag: "File", path: memory, share: false },
         incoming: from !== undefined
@@ -59,7 +61,7 @@ export const start: (
     begin: (control) =>
       // Before a saved machine goes on.
       Effect.andThen(
-        Effect.mapError(plugIn(shape, sockets), (reason) => failed(reason, "")),
+        vdes.length > 0 ? Effect.void : Effect.mapError(plugIn(shape, sockets), (reason) => failed(reason, "")),
         from === undefined || description === undefined
           ? Effect.succeed(undefined)
           : load({ shape, sockets, control, from, description, timeScale })

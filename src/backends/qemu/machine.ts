@@ -28,6 +28,8 @@ import { type ControlOptions, evidenceLines, layer, qmpOptions } from "./control
 
 export interface Settings {
   readonly program: string
+  /** Such as `7.2.22`. */
+  readonly version: string
   readonly accelerator: AcceleratorName
   readonly extraArguments: ReadonlyArray<string>
   readonly timeScale: number

@@ -5,6 +5,7 @@ import type { MachineShape } from "../Backend.ts"
 import { networks, ports, type Sockets } from "./command.ts"
 import { escape } from "./devices.ts"
 import { markOf } from "./strays.ts"
+import type { VdeCard } from "./vde.ts"
 
 /** What a machine gets that QEMU may refuse. */
 export interface Additions {
@@ -12,14 +13,6 @@ export interface Additions {
   readonly ports: boolean
   /** That it is emulated, whatever the script says: hardware virtualisation does not work here. */
   readonly emulate: boolean
-}
-
-/** A card that a start script plugs into a VLAN, if it wants to. */
-export interface VdeCard {
-  readonly device: string
-  readonly vlan: number
-  /** What `-netdev vde,sock=` takes. */
-  readonly folder: string
 }
 
 export interface ScriptPlan {

@@ -13,7 +13,6 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Disk from "../../host/Disk.ts"
 import type { StartScript } from "../../images/BootImage.ts"
-import * as Vlan from "../../network/Vlan.ts"
 import { virtConsole } from "../../transport/GuestChannel.ts"
 import { QmpError, type QmpFailure, type QmpService } from "../../transport/qmp/Qmp.ts"
 import { Transport, type TransportService } from "../../transport/Transport.ts"
@@ -22,16 +21,9 @@ import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import { type BackendError, type LoadFailed, type StartFailed, unsupported } from "../BackendError.ts"
 import { cardId, plugIn, type Sockets, socketsIn } from "./command.ts"
 import { loadFailed, run, type Settings, startFailed } from "./machine.ts"
-import {
-  type Additions,
-  commandOf,
-  problemOf,
-  type ScriptPlan,
-  shellSocketIn,
-  stateOf,
-  type VdeCard
-} from "./scriptCommand.ts"
+import { type Additions, commandOf, problemOf, type ScriptPlan, shellSocketIn, stateOf } from "./scriptCommand.ts"
 import { endStrays, entryOf } from "./strays.ts"
+import * as Vde from "./vde.ts"
 import * as whole from "./whole.ts"
 
 /** Starts it, or continues from a saved one. */
@@ -43,7 +35,7 @@ export const start: (
   const script = shape.image.startScript
   if (script === undefined || script.container) return yield* unsupported("qemu", "containers")
   const saved = from === undefined ? undefined : yield* whole.read(shape, from)
-  const vdes = script.runner === undefined ? yield* vdesOf(shape) : []
+  const vdes = script.runner === undefined ? yield* Vde.cardsOf(shape, startFailed(shape)) : []
   const parts: Parts = { shape, settings, script, from, vdes, disks: saved?.disks ?? [] }
   const most: Additions = {
     ports: script.ports,
@@ -57,23 +49,10 @@ interface Parts {
   readonly settings: Settings
   readonly script: StartScript
   readonly from: SavedMachine | undefined
-  readonly vdes: ReadonlyArray<VdeCard>
+  readonly vdes: ReadonlyArray<Vde.VdeCard>
   /** The disks of the saved machine, in the machine's folder. */
   readonly disks: ReadonlyArray<string>
 }
-
-/** A network without other machines is a switch of its own: the script wants one. */
-const vdesOf = (shape: MachineShape) =>
-  Effect.forEach(shape.networks, ({ device, port, vlan }) => {
-    const alone = Effect.flatMap(Vlan.make({ vlan, directory: shape.directory }), ({ port }) => port(shape.name))
-    return (port === undefined ? alone : Effect.succeed(port)).pipe(
-      Effect.flatMap(({ vde }) => vde),
-      Effect.map((folder): VdeCard => ({ device, vlan, folder })),
-      Effect.mapError((error) =>
-        error._tag === "VlanFailed" ? startFailed(shape)(error.message, error.output) : error
-      )
-    )
-  })
 
 /** What QEMU says of an addition that it does not take, and the start without it. */
 const refusals: ReadonlyArray<readonly [said: RegExp, less: (all: Additions) => Additions, what: string]> = [
@@ -235,7 +214,7 @@ export const cardsOn = (socket: string, network: string): ReadonlyArray<string> 
 const setLink = Effect.fnUntraced(function* (
   control: QmpService,
   machine: string,
-  card: VdeCard | undefined,
+  card: Vde.VdeCard | undefined,
   up: boolean
 ) {
   const cards = card === undefined ? [] : cardsOn(card.folder, yield* control.hmp("info network"))

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type { MachineShape } from "../../../src/backends/Backend.ts"
 import { findInvalid } from "../../../src/backends/internal/shapeCheck.ts"
 import * as qemuCommand from "../../../src/backends/qemu/command.ts"
+import { isNeededBy } from "../../../src/backends/qemu/vde.ts"
 import type { Port } from "../../../src/network/Vlan.ts"
 
 /** The place of a card that nobody plugs in. */
@@ -141,6 +142,22 @@ describe("QEMU's command line", () => {
       "-device"
     ).filter((device) => device.includes("id=card-eth1"))
     assert.match(long, /,host_mtu=9000(,|$)/)
+  })
+
+  it("plugs into the VLANs through VDE, for a QEMU that knows no better", () => {
+    assert.deepStrictEqual(["6.0.0", "6.2.0", "7.1.9", "7.2.0", "7.2.22", "8.0.0", "10.1.0"].map(isNeededBy), [
+      true,
+      true,
+      true,
+      false,
+      false,
+      false,
+      false
+    ])
+    const command = words({}, { vdes: [{ device: "eth1", vlan: 3, folder: "/run/vde,3.ctl" }] })
+    assert.include(values(command, "-netdev"), "vde,id=eth1,sock=/run/vde,,3.ctl")
+    const [card = ""] = values(command, "-device").filter((device) => device.includes("id=card-eth1"))
+    assert.match(card, /,host_mtu=1500(,|$)/)
   })
 
   it("has a display and a pointer, whose memory and place a saved machine can count on", () => {

@@ -10,7 +10,7 @@ import { markOf } from "../../../src/backends/qemu/strays.ts"
 import * as Image from "../../../src/images/Image.ts"
 import { ImageStore } from "../../../src/images/ImageStore.ts"
 
-const settings: Settings = { program: "unused", accelerator: "kvm", extraArguments: [], timeScale: 1 }
+const settings: Settings = { program: "unused", accelerator: "kvm", version: "7.2.0", extraArguments: [], timeScale: 1 }
 
 const folder = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-scripted-"))),
