@@ -60,37 +60,31 @@ export const Reference = Schema.Union([Schema.Number, Schema.String]).annotate({
 export interface Surroundings {
   /** The network, if a machine of the test is on it. */
   readonly vlan: Effect.Effect<Vlan, InvalidArgument>
-  readonly number: number
+  /** Its name or number, as the test says it. */
+  readonly network: number | string
+  /** Whether a machine of this name is on it. */
+  readonly isMember: (machine: string) => boolean
 }
 
-const refused = (method: string, argument: string, reason: string) =>
-  new InvalidArgument({ machine: "", method: `driver.network().${method}`, argument, value: "", reason })
-
-/** The interfaces of machines on a network, by the names of their ports. */
-const portsOf = (number: number, side: ReadonlyArray<Machine>): Effect.Effect<ReadonlyArray<string>, InvalidArgument> =>
-  Effect.forEach(side, ({ interfaces, name }) => {
-    const found = interfaces.filter(({ vlan }) => vlan === number)
-    return found.length > 0
-      ? Effect.succeed(found.map(({ device }) => `${name} ${device}`))
-      : Effect.fail(refused("partition", "sides", `${name} is not on network ${number}`))
-  }).pipe(Effect.map((ports) => ports.flat()))
+const refuse = (reason: string) =>
+  new InvalidArgument({ machine: "", method: "driver.network().partition", argument: "sides", value: "", reason })
 
 /** The methods of a network. */
-export const make = ({ number, vlan }: Surroundings): Network => ({
+export const make = ({ isMember, network, vlan }: Surroundings): Network => ({
   partition: (...sides) =>
     Effect.gen(function* () {
       const groups = sides.map((side): ReadonlyArray<Machine> => (Array.isArray(side) ? side : [side as Machine]))
       const names = groups.flatMap((group) => group.map((machine) => machine?.name))
       const isMachines = names.every((name) => typeof name === "string")
       if (groups.length === 0 || groups.some(({ length }) => length === 0) || !isMachines) {
-        return yield* refused("partition", "sides", "sides must be machines, or arrays of at least one machine")
+        return yield* refuse("sides must be machines, or arrays of at least one machine")
       }
       const twice = names.find((name, index) => names.indexOf(name) !== index)
-      if (twice !== undefined) {
-        return yield* refused("partition", "sides", `a machine must be on one side, but ${twice} is on two`)
-      }
-      const ports = yield* Effect.forEach(groups, (group) => portsOf(number, group))
-      yield* (yield* vlan).partition(ports)
+      if (twice !== undefined) return yield* refuse(`a machine must be named once, but ${twice} is there twice`)
+      const { partition } = yield* vlan
+      const stranger = names.find((name) => !isMember(name))
+      if (stranger !== undefined) return yield* refuse(`${stranger} is not on network ${JSON.stringify(network)}`)
+      yield* partition(groups.map((group) => group.map(({ name }) => name)))
     }),
   heal: () => Effect.flatMap(vlan, ({ heal }) => heal),
   packets: Stream.unwrap(Effect.map(vlan, ({ packets }) => packets))

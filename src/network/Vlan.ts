@@ -3,10 +3,11 @@
  *
  * The switch is a supervised process of the test's own tree. QEMU's cards plug into it over unix sockets, without privileges and without a program
  * in between; programs that only know VDE, such as the start scripts of NixOS, get a `vde_switch` that leads to their port. It learns addresses as a
- * switch does, or is a hub, carries frames of any size and with any VLAN tags, loses and delays them as it is told, and shows them to captures.
+ * switch does, or is a hub, carries frames of any size and with any VLAN tags, loses and delays them as impairments demand, and shows them to
+ * captures.
  *
- * If the switch crashes, its supervisor starts it again: cards stay plugged in, what they send meanwhile waits in their sockets, and impairments and
- * partitions hold as before.
+ * If the switch crashes, its supervisor starts it again: cards stay plugged in, what they send meanwhile waits in their sockets, and impairments,
+ * partitions and counts hold as before. Only the frames that an impairment delays at that moment are lost.
  *
  * **Example** (Starting a switch)
  *
@@ -28,6 +29,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -85,7 +87,8 @@ export interface Vlan {
   readonly port: (name: string) => Effect.Effect<Port>
   /**
    * Separates ports from each other until the scope closes: those of one group reach each other and the ports that are in no group. One group alone is
-   * separated from everything else. Several partitions add up.
+   * separated from everything else. A group has the names of ports, such as `web eth1`, or of machines, such as `web`, which stand for all their ports,
+   * later ones included. Several partitions add up.
    */
   readonly partition: (groups: ReadonlyArray<ReadonlyArray<string>>) => Effect.Effect<void, never, Scope.Scope>
   /** Takes all partitions back, and all impairments of its ports. */
@@ -126,9 +129,11 @@ export const start: (
         `VLAN ${vlan}`,
         {
           intensity: 3,
+          autoShutdown: "anySignificant",
           children: [
             Supervisor.child("switch", switchProcess.run(state, hub), { restart: "permanent" }),
-            DynamicSupervisor.childSpec("cables")
+            // New ones would have no cards.
+            DynamicSupervisor.childSpec("cables", {}, { restart: "temporary", significant: true })
           ]
         },
         { restart: "temporary" }
@@ -138,9 +143,9 @@ export const start: (
   const supervisor = pid as Supervisor.SupervisorPid
   const cables = (yield* Effect.orDie(Supervisor.whichChildren(supervisor))).find(({ id }) => id === "cables")
     ?.child as DynamicSupervisor.DynamicSupervisorPid
-  // An orderly end comes after that of the scope.
-  yield* Process.awaitExit(supervisor).pipe(
-    Effect.andThen(Effect.suspend(() => Deferred.succeed(lost, failed(`its switch kept crashing: ${state.defect}`)))),
+  // The cables end with the switch. An orderly end comes after that of the scope.
+  yield* Process.awaitExit(cables).pipe(
+    Effect.andThen(Effect.suspend(() => Deferred.succeed(lost, failed(endOf(state))))),
     Effect.forkScoped({ startImmediately: true })
   )
   const plugs = makePlugs({ state, cables, directory, failed, lose: (error) => Deferred.succeed(lost, error) })
@@ -187,6 +192,10 @@ export const start: (
   }
 })
 
+/** Why a VLAN has ended: the cables end first if they kept crashing, and last if the switch did. */
+const endOf = ({ defect, isRunning }: VlanState): string =>
+  isRunning ? "its cables kept crashing" : `its switch kept crashing${defect === "" ? "" : `: ${defect}`}`
+
 /** A VLAN with a supervisor of its own, until the scope closes. */
 export const make = (options: Options): Effect.Effect<Vlan, never, Scope.Scope> =>
   Effect.flatMap(Effect.orDie(DynamicSupervisor.scoped({}, { label: "Network" })), (network) => start(network, options))
@@ -212,12 +221,15 @@ const makePlugs = ({ cables, directory, failed, lose, state }: PlugsOptions) => 
 
   const plugIn = Effect.fnUntraced(function* (name: string, path: string) {
     const connected = Deferred.makeUnsafe<void>()
+    // It ends with its QEMU. After a crash of its own it connects again, if QEMU is still there.
     const cable = Effect.gen(function* () {
-      const socket = yield* Cable.connect(path)
+      const socket = yield* Effect.timeoutOption(Cable.connect(path), plugWithin)
+      if (Option.isNone(socket)) return
       yield* Deferred.succeed(connected, undefined)
-      yield* Cable.carry(state, name, socket, socket, Cable.plain)
+      yield* Effect.catch(Cable.carry(state, name, socket.value, socket.value, Cable.plain), (reason) =>
+        lose(failed(`${name} sent something else than frames: ${reason}`))
+      )
     }).pipe(Effect.scoped)
-    // It ends with its QEMU. After a crash of its own it connects again.
     const { pid } = yield* startCable(name, cable, "transient")
     const end = pid === undefined ? Effect.void : Effect.ignore(DynamicSupervisor.terminateChild(cables, pid))
     yield* Effect.timeoutOrElse(Deferred.await(connected), {

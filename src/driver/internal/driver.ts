@@ -142,17 +142,22 @@ const makeFork = Effect.fnUntraced(function* (all: DriverMachines) {
 })
 
 /** A network, if a machine of the test is on it. */
-const networkOf = ({ handles, options, tree }: DriverMachines, which: number | string) => {
+const networkOf = (all: DriverMachines, which: number | string) => {
+  const { options, tree } = all
   const refuse = (reason: string) =>
     new InvalidArgument({ machine: "", method: "driver.network", argument: "network", value: which, reason })
   const found = NetworkSpec.find(options.networks, which)
   const number = Result.isSuccess(found) ? found.success.vlan : 0
+  const members = () =>
+    Machines.neighbours(all).filter(({ self }) => self.interfaces.some(({ vlan }) => vlan === number))
   return Network.make({
-    number,
+    network: which,
+    isMember: (machine) => members().some(({ spec }) => spec.name === machine),
     vlan: Effect.suspend(() => {
       if (Result.isFailure(found)) return Effect.fail(refuse(found.failure))
-      const isUsed = [...handles.values()].some(({ self }) => self.interfaces.some(({ vlan }) => vlan === number))
-      return isUsed ? tree.vlan(number) : Effect.fail(refuse(`the test has no machine on network ${which}`))
+      return members().length > 0
+        ? tree.vlan(number)
+        : Effect.fail(refuse(`the test has no machine on network ${JSON.stringify(which)}`))
     })
   })
 }

@@ -23,9 +23,4 @@ export class AddressTable<Port> {
   find(address: number): Port | undefined {
     return this.ports.get(address)
   }
-
-  /** A port was unplugged. */
-  forget(port: Port): void {
-    for (const [address, known] of this.ports) if (known === port) this.ports.delete(address)
-  }
 }

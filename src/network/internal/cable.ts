@@ -43,15 +43,15 @@ export interface Coding {
 /** As the switch has them. */
 export const plain: Coding = { join: () => new Joiner(), encode: (segments) => segments }
 
-/** Carries frames between a port and a pair of pipes until these end; gives the reason. */
+/** Carries frames between a port and a pair of pipes until these end, and gives the reason. Fails with the reason if what arrives is no frame. */
 export const carry = (
   state: VlanState,
   port: string,
   input: Readable,
   output: Writable,
   { encode, join }: Coding
-): Effect.Effect<string> =>
-  Effect.callback<string>((resume) => {
+): Effect.Effect<string, string> =>
+  Effect.callback<string, string>((resume) => {
     const joiner = join()
     let corked = false
     const uncork = () => {
@@ -72,34 +72,34 @@ export const carry = (
     })
     let forget = () => {}
     /** While no switch runs, the card's frames wait in its socket. */
-    const take = (frames: Buffer) => {
-      if (frames.length === 0 || state.receive(port, frames)) return
+    const take = (frames: Buffer): boolean => {
+      if (frames.length === 0 || state.receive(port, frames)) return true
       input.pause()
       forget = state.onBegin(() => {
-        forget()
-        take(frames)
-        if (!input.destroyed) input.resume()
+        if (take(frames)) input.resume()
       })
+      return false
     }
     const onData = (chunk: Buffer) => {
       const frames = joiner.push(chunk)
-      if (typeof frames === "string") stop(frames)
+      if (typeof frames === "string") stop(Effect.fail(frames))
       else take(frames)
     }
-    const onError = (error: Error) => stop(error.message)
-    const onClose = () => stop("it was closed")
+    const closed = Effect.succeed("it was closed")
+    const onError = (error: Error) => stop(Effect.succeed(error.message))
+    const onClose = () => stop(closed)
     const clean = () => {
       unplug()
       forget()
       input.off("data", onData).off("close", onClose)
       output.off("close", onClose)
-      // What breaks from here on has been told of.
+      // Errors from here on say nothing new, but an error that nobody listens to would throw.
       input.off("error", onError).on("error", () => {})
       output.off("error", onError).on("error", () => {})
     }
-    const stop = (reason: string) => {
+    const stop = (end: Effect.Effect<string, string>) => {
       clean()
-      resume(Effect.succeed(reason))
+      resume(end)
     }
     input.on("data", onData).on("error", onError).on("close", onClose)
     output.on("error", onError).on("close", onClose)

@@ -8,7 +8,7 @@ import type { Fate } from "../Capture.ts"
 import type { Impairment } from "../Impairment.ts"
 import { AddressTable } from "./addressTable.ts"
 import { destinationOf, headerSize, isUnicast, shortest, sourceOf } from "./frames.ts"
-import { Line } from "./line.ts"
+import { Line, type LineCounts } from "./line.ts"
 import * as Random from "./random.ts"
 import { Schedule } from "./schedule.ts"
 
@@ -18,15 +18,19 @@ export interface Outlet {
   readonly send: (segment: Buffer) => boolean
 }
 
-/** What passed a port; `lost` counts what its impairments and its full outlet lost. */
+/** What passed a port since it was made, in frames. */
 export interface PortCounts {
-  /** Frames that its card sent. */
+  /** Frames that its card sent, lost ones included. */
   readonly sent: number
   /** Frames that were given to its card. */
   readonly received: number
+  /** Frames that its impairments lost, or that its card did not read in time. Those that a partition keeps apart do not count. */
   readonly lost: number
+  /** Frames that passed twice. */
   readonly duplicated: number
+  /** Frames with a flipped bit. */
   readonly corrupted: number
+  /** Frames that overtook others. */
   readonly reordered: number
 }
 
@@ -55,26 +59,27 @@ export class SwitchPort {
     this.name = name
   }
 
-  counts(): PortCounts {
-    const sum = { lost: this.dropped, duplicated: 0, corrupted: 0, reordered: 0 }
-    for (const line of [this.out, this.in, ...this.past]) {
-      if (line === undefined) continue
-      sum.lost += line.counts.lost
-      sum.duplicated += line.counts.duplicated
-      sum.corrupted += line.counts.corrupted
-      sum.reordered += line.counts.reordered
-    }
-    return { sent: this.sent, received: this.received, ...sum }
-  }
+  /** What the lines counted that were replaced: a line counts a frame when it takes it. */
+  private readonly past: LineCounts = { lost: 0, duplicated: 0, corrupted: 0, reordered: 0 }
 
-  /** Lines that were healed, for their counts. */
-  private readonly past: Array<Line> = []
+  counts(): PortCounts {
+    const sum = { ...this.past }
+    for (const line of [this.out, this.in]) if (line !== undefined) add(sum, line.counts)
+    return { sent: this.sent, received: this.received, ...sum, lost: sum.lost + this.dropped }
+  }
 
   replace(direction: "out" | "in", line: Line | undefined): void {
     const before = this[direction]
-    if (before !== undefined) this.past.push(before)
+    if (before !== undefined) add(this.past, before.counts)
     this[direction] = line
   }
+}
+
+const add = (sum: LineCounts, counts: LineCounts): void => {
+  sum.lost += counts.lost
+  sum.duplicated += counts.duplicated
+  sum.corrupted += counts.corrupted
+  sum.reordered += counts.reordered
 }
 
 export interface SwitchOptions {
@@ -105,13 +110,6 @@ export class EthernetSwitch {
     const port = new SwitchPort(name)
     this.ports.set(name, port)
     return port
-  }
-
-  remove(name: string): void {
-    const port = this.ports.get(name)
-    if (port === undefined) return
-    this.ports.delete(name)
-    this.table.forget(port)
   }
 
   impair(name: string, impairments: Impairments): void {
@@ -196,9 +194,17 @@ export class EthernetSwitch {
   private onlyTarget(from: SwitchPort, frames: Buffer, at: number): SwitchPort | undefined {
     this.learn(from, frames, at)
     if (this.options.hub) return undefined
-    const destination = destinationOf(frames, at)
-    const target = isUnicast(destination) ? this.table.find(destination) : undefined
-    return target === undefined || target === from || from.separated.has(target.name) ? undefined : target
+    const target = this.find(from, destinationOf(frames, at))
+    return target === from ? undefined : target
+  }
+
+  /**
+   * The port that an address was last seen at; undefined if that is not known on this side of a partition. Each side of a network that fell apart
+   * has an owner for an address that moves, as that of a virtual router does.
+   */
+  private find(from: SwitchPort, destination: number): SwitchPort | undefined {
+    const found = isUnicast(destination) ? this.table.find(destination) : undefined
+    return found === undefined || from.separated.has(found.name) ? undefined : found
   }
 
   private learn(from: SwitchPort, frames: Buffer, at: number): void {
@@ -210,9 +216,9 @@ export class EthernetSwitch {
   private route(from: SwitchPort, segment: Buffer): void {
     this.learn(from, segment, headerSize)
     const destination = destinationOf(segment, headerSize)
-    const known = !this.options.hub && isUnicast(destination) ? this.table.find(destination) : undefined
+    const known = this.options.hub ? undefined : this.find(from, destination)
     if (known !== undefined) {
-      if (known !== from && !from.separated.has(known.name)) this.deliver(known, segment)
+      if (known !== from) this.deliver(known, segment)
       return
     }
     for (const port of this.ports.values()) {
@@ -226,7 +232,9 @@ export class EthernetSwitch {
   }
 
   private give(to: SwitchPort, segment: Buffer, count: number): void {
-    if (to.outlet?.send(segment) === true) to.received += count
+    // Nothing gets lost on a cable that leads nowhere, because its machine does not run.
+    if (to.outlet === undefined) return
+    if (to.outlet.send(segment)) to.received += count
     else to.dropped += count
   }
 }

@@ -8,8 +8,11 @@ import type { Schedule } from "./schedule.ts"
 /** How many frames wait for a limited rate, as `tc netem` has it by default. */
 export const mostWaiting = 1000
 
-/** How many bytes are under way on one line at most: a fast link of a long latency holds this much. */
+/** How many bytes of memory one line holds at most: what a fast link of a long latency has under way. */
 const mostBytes = 256 * 1024 * 1024
+
+/** Bytes of memory that a waiting frame needs besides its own, so that short frames are bounded, too. */
+const overhead = 512
 
 export interface LineCounts {
   lost: number
@@ -37,7 +40,10 @@ export class Line {
     this.schedule = schedule
   }
 
-  /** Takes a frame with its header; `deliver` is called with a copy of it once, twice or never, now or later. */
+  /**
+   * Takes a frame with its header; `deliver` is called with a copy of it once, twice or never, now or later. A frame is lost if none of its copies
+   * is under way.
+   */
   push(segment: Buffer, now: number, deliver: (segment: Buffer) => void): Fate {
     const { corrupt, duplicate, loss } = this.impairment
     if (this.hits(loss)) {
@@ -45,16 +51,15 @@ export class Line {
       return "lost"
     }
     const copies = this.hits(duplicate) ? 2 : 1
-    if (copies === 2) this.counts.duplicated += 1
-    // The chunk that it came in is used again, or large.
+    // A frame that waits must not keep the chunk that it came in, which can be large.
     const copy = Buffer.from(segment)
     if (this.hits(corrupt)) this.damage(copy)
-    let fate: Fate = "full"
-    for (let index = 0; index < copies; index += 1) {
-      if (this.send(copy, now, deliver)) fate = "passed"
-      else this.counts.lost += 1
+    if (!this.send(copy, now, deliver)) {
+      this.counts.lost += 1
+      return "full"
     }
-    return fate
+    if (copies === 2 && this.send(copy, now, deliver)) this.counts.duplicated += 1
+    return "passed"
   }
 
   /** Nothing is drawn for what cannot happen, so that an impairment's numbers depend on its own frames alone. */
@@ -74,7 +79,8 @@ export class Line {
 
   private send(segment: Buffer, now: number, deliver: (segment: Buffer) => void): boolean {
     const { latency, rate, reorder } = this.impairment
-    if ((rate !== undefined && this.waiting >= mostWaiting) || this.bytes + segment.length > mostBytes) return false
+    const size = segment.length + overhead
+    if ((rate !== undefined && this.waiting >= mostWaiting) || this.bytes + size > mostBytes) return false
     let sent = now
     if (rate !== undefined) {
       sent = Math.max(now, this.busyUntil) + ((segment.length - headerSize) * 8 * 1e9) / rate
@@ -89,7 +95,7 @@ export class Line {
     }
     if (at <= now) deliver(segment)
     else {
-      this.bytes += segment.length
+      this.bytes += size
       if (rate !== undefined && sent > now) {
         this.waiting += 1
         this.schedule.add({
@@ -102,7 +108,7 @@ export class Line {
       this.schedule.add({
         at,
         deliver: () => {
-          this.bytes -= segment.length
+          this.bytes -= size
           deliver(segment)
         }
       })

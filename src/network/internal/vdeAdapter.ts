@@ -131,7 +131,7 @@ export const make = Effect.fnUntraced(function* (
     endOfProcess("vde_switch", vde),
     endOfProcess("vde_plug", plug),
     // Its end says more.
-    Effect.andThen(Cable.carry(state, port, stdout, stdin, coding), Effect.never)
+    Effect.andThen(Effect.ignore(Cable.carry(state, port, stdout, stdin, coding)), Effect.never)
   ])
   return { run: Effect.map(run, (reason) => ({ reason, output: endOf(logFile) })) }
 })

@@ -3,11 +3,12 @@
  * process, as a table of OTP's `ets` that a supervisor owns outlives the worker that reads it.
  */
 import * as Result from "effect/Result"
+import * as Thrown from "../../host/Thrown.ts"
 import type { Impairment } from "../Impairment.ts"
 import type { EthernetSwitch, Impairments, Listener, Outlet, PortCounts } from "./ethernetSwitch.ts"
 
 /** An impairment that a scope set, of one port. */
-interface Set_ {
+interface SetImpairment {
   readonly direction: "out" | "in" | "both"
   readonly impairment: Impairment
 }
@@ -16,14 +17,14 @@ const none: PortCounts = { sent: 0, received: 0, lost: 0, duplicated: 0, corrupt
 
 interface PortState {
   /** In the order in which they were set: the last one of a direction holds. */
-  readonly impairments: Map<number, Set_>
+  readonly impairments: Map<number, SetImpairment>
   /** Where its card is, while it is plugged in. */
   outlet: Outlet | undefined
   /** What passed it in earlier lives of the switch. */
   before: PortCounts
 }
 
-/** Ports that reach those of their own group, and those that are in none. */
+/** Ports, or the machines of ports: those of one group reach each other, and those that are in no group. */
 export type Groups = ReadonlyArray<ReadonlySet<string>>
 
 export class VlanState {
@@ -32,29 +33,28 @@ export class VlanState {
   private readonly partitions = new Map<number, Groups>()
   /** The running switch; frames wait in their sockets while there is none. */
   private plane: EthernetSwitch | undefined
-  /** What ended the last switch. */
-  defect = "it was told to end"
+  /** What broke the last switch; empty if nothing did. */
+  defect = ""
   private broken: (defect: unknown) => void = () => {}
   private readonly waiting = new Set<() => void>()
   private last = 0
 
   /**
-   * Hands frames over to the switch. False while there is none: then they are to be kept, until `onBegin` calls back. A defect of the switch ends its
-   * process.
+   * Hands frames over to the switch. False while there is none: then the caller keeps them until `onBegin` calls back. A defect of the switch ends its
+   * process, and the frames that showed it are lost.
    */
   receive(name: string, frames: Buffer): boolean {
     const { plane } = this
     if (plane === undefined) return false
     const received = Result.try(() => plane.receive(name, frames))
     if (Result.isFailure(received)) {
-      this.end(plane)
-      this.defect = String(received.failure)
+      this.end(plane, Thrown.messageOf(received.failure))
       this.broken(received.failure)
     }
     return true
   }
 
-  /** A switch starts: it is made what it should be. `broken` is told of its defects. */
+  /** A switch starts, and gets the state of the VLAN. A defect of it calls `broken`. */
   begin(plane: EthernetSwitch, broken: (defect: unknown) => void): void {
     this.plane = plane
     this.broken = broken
@@ -64,17 +64,28 @@ export class VlanState {
       this.applyTo(name)
     }
     this.separate()
-    for (const wake of [...this.waiting]) wake()
+    // One whose frames break the switch leaves the others waiting for the next one.
+    for (const wake of [...this.waiting]) {
+      if (this.plane !== plane) return
+      this.waiting.delete(wake)
+      wake()
+    }
   }
 
   /** The switch has ended. */
-  end(plane: EthernetSwitch): void {
+  end(plane: EthernetSwitch, defect: string): void {
     if (this.plane !== plane) return
+    this.defect = defect
     for (const [name, port] of this.ports) port.before = sum(port.before, plane.port(name).counts())
     this.plane = undefined
   }
 
-  /** Calls back when a switch starts; gives what takes that back. */
+  /** Whether there is a switch. */
+  get isRunning(): boolean {
+    return this.plane !== undefined
+  }
+
+  /** Calls back once, when a switch starts; gives what takes that back. */
   onBegin(wake: () => void): () => void {
     this.waiting.add(wake)
     return () => this.waiting.delete(wake)
@@ -100,12 +111,6 @@ export class VlanState {
     }
   }
 
-  removePort(name: string): void {
-    this.ports.delete(name)
-    this.plane?.remove(name)
-    this.separate()
-  }
-
   get names(): ReadonlyArray<string> {
     return [...this.ports.keys()]
   }
@@ -116,7 +121,7 @@ export class VlanState {
   }
 
   /** Gives what takes the impairment back. */
-  impair(name: string, set: Set_): () => void {
+  impair(name: string, set: SetImpairment): () => void {
     const key = ++this.last
     this.ports.get(name)?.impairments.set(key, set)
     this.applyTo(name)
@@ -176,9 +181,15 @@ export class VlanState {
 
 /** One group alone is separated from everything else. */
 export const areSeparated = (groups: Groups, one: string, other: string): boolean => {
-  const [a, b] = [groups.findIndex((group) => group.has(one)), groups.findIndex((group) => group.has(other))]
+  const [a, b] = [groupOf(groups, one), groupOf(groups, other)]
   return a !== b && ((a !== -1 && b !== -1) || groups.length === 1)
 }
+
+/** The machine of a port: `web` of `web eth1`. */
+const machineOf = (port: string): string => port.slice(0, Math.max(0, port.lastIndexOf(" ")))
+
+const groupOf = (groups: Groups, port: string): number =>
+  groups.findIndex((group) => group.has(port) || group.has(machineOf(port)))
 
 const sum = (a: PortCounts, b: PortCounts): PortCounts => ({
   sent: a.sent + b.sent,
