@@ -21,7 +21,7 @@ import * as Fields from "../host/Fields.ts"
 /** `"10 %"` and `0.1` are the same. */
 export type Share = number | string
 
-/** Bits per second, as a number or with a unit: `"2 Mbit/s"`, `"64 kbit"`. */
+/** Bits per second, as a number or with a unit: `"2 Mbit/s"`, `"64 kbit"`; a k is 1000. */
 export type Rate = number | string
 
 const shareOf = (value: unknown): number | undefined => {
@@ -33,7 +33,8 @@ const shareOf = (value: unknown): number | undefined => {
 
 const shareProblem = (value: unknown) => {
   if (shareOf(value) !== undefined) return undefined
-  const percentage = typeof value === "number" && value > 1 && value <= 100 ? `; did you mean "${value} %"?` : ""
+  const isNumber = typeof value === "number" || (typeof value === "string" && /^\d+(\.\d+)?$/.test(value))
+  const percentage = isNumber && Number(value) > 1 && Number(value) <= 100 ? `; did you mean "${value} %"?` : ""
   return `must be a share from 0 to 1, or a percentage such as "10 %", got ${Decode.shown(value)}${percentage}`
 }
 
@@ -50,7 +51,7 @@ const rateOf = (value: unknown): number | undefined => {
 const leastRate = 1000
 const mostRate = 1e12
 
-/** Decodes what `read` can read, and says with `problem` what is wrong with the rest. */
+/** Decodes what `parse` can read; `problem` says what is wrong with the rest. */
 const read = <Encoded>(
   parse: (value: unknown) => number | undefined,
   expected: string,
@@ -109,7 +110,7 @@ export const ImpairmentOptions = Schema.Struct({
    * Which frames: those that the machine sends (`"out"`, the default, as `tc netem` on its own card would), those that it receives (`"in"`), or both.
    */
   direction: Schema.optional(Schema.Literals(["out", "in", "both"]).annotate({ expected: '"out", "in" or "both"' })),
-  /** Decides which frames are lost, duplicated, corrupted or reordered. Default: a number that follows from the names of machine and network. */
+  /** Decides which frames are lost, duplicated, corrupted or reordered. Default: the same for each run; it differs between the cards of a test. */
   seed: Schema.optional(Fields.whole(0))
 })
   .check(

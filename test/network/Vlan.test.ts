@@ -3,13 +3,16 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as ActorSystem from "../../src/actors/ActorSystem.ts"
 import * as ExitReason from "../../src/actors/ExitReason.ts"
 import * as Observer from "../../src/actors/Observer.ts"
 import * as Process from "../../src/actors/Process.ts"
+import * as Report from "../../src/actors/Report.ts"
 import * as Vlan from "../../src/network/Vlan.ts"
 
 const temporary = Effect.acquireRelease(
@@ -69,8 +72,19 @@ const makeCard = Effect.fnUntraced(function* (directory: string, node: number) {
   }
   const say = (to: number | "all", text: string, size?: number) =>
     send(frame(to === "all" ? broadcast : macOf(to), macOf(node), text, size))
-  return { path, got, lengths, send, say, close: () => peer?.destroy() }
+  return { path, got, lengths, send, say, write: (bytes: Buffer) => peer?.write(bytes), close: () => peer?.destroy() }
 })
+
+/** Ends the process of a label, as a crash would. */
+const kill = Effect.fnUntraced(function* (label: string) {
+  const { processes } = yield* Observer.snapshot
+  const found = processes.find((process) => process.label === label)
+  if (found === undefined) return yield* Effect.die(new Error(`no process ${label}`))
+  yield* Process.exit(found.pid, ExitReason.custom("boom"))
+})
+
+/** Without the reports of supervisors. */
+const quiet = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provideService(effect, Report.Reports, "quiet")
 
 /** Waits until something is so; the test's own timeout ends it. */
 const until = (holds: () => boolean) => Effect.repeat(Effect.sleep("2 millis"), { until: holds })
@@ -173,9 +187,7 @@ describe("a VLAN's switch", () => {
         yield* Effect.scoped(
           Effect.gen(function* () {
             yield* ports[0]!.impair({ loss: 1 })
-            const { processes } = yield* Observer.snapshot
-            const pid = processes.find(({ label }) => label === "switch")!.pid
-            yield* Process.exit(pid, ExitReason.custom("boom"))
+            yield* kill("switch")
             a!.say(2, "lost")
             yield* Effect.sleep("50 millis")
             // The impairment holds in its next life.
@@ -187,7 +199,76 @@ describe("a VLAN's switch", () => {
         assert.notInclude(b!.got, "lost")
         assert.strictEqual((yield* ports[0]!.counts).lost, 1)
       })
+    ).pipe(quiet)
+  )
+
+  it.live("connects a card again whose cable's process crashed", () =>
+    ActorSystem.scoped(
+      Effect.gen(function* () {
+        const { cards } = yield* network(2)
+        const [a, b] = cards
+        for (const text of ["first", "second"]) {
+          yield* kill("m2 eth1")
+          // It is said again until the card is connected.
+          yield* Effect.repeat(
+            Effect.andThen(
+              Effect.sync(() => a!.say(2, text)),
+              Effect.sleep("2 millis")
+            ),
+            { until: () => b!.got.includes(text) }
+          )
+          b!.say(1, `${text} has come`)
+          yield* until(() => a!.got.includes(`${text} has come`))
+        }
+      })
+    ).pipe(quiet)
+  )
+
+  it.live("gives up a card whose socket went away while its cable's process crashed", () =>
+    ActorSystem.scoped(
+      Effect.gen(function* () {
+        const { cards, vlan } = yield* network(1)
+        cards[0]!.close()
+        yield* Effect.sleep("10 millis")
+        const { processes } = yield* Observer.snapshot
+        assert.deepStrictEqual(
+          processes.filter(({ label }) => label === "m1 eth1"),
+          []
+        )
+        assert.isTrue(Option.isNone(yield* Effect.timeoutOption(vlan.lost, "10 millis")))
+      })
+    ).pipe(quiet)
+  )
+
+  for (const [label, words] of [
+    ["switch", "VLAN 1: its switch kept crashing"],
+    ["m1 eth1", "VLAN 1: its cables kept crashing"]
+  ] as const) {
+    it.live(`ends when its process "${label}" crashes over and over`, () =>
+      ActorSystem.scoped(
+        Effect.gen(function* () {
+          const { vlan } = yield* network(1)
+          const crashes = yield* Effect.forkChild(
+            Effect.forever(Effect.andThen(Effect.ignoreCause(kill(label)), Effect.sleep("10 millis")))
+          )
+          assert.strictEqual((yield* vlan.lost).message, words)
+          yield* Fiber.interrupt(crashes)
+        })
+      ).pipe(quiet)
     )
+  }
+
+  it.live("ends when a card sends something else than frames", () =>
+    ActorSystem.scoped(
+      Effect.gen(function* () {
+        const { cards, vlan } = yield* network(1)
+        cards[0]!.write(Buffer.from("GET / HTTP/1.1\r\n"))
+        assert.include(
+          (yield* vlan.lost).message,
+          "m1 eth1 sent something else than frames: a frame of 1195725856 bytes"
+        )
+      })
+    ).pipe(quiet)
   )
 })
 
@@ -294,13 +375,16 @@ describe("an impairment", () => {
       yield* Effect.scoped(
         Effect.gen(function* () {
           // 12 ms for each frame.
+          const begun = yield* Clock.monotonicTimeNanos
           yield* ports[0]!.impair({ rate: 1_000_000 })
           for (let index = 0; index < 1200; index += 1) a!.say(2, `${index}`, 1500)
-          yield* Effect.sleep("300 millis")
-          const arrived = b!.got.length
-          assert.isAtLeast(arrived, 10)
-          assert.isAtMost(arrived, 60)
-          assert.isAtLeast((yield* ports[0]!.counts).lost, 100)
+          yield* until(() => b!.got.length >= 20)
+          assert.isAtLeast(Number((yield* Clock.monotonicTimeNanos) - begun), 20 * 12_000_000)
+          // 1000 wait, and those that have arrived left their places.
+          yield* Effect.repeat(Effect.andThen(Effect.sleep("5 millis"), ports[0]!.counts), {
+            until: ({ sent }) => sent >= 1201
+          })
+          assert.isAtLeast((yield* ports[0]!.counts).lost, 1200 - 1000 - b!.got.length)
         })
       )
     })
