@@ -252,7 +252,7 @@ const main = Effect.gen(function* () {
 
   progress("cancelling")
   cases.push({
-    case: "a cancelled command is gone in the guest, the slowest of 10, 5 of which ignore SIGTERM",
+    case: "a cancelled command is gone in the guest, the slowest of 10 (5 ignore SIGTERM)",
     value: yield* slowestOfTen(shell),
     unit: "s",
     goal: { of: "value", atMost: 1 }

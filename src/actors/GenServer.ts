@@ -268,7 +268,7 @@ export type Ref<P> = Pid.Pid<P> | NameOf<P>
 /** A name that says what kind of server has it. */
 export type NameOf<P> = Name & { readonly "~protocol": P }
 
-/** Types a name. Whoever has it is trusted to be such a server: a call to another crashes it, as in OTP. */
+/** Types a name. The process with this name must be such a server: a call crashes any other process, as in OTP. */
 export const name = <P, Args extends ReadonlyArray<unknown>, R>(
   _server: Server<P, Args, R> | P,
   value: Name

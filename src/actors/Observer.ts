@@ -184,7 +184,7 @@ export const changes = (options?: { readonly capacity?: number }): Stream.Stream
   Stream.callback<() => Change>(
     (queue) =>
       Effect.flatMap(Clock.clockWith(Effect.succeed), (clock) => {
-        // A process gets its name just after its start is told, so who it is gets read by the consumer.
+        // A process gets its name just after the event of its start, so the consumer reads who it is.
         const tell = (change: (at: number) => Change) => {
           const at = clock.currentTimeMillisUnsafe()
           Queue.offerUnsafe(queue, () => change(at))

@@ -184,7 +184,7 @@ const partitionOf = (key: unknown, partitions: number): number =>
   (typeof key === "number" && Number.isInteger(key) ? Math.abs(key) : Hash.hash(key) >>> 0) % partitions
 
 /**
- * The name of whichever partition a key belongs to, for calls, casts and sends. Nobody can be started under it. There is no
+ * The name of the partition that a key belongs to, for calls, casts and sends. Nobody can be started under it. There is no
  * such process while the supervisor does not run or has been resized to no partitions.
  */
 export const via = (name: Name, key: unknown): Via => ({
@@ -235,7 +235,7 @@ export const whichChildren = (name: Name): Effect.Effect<ReadonlyArray<Partition
     )
   )
 
-/** How many partitions there can be, how many run, and how many are of which type. */
+/** How many partitions there can be, how many run, and how many there are of each type. */
 export const countChildren = (name: Name): Effect.Effect<Supervisor.ChildCounts, Supervisor.RequestError> =>
   using(name, "countChildren", ({ process }) => request(process, "countChildren"))
 

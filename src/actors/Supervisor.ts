@@ -311,7 +311,7 @@ export interface ChildInfo {
 export const whichChildren = (supervisor: Ref): Effect.Effect<ReadonlyArray<ChildInfo>, RequestError> =>
   request(supervisor, "whichChildren", undefined)
 
-/** How many child specs there are, how many children run, and how many are of which type, running or not. */
+/** How many child specs there are, how many children run, and how many there are of each type, running or not. */
 export interface ChildCounts {
   readonly specs: number
   readonly active: number

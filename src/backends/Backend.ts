@@ -219,7 +219,7 @@ export interface ControlService {
    * or was interrupted is of no use.
    */
   readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
-  /** Keeps all others from pausing, resuming and saving it until the scope closes; they wait. Whoever takes several takes them in one order. */
+  /** Keeps all others from pausing, resuming and saving it until the scope closes; they wait. A caller that takes several must take them in one order. */
   readonly exclusive: Effect.Effect<Exclusive, never, Scope.Scope>
 }
 

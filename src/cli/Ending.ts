@@ -47,7 +47,7 @@ export const removeOnExit = (folder: string): Effect.Effect<void, never, Scope.S
     () => Effect.sync(() => void folders.delete(folder))
   )
 
-/** Why what was written did not arrive, once that is known. Whoever reads the output may leave early (`head`), which is not an error. */
+/** Why the output could not be written; undefined if it could. A reader that leaves early (`head`) is not an error. */
 let unwritten: string | undefined
 
 /** Has the first error in writing the output noted, and `then` called with it. */
@@ -64,7 +64,7 @@ const watchOutput = (then: (reason: string) => void): void => {
 
 /** Calls back when the reader of a stream has taken everything that was written to it, or will take nothing more. */
 const whenTaken = (stream: NodeJS.WriteStream, then: () => void): void => {
-  // In a later turn: a file is written at once, and its error is told after that.
+  // In a later turn: a file is written at once, but its error event comes later.
   if (stream.destroyed || stream.writableEnded) setImmediate(then)
   else stream.write("", () => setImmediate(then))
 }

@@ -31,7 +31,7 @@ export const launch = <Invocation>(
   parse: Effect.Effect<Invocation | ExitCode.ExitCode, never, NodeServices.NodeServices>,
   load: () => Promise<{ readonly main: (invocation: Exclude<Invocation, number>) => void }>
 ): void => {
-  // Whoever reads the output may leave early (head): no reason for a stack trace. What else keeps help from being read is one to fail.
+  // The reader of the output may leave early (head): that needs no stack trace. Any other error in writing help is a failure.
   let handedOver = false
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {

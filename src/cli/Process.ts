@@ -55,7 +55,7 @@ const parent = (): number => {
   return typeof noted === "number" ? noted : process.ppid
 }
 
-/** Whoever ends npx means vmtest. */
+/** A user who ends npx wants to end vmtest. */
 const endWithPackageManager = Effect.andThen(
   Ancestors.gone(parent()),
   Effect.sync(() => {

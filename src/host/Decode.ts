@@ -101,7 +101,7 @@ const short = (text: string): string => (text.length > longest ? `${text.slice(0
 const at = (value: unknown, path: ReadonlyArray<PropertyKey>): unknown =>
   path.reduce<unknown>((part, key) => (Predicate.hasProperty(part, key) ? part[key] : undefined), value)
 
-/** The part of a schema's complaint that is told, and the schema of what it is about. */
+/** The part of a schema's error that the message has, and the schema of the value that it is about. */
 interface Leaf {
   readonly path: ReadonlyArray<PropertyKey>
   readonly issue: SchemaIssue.Issue

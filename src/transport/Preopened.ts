@@ -21,7 +21,7 @@ import type { Connection, ConnectOptions } from "./Connection.ts"
 import { connect } from "./Connection.ts"
 import type { TransportError } from "./ShellError.ts"
 
-/** Open connections, each of which can be taken once; any other is opened when it is requested. */
+/** Open connections. Each can be taken once; any other is opened when it is requested. */
 export interface Preopened {
   /** The sockets whose connections nobody took yet. */
   readonly sockets: () => ReadonlySet<string>

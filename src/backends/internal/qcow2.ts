@@ -1,7 +1,7 @@
 /**
- * An empty qcow2 image of a given size, to be laid over another one that QEMU is told of on its command line.
+ * An empty qcow2 image of a given size, to be laid over another one that QEMU's command line names.
  *
- * Written here because it is four clusters of which most bytes are zero, and `qemu-img` is in a package of its own. Source:
+ * Written here because it is four clusters of mostly zero bytes, and `qemu-img` is in a package of its own. Source:
  * docs/interop/qcow2 in QEMU's sources.
  */
 import * as Fs from "node:fs"

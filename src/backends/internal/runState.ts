@@ -10,7 +10,7 @@ interface Controls {
   readonly isRunning: Effect.Effect<boolean, ControlError>
   readonly stop: Effect.Effect<void, ControlError>
   readonly resume: Effect.Effect<void, ControlError>
-  /** Of a guest that stands still. It need not be one that goes on by itself: it is told to if it ran before. */
+  /** Saves a paused guest. It need not continue by itself afterwards: it is resumed if it ran before. */
   readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
   /** What an error of the others is to a save. */
   readonly notSaved: (error: ControlError, directory: string) => SaveError

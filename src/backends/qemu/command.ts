@@ -37,7 +37,7 @@ export interface Plan {
   readonly memory: Memory
   /** The cards that plug in through VDE. Default none: they wait at their sockets. */
   readonly vdes?: ReadonlyArray<VdeCard> | undefined
-  /** It waits for the state of a saved machine, and starts when it is told to. */
+  /** It waits for the state of a saved machine, and starts on command. */
   readonly incoming: boolean
   /** More words for the end of the command line. */
   readonly extra: ReadonlyArray<string>
@@ -125,7 +125,7 @@ const memoryBackend = (memory: Memory, size: number): string =>
     : `memory-backend-file,id=memory,size=${size},mem-path=${escape(memory.path)},share=${memory.share ? "on" : "off"}`
 
 /**
- * What the kernel is told of this hardware, before what the image says, so that an image can say otherwise.
+ * The kernel parameters for this hardware. They come before those of the image, so that an image can override them.
  *
  * - `no_timer_check`: the kernel counts timer interrupts for some milliseconds and panics ("IO-APIC + timer doesn't work")
  *   when too few come, which happens to an emulated guest on a busy host. KVM guests leave the check out by themselves.

@@ -49,7 +49,7 @@ export const evidenceLines = 80
 /** What the console printed before an event comes through another pipe. */
 const consoleGrace = "20 millis"
 
-/** How long a kernel that has panicked may print its trace before its machine is ended: one with `panic=0` stands still for ever. */
+/** How long a kernel that has panicked may print its trace before its machine is ended: one with `panic=0` halts for ever. */
 const traceGrace = "2 seconds"
 
 /** Hears why the machine ends: QEMU says it before it does. A panic ends it, even where the guest would reboot. Gives the resets of others. */
@@ -95,7 +95,7 @@ export interface ControlOptions {
   readonly note: (cause: EndCause | undefined) => void
   /** Pulls or plugs the cable of a card. */
   readonly setLink: (control: QmpService, device: string, up: boolean) => Effect.Effect<void, ControlError>
-  /** Saves a guest that stands still. */
+  /** Saves a paused guest. */
   readonly save: (saving: Saving, directory: string) => Effect.Effect<SavedMachine, SaveError>
 }
 

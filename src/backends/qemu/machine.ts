@@ -197,7 +197,7 @@ const watchExit = Effect.fnUntraced(function* (
     yield* Effect.timeoutOption(log.ended, "1 second")
     const consoleTail = yield* log.tail(evidenceLines)
     const { because, cause: noted } = known()
-    // A kernel that panics resets, or stands still until somebody ends its hypervisor.
+    // A kernel that panics resets, or halts until somebody ends its hypervisor.
     const mayHavePanicked = noted === "reset" || (noted === undefined && signal === undefined)
     yield* Deferred.succeed(exited, {
       exitCode,

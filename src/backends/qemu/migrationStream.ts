@@ -54,7 +54,7 @@ export class Splitter {
   private current = ""
   private unread = 0
 
-  /** `block` is the name of the memory's block, of which the pages are taken out. */
+  /** `block` is the name of the memory's block; its pages are taken out. */
   constructor(block: string, sink: PageSink) {
     this.block = block
     this.sink = sink

@@ -1,5 +1,5 @@
 /**
- * Saving a QEMU: its whole migration stream comes over a unix socket, while the guest stands still, and is split into
+ * Saving a QEMU: its whole migration stream comes over a unix socket, while the guest is paused, and is split into
  * the memory's file and the devices' state. The same way for a machine that booted and for one that went on from a saved
  * machine, so what is saved depends on nothing else.
  */
@@ -46,13 +46,13 @@ const timeLimit = (memory: number): Duration.Duration => Duration.seconds(60 + m
 /** The name of the memory's block: the id of the memory backend. */
 const block = "memory"
 
-/** How a guest that stands still is saved, within its time. */
+/** How a paused guest is saved, within its time. */
 type Steps = (
   saving: Saving,
   directory: string
 ) => Effect.Effect<SavedMachine, SaveFailed | QmpError | TransportError, Scope.Scope>
 
-/** Saves a guest that stands still, and may not be able to go on by itself afterwards. One at a time. */
+/** Saves a paused guest, which may not be able to continue by itself afterwards. One at a time. */
 export const saving = (steps: Steps) =>
   Effect.fnUntraced(function* (saving: Saving, directory: string): Effect.fn.Return<SavedMachine, SaveFailed> {
     const { control, shape, timeScale } = saving
@@ -87,7 +87,7 @@ export const send = Effect.fnUntraced(function* ({ control, shape, sockets }: Sa
 
   // QEMU gave up its disks when it was saved before, and takes them again when the guest goes on.
   if ((yield* QmpCommands.queryStatus(control)).status === "postmigrate") {
-    // Nobody may leave between the two: it stands still for more than this.
+    // Not interruptible between the two: the guest must stay paused.
     yield* Effect.uninterruptible(Effect.andThen(QmpCommands.cont(control), QmpCommands.stop(control)))
   }
   yield* QmpCommands.migrate(control, `unix:${sockets.save}`)

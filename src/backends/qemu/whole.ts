@@ -74,7 +74,7 @@ const disksOf = Effect.fnUntraced(function* (control: QmpService, shape: Machine
   })
 })
 
-/** Saves a guest that stands still; what the migration stream does not have is what the guest wrote to its disks. */
+/** Saves a paused guest; the migration stream has everything except what the guest wrote to its disks. */
 export const save = (what: Saving, directory: string, additions: Additions) =>
   saving(
     Effect.fnUntraced(function* (saving: Saving, directory: string) {

@@ -238,7 +238,7 @@ const placesOf = (
 /** The machines by name. A name that none of them has throws, with the names that there are, instead of being undefined. */
 const named = (machines: Readonly<Record<string, Machine>>): Readonly<Record<string, Machine>> => {
   const get = (target: Readonly<Record<string, Machine>>, key: string | symbol): unknown => {
-    // Whoever shows or awaits a value asks for these.
+    // Code that shows or awaits a value asks for these.
     if (typeof key === "symbol" || key in target || key === "then" || key === "toJSON") return Reflect.get(target, key)
     const error = new TypeError(`the test has no machine ${MachineNames.missing(key, Object.keys(target))}`)
     // The line that asked comes first, as reporters of other tools show the first one.

@@ -35,7 +35,7 @@ export interface DriverTree {
   readonly script: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E | Vlan.VlanFailed, R>
 }
 
-/** What becomes of the tree is told by the events of its machines and by the test's result, so its crashes are logged only for those who ask for it. */
+/** The events of the machines and the test's result say what happens to the tree, so its crashes are logged only on request. */
 const quietByDefault = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.updateContext(effect, (context: Context.Context<R>) =>
     context.mapUnsafe.has(Report.Reports.key) ? context : Context.add(context, Report.Reports, "quiet")
@@ -43,7 +43,7 @@ const quietByDefault = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<
 
 /**
  * A tree that is shut down, script first, when the scope closes. `directory` is for what plugs into its VLANs; `hubs` are those on which every frame
- * reaches everybody; `onLost` is told of one that ends, as there may be no script that could fail.
+ * reaches everybody; `onLost` is called when one ends, as there may be no script that could fail.
  */
 export const make = Effect.fnUntraced(function* (
   directory: string,

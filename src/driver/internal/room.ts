@@ -25,7 +25,7 @@ interface Waiting {
 }
 
 export interface Room {
-  /** Runs an effect when there is room for it, in the order in which they asked. `onWait` is told what it waits for, if it does. */
+  /** Runs an effect when there is room for it, first come, first served. If it has to wait, calls `onWait` with what it waits for. */
   readonly within: (
     amount: Amount,
     onWait: (reason: string) => Effect.Effect<void>

@@ -52,7 +52,7 @@ export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, p
     ] as const
   })
   return yield* Effect.gen(function* () {
-    // One after the other, all of them before any stands still: two who want them all do not wait for each other, nor the guests for their turn.
+    // Reserves all of them, one after the other, before it pauses any: so two callers do not wait for each other, and no guest is paused while it waits.
     const exclusive = yield* Effect.forEach(running, (one) =>
       Effect.map(one.control.exclusive, (exclusive) => ({ ...one, exclusive }))
     )

@@ -33,7 +33,7 @@ export const discardOutdated = Effect.fnUntraced(function* (store: Store.Store, 
 export const make = () => {
   /** The instances that were read whole in this run, and found right. */
   const sound = new Set<string>()
-  /** Instances of which something that was copied has changed since, with its path; it is read once in a run. */
+  /** Instances that have copied a file which has changed since, with its path; each file is read once in a run. */
   const outdated = new Map<string, string>()
   const check = Effect.fnUntraced(function* (store: Store.Store, id: string, key: SnapshotKey) {
     const found = Entries.read(store, id)

@@ -29,7 +29,7 @@ export const basePackages: ReadonlyArray<string> = [
   "udev"
 ]
 
-/** What apt is told to install for a base; on top of nothing. */
+/** What apt installs for a base; on top of nothing. */
 const everything = (suite: string): ReadonlyArray<string> => [
   ...["install", "?essential", "?priority(required)", "apt", ...basePackages],
   ...(suite === converts ? ["usr-is-merged", "usrmerge-"] : [])

@@ -1,4 +1,4 @@
-/** What is told of a boot that takes long: what its console said since the last time, and what a guest of a start script has not done. */
+/** The note about a boot that takes long: what its console said since the last note, and what a guest of a start script has not done. */
 import type { BootProgress } from "../../transport/Shell.ts"
 import { formatProgress } from "../../transport/Shell.ts"
 

@@ -72,7 +72,7 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
     folder: environment.snapshots,
     restart: Effect.fnUntraced(function* (from) {
       const origin: OriginEffect = Effect.succeed({ from, identity: "kept" })
-      // Whoever else starts it in between starts another boot.
+      // Another caller may start it in between: that is another boot.
       const boot = yield* Effect.andThen(life.crash(), access.launch(origin)).pipe(
         Effect.repeat({ until: (boot) => boot.from === origin })
       )

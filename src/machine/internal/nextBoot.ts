@@ -1,7 +1,7 @@
 /**
  * The shell of a machine as its test has it: a command that the guest did not run, because it is rebooting, is run in its next boot.
  *
- * The machine's process is told, so that whatever comes later waits for that boot, too.
+ * It tells the machine's process, so that later commands wait for that boot, too.
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"

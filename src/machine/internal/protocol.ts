@@ -85,7 +85,7 @@ export class MachineRef {
     return this.pid !== undefined
   }
 
-  /** Whoever is the machine's process now, and after a restart its successor. */
+  /** The machine's current process; after a restart, its successor. */
   readonly name = GenServer.name<Protocol, [], never>(protocol, {
     _tag: "Via",
     whereis: () => this.pid,

@@ -2,7 +2,7 @@
 #
 #   renew [old new]… <block      block: struct timespec, struct rand_pool_info with 64 bytes of entropy
 #
-# Sets the clock, stirs the entropy into the kernel's pool and has its generator start anew from there; then gives each "old"
+# Sets the clock, stirs the entropy into the kernel's pool and has its generator start again from there; then gives each "old"
 # the name "new", and leaves a link in its place. Exit status: 1 no block, 2 clock, 4 entropy, 8 generator, 16 names, or a
 # sum of these.
 #

@@ -32,7 +32,7 @@ export interface Admin {
   readonly ask: (text: string, timeout: Duration.Input) => Effect.Effect<string, NoAnswer | TransportError>
   /**
    * Hears every line of this token, until the scope is left; one that begins with `end` with the base64 since the last `begin`.
-   * What others say in the middle of that is told from it, since base64 has no `_`.
+   * Other output in the middle of that can be recognized, since base64 has no `_`.
    */
   readonly listen: (
     token: string,

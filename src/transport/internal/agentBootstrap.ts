@@ -10,7 +10,7 @@ _vt_ports() {
 } 2>/dev/null
 
 # lanes: makes what they write to, with as few processes for all of them as for one: a pipe that was used may still be written to, and is
-# made anew
+# replaced
 _vt_files() {
   for _vt_y in "$@"; do
     shift

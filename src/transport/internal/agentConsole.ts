@@ -31,8 +31,8 @@ _vt_serve() {
   _vt_supervise $1 $$
 }
 
-# out|err nonce: says what a stream has, piece by piece, each until it is told that it arrived. A piece below 1 KiB goes at
-# once, and twice; another is told of, and comes with its MD5 sum when it is asked for.
+# out|err nonce: sends what a stream has, piece by piece; each one again until the host confirms it. A piece below 1 KiB goes
+# at once, and twice; a larger one is announced, and sent with its MD5 sum when the host asks for it.
 _vt_move() {
   exec <$1 9<>$1.go 3<&- 6>&- 7>&-
   _vt_i=0

@@ -76,7 +76,7 @@ export const collectAloud = Effect.fnUntraced(function* (
       return Effect.void
     }
     const fits = said.add(event._tag === "Stdout" ? "stdout" : "stderr", Buffer.from(event.bytes))
-    // Who is told takes of the command's time.
+    // The listener's time counts as the command's.
     return fits
       ? Effect.raceFirst(tell(event), Deferred.await(late))
       : Effect.fail(tooLarge(machine, command, mostCollected, said))

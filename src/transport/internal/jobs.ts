@@ -118,7 +118,7 @@ export const make = Effect.fnUntraced(function* (
   const lost = ({ command }: Request.Request, reason: string, said: Said) =>
     Effect.map(consoleTail, (console) => {
       const panic = panicIn(console)
-      // A kernel that panicked and stands still only does not answer.
+      // A kernel that panicked and halted just does not answer.
       const why = panic === undefined ? reason : `its kernel panicked: ${panic}`
       return new ShellLost({ machine, command, reason: why, ...said.text(), console })
     })

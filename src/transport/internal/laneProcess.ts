@@ -20,7 +20,7 @@ const laneTimeout = "60 seconds"
 /** How long a lane that waits for a command may take to say so. */
 const answerTimeout = "5 seconds"
 
-/** How long the bootstrap shell may take to do as it is told. */
+/** How long the bootstrap shell may take for an order. */
 const adminTimeout = "60 seconds"
 
 /** When a lane that did not start is tried again: after half a second, 1 s, 2 s, … 10 s. What fails at once must not keep the guest busy. */

@@ -30,7 +30,7 @@ export interface Request {
   readonly command: string
   /** how long it may run */
   readonly timeout: Duration.Duration
-  /** the timeout that was asked for, of which a question to the guest before it may have taken some */
+  /** the timeout that the caller gave; an earlier question to the guest may have used a part of it */
   readonly asked: Duration.Duration
   /** how long it may wait for a lane */
   readonly patience: Duration.Duration

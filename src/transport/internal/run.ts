@@ -27,7 +27,7 @@ const blocksPerFrame = 64
  */
 const ahead = blocksPerFrame
 
-/** Bytes in pieces of at most a block, of which so many can be held that memory is bounded; not copied. */
+/** Bytes in pieces of at most a block, so that a bounded number of them is in memory; not copied. */
 export const pieces = (bytes: Uint8Array): Arr.NonEmptyReadonlyArray<Uint8Array> =>
   bytes.length <= block
     ? [bytes]

@@ -108,7 +108,7 @@ export const seek = Effect.fnUntraced(function* (
   const sought = Effect.gen(function* () {
     table.since = yield* Clock.currentTimeMillis
     return yield* serve.pipe(
-      // Whoever is told how the boot goes may die of it; those who wait must hear of that.
+      // The listener that follows the boot may crash; the waiting callers must learn of that.
       Effect.catchDefect((defect) =>
         Effect.fail<Admin.NoAnswer>({ _tag: "NoAnswer", reason: `the search for the shell crashed: ${defect}` })
       ),

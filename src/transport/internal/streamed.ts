@@ -190,7 +190,7 @@ export const spawn = Effect.fnUntraced(function* (
         Effect.repeat({ until: (sent) => sent, schedule: retrySignal, times: 100 }),
         Effect.asVoid
       ),
-    // The code of a command that was not run says so only together with what is on the other stream, and that of one whose
+    // The code of a command that was not run needs the other stream to be understood, and that of one whose
     // time was up is that of its killer.
     wait: Effect.raceFirst(
       Effect.flatMap(Deferred.await(job.exit), (code) =>

@@ -15,7 +15,7 @@ export class ExitMessage {
   }
 }
 
-/** What a mailbox holds: a chain of letters, some of which carry more than a value. */
+/** What a mailbox holds: a chain of letters. Some carry more than a value. */
 export interface Letter {
   nextLetter: Letter | undefined
 }

@@ -204,7 +204,7 @@ export class RegistryLoop extends MessageLoop {
     for (const owner of this.owners.values()) owner.unwatch()
   }
 
-  /** The entries of one process under one key, found by way of whichever of the two has fewer entries. */
+  /** The entries of one process under one key: looks through those of the process or those of the key, whichever has fewer. */
   private entriesOf(key: unknown, owner: Owner): ReadonlyArray<Entry> {
     if (this.options.keys === "unique") {
       const found = this.unique.get(key)

@@ -5,7 +5,7 @@ import type * as ExitReason from "../../ExitReason.ts"
 import type { ProcessImpl } from "./process.ts"
 import { Timer } from "./timers.ts"
 
-/** Someone who is told of a process's end: a monitor, a waiting caller. May have a deadline. */
+/** A monitor or a waiting caller: it learns of the end of a process. May have a deadline. */
 export abstract class Watcher extends Timer {
   target: ProcessImpl | undefined = undefined
   previousWatcher: Watcher | undefined = undefined

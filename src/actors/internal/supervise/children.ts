@@ -188,7 +188,7 @@ export class Children {
   }
 }
 
-/** What the one who asked for a child is told of its start. */
+/** The answer to a request for a child: how its start went. */
 export const answerOf = (
   outcome: StartOutcome,
   failed: (reason: ExitReason.ExitReason) => unknown

@@ -37,7 +37,7 @@ export class BadStreamOptions extends Error {
   override readonly name = "BadStreamOptions"
 }
 
-/** Starts the process of one task; `created` is told of it before it can run. */
+/** Starts the process of one task; calls `created` with it before it can run. */
 export type Spawn<E> = (
   body: Body,
   context: Context.Context<never>,
