@@ -98,7 +98,7 @@ export type { Fate, Packet } from "./network/Capture.ts"
 export type { Card } from "./network/Card.ts"
 export type { ImpairmentOptions, Rate, Share } from "./network/Impairment.ts"
 export type { NetworkOptions, NetworkSpec, Networks } from "./network/NetworkSpec.ts"
-export { VlanFailed } from "./network/Vlan.ts"
+export { FabricUnavailable, VlanFailed } from "./network/Vlan.ts"
 export { type PythonScript, python } from "./python/Python.ts"
 export {
   InterpreterDied,

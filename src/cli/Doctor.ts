@@ -17,6 +17,7 @@ import * as Effect from "effect/Effect"
 import * as Cache from "../host/Cache.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import * as ImageStore from "../images/ImageStore.ts"
+import * as Bridge from "../network/Bridge.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Host from "./Host.ts"
@@ -154,9 +155,38 @@ const cache: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function* () {
   )
 )
 
+/** What can be done on networks with the fabric "bridge", by making one. Networks without a fabric of their own need nothing of it. */
+const fabrics: Effect.Effect<ReadonlyArray<Finding>> = Bridge.probe.pipe(
+  Effect.map(({ limits, unprivileged }): ReadonlyArray<Finding> => {
+    const lacking = [limits.impair, limits.partition].flatMap((limit) => limit ?? [])
+    const commands = lacking.flatMap(({ advice }) => /^run ((?:apt-get|modprobe) .*)/.exec(advice)?.[1] ?? [])
+    const sudo = process.getuid?.() === 0 ? "" : "sudo "
+    const made = `a network namespace with a bridge and a TAP was made ${unprivileged ? "in a user namespace" : "as root"}`
+    return [
+      { what: "network switch", state: "ok", detail: "vmtest's own, the default, which needs no rights" },
+      {
+        what: "network bridge",
+        state: lacking.length === 0 ? "ok" : "limited",
+        detail: [made, ...lacking.map(({ doing, reason }) => `cannot ${doing}: ${reason}`)].join("; "),
+        ...(commands.length === 0 ? {} : { fix: commands.map((command) => `${sudo}${command}`).join(" && ") })
+      }
+    ]
+  }),
+  Effect.catch(({ advice, reason }) =>
+    Effect.succeed<ReadonlyArray<Finding>>([
+      { what: "network switch", state: "ok", detail: "vmtest's own, the default, which needs no rights" },
+      {
+        what: "network bridge",
+        state: "limited",
+        detail: `networks with fabric: "bridge" do not work: ${reason}; ${advice}`
+      }
+    ])
+  )
+)
+
 /** Makes all checks. */
 export const examine: Effect.Effect<ReadonlyArray<Finding>> = Effect.all(
-  [node, hypervisor, tools, optional, namespaces, cache],
+  [node, hypervisor, tools, optional, namespaces, fabrics, cache],
   { concurrency: "unbounded" }
 ).pipe(Effect.map((groups) => groups.flat()))
 

@@ -24,7 +24,7 @@ import * as Arguments from "../guest/Arguments.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import type { Machine } from "../machine/Machine.ts"
 import type { Packet } from "../network/Capture.ts"
-import type { Vlan } from "../network/Vlan.ts"
+import type { FabricUnavailable, Vlan } from "../network/Vlan.ts"
 
 /** The machines that stay together in a partition. */
 export type Side = Machine | ReadonlyArray<Machine>
@@ -36,13 +36,15 @@ export interface Network {
    * the machines that are on no side reach all. With one side, its machines are separated from all others. Their cards keep their carriers, and nothing
    * tells a guest that its packets are lost.
    */
-  readonly partition: (...sides: ReadonlyArray<Side>) => Effect.Effect<void, InvalidArgument, Scope.Scope>
+  readonly partition: (
+    ...sides: ReadonlyArray<Side>
+  ) => Effect.Effect<void, FabricUnavailable | InvalidArgument, Scope.Scope>
   /** Takes back all partitions of the network, and all impairments of its links. */
   readonly heal: () => Effect.Effect<void, InvalidArgument>
   /**
    * Every packet from now on, when its sender has sent it, before impairments and partitions. What is not read yet is kept in memory.
    */
-  readonly packets: Stream.Stream<Packet, InvalidArgument>
+  readonly packets: Stream.Stream<Packet, FabricUnavailable | InvalidArgument>
 }
 
 /** What its methods take; the machines are looked at when they are used. */

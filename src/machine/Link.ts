@@ -35,7 +35,7 @@ import * as Fields from "../host/Fields.ts"
 import * as Impairment from "../network/Impairment.ts"
 import { type ImpairmentOptions, ImpairmentOptions as ImpairmentSchema } from "../network/Impairment.ts"
 import type * as NetworkSpec from "../network/NetworkSpec.ts"
-import type { PortCounts } from "../network/Vlan.ts"
+import type { FabricUnavailable, PortCounts } from "../network/Vlan.ts"
 import { QmpError, type QmpService } from "../transport/qmp/Qmp.ts"
 import { onControl } from "./Control.ts"
 
@@ -50,7 +50,9 @@ export interface Link {
    * Impairs the link until the scope closes: at the end of the test, or of the part of it in `Effect.scoped`. Each call replaces what an earlier one
    * set for the same direction, which holds again when this one's scope has closed. It can be called at any time, whether the machine runs or not.
    */
-  readonly impair: (options: ImpairmentOptions) => Effect.Effect<void, InvalidArgument | Unsupported, Scope.Scope>
+  readonly impair: (
+    options: ImpairmentOptions
+  ) => Effect.Effect<void, FabricUnavailable | InvalidArgument | Unsupported, Scope.Scope>
   /** Takes all impairments of the link back. What is under way still arrives late. */
   readonly heal: () => Effect.Effect<void, InvalidArgument | Unsupported>
   /** Pulls the cable; the guest sees that its carrier is gone. */

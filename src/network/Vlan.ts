@@ -63,6 +63,39 @@ export class VlanFailed extends Schema.TaggedError<VlanFailed>()("VlanFailed", {
   }
 }
 
+/** The fabric `"bridge"` does not work on this host, or not for what a test asked of it. */
+export class FabricUnavailable extends Schema.TaggedError<FabricUnavailable>()("FabricUnavailable", {
+  /** What cannot be done: `connect machines`, `impair links`, `separate machines`, `capture packets`. */
+  doing: Schema.String,
+  reason: Schema.String,
+  /** What to do: `run vmtest as root`. */
+  advice: Schema.String
+}) {
+  override get message() {
+    return `the fabric "bridge" cannot ${this.doing} on this host: ${this.reason}; ${this.advice}, or use fabric: "switch"`
+  }
+}
+
+/** The TAP device of a port, on the fabric `"bridge"`. */
+export interface Tap {
+  /**
+   * What follows `tap,id=…,` in a `-netdev` option of QEMU, which can run outside of the namespace. Its TAP is there while it runs.
+   */
+  readonly netdev: string
+  /** The name of a TAP for a hypervisor that runs in the namespace and opens it by its name. It is made by the first use and outlives the hypervisor. */
+  readonly device: Effect.Effect<string, VlanFailed>
+  /**
+   * The same command, run in the namespace by `nsenter`, which becomes it. Where the namespace is unprivileged, the program keeps no death signal from
+   * before; start it with `wholeGroup`.
+   */
+  readonly inside: (command: { readonly command: string; readonly args: ReadonlyArray<string> }) => {
+    readonly command: string
+    readonly args: ReadonlyArray<string>
+  }
+  /** Pulls (`false`) or plugs the cable, for hypervisors that cannot; the guest's carrier stays. */
+  readonly setLink: (up: boolean) => Effect.Effect<void, VlanFailed>
+}
+
 /** A card's place on a VLAN. It is there before its machine starts and after it has ended, and keeps its impairments. */
 export interface Port {
   readonly vlan: number
@@ -73,11 +106,15 @@ export interface Port {
   /** The folder that `-netdev vde,sock=` takes; `vde_switch` and `vde_plug` are started by the first use. */
   readonly vde: Effect.Effect<string, HostProcessError | VlanFailed>
   /** Impairs the link until the scope closes. The last impairment of a direction holds. */
-  readonly impair: (options: typeof Impairment.ImpairmentOptions.Type) => Effect.Effect<void, never, Scope.Scope>
+  readonly impair: (
+    options: typeof Impairment.ImpairmentOptions.Type
+  ) => Effect.Effect<void, FabricUnavailable, Scope.Scope>
   /** Takes all impairments back. */
   readonly heal: Effect.Effect<void>
   /** What passed it since it was made. */
   readonly counts: Effect.Effect<PortCounts>
+  /** Its TAP; undefined on the fabric `"switch"`. */
+  readonly tap?: Tap | undefined
 }
 
 /** A running VLAN. */
@@ -90,11 +127,13 @@ export interface Vlan {
    * separated from everything else. A group has the names of ports, such as `web eth1`, or of machines, such as `web`, which stand for all their ports,
    * later ones included. Several partitions add up.
    */
-  readonly partition: (groups: ReadonlyArray<ReadonlyArray<string>>) => Effect.Effect<void, never, Scope.Scope>
+  readonly partition: (
+    groups: ReadonlyArray<ReadonlyArray<string>>
+  ) => Effect.Effect<void, FabricUnavailable, Scope.Scope>
   /** Takes all partitions back, and all impairments of its ports. */
   readonly heal: Effect.Effect<void>
   /** Every frame from now on, when its sender has sent it. A reader that is slower than the network keeps what it has not read in memory. */
-  readonly packets: Stream.Stream<Packet>
+  readonly packets: Stream.Stream<Packet, FabricUnavailable>
   /** Succeeds with the error when the VLAN has ended while nobody stopped it. */
   readonly lost: Effect.Effect<VlanFailed>
 }

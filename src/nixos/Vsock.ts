@@ -42,33 +42,36 @@ export const words = ({ guest }: VsockPair): ReadonlyArray<string> => [
 ]
 
 /**
- * The command that reaches a guest by its number, over the kernel's own vsock, which the start script must plug in. ssh tells whether
- * systemd-ssh-proxy(1) is its way there, as on NixOS since 25.05 and Debian since 13; else the way is socat's.
+ * Whether the host's ssh reaches such a destination by itself: by systemd-ssh-proxy(1), as on NixOS since 25.05. ssh tells its settings for it, with
+ * those of the user, whose way to all hosts may be another proxy. False where there is no ssh.
  */
-export const commandByNumber: Effect.Effect<(number: number) => string> = HostProcess.run({
-  command: "ssh",
-  args: ["-G", `vsock/${firstCid}`]
-}).pipe(
-  Effect.map(({ stdout }) => /^proxycommand .*systemd-ssh-proxy/im.test(stdout)),
-  // The settings of a user can ask a program.
-  Effect.timeout("10 seconds"),
-  Effect.orElseSucceed(() => false),
-  Effect.map((known) => (number) => {
+const isReached = (destination: string): Effect.Effect<boolean> =>
+  HostProcess.run({ command: "ssh", args: ["-G", destination] }).pipe(
+    Effect.map(({ stdout }) => /^proxycommand .*systemd-ssh-proxy/im.test(stdout)),
+    // The settings of a user can ask a program.
+    Effect.timeout("10 seconds"),
+    Effect.orElseSucceed(() => false)
+  )
+
+/**
+ * The command that reaches a guest by its number, over the kernel's own vsock, which the start script must plug in. Without systemd-ssh-proxy the
+ * way is socat's.
+ */
+export const commandByNumber: Effect.Effect<(number: number) => string> = Effect.map(
+  isReached(`vsock/${firstCid}`),
+  (known) => (number) => {
     const way = known ? "" : `-o ProxyCommand='socat - VSOCK-CONNECT:${number}:%p' `
     return `ssh -o User=root ${way}vsock/${number}`
-  })
+  }
 )
 
 const proxy = fileURLToPath(new URL(`VsockProxy${Path.extname(import.meta.url)}`, import.meta.url))
 
-/**
- * Settings by which any ssh reaches the machines. `ssh vsock-mux/SOCKET` would do where there is systemd-ssh-proxy, but that lets ssh speak before
- * the device has answered, which breaks half of the connections. The guest's key is new and nobody is in between, so ssh does not ask about it.
- */
-const settingsOf = (pairs: Readonly<Record<string, VsockPair>>): string =>
-  Object.entries(pairs)
+/** Settings for an ssh that does not know the way. The guest's key is new and nobody is in between, so it is not asked about. */
+const settingsOf = (hosts: Readonly<Record<string, string>>): string =>
+  Object.entries(hosts)
     .map(
-      ([name, { host }]) => `Host ${name}
+      ([name, host]) => `Host ${name}
   User root
   ProxyCommand ${[process.execPath, proxy, host].map(quote).join(" ").replaceAll("%", "%%")} %p
   StrictHostKeyChecking no
@@ -78,21 +81,36 @@ const settingsOf = (pairs: Readonly<Record<string, VsockPair>>): string =>
     )
     .join("")
 
+/** The command that reaches each machine; with settings in a file of the folder where the host's ssh has none. */
+const commandsOf = Effect.fnUntraced(function* (folder: string, hosts: Readonly<Record<string, string>>) {
+  // ssh makes the letters of a destination small before it hands it on.
+  const known = folder === folder.toLowerCase() && (yield* isReached(`vsock-mux/${folder}/1.host`))
+  const settings = Path.join(folder, "ssh_config")
+  if (!known) {
+    yield* Disk.attempt(
+      () => Fs.writeFileSync(settings, settingsOf(hosts), { mode: 0o600 }),
+      (reason) => new VsockFailed({ reason: `could not write ${settings}: ${reason}` })
+    )
+  }
+  return (name: string): string =>
+    known ? `ssh -o User=root vsock-mux/${hosts[name]}` : `ssh -F ${quote(settings)} ${name}`
+})
+
 /** Starts the devices of machines; they end with the scope. Fails with `ToolMissing` where there is no `vhost-device-vsock`. */
 export const make = Effect.fnUntraced(function* (machines: ReadonlyArray<string>) {
+  if (machines.length === 0) return {}
   const folder = yield* (yield* RunDirectory).folder("vsock")
-  const settings = Path.join(folder, "ssh_config")
+  // Numbers, as names can be longer than the path of a socket.
+  const ends = (end: string) =>
+    Object.fromEntries(machines.map((name, index) => [name, Path.join(folder, `${index + 1}.${end}`)]))
+  const guests = ends("guest")
+  const hosts = ends("host")
+  const commandOf = yield* commandsOf(folder, hosts)
   const pairs = Object.fromEntries(
-    machines.map((name, index): [string, VsockPair] => {
-      // Numbers, as names can be longer than the path of a socket.
-      const end = (which: string) => Path.join(folder, `${index + 1}.${which}`)
-      return [name, { guest: end("guest"), host: end("host"), command: `ssh -F ${quote(settings)} ${name}` }]
-    })
-  )
-  if (machines.length === 0) return pairs
-  yield* Disk.attempt(
-    () => Fs.writeFileSync(settings, settingsOf(pairs), { mode: 0o600 }),
-    (reason) => new VsockFailed({ reason: `could not write ${settings}: ${reason}` })
+    machines.map((name): [string, VsockPair] => [
+      name,
+      { guest: guests[name] ?? "", host: hosts[name] ?? "", command: commandOf(name) }
+    ])
   )
   const log = Path.join(folder, "log")
   const process = yield* HostProcess.spawn({

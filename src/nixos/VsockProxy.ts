@@ -1,9 +1,9 @@
 /**
  * The way of `ssh` to a port of a guest, over the socket of its vsock device: a program that ssh starts as its `ProxyCommand`. It asks the device for
- * the port, and carries what both sides say once the device has answered.
+ * the port, and then carries what both sides say.
  *
- * systemd-ssh-proxy(1), for `ssh vsock-mux/SOCKET`, does not wait for the answer: of 40 connections by that of systemd 257, `vhost-device-vsock` 0.3.0
- * broke 21. Source of the words: the documentation of Firecracker's vsock device, which `vhost-device-vsock` follows.
+ * systemd-ssh-proxy(1) does the same, for `ssh vsock-mux/SOCKET`, but many hosts have none. Source of the words: the documentation of Firecracker's
+ * vsock device, which `vhost-device-vsock` follows.
  *
  * **Example** (A line of `ssh_config`)
  *

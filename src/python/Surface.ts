@@ -53,9 +53,7 @@ const machine: Names = {
   shared_dir: differs("a folder of the host; only guests of NixOS have it as /tmp/shared"),
   shell: differs("an object with `send`, whose lines run beside other commands"),
   shell_interact: differs("Ctrl-] leaves; an address is refused"),
-  ssh_backdoor_command: differs(
-    "by settings in a file, so that any ssh will do; only guests with the backdoor answer it"
-  ),
+  ssh_backdoor_command: differs("gives the command; only guests with the backdoor answer it"),
   vsock_guest: differs(ofBackdoor),
   vsock_host: differs(ofBackdoor),
   start_command: differs("`_cmd` is there for machines with a start script, and refused for those with a declaration"),

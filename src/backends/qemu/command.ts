@@ -4,6 +4,7 @@
  * What was measured on an emulated q35 stands beside the option it decided.
  */
 import * as Effect from "effect/Effect"
+import type { Port } from "../../network/Vlan.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
 import type { MachineShape } from "../Backend.ts"
 import * as Limits from "../Limits.ts"
@@ -269,6 +270,12 @@ export const cardId = (device: string): string => `card-${device}`
 /** A socket at which QEMU waits for the cable of a card, as `-netdev stream` takes it. QEMU listens, so that it takes another cable when one is lost. */
 export const socketOf = (path: string): string => `server=on,addr.type=unix,addr.path=${escape(path)}`
 
+const netdevOf = (device: string, vlan: number, port: Port | undefined, socket: string): string => {
+  // A hub of the VLAN's number is a network of this machine alone.
+  if (port === undefined) return `hubport,id=${device},hubid=${vlan}`
+  return port.tap === undefined ? `stream,id=${device},${socketOf(socket)}` : `tap,id=${device},${port.tap.netdev}`
+}
+
 /** A card on each VLAN. */
 export const networks = (
   shape: MachineShape,
@@ -282,18 +289,15 @@ export const networks = (
       // vde_switch drops longer frames without a word; with this the guest's driver refuses to send them.
       return ["-netdev", `vde,id=${device},sock=${escape(vde.folder)}`, ...card(device, mac, by, mtu ?? Limits.mtu)]
     }
-    // A hub of the VLAN's number is a network of this machine alone.
-    const alone = `hubport,id=${device},hubid=${vlan}`
-    const stream = `stream,id=${device},${socketOf(sockets.cards[index] ?? "")}`
-    return ["-netdev", port === undefined ? alone : stream, ...card(device, mac, by, mtu)]
+    return ["-netdev", netdevOf(device, vlan, port, sockets.cards[index] ?? ""), ...card(device, mac, by, mtu)]
   })
 
-/** Plugs the cables of all VLANs into a QEMU that runs. Fails with the reason. */
+/** Plugs the cables of all VLANs into a QEMU that runs, but for those that it has as TAPs. Fails with the reason. */
 export const plugIn = (shape: MachineShape, sockets: Sockets): Effect.Effect<void, string> =>
   Effect.forEach(
     shape.networks,
     ({ port }, index) =>
-      port === undefined
+      port === undefined || port.tap !== undefined
         ? Effect.void
         : Effect.mapError(port.plugIn(sockets.cards[index] ?? ""), ({ message }) => message),
     { concurrency: "unbounded", discard: true }

@@ -23,6 +23,12 @@ import * as saved from "./saved.ts"
 import * as Tpm from "./tpm.ts"
 import * as Vde from "./vde.ts"
 
+/** The cards that QEMU does not open itself. */
+const withoutTaps = (shape: MachineShape): MachineShape => ({
+  ...shape,
+  networks: shape.networks.filter(({ port }) => port?.tap === undefined)
+})
+
 /** Starts it, or continues from a saved one. */
 export const start: (
   shape: MachineShape,
@@ -42,7 +48,7 @@ export const start: (
   const companion = yield* Tpm.start(shape, sockets.tpm).pipe(
     Effect.mapError((error) => (error._tag === "TpmFailed" ? failed(error.reason, error.output) : error))
   )
-  const vdes = Vde.isNeededBy(version) ? yield* Vde.cardsOf(shape, startFailed(shape)) : []
+  const vdes = Vde.isNeededBy(version) ? yield* Vde.cardsOf(withoutTaps(shape), startFailed(shape)) : []
   const [bootstrap = "", ...ports] = sockets.ports
   const started = run({
     ...{ shape, sockets, timeScale, failed },

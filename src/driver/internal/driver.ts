@@ -14,6 +14,7 @@ import { RunDirectory } from "../../host/RunDirectory.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import type * as MachineTree from "../../machine/MachineTree.ts"
 import * as NetworkSpec from "../../network/NetworkSpec.ts"
+import type { FabricUnavailable } from "../../network/Vlan.ts"
 import { Driver, type DriverService, type ForkError, parameters } from "../Driver.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import * as Network from "../Network.ts"
@@ -64,7 +65,7 @@ const setUp = Effect.fnUntraced(function* (options: Options) {
   const tree = yield* DriverTree.make(
     yield* Effect.orDie(folders.folder(`${options.prefix}-net`)),
     (error) => conditions.abort(`VLAN ${error.vlan} is up`, error.message),
-    new Set(options.networks?.flatMap(({ hub, vlan }) => (hub ? [vlan] : [])))
+    options.networks
   )
   const all: DriverMachines = {
     ...{ options, conditions, folders, tree },
@@ -249,8 +250,10 @@ const named = (machines: Readonly<Record<string, Machine>>): Readonly<Record<str
 }
 
 /** A driver with the declared machines, which do not run yet; closing the scope ends everything that it started. */
-export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable | StateUnusable, Services> =
-  Effect.fnUntraced(function* (options) {
+export const make: (
+  options: Options
+) => Effect.Effect<Running, FabricUnavailable | ImageUnavailable | StateUnusable, Services> = Effect.fnUntraced(
+  function* (options) {
     const all = yield* setUp(options)
     yield* Machines.addDeclared(all)
     const running: Running = {
@@ -267,4 +270,5 @@ export const make: (options: Options) => Effect.Effect<Running, ImageUnavailable
       handles: () => [...all.handles.values()]
     }
     return running
-  })
+  }
+)

@@ -3,7 +3,7 @@
  *
  * ```text
  * Driver
- * ├─ Network   (DynamicSupervisor)  for each VLAN a switch, and the cables of the cards that are plugged in
+ * ├─ Network   (DynamicSupervisor)  for each VLAN a switch, and the cables of the cards that are plugged in; the namespace of its bridges
  * ├─ Machines  (DynamicSupervisor)  a subtree for each boot
  * └─ Script    (Task)               the test's program
  * ```
@@ -19,6 +19,8 @@ import * as Process from "../../actors/Process.ts"
 import * as Report from "../../actors/Report.ts"
 import * as Supervisor from "../../actors/Supervisor.ts"
 import * as Task from "../../actors/Task.ts"
+import * as Bridge from "../../network/Bridge.ts"
+import type { NetworkSpec } from "../../network/NetworkSpec.ts"
 import * as Vlan from "../../network/Vlan.ts"
 import { ScriptProcess } from "./testContext.ts"
 
@@ -42,13 +44,13 @@ const quietByDefault = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<
   )
 
 /**
- * A tree that is shut down, script first, when the scope closes. `directory` is for what plugs into its VLANs; `hubs` are those on which every frame
- * reaches everybody; `onLost` is called when one ends, as there may be no script that could fail.
+ * A tree that is shut down, script first, when the scope closes. `directory` is for what plugs into its VLANs; `networks` are those that the test
+ * declares; `onLost` is called when one ends, as there may be no script that could fail. It fails if one of them cannot be had on this host.
  */
 export const make = Effect.fnUntraced(function* (
   directory: string,
   onLost: (error: Vlan.VlanFailed) => Effect.Effect<void> = () => Effect.void,
-  hubs: ReadonlySet<number> = new Set()
+  networks: ReadonlyArray<NetworkSpec> = []
 ) {
   const scope = yield* Effect.scope
   const driver = yield* Effect.orDie(
@@ -61,6 +63,8 @@ export const make = Effect.fnUntraced(function* (
   const childOf = (id: string) =>
     children.find((child) => child.id === id)?.child as DynamicSupervisor.DynamicSupervisorPid
   const network = childOf("Network")
+  const isBridge = ({ fabric }: Pick<NetworkSpec, "fabric">) => fabric === "bridge"
+  const bridges = networks.some(isBridge) ? yield* Bridge.start(network) : undefined
   const lost = Deferred.makeUnsafe<never, Vlan.VlanFailed>()
   const vlans = new Map<number, Deferred.Deferred<Vlan.Vlan>>()
 
@@ -70,7 +74,14 @@ export const make = Effect.fnUntraced(function* (
       if (known !== undefined) return yield* Deferred.await(known)
       const started = Deferred.makeUnsafe<Vlan.Vlan>()
       vlans.set(number, started)
-      const made = yield* Vlan.start(network, { vlan: number, directory, hub: hubs.has(number) }).pipe(
+      const spec = networks.find(({ vlan }) => vlan === number)
+      const options = { vlan: number, directory, hub: spec?.hub ?? false }
+      const starting =
+        bridges !== undefined && spec !== undefined && isBridge(spec)
+          ? // The end of its namespace, which all of them have in common, is told of by those that have begun.
+            Effect.orDie(bridges.vlan(options))
+          : Vlan.start(network, options)
+      const made = yield* starting.pipe(
         Scope.provide(scope),
         Effect.onExit((exit) => Deferred.done(started, exit))
       )

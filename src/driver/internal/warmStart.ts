@@ -93,10 +93,13 @@ const identityOf = ({ self, spec }: Subject): Readonly<Record<string, string>> =
   addresses: self.interfaces.map(addressesOf).join(" ")
 })
 
-/** The cards as the hypervisor made them: one with another longest packet is another device to a saved machine. */
+/** The cards as the hypervisor made them: one with another longest packet, or one on a TAP, is another device to a saved machine. */
 const cardsOf = ({ networks }: MachineShape): Readonly<Record<string, string>> => ({
   cards: `${networks.length}`,
-  ...(networks.every(({ mtu }) => mtu === undefined) ? {} : { mtu: networks.map(({ mtu = "" }) => mtu).join(",") })
+  ...(networks.every(({ mtu }) => mtu === undefined) ? {} : { mtu: networks.map(({ mtu = "" }) => mtu).join(",") }),
+  ...(networks.every(({ port }) => port?.tap === undefined)
+    ? {}
+    : { taps: networks.map(({ port }) => (port?.tap === undefined ? "socket" : "tap")).join(",") })
 })
 
 /** A machine starts from where one of its name and addresses was, unless its declaration shares the snapshots of all that are like it. */

@@ -1,0 +1,142 @@
+/** The fabric "bridge" on real guests. It needs a namespace, TAP devices and bridges; where they cannot be had, it is skipped with the reason. */
+import { assert, describe } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import { Driver } from "../src/driver/Driver.ts"
+import * as DriverLayer from "../src/driver/DriverLayer.ts"
+import * as Image from "../src/images/Image.ts"
+import * as Bridge from "../src/network/Bridge.ts"
+import { Machine, onDriver } from "../src/vitest.ts"
+
+const possible = await Effect.runPromise(Effect.result(Bridge.probe))
+const why = possible._tag === "Success" ? undefined : possible.failure.message
+if (why !== undefined) process.stderr.write(`skipped: ${why}\n`)
+
+const small = {
+  image: Image.tiny({ modules: ["8021q"] }),
+  memory: "256 MiB",
+  hotplug: true,
+  vlans: ["lan", "jumbo"]
+} as const
+
+class A extends Machine<A>()("a", small) {}
+class B extends Machine<B>()("b", small) {}
+
+const networks = { lan: { fabric: "bridge" }, jumbo: { fabric: "bridge", mtu: 9000 } } as const
+
+const layer = DriverLayer.layer({ networks })
+
+describe.skipIf(why !== undefined)("the fabric bridge", () => {
+  onDriver(layer, Layer.mergeAll(A.layer, B.layer))("two guests", (it) => {
+    it.effect("reach each other by name, over IPv4, IPv6 and TCP", () =>
+      Effect.gen(function* () {
+        const [a, b] = [yield* A, yield* B]
+        yield* a.succeed("ping -c 1 -w 10 b", "ping6 -c 1 -w 10 b || ping -6 -c 1 -w 10 b")
+        yield* b.succeed("ping -c 1 -w 10 a")
+        yield* b.succeed("(sleep 60 | nc -l -p 7000 >/tmp/got) >/dev/null 2>&1 &")
+        yield* a.succeed("sleep 1; head -c 5000000 /dev/zero | nc -w 5 b 7000")
+        yield* b.waitUntilSucceeds("[ $(wc -c </tmp/got) = 5000000 ]", { timeout: "30 seconds" })
+      })
+    )
+
+    it.effect("send frames of 9000 bytes, with two tags, and whole within the MTU of the network", () =>
+      Effect.gen(function* () {
+        const [a, b] = [yield* A, yield* B]
+        assert.strictEqual(yield* a.succeed("cat /sys/class/net/eth[12]/mtu"), "1500\n9000\n")
+        for (const [machine, number] of [
+          [a, 1],
+          [b, 2]
+        ] as const) {
+          yield* machine.succeed(
+            "ip link add link eth2 name tagged type vlan id 5",
+            "ip link set tagged up",
+            "ip link add link tagged name twice type vlan id 6",
+            `ip addr add 10.6.0.${number}/24 dev twice`,
+            "ip link set twice up"
+          )
+        }
+        // 28 bytes of headers.
+        yield* a.succeed("ping -c 1 -w 10 -s 8972 192.168.2.2", "ping -c 1 -w 10 -s 8972 10.6.0.2")
+        for (const machine of [a, b]) yield* machine.succeed("ip link set eth1 mtu 9000")
+        yield* a.succeed("ping -c 1 -w 10 -s 8972 b")
+        for (const machine of [a, b]) yield* machine.succeed("ip link set eth1 mtu 1500", "ip link delete tagged")
+      })
+    )
+
+    it.effect("are separated by a partition until its scope closes", () =>
+      Effect.gen(function* () {
+        const [a, b, driver] = [yield* A, yield* B, yield* Driver]
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* driver.network("lan").partition(a, b)
+            yield* a.fail("ping -c 1 -w 2 b")
+            yield* a.succeed("ping -c 1 -w 10 192.168.2.2")
+          })
+        )
+        yield* a.succeed("ping -c 1 -w 10 b")
+      })
+    )
+
+    it.effect("lose each other when a cable is pulled, and find each other again", () =>
+      Effect.gen(function* () {
+        const [a, b] = [yield* A, yield* B]
+        yield* b.block("lan")
+        yield* a.fail("ping -c 1 -w 2 b")
+        yield* b.unblock("lan")
+        yield* a.waitUntilSucceeds("ping -c 1 -w 2 b", { timeout: "1 minute" })
+      })
+    )
+
+    it.effect("have as many frames counted as the guest counts", () =>
+      Effect.gen(function* () {
+        const a = yield* A
+        const read = "cat /sys/class/net/eth1/statistics/tx_packets /sys/class/net/eth1/statistics/rx_packets"
+        const both = Effect.gen(function* () {
+          const guest = (yield* a.succeed(read)).trim().split("\n").map(Number)
+          const { received, sent } = yield* a.link("eth1").counts()
+          return [guest, [sent, received]] as const
+        })
+        // A guest may have begun to count before its port did, and IPv6 sends frames of its own at any time.
+        yield* Effect.gen(function* () {
+          const [guestBefore, portBefore] = yield* both
+          yield* a.succeed("ping -c 20 -i 0.1 -w 20 b")
+          const [guest, port] = yield* both
+          assert.isAtLeast(port[0]! - portBefore[0]!, 20)
+          assert.deepStrictEqual(
+            port.map((count, index) => count - portBefore[index]!),
+            guest.map((count, index) => count - guestBefore[index]!)
+          )
+        }).pipe(Effect.retry(Schedule.recurs(5)))
+      })
+    )
+
+    it.effect("take another card of a running guest, which plugs in by a socket", () =>
+      Effect.gen(function* () {
+        const [a, b] = [yield* A, yield* B]
+        const card = yield* a.hotplug({ type: "network-card", vlan: "lan" })
+        const device = `dev=$(grep -l ${card.mac} /sys/class/net/*/address | cut -d/ -f5)`
+        yield* a.waitUntilSucceeds(`${device}; ip addr add 192.168.77.1/24 dev $dev && ip link set $dev up`)
+        yield* b.succeed("ip addr add 192.168.77.2/24 dev eth1")
+        yield* a.waitUntilSucceeds("ping -c 1 -w 2 192.168.77.2", { timeout: "1 minute" })
+        yield* b.succeed("ping -c 1 -w 10 192.168.77.1")
+        yield* a.unplug(card)
+      })
+    )
+
+    it.effect("fork onto bridges of their own", () =>
+      Effect.gen(function* () {
+        const [a, driver] = [yield* A, yield* Driver]
+        yield* driver.fork((machines) =>
+          Effect.gen(function* () {
+            yield* machines.a!.succeed("ping -c 1 -w 10 b")
+            yield* machines.b!.block("lan")
+            yield* machines.a!.fail("ping -c 1 -w 2 b")
+            // The original b answers a still.
+            yield* a.succeed("ping -c 1 -w 10 b")
+          })
+        )
+      })
+    )
+  })
+})

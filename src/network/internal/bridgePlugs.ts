@@ -1,0 +1,108 @@
+/** How cards come to a bridge that do not open a TAP by themselves: what plugs in by a socket, and what only knows VDE. */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as HostProcess from "../../host/HostProcess.ts"
+import * as Commands from "./bridgeCommands.ts"
+import * as Cable from "./cable.ts"
+import type { Namespace } from "./namespace.ts"
+
+/** Why something was not plugged in. */
+export interface NotPlugged {
+  readonly reason: string
+  readonly output: string
+}
+
+/** How long a program may take to be ready. */
+const readyWithin = Duration.seconds(10)
+const untilReady = Schedule.spaced("5 millis")
+
+/**
+ * A QEMU without a machine, which carries frames of any size between a TAP and a socket. It listens at `path`. QEMU 7.2 warns that its hub has no card.
+ */
+export const carrierOf = (
+  namespace: Pick<Namespace, "helper">,
+  bridge: string,
+  path: string
+): ReadonlyArray<string> => {
+  const word = (text: string) => text.replaceAll(",", ",,")
+  return [
+    ...["-M", "none", "-no-user-config", "-nodefaults", "-display", "none"],
+    ...["-netdev", `tap,id=tap,helper=${word(namespace.helper(bridge))}`],
+    ...["-netdev", `stream,id=card,server=on,addr.type=unix,addr.path=${word(path)}`],
+    ...["-netdev", "hubport,id=one,hubid=0,netdev=tap", "-netdev", "hubport,id=other,hubid=0,netdev=card"]
+  ]
+}
+
+const endOf = (file: string) => (Fs.existsSync(file) ? Fs.readFileSync(file, "utf8").slice(-1000).trim() : "")
+
+/** Carries frames between a card that listens at `card` and a port, until one of them ends; `connected` is run when both are connected. */
+export const carry = Effect.fnUntraced(function* (
+  namespace: Namespace,
+  port: { readonly name: string; readonly bridge: string; readonly directory: string },
+  card: string,
+  connected: Effect.Effect<unknown>
+) {
+  const path = Path.join(port.directory, port.bridge)
+  Fs.rmSync(path, { force: true })
+  const log = `${path}.log`
+  const carrier = yield* HostProcess.spawn({
+    ...{ name: `${port.name}'s way to its TAP`, command: "qemu-system-x86_64" },
+    ...{ args: carrierOf(namespace, port.bridge, path), stdout: { file: log }, stderr: { file: log }, grace: 0 }
+  })
+  const [near, far] = yield* Effect.all([Cable.connect(path), Cable.connect(card)], { concurrency: 2 }).pipe(
+    Effect.raceFirst(
+      Effect.flatMap(carrier.exited, (status) =>
+        Effect.fail<NotPlugged>({
+          reason: `QEMU, which leads ${port.name} to its TAP, ended with ${HostProcess.describeStatus(status)}`,
+          output: endOf(log)
+        })
+      )
+    )
+  )
+  yield* connected
+  // Both have the same frames.
+  yield* Effect.callback<void>((resume) => {
+    const done = () => resume(Effect.void)
+    for (const socket of [near, far]) socket.on("error", done).on("close", done)
+    near.pipe(far)
+    far.pipe(near)
+  })
+})
+
+/** A `vde_switch` on a port. It ends with the scope. `folder` is what `-netdev vde,sock=` takes. */
+export const vde = Effect.fnUntraced(function* (
+  namespace: Namespace,
+  devices: Commands.Devices,
+  folder: string
+): Effect.fn.Return<HostProcess.HostProcess, HostProcess.HostProcessError | NotPlugged, Scope.Scope> {
+  const log = { file: `${folder}.log` }
+  const tap = `${devices.bridge}v`
+  const command = yield* HostProcess.locate("vde_switch")
+  yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true })))
+  const process = yield* HostProcess.spawn({
+    name: "vde_switch",
+    ...namespace.inside({ command, args: ["--sock", folder, "--dirmode", "0700", "--hub", "-tap", tap] }),
+    ...{ cwd: Path.dirname(folder), stdin: "pipe", stdout: log, stderr: log, grace: "500 millis", wholeGroup: true }
+  })
+  yield* Effect.sync(() => Fs.existsSync(Path.join(folder, "ctl"))).pipe(
+    Effect.repeat({ schedule: untilReady, until: (ready) => ready || process.status() !== undefined }),
+    Effect.timeoutOrElse({
+      duration: readyWithin,
+      orElse: () =>
+        Effect.fail<NotPlugged>({
+          reason: `vde_switch did not listen within ${Duration.format(readyWithin)}`,
+          output: endOf(log.file)
+        })
+    })
+  )
+  // It makes its TAP before it listens.
+  yield* Effect.mapError(
+    namespace.run(Commands.adoptTap(devices, tap)),
+    ({ output }): NotPlugged => ({ reason: "vde_switch did not make its TAP", output: endOf(log.file) || output })
+  )
+  return process
+})
