@@ -218,7 +218,7 @@ machines(Left, Right)("a machine", (it) => {
       yield* right.waitUntilSucceeds("ping -c 1 -W 1 192.168.2.77", { timeout: "2 minutes" })
       // It is no card of the declaration.
       const undeclared = yield* Effect.flip(left.block(2))
-      assert.include(undeclared.message, "card must be one that this machine declares (1), got 2")
+      assert.include(undeclared.message, "card must be one that this machine declares (eth1 on VLAN 1), got 2")
       yield* left.block()
       yield* left.fail("ping -c 1 -W 2 192.168.1.2")
       yield* left.succeed("ping -c 3 -W 2 -I eth2 192.168.2.2")

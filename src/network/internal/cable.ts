@@ -25,6 +25,16 @@ const connectOnce = (path: string): Effect.Effect<Net.Socket, string> =>
     return Effect.sync(() => socket.destroy())
   })
 
+/** Whether a program listens at a socket. */
+export const listens = (path: string): Effect.Effect<boolean> =>
+  connectOnce(path).pipe(
+    Effect.map((socket) => {
+      socket.destroy()
+      return true
+    }),
+    Effect.orElseSucceed(() => false)
+  )
+
 /** Connects to a socket that may not listen yet; closed with the scope. */
 export const connect = (path: string): Effect.Effect<Net.Socket, never, Scope.Scope> =>
   Effect.acquireRelease(

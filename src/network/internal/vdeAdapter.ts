@@ -58,7 +58,7 @@ const encode = (segments: Buffer): Buffer => {
 
 const coding: Cable.Coding = { join: () => new VdeJoiner(), encode }
 
-/** How often to look for the switch's socket. The switch makes it within a few milliseconds. */
+/** How often to try the switch's socket. The switch listens within a few milliseconds, and a moment after the socket is there. */
 const untilReady = Schedule.spaced("5 millis")
 
 /** How long the switch may take to listen. */
@@ -111,7 +111,7 @@ export const make = Effect.fnUntraced(function* (
       grace: "500 millis"
     })
   const vde = yield* spawn("vde_switch", ["--sock", folder, "--dirmode", "0700", "--hub"], output)
-  yield* Effect.sync(() => Fs.existsSync(Path.join(folder, "ctl"))).pipe(
+  yield* Cable.listens(Path.join(folder, "ctl")).pipe(
     Effect.repeat({ schedule: untilReady, until: (ready) => ready || vde.status() !== undefined }),
     Effect.timeoutOrElse({
       duration: readyWithin,
