@@ -26,6 +26,8 @@ export const StartScript = Schema.Struct({
   graphic: Schema.Boolean,
   /** Whether it names an accelerator in a way that leaves no room for another. */
   accelerated: Schema.Boolean,
+  /** The VLANs whose `QEMU_VDE_SOCKET_<n>` its text names; undefined if that is not known, so that it gets all. */
+  vlans: Schema.optionalKey(Schema.Array(Schema.Int)),
   /** Milliseconds until QEMU must run. */
   timeout: Schema.Number,
   /** Whether it starts a container of systemd-nspawn. */

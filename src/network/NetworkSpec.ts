@@ -136,10 +136,16 @@ export const of = (networks: ReadonlyArray<NetworkSpec> | undefined, vlan: numbe
     ...{ name: undefined, vlan, mtu: undefined, hub: false, fabric: "switch" }
   }
 
+/** How many networks an error names. */
+const mostListed = 20
+
 const listed = (networks: ReadonlyArray<NetworkSpec>) =>
   networks.length === 0
     ? "the test declares none"
-    : `the networks are ${networks.map(({ name, vlan }) => `${name} (${vlan})`).join(", ")}`
+    : `the networks are ${networks
+        .slice(0, mostListed)
+        .map(({ name, vlan }) => `${name} (${vlan})`)
+        .join(", ")}${networks.length > mostListed ? ", …" : ""}`
 
 /** The network that a name or a number means. The failure is a sentence: `unknown network "lna"; did you mean "lan"?`. */
 export const find = (

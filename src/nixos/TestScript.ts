@@ -21,6 +21,7 @@
 import * as NodePath from "node:path"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Limits from "../backends/Limits.ts"
 import * as GivenMachines from "../cli/GivenMachines.ts"
 import type { TestCase } from "../driver/TestCase.ts"
 import * as Image from "../images/Image.ts"
@@ -42,6 +43,11 @@ const machinesOf = ({ machines, vlans }: Configuration, setting: Setting.ScriptS
       return [name, { image, vlans, qemuArguments: pair === undefined ? [] : Vsock.words(pair), ...more }]
     })
   )
+
+/** The switches of the driver of nixpkgs are hubs: a machine sees what others send to each other. */
+const hubs = Object.fromEntries(
+  Array.from({ length: Limits.mostVlan }, (_, index) => [`vlan${index + 1}`, { vlan: index + 1, hub: true }])
+)
 
 /** The language of a script: as it is said, or by the ending of its name. */
 export const languageOf = (script: string, said: Language | undefined): Language =>
@@ -96,5 +102,7 @@ export const load = Effect.fnUntraced(function* (
   const tests = language === "python" ? [fromPython(configuration, setting)] : yield* fromModule(configuration, setting)
   // Pictures and copies of a single test are where the driver of nixpkgs puts them.
   const folders = tests.length === 1 ? { folder: "." } : {}
-  return tests.map((test): TestCase => ({ ...test, ...folders, file: configuration.script }))
+  return tests.map(
+    (test): TestCase => ({ ...test, networks: test.networks ?? hubs, ...folders, file: configuration.script })
+  )
 })

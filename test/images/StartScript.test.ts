@@ -65,6 +65,21 @@ describe("Image.startScript", () => {
     })
   )
 
+  for (const [text, vlans] of [
+    ['exec qemu sock="$QEMU_VDE_SOCKET_1" sock="$QEMU_VDE_SOCKET_12" sock="${QEMU_VDE_SOCKET_1}"', [1, 12]],
+    ["exec qemu", undefined],
+    ['for n in 1 2; do eval "sock=\\$QEMU_VDE_SOCKET_$n"; done', undefined]
+  ] as const) {
+    it.effect(`is known by the VLANs that its text names: ${text}`, () =>
+      Effect.gen(function* () {
+        const path = write("run-vlans-vm", `#!/bin/sh\n${text}\n`)
+        for (const image of [Image.startScript(path), Image.startScript({ command: `${path} -m 64` })]) {
+          assert.deepStrictEqual((yield* resolve(image)).startScript?.vlans, vlans)
+        }
+      })
+    )
+  }
+
   it.effect("is another image when the script, its variables or its command line change", () =>
     Effect.gen(function* () {
       const path = write("run-d-vm", "#!/bin/sh\nexec qemu\n")

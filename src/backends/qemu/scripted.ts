@@ -35,7 +35,9 @@ export const start: (
   const script = shape.image.startScript
   if (script === undefined || script.container) return yield* unsupported("qemu", "containers")
   const saved = from === undefined ? undefined : yield* whole.read(shape, from)
-  const vdes = script.runner === undefined ? yield* Vde.cardsOf(shape, startFailed(shape)) : []
+  // Programs run for the VLANs alone that it plugs cards into.
+  const networks = shape.networks.filter(({ vlan }) => script.vlans?.includes(vlan) !== false)
+  const vdes = script.runner === undefined ? yield* Vde.cardsOf({ ...shape, networks }, startFailed(shape)) : []
   const parts: Parts = { shape, settings, script, from, vdes, disks: saved?.disks ?? [] }
   const most: Additions = {
     ports: script.ports,
@@ -139,7 +141,8 @@ const launch = Effect.fnUntraced(function* (
           ? (control, device, up) =>
               setLink(
                 control,
-                shape.name,
+                shape,
+                device,
                 vdes.find((card) => card.device === device),
                 up
               )
@@ -213,7 +216,8 @@ export const cardsOn = (socket: string, network: string): ReadonlyArray<string> 
 
 const setLink = Effect.fnUntraced(function* (
   control: QmpService,
-  machine: string,
+  { name: machine, networks }: MachineShape,
+  device: string,
   card: Vde.VdeCard | undefined,
   up: boolean
 ) {
@@ -221,7 +225,7 @@ const setLink = Effect.fnUntraced(function* (
   if (cards.length === 0) {
     return yield* new QmpError({
       ...{ machine, command: "set_link", class: "DeviceNotFound" },
-      desc: `its start script plugs no card into $QEMU_VDE_SOCKET_${card?.vlan ?? ""}`
+      desc: `its start script plugs no card into $QEMU_VDE_SOCKET_${networks.find((one) => one.device === device)?.vlan ?? ""}`
     })
   }
   yield* Effect.forEach(cards, (card) => control.execute("set_link", { name: card, up }), { discard: true })

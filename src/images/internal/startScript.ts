@@ -38,6 +38,12 @@ const textOf = (path: string, size: number): string => {
 const takes = (text: string): StartScript["takes"] =>
   !/\$[@*]|\$\{[@*]/.test(text) && /\bQEMU_OPTS\b/.test(text) ? "QEMU_OPTS" : "arguments"
 
+/** The VLANs that a text names; undefined if it names none, as a script that runs another one, or puts a name together. */
+const vlansIn = (text: string): ReadonlyArray<number> | undefined => {
+  const named = [...text.matchAll(/QEMU_VDE_SOCKET_(\d*)/g)].map(([, number]) => number)
+  return named.length === 0 || named.includes("") ? undefined : [...new Set(named.map(Number))]
+}
+
 /** Nix names the start scripts of a test's containers so. */
 const containerName = /^run-.*-nspawn$/
 
@@ -103,8 +109,10 @@ export const bootScript = Effect.fnUntraced(function* (image: StartScriptImage) 
     })
   })
   const { command, container, takes, text } = program
+  const vlans = vlansIn(text)
   const startScript: StartScript = {
     ...{ command, container, takes },
+    ...(vlans === undefined ? {} : { vlans }),
     env: image.env ?? {},
     ports: image.ports ?? true,
     graphic: image.graphic ?? false,
