@@ -1,5 +1,6 @@
 /** A machine over all its boots, as its test and its tree have it. */
 import * as Effect from "effect/Effect"
+import * as Semaphore from "effect/Semaphore"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as GenStatem from "../../actors/GenStatem.ts"
 import type { MachineState } from "../../guest/MachineEvent.ts"
@@ -85,6 +86,8 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
     cards: shape.networks
   }
 
+  // One after the other, each with the names of its time: of two at once, the older one could be the last that writes.
+  const naming = Semaphore.makeUnsafe(1)
   const handle: Handle = {
     machine: Machine.make(guest, life, spec, self.interfaces, snapshots, surroundings),
     spec,
@@ -121,10 +124,10 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
       access.running() === undefined || shape.image.guest === "script"
         ? Effect.void
         : Effect.gen(function* () {
-            const all = yield* environment.all
             const shell = yield* guest.shell
+            const all = yield* environment.all
             yield* shell.execute(hostsScript(self, all), { timeout: "1 minute" })
-          }).pipe(conditions.unguarded, Effect.ignore)
+          }).pipe(naming.withPermit, conditions.unguarded, Effect.ignore)
     ),
     retire: Effect.suspend(() => {
       retired = true
