@@ -9,6 +9,7 @@
   makeWrapper,
   nodejs,
   nodejs_24,
+  perl,
   python3,
   qemu_kvm,
   stdenvNoCC,
@@ -30,6 +31,7 @@ let
     coreutils
     ffmpeg-headless
     gnutar
+    perl
     python3
     qemu_kvm
     swtpm

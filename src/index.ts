@@ -23,6 +23,14 @@ export type { MachineClass, MachineLayerError } from "./driver/DriverLayer.ts"
 export * as DriverLayer from "./driver/DriverLayer.ts"
 export * as Failure from "./driver/Failure.ts"
 export { ForkFailed } from "./driver/ForkFailed.ts"
+export type {
+  HostService,
+  HostServiceError,
+  HostServiceLink,
+  HostServiceOptions,
+  HttpHandler,
+  TcpHandler
+} from "./driver/HostService.ts"
 export { ImageUnavailable } from "./driver/ImageUnavailable.ts"
 export type { Network, Side } from "./driver/Network.ts"
 export * as RunEvent from "./driver/RunEvent.ts"
@@ -96,6 +104,7 @@ export { type Changes as StartChange, StartChanges } from "./machine/StartChange
 export { AddressesExhausted, type Interface } from "./network/Addresses.ts"
 export type { Fate, Packet } from "./network/Capture.ts"
 export type { Card } from "./network/Card.ts"
+export { HostServiceFailed } from "./network/HostCard.ts"
 export type { ImpairmentOptions, Rate, Share } from "./network/Impairment.ts"
 export type { NetworkOptions, NetworkSpec, Networks } from "./network/NetworkSpec.ts"
 export { FabricUnavailable, VlanFailed } from "./network/Vlan.ts"

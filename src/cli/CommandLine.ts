@@ -67,6 +67,8 @@ export type Invocation =
       readonly waitTimeout: number | undefined
       /** Whether to save the machines of failed tests, in the output folder. */
       readonly snapshotOnFailure: boolean
+      /** Whether to capture the networks of all tests, in the output folder. */
+      readonly capture: boolean
       /** Whether to write the reference pictures of screens instead of comparing with them. */
       readonly updateReferences: boolean
       /** The module that declares the machines of Python scripts. */
@@ -199,6 +201,10 @@ const run = Command.make(
     snapshotOnFailure: booleanFlag(
       "snapshot-on-failure",
       "Save the machines of a failed test to its output folder, for 'vmtest resume FOLDER/TEST' (default: off)"
+    ),
+    capture: booleanFlag(
+      "capture",
+      "Write the packets of each network to a file in the test's output folder, for Wireshark: FOLDER/TEST/vlan1.pcapng (default: off)"
     ),
     updateReferences: booleanFlag(
       "update-references",

@@ -94,18 +94,21 @@ export interface TestsOptions {
   readonly jobs: number
   readonly options: RunOptions
   readonly snapshotOnFailure?: boolean
+  /** Whether to capture the tests' networks to files in the output folder. Default false. */
+  readonly capture?: boolean
 }
 
 /** As {@link runTests}, with a state folder that is there. */
 export const runTestsIn = (
   tests: ReadonlyArray<TestCase>,
-  { jobs, options, snapshotOnFailure = false }: TestsOptions
+  { capture = false, jobs, options, snapshotOnFailure = false }: TestsOptions
 ) =>
   Runner.run(tests, {
     output: NodePath.resolve(options.output ?? defaultOutput),
     concurrency: jobs,
     keepLogs: options.output !== undefined,
     snapshots: options.snapshot,
+    capture,
     snapshotOnFailure
   }).pipe(
     Effect.provide(logOfTests(jobs > 1 && tests.length > 1)),

@@ -99,9 +99,9 @@ export const run = Effect.fnUntraced(function* (
     yield* complain(`no test name contains ${names.map((name) => JSON.stringify(name)).join(" or ")}`)
     return ExitCode.unusable
   }
-  const { jobs, options, snapshotOnFailure } = invocation
+  const { capture, jobs, options, snapshotOnFailure } = invocation
   const update = invocation.updateReferences || (yield* UpdateReferences)
-  return yield* Host.runTests(tests, { jobs, options, snapshotOnFailure }).pipe(
+  return yield* Host.runTests(tests, { capture, jobs, options, snapshotOnFailure }).pipe(
     Effect.provideService(UpdateReferences, update),
     Effect.tap((results) => print(TerminalReport.summary(results, files))),
     Interrupted.summedUp(tests.length, (results, left) =>

@@ -34,6 +34,7 @@ import type { InvalidMachine, MachineOptions } from "../machine/MachineSpec.ts"
 import type { AddressesExhausted } from "../network/Addresses.ts"
 import type { VlanFailed } from "../network/Vlan.ts"
 import type { ForkFailed } from "./ForkFailed.ts"
+import { Options as HostServiceOptions, type Serve } from "./HostService.ts"
 import type { ImageUnavailable } from "./ImageUnavailable.ts"
 import { type Network, Reference } from "./Network.ts"
 import type { StateUnusable } from "./StatePlaces.ts"
@@ -123,6 +124,16 @@ export interface DriverService<Names extends string = string> {
   ) => Effect.Effect<A, E | ForkError, Exclude<R, Driver | Scope.Scope>>
   /** A network of the test, by its number, or by the name that the test's `networks` give it. */
   readonly network: (network: number | string) => Network
+  /**
+   * Serves a port of a host of its own on a network, until the scope closes: guests reach an HTTP or TCP server of the test by its name, as if it were
+   * one more machine. It is subject to partitions and impairments, and seen by captures. In a fork of the test, services that run are served as well.
+   *
+   * ```ts
+   * yield* driver.hostService({ name: "api", port: 80, handler: Effect.succeed(HttpServerResponse.text("hello")) })
+   * yield* client.succeed("curl -f http://api/")
+   * ```
+   */
+  readonly hostService: Serve
   /** Writes a line to the report. */
   readonly log: (line: string) => Effect.Effect<void>
 }
@@ -143,6 +154,7 @@ export const parameters = Arguments.of<DriverService>({
   waitAll: Arguments.takes({}),
   fork: Arguments.takes({}),
   network: Arguments.takes({ network: Reference }, { gives: "methods" }),
+  hostService: Arguments.takes({ options: HostServiceOptions }),
   log: Arguments.takes({ line: Schema.String }, { gives: "defects" })
 })
 

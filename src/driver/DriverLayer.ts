@@ -68,6 +68,8 @@ export const DriverOptions = Fields.options(
      * driver without a name.
      */
     output: Schema.optional(Fields.filled("a path on the host, a string that is not empty")),
+    /** Whether the packets of each network go to a file in `output` that Wireshark opens, such as `vlan1.pcapng`. Default false. */
+    capture: Schema.optional(Schema.Boolean),
     /**
      * Whether machines start from stored snapshots, and machines that boot are stored; or where the store is. Default true: in the cache
      * folder. `VMTEST_SNAPSHOTS=off` in the environment means false.
@@ -115,6 +117,7 @@ export const make = (
           networks: NetworkSpec.resolve(options.networks),
           prefix: `d${drivers}`,
           output: NodePath.resolve(options.output ?? NodePath.join("vmtest-output", folder)),
+          capture: options.capture,
           resolve: images.resolve,
           warm,
           onSubtest: soft.hear

@@ -25,14 +25,18 @@ import { InvalidArgument } from "../guest/MachineError.ts"
 import type { Machine } from "../machine/Machine.ts"
 import type { Packet } from "../network/Capture.ts"
 import type { FabricUnavailable, Vlan } from "../network/Vlan.ts"
+import type { HostService } from "./HostService.ts"
 
-/** The machines that stay together in a partition. */
-export type Side = Machine | ReadonlyArray<Machine>
+/** The machines and services of the host that stay together in a partition. */
+export type Side = Member | ReadonlyArray<Member>
+
+/** One of a side. */
+type Member = Machine | HostService
 
 /** What concerns all machines of a network. */
 export interface Network {
   /**
-   * Separates machines until the scope closes: at the end of the test, or of the part of it in `Effect.scoped`. Those of one side reach each other, and
+   * Separates machines, and services of the host, until the scope closes: at the end of the test, or of the part of it in `Effect.scoped`. Those of one side reach each other, and
    * the machines that are on no side reach all. With one side, its machines are separated from all others. Their cards keep their carriers, and nothing
    * tells a guest that its packets are lost.
    */
@@ -44,7 +48,7 @@ export interface Network {
   /**
    * Every packet from now on, when its sender has sent it, before impairments and partitions. What is not read yet is kept in memory.
    */
-  readonly packets: Stream.Stream<Packet, FabricUnavailable | InvalidArgument>
+  readonly capture: Stream.Stream<Packet, FabricUnavailable | InvalidArgument>
 }
 
 /** What its methods take; the machines are looked at when they are used. */
@@ -64,8 +68,8 @@ export interface Surroundings {
   readonly vlan: Effect.Effect<Vlan, InvalidArgument>
   /** Its name or number, as the test says it. */
   readonly network: number | string
-  /** Whether a machine of this name is on it. */
-  readonly isMember: (machine: string) => boolean
+  /** Whether a machine or a service of this name is on it. */
+  readonly isMember: (name: string) => boolean
 }
 
 const refuse = (reason: string) =>
@@ -75,11 +79,11 @@ const refuse = (reason: string) =>
 export const make = ({ isMember, network, vlan }: Surroundings): Network => ({
   partition: (...sides) =>
     Effect.gen(function* () {
-      const groups = sides.map((side): ReadonlyArray<Machine> => (Array.isArray(side) ? side : [side as Machine]))
+      const groups = sides.map((side): ReadonlyArray<Member> => (Array.isArray(side) ? side : [side as Member]))
       const names = groups.flatMap((group) => group.map((machine) => machine?.name))
       const isMachines = names.every((name) => typeof name === "string")
       if (groups.length === 0 || groups.some(({ length }) => length === 0) || !isMachines) {
-        return yield* refuse("sides must be machines, or arrays of at least one machine")
+        return yield* refuse("sides must be machines or host services, or arrays of at least one of them")
       }
       const twice = names.find((name, index) => names.indexOf(name) !== index)
       if (twice !== undefined) return yield* refuse(`a machine must be named once, but ${twice} is there twice`)
@@ -89,5 +93,5 @@ export const make = ({ isMember, network, vlan }: Surroundings): Network => ({
       yield* partition(groups.map((group) => group.map(({ name }) => name)))
     }),
   heal: () => Effect.flatMap(vlan, ({ heal }) => heal),
-  packets: Stream.unwrap(Effect.map(vlan, ({ packets }) => packets))
+  capture: Stream.unwrap(Effect.map(vlan, ({ capture }) => capture))
 })

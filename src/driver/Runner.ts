@@ -116,6 +116,11 @@ export const RunnerOptions = Fields.options(
      */
     keepLogs: Schema.optional(Schema.Boolean),
     /**
+     * Whether the packets of each test's networks go to files that Wireshark opens: `<output>/<test>/vlan1.pcapng`, or the network's name instead of
+     * `vlan1`. Default false.
+     */
+    capture: Schema.optional(Schema.Boolean),
+    /**
      * How many tests run at once. Default 1. A test waits while the machines that it and the running ones declare have more memory together than the
      * host, or while those with several processors have more of them.
      */
@@ -229,7 +234,7 @@ const timeLimit = ({ limit, test, timeout }: Checked, { deadline }: Notes, under
 const runBody = Effect.fnUntraced(function* (
   checked: Checked,
   notes: Notes,
-  driver: Pick<DriverOptions, "output" | "prefix" | "resolve" | "warm">,
+  driver: Pick<DriverOptions, "output" | "capture" | "prefix" | "resolve" | "warm">,
   saves: boolean
 ) {
   const { networks, occurrence, specs, test, wait } = checked
@@ -309,7 +314,7 @@ const runTest = Effect.fnUntraced(
     }
     // A folder for each test: those that run at once, or use a name twice, would write over each other's.
     const artefacts = NodePath.join(output, folder)
-    const driver = { prefix: `${number}`, output: artefacts, resolve: images.resolve, warm }
+    const driver = { prefix: `${number}`, output: artefacts, capture: options.capture, resolve: images.resolve, warm }
     const exit = yield* runBody(checked, notes, driver, options.snapshotOnFailure === true)
     const excludedMillis = deadline.excluded()
     const millis = (yield* Clock.currentTimeMillis) - startedAt - excludedMillis

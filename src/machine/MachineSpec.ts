@@ -331,6 +331,12 @@ const cardsOf = (
 /** What a start script decides, so that a declaration of it would say nothing. */
 const scriptsOwn = ["memory", "cpus", "disks", "devices", "hotplug", "internet"] as const
 
+/** Why a name cannot be that of a host on a network (RFC 1123), or leads elsewhere; a sentence that begins with "name". Undefined if it can. */
+export const nameProblem = (name: string): string | undefined => {
+  const named = nameFrom(name)
+  return Result.isFailure(named) ? named.failure.reason : Names.problemOf(name)
+}
+
 /**
  * Checks one declaration and fills in the defaults. `networks` are those that the test declares; undefined if it declares none.
  *
@@ -384,14 +390,15 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
 })
 
 /**
- * Checks that no two cards have the same MAC, nor the same IP address on one network, and that the hosts files which images bring along
+ * Checks that no two cards, those of `others` included, have the same MAC, nor the same IP address on one network, and that the hosts files which images bring along
  * (`files: { "/etc/hosts": … }`) give no machine's name to another address than the machine's. Such a name would lead there, or to both.
  */
 export const checkAddresses = (
-  machines: ReadonlyArray<{ readonly spec: MachineSpec; readonly self: Addresses.AddressedNode }>
+  machines: ReadonlyArray<{ readonly spec: MachineSpec; readonly self: Addresses.AddressedNode }>,
+  others: ReadonlyArray<Addresses.AddressedNode> = []
 ): Effect.Effect<void, InvalidMachine> =>
   Effect.suspend(() => {
-    const conflict = Addresses.conflict(machines.map(({ self }) => self))
+    const conflict = Addresses.conflict([...others, ...machines.map(({ self }) => self)])
     if (conflict !== undefined) {
       const { card, machine, reason } = conflict
       return new InvalidMachine({ machine, option: `vlans[${card}]`, reason })

@@ -1,15 +1,22 @@
 /**
- * What is sent on a VLAN, packet by packet.
+ * What is sent on a VLAN, packet by packet, and files of it that Wireshark and tcpdump open.
  *
  * **Example** (Who asked for an address)
  *
  * ```ts
  * const network = driver.network(1)
- * const asked = Stream.runHead(Stream.filter(network.packets, ({ from }) => from === "client eth1"))
+ * const asked = Stream.runHead(Stream.filter(network.capture, ({ from }) => from === "client eth1"))
  * ```
  *
  * @since 0.1.0
  */
+import * as Fs from "node:fs"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as OutputFolder from "../host/OutputFolder.ts"
+import { CaptureWriter } from "./internal/captureWriter.ts"
 
 /** What became of a packet on its sender's link: it passed, its impairment lost it, or it found the link's queue full. */
 export type Fate = "passed" | "lost" | "full"
@@ -18,9 +25,73 @@ export type Fate = "passed" | "lost" | "full"
 export interface Packet {
   /** When the switch got it: nanoseconds since 1970. */
   readonly time: bigint
-  /** The card that sent it: machine and interface, such as `web eth1`. */
+  /** The card that sent it: machine and interface, such as `web eth1`, or the name of a host service. */
   readonly from: string
   readonly fate: Fate
   /** From the destination's address on; without the check sum at the end, which virtual cards do not have. */
   readonly frame: Uint8Array
 }
+
+/** The packets that `watch` hands over, from the moment on at which it is read. What is not read yet is kept in memory. */
+export const stream = <E>(
+  watch: (see: (packet: Packet) => void) => Effect.Effect<void, E, Scope.Scope>
+): Stream.Stream<Packet, E> =>
+  Stream.callback<Packet, E>((queue) =>
+    watch((packet) => {
+      Queue.offerUnsafe(queue, { ...packet, frame: Uint8Array.prototype.slice.call(packet.frame) })
+    })
+  )
+
+/** A file that packets are written to. */
+export interface CaptureFile {
+  /** Writes a packet, whose bytes may be used again afterwards. Returns at once. */
+  readonly write: (packet: Packet) => void
+}
+
+/** Where a capture goes. */
+export interface CaptureFileOptions {
+  /** The test's folder in the output folder, which is made when it is needed. */
+  readonly output: string
+  /** The file's name in it, such as `vlan1.pcapng`; a file that has the name already is replaced. */
+  readonly name: string
+  /** What it is a capture of, for the comment of the file: `VLAN 1 of the test "a router"`. */
+  readonly title: string
+  /** How many bytes wait for a slow disk; further packets are left out of the file, and counted. Default 64 MiB. */
+  readonly mostPending?: number | undefined
+}
+
+/** So many bytes of packets wait for a disk. */
+const mostPending = 64 * 1024 * 1024
+
+/**
+ * Makes a pcapng file. Each batch of packets is handed to the operating system at once, so that the file of a run that was killed can be read.
+ *
+ * When the scope closes, everything is in the file. `onProblem` gets a sentence if packets are missing then, because the disk was too slow or full; the
+ * failure is a sentence, too, if the file could not be made.
+ */
+export const file = (
+  { mostPending: most = mostPending, name, output, title }: CaptureFileOptions,
+  onProblem: (problem: string) => Effect.Effect<void>
+): Effect.Effect<CaptureFile, string, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.suspend(() => {
+        const path = `${output}/${name}`
+        let writer: CaptureWriter | undefined
+        return OutputFolder.place(output, path, (real) => {
+          writer = new CaptureWriter(Fs.openSync(real, "wx", 0o666), title, most)
+        }).pipe(
+          Effect.mapError((reason) => `could not capture packets to ${OutputFolder.shown(path)}, which ${reason}`),
+          Effect.flatMap(() => (writer === undefined ? Effect.die("no writer") : Effect.succeed(writer)))
+        )
+      }),
+      (writer) =>
+        Effect.flatMap(
+          Effect.callback<string | undefined>((resume) => {
+            writer.close((problem) => resume(Effect.succeed(problem)))
+          }),
+          (problem) => (problem === undefined ? Effect.void : onProblem(`${name}: ${problem}`))
+        )
+    ),
+    (writer) => ({ write: (packet) => writer.write(packet) })
+  )

@@ -30,16 +30,16 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import * as DynamicSupervisor from "../actors/DynamicSupervisor.ts"
 import type * as Pid from "../actors/Pid.ts"
 import * as Process from "../actors/Process.ts"
 import * as Supervisor from "../actors/Supervisor.ts"
 import type { HostProcessError } from "../host/HostProcess.ts"
 import type { Packet } from "./Capture.ts"
+import * as Capture from "./Capture.ts"
 import * as Impairment from "./Impairment.ts"
 import * as Cable from "./internal/cable.ts"
 import type { PortCounts } from "./internal/ethernetSwitch.ts"
@@ -133,7 +133,9 @@ export interface Vlan {
   /** Takes all partitions back, and all impairments of its ports. */
   readonly heal: Effect.Effect<void>
   /** Every frame from now on, when its sender has sent it. A reader that is slower than the network keeps what it has not read in memory. */
-  readonly packets: Stream.Stream<Packet, FabricUnavailable>
+  readonly capture: Stream.Stream<Packet, FabricUnavailable>
+  /** Hands over every frame until the scope closes, as `capture` gives them. The bytes of a frame are used again when `see` has returned. */
+  readonly watch: (see: (packet: Packet) => void) => Effect.Effect<void, FabricUnavailable, Scope.Scope>
   /** Succeeds with the error when the VLAN has ended while nobody stopped it. */
   readonly lost: Effect.Effect<VlanFailed>
 }
@@ -206,6 +208,8 @@ export const start: (
     ports.set(name, port)
     return port
   }
+  const watch = (see: (packet: Packet) => void) =>
+    undone(() => state.listen((frame, from, fate) => see({ time: clock.currentTimeNanosUnsafe(), from, fate, frame })))
   return {
     number: vlan,
     port: (name) => Effect.sync(() => portOf(name)),
@@ -214,19 +218,8 @@ export const start: (
       state.healPartitions()
       for (const name of state.names) state.heal(name)
     }),
-    packets: Stream.callback<Packet>((queue) =>
-      undone(() =>
-        state.listen((frame, from, fate) => {
-          // The bytes that it is a part of are used again.
-          Queue.offerUnsafe(queue, {
-            time: clock.currentTimeNanosUnsafe(),
-            from,
-            fate,
-            frame: Uint8Array.prototype.slice.call(frame)
-          })
-        })
-      )
-    ),
+    capture: Capture.stream(watch),
+    watch,
     lost: Deferred.await(lost)
   }
 })

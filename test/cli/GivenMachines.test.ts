@@ -95,7 +95,13 @@ export default [
       const options = { keepState: false, output: undefined, verbose: false, quiet: true, snapshot: false }
       const code = yield* Run.run({
         ...{ _tag: "Run", scripts: [join(folder, "test.py")], jobs: 1, names: [], timeout: undefined },
-        ...{ waitTimeout: undefined, snapshotOnFailure: false, updateReferences: false, machines: undefined },
+        ...{
+          waitTimeout: undefined,
+          snapshotOnFailure: false,
+          capture: false,
+          updateReferences: false,
+          machines: undefined
+        },
         ...{ machineConfig: join(folder, "machines.json"), options }
       })
       assert.strictEqual(code, ExitCode.unusable)

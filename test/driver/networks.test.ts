@@ -38,7 +38,7 @@ describe("driver.network", () => {
         const network = service.network(which)
         assert.strictEqual(yield* messageOf(network.heal()), words)
         assert.strictEqual(yield* messageOf(network.partition(machines.a!)), words)
-        assert.strictEqual(yield* messageOf(Stream.runDrain(network.packets)), words)
+        assert.strictEqual(yield* messageOf(Stream.runDrain(network.capture)), words)
       })
     )
   }
@@ -57,7 +57,7 @@ describe("driver.network", () => {
       const { a, b, loner } = machines as Record<"a" | "b" | "loner", Machine>
       const { partition } = service.network("dmz")
       const where = "driver.network().partition:"
-      const sides = `${where} sides must be machines, or arrays of at least one machine`
+      const sides = `${where} sides must be machines or host services, or arrays of at least one of them`
       for (const [given, words] of [
         [[], sides],
         [[[]], sides],

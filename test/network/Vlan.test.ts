@@ -423,11 +423,11 @@ describe("a partition", () => {
   )
 })
 
-describe("the packets of a VLAN", () => {
-  it.live("are those that cards sent, with what became of them", () =>
+describe("the capture of a VLAN", () => {
+  it.live("has the packets that cards sent, with what became of them", () =>
     Effect.gen(function* () {
       const { cards, ports, vlan } = yield* network(2)
-      const seen = yield* Effect.forkChild(Stream.runCollect(Stream.take(vlan.packets, 3)), { startImmediately: true })
+      const seen = yield* Effect.forkChild(Stream.runCollect(Stream.take(vlan.capture, 3)), { startImmediately: true })
       yield* ports[1]!.impair({ loss: 1 })
       cards[0]!.say(2, "first")
       yield* until(() => cards[1]!.got.length === 1)

@@ -94,6 +94,7 @@ let
       coreutils = hostPrograms "coreutils" coreutils;
       ffmpeg-headless = hostPrograms "ffmpeg" [ "ffmpeg" ];
       gnutar = hostPrograms "tar" [ "tar" ];
+      perl = hostPrograms "perl" [ "perl" ];
       qemu_kvm = hostPrograms "qemu" [ "qemu-system-x86_64" "qemu-img" ];
       qemu_test = self.qemu_kvm;
       swtpm = hostPrograms "swtpm" [ "swtpm" "swtpm_setup" ];

@@ -16,16 +16,20 @@ import type * as MachineTree from "../../machine/MachineTree.ts"
 import * as NetworkSpec from "../../network/NetworkSpec.ts"
 import type { FabricUnavailable } from "../../network/Vlan.ts"
 import { Driver, type DriverService, type ForkError, parameters } from "../Driver.ts"
+import { ForkFailed } from "../ForkFailed.ts"
+import type { HostServiceOptions, Serve } from "../HostService.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import * as Network from "../Network.ts"
 import * as Places from "../Places.ts"
 import { Reporter, type RunEvent } from "../RunEvent.ts"
 import type { Folders, StateUnusable } from "../StatePlaces.ts"
+import * as Captures from "./captures.ts"
 import type { DriverMachines } from "./driverMachines.ts"
 import * as Machines from "./driverMachines.ts"
 import { declaredHere, declaredIn, type Options } from "./driverOptions.ts"
 import * as DriverTree from "./driverTree.ts"
 import * as Forks from "./forks.ts"
+import * as HostServices from "./hostServices.ts"
 import * as MachineNames from "./machineNames.ts"
 import { givingEffects, machinesOf, mustBeEffect, runBody } from "./refuse.ts"
 import type { Saved } from "./saveAll.ts"
@@ -41,6 +45,8 @@ export interface Running {
   readonly begin: Effect.Effect<void, Effect.Error<ReturnType<DriverService["startAll"]>>>
   /** Runs the test's program as a process of the tree. */
   readonly script: DriverTree.DriverTree["script"]
+  /** The servers of the test on its networks. */
+  readonly services: HostServices.HostServices
   /** The machines as they are declared and numbered now, those of `DriverService.machine` included. */
   readonly handles: () => ReadonlyArray<MachineTree.Handle>
 }
@@ -62,20 +68,29 @@ const setUp = Effect.fnUntraced(function* (options: Options) {
   const folders = yield* RunDirectory
   const own = yield* PollingCondition.make
   const conditions = options.conditions === undefined ? own : PollingCondition.under(options.conditions, own)
-  const tree = yield* DriverTree.make(
-    yield* Effect.orDie(folders.folder(`${options.prefix}-net`)),
-    (error) => conditions.abort(`VLAN ${error.vlan} is up`, error.message),
-    options.networks
-  )
+  const emit = yield* Reporter
+  const directory = yield* Effect.orDie(folders.folder(`${options.prefix}-net`))
+  const tree = yield* DriverTree.make(directory, {
+    onLost: (error) => conditions.abort(`VLAN ${error.vlan} is up`, error.message),
+    networks: options.networks ?? [],
+    watch: Captures.toFiles(options, emit)
+  })
+  const declaring = yield* Semaphore.make(1)
+  const handles: DriverMachines["handles"] = new Map()
+  const services = yield* HostServices.make({
+    ...{ networks: options.networks, vlan: tree.vlan, supervisor: tree.network, directory },
+    machines: () => Machines.neighbours({ handles }).map(({ self }) => self),
+    refreshNames: Effect.suspend(() => Machines.refreshAll(handles.values())),
+    log: (line) => emit({ _tag: "Log", test: options.test, line }),
+    onLost: (error) => conditions.abort(`host service ${error.service}:${error.port} is up`, error.message),
+    alone: declaring.withPermits(1)
+  })
   const all: DriverMachines = {
-    ...{ options, conditions, folders, tree },
+    ...{ options, conditions, folders, tree, services, emit, declaring, handles },
     backend: yield* Backend,
     fs: yield* FileSystem.FileSystem,
     scope: yield* Effect.scope,
-    emit: yield* Reporter,
     temporary: temporaryOf(options, folders),
-    declaring: yield* Semaphore.make(1),
-    handles: new Map(),
     starts: new Map(),
     machines: {}
   }
@@ -93,6 +108,7 @@ const optionsOfFork = (all: DriverMachines, number: number, saved: Saved): Optio
     // A port of the host leads to one machine only: the original.
     machines: neighbours.map(({ spec }) => ({ ...spec, forwards: [] })),
     prefix: `${options.prefix}f${number}`,
+    fork: `${options.fork ?? ""}-fork${number}`,
     declaredIn: {
       others: `fork ${number} of ${declaredHere(options)}`,
       machines: new Map(neighbours.map(({ spec }) => [spec.name, declaredIn(options, spec)]))
@@ -122,6 +138,9 @@ const makeFork = Effect.fnUntraced(function* (all: DriverMachines) {
       Effect.provideService(RunDirectory, folders),
       // Every image is there: the machines that are forked were started with them.
       Effect.orDie
+    )
+    yield* HostServices.adopt(all.services, running.services).pipe(
+      Effect.mapError(({ message }) => new ForkFailed({ machine: "", reason: message }))
     )
     return { running, started: running.handles().filter(({ spec }) => saved.has(spec.name)) }
   })
@@ -153,7 +172,9 @@ const networkOf = (all: DriverMachines, which: number | string) => {
     Machines.neighbours(all).filter(({ self }) => self.interfaces.some(({ vlan }) => vlan === number))
   return Network.make({
     network: which,
-    isMember: (machine) => members().some(({ spec }) => spec.name === machine),
+    isMember: (name) =>
+      members().some(({ spec }) => spec.name === name) ||
+      all.services.nodes().some((node) => node.name === name && node.interfaces.some(({ vlan }) => vlan === number)),
     vlan: Effect.suspend(() => {
       if (Result.isFailure(found)) return Effect.fail(refuse(found.failure))
       return members().length > 0
@@ -162,6 +183,14 @@ const networkOf = (all: DriverMachines, which: number | string) => {
     })
   })
 }
+
+declare const typed: Serve
+
+/** A service of the host; what its handler needs is in the context of the call. */
+const hostServiceOf =
+  ({ services }: DriverMachines): Serve =>
+  <E, R>(options: HostServiceOptions<E, R>) =>
+    services.serve(options as HostServiceOptions<unknown, unknown>) as ReturnType<typeof typed<E, R>>
 
 const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverService => {
   const { conditions, emit, handles, machines, options } = all
@@ -192,6 +221,7 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
           Effect.forEach(machines, givingEffects("driver.waitAll", wait), { concurrency: "unbounded" })
         ),
       network: (which) => networkOf(all, which),
+      hostService: hostServiceOf(all),
       log: (line) => emit({ _tag: "Log", test: options.test, line })
     },
     "driver."
@@ -267,6 +297,7 @@ export const make: (
         return Machines.startAll(starting).pipe(Effect.withSpan(...Spans.start(starting.map(({ spec }) => spec.name))))
       }),
       script: all.tree.script,
+      services: all.services,
       handles: () => [...all.handles.values()]
     }
     return running

@@ -28,6 +28,7 @@ import { type Folders, StatePlaces, type StateUnusable } from "../StatePlaces.ts
 import { declaredIn, type Options } from "./driverOptions.ts"
 import type { DriverTree } from "./driverTree.ts"
 import * as Excluded from "./excluded.ts"
+import type { HostServices } from "./hostServices.ts"
 import * as Tracked from "./tracked.ts"
 
 export interface DriverMachines {
@@ -41,6 +42,8 @@ export interface DriverMachines {
   readonly temporary: Effect.Effect<string, { readonly message: string }, Scope.Scope>
   readonly conditions: PollingCondition.PollingConditions
   readonly tree: DriverTree
+  /** Servers of the test on its networks. */
+  readonly services: HostServices
   /** Makes one machine at a time: each takes a name and a number. */
   readonly declaring: Semaphore.Semaphore
   readonly handles: Map<string, MachineTree.Handle>
@@ -50,7 +53,7 @@ export interface DriverMachines {
 }
 
 /** Machines that share the test's networks. */
-export const neighbours = ({ handles }: DriverMachines): ReadonlyArray<MachineTree.Handle> =>
+export const neighbours = ({ handles }: Pick<DriverMachines, "handles">): ReadonlyArray<MachineTree.Handle> =>
   [...handles.values()].filter(({ spec, self }) => spec.name === self.name)
 
 const nextNumber = (all: DriverMachines) => Math.max(0, ...neighbours(all).map(({ self }) => self.number)) + 1
@@ -169,7 +172,7 @@ export const add: (
     const { noted, untimed } = Excluded.make(options.untimed)
     const made = yield* MachineTree.make({
       ...{ spec, self, shape, backend, conditions, fs, scope, output: options.output },
-      all: Effect.sync(() => neighbours(all).map(({ self }) => self)),
+      all: Effect.sync(() => [...neighbours(all).map(({ self }) => self), ...all.services.nodes()]),
       origins: Origin.first(first, originsOf(all, spec, shape, self, untimed)),
       snapshots: all.temporary,
       fork: (request) => forkOne(all, spec, self, request),
@@ -201,8 +204,9 @@ export const addDeclared = Effect.fnUntraced(function* (all: DriverMachines) {
   for (const [spec, node] of nodesOf(all.options)) if (node !== undefined) yield* add(all, spec, node)
 })
 
-const checkName = Effect.fnUntraced(function* ({ handles }: DriverMachines, name: string) {
-  const twin = [...handles.keys()].find((other) => other.toLowerCase() === name.toLowerCase())
+const checkName = Effect.fnUntraced(function* ({ handles, services }: DriverMachines, name: string) {
+  const names = [...handles.keys(), ...services.nodes().map((node) => node.name)]
+  const twin = names.find((other) => other.toLowerCase() === name.toLowerCase())
   if (twin === undefined) return
   const reason = twin === name ? "is taken" : `differs from ${JSON.stringify(twin)} only in case`
   return yield* new MachineSpec.InvalidMachine({ machine: name, option: "name", reason })
@@ -214,12 +218,17 @@ const checkAddresses = (all: DriverMachines, spec: MachineSpec.MachineSpec) =>
     () => Addresses.check([...neighbours(all).map((other) => other.spec), spec]) ?? (Effect.void as Effect.Effect<void>)
   )
 
-/** Tells running machines the name of a new one. */
+/** Whether a new machine has names and addresses of its own. */
+const checkConflicts = (all: DriverMachines, spec: MachineSpec.MachineSpec, self: Addresses.AddressedNode) =>
+  MachineSpec.checkAddresses([...neighbours(all), { spec, self }], all.services.nodes())
+
+/** Tells running machines the names that there are now. */
+export const refreshAll = (handles: Iterable<MachineTree.Handle>) =>
+  Effect.forEach(handles, ({ refreshNames }) => refreshNames, { concurrency: "unbounded", discard: true })
+
+/** Tells running machines the name of a new one, which does not wait for that. */
 const refreshNames = ({ scope }: DriverMachines, others: Iterable<MachineTree.Handle>) =>
-  Effect.forkIn(
-    Effect.forEach(others, ({ refreshNames }) => refreshNames, { concurrency: "unbounded", discard: true }),
-    scope
-  )
+  Effect.forkIn(refreshAll(others), scope)
 
 /** A card without what only one machine can have. */
 const anonymous = ({ ipv4, ipv6, mac: _, ...card }: Addresses.Card): Addresses.Card => ({
@@ -254,7 +263,7 @@ const forkOne = Effect.fnUntraced(
     if (identity !== undefined) yield* checkAddresses(all, spec)
     const who = identity === undefined || identity.sshHostKeys === false ? "declared" : "new"
     const node = identity === undefined ? self : Addresses.number(spec, nextNumber(all))
-    if (identity !== undefined) yield* MachineSpec.checkAddresses([...neighbours(all), { spec, self: node }])
+    if (identity !== undefined) yield* checkConflicts(all, spec, node)
     const handle = yield* Effect.orDie(add(all, spec, node, { from, identity: who }))
     if (identity !== undefined) yield* refreshNames(all, others)
     return handle.machine
@@ -276,7 +285,7 @@ export const declare: (
     yield* checkAddresses(all, spec)
     yield* Effect.forEach(MachineSpec.toolsOf([spec]), (tool) => HostProcess.locate(tool))
     const self = Addresses.number(spec, nextNumber(all))
-    yield* MachineSpec.checkAddresses([...neighbours(all), { spec, self }])
+    yield* checkConflicts(all, spec, self)
     const handle = yield* add(all, spec, self)
     yield* refreshNames(all, others)
     // The first use of the machine fails with what its start failed with.

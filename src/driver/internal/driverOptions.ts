@@ -21,6 +21,10 @@ export interface Options {
   /** Tells the test's folders apart from those of other tests of the run. */
   readonly prefix: string
   readonly output: string
+  /** Whether the packets of each network go to a file in `output`. Default false. */
+  readonly capture?: boolean | undefined
+  /** Tells the files of a fork apart from those of the test: `-fork1`. Undefined for the test itself. */
+  readonly fork?: string | undefined
   /** Hears of each subtest's end; `failsLater` says whether the test counts its failure at its own end. */
   readonly onSubtest: (result: SubtestResult, failsLater: boolean) => void
   /** Why subtests are interrupted, once that is known. */

@@ -25,6 +25,8 @@ import * as Vlan from "../../network/Vlan.ts"
 import { ScriptProcess } from "./testContext.ts"
 
 export interface DriverTree {
+  /** The supervisor of the VLANs, and of what serves ports of the host on them. */
+  readonly network: DynamicSupervisor.DynamicSupervisorPid
   /** The supervisor of the machines' boots. */
   readonly machines: DynamicSupervisor.DynamicSupervisorPid
   /** A VLAN, whose switch is started by the first call. */
@@ -43,16 +45,27 @@ const quietByDefault = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<
     context.mapUnsafe.has(Report.Reports.key) ? context : Context.add(context, Report.Reports, "quiet")
   )
 
+/** What concerns the VLANs of a tree. */
+export interface VlanOptions {
+  /** Is told of one that ends, as there may be no script that could fail. Default: nothing. */
+  readonly onLost?: (error: Vlan.VlanFailed) => Effect.Effect<void>
+  /** Those that the test declares. Default: every VLAN is there. */
+  readonly networks?: ReadonlyArray<NetworkSpec>
+  /** Sees each VLAN before anything is plugged into it, until everything has ended. Default: nothing. */
+  readonly watch?: (vlan: Vlan.Vlan) => Effect.Effect<void, never, Scope.Scope>
+}
+
 /**
- * A tree that is shut down, script first, when the scope closes. `directory` is for what plugs into its VLANs; `networks` are those that the test
- * declares; `onLost` is called when one ends, as there may be no script that could fail. It fails if one of them cannot be had on this host.
+ * A tree that is shut down, script first, when the scope closes. `directory` is for what plugs into its VLANs. It fails if one of the networks cannot be
+ * had on this host.
  */
 export const make = Effect.fnUntraced(function* (
   directory: string,
-  onLost: (error: Vlan.VlanFailed) => Effect.Effect<void> = () => Effect.void,
-  networks: ReadonlyArray<NetworkSpec> = []
+  { networks = [], onLost = () => Effect.void, watch = () => Effect.void }: VlanOptions = {}
 ) {
   const scope = yield* Effect.scope
+  // What watches sees the end of the tree, too.
+  const watching = yield* Scope.fork(scope)
   const driver = yield* Effect.orDie(
     Supervisor.scoped(
       { children: [DynamicSupervisor.childSpec("Network"), DynamicSupervisor.childSpec("Machines")] },
@@ -83,6 +96,7 @@ export const make = Effect.fnUntraced(function* (
           : Vlan.start(network, options)
       const made = yield* starting.pipe(
         Scope.provide(scope),
+        Effect.tap((started) => Scope.provide(watch(started), watching)),
         Effect.onExit((exit) => Deferred.done(started, exit))
       )
       const lose = (error: Vlan.VlanFailed) => Effect.andThen(Deferred.fail(lost, error), onLost(error))
@@ -110,6 +124,6 @@ export const make = Effect.fnUntraced(function* (
       )
     })
 
-  const tree: DriverTree = { machines: childOf("Machines"), vlan, script }
+  const tree: DriverTree = { network, machines: childOf("Machines"), vlan, script }
   return tree
 })

@@ -21,6 +21,7 @@ const packages: Readonly<Record<string, string>> = {
   "apt-get": "apt",
   "apt-config": "apt",
   "dpkg-deb": "dpkg",
+  perl: "perl-base",
   xz: "xz-utils",
   tesseract: "tesseract-ocr",
   ffmpeg: "ffmpeg"

@@ -4,7 +4,6 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -12,6 +11,7 @@ import * as DynamicSupervisor from "../../actors/DynamicSupervisor.ts"
 import * as Supervisor from "../../actors/Supervisor.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import type { Packet } from "../Capture.ts"
+import * as Capture from "../Capture.ts"
 import * as Impairment from "../Impairment.ts"
 import { FabricUnavailable, type Options, type Port, type PortCounts, type Vlan, VlanFailed } from "../Vlan.ts"
 import * as Commands from "./bridgeCommands.ts"
@@ -85,7 +85,8 @@ export class BridgeVlan {
           Effect.forEach(impaired, ({ port }) => port.heal, { discard: true })
         )
       }),
-      packets: this.packets,
+      capture: Capture.stream((see) => this.watch(see)),
+      watch: (see) => this.watch(see),
       lost: Effect.map(this.parts.lost, (reason) => this.failed(`${reason} while the test ran`))
     }
   }
@@ -259,43 +260,40 @@ export class BridgeVlan {
   }
 
   /** A `tcpdump` at each port sees what its card sends, after the port's own impairments. */
-  private get packets(): Stream.Stream<Packet, FabricUnavailable> {
-    return Stream.callback<Packet, FabricUnavailable>((queue) =>
-      Effect.gen({ self: this }, function* () {
-        const command = yield* Effect.mapError(
-          HostProcess.locate("tcpdump"),
-          () =>
-            new FabricUnavailable({
-              doing: "capture packets",
-              reason: "tcpdump is not installed",
-              advice: "run apt-get install tcpdump"
-            })
+  private watch(see: (packet: Packet) => void): Effect.Effect<void, FabricUnavailable, Scope.Scope> {
+    return Effect.gen({ self: this }, function* () {
+      const command = yield* Effect.mapError(
+        HostProcess.locate("tcpdump"),
+        () =>
+          new FabricUnavailable({
+            doing: "capture packets",
+            reason: "tcpdump is not installed",
+            advice: "run apt-get install tcpdump"
+          })
+      )
+      const scope = yield* Effect.scope
+      const watch = (from: string, devices: Commands.Devices) =>
+        HostProcess.spawn({
+          ...{ name: `the capture of ${from}`, stdout: "pipe", stderr: "ignore", grace: 0, wholeGroup: true },
+          ...this.parts.namespace.inside({ command, args: Commands.tcpdumpOf(devices) })
+        }).pipe(
+          Effect.flatMap(({ stdout }) => {
+            const reader = new PcapReader()
+            return Stream.runForEach(stdout, (chunk) =>
+              Effect.sync(() => {
+                for (const { frame, time } of reader.push(Buffer.from(chunk)))
+                  see({ time, from, fate: "passed", frame })
+              })
+            )
+          }),
+          Effect.scoped,
+          Effect.ignore,
+          Effect.forkIn(scope, { startImmediately: true })
         )
-        const scope = yield* Effect.scope
-        const watch = (from: string, devices: Commands.Devices) =>
-          HostProcess.spawn({
-            ...{ name: `the capture of ${from}`, stdout: "pipe", stderr: "ignore", grace: 0, wholeGroup: true },
-            ...this.parts.namespace.inside({ command, args: Commands.tcpdumpOf(devices) })
-          }).pipe(
-            Effect.flatMap(({ stdout }) => {
-              const reader = new PcapReader()
-              return Stream.runForEach(stdout, (chunk) =>
-                Effect.sync(() => {
-                  for (const { frame, time } of reader.push(Buffer.from(chunk))) {
-                    Queue.offerUnsafe(queue, { time, from, fate: "passed", frame })
-                  }
-                })
-              )
-            }),
-            Effect.scoped,
-            Effect.ignore,
-            Effect.forkIn(scope, { startImmediately: true })
-          )
-        for (const [name, { devices }] of this.places) yield* watch(name, devices)
-        this.watchers.add(watch)
-        yield* Effect.addFinalizer(() => Effect.sync(() => this.watchers.delete(watch)))
-      })
-    )
+      for (const [name, { devices }] of this.places) yield* watch(name, devices)
+      this.watchers.add(watch)
+      yield* Effect.addFinalizer(() => Effect.sync(() => this.watchers.delete(watch)))
+    })
   }
 }
 

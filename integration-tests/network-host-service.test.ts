@@ -1,0 +1,222 @@
+import { createHash } from "node:crypto"
+import * as Fs from "node:fs"
+import { assert, layer } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Ref from "effect/Ref"
+import * as Stream from "effect/Stream"
+import * as Socket from "effect/socket/Socket"
+import * as DriverLayer from "../src/driver/DriverLayer.ts"
+import { Reporter } from "../src/driver/RunEvent.ts"
+import * as Runner from "../src/driver/Runner.ts"
+import { test } from "../src/driver/TestCase.ts"
+import * as Image from "../src/images/Image.ts"
+import type { Machine } from "../src/machine/Machine.ts"
+
+const tiny = { image: Image.tiny(), memory: "128 MiB" } as const
+
+const big = Buffer.alloc(10 * 1024 * 1024)
+for (let at = 0; at < big.length; at += 4) big.writeUInt32LE((at * 2654435761) >>> 0, at)
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex")
+
+class Broken extends Error {
+  override readonly name = "Broken"
+}
+
+/** What an upstream of a test may do. */
+const api = (requests: Ref.Ref<number>) =>
+  Effect.gen(function* () {
+    const request = yield* HttpServerRequest.HttpServerRequest
+    yield* Ref.update(requests, (count) => count + 1)
+    switch (request.url) {
+      case "/big":
+        return HttpServerResponse.uint8Array(big)
+      case "/sum":
+        return HttpServerResponse.text(sha256(new Uint8Array(yield* request.arrayBuffer)))
+      case "/fails":
+        return yield* Effect.fail(new Broken("no such luck"))
+      default:
+        return HttpServerResponse.text(`${request.method} ${request.url} for ${request.headers.host}\n`)
+    }
+  })
+
+/** Says back each line. */
+const echo = (socket: Socket.Socket) =>
+  Effect.gen(function* () {
+    const writer = yield* socket.writer
+    yield* Socket.toStream(socket).pipe(
+      Stream.decodeText(),
+      Stream.splitLines,
+      Stream.runForEach(
+        (line): Effect.Effect<void, Broken | Socket.SocketError> =>
+          line === "break" ? Effect.fail(new Broken("told to")) : writer.write(`you said ${line}\n`)
+      )
+    )
+  })
+
+const get = (machine: Machine, path: string, more = "") => machine.succeed(`wget -q -O - ${more} http://api${path}`)
+
+/** Kills the processes in which the services of this test have their TCP. */
+const killStacks = Effect.sync(() => {
+  for (const pid of Fs.readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    const [command = "", parent = ""] = ["cmdline", "stat"].map((file) => {
+      const path = `/proc/${pid}/${file}`
+      return Fs.existsSync(path) ? Fs.readFileSync(path, "utf8") : ""
+    })
+    const isOurs = Number(parent.slice(parent.lastIndexOf(")") + 2).split(" ")[1]) === process.pid
+    if (isOurs && command.includes("guestfwd=tcp:192.168.1.254")) process.kill(Number(pid), "SIGKILL")
+  }
+})
+
+const run = Effect.fnUntraced(function* (tests: Parameters<typeof Runner.run>[0]) {
+  const logged: Array<string> = []
+  const results = yield* Runner.run(tests, { output: "/tmp/vmtest-host-service" }).pipe(
+    Effect.provideService(Reporter, (event) =>
+      Effect.sync(() => {
+        if (event._tag === "Log") logged.push(event.line)
+      })
+    )
+  )
+  for (const { failure, name } of results) assert.isUndefined(failure, `${name}: ${failure?.message}`)
+  return logged
+})
+
+layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("services of the host", (it) => {
+  it.effect("are reached by name, over HTTP and TCP, under load, late links and partitions, and in forks", () =>
+    Effect.gen(function* () {
+      const took: Record<string, string> = {}
+      const timed = <A, E, R>(name: string, effect: Effect.Effect<A, E, R>) =>
+        Effect.map(Effect.timed(effect), ([duration, value]) => {
+          took[name] = Duration.format(duration)
+          return value
+        })
+      const logged = yield* run([
+        test("a fake upstream", { machines: { a: tiny, b: tiny } }, ({ a, b }, driver) =>
+          Effect.gen(function* () {
+            const requests = yield* Ref.make(0)
+            const handler = api(requests)
+            const service = yield* timed("start", driver.hostService({ name: "api", port: 80, handler }))
+            assert.deepInclude(service, {
+              name: "api",
+              port: 80,
+              vlan: 1,
+              ipv4: "192.168.1.254",
+              mac: "52:54:00:12:01:fe"
+            })
+
+            assert.strictEqual(yield* timed("one request", get(a, "/hello")), "GET /hello for api\n")
+            yield* a.succeed("head -c 200000 /dev/urandom | base64 > /tmp/body")
+            const sum = (yield* a.succeed("sha256sum < /tmp/body")).split(" ")[0]
+            assert.strictEqual(yield* get(a, "/sum", "--post-file /tmp/body"), sum)
+
+            yield* timed(
+              "50 connections",
+              b.succeed("for i in $(seq 50); do wget -q -O - http://api/$i; done | grep -c for")
+            )
+            yield* timed(
+              "8 at once",
+              a
+                .succeed("for i in 1 2 3 4 5 6 7 8; do wget -q -O - http://api/big | sha256sum & done; wait")
+                .pipe(Effect.map((sums) => assert.strictEqual(sums, `${sha256(big)}  -\n`.repeat(8))))
+            )
+            const checked = a.succeed("wget -q -O - http://api/big | sha256sum")
+            assert.strictEqual((yield* timed("10 MiB", checked)).split(" ")[0], sha256(big))
+            assert.strictEqual(yield* Ref.get(requests), 1 + 1 + 50 + 8 + 1)
+
+            const ended = yield* a.execute("wget -O - http://api/fails")
+            assert.include(ended.stderr, "500 Internal Server Error")
+
+            yield* Effect.scoped(
+              Effect.gen(function* () {
+                yield* service.link().impair({ latency: "50 millis" })
+                const [late] = yield* Effect.timed(get(a, "/late"))
+                assert.isAtLeast(Duration.toMillis(late), 100)
+                assert.strictEqual((yield* timed("10 MiB, 50 ms late", checked)).split(" ")[0], sha256(big))
+              })
+            )
+            yield* Effect.scoped(
+              Effect.gen(function* () {
+                yield* driver.network(1).partition([a], [b, service])
+                yield* a.fail("timeout 3 wget -q -O - http://api/")
+                yield* get(b, "/")
+              })
+            )
+            yield* get(a, "/")
+
+            // Further ports of the name, HTTP and TCP.
+            yield* driver.hostService({
+              name: "api",
+              port: 8080,
+              handler: Effect.succeed(HttpServerResponse.text("another port\n"))
+            })
+            assert.strictEqual(yield* b.succeed("wget -q -O - http://api:8080/"), "another port\n")
+            yield* Effect.scoped(
+              Effect.gen(function* () {
+                yield* driver.hostService({ name: "api", port: 7, handler: echo })
+                assert.strictEqual(yield* a.succeed("{ echo hello; sleep 1; } | nc api 7"), "you said hello\n")
+                assert.strictEqual(yield* a.succeed("{ echo break; sleep 1; } | nc api 7 || true"), "")
+              })
+            )
+            // Nothing else of the address can be reached, nor what QEMU has in a user network.
+            for (const port of [7, 22, 53]) {
+              const refused = yield* a.execute(`timeout 5 nc api ${port} < /dev/null`)
+              assert.include(refused.stderr, "Connection refused", `${port}`)
+            }
+            yield* a.fail("timeout 2 nc 192.168.1.2 53 </dev/null", "udhcpc -i eth1 -n -q -t 2 -T 1 -s /bin/true")
+            assert.notInclude(yield* a.succeed("ip neigh show dev eth1"), "192.168.1.3 ")
+
+            // A fork of the test has services of its own, which answer its machines.
+            const before = yield* Ref.get(requests)
+            yield* driver.fork(({ a }, fork) =>
+              Effect.gen(function* () {
+                assert.strictEqual(yield* get(a, "/fork"), "GET /fork for api\n")
+                yield* fork.hostService({
+                  name: "other",
+                  port: 80,
+                  handler: Effect.succeed(HttpServerResponse.text("of the fork\n"))
+                })
+                assert.strictEqual(yield* a.succeed("wget -q -O - http://other/"), "of the fork\n")
+              })
+            )
+            assert.strictEqual(yield* Ref.get(requests), before + 1)
+            yield* a.fail("ping -c 1 -w 1 other")
+            yield* get(a, "/")
+
+            // A machine that is made later knows the name.
+            const c = yield* driver.machine("c", tiny)
+            yield* get(c, "/late")
+
+            for (const [options, message] of [
+              [{ name: "api", port: 80 }, "port must be one that api does not serve yet, got 80"],
+              [{ name: "x", port: 70000 }, "port must be a port, a whole number from 1 to 65535, got 70000"],
+              [{ name: "a", port: 80 }, "name must not be that of a machine, got a"],
+              [{ name: "no name", port: 80 }, "name must be a host name"],
+              [{ name: "x", port: 80, network: "lna" }, "unknown network"],
+              [
+                { name: "x", port: 80, ipv4: "192.168.1.1" },
+                "ipv4 must be an address of its own, got 192.168.1.1, which a has"
+              ]
+            ] as const) {
+              const error = yield* Effect.flip(driver.hostService({ ...options, handler }))
+              assert.strictEqual(error._tag, "InvalidArgument")
+              assert.include(error.message, message)
+            }
+
+            // Its TCP dies, is started again, and the report says so.
+            yield* killStacks
+            yield* a.waitUntilSucceeds("wget -q -O - http://api/", { timeout: "1 minute" })
+          })
+        )
+      ])
+      assert.deepStrictEqual(logged.slice(0, 2), [
+        "host service api:80: GET /fails failed: Broken: no such luck",
+        "host service api:7: a connection failed: Broken: told to"
+      ])
+      const restarted = "QEMU ended with signal SIGKILL; its connections are lost, and it is started again"
+      assert.sameMembers(logged.slice(2), [`host service api:80: ${restarted}`, `host service api:8080: ${restarted}`])
+      process.stdout.write(`measured: ${JSON.stringify(took)}\n`)
+    })
+  )
+})

@@ -1,0 +1,218 @@
+/** The services of the host in one driver: their names, addresses and ports, and the cards that they are reached by. */
+import * as Path from "node:path"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
+import type * as DynamicSupervisor from "../../actors/DynamicSupervisor.ts"
+import * as Arguments from "../../guest/Arguments.ts"
+import { InvalidArgument } from "../../guest/MachineError.ts"
+import * as Addresses from "../../network/Addresses.ts"
+import * as HostCard from "../../network/HostCard.ts"
+import * as Impairment from "../../network/Impairment.ts"
+import * as IpAddress from "../../network/IpAddress.ts"
+import * as NetworkSpec from "../../network/NetworkSpec.ts"
+import type { Vlan } from "../../network/Vlan.ts"
+import type { HostService, HostServiceError, HostServiceOptions } from "../HostService.ts"
+import { linkParameters } from "../HostService.ts"
+
+/** A name on a network, with its one address; it stays until the driver ends, as a machine does whose servers have ended. */
+interface Host {
+  readonly node: Addresses.AddressedNode
+  readonly face: Addresses.Interface & { readonly ipv4: string }
+  readonly card: HostCard.HostCard
+  /** Those that are served, or about to be. */
+  readonly ports: Set<number>
+  readonly path: string
+}
+
+/** A port that is served, as it was asked for: for forks of the test. */
+interface Served {
+  readonly options: HostServiceOptions<unknown, unknown>
+  readonly context: Context.Context<never>
+}
+
+/** What services need of their driver. */
+export interface Surroundings {
+  readonly networks: ReadonlyArray<NetworkSpec.NetworkSpec> | undefined
+  /** The machines on the test's networks. */
+  readonly machines: () => ReadonlyArray<Addresses.AddressedNode>
+  readonly vlan: (vlan: number) => Effect.Effect<Vlan>
+  readonly supervisor: DynamicSupervisor.DynamicSupervisorPid
+  /** For sockets: a path of at most 90 bytes. */
+  readonly directory: string
+  /** Tells the running machines of a new name. */
+  readonly refreshNames: Effect.Effect<void>
+  readonly log: (line: string) => Effect.Effect<void>
+  /** A service has ended for good while the test runs. */
+  readonly onLost: (error: HostCard.HostServiceFailed) => Effect.Effect<void>
+  /** Makes one machine or host at a time: each takes a name and addresses. */
+  readonly alone: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}
+
+/** The services of a driver. */
+export interface HostServices {
+  readonly serve: (
+    options: HostServiceOptions<unknown, unknown>
+  ) => Effect.Effect<HostService, HostServiceError, Scope.Scope>
+  /** The hosts, as neighbours of the machines. */
+  readonly nodes: () => ReadonlyArray<Addresses.AddressedNode>
+  /** The ports that are served now. */
+  readonly served: () => ReadonlyArray<Served>
+}
+
+const refuse = (argument: string, value: string | number, reason: string) =>
+  new InvalidArgument({ machine: "", method: "driver.hostService", argument, value, reason })
+
+/** The networks of addresses on a VLAN that machines have; the usual one first, if one of them is in it or none has another. */
+const networksOf = (nodes: ReadonlyArray<Addresses.AddressedNode>, vlan: number): ReadonlyArray<IpAddress.Prefixed> => {
+  const usual = { address: Addresses.ipv4(vlan, Addresses.maximum), prefix: IpAddress.defaultPrefix.ipv4 }
+  const declared = nodes.flatMap(({ interfaces }) =>
+    interfaces.flatMap((face) =>
+      face.vlan === vlan && face.ipv4 !== undefined ? [{ address: face.ipv4, prefix: face.ipv4Prefix }] : []
+    )
+  )
+  const isUsual = declared.length === 0 || declared.some(({ address }) => IpAddress.holds("ipv4", usual, address))
+  return isUsual ? [usual, ...declared] : declared
+}
+
+/** The highest address of a network that nobody has; undefined if there is none among the highest 254. */
+const freeIn = ({ address, prefix }: IpAddress.Prefixed, taken: ReadonlySet<string>): string | undefined => {
+  const bytes = Buffer.from(address.split(".").map(Number))
+  const size = 2 ** (32 - prefix)
+  const first = Math.floor(bytes.readUInt32BE() / size) * size
+  for (let host = size - 2; host > Math.max(0, size - 2 - Addresses.maximum); host -= 1) {
+    bytes.writeUInt32BE(first + host)
+    const text = bytes.join(".")
+    if (!taken.has(text)) return text
+  }
+  return undefined
+}
+
+const linkOf = ({ port }: HostCard.HostCard) =>
+  Arguments.checked(
+    "",
+    linkParameters,
+    {
+      impair: (options: Impairment.ImpairmentOptions) =>
+        Effect.suspend(() => port.impair(Result.getOrThrow(Impairment.fromOptions(options)))),
+      heal: () => port.heal,
+      counts: () => port.counts
+    },
+    "link()."
+  )
+
+export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
+  const { alone, directory, log, machines, networks, onLost, refreshNames, supervisor, vlan } = surroundings
+  const scope = yield* Effect.scope
+  const hosts = new Map<string, Host>()
+  const served = new Set<Served>()
+  const nodes = () => [...hosts.values()].map(({ node }) => node)
+
+  /** The address that a new host has. */
+  const faceOf = (
+    network: NetworkSpec.NetworkSpec,
+    declared: string | undefined
+  ): Result.Result<Host["face"], InvalidArgument> => {
+    const neighbours = [...machines(), ...nodes()]
+    const faces = neighbours.flatMap(({ interfaces }) => interfaces)
+    const macs = new Set(faces.map(({ mac }) => mac))
+    const taken = new Set(faces.flatMap((face) => (face.vlan === network.vlan ? (face.ipv4 ?? []) : [])))
+    const numbers = Array.from({ length: Addresses.maximum }, (_, index) => Addresses.maximum - index)
+    const mac = numbers.map((number) => Addresses.mac(network.vlan, number)).find((one) => !macs.has(one))
+    const parsed = declared === undefined ? undefined : Result.getOrThrow(IpAddress.parse("ipv4", declared))
+    if (parsed !== undefined && taken.has(parsed.address)) {
+      const owner = neighbours.find(({ interfaces }) => interfaces.some(({ ipv4 }) => ipv4 === parsed.address))
+      const reason = `ipv4 must be an address of its own, got ${parsed.address}, which ${owner?.name} has`
+      return Result.fail(refuse("ipv4", parsed.address, reason))
+    }
+    const [where = { address: "", prefix: 24 }] = networksOf(machines(), network.vlan)
+    const ipv4 = parsed?.address ?? freeIn(where, taken)
+    if (ipv4 === undefined || mac === undefined) {
+      return Result.fail(refuse("ipv4", "", `there is no free address on network ${network.name ?? network.vlan}`))
+    }
+    return Result.succeed({
+      ...{ device: "the card", vlan: network.vlan, network: network.name, mac },
+      ...{ ipv4, ipv4Prefix: parsed?.prefix ?? where.prefix, ipv6: undefined, ipv6Prefix: 64 }
+    })
+  }
+
+  /** The host of a name on a network, which is made by the first use. */
+  const hostOf = Effect.fnUntraced(function* (
+    { ipv4, name }: HostServiceOptions<unknown, unknown>,
+    network: NetworkSpec.NetworkSpec
+  ) {
+    const twin = machines().find((machine) => machine.name.toLowerCase() === name.toLowerCase())
+    if (twin !== undefined) return yield* refuse("name", name, `name must not be that of a machine, got ${name}`)
+    const key = `${name.toLowerCase()} ${network.vlan}`
+    const known = hosts.get(key)
+    if (known !== undefined) {
+      if (ipv4 === undefined || ipv4.split("/")[0] === known.face.ipv4) return known
+      return yield* refuse("ipv4", ipv4, `ipv4 must be that of the name's other ports, ${known.face.ipv4}, got ${ipv4}`)
+    }
+    const face = yield* Effect.fromResult(faceOf(network, ipv4))
+    const path = Path.join(directory, `h${hosts.size + 1}`)
+    const card = yield* HostCard.make({
+      ...{ vlan: yield* vlan(network.vlan), name, mac: face.mac, ipv4: face.ipv4, prefix: face.ipv4Prefix },
+      ...{ path, supervisor }
+    }).pipe(Scope.provide(scope))
+    const host: Host = {
+      node: { name, number: 0, interfaces: [face] },
+      face,
+      card,
+      path,
+      ports: new Set()
+    }
+    hosts.set(key, host)
+    yield* refreshNames
+    return host
+  })
+
+  const serve: HostServices["serve"] = Effect.fnUntraced(function* (options) {
+    const { handler, name, network: which = networks?.[0]?.vlan ?? 1, port } = options
+    const found = NetworkSpec.find(networks, which)
+    if (Result.isFailure(found)) return yield* refuse("network", which, found.failure)
+    const network = found.success
+    const host = yield* alone(hostOf(options, network))
+    if (host.ports.has(port)) {
+      return yield* refuse("port", port, `port must be one that ${name} does not serve yet, got ${port}`)
+    }
+    yield* Effect.acquireRelease(
+      Effect.sync(() => host.ports.add(port)),
+      () => Effect.sync(() => host.ports.delete(port))
+    )
+    const title = `host service ${name}:${port}`
+    const { serve } = yield* Effect.promise(() => import("./serveHandler.ts"))
+    const socket = `${host.path}-${port}.http`
+    yield* serve(handler, socket, (line) => log(`${title}: ${line}`))
+    yield* host.card.forward(port, socket, {
+      onRestart: ({ message }) => log(`${message}; its connections are lost, and it is started again`),
+      onLost
+    })
+    const entry: Served = { options, context: yield* Effect.context<never>() }
+    yield* Effect.acquireRelease(
+      Effect.sync(() => served.add(entry)),
+      () => Effect.sync(() => served.delete(entry))
+    )
+    const { ipv4, mac } = host.face
+    return { _tag: "HostService", name, port, vlan: network.vlan, ipv4, mac, link: () => linkOf(host.card) } as const
+  })
+
+  return { serve, nodes, served: () => [...served] } satisfies HostServices as HostServices
+})
+
+/** Starts the services of a test in its fork, with the addresses that the forked machines know them by. */
+export const adopt = (from: HostServices, to: HostServices): Effect.Effect<void, HostServiceError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const scope = yield* Effect.scope
+    const addresses = from.nodes()
+    yield* Effect.forEach(
+      from.served(),
+      ({ context, options }) => {
+        const face = addresses.find(({ name }) => name === options.name)?.interfaces[0]
+        const ipv4 = options.ipv4 ?? (face === undefined ? undefined : `${face.ipv4}/${face.ipv4Prefix}`)
+        return to.serve({ ...options, ipv4 }).pipe(Effect.provideContext(Context.add(context, Scope.Scope, scope)))
+      },
+      { discard: true }
+    )
+  })

@@ -1,0 +1,81 @@
+/** Serving a handler of a script on a unix socket. What fails in it ends one request or connection, and is told. */
+import { createServer } from "node:http"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as NodeSocket from "@effect/platform-node/NodeSocket"
+import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import { causeResponse } from "effect/http/HttpServerError"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import { isHttpServerResponse } from "effect/http/HttpServerResponse"
+import * as Predicate from "effect/Predicate"
+import type * as Scope from "effect/Scope"
+import { kindOf } from "../../host/Thrown.ts"
+import type { HttpHandler, TcpHandler } from "../HostService.ts"
+import { messageOf, named } from "./errorText.ts"
+
+/** Is told what failed, in a sentence. */
+type Tell = (line: string) => Effect.Effect<void>
+
+const textOf = (cause: Cause.Cause<unknown>): string => {
+  const error = Cause.squash(cause)
+  return named(kindOf(error), messageOf(error))
+}
+
+const serveHttp = Effect.fnUntraced(function* (handler: HttpHandler<unknown, unknown>, path: string, tell: Tell) {
+  // A script decides how long its answers take.
+  const node = createServer({ requestTimeout: 0 })
+  const server = yield* NodeHttpServer.make(() => node, { path, disablePreemptiveShutdown: true })
+  const told = Effect.gen(function* () {
+    const { method, url } = yield* HttpServerRequest
+    const failed = (text: string) => tell(`${method} ${url} failed: ${text}`)
+    return yield* handler.pipe(
+      Effect.tap((response) => {
+        if (isHttpServerResponse(response)) return Effect.void
+        return Effect.die(new TypeError("the handler must give an HttpServerResponse"))
+      }),
+      Effect.tapCause((cause) =>
+        Effect.flatMap(causeResponse(cause), ([{ status }]) =>
+          // A route that is not there is an answer; a client that has gone, or a service that ends, is nobody's failure.
+          status >= 500 && !Cause.hasInterruptsOnly(cause) ? failed(textOf(cause)) : Effect.void
+        )
+      )
+    )
+  })
+  yield* server.serve(told)
+  yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
+})
+
+/** The other end has closed the connection; a handler that reads to the end of it fails with that. */
+const isClosed = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.every(
+    (reason) =>
+      Cause.isInterruptReason(reason) ||
+      (Cause.isFailReason(reason) &&
+        Predicate.isTagged(reason.error, "SocketError") &&
+        Predicate.hasProperty(reason.error, "reason") &&
+        Predicate.isTagged(reason.error.reason, "SocketCloseError"))
+  )
+
+const serveTcp = Effect.fnUntraced(function* (handler: TcpHandler<unknown, unknown>, path: string, tell: Tell) {
+  const server = yield* NodeSocketServer.make({ path, allowHalfOpen: true })
+  const run = server.run((socket) =>
+    Effect.suspend(() => handler(socket)).pipe(
+      Effect.scoped,
+      Effect.catchCause((cause) => (isClosed(cause) ? Effect.void : tell(`a connection failed: ${textOf(cause)}`))),
+      Effect.ensuring(Effect.flatMap(NodeSocket.NetSocket, (node) => Effect.sync(() => node.destroySoon())))
+    )
+  )
+  yield* Effect.forkScoped(run, { startImmediately: true })
+})
+
+/** Serves it until the scope closes, with the services of whoever calls. */
+export const serve = (
+  handler: HttpHandler<unknown, unknown> | TcpHandler<unknown, unknown>,
+  path: string,
+  tell: Tell
+): Effect.Effect<void, never, Scope.Scope> =>
+  // What a script's handler needs is in the context that it was given in.
+  (Effect.isEffect(handler)
+    ? Effect.orDie(serveHttp(handler, path, tell))
+    : Effect.orDie(serveTcp(handler, path, tell))) as Effect.Effect<void, never, Scope.Scope>
