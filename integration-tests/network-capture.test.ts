@@ -1,11 +1,13 @@
-import { execFileSync } from "node:child_process"
+import { execFileSync, spawn } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as DriverLayer from "../src/driver/DriverLayer.ts"
 import { Reporter } from "../src/driver/RunEvent.ts"
@@ -121,5 +123,34 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "10 minutes" })("c
         assert.strictEqual(lines.length, 640 + lost.length)
         Fs.rmSync(output, { recursive: true })
       })
+  )
+
+  it.effect.skipIf(missing.length > 0)("can be read after a run that was killed", () =>
+    Effect.gen(function* () {
+      const place = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-capture-"))
+      const script = Path.join(place, "pings.ts")
+      Fs.writeFileSync(
+        script,
+        `import { Image, test } from "vmtest"
+const machine = { image: Image.tiny(), memory: "128 MiB" }
+export default test("pings", { machines: { a: machine, b: machine } }, ({ a }) => a.succeed("ping -i 0.01 b"))
+`
+      )
+      const launcher = fileURLToPath(new URL("../src/cli/Launcher.ts", import.meta.url))
+      const child = spawn(process.execPath, [launcher, "run", "--capture", "-o", Path.join(place, "out"), script], {
+        stdio: "ignore"
+      })
+      const ended = new Promise((resolve) => child.once("exit", resolve))
+      const file = Path.join(place, "out", "pings", "vlan1.pcapng")
+      yield* Effect.sync(() => Fs.existsSync(file) && Fs.statSync(file).size > 100_000).pipe(
+        Effect.repeat({ schedule: Schedule.spaced("50 millis"), until: (there) => there }),
+        Effect.timeout("2 minutes"),
+        Effect.ensuring(Effect.sync(() => child.kill("SIGKILL")))
+      )
+      yield* Effect.promise(() => ended)
+      assert.match(read("capinfos", [file]), /Number of interfaces in file:\s+2\n/)
+      assert.isAbove(shown(file, "icmp", "frame.number").length, 300)
+      Fs.rmSync(place, { recursive: true })
+    })
   )
 })

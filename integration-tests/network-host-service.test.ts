@@ -1,11 +1,14 @@
 import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
 import { assert, layer } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Ref from "effect/Ref"
+import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Socket from "effect/socket/Socket"
 import * as DriverLayer from "../src/driver/DriverLayer.ts"
@@ -14,6 +17,7 @@ import * as Runner from "../src/driver/Runner.ts"
 import { test } from "../src/driver/TestCase.ts"
 import * as Image from "../src/images/Image.ts"
 import type { Machine } from "../src/machine/Machine.ts"
+import * as Bridge from "../src/network/Bridge.ts"
 
 const tiny = { image: Image.tiny(), memory: "128 MiB" } as const
 
@@ -70,9 +74,13 @@ const killStacks = Effect.sync(() => {
   }
 })
 
-const run = Effect.fnUntraced(function* (tests: Parameters<typeof Runner.run>[0]) {
+const run = Effect.fnUntraced(function* (
+  tests: Parameters<typeof Runner.run>[0],
+  output = "vmtest-output",
+  capture = false
+) {
   const logged: Array<string> = []
-  const results = yield* Runner.run(tests, { output: "/tmp/vmtest-host-service" }).pipe(
+  const results = yield* Runner.run(tests, { output, capture }).pipe(
     Effect.provideService(Reporter, (event) =>
       Effect.sync(() => {
         if (event._tag === "Log") logged.push(event.line)
@@ -217,6 +225,38 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("s
       const restarted = "QEMU ended with signal SIGKILL; its connections are lost, and it is started again"
       assert.sameMembers(logged.slice(2), [`host service api:80: ${restarted}`, `host service api:8080: ${restarted}`])
       process.stdout.write(`measured: ${JSON.stringify(took)}\n`)
+    })
+  )
+
+  it.effect("are seen by captures, and reached on a bridge of Linux, too", () =>
+    Effect.gen(function* () {
+      const bridge = yield* Effect.result(Bridge.probe)
+      if (Result.isFailure(bridge)) process.stdout.write(`skipped on a bridge: ${bridge.failure.message}\n`)
+      const fabrics = Result.isFailure(bridge) ? (["switch"] as const) : (["switch", "bridge"] as const)
+      const output = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-service-"))
+      const logged = yield* run(
+        fabrics.map((fabric) =>
+          test(fabric, { networks: { lan: { fabric } }, machines: { a: tiny } }, ({ a }, driver) =>
+            Effect.gen(function* () {
+              yield* driver.hostService({ name: "api", port: 80, handler: api(yield* Ref.make(0)) })
+              yield* a.succeed("ping -c 1 -w 10 api")
+              assert.strictEqual(yield* get(a, "/hello"), "GET /hello for api\n")
+              // tcpdump tells of packets in its own time.
+              yield* Effect.sleep("1 second")
+            })
+          )
+        ),
+        output,
+        true
+      )
+      assert.deepStrictEqual(logged, [])
+      for (const fabric of fabrics) {
+        const file = Fs.readFileSync(Path.join(output, fabric, "lan.pcapng"), "latin1")
+        for (const text of ["the card eth1 of a", "the host service api", "GET /hello HTTP/1.1", "HTTP/1.1 200 OK"]) {
+          assert.include(file, text, fabric)
+        }
+      }
+      Fs.rmSync(output, { recursive: true })
     })
   )
 })

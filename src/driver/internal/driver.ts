@@ -17,7 +17,6 @@ import * as NetworkSpec from "../../network/NetworkSpec.ts"
 import type { FabricUnavailable } from "../../network/Vlan.ts"
 import { Driver, type DriverService, type ForkError, parameters } from "../Driver.ts"
 import { ForkFailed } from "../ForkFailed.ts"
-import type { HostServiceOptions, Serve } from "../HostService.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import * as Network from "../Network.ts"
 import * as Places from "../Places.ts"
@@ -184,14 +183,6 @@ const networkOf = (all: DriverMachines, which: number | string) => {
   })
 }
 
-declare const typed: Serve
-
-/** A service of the host; what its handler needs is in the context of the call. */
-const hostServiceOf =
-  ({ services }: DriverMachines): Serve =>
-  <E, R>(options: HostServiceOptions<E, R>) =>
-    services.serve(options as HostServiceOptions<unknown, unknown>) as ReturnType<typeof typed<E, R>>
-
 const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverService => {
   const { conditions, emit, handles, machines, options } = all
   return Arguments.checked<DriverService>(
@@ -221,7 +212,7 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
           Effect.forEach(machines, givingEffects("driver.waitAll", wait), { concurrency: "unbounded" })
         ),
       network: (which) => networkOf(all, which),
-      hostService: hostServiceOf(all),
+      hostService: all.services.serve,
       log: (line) => emit({ _tag: "Log", test: options.test, line })
     },
     "driver."

@@ -7,13 +7,14 @@ import * as Scope from "effect/Scope"
 import type * as DynamicSupervisor from "../../actors/DynamicSupervisor.ts"
 import * as Arguments from "../../guest/Arguments.ts"
 import { InvalidArgument } from "../../guest/MachineError.ts"
-import * as Addresses from "../../network/Addresses.ts"
+import type * as Addresses from "../../network/Addresses.ts"
+import * as FreeAddress from "../../network/FreeAddress.ts"
 import * as HostCard from "../../network/HostCard.ts"
 import * as Impairment from "../../network/Impairment.ts"
 import * as IpAddress from "../../network/IpAddress.ts"
 import * as NetworkSpec from "../../network/NetworkSpec.ts"
 import type { Vlan } from "../../network/Vlan.ts"
-import type { HostService, HostServiceError, HostServiceOptions } from "../HostService.ts"
+import type { HostService, HostServiceError, HostServiceOptions, Serve } from "../HostService.ts"
 import { linkParameters } from "../HostService.ts"
 
 /** A name on a network, with its one address; it stays until the driver ends, as a machine does whose servers have ended. */
@@ -28,7 +29,7 @@ interface Host {
 
 /** A port that is served, as it was asked for: for forks of the test. */
 interface Served {
-  readonly options: HostServiceOptions<unknown, unknown>
+  readonly options: HostServiceOptions<unknown>
   readonly context: Context.Context<never>
 }
 
@@ -52,9 +53,7 @@ export interface Surroundings {
 
 /** The services of a driver. */
 export interface HostServices {
-  readonly serve: (
-    options: HostServiceOptions<unknown, unknown>
-  ) => Effect.Effect<HostService, HostServiceError, Scope.Scope>
+  readonly serve: Serve
   /** The hosts, as neighbours of the machines. */
   readonly nodes: () => ReadonlyArray<Addresses.AddressedNode>
   /** The ports that are served now. */
@@ -63,31 +62,6 @@ export interface HostServices {
 
 const refuse = (argument: string, value: string | number, reason: string) =>
   new InvalidArgument({ machine: "", method: "driver.hostService", argument, value, reason })
-
-/** The networks of addresses on a VLAN that machines have; the usual one first, if one of them is in it or none has another. */
-const networksOf = (nodes: ReadonlyArray<Addresses.AddressedNode>, vlan: number): ReadonlyArray<IpAddress.Prefixed> => {
-  const usual = { address: Addresses.ipv4(vlan, Addresses.maximum), prefix: IpAddress.defaultPrefix.ipv4 }
-  const declared = nodes.flatMap(({ interfaces }) =>
-    interfaces.flatMap((face) =>
-      face.vlan === vlan && face.ipv4 !== undefined ? [{ address: face.ipv4, prefix: face.ipv4Prefix }] : []
-    )
-  )
-  const isUsual = declared.length === 0 || declared.some(({ address }) => IpAddress.holds("ipv4", usual, address))
-  return isUsual ? [usual, ...declared] : declared
-}
-
-/** The highest address of a network that nobody has; undefined if there is none among the highest 254. */
-const freeIn = ({ address, prefix }: IpAddress.Prefixed, taken: ReadonlySet<string>): string | undefined => {
-  const bytes = Buffer.from(address.split(".").map(Number))
-  const size = 2 ** (32 - prefix)
-  const first = Math.floor(bytes.readUInt32BE() / size) * size
-  for (let host = size - 2; host > Math.max(0, size - 2 - Addresses.maximum); host -= 1) {
-    bytes.writeUInt32BE(first + host)
-    const text = bytes.join(".")
-    if (!taken.has(text)) return text
-  }
-  return undefined
-}
 
 const linkOf = ({ port }: HostCard.HostCard) =>
   Arguments.checked(
@@ -114,26 +88,16 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
     network: NetworkSpec.NetworkSpec,
     declared: string | undefined
   ): Result.Result<Host["face"], InvalidArgument> => {
-    const neighbours = [...machines(), ...nodes()]
-    const faces = neighbours.flatMap(({ interfaces }) => interfaces)
-    const macs = new Set(faces.map(({ mac }) => mac))
-    const taken = new Set(faces.flatMap((face) => (face.vlan === network.vlan ? (face.ipv4 ?? []) : [])))
-    const numbers = Array.from({ length: Addresses.maximum }, (_, index) => Addresses.maximum - index)
-    const mac = numbers.map((number) => Addresses.mac(network.vlan, number)).find((one) => !macs.has(one))
-    const parsed = declared === undefined ? undefined : Result.getOrThrow(IpAddress.parse("ipv4", declared))
-    if (parsed !== undefined && taken.has(parsed.address)) {
-      const owner = neighbours.find(({ interfaces }) => interfaces.some(({ ipv4 }) => ipv4 === parsed.address))
-      const reason = `ipv4 must be an address of its own, got ${parsed.address}, which ${owner?.name} has`
-      return Result.fail(refuse("ipv4", parsed.address, reason))
-    }
-    const [where = { address: "", prefix: 24 }] = networksOf(machines(), network.vlan)
-    const ipv4 = parsed?.address ?? freeIn(where, taken)
-    if (ipv4 === undefined || mac === undefined) {
-      return Result.fail(refuse("ipv4", "", `there is no free address on network ${network.name ?? network.vlan}`))
-    }
-    return Result.succeed({
-      ...{ device: "the card", vlan: network.vlan, network: network.name, mac },
-      ...{ ipv4, ipv4Prefix: parsed?.prefix ?? where.prefix, ipv6: undefined, ipv6Prefix: 64 }
+    const chosen = FreeAddress.choose({
+      ...{ vlan: network.vlan, machines: machines(), others: nodes() },
+      declared: declared === undefined ? undefined : Result.getOrThrow(IpAddress.parse("ipv4", declared))
+    })
+    return Result.mapBoth(chosen, {
+      onFailure: (reason) => refuse("ipv4", declared ?? "", reason),
+      onSuccess: ({ ipv4, mac }) => ({
+        ...{ device: "the card", vlan: network.vlan, network: network.name, mac },
+        ...{ ipv4: ipv4.address, ipv4Prefix: ipv4.prefix, ipv6: undefined, ipv6Prefix: IpAddress.defaultPrefix.ipv6 }
+      })
     })
   }
 
@@ -168,7 +132,9 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
     return host
   })
 
-  const serve: HostServices["serve"] = Effect.fnUntraced(function* (options) {
+  const serve = Effect.fnUntraced(function* (
+    options: HostServiceOptions<unknown, unknown>
+  ): Effect.fn.Return<HostService, HostServiceError, Scope.Scope> {
     const { handler, name, network: which = networks?.[0]?.vlan ?? 1, port } = options
     const found = NetworkSpec.find(networks, which)
     if (Result.isFailure(found)) return yield* refuse("network", which, found.failure)
@@ -189,7 +155,7 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
       onRestart: ({ message }) => log(`${message}; its connections are lost, and it is started again`),
       onLost
     })
-    const entry: Served = { options, context: yield* Effect.context<never>() }
+    const entry: Served = { options: options as HostServiceOptions<unknown>, context: yield* Effect.context<never>() }
     yield* Effect.acquireRelease(
       Effect.sync(() => served.add(entry)),
       () => Effect.sync(() => served.delete(entry))
