@@ -23,7 +23,9 @@ const long = [
   "start-script",
   "start-script-9p",
   "start-script-efi",
-  "keyboard-layouts"
+  "keyboard-layouts",
+  "network-clusters",
+  "network-start-script"
 ].map((name) => `integration-tests/${name}.test.ts`)
 
 /** Real guests under emulation on few cores: one file at a time, and time for a cold boot with a busy host. */

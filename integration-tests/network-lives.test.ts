@@ -106,3 +106,32 @@ onDriver(DriverLayer.layer({ name: "networks that live on" }), Layer.mergeAll(Cl
     )
   }
 )
+
+/** A network that is a hub, and a switch. */
+class Sniffer extends Machine<Sniffer>()("sniffer", { ...small, vlans: ["hub", "lan"] }) {}
+class Left extends Machine<Left>()("left", { ...small, vlans: ["hub", "lan"] }) {}
+class Right extends Machine<Right>()("right", { ...small, vlans: ["hub", "lan"] }) {}
+
+onDriver(
+  DriverLayer.layer({ name: "a hub", networks: { lan: {}, hub: { hub: true } } }),
+  Layer.mergeAll(Sniffer.layer, Left.layer, Right.layer)
+)("a hub", (it) => {
+  it.effect("shows a machine what others send to each other, and a switch does not", () =>
+    Effect.gen(function* () {
+      const [sniffer, left, right] = [yield* Sniffer, yield* Left, yield* Right]
+      const seen = Effect.map(
+        sniffer.succeed("cat /sys/class/net/eth1/statistics/rx_packets /sys/class/net/eth2/statistics/rx_packets"),
+        (said) => said.trim().split("\n").map(Number)
+      )
+      for (const card of ["eth1", "eth2"]) yield* sniffer.succeed(`ip link set ${card} promisc on`)
+      const ping = Effect.forEach(right.interfaces, ({ ipv4 }) => left.succeed(`ping -q -c 50 -i 0.02 ${ipv4}`))
+      // Everybody is known after the first.
+      yield* ping
+      const before = yield* seen
+      yield* ping
+      const [hub = 0, lan = 0] = (yield* seen).map((count, index) => count - (before[index] ?? 0))
+      assert.isAtLeast(hub, 100)
+      assert.isBelow(lan, 20)
+    })
+  )
+})

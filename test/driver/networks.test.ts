@@ -1,6 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import { TestClock } from "effect/testing"
+import * as ExitReason from "../../src/actors/ExitReason.ts"
+import * as Observer from "../../src/actors/Observer.ts"
+import * as Process from "../../src/actors/Process.ts"
 import type { DriverService } from "../../src/driver/Driver.ts"
 import { Reporter } from "../../src/driver/RunEvent.ts"
 import { test } from "../../src/driver/TestCase.ts"
@@ -148,4 +152,24 @@ describe("an impairment or a partition that the body never runs", () => {
       })
     )
   }
+})
+
+describe("a network that crashes over and over", () => {
+  it.effect("fails the test", () =>
+    Effect.gen(function* () {
+      const crash = Effect.gen(function* () {
+        const { processes } = yield* Observer.snapshot
+        const found = processes.find(({ label }) => label === "switch")
+        if (found !== undefined) yield* Process.exit(found.pid, ExitReason.custom("boom"))
+      })
+      const declared = test("t", { machines: { web: idle([1]) } }, (_, driver) =>
+        Effect.andThen(driver.network(1).heal(), Effect.forever(Effect.andThen(crash, TestClock.adjust("10 millis"))))
+      )
+      const [result] = yield* runOnMock([declared]).pipe(Effect.provideService(Reporter, () => Effect.void))
+      assert.deepStrictEqual(
+        [result?.status, result?.failure?.kind, result?.failure?.message],
+        ["failed", "VlanFailed", "VLAN 1: its switch kept crashing"]
+      )
+    })
+  )
 })
