@@ -1,10 +1,12 @@
 /** How cards come to a bridge that do not open a TAP by themselves: what plugs in by a socket, and what only knows VDE. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as HostProcess from "../../host/HostProcess.ts"
 import * as Commands from "./bridgeCommands.ts"
 import * as Cable from "./cable.ts"
@@ -21,7 +23,8 @@ const readyWithin = Duration.seconds(10)
 const untilReady = Schedule.spaced("5 millis")
 
 /**
- * A QEMU without a machine, which carries frames of any size between a TAP and a socket. It listens at `path`. QEMU 7.2 warns that its hub has no card.
+ * A QEMU without a machine, which carries frames of any size between a TAP and a socket. It listens at `path`, and tells of the connection on its standard
+ * output: until then it drops frames. QEMU 7.2 warns that its hub has no card.
  */
 export const carrierOf = (
   namespace: Pick<Namespace, "helper">,
@@ -30,12 +33,33 @@ export const carrierOf = (
 ): ReadonlyArray<string> => {
   const word = (text: string) => text.replaceAll(",", ",,")
   return [
-    ...["-M", "none", "-no-user-config", "-nodefaults", "-display", "none"],
+    ...["-M", "none", "-no-user-config", "-nodefaults", "-display", "none", "-qmp", "stdio"],
     ...["-netdev", `tap,id=tap,helper=${word(namespace.helper(bridge))}`],
     ...["-netdev", `stream,id=card,server=on,addr.type=unix,addr.path=${word(path)}`],
     ...["-netdev", "hubport,id=one,hubid=0,netdev=tap", "-netdev", "hubport,id=other,hubid=0,netdev=card"]
   ]
 }
+
+/** Connects to a carrier, which has taken the connection then. It tells of that only those who have asked before. */
+const connectTo = Effect.fnUntraced(function* (carrier: HostProcess.HostProcess, path: string) {
+  const asked = Deferred.makeUnsafe<void>()
+  const taken = Deferred.makeUnsafe<void>()
+  yield* carrier.stdout.pipe(
+    Stream.decodeText(),
+    Stream.splitLines,
+    Stream.runForEach((line) => {
+      if (line.includes('"return"')) return Deferred.succeed(asked, undefined)
+      return line.includes("NETDEV_STREAM_CONNECTED") ? Deferred.succeed(taken, undefined) : Effect.void
+    }),
+    Effect.ignore,
+    Effect.forkScoped({ startImmediately: true })
+  )
+  yield* Effect.ignore(carrier.write('{"execute":"qmp_capabilities"}\n'))
+  yield* Deferred.await(asked)
+  const socket = yield* Cable.connect(path)
+  yield* Deferred.await(taken)
+  return socket
+})
 
 const endOf = (file: string) => (Fs.existsSync(file) ? Fs.readFileSync(file, "utf8").slice(-1000).trim() : "")
 
@@ -51,9 +75,15 @@ export const carry = Effect.fnUntraced(function* (
   const log = `${path}.log`
   const carrier = yield* HostProcess.spawn({
     ...{ name: `${port.name}'s way to its TAP`, command: "qemu-system-x86_64" },
-    ...{ args: carrierOf(namespace, port.bridge, path), stdout: { file: log }, stderr: { file: log }, grace: 0 }
+    ...{ args: carrierOf(namespace, port.bridge, path), stdin: "pipe", stdout: "pipe" },
+    ...{ stderr: { file: log }, grace: 0 }
   })
-  const [near, far] = yield* Effect.all([Cable.connect(path), Cable.connect(card)], { concurrency: 2 }).pipe(
+  // It drops what it cannot pass on, so the card is connected first.
+  const connecting = Effect.gen(function* () {
+    const far = yield* Cable.connect(card)
+    return [yield* connectTo(carrier, path), far] as const
+  })
+  const [near, far] = yield* connecting.pipe(
     Effect.raceFirst(
       Effect.flatMap(carrier.exited, (status) =>
         Effect.fail<NotPlugged>({

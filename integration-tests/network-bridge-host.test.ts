@@ -1,0 +1,344 @@
+/** The fabric "bridge" on this host, without guests: frames between sockets, and what is left of it when it ends. */
+import { execFileSync } from "node:child_process"
+import * as Fs from "node:fs"
+import * as Net from "node:net"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as DriverTree from "../src/driver/internal/driverTree.ts"
+import * as HostProcess from "../src/host/HostProcess.ts"
+import * as Bridge from "../src/network/Bridge.ts"
+import { Joiner, withHeader } from "../src/network/internal/frames.ts"
+import * as NetworkSpec from "../src/network/NetworkSpec.ts"
+
+const possible = await Effect.runPromise(Effect.result(Bridge.probe))
+const why = possible._tag === "Success" ? undefined : possible.failure.message
+if (why !== undefined) process.stderr.write(`skipped: ${why}\n`)
+const limits = possible._tag === "Success" ? possible.success.limits : undefined
+if (limits?.partition !== undefined) process.stderr.write(`skipped in part: ${limits.partition.message}\n`)
+const hasDump = (await Effect.runPromise(Effect.result(HostProcess.locate("tcpdump"))))._tag === "Success"
+if (!hasDump) process.stderr.write("skipped in part: tcpdump is not installed\n")
+
+const folder = Effect.acquireRelease(
+  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-test-"))),
+  (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
+)
+
+const everybody = [255, 255, 255, 255, 255, 255]
+const macOf = (card: number) => [0x52, 0x54, 0, 0x12, 1, card]
+
+/** A card that listens at a socket, as a QEMU does. */
+const cardAt = (path: string, number: number) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const got: Array<string> = []
+        const sockets: Array<Net.Socket> = []
+        const server = Net.createServer((socket) => {
+          const joiner = new Joiner()
+          sockets.push(socket)
+          socket.on("data", (chunk) => {
+            const frames = joiner.push(Buffer.from(chunk))
+            if (typeof frames === "string") return
+            for (let at = 0; at < frames.length; at += 4 + frames.readUInt32BE(at)) {
+              const frame = frames.subarray(at + 4, at + 4 + frames.readUInt32BE(at))
+              got.push(`${frame.subarray(14).toString("latin1").replace(/\0+$/, "")} ${frame.length}`)
+            }
+          })
+        })
+        server.listen(path)
+        return { got, server, sockets }
+      }),
+      ({ server, sockets }) =>
+        Effect.sync(() => {
+          for (const socket of sockets) socket.destroy()
+          server.close()
+        })
+    ),
+    ({ got, sockets }) => ({
+      got,
+      isPlugged: () => sockets.length > 0,
+      /** An experimental type of frames, which no system answers. */
+      send: (to: ReadonlyArray<number>, text: string, size = 60) =>
+        Effect.sync(() => {
+          const frame = Buffer.alloc(size)
+          frame.set(to, 0)
+          frame.set(macOf(number), 6)
+          frame.writeUInt16BE(0x88b5, 12)
+          frame.write(text, 14)
+          sockets.at(-1)?.write(withHeader(frame))
+        })
+    })
+  )
+
+/** Waits until a card has got exactly this. */
+const gets = (card: { readonly got: ReadonlyArray<string> }, ...frames: ReadonlyArray<string>) =>
+  Effect.sync(() => assert.deepStrictEqual(card.got, frames)).pipe(
+    Effect.sandbox,
+    Effect.retry({ times: 100, schedule: Schedule.spaced("20 millis") })
+  )
+
+/** Three cards on a bridge. */
+const three = Effect.gen(function* () {
+  const directory = yield* folder
+  const bridges = yield* Bridge.make
+  const vlan = yield* bridges.vlan({ vlan: 1, directory })
+  const cards = yield* Effect.forEach([1, 2, 3], (number) => cardAt(Path.join(directory, `card${number}`), number))
+  const ports = yield* Effect.forEach(["a eth1", "b eth1", "c eth1"], vlan.port)
+  yield* Effect.forEach(ports, (port, index) => port.plugIn(Path.join(directory, `card${index + 1}`)), {
+    concurrency: "unbounded",
+    discard: true
+  })
+  yield* Effect.sync(() => cards.every(({ isPlugged }) => isPlugged())).pipe(
+    Effect.repeat({ until: (all) => all, schedule: Schedule.spaced("5 millis") })
+  )
+  const [a, b, c] = cards
+  return { vlan, directory, ports, a: a!, b: b!, c: c! }
+})
+
+describe.skipIf(why !== undefined)("a bridge", () => {
+  it.live("carries frames of any size to whom they are for, and counts them", () =>
+    Effect.gen(function* () {
+      const { a, b, c, ports } = yield* three
+      yield* a.send(everybody, "hello")
+      yield* Effect.all([gets(b, "hello 60"), gets(c, "hello 60")])
+      yield* b.send(macOf(1), "reply", 65000)
+      yield* gets(a, "reply 65000")
+      yield* c.send(macOf(1), "reply", 9018)
+      yield* gets(a, "reply 65000", "reply 9018")
+      yield* Effect.all([gets(b, "hello 60"), gets(c, "hello 60")])
+      const counts = yield* Effect.forEach(ports, (port) => port.counts)
+      assert.deepStrictEqual(
+        counts.map(({ lost, received, sent }) => [sent, received, lost]),
+        [
+          [1, 2, 0],
+          [1, 1, 0],
+          [1, 1, 0]
+        ]
+      )
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("has nothing on it that speaks by itself", () =>
+    Effect.gen(function* () {
+      const { a, b, c, ports } = yield* three
+      yield* Effect.sleep("3 seconds")
+      assert.deepStrictEqual([a.got, b.got, c.got], [[], [], []])
+      assert.deepStrictEqual((yield* ports[0]!.counts).received, 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live.skipIf(limits?.partition !== undefined)("separates ports until scopes close, each partition its own", () =>
+    Effect.gen(function* () {
+      const { a, b, c, vlan } = yield* three
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* vlan.partition([["a eth1"], ["b eth1"]])
+          yield* Effect.scoped(Effect.andThen(vlan.partition([["a eth1"], ["c eth1"]]), a.send(everybody, "alone")))
+          yield* a.send(everybody, "apart")
+          yield* gets(c, "apart 60")
+          yield* c.send(everybody, "to both")
+          yield* Effect.all([gets(a, "to both 60"), gets(b, "to both 60")])
+        })
+      )
+      yield* a.send(everybody, "together")
+      yield* Effect.all([gets(b, "to both 60", "together 60"), gets(c, "apart 60", "together 60")])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("pulls and plugs a cable", () =>
+    Effect.gen(function* () {
+      const { a, b, ports } = yield* three
+      yield* ports[0]!.tap!.setLink(false)
+      yield* a.send(everybody, "lost")
+      yield* Effect.sleep("200 millis")
+      yield* ports[0]!.tap!.setLink(true)
+      yield* a.send(everybody, "found")
+      yield* gets(b, "found 60")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live.skipIf(!hasDump)("shows its packets, with their senders", () =>
+    Effect.gen(function* () {
+      const { a, b, c, vlan } = yield* three
+      const seen: Array<string> = []
+      const capture = yield* Effect.forkChild(
+        Stream.runForEach(vlan.packets, ({ fate, frame, from }) =>
+          Effect.sync(() => seen.push(`${from} ${fate} ${frame.length} ${Buffer.from(frame.subarray(14, 15))}`))
+        ),
+        { startImmediately: true }
+      )
+      const ask = (text: string) => Effect.andThen(a.send(everybody, text), Effect.sleep("100 millis"))
+      yield* Effect.repeat(ask("x"), { until: () => seen.length > 0 })
+      seen.length = 0
+      b.got.length = 0
+      yield* c.send(everybody, "1")
+      yield* gets(b, "1 60")
+      yield* b.send(macOf(1), "2", 9018)
+      yield* Effect.sleep("500 millis")
+      assert.deepStrictEqual(
+        seen.filter((line) => !line.endsWith("x")),
+        ["c eth1 passed 60 1", "b eth1 passed 9018 2"]
+      )
+      yield* Fiber.interrupt(capture)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("cannot impair links where the kernel has no netem, and says so", () =>
+    Effect.gen(function* () {
+      const { ports } = yield* three
+      const impaired = yield* Effect.result(Effect.scoped(ports[0]!.impair({ latency: "10 millis" })))
+      if (limits?.impair === undefined) return assert.strictEqual(impaired._tag, "Success")
+      assert.strictEqual(impaired._tag, "Failure")
+      if (impaired._tag === "Failure")
+        assert.match(impaired.failure.message, /cannot impair links on this host: .*netem/)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("fails the test if its namespace ends", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const networks = NetworkSpec.resolve({ lan: { fabric: "bridge" } })
+      const tree = yield* DriverTree.make(directory, undefined, networks)
+      const { port } = yield* tree.vlan(1)
+      const { tap } = yield* port("a eth1")
+      const kill = Effect.sync(() => process.kill(Number(/--target (\d+)/.exec(tap!.netdev)?.[1]), "SIGKILL"))
+      const error = yield* Effect.flip(tree.script(Effect.andThen(kill, Effect.never)))
+      assert.strictEqual(error._tag, "VlanFailed")
+      assert.include(error.message, "VLAN 1: its network namespace ended with signal SIGKILL while the test ran")
+    }).pipe(Effect.scoped)
+  )
+})
+
+const Told = Schema.fromJsonString(
+  Schema.Union([
+    Schema.Struct({ namespace: Schema.String, unprivileged: Schema.Boolean, pids: Schema.Array(Schema.Int) }),
+    Schema.Struct({ unprivileged: Schema.Boolean }),
+    Schema.Struct({ failed: Schema.String })
+  ])
+)
+
+const child = Path.join(import.meta.dirname, "cleanup/bridgeChild.ts")
+
+/** Starts the other process, and gives what it tells. */
+const started = Effect.fnUntraced(function* (wrap: ReadonlyArray<string>, directory: string, what = "run") {
+  const [command = "", ...args] = [...wrap, process.execPath, child, directory, what]
+  const run = yield* HostProcess.spawn({ command, args, stdout: "pipe", stderr: "inherit" })
+  const lines = yield* run.stdout.pipe(Stream.decodeText(), Stream.splitLines, Stream.take(1), Stream.runCollect)
+  return { run, told: yield* Schema.decodeEffect(Told)(lines[0] ?? "") }
+})
+
+const lives = (pid: number) => {
+  const stat = Fs.existsSync(`/proc/${pid}/stat`) ? Fs.readFileSync(`/proc/${pid}/stat`, "utf8") : ""
+  return stat !== "" && !/\) Z /.test(stat)
+}
+
+const namespaces = () =>
+  execFileSync("lsns", ["-t", "net", "-n", "-o", "NS"], { encoding: "utf8" })
+    .split("\n")
+    .map((line) => `net:[${line.trim()}]`)
+const links = () =>
+  execFileSync("ip", ["-o", "link"], { encoding: "utf8" })
+    .split("\n")
+    .map((line) => line.split(":")[1])
+
+/** Kills a run that has everything, and looks at what is left. */
+const killed = (wrap: ReadonlyArray<string>, directory: string, signal: NodeJS.Signals) =>
+  Effect.gen(function* () {
+    const before = links()
+    const { run, told } = yield* started(wrap, directory)
+    if (!("namespace" in told)) return assert.fail(JSON.stringify(told))
+    // The shell, QEMU, vde_switch and, where there is tcpdump, three of these.
+    assert.isAtLeast(told.pids.length, 3)
+    assert.isTrue(told.pids.every(lives))
+    assert.include(namespaces(), told.namespace)
+    assert.deepStrictEqual(links(), before)
+    process.kill(run.pid, signal)
+    yield* run.exited
+    yield* Effect.sync(() => told.pids.some(lives) || namespaces().includes(told.namespace)).pipe(
+      Effect.repeat({ until: (some) => !some, schedule: Schedule.spaced("50 millis") }),
+      Effect.timeout("5 seconds")
+    )
+    assert.deepStrictEqual(links(), before)
+    return told
+  })
+
+describe.skipIf(why !== undefined)("a run with a bridge", () => {
+  for (const signal of ["SIGKILL", "SIGTERM"] as const) {
+    it.live(`leaves no process, namespace, bridge or TAP after ${signal}`, () =>
+      Effect.gen(function* () {
+        const directory = yield* folder
+        yield* killed([], directory, signal)
+      }).pipe(Effect.scoped)
+    )
+  }
+})
+
+/** As an ordinary user, where `/dev/net/tun` is as `prepare` makes it, for this process alone. */
+const asNobody = (prepare: string) => [
+  ...["unshare", "--mount", "--propagation", "private", "sh", "-c"],
+  `${prepare}; exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"`,
+  "sh"
+]
+
+/** `/dev/net/tun` as most distributions have it. */
+const open = "mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200"
+const closed = "mount -t tmpfs tmpfs /dev/net && mknod -m 600 /dev/net/tun c 10 200"
+
+const isRoot = process.getuid?.() === 0
+const userNamespaces = isRoot
+  ? Fs.existsSync(process.execPath) &&
+    (await Effect.runPromise(
+      Effect.result(
+        HostProcess.check({
+          command: "setpriv",
+          args: [
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--net",
+            process.execPath,
+            "-e",
+            `require("fs").readFileSync(${JSON.stringify(child)})`
+          ]
+        })
+      )
+    ))
+  : undefined
+const whyNot =
+  userNamespaces === undefined || userNamespaces === false
+    ? "this test becomes an ordinary user, so it must begin as root"
+    : userNamespaces._tag === "Failure"
+      ? userNamespaces.failure.message
+      : undefined
+if (whyNot !== undefined) process.stderr.write(`skipped: bridges of an ordinary user: ${whyNot}\n`)
+
+describe.skipIf(why !== undefined || whyNot !== undefined)("an ordinary user", () => {
+  it.live("has bridges in a user namespace, of which nothing is left after SIGKILL either", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      Fs.chownSync(directory, 65534, 65534)
+      const told = yield* killed(asNobody(open), directory, "SIGKILL")
+      assert.isTrue(told?.unprivileged)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is told what to do where they may not open /dev/net/tun", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const { told } = yield* started(asNobody(closed), directory, "probe")
+      assert.include("failed" in told ? told.failed : "", "could not open /dev/net/tun")
+      assert.include("failed" in told ? told.failed : "", 'or use fabric: "switch"')
+    }).pipe(Effect.scoped)
+  )
+})
