@@ -168,7 +168,7 @@ describe.skipIf(why !== undefined)("a bridge", () => {
       const { a, b, c, vlan } = yield* three
       const seen: Array<string> = []
       const capture = yield* Effect.forkChild(
-        Stream.runForEach(vlan.packets, ({ fate, frame, from }) =>
+        Stream.runForEach(vlan.capture, ({ fate, frame, from }) =>
           Effect.sync(() => seen.push(`${from} ${fate} ${frame.length} ${Buffer.from(frame.subarray(14, 15))}`))
         ),
         { startImmediately: true }
@@ -204,7 +204,7 @@ describe.skipIf(why !== undefined)("a bridge", () => {
     Effect.gen(function* () {
       const directory = yield* folder
       const networks = NetworkSpec.resolve({ lan: { fabric: "bridge" } })
-      const tree = yield* DriverTree.make(directory, undefined, networks)
+      const tree = yield* DriverTree.make(directory, { networks: networks! })
       const { port } = yield* tree.vlan(1)
       const { tap } = yield* port("a eth1")
       const kill = Effect.sync(() => process.kill(Number(/--target (\d+)/.exec(tap!.netdev)?.[1]), "SIGKILL"))

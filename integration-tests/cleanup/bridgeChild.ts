@@ -35,7 +35,7 @@ const main = Effect.gen(function* () {
   yield* socket!.plugIn(path)
   yield* vde!.vde
   yield* opened!.tap!.device
-  yield* Effect.forkScoped(Effect.ignore(Stream.runDrain(vlan.packets)))
+  yield* Effect.forkScoped(Effect.ignore(Stream.runDrain(vlan.capture)))
   yield* Effect.sleep("500 millis")
   const holder = Number(/--target (\d+)/.exec(socket!.tap!.netdev)?.[1])
   const namespace = Fs.readlinkSync(`/proc/${holder}/ns/net`)

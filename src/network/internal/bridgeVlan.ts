@@ -4,20 +4,19 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import * as Stream from "effect/Stream"
 import * as DynamicSupervisor from "../../actors/DynamicSupervisor.ts"
 import * as Supervisor from "../../actors/Supervisor.ts"
-import * as HostProcess from "../../host/HostProcess.ts"
+import type * as HostProcess from "../../host/HostProcess.ts"
 import type { Packet } from "../Capture.ts"
 import * as Capture from "../Capture.ts"
 import * as Impairment from "../Impairment.ts"
 import { FabricUnavailable, type Options, type Port, type PortCounts, type Vlan, VlanFailed } from "../Vlan.ts"
+import * as Capturing from "./bridgeCapture.ts"
 import * as Commands from "./bridgeCommands.ts"
 import * as Plugs from "./bridgePlugs.ts"
 import type { CommandFailed, Namespace } from "./namespace.ts"
-import { PcapReader } from "./pcap.ts"
 import type { Groups } from "./vlanState.ts"
 
 /** What a VLAN is made of. */
@@ -259,40 +258,21 @@ export class BridgeVlan {
     return this.refusing("separate machines", Commands.partition(this.parts.vlan, pairs))
   }
 
-  /** A `tcpdump` at each port sees what its card sends, after the port's own impairments. */
+  /** Listens at each port, also at those to come. */
   private watch(see: (packet: Packet) => void): Effect.Effect<void, FabricUnavailable, Scope.Scope> {
     return Effect.gen({ self: this }, function* () {
-      const command = yield* Effect.mapError(
-        HostProcess.locate("tcpdump"),
-        () =>
-          new FabricUnavailable({
-            doing: "capture packets",
-            reason: "tcpdump is not installed",
-            advice: "run apt-get install tcpdump"
-          })
-      )
+      const command = yield* Capturing.tcpdump
       const scope = yield* Effect.scope
+      const { namespace } = this.parts
       const watch = (from: string, devices: Commands.Devices) =>
-        HostProcess.spawn({
-          ...{ name: `the capture of ${from}`, stdout: "pipe", stderr: "ignore", grace: 0, wholeGroup: true },
-          ...this.parts.namespace.inside({ command, args: Commands.tcpdumpOf(devices) })
-        }).pipe(
-          Effect.flatMap(({ stdout }) => {
-            const reader = new PcapReader()
-            return Stream.runForEach(stdout, (chunk) =>
-              Effect.sync(() => {
-                for (const { frame, time } of reader.push(Buffer.from(chunk)))
-                  see({ time, from, fate: "passed", frame })
-              })
-            )
-          }),
-          Effect.scoped,
-          Effect.ignore,
-          Effect.forkIn(scope, { startImmediately: true })
-        )
-      for (const [name, { devices }] of this.places) yield* watch(name, devices)
+        Effect.ignore(Scope.provide(Capturing.start({ command, namespace, devices, from, see }), scope))
+      const known = [...this.places]
       this.watchers.add(watch)
       yield* Effect.addFinalizer(() => Effect.sync(() => this.watchers.delete(watch)))
+      yield* Effect.forEach(known, ([name, { devices }]) => watch(name, devices), {
+        concurrency: "unbounded",
+        discard: true
+      })
     })
   }
 }
