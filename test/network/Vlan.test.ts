@@ -1,3 +1,4 @@
+import { spawn, spawnSync } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Os from "node:os"
@@ -7,6 +8,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as ActorSystem from "../../src/actors/ActorSystem.ts"
 import * as ExitReason from "../../src/actors/ExitReason.ts"
@@ -14,6 +16,7 @@ import * as Observer from "../../src/actors/Observer.ts"
 import * as Process from "../../src/actors/Process.ts"
 import * as Report from "../../src/actors/Report.ts"
 import * as Vlan from "../../src/network/Vlan.ts"
+import { needs } from "../needs.ts"
 
 const temporary = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-test-"))),
@@ -443,6 +446,61 @@ describe("the capture of a VLAN", () => {
           ["m1 eth1", "passed", "third"]
         ]
       )
+    })
+  )
+})
+
+describe("a port for programs that know VDE", () => {
+  needs(spawnSync("vde_plug", ["--help"]).error === undefined, "vde_plug is not installed (Debian: vde2)")
+
+  /** A process of vde2 with these words in its command line. */
+  const processOf = (...words: ReadonlyArray<string>) =>
+    Fs.readdirSync("/proc").find((pid) => {
+      const read = Result.try(() => Fs.readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0"))
+      return Result.isSuccess(read) && words.every((word) => read.success.includes(word))
+    })
+
+  it.live("is one folder however often it is asked for, and ends the VLAN when its programs end", () =>
+    Effect.gen(function* () {
+      const { cards, vlan } = yield* network(1)
+      const port = yield* vlan.port("m2 eth1")
+      const [folder, same] = yield* Effect.all([port.vde, port.vde], { concurrency: 2 })
+      assert.strictEqual(folder, same)
+      // Another program that is plugged in hears what the card says, and the card what it says.
+      const program = spawn("vde_plug", [folder], { stdio: ["pipe", "pipe", "ignore"] })
+      yield* Effect.addFinalizer(() => Effect.sync(() => program.kill("SIGKILL")))
+      let heard = ""
+      program.stdout.on("data", (chunk: Buffer) => {
+        heard += chunk.toString("latin1")
+      })
+      yield* Effect.repeat(
+        Effect.andThen(
+          Effect.sync(() => cards[0]!.say("all", "to VDE")),
+          Effect.sleep("20 millis")
+        ),
+        { until: () => heard.includes("to VDE") }
+      )
+      const one = frame(broadcast, macOf(2), "from VDE")
+      program.stdin.write(Buffer.concat([Buffer.from([one.length >> 8, one.length & 0xff]), one]))
+      yield* until(() => cards[0]!.got.includes("from VDE"))
+
+      const pid = processOf("--sock", folder)
+      assert.isDefined(pid)
+      process.kill(Number(pid), "SIGKILL")
+      assert.match((yield* vlan.lost).message, /^VLAN 1: vde_(switch|plug) ended with .* while the test ran/)
+    })
+  )
+
+  it.live("leaves no process and no folder behind", () =>
+    Effect.gen(function* () {
+      const folder = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const { vlan } = yield* network(1)
+          return yield* Effect.flatMap(vlan.port("m2 eth1"), ({ vde }) => vde)
+        })
+      )
+      assert.isUndefined(processOf(folder))
+      assert.isFalse(Fs.existsSync(folder))
     })
   )
 })
