@@ -53,7 +53,8 @@ export const load = Effect.fnUntraced(function* (
   const path = yield* Path.Path
   const { file, text } = yield* ScriptLoader.readable(script)
   yield* checked(script, file, text)
-  if (module === undefined && given === undefined) return yield* new ScriptError.MachinesMissing({ script })
+  if (module === undefined && given === undefined)
+    return yield* new ScriptError.MachinesMissing({ script, builds: false })
   const declared = module === undefined ? {} : yield* machinesOf(module)
   const machines = yield* GivenMachines.together(module ?? script, given?.machines ?? {}, declared)
   const test: TestCase.TestCase = Python.python(path.basename(script), { machines, timeout: given?.timeout }, { file })

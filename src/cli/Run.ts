@@ -25,7 +25,7 @@ import * as Host from "./Host.ts"
 import * as Interrupted from "./Interrupted.ts"
 import * as MachineModule from "./MachineModule.ts"
 import * as PythonLoader from "./PythonLoader.ts"
-import { markedLine, type ScriptError } from "./ScriptError.ts"
+import { MachinesMissing, markedLine, type ScriptError } from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
 import { complain, print, type Work } from "./Subcommand.ts"
 
@@ -41,11 +41,14 @@ export interface Sources {
   readonly orMachines?: boolean
 }
 
-const load =
+/** The tests of a script. */
+export const load =
   ({ given, module, orMachines = false }: Sources) =>
   (script: string): Effect.Effect<Loaded, ScriptError, FileSystem.FileSystem | Path.Path> =>
     PythonLoader.isPython(script)
-      ? PythonLoader.load(script, module, given)
+      ? Effect.mapError(PythonLoader.load(script, module, given), (error) =>
+          error._tag === "MachinesMissing" ? new MachinesMissing({ ...error, builds: orMachines }) : error
+        )
       : given === undefined
         ? (orMachines ? MachineModule.testsOrMachines : ScriptLoader.load)(script)
         : GivenMachines.load(script, given)
@@ -67,8 +70,8 @@ export const loadAll: (
   return problems.length === 0 ? tests.flat() : undefined
 })
 
-/** A wrong declaration with the line of the script that it is on. */
-const described = (error: { readonly message: string; readonly declaredAt?: Location | undefined }): string => {
+/** The message of an error; of a wrong declaration with the line of the script that it is on. */
+export const described = (error: { readonly message: string; readonly declaredAt?: Location | undefined }): string => {
   if (error.declaredAt === undefined) return error.message
   const { column, line, text } = Failure.withText(error.declaredAt)
   return text === "" ? error.message : `${error.message}\n${markedLine({ line, column: column - 1, text })}`

@@ -116,11 +116,14 @@ export class MachineGivenTwice extends Schema.TaggedError<MachineGivenTwice>()("
   }
 }
 
-/** A Python script was given without anything that declares its machines. */
+/** A Python script was given without anything that declares its machines; `builds` is whether only their images are wanted. */
 export class MachinesMissing extends Schema.TaggedError<MachinesMissing>()("MachinesMissing", {
-  script: Schema.String
+  script: Schema.String,
+  builds: Schema.Boolean
 }) {
   override get message() {
+    if (this.builds)
+      return `${this.script}: a Python script does not declare machines; give the module of its machines instead, the one for --machines: vmtest image build machines.ts`
     return `${this.script}: a Python script needs --machines FILE, a module that declares its machines; write: export default { machine: { image: Image.debian() } }; or --machine-config FILE, with machines in JSON`
   }
 }

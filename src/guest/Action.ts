@@ -62,7 +62,11 @@ const exitCodeOf = (exit: Exit.Exit<unknown, unknown>): unknown =>
   Exit.isSuccess(exit) && Predicate.hasProperty(exit.value, "exitCode") ? exit.value.exitCode : undefined
 
 const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
-  if (Exit.isFailure(exit)) return Cause.prettyErrors(exit.cause)[0]?.message.split("\n")[0] ?? "interrupted"
+  if (Exit.isFailure(exit)) {
+    // Effect's own words for an interruption are about fibers.
+    if (Cause.hasInterruptsOnly(exit.cause)) return "interrupted"
+    return Cause.prettyErrors(exit.cause)[0]?.message.split("\n")[0] ?? "interrupted"
+  }
   const exitCode = exitCodeOf(exit)
   return exitCode === undefined ? "" : `exit code ${exitCode}`
 }

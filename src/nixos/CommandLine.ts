@@ -192,7 +192,9 @@ const oneOf = <const Choice extends string>(
 
 /** What is wrong with the output folder. */
 const folderProblem = (folder: string): string | undefined => {
-  if (Fs.statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return "is not a folder"
+  const found = Fs.statSync(folder, { throwIfNoEntry: false })
+  if (found === undefined) return "does not exist"
+  if (!found.isDirectory()) return "is not a folder"
   const writable = Result.try(() => Fs.accessSync(folder, Fs.constants.W_OK))
   return Result.isSuccess(writable) ? undefined : "cannot be written to"
 }
@@ -275,7 +277,10 @@ const sourceOf = (read: Flags.Read, env: Environment): Result.Result<Source, Fla
     const { options: given, words } = read
     const [word, ...more] = words
     const named = given.get("--test-script")?.[0]
-    if (more.length > 0) return yield* fail(`unexpected arguments ${more.map((one) => JSON.stringify(one)).join(", ")}`)
+    if (more.length > 0)
+      return yield* fail(
+        `unexpected argument${more.length === 1 ? "" : "s"} ${more.map((one) => JSON.stringify(one)).join(", ")}`
+      )
     if (word !== undefined && named !== undefined)
       return yield* fail("--test-script cannot be used with SCRIPT: both name the script")
     const script = word ?? named

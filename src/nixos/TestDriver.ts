@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as ExitCode from "../cli/ExitCode.ts"
 import * as Host from "../cli/Host.ts"
 import * as Interrupted from "../cli/Interrupted.ts"
+import * as Run from "../cli/Run.ts"
 import { complain, logToStderr, print, type Work } from "../cli/Subcommand.ts"
 import { Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import { StatePlaces } from "../driver/StatePlaces.ts"
@@ -152,6 +153,6 @@ export const run = (invocation: Invocation): Work =>
       Host.withState({ keepState: false, output, snapshot: false, ...shownAt(logLevel) })
     )
   }).pipe(
-    Effect.catch((error) => Effect.as(complain(error.message), ExitCode.failed)),
+    Effect.catch((error) => Effect.as(complain(Run.described(error)), ExitCode.failed)),
     Effect.provide(logToStderr)
   )

@@ -38,6 +38,19 @@ describe("a module that only declares machines", () => {
     })
   )
 
+  it.live("is what to build the images of a Python script from, which declares none itself", () =>
+    Effect.gen(function* () {
+      const folder = mkdtempSync(join(tmpdir(), "vmtest-module-"))
+      const script = join(folder, "script.py")
+      writeFileSync(script, "start_all()\n")
+      const error = yield* Effect.flip(Run.load({ orMachines: true })(script))
+      rmSync(folder, { recursive: true })
+      assert.include(error.message, "script.py: a Python script does not declare machines; give the module")
+      assert.include(error.message, "vmtest image build machines.ts")
+      assert.notInclude(error.message, "needs --machines")
+    }).pipe(Effect.provide(NodeServices.layer))
+  )
+
   it.live("is refused if a declaration is wrong, and so is an object of other things", () =>
     Effect.gen(function* () {
       assert.isUndefined(yield* load("export default { web: { image: Image.tiny(), memry: 3 } }"))

@@ -63,6 +63,19 @@ describe("a command of a machine", () => {
     })
   )
 
+  it.effect("that is interrupted is reported as that, in no words about fibers", () =>
+    Effect.gen(function* () {
+      const { box, events } = yield* started
+      const hangs = yield* Effect.forkChild(box.execute("hang"))
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.interrupt(hangs)
+      const ended = events.flatMap((event) =>
+        event._tag === "MachineEvent" && event.event._tag === "ActionEnded" ? [event.event] : []
+      )
+      assert.deepInclude(ended.at(-1), { action: 'running "hang"', outcome: "interrupted" })
+    })
+  )
+
   it.effect("that is tried again is not tried in the guest that comes back from a reboot between two tries", () =>
     Effect.gen(function* () {
       const lost = yield* Deferred.make<string>()

@@ -216,7 +216,7 @@ describe("a wrong command line", () => {
     assert.strictEqual(problem(["--config"]), "--config needs a value: FILE")
     assert.strictEqual(problem(["--config", "-K"]), "--config needs a value: FILE")
     assert.strictEqual(problem(["-c", "c", "--interactive=yes"]), '--interactive takes no value, got "yes"')
-    assert.strictEqual(problem(["-c", "c", "a.py", "b.py"]), 'unexpected arguments "b.py"')
+    assert.strictEqual(problem(["-c", "c", "a.py", "b.py"]), 'unexpected argument "b.py"')
     assert.strictEqual(
       problem(["-c", "c", "--log-level", "loud"]),
       '--log-level must be one of error, warning, info, debug, got "loud"'
@@ -247,7 +247,7 @@ describe("a wrong command line", () => {
     writeFileSync(join(folder, "file"), "")
     assert.strictEqual(
       problem(["-c", "c", "-o", join(folder, "no")]),
-      `--output_directory: ${folder}/no is not a folder`
+      `--output_directory: ${folder}/no does not exist`
     )
     assert.strictEqual(
       problem(["-c", "c", "-o", join(folder, "file")]),

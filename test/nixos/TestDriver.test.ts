@@ -366,15 +366,20 @@ export default [
   it("is refused before a machine starts if it names one that is not there", () => {
     const started = path("started")
     const vms = { web: { start_script: write("run-web-vm", `#!/bin/sh\ntouch ${started}\n`, 0o755) } }
-    for (const script of [
-      "export default ({ wbe }) => wbe.start\n",
-      'import { Effect } from "effect"\nexport default (machines) => Effect.gen(function* () {\n  yield* machines.wbe.start\n})\n'
-    ]) {
+    const scripts = [
+      { line: 1, script: "export default ({ wbe }) => wbe.start\n" },
+      {
+        line: 2,
+        script:
+          'import { Effect } from "effect"\nexport default (machines) => Effect.gen(function* () {\n  yield* machines.wbe.start\n})\n'
+      }
+    ]
+    for (const { line, script } of scripts) {
       const { status, stderr } = run(configured({ script, vms }, "script.ts"))
       assert.strictEqual(status, 1)
       assert.include(
         stderr,
-        'nixos-test-driver: test "script": the body asks for the machine "wbe"; its machines are web; did you mean "web"?'
+        `script.ts:${line}:1: test "script": the body asks for the machine "wbe"; its machines are web; did you mean "web"?\n  ${line} │ export default`
       )
       assert.isFalse(existsSync(started))
     }

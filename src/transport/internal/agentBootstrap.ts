@@ -72,6 +72,8 @@ if [ -n "$BASH_VERSION" ]; then
     set +m
   }
 else
+  # With a terminal it has job control, and would say on the console how each process ended.
+  set +m
   _vt_start() {
     _vt_start_apart "$@"
   }
