@@ -29,7 +29,8 @@ const serveHttp = Effect.fnUntraced(function* (handler: HttpHandler<unknown, unk
   const told = Effect.gen(function* () {
     const { method, url } = yield* HttpServerRequest
     const failed = (text: string) => tell(`${method} ${url} failed: ${text}`)
-    return yield* handler.pipe(
+    // A server runs what it is given uninterruptibly.
+    return yield* Effect.interruptible(handler).pipe(
       Effect.tap((response) => {
         if (isHttpServerResponse(response)) return Effect.void
         return Effect.die(new TypeError("the handler must give an HttpServerResponse"))
@@ -42,8 +43,9 @@ const serveHttp = Effect.fnUntraced(function* (handler: HttpHandler<unknown, unk
       )
     )
   })
-  yield* server.serve(told)
+  // After what answers them has ended, and before the server waits for them.
   yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
+  yield* server.serve(told)
 })
 
 /** The other end has closed the connection; a handler that reads to the end of it fails with that. */

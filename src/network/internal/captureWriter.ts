@@ -92,10 +92,11 @@ export class CaptureWriter {
   }
 }
 
-/** `web eth1` is a card of a machine, `api` a service of the host. */
+/** `web eth1` is a card of a machine, `api` a service of the host; `other programs` are what a VDE socket lets in. */
 const descriptionOf = (port: string): string => {
   const [machine, device] = port.split(" ")
-  return device === undefined ? `the host service ${machine}` : `the card ${device} of ${machine}`
+  if (device === undefined) return `the host service ${machine}`
+  return port === "other programs" ? "programs on the host" : `the card ${device} of ${machine}`
 }
 
 const commentOf = (port: string, fate: "lost" | "full"): string =>
