@@ -42,20 +42,20 @@ export const words = ({ guest }: VsockPair): ReadonlyArray<string> => [
 ]
 
 /**
- * Whether the host's ssh reaches such a destination by itself: by systemd-ssh-proxy(1), as on NixOS since 25.05. ssh tells its settings for it, with
- * those of the user, whose way to all hosts may be another proxy. False where there is no ssh.
+ * Whether the host's ssh reaches such a destination by itself: by systemd-ssh-proxy(1), as on NixOS since 25.05. ssh
+ * prints its settings for the destination, with those of the user, who may have another proxy for all hosts. False where there is no ssh.
  */
 const isReached = (destination: string): Effect.Effect<boolean> =>
   HostProcess.run({ command: "ssh", args: ["-G", destination] }).pipe(
     Effect.map(({ stdout }) => /^proxycommand .*systemd-ssh-proxy/im.test(stdout)),
-    // The settings of a user can ask a program.
+    // The settings of a user can run a program.
     Effect.timeout("10 seconds"),
     Effect.orElseSucceed(() => false)
   )
 
 /**
- * The command that reaches a guest by its number, over the kernel's own vsock, which the start script must plug in. Without systemd-ssh-proxy the
- * way is socat's.
+ * The command that reaches a guest by its number, over the kernel's own vsock, which the start script must plug in. Without systemd-ssh-proxy,
+ * socat makes the connection.
  */
 export const commandByNumber: Effect.Effect<(number: number) => string> = Effect.map(
   isReached(`vsock/${firstCid}`),
@@ -67,7 +67,7 @@ export const commandByNumber: Effect.Effect<(number: number) => string> = Effect
 
 const proxy = fileURLToPath(new URL(`VsockProxy${Path.extname(import.meta.url)}`, import.meta.url))
 
-/** Settings for an ssh that does not know the way. The guest's key is new and nobody is in between, so it is not asked about. */
+/** Settings for an ssh that does not know the way. The guest's key is new, and nobody can listen in between, so ssh does not ask about it. */
 const settingsOf = (hosts: Readonly<Record<string, string>>): string =>
   Object.entries(hosts)
     .map(
@@ -83,7 +83,7 @@ const settingsOf = (hosts: Readonly<Record<string, string>>): string =>
 
 /** The command that reaches each machine; with settings in a file of the folder where the host's ssh has none. */
 const commandsOf = Effect.fnUntraced(function* (folder: string, hosts: Readonly<Record<string, string>>) {
-  // ssh makes the letters of a destination small before it hands it on.
+  // ssh turns a destination into lower case before it passes it on.
   const known = folder === folder.toLowerCase() && (yield* isReached(`vsock-mux/${folder}/1.host`))
   const settings = Path.join(folder, "ssh_config")
   if (!known) {

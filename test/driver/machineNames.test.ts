@@ -36,7 +36,10 @@ describe("the names of machines in the text of a body", () => {
       ["const { machines } = other; return machines.wbe", undefined],
       ["return others.map((machines) => machines.wbe)", undefined],
       ["return others.map(machines => machines.wbe)", undefined],
-      ["function inner(a, machines) { return machines.wbe }", undefined]
+      ["function inner(a, machines) { return machines.wbe }", undefined],
+      ["if ('db-2' in machines) yield* machines['db-2'].start()", undefined],
+      ["return Object.hasOwn(machines, 'wbe') ? machines.wbe : machines.web", undefined],
+      ["for (const one in machines.all) yield* machines.wbe.start()", "wbe"]
     ] as const)
       assert.strictEqual(misspelt(inside(line), names), wrong, line)
     assert.strictEqual(misspelt("m => m.wbe.start", names), "wbe")

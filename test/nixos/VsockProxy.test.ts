@@ -90,6 +90,21 @@ describe("the way of ssh to a vsock port", () => {
     assert.strictEqual(status, 0)
   })
 
+  it("fails in other words when the connection breaks later", async () => {
+    const path = await device(
+      answering("OK 1\n", (connection) =>
+        // Linux resets a connection that ends with unread bytes.
+        connection.once("data", () => connection.pause() && setTimeout(() => connection.destroy(), 100))
+      )
+    )
+    const child = start(path, "22")
+    child.stdin.on("error", () => undefined)
+    child.stdin.end(randomBytes(3_000_000))
+    const { err, status } = await collect(child)
+    assert.match(err, /^lost the connection to port 22 of the guest over .*host: (read ECONNRESET|write EPIPE)\n$/)
+    assert.strictEqual(status, 1)
+  })
+
   it("fails with the port and the socket where nobody listens", async () => {
     const refusing = await device((connection) => connection.once("data", () => connection.end()))
     const refused = await collect(start(refusing, "22"))

@@ -4,9 +4,9 @@
  */
 import { near } from "../../host/Spelling.ts"
 
-/** What the text of a body tells of the names. */
+/** The names in the text of a body. */
 interface Asked {
-  /** Those that it takes apart its first argument for: each of them is asked for when the body is called. */
+  /** Those that it destructures from its first argument: it asks for each of them when it is called. */
   readonly taken: ReadonlyArray<string>
   /** Properties of its first argument. */
   readonly used: ReadonlyArray<string>
@@ -47,10 +47,14 @@ const isDeclared = (name: string, text: string): boolean => {
   ].some((pattern) => new RegExp(pattern).test(text))
 }
 
-/** The properties of a variable; none if another variable in the text has its name. */
+/** Whether the text asks which properties a variable has: `"db" in machines`, `Object.hasOwn(machines, "db")`. */
+const isAskedAbout = (name: string, text: string): boolean =>
+  new RegExp(`\\bin\\s+${name}(?![\\w$.[])|\\bhasOwn\\(\\s*${name}\\s*,`).test(text)
+
+/** The properties of a variable; none if another variable in the text has its name, or if they are used where they exist only. */
 const usedOf = (variable: string, text: string): ReadonlyArray<string> => {
   const name = variable.replaceAll("$", "\\$")
-  if (isDeclared(name, text)) return []
+  if (isDeclared(name, text) || isAskedAbout(name, text)) return []
   const property = new RegExp(`(?<![\\w$.])${name}(?:\\.([\\w$]+)|\\[(?:"([^"]*)"|'([^']*)')\\])`, "g")
   return [...text.matchAll(property)].flatMap((match) => match.slice(1).find((one) => one !== undefined) ?? [])
 }
