@@ -387,8 +387,8 @@ machines(Box)("the console and the cables of a busybox guest", (it) => {
       yield* carrier(0)
       yield* box.unblock(1)
       yield* carrier(1)
-      for (const change of [box.block(2), box.unblock(2), box.block("1" as never)]) {
-        assert.deepInclude(yield* Effect.flip(change), { _tag: "InvalidArgument", argument: "vlan" })
+      for (const change of [box.block(2), box.unblock(2), box.block("eth2")]) {
+        assert.deepInclude(yield* Effect.flip(change), { _tag: "InvalidArgument", argument: "card" })
       }
     })
   )
