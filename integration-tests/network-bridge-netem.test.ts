@@ -142,14 +142,12 @@ machines(Host)("the commands of the fabric bridge", (it) => {
   it.effect("limit a link to 2 Mbit/s", () =>
     Effect.gen(function* () {
       const host = yield* Host
-      const receive = `use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalAddr => "10.0.0.2:7000", Listen => 1, ReuseAddr => 1) or die; my $c = $s->accept; my ($n, $b) = 0; $n += length $b while sysread $c, $b, 65536; print $c "$n"; close $c`
-      const send = `use IO::Socket::INET; my $c = IO::Socket::INET->new("10.0.0.2:7000") or die; print $c "x" x 500000; shutdown $c, 1; sysread $c, my $b, 100; print $b`
+      // It answers with the milliseconds from the first byte to the last, which leaves out how long interpreters take to start.
+      const receive = `use IO::Socket::INET; sub now { open my $f, "<", "/proc/uptime"; 1000 * (split " ", <$f>)[0] } my $s = IO::Socket::INET->new(LocalAddr => "10.0.0.2:7000", Listen => 1, ReuseAddr => 1) or die; my $c = $s->accept; my ($n, $b, $t) = 0; while (sysread $c, $b, 65536) { $t ||= now; $n += length $b } print $c "$n ", int(now() - $t); close $c`
+      const send = `use IO::Socket::INET; my $c; until ($c = IO::Socket::INET->new("10.0.0.2:7000")) { select undef, undef, undef, 0.1 } print $c "x" x 500000; shutdown $c, 1; sysread $c, my $b, 100; print $b`
       const transfer = Effect.gen(function* () {
-        yield* host.succeed(`ip netns exec card2 perl -e '${receive}' >/dev/null 2>&1 </dev/null &`, "sleep 1")
-        const text = yield* host.succeed(
-          `start=$(date +%s%N); ip netns exec card1 perl -e '${send}'; echo " $(( ($(date +%s%N) - start) / 1000000 ))"`
-        )
-        const [bytes, millis] = text.trim().split(" ").map(Number)
+        yield* host.succeed(`ip netns exec card2 perl -e '${receive}' >/dev/null 2>&1 </dev/null &`)
+        const [bytes, millis] = (yield* host.succeed(`ip netns exec card1 perl -e '${send}'`)).split(" ").map(Number)
         assert.strictEqual(bytes, 500000)
         return millis!
       })
@@ -157,11 +155,12 @@ machines(Host)("the commands of the fabric bridge", (it) => {
       yield* impair({ rate: "2 Mbit/s" })
       const limited = yield* transfer
       yield* heal
-      const healed = yield* transfer
+      assert.notInclude(yield* fabric(Commands.count(near)), "rate")
+      // A busy host can take its time, but not each time.
+      const healed = yield* Effect.repeat(transfer, { times: 4, until: (millis) => millis < 1500 })
       process.stderr.write(`500 kB: ${free} ms, at 2 Mbit/s ${limited} ms, healed ${healed} ms\n`)
-      // Both have the time that two interpreters take to start.
-      assert.isAtLeast(limited - free, 1800)
-      assert.isBelow(limited - free, 3000)
+      assert.isAtLeast(limited, 1800)
+      assert.isBelow(limited, 4000)
       assert.isBelow(healed, 1500)
     })
   )
