@@ -200,6 +200,39 @@ describe.skipIf(why !== undefined)("a bridge", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("has a TAP for a hypervisor that runs in the namespace and opens it by its name", () =>
+    Effect.gen(function* () {
+      const { a, b, directory, vlan } = yield* three
+      const { tap } = yield* vlan.port("d eth1")
+      const device = yield* tap!.device
+      const path = Path.join(directory, "inside")
+      const words = [
+        ...["-M", "none", "-nodefaults", "-display", "none"],
+        ...["-netdev", `tap,id=tap,ifname=${device},script=no,downscript=no`],
+        ...["-netdev", `stream,id=card,server=off,addr.type=unix,addr.path=${path}`],
+        ...["-netdev", "hubport,id=one,hubid=0,netdev=tap", "-netdev", "hubport,id=other,hubid=0,netdev=card"]
+      ]
+      const d = yield* cardAt(path, 4)
+      const command = yield* HostProcess.locate("qemu-system-x86_64")
+      yield* HostProcess.spawn({ ...tap!.inside({ command, args: words }), grace: 0, wholeGroup: true })
+      yield* Effect.repeat(Effect.sync(d.isPlugged), { until: (yes) => yes, schedule: Schedule.spaced("5 millis") })
+      yield* d.send(everybody, "hello")
+      yield* Effect.all([gets(a, "hello 60"), gets(b, "hello 60")])
+      yield* a.send(macOf(4), "reply")
+      yield* gets(d, "reply 60")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("never meets that of another test", () =>
+    Effect.gen(function* () {
+      const [one, other] = [yield* three, yield* three]
+      yield* one.a.send(everybody, "for one")
+      yield* other.a.send(everybody, "for the other")
+      yield* Effect.all([gets(one.b, "for one 60"), gets(other.b, "for the other 60")])
+      assert.deepStrictEqual([one.a.got, other.a.got], [[], []])
+    }).pipe(Effect.scoped)
+  )
+
   it.live("fails the test if its namespace ends", () =>
     Effect.gen(function* () {
       const directory = yield* folder

@@ -1,10 +1,14 @@
 /** The fabric "bridge" on real guests. It needs a namespace, TAP devices and bridges; where they cannot be had, it is skipped with the reason. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { HttpServerResponse } from "effect/http"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
 import { Driver } from "../src/driver/Driver.ts"
 import * as DriverLayer from "../src/driver/DriverLayer.ts"
+import * as HostProcess from "../src/host/HostProcess.ts"
 import * as Image from "../src/images/Image.ts"
 import * as Bridge from "../src/network/Bridge.ts"
 import { Machine, onDriver } from "../src/vitest.ts"
@@ -12,6 +16,9 @@ import { Machine, onDriver } from "../src/vitest.ts"
 const possible = await Effect.runPromise(Effect.result(Bridge.probe))
 const why = possible._tag === "Success" ? undefined : possible.failure.message
 if (why !== undefined) process.stderr.write(`skipped: ${why}\n`)
+
+const hasDump = (await Effect.runPromise(Effect.result(HostProcess.locate("tcpdump"))))._tag === "Success"
+if (!hasDump) process.stderr.write("skipped in part: tcpdump is not installed\n")
 
 const small = {
   image: Image.tiny({ modules: ["8021q"] }),
@@ -107,7 +114,7 @@ describe.skipIf(why !== undefined)("the fabric bridge", () => {
             port.map((count, index) => count - portBefore[index]!),
             guest.map((count, index) => count - guestBefore[index]!)
           )
-        }).pipe(Effect.retry(Schedule.recurs(5)))
+        }).pipe(Effect.sandbox, Effect.retry(Schedule.recurs(5)))
       })
     )
 
@@ -121,6 +128,47 @@ describe.skipIf(why !== undefined)("the fabric bridge", () => {
         yield* a.waitUntilSucceeds("ping -c 1 -w 2 192.168.77.2", { timeout: "1 minute" })
         yield* b.succeed("ping -c 1 -w 10 192.168.77.1")
         yield* a.unplug(card)
+      })
+    )
+
+    it.effect("reach a service of the host", () =>
+      Effect.gen(function* () {
+        const [a, driver] = [yield* A, yield* Driver]
+        const handler = Effect.succeed(HttpServerResponse.text("hello\n"))
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* driver.hostService({ name: "api", port: 80, handler, network: "lan" })
+            assert.strictEqual(yield* a.succeed("wget -q -O - http://api/"), "hello\n")
+          })
+        )
+      })
+    )
+
+    it.effect.skipIf(!hasDump)("are captured, each packet once", () =>
+      Effect.gen(function* () {
+        const [a, driver] = [yield* A, yield* Driver]
+        const seen: Array<string> = []
+        // Echo requests of IPv4, and their answers.
+        const isEcho = (frame: Uint8Array) => frame[12] === 8 && frame[13] === 0 && frame[23] === 1
+        const capture = yield* Effect.forkChild(
+          Stream.runForEach(driver.network("lan").capture, ({ frame, from }) =>
+            Effect.sync(() => {
+              if (isEcho(frame)) seen.push(`${from} ${frame[34]}`)
+            })
+          ),
+          { startImmediately: true }
+        )
+        yield* Effect.repeat(a.succeed("ping -c 1 -w 10 b"), { until: () => seen.length > 0 })
+        yield* Effect.sleep("1 second")
+        seen.length = 0
+        yield* a.succeed("ping -c 50 -i 0.05 -w 30 b")
+        yield* Effect.sleep("1 second")
+        yield* Fiber.interrupt(capture)
+        assert.deepStrictEqual(
+          ["a eth1 8", "b eth1 0"].map((line) => seen.filter((one) => one === line).length),
+          [50, 50]
+        )
+        assert.lengthOf(seen, 100)
       })
     )
 

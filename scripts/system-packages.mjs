@@ -16,6 +16,9 @@ export const testing = [
   ...requirements.filter((item) => item.optional),
   ...[
     { package: "erlang-base", program: "erl", why: "comparing the actors with Erlang/OTP" },
+    { package: "iproute2", program: "ip", why: "testing networks that are bridges of Linux" },
+    { package: "nftables", program: "nft", why: "testing partitions on bridges of Linux" },
+    { package: "tcpdump", program: "tcpdump", why: "testing captures on bridges of Linux" },
     { package: "cpio", program: "cpio", why: "reading vmtest's archives back" },
     { package: "tmux", program: "tmux", why: "testing prompts and shells at a terminal" },
     { package: "qemu-utils", program: "qemu-img", why: "comparing disk images with QEMU's own" },

@@ -56,21 +56,34 @@ const findHelper = (qemu: string): string | undefined =>
     .flatMap((path) => helperPlaces.map((place) => Path.join(Path.dirname(path), "..", place)))
     .find((path) => Fs.existsSync(path))
 
-/** Each line fails with an exit status that tells which one it was. */
+/**
+ * What fails ends the shell, with an exit status that tells what it was. The devices are never used, and stay, because to delete one takes longer than all
+ * of this. `ip` makes them in one process, and says at which line it failed.
+ */
 const setUp = [
-  // The shell's own IPv6 would speak on the VLANs.
+  // The IPv6 of the host's kernel would speak on the VLANs.
   "{ echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6; } 2>/dev/null",
   "mount -t tmpfs -o mode=755 tmpfs /etc && mkdir /etc/qemu && echo allow all >/etc/qemu/bridge.conf || exit 3",
+  // Without the test, the shell would make a file there.
+  "[ -c /dev/net/tun ] || { echo it is not there; exit 4; }",
   "(: <>/dev/net/tun) || exit 4",
-  "ip link add probe type bridge && ip link delete probe || exit 5",
-  "ip link add probe type veth peer name other && ip link delete probe || exit 6",
-  "ip tuntap add probe mode tap && ip link delete probe || exit 7",
-  "tc qdisc add dev lo root netem limit 10 2>&1 && tc qdisc delete dev lo root 2>&1; echo --",
+  "ip -batch - <<'.' || exit 5",
+  "link add probe1 type bridge",
+  "link add probe2 type veth peer name probe3",
+  "tuntap add probe4 mode tap",
+  ".",
+  "tc qdisc add dev probe2 root netem limit 10 2>&1; echo --",
   "command -v nft >/dev/null || echo missing",
-  "nft add table bridge probe 2>&1 && nft delete table bridge probe 2>&1; :"
+  "nft add table bridge probe 2>&1; :"
 ].join("\n")
 
 const asRoot = "run vmtest as root"
+
+/** What the devices of {@link setUp} are, line by line. */
+const devices = ["bridge", "veth", "tun"]
+
+/** The module that is missing, from what `ip` says: "Command failed -:2". */
+const moduleOf = (why: string) => devices[Number(/Command failed -:(\d)/.exec(why)?.[1]) - 1]
 
 /** What the exit status of {@link setUp} means. */
 const meanings: Readonly<Record<number, Refused>> = {
@@ -78,10 +91,7 @@ const meanings: Readonly<Record<number, Refused>> = {
   4: {
     reason: "could not open /dev/net/tun",
     advice: `${asRoot}, run modprobe tun, or let this user read and write /dev/net/tun`
-  },
-  5: { reason: "the kernel made no bridge", advice: "run modprobe bridge" },
-  6: { reason: "the kernel made no veth pair", advice: "run modprobe veth" },
-  7: { reason: "the kernel made no TAP device", advice: "run modprobe tun" }
+  }
 }
 
 /** Ends each answer, before the exit status. */
@@ -180,7 +190,11 @@ export const make: Effect.Effect<Namespace, Refused, Scope.Scope> = Effect.gen(f
   const { ended, run } = yield* makeShell(shell)
   const refused = ({ output }: CommandFailed): Refused => {
     const why = complaint.trim() || output
-    const known = meanings[shell.status()?.exitCode ?? 0]
+    const device = moduleOf(why)
+    const known =
+      device === undefined
+        ? meanings[shell.status()?.exitCode ?? 0]
+        : { reason: `the kernel made no ${device} device`, advice: `run modprobe ${device}` }
     return known === undefined
       ? { reason: `could not make a network namespace: ${why}`, advice: asRoot }
       : { ...known, reason: `${known.reason}: ${why}` }
