@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
+import * as Os from "node:os"
 import * as Path from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { blocks } from "../test/docs/pages.ts"
@@ -90,6 +91,21 @@ describe("the flake", () => {
           /-nixos-test-driver\/bin\/generate-driver-symbols$/
         )
         assert.include(Fs.readFileSync(`${out}/test-script`, "utf8"), "start_all()")
+      })
+
+      it("has the prompt of vmtest in a test's driverInteractive", async () => {
+        const { log, out } = await nix.build(stubs[name], "checks.x86_64-linux.python.driverInteractive")
+        assert.notStrictEqual(out, "", log)
+        const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-nix-prompt-"))
+        const said = spawnSync(`${out}/bin/nixos-test-driver`, {
+          cwd: folder,
+          input: "print('at the prompt of', machine.name)\n",
+          env: { PATH: process.env.PATH, XDG_RUNTIME_DIR: folder },
+          encoding: "utf8"
+        })
+        Fs.rmSync(folder, { recursive: true, force: true })
+        assert.strictEqual(said.status, 0, said.stderr)
+        assert.include(`${said.stdout}${said.stderr}`, "at the prompt of machine")
       })
     })
   }

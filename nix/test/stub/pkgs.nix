@@ -169,14 +169,22 @@ let
 
       testers.runNixOSTest =
         module:
-        (lib.evalModules {
-          modules = [
-            ./testing.nix
-            (if host.hasDriver then ./driver.nix else ./old-driver.nix)
-            module
-            { hostPkgs = self; }
-          ];
-        }).config.test;
+        let
+          evaluate =
+            more:
+            (lib.evalModules {
+              modules = [
+                ./testing.nix
+                (if host.hasDriver then ./driver.nix else ./old-driver.nix)
+                module
+                { hostPkgs = self; }
+              ]
+              ++ more;
+            }).config;
+          # The test is evaluated once more, with the options of its `interactive`.
+          interactive = evaluate [ { extraDriverArgs = [ "--interactive" ]; } ];
+        in
+        (evaluate [ ]).test // { driverInteractive = interactive.driver; };
     }
     // (if host.hasDriver then { nixos-test-driver = callPackage ./nixos/lib/test-driver { }; } else { });
 
