@@ -147,6 +147,7 @@ export {
   type XOptions
 } from "./screen/X11.ts"
 export { QmpError, type QmpEvent } from "./transport/qmp/Qmp.ts"
+export { RestError } from "./transport/RestError.ts"
 export type {
   BytesResult,
   CollectOptions,

@@ -14,6 +14,7 @@
 import * as Schema from "effect/Schema"
 import type { SpawnFailed, ToolMissing } from "../host/HostProcess.ts"
 import type { QmpError } from "../transport/qmp/Qmp.ts"
+import type { RestError } from "../transport/RestError.ts"
 import type { ShellNotReady, TransportError } from "../transport/ShellError.ts"
 import type { Capability } from "./Backend.ts"
 
@@ -47,7 +48,9 @@ export class StartFailed extends Schema.TaggedError<StartFailed>()("StartFailed"
   machine: Schema.String,
   backend: Schema.String,
   reason: Schema.String,
-  output: Schema.String
+  output: Schema.String,
+  /** The request to the hypervisor that failed, such as `PUT /boot-source`; absent where it was none. */
+  stage: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
     const said = this.output.trim()
@@ -86,7 +89,9 @@ export class LoadFailed extends Schema.TaggedError<LoadFailed>()("LoadFailed", {
   reason: Schema.String,
   output: Schema.String,
   /** Whether what was saved is wrong, or was refused by the hypervisor. False where the host can be the cause: nothing ran, or not in time. */
-  damaged: Schema.Boolean
+  damaged: Schema.Boolean,
+  /** The request to the hypervisor that failed, such as `PUT /snapshot/load`; absent where it was none. */
+  stage: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
     const said = this.output.trim()
@@ -117,7 +122,7 @@ export type BackendError =
   | Unsupported
 
 /** How a request to a running hypervisor can fail. */
-export type ControlError = Unsupported | QmpError | TransportError
+export type ControlError = Unsupported | QmpError | RestError | TransportError
 
 /** How saving a running machine can fail. */
 export type SaveError = Unsupported | SaveFailed

@@ -24,7 +24,7 @@ type Unavailable = CutShort | "MachineNotRunning"
 type Untimed = "ShellLost" | "ShellNotReady" | "CommandRejected"
 type Command = Unavailable | Untimed | "CommandTimeout"
 type Deadline = "WaitTimeout" | "InvalidArgument"
-type Control = "QmpError" | "TransportError" | "Unsupported"
+type Control = "QmpError" | "RestError" | "TransportError" | "Unsupported"
 type Display = Command | Control | "DisplayUnavailable" | "HostFileError"
 type Read = Display | "ToolMissing" | "OcrFailed"
 

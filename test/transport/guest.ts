@@ -151,9 +151,9 @@ export const play = Effect.fnUntraced(function* (script: Script, laneCount = 2) 
   }
 })
 
-/** Plays a guest behind vsock until the scope is left: it is connected to, and dials the host for each lane. */
-export const playVsock = Effect.fnUntraced(function* (script: Script) {
-  const path = join(yield* folder, "vsock")
+/** Plays a guest behind vsock until the scope is left: it is connected to, at this socket or a new one, and dials the host for each lane. */
+export const playVsock = Effect.fnUntraced(function* (script: Script, socket?: string) {
+  const path = socket ?? join(yield* folder, "vsock")
   const guest = guestOf(script)
   yield* serve(path, (socket) => {
     const typed = guest.bootstrap((line) => {

@@ -9,6 +9,8 @@ import type { ControlError, SaveError } from "../BackendError.ts"
 interface Controls {
   readonly isRunning: Effect.Effect<boolean, ControlError>
   readonly stop: Effect.Effect<void, ControlError>
+  /** Stops it in order to save it, where that is another way. Default: `stop`. */
+  readonly hold?: Effect.Effect<void, ControlError>
   readonly resume: Effect.Effect<void, ControlError>
   /** Saves a paused guest. It need not continue by itself afterwards: it is resumed if it ran before. */
   readonly save: (directory: string) => Effect.Effect<SavedMachine, SaveError>
@@ -38,9 +40,12 @@ export const recover = (turn: Turn, resume: Effect.Effect<void, ControlError>): 
     return resume
   })
 
-export const make = ({ resume, isRunning, notSaved, save, stop }: Controls, turn: Turn = makeTurn()): RunState => {
+export const make = (
+  { resume, isRunning, notSaved, save, stop, hold = stop }: Controls,
+  turn: Turn = makeTurn()
+): RunState => {
   const { one } = turn
-  const paused = Effect.tap(isRunning, (running) => (running ? stop : Effect.void))
+  const paused = Effect.tap(isRunning, (running) => (running ? hold : Effect.void))
   // A machine that ended meanwhile has better news than that it does not go on; of one that did not, nobody else would tell.
   const resumeOrWarn = Effect.catch(resume, (error) => {
     // The next connection resumes it.

@@ -7,11 +7,15 @@ import { shellSocketIn } from "../qemu/scriptCommand.ts"
 
 type Finding = readonly [field: string, reason: string]
 
-const rules: ReadonlyArray<(shape: MachineShape) => Finding | undefined> = [
-  ({ directory, image, networks }) => {
-    const paths = Object.values(socketsIn({ directory, networks })).flat()
-    const all = image.guest === "script" ? [...paths, shellSocketIn(directory)] : paths
-    const longest = Math.max(...all.map((path) => Buffer.byteLength(path)))
+/** The unix sockets of a QEMU. */
+const ofQemu = ({ directory, image, networks }: MachineShape): ReadonlyArray<string> => {
+  const paths = Object.values(socketsIn({ directory, networks })).flat()
+  return image.guest === "script" ? [...paths, shellSocketIn(directory)] : paths
+}
+
+const rules: ReadonlyArray<(shape: MachineShape, sockets: ReadonlyArray<string>) => Finding | undefined> = [
+  ({ directory }, sockets) => {
+    const longest = Math.max(...sockets.map((path) => Buffer.byteLength(path)))
     return longest <= longestSocketPath
       ? undefined
       : ["directory", `makes socket paths of ${longest} bytes; the kernel takes ${longestSocketPath}: ${directory}`]
@@ -29,10 +33,10 @@ const rules: ReadonlyArray<(shape: MachineShape) => Finding | undefined> = [
   }
 ]
 
-/** The first rule that the shape breaks, as an error. */
-export const findInvalid = (shape: MachineShape): InvalidShape | undefined => {
+/** The first rule that the shape breaks, as an error. `sockets` are the paths of its unix sockets. */
+export const findInvalid = (shape: MachineShape, sockets = ofQemu(shape)): InvalidShape | undefined => {
   for (const rule of rules) {
-    const found = rule(shape)
+    const found = rule(shape, sockets)
     if (found !== undefined) return new InvalidShape({ machine: shape.name, field: found[0], reason: found[1] })
   }
   return undefined

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type { Port } from "../../network/Vlan.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
 import type { MachineShape } from "../Backend.ts"
+import { initrdIn } from "../internal/initrd.ts"
 import * as Limits from "../Limits.ts"
 import * as Devices from "./devices.ts"
 import { escape } from "./devices.ts"
@@ -136,10 +137,6 @@ const memoryBackend = (memory: Memory, size: number): string =>
  * than it is, and its clock then runs seven times too fast, until it compares the counter with the HPET and changes to that.
  */
 const kernelArguments = "no_timer_check cryptomgr.notests"
-
-/** The image's initramfs with what makes the guest this machine, in the machine's folder; undefined where there is nothing to add. */
-export const initrdIn = ({ directory, identity, image }: MachineShape): string | undefined =>
-  identity === undefined || image.initrd === "" ? undefined : `${directory}/initrd`
 
 const boot = (shape: MachineShape): ReadonlyArray<string> =>
   shape.image.kernel === ""

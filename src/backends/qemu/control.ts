@@ -12,6 +12,7 @@ import * as QmpCommands from "../../transport/qmp/QmpCommands.ts"
 import { Control, type ControlService, type EndCause, type MachineShape, type SavedMachine } from "../Backend.ts"
 import { type ControlError, type SaveError, SaveFailed } from "../BackendError.ts"
 import type { ConsoleLog } from "../internal/consoleLog.ts"
+import { evidenceLines } from "../internal/hosted.ts"
 import { resetsOf } from "../internal/resets.ts"
 import * as runState from "../internal/runState.ts"
 import type { Sockets } from "./command.ts"
@@ -42,9 +43,6 @@ const causes: Readonly<Record<string, EndCause>> = {
 
 const Panicked = Schema.Struct({ event: Schema.Literal("GUEST_PANICKED") })
 const isPanicked = Schema.is(Panicked)
-
-/** How many lines of the console go into errors: as many as a kernel's panic with its registers and call trace. */
-export const evidenceLines = 80
 
 /** What the console printed before an event comes through another pipe. */
 const consoleGrace = "20 millis"

@@ -6,16 +6,14 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import * as Disk from "../../host/Disk.ts"
-import { identityPath } from "../../images/BootImage.ts"
-import * as Cpio from "../../images/Cpio.ts"
 import { virtioPorts } from "../../transport/GuestChannel.ts"
 import { Transport } from "../../transport/Transport.ts"
 import * as VirtioPort from "../../transport/VirtioPort.ts"
 import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import type { BackendError } from "../BackendError.ts"
 import { copySparse } from "../internal/copySparse.ts"
-import { cardId, command, initrdIn, plugIn, socketsIn } from "./command.ts"
+import { prepareInitrd } from "../internal/initrd.ts"
+import { cardId, command, plugIn, socketsIn } from "./command.ts"
 import { load, prepareDisks } from "./load.ts"
 import { controlTimeout, loadFailed, run, type Settings, startFailed } from "./machine.ts"
 import { save } from "./save.ts"
@@ -84,18 +82,6 @@ export const start: (
   // The next start is a boot, with a TPM that knows nothing of this one.
   return yield* Effect.tapError(started, () => (from === undefined ? Effect.void : Tpm.forget(shape)))
 })
-
-/** The initramfs with the machine's identity. Fails with the reason. */
-const prepareInitrd = (shape: MachineShape): Effect.Effect<void, string> => {
-  const { identity } = shape
-  const path = initrdIn(shape)
-  if (path === undefined || identity === undefined) return Effect.void
-  const script = { path: identityPath, type: "file", mode: 0o644, data: Buffer.from(identity) } as const
-  return Effect.try({
-    try: () => Fs.writeFileSync(path, Cpio.append(Fs.readFileSync(shape.image.initrd), [script]), { mode: 0o600 }),
-    catch: (error) => `could not write its initramfs: ${Disk.reasonOf(error)}`
-  })
-}
 
 /**
  * The file of a saved machine's memory: its own, or where that may only be read, a copy in the machine's folder until it ends. QEMU opens the

@@ -1,35 +1,15 @@
 /** What two runs of QEMU must have in common so that one loads what the other saved. */
-import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Effect from "effect/Effect"
 import * as Digest from "../../host/Digest.ts"
 import { agentDigest } from "../../transport/Shell.ts"
 import type { Findings } from "../Accelerator.ts"
 import type { MachineShape } from "../Backend.ts"
+import { hostCpu, program } from "../internal/hostFacts.ts"
 import { command, emulatedCpu, socketsIn } from "./command.ts"
 
 /** The format of what is saved; another number, and what was saved before is of no use. */
 export const savedFormat = 2
-
-const attempt = (read: () => string): Effect.Effect<string> => Effect.orElseSucceed(Effect.try(read), () => "unknown")
-
-/**
- * The processor of the host: a guest on KVM sees it and its microcode, and keeps to what it saw. The order of the flags and
- * the speed of the moment do not count.
- */
-const hostCpu = attempt(() => {
-  const info = Fs.readFileSync("/proc/cpuinfo", "utf8").split("\n\n")[0] ?? ""
-  const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, "m").exec(info)?.[1] ?? ""
-  const flags = Digest.short(Digest.of(field("flags").split(" ").sort().join(" ")))
-  return `${field("model name")} ${field("stepping")} ${field("microcode")} ${flags}`
-})
-
-/** A package's new build of the same version is another file, and may save otherwise. */
-const program = (path: string) =>
-  attempt(() => {
-    const { mtimeMs, size } = Fs.statSync(path)
-    return `${size} bytes of ${Math.floor(mtimeMs / 1000)}`
-  })
 
 /** A machine that has one of everything, so that its words are all that a command line can have. */
 const example: MachineShape = {

@@ -4,27 +4,24 @@ import * as Path from "node:path"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Result from "effect/Result"
+import type * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
-import { panicIn } from "../../host/Evidence.ts"
-import type { HostProcess as Process, SpawnOptions } from "../../host/HostProcess.ts"
+import type { SpawnOptions } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import type { Preopened } from "../../transport/Preopened.ts"
 import * as Qmp from "../../transport/qmp/Qmp.ts"
 import { QmpError, type QmpService } from "../../transport/qmp/Qmp.ts"
-import * as Shell from "../../transport/Shell.ts"
-import { ShellNotReady, type TransportError } from "../../transport/ShellError.ts"
+import type { TransportError } from "../../transport/ShellError.ts"
 import type { Transport } from "../../transport/Transport.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
-import type { Console, EndCause, Hypervisor, MachineExit, MachineShape, SavedMachine } from "../Backend.ts"
+import type { EndCause, Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import { type BackendError, LoadFailed, StartFailed } from "../BackendError.ts"
-import type { ConsoleLog } from "../internal/consoleLog.ts"
 import * as consoleLog from "../internal/consoleLog.ts"
+import * as Hosted from "../internal/hosted.ts"
 import { makeTurn } from "../internal/runState.ts"
 import type { Sockets } from "./command.ts"
 import * as Companion from "./companion.ts"
-import { type ControlOptions, evidenceLines, layer, qmpOptions } from "./control.ts"
+import { type ControlOptions, layer, qmpOptions } from "./control.ts"
 
 export interface Settings {
   readonly program: string
@@ -37,7 +34,6 @@ export interface Settings {
 
 /** QEMU listens within a tenth of a second; a host that is short of memory takes its time. */
 export const controlTimeout = Duration.seconds(30)
-const bootTimeout = Duration.minutes(5)
 
 /** What is to be started, and what is different between one start and another. */
 export interface Launch {
@@ -79,7 +75,7 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
     const { answers, before, called, shape, sockets, timeScale } = launch
     const stderrFile = stderrIn(shape)
     const failed = (reason: string, console = "") =>
-      launch.failed(reason, [endOf(stderrFile), launch.talks ? console : ""].join("\n").trim())
+      launch.failed(reason, [Hosted.endOf(stderrFile), launch.talks ? console : ""].join("\n").trim())
     yield* Effect.addFinalizer(() => removeSockets(sockets))
     const process = yield* HostProcess.spawn({
       name: `${shape.name}'s ${called}`,
@@ -102,7 +98,11 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
     yield* Companion.watch(launch.companion, process, (reason) => {
       because = reason
     })
-    const exited = yield* watchExit(process, log, stderrFile, () => ({ cause, because }))
+    const exited = yield* Hosted.watchExit({
+      ...{ process, log },
+      said: () => Hosted.endOf(stderrFile),
+      known: () => ({ cause, because })
+    })
     const connectTimeout = Duration.times(controlTimeout, timeScale)
     // QEMU took its arguments once it answers; a saved machine is loaded over this connection, which is then closed.
     const scope = yield* Effect.scope
@@ -114,7 +114,7 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
         : Effect.catch(connected, () =>
             // One that ends while it reads its words has listened for a moment: its end is the news.
             Effect.sleep("1 second").pipe(
-              Effect.andThen(log.tail(evidenceLines)),
+              Effect.andThen(log.tail(Hosted.evidenceLines)),
               Effect.flatMap((console) => Effect.fail(failed(otherwise, console)))
             )
           )
@@ -136,7 +136,7 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
     )
     if (answered === undefined) {
       const exit = yield* Deferred.await(exited)
-      return yield* failed(`its ${called} ended with ${describe(exit)}`, exit.consoleTail)
+      return yield* failed(`its ${called} ended with ${Hosted.describeExit(exit)}`, exit.consoleTail)
     }
     const { attached } = answered
     const control = layer({
@@ -148,7 +148,19 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
       }
     })
     const inherited = before?.toString("utf8").split("\n").length
-    return hypervisor({ launch, process, log, exited, control, attached, inherited })
+    return Hosted.hypervisor({
+      ...{ shape, called, timeScale, process, log, exited, control, inherited },
+      transport: launch.transport(attached),
+      write: (text) =>
+        process
+          .write(text)
+          .pipe(
+            Effect.mapError(
+              ({ reason }) =>
+                new QmpError({ machine: shape.name, command: "console", class: "ConsoleClosed", desc: reason })
+            )
+          )
+    })
   }
 )
 
@@ -166,109 +178,8 @@ export const loadFailed =
     return new LoadFailed({ machine: shape.name, directory, reason, output, damaged })
   }
 
-const describe = ({ because, exitCode, signal }: MachineExit): string =>
-  because !== undefined
-    ? `signal ${signal}, because ${because}`
-    : signal === undefined
-      ? `exit code ${exitCode}`
-      : `signal ${signal}`
-
 /** QEMU removes its own only when it ends in peace. */
 const removeSockets = ({ cards, load, ports, qmp, save, tpm }: Sockets) =>
   Effect.sync(() => {
     for (const path of [qmp, save, load, tpm, ...cards, ...ports]) Fs.rmSync(path, { force: true })
   })
-
-const endOf = (file: string): string => {
-  const read = Result.try(() => Fs.readFileSync(file, "utf8"))
-  return Result.isSuccess(read) ? read.success.slice(-4000).trim() : ""
-}
-
-/** The end is complete when the process is gone and what it left in the console's pipe has been read. */
-const watchExit = Effect.fnUntraced(function* (
-  process: Process,
-  log: ConsoleLog,
-  stderrFile: string,
-  known: () => Pick<MachineExit, "cause" | "because">
-) {
-  const exited = yield* Deferred.make<MachineExit>()
-  yield* Effect.gen(function* () {
-    const { exitCode, signal } = yield* process.exited
-    yield* Effect.timeoutOption(log.ended, "1 second")
-    const consoleTail = yield* log.tail(evidenceLines)
-    const { because, cause: noted } = known()
-    // A kernel that panics resets, or halts until somebody ends its hypervisor.
-    const mayHavePanicked = noted === "reset" || (noted === undefined && signal === undefined)
-    yield* Deferred.succeed(exited, {
-      exitCode,
-      signal,
-      cause: mayHavePanicked && panicIn(consoleTail) !== undefined ? "panic" : noted,
-      because,
-      consoleTail,
-      stderr: endOf(stderrFile)
-    })
-  }).pipe(Effect.forkScoped)
-  return exited
-})
-
-interface Parts {
-  readonly launch: Launch
-  readonly process: Process
-  readonly log: ConsoleLog
-  readonly exited: Deferred.Deferred<MachineExit>
-  readonly control: Hypervisor["control"]
-  /** The ports that are open, of a machine that went on from a saved one. */
-  readonly attached: Preopened | undefined
-  readonly inherited: number | undefined
-}
-
-/** The guest's shell, which is not waited for any longer than QEMU lives. */
-const shellLayer = ({ attached, exited, launch, log }: Parts): Hypervisor["shell"] => {
-  const { name: machine } = launch.shape
-  const shell = Shell.layerFromTransport({
-    bootTimeout: Duration.times(bootTimeout, launch.timeScale),
-    consoleTail: log.tail(evidenceLines),
-    reboots: launch.shape.allowReboot
-  }).pipe(Layer.provide(launch.transport(attached)))
-  const ended = Effect.flatMap(Deferred.await(exited), (exit) =>
-    Effect.fail(
-      new ShellNotReady({
-        machine,
-        reason: `its ${launch.called} ended with ${describe(exit)}`,
-        waited: Duration.zero,
-        console: exit.consoleTail
-      })
-    )
-  )
-  return Layer.effectContext(Effect.raceFirst(Layer.build(shell), ended))
-}
-
-const hypervisor = (parts: Parts): Hypervisor => {
-  const { control, exited, inherited, launch, log, process } = parts
-  const { shape } = launch
-  const console: Console = {
-    log: log.log,
-    inherited,
-    tail: log.tail,
-    stream: log.stream,
-    write: (text) =>
-      process
-        .write(text)
-        .pipe(
-          Effect.mapError(
-            ({ reason }) =>
-              new QmpError({ machine: shape.name, command: "console", class: "ConsoleClosed", desc: reason })
-          )
-        )
-  }
-  return {
-    name: shape.name,
-    pid: process.pid,
-    directory: shape.directory,
-    shell: shellLayer(parts),
-    control,
-    console,
-    exited: Deferred.await(exited),
-    kill: Effect.andThen(process.kill("SIGKILL"), Effect.asVoid(Deferred.await(exited)))
-  }
-}

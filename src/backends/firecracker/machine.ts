@@ -1,0 +1,166 @@
+/** One Firecracker: what it is asked to do until its guest runs. */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Disk from "../../host/Disk.ts"
+import type { Request } from "../../transport/RestApi.ts"
+import { TransportError } from "../../transport/ShellError.ts"
+import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
+import { type BackendError, LoadFailed, StartFailed, unsupported } from "../BackendError.ts"
+import * as Hosted from "../internal/hosted.ts"
+import { initrdIn, prepareInitrd } from "../internal/initrd.ts"
+import * as LastWords from "../internal/lastWords.ts"
+import { makeTurn } from "../internal/runState.ts"
+import * as Vmm from "../internal/vmm.ts"
+import { cardsOf, type inNamespace, type VmmCard } from "../internal/vmmNetwork.ts"
+import * as Saved from "../internal/vmmSaved.ts"
+import { diskLinks, findRefused } from "../internal/vmmShape.ts"
+import { guestCid, longestSocketOf } from "../internal/vsockShell.ts"
+import * as Api from "./api.ts"
+import * as Control from "./control.ts"
+
+export interface Settings {
+  readonly program: string
+  /** Such as `1.16.1`. */
+  readonly version: string
+  readonly timeScale: number
+  /** Puts the program into its network namespace. */
+  readonly inNamespace: typeof inNamespace
+}
+
+const sockets = { api: "api.sock", vsock: "v.sock" } as const
+const log = "firecracker.log"
+/** In the machine's folder, as its own disks are: a saved machine has only these names, and each fork its own files behind them. */
+const rootLink = "root"
+
+/**
+ * Before the image's own parameters, so that an image can override them. `reboot=k` makes a reboot end Firecracker, which has no other way to notice it; the
+ * rest is as for QEMU. Without any, Firecracker takes its own, which keep the kernel from loading modules.
+ */
+const kernelArguments = "console=ttyS0 reboot=k panic=-1 no_timer_check cryptomgr.notests"
+
+/** What Firecracker says of what it was given to load, and not of this host. */
+const damage = /snapshot state|deserializ|CRC|checksum|magic|snapshot.*version|memory (file|size)|microVM state/i
+
+const failedWith =
+  (shape: MachineShape, from: SavedMachine | undefined) =>
+  ({ output, reason, refusal, stage }: Vmm.Failure): StartFailed | LoadFailed => {
+    const where = stage === undefined ? {} : { stage }
+    return from === undefined
+      ? new StartFailed({ machine: shape.name, backend: "firecracker", reason, output, ...where })
+      : new LoadFailed({
+          ...{ machine: shape.name, directory: from.directory, reason, output, ...where },
+          damaged: refusal?.kind === "refused" && damage.test(refusal.reason)
+        })
+  }
+
+/** The files that Firecracker opens in the machine's folder. Fails with the reason. */
+const prepare = (shape: MachineShape, from: SavedMachine | undefined): Effect.Effect<void, string> => {
+  const links = [
+    ...(shape.image.root === undefined ? [] : [{ name: rootLink, path: shape.image.root }]),
+    ...diskLinks(shape)
+  ]
+  const link = Effect.try({
+    try: () => {
+      for (const { name, path } of links) {
+        const at = Path.join(shape.directory, name)
+        Fs.rmSync(at, { force: true })
+        Fs.symlinkSync(path, at)
+      }
+    },
+    catch: Disk.reasonOf
+  })
+  return Effect.andThen(link, from === undefined ? prepareInitrd(shape) : Saved.restoreDisks(shape, from))
+}
+
+/** The requests that boot it, in their order. The first disk is /dev/vda. */
+export const bootRequests = (shape: MachineShape, cards: ReadonlyArray<VmmCard>): ReadonlyArray<Request> => [
+  Api.machineConfig({ vcpu_count: shape.cpus, mem_size_mib: Saved.mebibytesOf(shape) }),
+  Api.bootSource({
+    kernel_image_path: shape.image.kernel,
+    ...(shape.image.initrd === "" ? {} : { initrd_path: initrdIn(shape) ?? shape.image.initrd }),
+    boot_args: `${kernelArguments} ${shape.image.cmdline}`.trim()
+  }),
+  ...(shape.image.root === undefined
+    ? []
+    : [Api.drive({ drive_id: "root", path_on_host: rootLink, is_root_device: false, is_read_only: true })]),
+  ...diskLinks(shape).map(({ name }) =>
+    Api.drive({ drive_id: name, path_on_host: name, is_root_device: false, is_read_only: false })
+  ),
+  ...cards.map(({ device, mac, mtu, tapName }) =>
+    Api.networkInterface({
+      ...{ iface_id: device, host_dev_name: tapName, guest_mac: mac },
+      ...(mtu === undefined ? {} : { mtu })
+    })
+  ),
+  Api.vsock({ guest_cid: guestCid, uds_path: sockets.vsock }),
+  Api.entropy,
+  Api.action("InstanceStart")
+]
+
+/** The request that resumes a saved one. Its vsock socket and its disks have relative names, which lead to those of this machine. */
+export const loadRequest = ({ directory }: SavedMachine, cards: ReadonlyArray<VmmCard>): Request => ({
+  ...Api.loadSnapshot({
+    snapshot_path: Path.join(directory, Control.fileNames.state),
+    mem_backend: { backend_type: "File", backend_path: Path.join(directory, Control.fileNames.memory) },
+    network_overrides: cards.map(({ device, tapName }) => ({ iface_id: device, host_dev_name: tapName })),
+    resume_vm: true
+  }),
+  timeout: "2 minutes"
+})
+
+/** Boots it, or resumes a saved one. */
+export const start: (
+  shape: MachineShape,
+  settings: Settings,
+  from: SavedMachine | undefined
+) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
+  const { program, timeScale, version } = settings
+  const paths = [Path.join(shape.directory, sockets.api), longestSocketOf(Path.join(shape.directory, sockets.vsock))]
+  const refused = findRefused(shape, "firecracker", paths)
+  if (refused !== undefined) return yield* refused
+  if (shape.allowReboot) return yield* unsupported("firecracker", "reboot")
+  if (from !== undefined) yield* Saved.check("firecracker", shape, from)
+  const failed = failedWith(shape, from)
+  yield* Effect.mapError(prepare(shape, from), (reason) => failed({ reason, output: "" }))
+  const cards = yield* Effect.mapError(cardsOf(shape), ({ message }) => failed({ reason: message, output: "" }))
+  const standing: Control.Standing = { mode: "running", saved: false }
+  const turn = makeTurn()
+  const args = ["--api-sock", sockets.api, "--id", "vmtest", "--log-path", log, "--level", "Info", "--enable-pci"]
+  return yield* Vmm.run({
+    ...{ shape, timeScale, sockets, failed, called: "Firecracker" },
+    spawn: { ...settings.inNamespace(shape, { command: program, args }), stdin: "pipe" },
+    stale: [],
+    messages: [log],
+    explain: Api.explain,
+    hello: Api.version,
+    before: from === undefined ? undefined : Saved.consoleOf(from),
+    begin: ({ api }) =>
+      Effect.forEach(from === undefined ? bootRequests(shape, cards) : [loadRequest(from, cards)], api.request, {
+        discard: true
+      }),
+    // Firecracker stays when its guest powers off: it has no ACPI that would tell.
+    watch: ({ console, note, process }) =>
+      Effect.asVoid(
+        Effect.forkScoped(LastWords.watch({ console: console.stream, note, end: Vmm.signal(process, "SIGKILL") }))
+      ),
+    control: (running) =>
+      Control.layer({
+        ...{ shape, version, running, cards, standing, turn },
+        ended: Effect.map(
+          running.process.exited,
+          (status) => `Firecracker ended with ${Hosted.describeExit({ ...status, consoleTail: "", stderr: "" })}`
+        )
+      }),
+    write:
+      ({ process }) =>
+      (text) =>
+        Effect.mapError(
+          process.write(text),
+          ({ reason }) => new TransportError({ machine: shape.name, socket: "console", reason })
+        ),
+    // It ends in peace when its guest resets itself, and never otherwise.
+    causeOf: ({ exitCode, signal }) => (exitCode === 0 ? "reset" : signal === undefined ? undefined : "host")
+  })
+})
