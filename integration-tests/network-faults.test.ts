@@ -101,6 +101,7 @@ onDriver(driver, Layer.mergeAll(Alice.layer, Bob.layer, Router.layer, Web.layer)
         const [alice, bob] = [yield* Alice, yield* Bob]
         // Nothing but these pings: no questions for addresses.
         yield* alice.succeed("arp -s 192.168.1.2 52:54:00:12:01:02")
+        yield* bob.succeed("arp -s 192.168.1.1 52:54:00:12:01:01")
         const missing = (seed: number) =>
           Effect.scoped(
             Effect.andThen(
@@ -116,6 +117,7 @@ onDriver(driver, Layer.mergeAll(Alice.layer, Bob.layer, Router.layer, Web.layer)
         assert.deepStrictEqual(yield* missing(7), first)
         assert.notDeepEqual(yield* missing(8), first)
         yield* alice.succeed("arp -d 192.168.1.2")
+        yield* bob.succeed("arp -d 192.168.1.1")
         yield* bob.link().heal()
       })
     )

@@ -346,6 +346,32 @@ describe("the driver", () => {
     })
   )
 
+  it.effect("tells a machine the names of others one after the other, the newest at last", () =>
+    Effect.gen(function* () {
+      const on = { vlans: [1], autoStart: false }
+      const slow = { guests: { a: { commands: [[/etc\/hosts/, { delay: "1 second" }]] } } } as const
+      const { mock, service } = yield* driverOf({ a: offline(on) }, slow)
+      const starting = yield* Effect.forkChild(service.machines.a!.start(), { startImmediately: true })
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.join(starting)
+      const told = Effect.map(
+        Effect.flatMap(mock.machine("a"), ({ commands }) => commands),
+        (commands) => commands.filter((command) => command.includes("vmtest: the machines of this test"))
+      )
+      const before = (yield* told).length
+      yield* Effect.forEach(["b", "c", "d"], (name) => service.machine(name, offline(on)), { concurrency: 3 })
+      yield* settle
+      assert.strictEqual((yield* told).length, before + 1)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* told).length, before + 2)
+      yield* TestClock.adjust("5 seconds")
+      const all = yield* told
+      assert.strictEqual(all.length, before + 3)
+      for (const command of all.slice(-2))
+        for (const name of ["b", "c", "d"]) assert.match(command, new RegExp(`\\s${name}\\b`))
+    })
+  )
+
   it.effect("makes machines while the test runs, and tells the others", () =>
     Effect.gen(function* () {
       const { mock, service } = yield* driverOf({ a: offline() })
