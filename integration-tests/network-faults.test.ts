@@ -84,13 +84,10 @@ onDriver(driver, Layer.mergeAll(Alice.layer, Bob.layer, Router.layer, Web.layer)
       Effect.gen(function* () {
         const [alice, bob] = [yield* Alice, yield* Bob]
         const before = { lost: (yield* alice.link().counts()).lost, echos: yield* snmp(bob, "Icmp", "InEchos") }
-        const returned = yield* Effect.scoped(
-          Effect.andThen(alice.link().impair({ loss: "10 %", seed: 1 }), flood(alice, "bob", 2000))
-        )
-        assert.approximately(2000 - returned, 200, 60)
+        yield* Effect.scoped(Effect.andThen(alice.link().impair({ loss: "10 %", seed: 1 }), flood(alice, "bob", 2000)))
         const lost = (yield* alice.link().counts()).lost - before.lost
         assert.approximately(lost, 200, 60)
-        // Apart from a question for an address, for example.
+        // Apart from a question for an address, for example. What came back is no measure: a busy guest reads its answers late, and loses some.
         assert.approximately(2000 - ((yield* snmp(bob, "Icmp", "InEchos")) - before.echos), lost, 5)
         assert.strictEqual(yield* flood(alice, "bob", 50), 50)
       })
