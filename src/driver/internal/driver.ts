@@ -241,7 +241,7 @@ const placesOf = (
         : Effect.succeed(state.shared),
     temporary: state?.temporary ?? folders.path,
     vlan: (number) =>
-      Effect.flatMap(tree.vlan(number), (vlan) => Effect.flatMap(vlan.port("other programs"), ({ vde }) => vde)),
+      Effect.flatMap(tree.vlan(number), (vlan) => Effect.flatMap(vlan.port("other-programs"), ({ vde }) => vde)),
     vlans: () =>
       [...new Set([...handles.values()].flatMap(({ spec }) => spec.vlans.map(({ vlan }) => vlan)))].toSorted(
         (a, b) => a - b
