@@ -63,6 +63,9 @@ const cardAt = (path: string, number: number) =>
     ({ got, sockets }) => ({
       got,
       isPlugged: () => sockets.length > 0,
+      leave: () => {
+        for (const socket of sockets) socket.destroy()
+      },
       /** An experimental type of frames, which no system answers. */
       send: (to: ReadonlyArray<number>, text: string, size = 60) =>
         Effect.sync(() => {
@@ -139,7 +142,13 @@ describe.skipIf(why !== undefined)("a bridge", () => {
       yield* Effect.scoped(
         Effect.gen(function* () {
           yield* vlan.partition([["a eth1"], ["b eth1"]])
-          yield* Effect.scoped(Effect.andThen(vlan.partition([["a eth1"], ["c eth1"]]), a.send(everybody, "alone")))
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              yield* vlan.partition([["a eth1"], ["c eth1"]])
+              yield* a.send(everybody, "alone")
+              yield* Effect.sleep("500 millis")
+            })
+          )
           yield* a.send(everybody, "apart")
           yield* gets(c, "apart 60")
           yield* c.send(everybody, "to both")
@@ -230,6 +239,27 @@ describe.skipIf(why !== undefined)("a bridge", () => {
       yield* other.a.send(everybody, "for the other")
       yield* Effect.all([gets(one.b, "for one 60"), gets(other.b, "for the other 60")])
       assert.deepStrictEqual([one.a.got, other.a.got], [[], []])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("tells if a card has lost its way to it, and not if the card is gone", () =>
+    Effect.gen(function* () {
+      const { a, b, directory, vlan } = yield* three
+      const told = yield* Effect.forkChild(vlan.lost, { startImmediately: true })
+      b.leave()
+      yield* Effect.sleep("300 millis")
+      yield* a.send(everybody, "hello")
+      yield* Effect.sleep("300 millis")
+      assert.isUndefined(told.pollUnsafe())
+      const carriers = execFileSync("pgrep", ["-f", `path=${directory}/v1p1 `], { encoding: "utf8" })
+        .trim()
+        .split("\n")
+      for (const pid of carriers) process.kill(Number(pid), "SIGKILL")
+      const error = yield* Fiber.join(told)
+      assert.include(
+        error.message,
+        "the QEMU that leads a eth1 to its TAP ended with signal SIGKILL while the test ran"
+      )
     }).pipe(Effect.scoped)
   )
 

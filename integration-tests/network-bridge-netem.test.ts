@@ -24,9 +24,11 @@ const setUp = [
   "ip netns add fabric",
   script(
     "fabric",
-    [Commands.makeVlan(1, false), ...places.map((place) => Commands.makePort(1, place)), Commands.makeTap(near)].join(
-      "\n"
-    )
+    [
+      Commands.makeVlan(1, false),
+      ...places.map((place) => Commands.makePort(1, place)),
+      Commands.makeTap(near, near.tap)
+    ].join("\n")
   ),
   ...places.flatMap(({ bridge }, index) => [
     `ip netns add card${index + 1}`,

@@ -13,7 +13,7 @@ const devices = Commands.devicesOf(7, 2)
 
 describe("the commands of a bridge", () => {
   it("give devices names that Linux takes", () => {
-    for (const name of Object.values(Commands.devicesOf(254, 9999))) assert.isAtMost(`${name}v`.length, 15)
+    for (const name of Object.values(Commands.devicesOf(254, 9999))) assert.isAtMost(name.length, 15)
   })
 
   it("make a VLAN without a spanning tree, and a hub without a memory", () => {

@@ -24,6 +24,8 @@ export interface Devices {
   readonly outer: string
   /** A TAP for a hypervisor that opens it by its name. */
   readonly tap: string
+  /** A TAP for a `vde_switch`. */
+  readonly vde: string
 }
 
 export const bridgeOf = (vlan: number): string => `v${vlan}`
@@ -31,7 +33,7 @@ export const bridgeOf = (vlan: number): string => `v${vlan}`
 /** The devices of the VLAN's `index`-th port. */
 export const devicesOf = (vlan: number, index: number): Devices => {
   const bridge = `v${vlan}p${index}`
-  return { bridge, inner: `${bridge}i`, outer: `${bridge}o`, tap: `${bridge}t` }
+  return { bridge, inner: `${bridge}i`, outer: `${bridge}o`, tap: `${bridge}t`, vde: `${bridge}v` }
 }
 
 const batch = (tool: "ip" | "tc", lines: ReadonlyArray<string>): string =>
@@ -58,13 +60,9 @@ export const makePort = (vlan: number, { bridge: name, inner, outer }: Devices):
     `link set ${outer} master ${bridgeOf(vlan)} up`
   ])
 
-/** A TAP that is there before the hypervisor that opens it by its name. */
-export const makeTap = ({ bridge, tap }: Devices): string =>
+/** A TAP that is there before the program that opens it by its name. */
+export const makeTap = ({ bridge }: Devices, tap: string): string =>
   batch("ip", [`tuntap add ${tap} mode tap`, `link set ${tap} mtu ${mtu} master ${bridge} up`])
-
-/** A TAP that `vde_switch` has made. */
-export const adoptTap = ({ bridge }: Devices, tap: string): string =>
-  batch("ip", [`link set ${tap} mtu ${mtu} master ${bridge} up`])
 
 /** Pulls or plugs a port's cable. */
 export const setLink = ({ inner }: Devices, up: boolean): string => `ip link set ${inner} ${up ? "up" : "down"}`

@@ -63,7 +63,10 @@ const connectTo = Effect.fnUntraced(function* (carrier: HostProcess.HostProcess,
 
 const endOf = (file: string) => (Fs.existsSync(file) ? Fs.readFileSync(file, "utf8").slice(-1000).trim() : "")
 
-/** Carries frames between a card that listens at `card` and a port, until one of them ends; `connected` is run when both are connected. */
+/**
+ * Carries frames between a card that listens at `card` and a port, until the card is gone. Fails if the carrier ends before. `connected` is run when both
+ * are connected.
+ */
 export const carry = Effect.fnUntraced(function* (
   namespace: Namespace,
   port: { readonly name: string; readonly bridge: string; readonly directory: string },
@@ -83,24 +86,24 @@ export const carry = Effect.fnUntraced(function* (
     const far = yield* Cable.connect(card)
     return [yield* connectTo(carrier, path), far] as const
   })
-  const [near, far] = yield* connecting.pipe(
-    Effect.raceFirst(
-      Effect.flatMap(carrier.exited, (status) =>
-        Effect.fail<NotPlugged>({
-          reason: `QEMU, which leads ${port.name} to its TAP, ended with ${HostProcess.describeStatus(status)}`,
-          output: endOf(log)
-        })
-      )
-    )
+  const ended = Effect.flatMap(carrier.exited, (status) =>
+    Effect.fail<NotPlugged>({
+      reason: `the QEMU that leads ${port.name} to its TAP ended with ${HostProcess.describeStatus(status)}`,
+      output: endOf(log)
+    })
   )
+  const [near, far] = yield* Effect.raceFirst(connecting, ended)
   yield* connected
-  // Both have the same frames.
-  yield* Effect.callback<void>((resume) => {
+  const unplugged = Effect.callback<void>((resume) => {
     const done = () => resume(Effect.void)
-    for (const socket of [near, far]) socket.on("error", done).on("close", done)
-    near.pipe(far)
+    far.on("error", done).on("close", done)
+    // The end of the carrier says more.
+    near.on("error", () => {})
+    // Both have the same frames.
+    near.pipe(far, { end: false })
     far.pipe(near)
   })
+  yield* Effect.raceFirst(unplugged, ended)
 })
 
 /** A `vde_switch` on a port. It ends with the scope. `folder` is what `-netdev vde,sock=` takes. */
@@ -110,12 +113,16 @@ export const vde = Effect.fnUntraced(function* (
   folder: string
 ): Effect.fn.Return<HostProcess.HostProcess, HostProcess.HostProcessError | NotPlugged, Scope.Scope> {
   const log = { file: `${folder}.log` }
-  const tap = `${devices.bridge}v`
   const command = yield* HostProcess.locate("vde_switch")
   yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true })))
+  // vde_switch would make it, but only after it has begun to listen.
+  yield* Effect.mapError(
+    namespace.run(Commands.makeTap(devices, devices.vde)),
+    ({ output }): NotPlugged => ({ reason: "the TAP of vde_switch was not made", output })
+  )
   const process = yield* HostProcess.spawn({
     name: "vde_switch",
-    ...namespace.inside({ command, args: ["--sock", folder, "--dirmode", "0700", "--hub", "-tap", tap] }),
+    ...namespace.inside({ command, args: ["--sock", folder, "--dirmode", "0700", "--hub", "-tap", devices.vde] }),
     ...{ cwd: Path.dirname(folder), stdin: "pipe", stdout: log, stderr: log, grace: "500 millis", wholeGroup: true }
   })
   yield* Effect.sync(() => Fs.existsSync(Path.join(folder, "ctl"))).pipe(
@@ -128,11 +135,6 @@ export const vde = Effect.fnUntraced(function* (
           output: endOf(log.file)
         })
     })
-  )
-  // It makes its TAP before it listens.
-  yield* Effect.mapError(
-    namespace.run(Commands.adoptTap(devices, tap)),
-    ({ output }): NotPlugged => ({ reason: "vde_switch did not make its TAP", output: endOf(log.file) || output })
   )
   return process
 })

@@ -8,7 +8,7 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as DynamicSupervisor from "../../actors/DynamicSupervisor.ts"
 import * as Supervisor from "../../actors/Supervisor.ts"
-import type * as HostProcess from "../../host/HostProcess.ts"
+import * as HostProcess from "../../host/HostProcess.ts"
 import type { Packet } from "../Capture.ts"
 import * as Capture from "../Capture.ts"
 import * as Impairment from "../Impairment.ts"
@@ -57,6 +57,7 @@ export class BridgeVlan {
   private readonly partitions = new Map<number, Groups>()
   private readonly watchers = new Set<(name: string, devices: Commands.Devices) => Effect.Effect<unknown>>()
   private readonly one = Semaphore.makeUnsafe(1)
+  private readonly unplugged = Deferred.makeUnsafe<VlanFailed>()
   private last = 0
   private readonly parts: Parts
 
@@ -86,8 +87,16 @@ export class BridgeVlan {
       }),
       capture: Capture.stream((see) => this.watch(see)),
       watch: (see) => this.watch(see),
-      lost: Effect.map(this.parts.lost, (reason) => this.failed(`${reason} while the test ran`))
+      lost: Effect.raceFirst(
+        Effect.map(this.parts.lost, (reason) => this.failed(`${reason} while the test ran`)),
+        Deferred.await(this.unplugged)
+      )
     }
+  }
+
+  /** A card has lost its way to the VLAN. What is stopped on purpose is interrupted, and does not come here. */
+  private lose(reason: string, output = "") {
+    return Deferred.succeed(this.unplugged, this.failed(`${reason} while the test ran`, output))
   }
 
   private failed(reason: string, output = ""): VlanFailed {
@@ -136,7 +145,9 @@ export class BridgeVlan {
       counts: Effect.suspend(() => this.counts(name)),
       tap: {
         netdev: `helper=${namespace.helper(devices.bridge).replaceAll(",", ",,")}`,
-        device: Effect.suspend(() => (device ??= shared(Effect.as(this.run(Commands.makeTap(devices)), devices.tap)))),
+        device: Effect.suspend(
+          () => (device ??= shared(Effect.as(this.run(Commands.makeTap(devices, devices.tap)), devices.tap)))
+        ),
         inside: namespace.inside,
         setLink: (up) => Effect.asVoid(this.run(Commands.setLink(devices, up)))
       }
@@ -150,12 +161,12 @@ export class BridgeVlan {
     const connected = Deferred.makeUnsafe<void, VlanFailed>()
     const body = Plugs.carry(namespace, { name, bridge, directory }, path, Deferred.succeed(connected, undefined)).pipe(
       Effect.scoped,
-      Effect.catch((error) =>
-        Deferred.fail(
-          connected,
-          "output" in error ? this.failed(error.reason, error.output) : this.failed(error.message)
+      Effect.catch((error) => {
+        const failure = "output" in error ? this.failed(error.reason, error.output) : this.failed(error.message)
+        return Effect.flatMap(Deferred.fail(connected, failure), (isFirst) =>
+          isFirst ? Effect.void : this.lose(failure.reason, failure.output)
         )
-      )
+      })
     )
     return Effect.gen({ self: this }, function* () {
       const { pid } = yield* Effect.orDie(
@@ -182,7 +193,8 @@ export class BridgeVlan {
           )
         )
       )
-      yield* exited
+      const status = yield* exited
+      yield* this.lose(`${name}'s vde_switch ended with ${HostProcess.describeStatus(status)}`)
     }).pipe(Effect.scoped, Effect.ignore)
     const child = Supervisor.child(`${name} (VDE)`, body, { restart: "temporary" })
     return Effect.andThen(Effect.orDie(DynamicSupervisor.startChild(this.parts.cables, child)), Deferred.await(started))
