@@ -7,13 +7,13 @@ const root = fileURLToPath(new URL("..", import.meta.url))
 /** With the build, as a user has it; `examples/suite.test.ts` is a file of this suite itself. */
 const node = (...args: Array<string>) => spawnSync(process.execPath, args, { cwd: root, encoding: "utf8" })
 
-const simple = ["nginx", "partition", "tiny"]
+const simple = ["nginx", "partition", "tiny", "upstream"]
 
 describe("the examples", () => {
-  it("nginx.ts, partition.ts and tiny.ts pass", { timeout: 900_000 }, () => {
+  it("nginx.ts, partition.ts, tiny.ts and upstream.ts pass", { timeout: 900_000 }, () => {
     const { status, stderr, stdout } = node("bin/vmtest.js", "run", ...simple.map((name) => `examples/${name}.ts`))
     assert.strictEqual(status, 0, stdout + stderr)
-    assert.match(stdout, /3 passed, 0 failed/)
+    assert.match(stdout, /4 passed, 0 failed/)
   })
 
   it("the lightest of those after NixOS's tests pass", { timeout: 1_800_000 }, () => {
