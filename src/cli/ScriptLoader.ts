@@ -186,9 +186,9 @@ export const load = Effect.fnUntraced(function* (
   const { digest, exported } = yield* importDefault(script, text, sourceOf(file, text))
   const name = path.basename(script)
   const tests = TestCase.fromExport(name, read(name, exported)) ?? []
-  return tests.length > 0
-    ? tests.map(withDigest(digest, script))
-    : yield* new ScriptError.NoTests({ script, found: describeExport(exported) })
+  if (tests.length > 0) return tests.map(withDigest(digest, script))
+  const more = typeof exported === "function" ? ", which only vmtest run --machine-config FILE takes" : ""
+  return yield* new ScriptError.NoTests({ script, found: `${describeExport(exported)}${more}` })
 })
 
 /** The default export of a module, whatever it is. */

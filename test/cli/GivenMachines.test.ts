@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -9,6 +9,7 @@ import * as ExitCode from "../../src/cli/ExitCode.ts"
 import * as GivenMachines from "../../src/cli/GivenMachines.ts"
 import * as PythonLoader from "../../src/cli/PythonLoader.ts"
 import * as Run from "../../src/cli/Run.ts"
+import * as ScriptLoader from "../../src/cli/ScriptLoader.ts"
 import type { Machines } from "../../src/driver/MachineFile.ts"
 import * as Image from "../../src/images/Image.ts"
 
@@ -44,7 +45,17 @@ describe("the machines of a file", () => {
       assert.strictEqual(test?.name, "test.ts")
       assert.deepStrictEqual(Object.keys(test?.machines ?? {}), ["web"])
       assert.strictEqual(test?.timeout && Duration.toMinutes(test.timeout), 10)
+      const { column, file, line } = test?.declaredAt() ?? {}
+      assert.deepStrictEqual([basename(file ?? ""), line, column], ["test.ts", 3, 1])
     })
+  )
+
+  it.live("are what a script that exports a function needs", () =>
+    Effect.gen(function* () {
+      const folder = yield* folderWith({ "test.ts": `${head}export default ({ web }) => web.start\n` })
+      const error = yield* Effect.flip(ScriptLoader.load(join(folder, "test.ts")))
+      assert.match(error.message, /got a function, which only vmtest run --machine-config FILE takes$/)
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
 
   it.live("are there besides those that tests declare, with the shorter of both timeouts", () =>
