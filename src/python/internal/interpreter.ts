@@ -64,8 +64,8 @@ const lineReader = (onLine: (line: string) => void) => {
 }
 
 /**
- * Passes SIGINT on to a process that is not in the terminal's group, instead of having it end this one, or no longer. Until the process asks for it,
- * Ctrl-C ends the start of a session; and when it does not ask any more, what it still does.
+ * Passes SIGINT on to a process that is not in the terminal's group, instead of having it end this one, or no longer. Before the process asks for
+ * it, Ctrl-C ends the start of the session; after it has ended its prompt, the rest of its work.
  */
 const interruptsOf = (process: HostProcess.HostProcess) => {
   const pass = () => void Effect.runSync(process.kill("SIGINT"))
