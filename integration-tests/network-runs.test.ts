@@ -109,3 +109,33 @@ export default test("fails", { machines: { a: machine, b: machine } }, ({ a, b }
     assert.include(resumed.stdout, "before\\nafter\\n")
   })
 })
+
+describe("a switch that crashes over and over", () => {
+  it("fails the test with the reason", () => {
+    writeFileSync(
+      join(place, "crashes.ts"),
+      `import { Effect } from "effect"
+import { Image, test } from "vmtest"
+import { ExitReason, Observer, Process } from "vmtest/actors"
+const machine = { image: Image.tiny(), memory: "128 MiB" } as const
+const crash = Effect.gen(function* () {
+  const { processes } = yield* Observer.snapshot
+  const found = processes.find(({ label }) => label === "switch")
+  if (found !== undefined) yield* Process.exit(found.pid, ExitReason.custom("boom"))
+})
+export default test("crashes", { machines: { a: machine, b: machine } }, ({ a }) =>
+  Effect.gen(function* () {
+    yield* a.succeed("ping -c 1 -w 10 b")
+    yield* Effect.forkChild(Effect.forever(Effect.andThen(crash, Effect.sleep("100 millis"))))
+    yield* a.waitUntilFails("ping -c 1 -W 1 b", { timeout: "1 minute" })
+  })
+)
+`
+    )
+    const { status, stderr, stdout } = spawnSync(process.execPath, [launcher, "run", "crashes.ts"], {
+      ...{ cwd: place, encoding: "utf8", env: environment }
+    })
+    assert.strictEqual(status, 1, stdout + stderr)
+    assert.include(stdout, "VlanFailed: VLAN 1: its switch kept crashing")
+  })
+})
