@@ -1,21 +1,20 @@
 /** One Firecracker: what it is asked to do until its guest runs. */
-import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import * as Disk from "../../host/Disk.ts"
 import type { Request } from "../../transport/RestApi.ts"
 import { TransportError } from "../../transport/ShellError.ts"
 import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import { type BackendError, LoadFailed, StartFailed, unsupported } from "../BackendError.ts"
 import * as Hosted from "../internal/hosted.ts"
-import { initrdIn, prepareInitrd } from "../internal/initrd.ts"
+import { initrdIn } from "../internal/initrd.ts"
 import * as LastWords from "../internal/lastWords.ts"
 import { makeTurn } from "../internal/runState.ts"
 import * as Vmm from "../internal/vmm.ts"
+import { diskLinks, prepare, rootLink } from "../internal/vmmFiles.ts"
 import { cardsOf, type inNamespace, type VmmCard } from "../internal/vmmNetwork.ts"
 import * as Saved from "../internal/vmmSaved.ts"
-import { diskLinks, findRefused } from "../internal/vmmShape.ts"
+import { findRefused } from "../internal/vmmShape.ts"
 import { guestCid, longestSocketOf } from "../internal/vsockShell.ts"
 import * as Api from "./api.ts"
 import * as Control from "./control.ts"
@@ -31,8 +30,6 @@ export interface Settings {
 
 const sockets = { api: "api.sock", vsock: "v.sock" } as const
 const log = "firecracker.log"
-/** In the machine's folder, as its own disks are: a saved machine has only these names, and each fork its own files behind them. */
-const rootLink = "root"
 
 /**
  * Before the image's own parameters, so that an image can override them. `reboot=k` makes a reboot end Firecracker, which has no other way to notice it; the
@@ -41,7 +38,7 @@ const rootLink = "root"
 const kernelArguments = "console=ttyS0 reboot=k panic=-1 no_timer_check cryptomgr.notests"
 
 /** What Firecracker says of what it was given to load, and not of this host. */
-const damage = /snapshot state|deserializ|CRC|checksum|magic|snapshot.*version|memory (file|size)|microVM state/i
+const damage = /snapshot state|deseriali[sz]|CRC|checksum|magic|snapshot.*version|memory (file|size)|microVM state/i
 
 const failedWith =
   (shape: MachineShape, from: SavedMachine | undefined) =>
@@ -54,25 +51,6 @@ const failedWith =
           damaged: refusal?.kind === "refused" && damage.test(refusal.reason)
         })
   }
-
-/** The files that Firecracker opens in the machine's folder. Fails with the reason. */
-const prepare = (shape: MachineShape, from: SavedMachine | undefined): Effect.Effect<void, string> => {
-  const links = [
-    ...(shape.image.root === undefined ? [] : [{ name: rootLink, path: shape.image.root }]),
-    ...diskLinks(shape)
-  ]
-  const link = Effect.try({
-    try: () => {
-      for (const { name, path } of links) {
-        const at = Path.join(shape.directory, name)
-        Fs.rmSync(at, { force: true })
-        Fs.symlinkSync(path, at)
-      }
-    },
-    catch: Disk.reasonOf
-  })
-  return Effect.andThen(link, from === undefined ? prepareInitrd(shape) : Saved.restoreDisks(shape, from))
-}
 
 /** The requests that boot it, in their order. The first disk is /dev/vda. */
 export const bootRequests = (shape: MachineShape, cards: ReadonlyArray<VmmCard>): ReadonlyArray<Request> => [
@@ -143,7 +121,9 @@ export const start: (
     // Firecracker stays when its guest powers off: it has no ACPI that would tell.
     watch: ({ console, note, process }) =>
       Effect.asVoid(
-        Effect.forkScoped(LastWords.watch({ console: console.stream, note, end: Vmm.signal(process, "SIGKILL") }))
+        Effect.forkScoped(
+          LastWords.watch({ console: console.stream, halts: true, note, end: Vmm.signal(process, "SIGKILL") })
+        )
       ),
     control: (running) =>
       Control.layer({

@@ -10,15 +10,17 @@ const panicked = /^\[\s*\d+\.\d+\] Kernel panic - not syncing/
 /** How long a kernel may print its trace: one with `panic=0` halts for ever afterwards. */
 const traceGrace = "2 seconds"
 
-/** Ends a machine whose guest has powered itself off, or whose kernel has panicked, where the hypervisor runs on. `note` hears why first. */
+/** Ends a machine whose kernel has panicked, or whose guest has powered itself off, where the hypervisor runs on. `note` hears why first. */
 export const watch = (options: {
   readonly console: Stream.Stream<string>
+  /** Whether the hypervisor runs on when its guest powers itself off. */
+  readonly halts: boolean
   readonly note: (cause: EndCause) => void
   readonly end: Effect.Effect<void>
 }) => {
   let line = ""
   const causeOf = (text: string): EndCause | undefined =>
-    halted.test(text) ? "power-off" : panicked.test(text) ? "panic" : undefined
+    options.halts && halted.test(text) ? "power-off" : panicked.test(text) ? "panic" : undefined
   return Stream.runForEach(options.console, (text) => {
     const lines = (line + text).split(/\r?\n/)
     line = lines.pop() ?? ""

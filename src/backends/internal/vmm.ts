@@ -98,7 +98,7 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
         stage: refusal === undefined ? undefined : `${refusal.method} ${refusal.path}`
       })
     const stale = [launch.sockets.api, launch.sockets.vsock, ...launch.stale].map(within)
-    yield* removeAll([...stale, ...launch.messages.map(within)])
+    yield* removeAll([...stale, stderr, ...launch.messages.map(within)])
     yield* Effect.addFinalizer(() => removeAll(stale))
     const { channel, ...spawn } = launch.spawn
     const process = yield* HostProcess.spawn({

@@ -1,5 +1,5 @@
 /** What a machine cannot be on a hypervisor that boots a kernel directly and has virtio devices only. */
-import { type MachineShape, storageOf } from "../Backend.ts"
+import type { MachineShape } from "../Backend.ts"
 import { InvalidShape, type Unsupported, unsupported } from "../BackendError.ts"
 import { findInvalid } from "./shapeCheck.ts"
 import { findWrongCard } from "./vmmNetwork.ts"
@@ -26,7 +26,3 @@ export const findRefused = (
   if (internet) return invalid("internet", `must be false; the ${backend} backend has no way out of the host`)
   return findWrongCard(shape, backend) ?? findInvalid(shape, sockets)
 }
-
-/** The names of its own disks in its folder: relative, so that a fork finds its own under the same name. */
-export const diskLinks = (shape: MachineShape): ReadonlyArray<{ readonly name: string; readonly path: string }> =>
-  storageOf(shape).map((path, index) => ({ name: `disk${index + 1}`, path }))

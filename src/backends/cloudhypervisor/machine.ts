@@ -1,0 +1,180 @@
+/** One Cloud Hypervisor: what it is asked to do until its guest runs, and what it tells of itself from then on. */
+import * as Path from "node:path"
+import * as Effect from "effect/Effect"
+import * as PubSub from "effect/PubSub"
+import type * as Scope from "effect/Scope"
+import { panicIn } from "../../host/Evidence.ts"
+import type { Request } from "../../transport/RestApi.ts"
+import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
+import { type BackendError, LoadFailed, StartFailed } from "../BackendError.ts"
+import * as Hosted from "../internal/hosted.ts"
+import { initrdIn } from "../internal/initrd.ts"
+import * as LastWords from "../internal/lastWords.ts"
+import { makeTurn } from "../internal/runState.ts"
+import * as Vmm from "../internal/vmm.ts"
+import { diskLinks, prepare, rootLink } from "../internal/vmmFiles.ts"
+import { cardsOf, type inNamespace, type VmmCard } from "../internal/vmmNetwork.ts"
+import * as Saved from "../internal/vmmSaved.ts"
+import { findRefused } from "../internal/vmmShape.ts"
+import { guestCid, longestSocketOf } from "../internal/vsockShell.ts"
+import * as Api from "./api.ts"
+import * as Control from "./control.ts"
+import * as Events from "./events.ts"
+import * as Restore from "./restore.ts"
+import * as Serial from "./serial.ts"
+
+export interface Settings {
+  readonly program: string
+  readonly timeScale: number
+  /** Puts the program into its network namespace. */
+  readonly inNamespace: typeof inNamespace
+}
+
+const sockets = { api: "api.sock", vsock: "v.sock" } as const
+const serialSocket = "serial.sock"
+
+/** Before the image's own parameters, so that an image can override them. As for QEMU, but that a panic is a reset, which is what ends the machine. */
+const kernelArguments = "console=ttyS0 panic=-1 no_timer_check cryptomgr.notests"
+
+const mebibyte = 1024 * 1024
+
+/** What Cloud Hypervisor says of what it was given to restore, and not of this host. */
+const damage = /deseriali[sz]|EOF while parsing|expected value|invalid type|missing field|snapshot.*(version|mismatch)/i
+
+const failedWith =
+  (shape: MachineShape, from: SavedMachine | undefined) =>
+  ({ output, reason, refusal, stage }: Vmm.Failure): StartFailed | LoadFailed => {
+    const where = stage === undefined ? {} : { stage }
+    return from === undefined
+      ? new StartFailed({ machine: shape.name, backend: "cloud-hypervisor", reason, output, ...where })
+      : new LoadFailed({
+          ...{ machine: shape.name, directory: from.directory, reason, output, ...where },
+          damaged: refusal?.kind === "refused" && damage.test(refusal.reason)
+        })
+  }
+
+/** The machine. The first disk is /dev/vda. */
+export const configurationOf = (shape: MachineShape, cards: ReadonlyArray<VmmCard>): typeof Api.VmConfig.Type => ({
+  cpus: { boot_vcpus: shape.cpus, max_vcpus: shape.cpus },
+  memory: { size: Saved.mebibytesOf(shape) * mebibyte },
+  payload: {
+    kernel: shape.image.kernel,
+    ...(shape.image.initrd === "" ? {} : { initramfs: initrdIn(shape) ?? shape.image.initrd }),
+    cmdline: `${kernelArguments} ${shape.image.cmdline}`.trim()
+  },
+  disks: [
+    ...(shape.image.root === undefined
+      ? []
+      : [{ id: "root", path: rootLink, readonly: true, image_type: "Raw" } as const]),
+    ...diskLinks(shape).map(
+      ({ name }) => ({ id: name, path: name, readonly: false, image_type: "Raw", serial: name }) as const
+    )
+  ],
+  net: cards.map(({ device, mac, mtu, tapName }) => ({
+    ...{ id: device, tap: tapName, mac },
+    ...(mtu === undefined ? {} : { mtu })
+  })),
+  rng: { src: "/dev/urandom" },
+  vsock: { cid: guestCid, socket: sockets.vsock },
+  serial: { mode: "Socket", socket: serialSocket },
+  console: { mode: "Off" }
+})
+
+const restoreRequests = (folder: string): ReadonlyArray<Request> => [
+  {
+    ...Api.restore({ source_url: Api.urlOf(folder), memory_restore_mode: "Copy" }),
+    timeout: "2 minutes"
+  },
+  Api.resume
+]
+
+/** How long what the console printed before an event may be under way. */
+const consoleGrace = "20 millis"
+
+/** Ends a machine that may not reboot when its guest does, and one whose kernel has panicked. Others hear of the reset. */
+const onReset = (
+  { console, note, process }: Vmm.Running,
+  { allowReboot }: MachineShape,
+  standing: Control.Standing,
+  resets: PubSub.PubSub<void>
+) =>
+  Effect.gen(function* () {
+    const end = Vmm.signal(process, "SIGKILL")
+    if (!allowReboot) {
+      note("reset")
+      return yield* end
+    }
+    if (standing.asked > 0) {
+      standing.asked--
+      return
+    }
+    const tail = yield* Effect.delay(console.tail(Hosted.evidenceLines), consoleGrace)
+    if (panicIn(tail) === undefined) return yield* Effect.asVoid(PubSub.publish(resets, undefined))
+    note("panic")
+    return yield* end
+  })
+
+/** Boots it, or resumes a saved one. */
+export const start: (
+  shape: MachineShape,
+  settings: Settings,
+  from: SavedMachine | undefined
+) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
+  const { program, timeScale } = settings
+  const within = (name: string) => Path.join(shape.directory, name)
+  const paths = [within(sockets.api), longestSocketOf(within(sockets.vsock)), within(serialSocket)]
+  const refused = findRefused(shape, "cloud-hypervisor", paths)
+  if (refused !== undefined) return yield* refused
+  if (from !== undefined) yield* Saved.check("cloud-hypervisor", shape, from)
+  const failed = failedWith(shape, from)
+  yield* Effect.mapError(prepare(shape, from), (reason) => failed({ reason, output: "" }))
+  const cards = yield* Effect.mapError(cardsOf(shape), ({ message }) => failed({ reason: message, output: "" }))
+  const requests =
+    from === undefined
+      ? [Api.create(configurationOf(shape, cards)), Api.boot]
+      : yield* Effect.mapBoth(Restore.prepare(shape, from, cards), {
+          onFailure: ({ damaged, reason }) =>
+            new LoadFailed({ machine: shape.name, directory: from.directory, reason, output: "", damaged }),
+          onSuccess: restoreRequests
+        })
+  const standing: Control.Standing = { running: true, asked: 0 }
+  const [turn, resets] = [makeTurn(), yield* PubSub.unbounded<void>()]
+  const serial = Serial.make(shape.name, within(serialSocket))
+  const args = ["--api-socket", `path=${sockets.api}`, "--event-monitor", "fd=4"]
+  return yield* Vmm.run({
+    ...{ shape, timeScale, sockets, failed, called: "Cloud Hypervisor" },
+    spawn: { ...settings.inNamespace(shape, { command: program, args }), channel: true },
+    stale: [serialSocket, `${sockets.api}.lock`],
+    messages: [],
+    explain: Api.explain,
+    hello: Api.ping,
+    serial: serial.open,
+    before: from === undefined ? undefined : Saved.consoleOf(from),
+    begin: ({ api }) => Effect.forEach(requests, api.request, { discard: true }),
+    watch: (running) =>
+      Effect.gen(function* () {
+        const { console, note, process } = running
+        const run = Effect.runForkWith(yield* Effect.context())
+        const { channel } = process.streams
+        if (channel !== null) {
+          Events.listen(channel, (event) => {
+            if (event === "vm shutdown") note("power-off")
+            if (event === "vm rebooting") run(onReset(running, shape, standing, resets))
+          })
+        }
+        const end = Vmm.signal(process, "SIGKILL")
+        yield* Effect.forkScoped(LastWords.watch({ console: console.stream, halts: false, note, end }))
+      }),
+    control: (running) =>
+      Control.layer({
+        ...{ shape, running, cards, standing, turn, resets },
+        ended: Effect.map(
+          running.process.exited,
+          (status) => `Cloud Hypervisor ended with ${Hosted.describeExit({ ...status, consoleTail: "", stderr: "" })}`
+        )
+      }),
+    write: () => serial.write,
+    // It tells why it ends, but for a signal.
+    causeOf: ({ signal }) => (signal === undefined ? undefined : "host")
+  })
+})

@@ -1,0 +1,334 @@
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { PassThrough } from "node:stream"
+import { fileURLToPath } from "node:url"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import { connect, type MachineShape, openShell, type StartOptions } from "../../../src/backends/Backend.ts"
+import * as Api from "../../../src/backends/cloudhypervisor/api.ts"
+import * as CloudHypervisor from "../../../src/backends/cloudhypervisor/CloudHypervisor.ts"
+import * as Events from "../../../src/backends/cloudhypervisor/events.ts"
+import { rewrite } from "../../../src/backends/cloudhypervisor/restore.ts"
+import { versionOf } from "../../../src/backends/cloudhypervisor/version.ts"
+import { playVsock } from "../../transport/guest.ts"
+import * as Description from "../description.ts"
+import type { Play } from "../playedVmm.ts"
+import { eventually, folder, played, requestsOf, shapeIn } from "../vmmSupport.ts"
+
+const description = Description.read(
+  fileURLToPath(new URL("./description/cloud-hypervisor.yaml", import.meta.url)),
+  "/api/v1"
+)
+
+const program = (directory: string, play?: Play) =>
+  played(directory, "./cloudhypervisor/playedCloudHypervisor.ts", play)
+
+const start = (directory: string, shape: MachineShape, play?: Play, options?: StartOptions) =>
+  CloudHypervisor.make({
+    program: program(directory, play),
+    version: "53.0",
+    inNamespace: (_, inside) => inside
+  }).start(shape, options)
+
+const asked = (shape: MachineShape) =>
+  requestsOf(shape, description).map(({ method, path }) => `${method} ${path.replace("/api/v1/", "")}`)
+
+const until = (console: { readonly stream: Stream.Stream<string> }, words: RegExp) => {
+  let all = ""
+  return console.stream.pipe(
+    Stream.takeUntil((text) => {
+      all += text
+      return words.test(all)
+    }),
+    Stream.runDrain,
+    Effect.timeout("5 seconds")
+  )
+}
+
+/** Our schemas, by the names of the description. */
+const described = {
+  CpusConfig: Api.CpusConfig,
+  MemoryConfig: Api.MemoryConfig,
+  PayloadConfig: Api.PayloadConfig,
+  DiskConfig: Api.DiskConfig,
+  NetConfig: Api.NetConfig,
+  RngConfig: Api.RngConfig,
+  VsockConfig: Api.VsockConfig,
+  SerialConfig: Api.SerialConfig,
+  ConsoleConfig: Api.ConsoleConfig,
+  VmConfig: Api.VmConfig,
+  VmSnapshotConfig: Api.VmSnapshotConfig,
+  RestoreConfig: Api.RestoreConfig,
+  VmmPingResponse: Api.VmmPingResponse
+}
+
+describe("Cloud Hypervisor's requests", () => {
+  it("have the fields that the description has", () => {
+    for (const [definition, { fields }] of Object.entries(described)) {
+      const known = description.fieldsOf(definition)
+      assert.deepStrictEqual(
+        Object.keys(fields).filter((field) => !known.includes(field)),
+        [],
+        definition
+      )
+    }
+    for (const { body, method, path } of [Api.ping, Api.boot, Api.pause, Api.resume, Api.reboot, Api.powerButton]) {
+      assert.isUndefined(description.check(method, path, body))
+    }
+  })
+})
+
+describe("Cloud Hypervisor's events", () => {
+  it("are found wherever reads cut them", () => {
+    const text = ["starting", "rebooting"]
+      .map((event) => `${JSON.stringify({ timestamp: {}, source: "vm", event, properties: null }, null, 2)}\n\n`)
+      .join("nonsense\n\n")
+    for (let cut = 0; cut <= text.length; cut++) {
+      const source = new PassThrough()
+      const heard: Array<string> = []
+      Events.listen(source, (event) => heard.push(event))
+      source.emit("data", Buffer.from(text.slice(0, cut)))
+      source.emit("data", Buffer.from(text.slice(cut)))
+      assert.deepStrictEqual(heard, ["vm starting", "vm rebooting"])
+    }
+  })
+})
+
+describe("a Cloud Hypervisor that boots", () => {
+  it.live("is given its machine at once, and what an earlier one left is not in its way", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      Fs.writeFileSync(Path.join(directory, "disk.raw"), "disk")
+      const shape = shapeIn(directory, "web", {
+        cpus: 2,
+        memory: 300 * 2 ** 20 + 1,
+        disks: [{ path: Path.join(directory, "disk.raw") }],
+        networks: [{ device: "eth1", vlan: 1, mac: "52:54:00:12:01:01", mtu: 9000, port: undefined }]
+      })
+      for (const name of ["api.sock", "v.sock", "serial.sock"]) Fs.writeFileSync(Path.join(shape.directory, name), "")
+      yield* start(directory, shape)
+      assert.deepStrictEqual(asked(shape), ["GET vmm.ping", "PUT vm.create", "PUT vm.boot"])
+      const created = requestsOf(shape, description)[1]?.body
+      assert.deepInclude(created, {
+        cpus: { boot_vcpus: 2, max_vcpus: 2 },
+        memory: { size: 301 * 2 ** 20 },
+        disks: [
+          { id: "root", path: "root", readonly: true, image_type: "Raw" },
+          { id: "disk1", path: "disk1", readonly: false, image_type: "Raw", serial: "disk1" }
+        ]
+      })
+      assert.strictEqual(Fs.readFileSync(Path.join(shape.directory, "disk1"), "utf8"), "disk")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("has a console both ways from its first line on, a shell over vsock, and leaves nothing", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const shape = shapeIn(directory, "web")
+      yield* Effect.gen(function* () {
+        const machine = yield* start(directory, shape, { guest: "the test" })
+        yield* playVsock({}, Path.join(shape.directory, "v.sock"))
+        const shell = yield* openShell(machine)
+        assert.strictEqual((yield* shell.execute("uname")).exitCode, 0)
+        yield* until(machine.console, /Linux version/)
+        yield* machine.console.write("ls\n")
+        yield* until(machine.console, /typed ls/)
+      }).pipe(Effect.scoped)
+      assert.deepStrictEqual(
+        Fs.readdirSync(shape.directory).filter((name) => name.includes(".sock") && !/\.(err|out)$/.test(name)),
+        []
+      )
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("fails with the stage and its own words, outermost first", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const words = ["Error from API", "The VM could not boot", "Cannot create tap: Resource busy (os error 16)"]
+      const shape = shapeIn(directory, "tap")
+      const refuse = { "PUT /api/v1/vm.boot": { status: 500, body: words } }
+      const error = yield* Effect.flip(Effect.scoped(start(directory, shape, { refuse })))
+      assert.deepInclude(error, { _tag: "StartFailed", stage: "PUT /api/v1/vm.boot" })
+      assert.include(error.message, words.join(": "))
+      for (const [index, stage] of ["GET /api/v1/vmm.ping", "PUT /api/v1/vm.create", "PUT /api/v1/vm.boot"].entries()) {
+        const killed = shapeIn(directory, `killed${index}`)
+        const died = yield* Effect.flip(Effect.scoped(start(directory, killed, { die: [stage] })))
+        assert.include(died.message, "its Cloud Hypervisor ended with signal SIGKILL")
+      }
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a Cloud Hypervisor that runs", () => {
+  it.live("tells why it ended; a guest that may not reboot is ended when it does", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      for (const [typed, cause] of [
+        ["poweroff", "power-off"],
+        ["reboot", "reset"],
+        ["panic", "panic"],
+        ["halt", "panic"]
+      ] as const) {
+        const machine = yield* start(directory, shapeIn(directory, typed))
+        yield* until(machine.console, /Linux version/)
+        yield* machine.console.write(`${typed}\n`)
+        assert.strictEqual((yield* Effect.timeout(machine.exited, "10 seconds")).cause, cause, typed)
+      }
+      const pressed = yield* start(directory, shapeIn(directory, "pressed"))
+      yield* Effect.flatMap(connect(pressed), ({ powerdown }) => powerdown)
+      assert.deepInclude(yield* pressed.exited, { cause: "power-off", exitCode: 0 })
+      const reset = yield* start(directory, shapeIn(directory, "reset"))
+      yield* Effect.flatMap(connect(reset), ({ reset }) => reset)
+      assert.deepInclude(yield* reset.exited, { cause: "host", signal: "SIGKILL" })
+    }).pipe(Effect.scoped)
+  )
+
+  it.live(
+    "keeps its machine and its console when its guest may reboot, tells of that, and not of a reset from outside",
+    () =>
+      Effect.gen(function* () {
+        const directory = yield* folder
+        const machine = yield* start(directory, shapeIn(directory, "web", { allowReboot: true }))
+        const control = yield* connect(machine)
+        let resets = 0
+        yield* Effect.forkScoped(
+          Stream.runForEach(control.resets ?? Stream.empty, () => Effect.sync(() => resets++)),
+          { startImmediately: true }
+        )
+        yield* control.reset
+        yield* until(machine.console, /Linux version[\s\S]*Linux version/)
+        assert.strictEqual(resets, 0)
+        yield* machine.console.write("reboot\n")
+        yield* until(machine.console, /Linux version[\s\S]*Linux version[\s\S]*Linux version/)
+        yield* eventually(() => resets === 1)
+        yield* until(machine.console, /Linux version/)
+        yield* machine.console.write("panic\n")
+        assert.strictEqual((yield* Effect.timeout(machine.exited, "10 seconds")).cause, "panic")
+      }).pipe(Effect.scoped)
+  )
+
+  it.live("pauses once, however often it is asked to, and has no hotplug", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const shape = shapeIn(directory, "web")
+      const control = yield* connect(yield* start(directory, shape))
+      yield* control.pause
+      yield* control.pause
+      yield* control.resume
+      yield* control.resume
+      assert.deepStrictEqual(asked(shape).slice(3), ["PUT vm.pause", "PUT vm.resume"])
+      assert.strictEqual((yield* Effect.flip(control.unplug("disk")))._tag, "Unsupported")
+      assert.strictEqual((yield* Effect.flip(control.setLink("eth0", true)))._tag, "Unsupported")
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a saved Cloud Hypervisor", () => {
+  const save = (directory: string, shape: MachineShape) =>
+    Effect.gen(function* () {
+      const machine = yield* start(directory, shape, { print: "from the source" })
+      yield* until(machine.console, /from the source/)
+      const target = Path.join(directory, `saved ${shape.name}`)
+      Fs.mkdirSync(target)
+      return yield* Effect.flatMap(connect(machine), ({ save }) => save(target))
+    })
+
+  it.live("continues in several forks beside its source, each with its own disk, sockets and TAP devices", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const disk = (name: string, text: string) => {
+        const path = Path.join(directory, `${name}.raw`)
+        Fs.writeFileSync(path, text)
+        return { path }
+      }
+      const shape = shapeIn(directory, "web", { disks: [disk("web", "written")] })
+      const from = yield* save(directory, shape)
+      assert.deepStrictEqual(asked(shape).slice(3), ["PUT vm.pause", "PUT vm.snapshot", "PUT vm.resume"])
+      const taps = new Set<string>()
+      for (const name of ["fork1", "fork2"]) {
+        const fork = shapeIn(directory, name, { disks: [disk(name, "")] })
+        const machine = yield* start(directory, fork, {}, { from })
+        yield* until(machine.console, /from the source[\s\S]*Linux version/)
+        assert.deepStrictEqual(asked(fork), ["GET vmm.ping", "PUT vm.restore", "PUT vm.resume"])
+        assert.strictEqual(Fs.readFileSync(Path.join(fork.directory, "disk1"), "utf8"), "written")
+        const { net } = JSON.parse(Fs.readFileSync(Path.join(fork.directory, "restore", "config.json"), "utf8"))
+        assert.notProperty(net[0], "host_mac")
+        taps.add(net[0].tap)
+      }
+      assert.strictEqual(taps.size, 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("fails to load with its own words, and says whether the snapshot is at fault", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const from = yield* save(directory, shapeIn(directory, "web"))
+      const load = (name: string, play: Play) =>
+        Effect.flip(Effect.scoped(start(directory, shapeIn(directory, name), play, { from })))
+      const busy = ["Error from API", "The VM could not be restored", "Cannot open tap: Resource busy (os error 16)"]
+      const taken = yield* load("taken", { refuse: { "PUT /api/v1/vm.restore": { status: 500, body: busy } } })
+      assert.deepInclude(taken, { _tag: "LoadFailed", damaged: false, stage: "PUT /api/v1/vm.restore" })
+      assert.include(taken.message, busy.join(": "))
+      const killed = yield* load("killed", { die: ["PUT /api/v1/vm.resume"] })
+      assert.deepInclude(killed, { _tag: "LoadFailed", damaged: false })
+      assert.include(killed.message, "signal SIGKILL")
+      const state = Path.join(from.directory, "state.json")
+      Fs.writeFileSync(state, "x".repeat(Fs.statSync(state).size))
+      assert.deepInclude(yield* load("damaged", {}), { _tag: "LoadFailed", damaged: true })
+      Fs.rmSync(state)
+      const short = yield* load("short", {})
+      assert.deepInclude(short, { _tag: "LoadFailed", damaged: true })
+      assert.include(short.message, "its state.json has no bytes")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("runs on when it could not be saved, with its own words", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const shape = shapeIn(directory, "web")
+      const body = ["Error from API", "The VM could not be snapshotted", "No space left on device (os error 28)"]
+      const refuse = { "PUT /api/v1/vm.snapshot": { status: 500, body } }
+      const control = yield* connect(yield* start(directory, shape, { refuse }))
+      const target = Path.join(directory, "saved")
+      Fs.mkdirSync(target)
+      const error = yield* Effect.flip(control.save(target))
+      assert.strictEqual(error._tag, "SaveFailed")
+      assert.include(error.message, body.join(": "))
+      yield* eventually(() => asked(shape).at(-1) === "PUT vm.resume")
+    }).pipe(Effect.scoped)
+  )
+
+  it("gives a fork its own TAP devices, and leaves everything else as it was", () => {
+    const card = { device: "eth1", mac: "", tapName: "tap7", tap: undefined }
+    const text = JSON.stringify({
+      cpus: { boot_vcpus: 1 },
+      net: [
+        { id: "eth1", tap: "tap1", mac: "m", host_mac: "h" },
+        { id: "other", tap: "tap2" }
+      ]
+    })
+    assert.deepStrictEqual(JSON.parse(rewrite(text, [card]) ?? ""), {
+      cpus: { boot_vcpus: 1 },
+      net: [
+        { id: "eth1", tap: "tap7", mac: "m" },
+        { id: "other", tap: "tap2" }
+      ]
+    })
+    assert.isUndefined(rewrite("{", [card]))
+  })
+})
+
+describe("the Cloud Hypervisor backend", () => {
+  it.live("finds the version, refuses an old one, and has a fingerprint", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      assert.strictEqual(yield* versionOf(program(directory)), "53.0")
+      const old = Path.join(directory, "old")
+      Fs.writeFileSync(old, "#!/bin/sh\necho cloud-hypervisor v49.0\n", { mode: 0o755 })
+      assert.include((yield* Effect.flip(versionOf(old))).message, "must be at least 50, got 49.0")
+      const { fingerprint } = CloudHypervisor.make({ program: "/bin/true", version: "53.0" })
+      assert.deepInclude(yield* fingerprint, { hypervisor: "Cloud Hypervisor 53.0" })
+    }).pipe(Effect.scoped)
+  )
+})
