@@ -29,6 +29,7 @@ export type {
   HostServiceLink,
   HostServiceOptions,
   HttpHandler,
+  Serve,
   TcpHandler
 } from "./driver/HostService.ts"
 export { ImageUnavailable } from "./driver/ImageUnavailable.ts"
