@@ -17,6 +17,10 @@ const possible = await Effect.runPromise(Effect.result(Bridge.probe))
 const why = possible._tag === "Success" ? undefined : possible.failure.message
 if (why !== undefined) process.stderr.write(`skipped: ${why}\n`)
 
+const noNetem = possible._tag === "Success" ? possible.success.limits.impair?.message : undefined
+if (noNetem !== undefined) {
+  process.stderr.write(`skipped in part, but for what the commands do (network-bridge-netem.test.ts): ${noNetem}\n`)
+}
 const hasDump = (await Effect.runPromise(Effect.result(HostProcess.locate("tcpdump"))))._tag === "Success"
 if (!hasDump) process.stderr.write("skipped in part: tcpdump is not installed\n")
 
@@ -82,6 +86,23 @@ describe.skipIf(why !== undefined)("the fabric bridge", () => {
           })
         )
         yield* a.succeed("ping -c 1 -w 10 b")
+      })
+    )
+
+    it.effect("are impaired where this host can do that, and told so where it cannot", () =>
+      Effect.gen(function* () {
+        const [a, b] = [yield* A, yield* B]
+        const impaired = a.link("lan").impair({ latency: "300 millis" })
+        if (noNetem !== undefined) {
+          const error = yield* Effect.flip(Effect.scoped(impaired))
+          return assert.include(error.message, 'the fabric "bridge" cannot impair links on this host')
+        }
+        const ping = Effect.map(
+          b.succeed("ping -c 3 -w 10 a | sed -n 's/.*min.avg.max = [0-9.]*.\\([0-9]*\\).*/\\1/p'"),
+          Number
+        )
+        assert.isAtLeast(yield* Effect.scoped(Effect.andThen(impaired, ping)), 290)
+        assert.isBelow(yield* ping, 290)
       })
     )
 
