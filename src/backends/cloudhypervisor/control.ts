@@ -41,12 +41,13 @@ const service = ({ cards, ended, resets, running, shape, standing, turn }: Contr
     Effect.sync(() => {
       standing.running = now
     })
+  // What was asked for happens, whether its answer is waited for or not: the two must not come apart.
   const stop = Effect.suspend(() =>
     standing.running ? Effect.andThen(api.request(Api.pause), set(false)) : Effect.void
-  )
+  ).pipe(Effect.uninterruptible)
   const resume = Effect.suspend(() =>
     standing.running ? Effect.void : Effect.andThen(api.request(Api.resume), set(true))
-  )
+  ).pipe(Effect.uninterruptible)
   return {
     qmp: undefined,
     closed: ended,

@@ -52,7 +52,8 @@ const standStill = ({ running, shape, standing, version }: ControlOptions) => {
       standing.mode = mode
       if (mode === "running") standing.saved = false
     })
-  const pause = Effect.andThen(api.request(Api.state("Paused")), set("paused"))
+  // What was asked for happens, whether its answer is waited for or not: the two must not come apart.
+  const pause = Effect.uninterruptible(Effect.andThen(api.request(Api.state("Paused")), set("paused")))
   const snapshot = (directory: string) =>
     api
       .request({
@@ -92,7 +93,7 @@ const standStill = ({ running, shape, standing, version }: ControlOptions) => {
     if (standing.mode === "stopped") return Effect.andThen(Vmm.signal(process, "SIGCONT"), set("running"))
     return Effect.andThen(
       losesVsock(version) && !standing.saved ? unlock : Effect.void,
-      Effect.andThen(api.request(Api.state("Resumed")), set("running"))
+      Effect.uninterruptible(Effect.andThen(api.request(Api.state("Resumed")), set("running")))
     )
   })
   return { hold, stop, resume, snapshot, isRunning: Effect.sync(() => standing.mode === "running") }

@@ -170,9 +170,11 @@ const begin = Effect.fnUntraced(function* (
   return yield* failed(`its ${launch.called} ended with ${Hosted.describeExit(exit)}`)
 })
 
-/** Sends a signal to the hypervisor alone, and not to what watches over it. */
-export const signal = (process: Pick<Process, "pid">, name: NodeJS.Signals): Effect.Effect<void> =>
-  Effect.sync(() => void Result.try(() => globalThis.process.kill(process.pid, name)))
+/** Sends a signal to the hypervisor alone, and not to what watches over it. Nothing happens once it has ended: its number may be another's then. */
+export const signal = (process: Pick<Process, "pid" | "status">, name: NodeJS.Signals): Effect.Effect<void> =>
+  Effect.sync(() => {
+    if (process.status() === undefined) Result.try(() => globalThis.process.kill(process.pid, name))
+  })
 
 /** Whether all threads of a process stand still, or it is gone. */
 const standsStill = (pid: number): boolean => {
@@ -183,7 +185,7 @@ const standsStill = (pid: number): boolean => {
 }
 
 /** Stops the hypervisor, and waits until each of its processors has heard of it. */
-export const stop = (process: Pick<Process, "pid">): Effect.Effect<void> =>
+export const stop = (process: Pick<Process, "pid" | "status">): Effect.Effect<void> =>
   Effect.andThen(
     signal(process, "SIGSTOP"),
     Effect.sync(() => standsStill(process.pid)).pipe(

@@ -283,6 +283,21 @@ describe("a saved Cloud Hypervisor", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("is not saved when it is killed meanwhile, and its end is known", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      for (const [index, step] of ["PUT /api/v1/vm.pause", "PUT /api/v1/vm.snapshot"].entries()) {
+        const machine = yield* start(directory, shapeIn(directory, `killed${index}`), { die: [step] })
+        const target = Path.join(directory, `saved${index}`)
+        Fs.mkdirSync(target)
+        const error = yield* Effect.flip(Effect.flatMap(connect(machine), ({ save }) => save(target)))
+        assert.strictEqual(error._tag, "SaveFailed")
+        assert.include(error.message, `hung up before it answered ${step}`)
+        assert.deepInclude(yield* machine.exited, { cause: "host", signal: "SIGKILL" })
+      }
+    }).pipe(Effect.scoped)
+  )
+
   it.live("runs on when it could not be saved, with its own words", () =>
     Effect.gen(function* () {
       const directory = yield* folder

@@ -3,6 +3,7 @@ import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import { connect, type MachineShape, openShell, type StartOptions } from "../../../src/backends/Backend.ts"
 import * as Api from "../../../src/backends/firecracker/api.ts"
@@ -18,8 +19,15 @@ const description = Description.read(fileURLToPath(new URL("./description/firecr
 
 const program = (directory: string, play?: Play) => played(directory, "./firecracker/playedFirecracker.ts", play)
 
-const start = (directory: string, shape: MachineShape, play?: Play, options?: StartOptions, version = "1.16.1") =>
-  Firecracker.make({ program: program(directory, play), version, inNamespace: (_, inside) => inside }).start(
+const start = (
+  directory: string,
+  shape: MachineShape,
+  play?: Play,
+  options?: StartOptions,
+  version = "1.16.1",
+  timeScale = 1
+) =>
+  Firecracker.make({ program: program(directory, play), version, timeScale, inNamespace: (_, inside) => inside }).start(
     shape,
     options
   )
@@ -202,6 +210,18 @@ describe("a Firecracker that boots", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("fails when a request is not answered in time", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const hang = { hang: ["PUT /actions"] }
+      const error = yield* Effect.flip(
+        Effect.scoped(start(directory, shapeIn(directory, "web"), hang, {}, "1.16.1", 0.05))
+      )
+      assert.deepInclude(error, { _tag: "StartFailed", stage: "PUT /actions" })
+      assert.include(error.message, "did not answer PUT /actions within 1s 500ms")
+    }).pipe(Effect.scoped)
+  )
+
   it.live("waits for an interface that comes late", () =>
     Effect.gen(function* () {
       const directory = yield* folder
@@ -257,6 +277,19 @@ describe("a Firecracker that runs", () => {
           .map(({ body }) => body),
         [{ state: "Paused" }, { state: "Resumed" }]
       )
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("goes on when it is resumed, though nobody waited for its pause", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const shape = shapeIn(directory, "web")
+      const control = yield* connect(yield* start(directory, shape, {}, {}, "1.15.1"))
+      const pausing = yield* Effect.forkChild(control.pause, { startImmediately: true })
+      yield* Fiber.interrupt(pausing)
+      yield* control.resume
+      const states = requestsOf(shape, description).filter(({ path }) => path === "/vm")
+      assert.deepStrictEqual(states.at(-1)?.body ?? { state: "Resumed" }, { state: "Resumed" })
     }).pipe(Effect.scoped)
   )
 
@@ -388,6 +421,22 @@ describe("a saved Firecracker", () => {
       const damaged = yield* load("damaged", {})
       assert.deepInclude(damaged, { _tag: "LoadFailed", damaged: true, stage: "PUT /snapshot/load" })
       assert.include(damaged.message, "CRC64 validation failed")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is not saved when it is killed meanwhile, and its end is known", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      for (const [index, step] of ["PATCH /vm", "PUT /snapshot/create"].entries()) {
+        const machine = yield* start(directory, shapeIn(directory, `killed${index}`), { die: [step] })
+        const target = Path.join(directory, `saved${index}`)
+        Fs.mkdirSync(target)
+        const error = yield* Effect.flip(Effect.flatMap(connect(machine), ({ save }) => save(target)))
+        assert.strictEqual(error._tag, "SaveFailed")
+        assert.include(error.message, `hung up before it answered ${step}`)
+        assert.deepInclude(yield* machine.exited, { cause: "host", signal: "SIGKILL" })
+        assert.isFalse(Fs.existsSync(Path.join(target, "machine.json")))
+      }
     }).pipe(Effect.scoped)
   )
 
