@@ -1,12 +1,12 @@
 /**
  * TCP and round trips between two guests over each fabric, beside the same guests on the same QEMU over what they would use without vmtest: a
- * `vde_switch`, and a socket from one QEMU to the other with nothing in between.
+ * `vde_switch`, a socket from one QEMU to the other with nothing in between, and TAPs on a bridge of the host, for which the bench must be root.
  *
  * Both guests have a card of the same model on each way, and take them by turns, so that a busy host hits all of them. iperf3 and ping, from Debian, measure.
  * What a network of five machines on two VLANs adds to their boot is measured beside the same machines without networks. `--rounds=5` is the default;
  * nothing else should run.
  */
-import { spawn } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -31,8 +31,22 @@ const card = (id: string, netdev: string, mac: string) => [
   ...["-device", `virtio-net-pci,netdev=${id},mac=${mac},romfile=,guest_announce=off`]
 ]
 
+/** A bridge of the host with a TAP for each guest, by names of their own; false without the rights for it. */
+const makeBridge = (): boolean => {
+  const script = `ip link add vmtbench0 type bridge && ip link set vmtbench0 up && for n in 1 2; do
+    ip tuntap add vmtbench0-$n mode tap vnet_hdr && ip link set vmtbench0-$n master vmtbench0 && ip link set vmtbench0-$n up || exit 1; done`
+  const made = spawnSync("sh", ["-c", script], { encoding: "utf8" })
+  if (made.status !== 0) progress(`no bare bridge: ${made.stderr.trim()}`)
+  return made.status === 0
+}
+
+const bridge = makeBridge()
+
+const removeBridge = () => spawnSync("sh", ["-c", "for n in 0-1 0-2 0; do ip link del vmtbench$n 2>/dev/null; done"])
+
 /** The cards of a guest that vmtest knows nothing of. */
 const bare = (node: number): ReadonlyArray<string> => [
+  ...(bridge ? card("baretap", `tap,ifname=vmtbench0-${node},script=no,downscript=no`, `52:54:00:77:02:0${node}`) : []),
   ...card("barevde", `vde,sock=${folder}/vde.ctl`, `52:54:00:77:00:0${node}`),
   ...card(
     "baresocket",
@@ -57,7 +71,7 @@ const pair = Effect.fnUntraced(function* (driver: Driver["Service"]) {
   const image = Image.debian({ packages: ["iperf3", "iputils-ping"] })
   const options = (node: number) => ({
     ...({ image, memory: "512 MiB", snapshot: false, autoStart: false } as const),
-    ...{ vlans: [1], qemuArguments: [...bare(node)] }
+    ...{ vlans: ["switched", ...(bridge ? ["bridged"] : [])], qemuArguments: [...bare(node)] }
   })
   const server = yield* driver.machine("a", options(1))
   const client = yield* driver.machine("b", options(2))
@@ -66,10 +80,7 @@ const pair = Effect.fnUntraced(function* (driver: Driver["Service"]) {
     [client, 2]
   ] as const) {
     yield* machine.start()
-    for (const [net, way] of [
-      ["00", 8],
-      ["01", 9]
-    ] as const) {
+    for (const [net, way] of [["00", 8], ["01", 9], ...(bridge ? [["02", 10] as const] : [])] as const) {
       yield* machine.succeed(
         `d=$(grep -l 52:54:00:77:${net}:0${node} /sys/class/net/*/address | cut -d/ -f5); ip addr add 10.77.${way}.${node}/24 dev $d; ip link set $d up`
       )
@@ -79,10 +90,17 @@ const pair = Effect.fnUntraced(function* (driver: Driver["Service"]) {
   return [server, client] as const
 })
 
-const ways: ReadonlyArray<Way> = [
-  { name: "vmtest's switch", address: "192.168.1.1" },
-  { name: "a bare vde_switch", address: "10.77.8.1" },
-  { name: "a bare socket between the two", address: "10.77.9.1" }
+const switched: Way = { name: "vmtest's switch", address: "192.168.1.1" }
+const bridged: Way = { name: "vmtest's bridge", address: "192.168.2.1" }
+const vdeSwitch: Way = { name: "a bare vde_switch", address: "10.77.8.1" }
+const socket: Way = { name: "a bare socket between the two", address: "10.77.9.1" }
+const tap: Way = { name: "bare TAPs on a bridge", address: "10.77.10.1" }
+
+/** What is compared with what; the goal is for what the fabric replaces. */
+const pairs: ReadonlyArray<readonly [ours: Way, theirs: Way, goal: boolean]> = [
+  [switched, vdeSwitch, true],
+  [switched, socket, false],
+  ...(bridge ? [[bridged, tap, true] as const] : [])
 ]
 
 const traffic = Effect.gen(function* () {
@@ -90,39 +108,40 @@ const traffic = Effect.gen(function* () {
   yield* Effect.addFinalizer(() => Effect.sync(() => vde.kill()))
   while (!existsSync(`${folder}/vde.ctl/ctl`)) yield* Effect.sleep("10 millis")
   const [, client] = yield* pair(yield* Driver)
-  const measured = ways.map((way) => ({ way, throughput: [] as Array<number>, roundTrip: [] as Array<number> }))
+  const ways = [...new Set([...pairs.map(([ours]) => ours), ...pairs.map(([, theirs]) => theirs)])]
+  const rates = new Map(ways.map((way) => [way, [] as Array<number>]))
+  const trips = new Map(ways.map((way) => [way, [] as Array<number>]))
   for (let round = 0; round <= rounds; round++) {
-    for (const { roundTrip: trips, throughput: rates, way } of measured) {
+    for (const way of ways) {
       const rate = yield* throughput(client, way)
       const trip = yield* roundTrip(client, way)
       progress(`round ${round}: ${way.name}: ${rate.toFixed(1)} MB/s, ${trip.toFixed(2)} ms`)
       // The first one warms the caches of the emulator.
       if (round > 0) {
-        rates.push(rate)
-        trips.push(trip)
+        rates.get(way)?.push(rate)
+        trips.get(way)?.push(trip)
       }
     }
   }
-  const [ours, ...others] = measured
-  return others.flatMap(
-    ({ roundTrip, throughput, way }, index): ReadonlyArray<Case> => [
+  const of = (all: typeof rates, way: Way) => median(all.get(way) ?? [])
+  return pairs.flatMap(
+    ([ours, theirs, isGoal]): ReadonlyArray<Case> => [
       {
-        case: `TCP, beside ${way.name}`,
-        value: median(ours!.throughput),
-        baseline: median(throughput),
-        unit: "MB/s",
-        ...(index === 0 ? { goal: { of: "ratio", atLeast: 0.9 } as const } : {})
+        case: `TCP over ${ours.name}, beside ${theirs.name}`,
+        ...{ value: of(rates, ours), baseline: of(rates, theirs), unit: "MB/s" },
+        ...(isGoal ? { goal: { of: "ratio", atLeast: 0.9 } as const } : {})
       },
       {
-        case: `round trip, beside ${way.name}`,
-        value: median(ours!.roundTrip),
-        baseline: median(roundTrip),
-        unit: "ms",
-        ...(index === 0 ? { goal: { of: "ratio", atMost: 1.1 } as const } : {})
+        case: `round trip over ${ours.name}, beside ${theirs.name}`,
+        ...{ value: of(trips, ours), baseline: of(trips, theirs), unit: "ms" },
+        ...(isGoal ? { goal: { of: "ratio", atMost: 1.1 } as const } : {})
       }
     ]
   )
 })
+
+/** Both fabrics; the bench's own are beside them. */
+const networks = { switched: {}, ...(bridge ? { bridged: { fabric: "bridge" } as const } : {}) }
 
 /** Five machines from their start until all are ready, in milliseconds. */
 const bootOf = (vlans: ReadonlyArray<number>, round: number) =>
@@ -140,8 +159,8 @@ const bootOf = (vlans: ReadonlyArray<number>, round: number) =>
     return took
   })
 
-const layer = (name: string) =>
-  DriverLayer.layer({ name, output: join(tmpdir(), "vmtest-bench-output"), snapshots: false })
+const layer = (name: string, options: { readonly networks?: typeof networks } = {}) =>
+  DriverLayer.layer({ name, ...options, output: join(tmpdir(), "vmtest-bench-output"), snapshots: false })
 
 const boots = Effect.gen(function* () {
   const joined: Array<number> = []
@@ -164,8 +183,15 @@ const boots = Effect.gen(function* () {
 })
 
 const program = Effect.gen(function* () {
-  const cases = yield* Effect.scoped(Effect.provide(traffic, layer("bench-network")))
+  const cases = yield* Effect.scoped(Effect.provide(traffic, layer("bench-network", { networks })))
   return [...cases, yield* boots]
-}).pipe(Effect.ensuring(Effect.sync(() => rmSync(folder, { recursive: true, force: true }))))
+}).pipe(
+  Effect.ensuring(
+    Effect.sync(() => {
+      removeBridge()
+      rmSync(folder, { recursive: true, force: true })
+    })
+  )
+)
 
 process.exitCode = report("network", await Effect.runPromise(program)) ? 0 : 1
