@@ -11,7 +11,9 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Socket } from "effect/socket"
 import type { HttpHandler, TcpHandler } from "../../src/driver/HostService.ts"
+import * as FiberEnds from "../../src/driver/internal/fiberEnds.ts"
 import { serve } from "../../src/driver/internal/serveHandler.ts"
+import * as TestContext from "../../src/driver/internal/testContext.ts"
 
 const temporary = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-test-"))),
@@ -34,9 +36,11 @@ const get = (socketPath: string, path: string) =>
       let body = ""
       response
         .on("data", (chunk) => (body += chunk))
+        .on("error", ({ message }) => resume(Effect.succeed(message)))
         .on("end", () => resume(Effect.succeed(`${response.statusCode} ${body}`)))
     })
     request.on("error", ({ message }) => resume(Effect.succeed(message)))
+    return Effect.sync(() => request.destroy())
   })
 
 /** What a server says back to a text, until it closes the connection. */
@@ -84,6 +88,48 @@ describe("a handler of HTTP requests", () => {
       assert.deepStrictEqual(told, [])
     })
   )
+})
+
+describe("in a test, whose forked fibers must not fail", () => {
+  /** The causes of the fibers that failed while the effect ran, and that nobody joined. */
+  const unseenOf = (effect: Effect.Effect<void, unknown>) => {
+    const context = {
+      ...{ test: "a test", label: "a test", thrown: () => false },
+      ...({ unseen: new Map(), late: undefined, made: new Set() } satisfies Partial<TestContext.TestContext>)
+    }
+    return FiberEnds.watch(TestContext.within(context)(effect)).pipe(Effect.map(() => [...context.unseen.values()]))
+  }
+  const later = Effect.sleep("20 millis")
+  const handlers: Record<string, readonly [HttpHandler<unknown>, ReadonlyArray<string>]> = {
+    "fails after a while": [Effect.andThen(later, Effect.fail(new NoSuchUser("7"))), ["GET / failed: NoSuchUser: 7"]],
+    "dies after a while": [Effect.andThen(later, Effect.die(new NoSuchUser("8"))), ["GET / failed: NoSuchUser: 8"]],
+    "has no end": [Effect.never, []],
+    "has a body that fails": [
+      Effect.succeed(
+        HttpServerResponse.stream(Stream.fromEffect(Effect.andThen(later, Effect.fail(new NoSuchUser("9")))))
+      ),
+      ["GET / failed: NoSuchUser: 9"]
+    ],
+    "has a body without end": [
+      Effect.succeed(HttpServerResponse.stream(Stream.concat(Stream.make(new Uint8Array(5)), Stream.never))),
+      []
+    ]
+  }
+  for (const [how, [handler, lines]] of Object.entries(handlers)) {
+    it.live(`a handler that ${how} is nobody's failure but its client's, also when that has gone`, () =>
+      Effect.gen(function* () {
+        const told: Array<string> = []
+        const program = Effect.gen(function* () {
+          const service = yield* serving(handler)
+          yield* Effect.timeoutOption(get(service.socketPath, "/"), "100 millis")
+          yield* Effect.sleep("50 millis")
+          told.push(...service.told)
+        })
+        assert.deepStrictEqual(yield* unseenOf(Effect.scoped(program)), [])
+        assert.deepStrictEqual(told, lines)
+      })
+    )
+  }
 })
 
 describe("a handler of TCP connections", () => {
