@@ -39,6 +39,10 @@ const api = (requests: Ref.Ref<number>) =>
         return HttpServerResponse.uint8Array(big)
       case "/sum":
         return HttpServerResponse.text(sha256(new Uint8Array(yield* request.arrayBuffer)))
+      case "/slow":
+        return yield* Effect.never
+      case "/fails-late":
+        return yield* Effect.delay(Effect.fail(new Broken("too late")), "50 millis")
       case "/fails":
         return yield* Effect.fail(new Broken("no such luck"))
       default:
@@ -135,6 +139,9 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("s
 
             const ended = yield* a.execute("wget -O - http://api/fails")
             assert.include(ended.stderr, "500 Internal Server Error")
+            assert.include((yield* a.execute("wget -O - http://api/fails-late")).stderr, "500 Internal Server Error")
+            // A client that gives up is no failure of the test, either.
+            yield* a.fail("timeout 1 wget -q -O - http://api/slow")
 
             yield* Effect.scoped(
               Effect.gen(function* () {
@@ -196,11 +203,21 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("s
             const c = yield* driver.machine("c", tiny)
             yield* get(c, "/late")
 
+            const link = service.link()
+            assert.throws(() => Reflect.get(service, "lnik"), 'api has no method "lnik"; did you mean "link"?')
+            assert.throws(() => Reflect.get(link, "impiar"), 'api.link() has no method "impiar"')
+            const tooMuch = yield* Effect.flip(link.impair({ loss: 10 }))
+            assert.include(tooMuch.message, "api.link().impair: loss must be a share from 0 to 1")
+
             for (const [options, message] of [
               [{ name: "api", port: 80 }, "port must be one that api does not serve yet, got 80"],
-              [{ name: "x", port: 70000 }, "port must be a port, a whole number from 1 to 65535, got 70000"],
-              [{ name: "a", port: 80 }, "name must not be that of a machine, got a"],
+              [{ name: "x", port: 70000 }, "port must be a whole number from 1 to 65535, got 70000"],
+              [{ name: "a", port: 80 }, 'name must not be that of a machine, got "a"'],
               [{ name: "no name", port: 80 }, "name must be a host name"],
+              [
+                { name: "api", port: 81, ipv4: "192.168.1.77" },
+                "ipv4 must be 192.168.1.254, which api has had since its first service, got 192.168.1.77"
+              ],
               [{ name: "x", port: 80, network: "lna" }, "unknown network"],
               [
                 { name: "x", port: 80, ipv4: "192.168.1.1" },
@@ -218,12 +235,13 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("s
           })
         )
       ])
-      assert.deepStrictEqual(logged.slice(0, 2), [
+      assert.deepStrictEqual(logged.slice(0, 3), [
         "host service api:80: GET /fails failed: Broken: no such luck",
+        "host service api:80: GET /fails-late failed: Broken: too late",
         "host service api:7: a connection failed: Broken: told to"
       ])
       const restarted = "QEMU ended with signal SIGKILL; its connections are lost, and it is started again"
-      assert.sameMembers(logged.slice(2), [`host service api:80: ${restarted}`, `host service api:8080: ${restarted}`])
+      assert.sameMembers(logged.slice(3), [`host service api:80: ${restarted}`, `host service api:8080: ${restarted}`])
       process.stdout.write(`measured: ${JSON.stringify(took)}\n`)
     })
   )

@@ -17,11 +17,13 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Arguments from "../guest/Arguments.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
+import * as Decode from "../host/Decode.ts"
 import type { Machine } from "../machine/Machine.ts"
 import type { Packet } from "../network/Capture.ts"
 import type { FabricUnavailable, Vlan } from "../network/Vlan.ts"
@@ -75,6 +77,12 @@ export interface Surroundings {
 const refuse = (reason: string) =>
   new InvalidArgument({ machine: "", method: "driver.network().partition", argument: "sides", value: "", reason })
 
+/** `a, [b, c]` */
+const shown = (side: unknown): string => {
+  if (Array.isArray(side)) return `[${side.map(shown).join(", ")}]`
+  return Predicate.hasProperty(side, "name") && typeof side.name === "string" ? side.name : Decode.shown(side)
+}
+
 /** The methods of a network. */
 export const make = ({ isMember, network, vlan }: Surroundings): Network => ({
   partition: (...sides) =>
@@ -83,7 +91,9 @@ export const make = ({ isMember, network, vlan }: Surroundings): Network => ({
       const names = groups.flatMap((group) => group.map((machine) => machine?.name))
       const isMachines = names.every((name) => typeof name === "string")
       if (groups.length === 0 || groups.some(({ length }) => length === 0) || !isMachines) {
-        return yield* refuse("sides must be machines or host services, or arrays of at least one of them")
+        return yield* refuse(
+          `sides must be machines or host services, or arrays of at least one of them, got ${sides.length === 0 ? "none" : sides.map(shown).join(", ")}`
+        )
       }
       const twice = names.find((name, index) => names.indexOf(name) !== index)
       if (twice !== undefined) return yield* refuse(`a machine must be named once, but ${twice} is there twice`)

@@ -54,7 +54,7 @@ export const between = (least: number, most: number = Number.MAX_SAFE_INTEGER) =
   )
 
 /** A port of TCP or UDP. */
-export const Port = whole(1, 65535, "a port, a whole number")
+export const Port = whole(1, 65535, "a whole number")
 
 /** A number of things of at least one: of clicks, of processors. */
 export const Count = whole(1)

@@ -34,14 +34,14 @@ import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
 import * as Impairment from "../network/Impairment.ts"
 import { type ImpairmentOptions, ImpairmentOptions as ImpairmentSchema } from "../network/Impairment.ts"
-import type * as NetworkSpec from "../network/NetworkSpec.ts"
+import * as NetworkSpec from "../network/NetworkSpec.ts"
 import type { FabricUnavailable, PortCounts } from "../network/Vlan.ts"
 import { QmpError, type QmpService } from "../transport/qmp/Qmp.ts"
 import { onControl } from "./Control.ts"
 
 type LinkFailure = Unavailable | ControlError | PollingConditionFailed
 
-/** Which card: its interface (`"eth1"`), or a VLAN, by number or name, for all cards of the machine on it. */
+/** Which card: its interface (`"eth1"`), or a network, by number or name, for all cards of the machine on it. */
 export type CardReference = number | string
 
 /** What passes a card's link, and what happens to it there. */
@@ -81,13 +81,13 @@ export interface LinkMethods {
 }
 
 const AnyCard = Schema.Union([Schema.Number, Schema.String]).annotate({
-  expected: 'an interface such as "eth1", or a VLAN'
+  expected: 'an interface such as "eth1", or a network, by its number or name'
 })
 
 /** A port of the host to forward into the guest. */
 export const ForwardPortOptions = Schema.Struct({
   /** On the host's loopback. Default 0: any free port. */
-  hostPort: Schema.optional(Fields.whole(0, 65535, "a port, a whole number")),
+  hostPort: Schema.optional(Fields.whole(0, 65535, "a whole number")),
   guestPort: Fields.Port
 }).annotate({ expected: "an object { guestPort, hostPort? }" })
 
@@ -110,6 +110,15 @@ const linkParameters = Arguments.of<Link>({
   counts: Arguments.takes({})
 })
 
+/** Why the cards of a guest have no links. */
+const noLink = ({ backend, name }: Guest, method: string): InvalidArgument | Unsupported =>
+  backend.capabilities.has("links")
+    ? new InvalidArgument({
+        ...{ machine: name, method, argument: "card", value: "" },
+        reason: `${name} is a fork that is alone on networks of its own, which have no links; fork({ identity: true }) has links`
+      })
+    : unsupported(backend.name, "links")
+
 /** The cable methods of a guest with these cards on VLANs, on the networks that its test declares. */
 export const make = (
   guest: Guest,
@@ -129,7 +138,9 @@ export const make = (
           ? cards
           : cards.filter(({ device, vlan }) => card === device || card === vlan || vlan === named)
       if (found.length > 0 || card === undefined) return Effect.succeed(found)
-      const known = cards.map(({ device, vlan }) => `${device} on VLAN ${vlan}`)
+      const known = cards.map(
+        ({ device, vlan }) => `${device} on ${NetworkSpec.of(networks, vlan).name ?? `VLAN ${vlan}`}`
+      )
       const reason = `card must be one that this machine declares (${known.length === 0 ? "it has none" : known.join(", ")}), got ${Decode.shown(card)}`
       return Effect.fail(new InvalidArgument({ machine: guest.name, method, argument: "card", value: card, reason }))
     })
@@ -150,7 +161,7 @@ export const make = (
   const ports = (method: string, card: CardReference | undefined) =>
     Effect.flatMap(chosen(method, card), (those) =>
       Effect.forEach(those, ({ port }) =>
-        port === undefined ? Effect.fail(unsupported(guest.backend.name, "links")) : Effect.succeed(port)
+        port === undefined ? Effect.fail(noLink(guest, method)) : Effect.succeed(port)
       )
     )
 

@@ -126,10 +126,14 @@ export const ImpairmentOptions = Schema.Struct({
       }) => {
         const delay = Duration.fromInputUnsafe(latency)
         if (jitter !== undefined && Duration.isGreaterThan(Duration.fromInputUnsafe(jitter), delay)) {
-          return `has a jitter of ${Duration.format(Duration.fromInputUnsafe(jitter))}, which must be at most the latency (${Duration.format(delay)})`
+          const given = Duration.format(Duration.fromInputUnsafe(jitter))
+          const issue = Duration.isZero(delay)
+            ? `needs a latency of at least ${given}`
+            : `must be at most the latency (${Duration.format(delay)}), got ${given}`
+          return { path: ["jitter"], issue }
         }
         return reorder > 0 && Duration.isZero(delay)
-          ? "has a reorder without a latency; frames that are not delayed cannot overtake each other"
+          ? { path: ["reorder"], issue: "needs a latency: frames that are not delayed cannot overtake each other" }
           : undefined
       }
     )

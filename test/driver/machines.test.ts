@@ -384,6 +384,8 @@ describe("the driver", () => {
       assert.include(commands.at(-1), "/etc/hosts")
       const twin = yield* Effect.flip(service.machine("B", offline()))
       assert.include(twin.message, 'differs from "b" only in case')
+      const same = yield* Effect.flip(service.machine("b", offline()))
+      assert.strictEqual(same.message, "b: is the name of another machine or host service of this test")
     })
   )
 

@@ -63,11 +63,11 @@ describe("driver.network", () => {
       const where = "driver.network().partition:"
       const sides = `${where} sides must be machines or host services, or arrays of at least one of them`
       for (const [given, words] of [
-        [[], sides],
-        [[[]], sides],
-        [[[b], []], sides],
-        [["b"], sides],
-        [[undefined], sides],
+        [[], `${sides}, got none`],
+        [[[]], `${sides}, got []`],
+        [[[b], []], `${sides}, got [b], []`],
+        [["b"], `${sides}, got "b"`],
+        [[b, [a, undefined]], `${sides}, got b, [a, undefined]`],
         [[b, b], `${where} a machine must be named once, but b is there twice`],
         [[[b, b]], `${where} a machine must be named once, but b is there twice`],
         [[a, b], `${where} a is not on network "dmz"`],
@@ -84,7 +84,7 @@ describe("machine.link", () => {
     Effect.gen(function* () {
       const { machines } = yield* office
       const { b, loner } = machines as Record<"b" | "loner", Machine>
-      const known = "card must be one that this machine declares (eth1 on VLAN 1, eth2 on VLAN 7), got"
+      const known = "card must be one that this machine declares (eth1 on lan, eth2 on dmz), got"
       for (const card of ["eth9", 2, "attic"]) {
         const shown = JSON.stringify(card)
         assert.strictEqual(yield* messageOf(b.link(card).impair({ loss: "1 %" })), `b.link().impair: ${known} ${shown}`)
@@ -104,8 +104,8 @@ describe("machine.link", () => {
       for (const [options, words] of [
         [{ loss: 10 }, `${where} loss must be a share from 0 to 1`],
         [{ drop: 0.1 }, `${where} unknown option "drop"; did you mean "loss"?`],
-        [{ latency: 1, jitter: 2 }, "jitter of 2ms, which must be at most the latency (1ms)"],
-        [{ reorder: 0.5 }, "reorder without a latency"]
+        [{ latency: 1, jitter: 2 }, "jitter must be at most the latency (1ms)"],
+        [{ reorder: 0.5 }, "reorder needs a latency"]
       ] as const) {
         assert.include(yield* messageOf(impair(options as never)), words)
       }

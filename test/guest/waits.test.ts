@@ -230,10 +230,10 @@ describe("arguments that cannot be meant", () => {
     Effect.gen(function* () {
       const { guest } = yield* guestOn(never)
       const port = yield* Effect.flip(Port.make(guest).waitForOpenPort(70_000))
-      assert.include(port.message, "waitForOpenPort: port must be a port, a whole number from 1 to 65535, got 70000")
+      assert.include(port.message, "waitForOpenPort: port must be a whole number from 1 to 65535, got 70000")
       // As a script that no compiler checked may have it.
       const text = yield* Effect.flip(Port.make(guest).waitForOpenPort(JSON.parse('"80"')))
-      assert.include(text.message, 'port must be a port, a whole number from 1 to 65535, got "80"')
+      assert.include(text.message, 'port must be a whole number from 1 to 65535, got "80"')
       const files = File.make(guest)
       for (const waiting of [files.waitForFile(""), files.waitUntilFileIsGone("")]) {
         assert.include(

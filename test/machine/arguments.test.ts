@@ -198,13 +198,9 @@ describe("a wrong value is refused before the machine is started", () => {
           [80, "[::1]"],
           'address must be a host name or an IP address, without a port, got "[::1]"'
         ],
-        ["waitForOpenPort", [70000], "port must be a port, a whole number from 1 to 65535, got 70000"],
+        ["waitForOpenPort", [70000], "port must be a whole number from 1 to 65535, got 70000"],
         ["forwardPort", [80], "ports must be an object { guestPort, hostPort? }, got 80"],
-        [
-          "forwardPort",
-          [{ hostPort: 80 }],
-          "ports.guestPort is missing: it must be a port, a whole number from 1 to 65535"
-        ],
+        ["forwardPort", [{ hostPort: 80 }], "ports.guestPort is missing: it must be a whole number from 1 to 65535"],
         ["writeFile", ["/x", "", { mode: 0o644 }], 'mode must be a string as chmod takes it, such as "0644", got 420'],
         [
           "waitForQmpEvent",

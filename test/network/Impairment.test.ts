@@ -83,15 +83,9 @@ describe("an impairment", () => {
     [{ latency: Duration.infinity }, "latency must be a duration of at least zero that ends"],
     [{ latency: "61 seconds" }, 'latency must be at most a minute, got "61 seconds"'],
     [{ latency: "1 second", jitter: "2 minutes" }, 'jitter must be at most a minute, got "2 minutes"'],
-    [
-      { latency: "10 millis", jitter: "20 millis" },
-      "the impairment has a jitter of 20ms, which must be at most the latency (10ms)"
-    ],
-    [{ jitter: "1 milli" }, "the impairment has a jitter of 1ms, which must be at most the latency (0)"],
-    [
-      { reorder: "25 %" },
-      "the impairment has a reorder without a latency; frames that are not delayed cannot overtake each other"
-    ],
+    [{ latency: "10 millis", jitter: "20 millis" }, "jitter must be at most the latency (10ms), got 20ms"],
+    [{ jitter: "1 milli" }, "jitter needs a latency of at least 1ms"],
+    [{ reorder: "25 %" }, "reorder needs a latency: frames that are not delayed cannot overtake each other"],
     [{ direction: "up" }, 'direction must be "out", "in" or "both", got "up"'],
     [{ seed: -1 }, "seed must be a whole number of at least 0, got -1"],
     [{ seed: 1.5 }, "seed must be a whole number of at least 0, got 1.5"],

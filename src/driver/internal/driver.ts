@@ -212,7 +212,8 @@ const makeService = (all: DriverMachines, fork: DriverService["fork"]): DriverSe
           Effect.forEach(machines, givingEffects("driver.waitAll", wait), { concurrency: "unbounded" })
         ),
       network: (which) => networkOf(all, which),
-      hostService: all.services.serve,
+      hostService: (given) =>
+        Effect.map(all.services.serve(given), (service) => Tracked.methods(service.name, service)),
       log: (line) => emit({ _tag: "Log", test: options.test, line })
     },
     "driver."

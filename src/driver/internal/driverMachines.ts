@@ -208,7 +208,10 @@ const checkName = Effect.fnUntraced(function* ({ handles, services }: DriverMach
   const names = [...handles.keys(), ...services.nodes().map((node) => node.name)]
   const twin = names.find((other) => other.toLowerCase() === name.toLowerCase())
   if (twin === undefined) return
-  const reason = twin === name ? "is taken" : `differs from ${JSON.stringify(twin)} only in case`
+  const reason =
+    twin === name
+      ? "is the name of another machine or host service of this test"
+      : `differs from ${JSON.stringify(twin)} only in case`
   return yield* new MachineSpec.InvalidMachine({ machine: name, option: "name", reason })
 })
 

@@ -63,9 +63,9 @@ export interface HostServices {
 const refuse = (argument: string, value: string | number, reason: string) =>
   new InvalidArgument({ machine: "", method: "driver.hostService", argument, value, reason })
 
-const linkOf = ({ port }: HostCard.HostCard) =>
+const linkOf = (name: string, { port }: HostCard.HostCard) =>
   Arguments.checked(
-    "",
+    name,
     linkParameters,
     {
       impair: (options: Impairment.ImpairmentOptions) =>
@@ -107,12 +107,14 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
     network: NetworkSpec.NetworkSpec
   ) {
     const twin = machines().find((machine) => machine.name.toLowerCase() === name.toLowerCase())
-    if (twin !== undefined) return yield* refuse("name", name, `name must not be that of a machine, got ${name}`)
+    if (twin !== undefined)
+      return yield* refuse("name", name, `name must not be that of a machine, got ${JSON.stringify(name)}`)
     const key = `${name.toLowerCase()} ${network.vlan}`
     const known = hosts.get(key)
     if (known !== undefined) {
       if (ipv4 === undefined || ipv4.split("/")[0] === known.face.ipv4) return known
-      return yield* refuse("ipv4", ipv4, `ipv4 must be that of the name's other ports, ${known.face.ipv4}, got ${ipv4}`)
+      const reason = `ipv4 must be ${known.face.ipv4}, which ${name} has had since its first service, got ${ipv4}`
+      return yield* refuse("ipv4", ipv4, reason)
     }
     const face = yield* Effect.fromResult(faceOf(network, ipv4))
     const path = Path.join(directory, `h${hosts.size + 1}`)
@@ -161,7 +163,15 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
       () => Effect.sync(() => served.delete(entry))
     )
     const { ipv4, mac } = host.face
-    return { _tag: "HostService", name, port, vlan: network.vlan, ipv4, mac, link: () => linkOf(host.card) } as const
+    return {
+      _tag: "HostService",
+      name,
+      port,
+      vlan: network.vlan,
+      ipv4,
+      mac,
+      link: () => linkOf(name, host.card)
+    } as const
   })
 
   return { serve, nodes, served: () => [...served] } satisfies HostServices as HostServices
