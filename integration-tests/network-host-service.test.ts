@@ -174,6 +174,16 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("s
                 assert.strictEqual(yield* a.succeed("{ echo break; sleep 1; } | nc api 7 || true"), "")
               })
             )
+            // Who waits for an answer when the service ends does not wait for ever.
+            const waiting = yield* Effect.scoped(
+              Effect.gen(function* () {
+                yield* driver.hostService({ name: "api", port: 81, handler: Effect.never })
+                const waits = yield* a.spawn("wget -q -O - http://api:81/", { detached: true })
+                yield* a.waitUntilSucceeds("netstat -tn | grep -q ':81 .*ESTABLISHED'")
+                return waits
+              })
+            )
+            yield* waiting.wait({ timeout: "20 seconds" })
             // Nothing else of the address can be reached, nor what QEMU has in a user network.
             for (const port of [7, 22, 53]) {
               const refused = yield* a.execute(`timeout 5 nc api ${port} < /dev/null`)

@@ -62,7 +62,7 @@ export interface Options {
 
 /** What is told of a port that is served. */
 export interface Told {
-  /** QEMU ended, and is started again: the connections of this port are lost. */
+  /** QEMU ended, and is started again: the connections of this port are reset. */
   readonly onRestart: (error: HostServiceFailed) => Effect.Effect<void>
   /** It ended too often, and is not started again. */
   readonly onLost: (error: HostServiceFailed) => Effect.Effect<void>
@@ -190,6 +190,8 @@ export const make: (options: Options) => Effect.Effect<HostCard, VlanFailed, Sco
     })
     const port = yield* vlan.port(name)
     yield* port.plugIn(cablePath)
+    /** Resets the connections that a port had. */
+    const endConnections = (number: number) => frames.end(number).forEach(cable.send)
     const relayPath = file("relay.pl")
     yield* Effect.sync(() => Fs.writeFileSync(relayPath, relay, { mode: 0o600 }))
 
@@ -220,6 +222,7 @@ export const make: (options: Options) => Effect.Effect<HostCard, VlanFailed, Sco
         )
         const isFirst = qemu.status() === undefined && (yield* Deferred.succeed(ready, undefined))
         const error = failed(`QEMU ended with ${HostProcess.describeStatus(yield* qemu.exited)}`, endOf(log))
+        endConnections(number)
         // A first start that failed is told to whoever wanted it.
         if (!isFirst && (yield* Deferred.fail(ready, error))) return yield* Effect.never
         return yield* onRestart(error)
@@ -252,7 +255,11 @@ export const make: (options: Options) => Effect.Effect<HostCard, VlanFailed, Sco
       yield* Deferred.await(ready)
       yield* Effect.acquireRelease(
         Effect.sync(() => servers.set(number, server.send)),
-        () => Effect.sync(() => servers.delete(number))
+        () =>
+          Effect.sync(() => {
+            servers.delete(number)
+            endConnections(number)
+          })
       )
     })
     return { port, serves, forward }

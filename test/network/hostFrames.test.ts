@@ -101,6 +101,29 @@ describe("a host on a VLAN", () => {
     assert.deepInclude(one.receive(tcp({ port: 80, flags: 16 }), on80), { _tag: "Serve", hello: undefined })
   })
 
+  it("resets the connections to a port that is served no longer, each once", () => {
+    const one = host()
+    const from = (port: number, flags: number, source: number, acknowledged = 0) => {
+      const frame = tcp({ port, flags, acknowledged })
+      frame.writeUInt16BE(source, 34)
+      one.receive(frame, () => true)
+    }
+    from(80, 2, 1)
+    from(80, 16, 1, 70)
+    from(80, 16, 1, 77)
+    from(80, 2, 2)
+    from(80, 16, 3, 5)
+    from(80, 4, 3)
+    from(81, 16, 4, 9)
+    const [acked, opening, ...rest] = one.end(80)
+    assert.deepStrictEqual(rest, [])
+    assert.deepStrictEqual([acked![47], acked!.readUInt16BE(36), acked!.readUInt32BE(38)], [4, 1, 77])
+    assert.deepStrictEqual([opening![47], opening!.readUInt16BE(36), opening!.readUInt32BE(42)], [4 | 16, 2, 1])
+    assert.deepStrictEqual(acked!.subarray(0, 12), hex(peer, own))
+    assert.deepStrictEqual(one.end(80), [])
+    assert.lengthOf(one.end(81), 1)
+  })
+
   it("refuses connections to other ports, as TCP does", () => {
     const syn = replyOf(host().receive(tcp({ port: 81, flags: 2, seq: 0xffffffff }), on80))
     assert.strictEqual(syn[47], 4 | 16)

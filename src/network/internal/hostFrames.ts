@@ -20,6 +20,9 @@ const ack = 16
 /** How many addresses it remembers the cards of; the oldest is forgotten. */
 const mostNeighbours = 1024
 
+/** How many connections it remembers; the oldest is forgotten. */
+const mostConnections = 1024
+
 /** What its servers take their neighbours' cards to be; the true one is put in its place when a frame leaves. */
 const stand = Buffer.from("525400000001", "hex")
 
@@ -34,6 +37,8 @@ export type Received =
 export class HostFrames {
   /** The cards of those that have sent something, by their IPv4 addresses. */
   private readonly neighbours = new Map<number, Buffer>()
+  /** The headers of the last segment of each connection to a port that is served, by who sent it. */
+  private readonly connections = new Map<string, { readonly port: number; readonly headers: Buffer }>()
   private readonly mac: Buffer
   private readonly macNumber: number
   private readonly ip: number
@@ -71,6 +76,15 @@ export class HostFrames {
     return { out }
   }
 
+  /** What ends the connections to a port that is served no longer. Who only waits for an answer would never hear of it otherwise. */
+  end(port: number): ReadonlyArray<Buffer> {
+    const ended = [...this.connections].filter(([, connection]) => connection.port === port)
+    return ended.map(([key, { headers }]) => {
+      this.connections.delete(key)
+      return this.reset(headers, headers.length - 20)
+    })
+  }
+
   private arp(frame: Buffer): Received | undefined {
     if (frame.length < 42 || frame.readUInt16BE(20) !== 1 || frame.readUInt32BE(38) !== this.ip) return undefined
     const [mac, ip] = [frame.subarray(22, 28), frame.readUInt32BE(28)]
@@ -85,24 +99,18 @@ export class HostFrames {
     if (frame[23] === protocolIcmp && frame[at] === 8) return { _tag: "Reply", frame: this.echo(frame, at) }
     if (frame[23] !== protocolTcp || frame.length < at + 20) return undefined
     const from = frame.readUInt32BE(26)
-    this.meet(from, Buffer.from(frame.subarray(6, 12)))
+    remember(this.neighbours, mostNeighbours, from, Buffer.from(frame.subarray(6, 12)))
     const port = frame.readUInt16BE(at + 2)
     const flags = frame.readUInt8(at + 13)
     if (serves(port)) {
+      const key = `${from} ${frame.readUInt16BE(at)} ${port}`
+      if ((flags & rst) === 0)
+        remember(this.connections, mostConnections, key, { port, headers: Buffer.from(frame.subarray(0, at + 20)) })
+      else this.connections.delete(key)
       const hello = (flags & syn) === 0 ? undefined : arpFrame(2, stand, from, this.mac, this.ip)
       return { _tag: "Serve", port, hello }
     }
     return (flags & rst) === 0 ? { _tag: "Reply", frame: this.reset(frame, at) } : undefined
-  }
-
-  private meet(ip: number, mac: Buffer): void {
-    this.neighbours.delete(ip)
-    this.neighbours.set(ip, mac)
-    if (this.neighbours.size <= mostNeighbours) return
-    for (const oldest of this.neighbours.keys()) {
-      this.neighbours.delete(oldest)
-      break
-    }
   }
 
   /** The answer to a ping: the same packet with its addresses exchanged, and type 0 in the place of 8. */
@@ -147,6 +155,17 @@ export class HostFrames {
     // The check sum covers the addresses, the protocol and the length, too.
     reply.writeUInt16BE(checksum(reply, 26, 54, protocolTcp + 20), 50)
     return reply
+  }
+}
+
+/** Makes an entry the newest; beyond `most` of them the oldest is forgotten. */
+const remember = <K, V>(map: Map<K, V>, most: number, key: K, value: V): void => {
+  map.delete(key)
+  map.set(key, value)
+  if (map.size <= most) return
+  for (const oldest of map.keys()) {
+    map.delete(oldest)
+    break
   }
 }
 
