@@ -24,6 +24,7 @@ const long = [
   "start-script-9p",
   "start-script-efi",
   "keyboard-layouts",
+  "network-bridge-netem",
   "network-clusters",
   "network-start-script"
 ].map((name) => `integration-tests/${name}.test.ts`)

@@ -407,6 +407,22 @@ export const checkAddresses = (
     return problem === undefined ? Effect.void : new InvalidMachine({ ...problem, option: "name" })
   })
 
+/** A port of the host can lead to one port of one machine. */
+const checkForwards = Effect.fnUntraced(function* (specs: ReadonlyArray<MachineSpec>) {
+  const taken = new Map<string, string>()
+  for (const { forwards, name } of specs) {
+    for (const [index, { hostPort, protocol }] of forwards.entries()) {
+      const port = `${protocol} port ${hostPort}`
+      const other = taken.get(port)
+      if (other !== undefined) {
+        const reason = `forwards[${index}].hostPort must be a port of its own, got ${hostPort}, which leads to ${other} already`
+        return yield* new InvalidMachine({ machine: name, option: "forwards", reason })
+      }
+      taken.set(port, name)
+    }
+  }
+})
+
 /**
  * Checks the declarations of all machines of a test together.
  *
@@ -433,6 +449,7 @@ export const checkAll = Effect.fnUntraced(function* (
   yield* checkAddresses(
     Addresses.assign(specs).map((self) => ({ self, spec: specs.find(({ name }) => name === self.name)! }))
   )
+  yield* checkForwards(specs)
   const limits = yield* HostLimits
   let together = 0
   for (const spec of specs) {

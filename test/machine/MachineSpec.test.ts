@@ -163,6 +163,27 @@ describe("a machine's declaration", () => {
     })
   )
 
+  it.effect("lets a port of the host lead to one port of one machine", () =>
+    Effect.gen(function* () {
+      const forwarding = (...ports: ReadonlyArray<number>) => ({
+        image,
+        forwards: ports.map((hostPort) => ({ hostPort, guestPort: 80 }))
+      })
+      const twice = yield* Effect.flip(MachineSpec.checkAll({ a: forwarding(8080, 8080) }))
+      assert.strictEqual(
+        twice.message,
+        "a: forwards[1].hostPort must be a port of its own, got 8080, which leads to a already"
+      )
+      const both = yield* Effect.flip(MachineSpec.checkAll({ a: forwarding(8080), b: forwarding(8081, 8080) }))
+      assert.strictEqual(
+        both.message,
+        "b: forwards[1].hostPort must be a port of its own, got 8080, which leads to a already"
+      )
+      const udp = { hostPort: 8080, guestPort: 80, protocol: "udp" } as const
+      yield* MachineSpec.checkAll({ a: forwarding(8080), b: { image, forwards: [udp] } })
+    })
+  )
+
   it.effect("refuses processors, networks and ports that make no sense", () =>
     Effect.gen(function* () {
       yield* refused("web", { cpus: 0 }, "cpus", "web: cpus must be a whole number of at least 1, got 0")
