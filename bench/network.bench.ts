@@ -147,12 +147,13 @@ const networks = { switched: {}, ...(bridge ? { bridged: { fabric: "bridge" } as
 const bootOf = (vlans: ReadonlyArray<number>, round: number) =>
   Effect.gen(function* () {
     const driver = yield* Driver
+    // Switches and ports are made with the machines.
+    const started = performance.now()
     const machines = yield* Effect.forEach([1, 2, 3, 4, 5], (node) =>
       driver.machine(`m${vlans.length}-${round}-${node}`, {
         ...{ image: Image.tiny(), memory: "96 MiB", snapshot: false, autoStart: false, vlans }
       })
     )
-    const started = performance.now()
     yield* Effect.forEach(machines, (machine) => machine.start(), { concurrency: "unbounded" })
     const took = performance.now() - started
     yield* Effect.forEach(machines, (machine) => machine.crash(), { concurrency: "unbounded" })

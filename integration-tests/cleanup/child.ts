@@ -26,7 +26,7 @@ const main = Effect.scoped(
     const image = yield* (yield* ImageStore).resolve(Image.tiny())
     const vlan = yield* Vlan.make({ vlan: 1, directory: run.path })
     const port = yield* vlan.port("web eth1")
-    const { vde } = yield* vlan.port("other programs")
+    const { vde } = yield* vlan.port(Vlan.otherPrograms)
     const folder = yield* vde
     const machine = yield* (yield* Backend).start({
       name: "web",

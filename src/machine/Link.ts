@@ -229,7 +229,7 @@ const sumOf = (all: ReadonlyArray<PortCounts>): PortCounts => {
 /** The ports of a machine's forwards, on the host and in the guest. "TCP[HOST_FORWARD]  23  127.0.0.1 40123  10.0.2.15 80 …" */
 const forwards = (control: QmpService) =>
   Effect.map(control.hmp("info usernet"), (rows) =>
-    [...rows.matchAll(/HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+(\d+)/g)].map(
+    [...rows.matchAll(/TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+(\d+)/g)].map(
       ([, host, inside]) => [Number(host), Number(inside)] as const
     )
   )

@@ -152,7 +152,11 @@ export const find = (
   networks: ReadonlyArray<NetworkSpec> | undefined,
   which: number | string
 ): Result.Result<NetworkSpec, string> => {
-  if (networks === undefined && typeof which === "number") return Result.succeed(of(undefined, which))
+  if (networks === undefined && typeof which === "number") {
+    return Number.isInteger(which) && which >= 1 && which <= maximum
+      ? Result.succeed(of(undefined, which))
+      : Result.fail(`a VLAN must be a whole number from 1 to ${maximum}, got ${which}`)
+  }
   const found = networks?.find(({ name, vlan }) => which === name || which === vlan)
   if (found !== undefined) return Result.succeed(found)
   const unknown = `unknown network ${JSON.stringify(which)}`

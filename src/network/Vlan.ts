@@ -117,6 +117,9 @@ export interface Port {
   readonly tap?: Tap | undefined
 }
 
+/** The port that programs of the host plug into through VDE: no machine and no service can have its name. */
+export const otherPrograms = ".other-programs"
+
 /** A running VLAN. */
 export interface Vlan {
   readonly number: number
@@ -285,12 +288,14 @@ const makePlugs = ({ cables, directory, failed, lose, state }: PlugsOptions) => 
       const adapter = Effect.gen(function* () {
         const made = yield* VdeAdapter.make(state, name, folder).pipe(
           Effect.mapError((error) => (error._tag === "NotStarted" ? failed(error.reason, error.output) : error)),
-          Effect.onExit((exit) =>
-            Deferred.done(
+          Effect.onExit((exit) => {
+            // The next use may have more luck.
+            if (Exit.isFailure(exit)) adapters.delete(name)
+            return Deferred.done(
               started,
               Exit.map(exit, () => folder)
             )
-          )
+          })
         )
         const { output, reason } = yield* made.run
         // One that is stopped on purpose is interrupted.

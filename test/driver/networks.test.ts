@@ -47,6 +47,18 @@ describe("driver.network", () => {
     )
   }
 
+  for (const which of [0, 255, 300, -1, 1.5]) {
+    it.effect(`refuses ${which}, which is no VLAN, where the test declares no networks`, () =>
+      Effect.gen(function* () {
+        const { service } = yield* driverOf({ a: offline({ vlans: [1] }) })
+        const words = `a VLAN must be a whole number from 1 to 254, got ${which}`
+        assert.strictEqual(yield* messageOf(service.network(which).heal()), `driver.network: ${words}`)
+        const serving = service.hostService({ name: "api", port: 80, network: which, handler: () => Effect.void })
+        assert.strictEqual(yield* messageOf(Effect.scoped(serving)), `driver.hostService: ${words}`)
+      })
+    )
+  }
+
   it.effect("refuses what is neither a name nor a number", () =>
     Effect.gen(function* () {
       const { machines, service } = yield* office

@@ -14,7 +14,7 @@ import { RunDirectory } from "../../host/RunDirectory.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import type * as MachineTree from "../../machine/MachineTree.ts"
 import * as NetworkSpec from "../../network/NetworkSpec.ts"
-import type { FabricUnavailable } from "../../network/Vlan.ts"
+import { type FabricUnavailable, otherPrograms } from "../../network/Vlan.ts"
 import { Driver, type DriverService, type ForkError, parameters } from "../Driver.ts"
 import { ForkFailed } from "../ForkFailed.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
@@ -242,7 +242,7 @@ const placesOf = (
         : Effect.succeed(state.shared),
     temporary: state?.temporary ?? folders.path,
     vlan: (number) =>
-      Effect.flatMap(tree.vlan(number), (vlan) => Effect.flatMap(vlan.port("other-programs"), ({ vde }) => vde)),
+      Effect.flatMap(tree.vlan(number), (vlan) => Effect.flatMap(vlan.port(otherPrograms), ({ vde }) => vde)),
     vlans: () =>
       [...new Set([...handles.values()].flatMap(({ spec }) => spec.vlans.map(({ vlan }) => vlan)))].toSorted(
         (a, b) => a - b

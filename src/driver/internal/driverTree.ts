@@ -97,7 +97,9 @@ export const make = Effect.fnUntraced(function* (
       const made = yield* starting.pipe(
         Scope.provide(scope),
         Effect.tap((started) => Scope.provide(watch(started), watching)),
-        Effect.onExit((exit) => Deferred.done(started, exit))
+        Effect.onExit((exit) => Deferred.done(started, exit)),
+        // Others wait for it, too.
+        Effect.uninterruptible
       )
       const lose = (error: Vlan.VlanFailed) => Effect.andThen(Deferred.fail(lost, error), onLost(error))
       yield* Effect.forkIn(Effect.flatMap(made.lost, lose), scope)

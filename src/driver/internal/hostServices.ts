@@ -2,6 +2,8 @@
 import * as Path from "node:path"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as DynamicSupervisor from "../../actors/DynamicSupervisor.ts"
@@ -30,8 +32,23 @@ interface Host {
 /** A port that is served, as it was asked for: for forks of the test. */
 interface Served {
   readonly options: HostServiceOptions<unknown>
+  readonly vlan: number
   readonly context: Context.Context<never>
 }
+
+/** How long a new name waits for machines that do not answer. */
+const namesWithin = "10 seconds"
+
+/** Runs an effect with a scope that closes with another one, or at once if the effect does not succeed. */
+const kept = <A, E, R>(
+  outer: Scope.Scope,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, Exclude<R, Scope.Scope>> =>
+  Effect.flatMap(Scope.fork(outer), (scope) =>
+    Effect.onExit(Scope.provide(effect, scope), (exit) =>
+      Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit)
+    )
+  )
 
 /** What services need of their driver. */
 export interface Surroundings {
@@ -118,10 +135,13 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
     }
     const face = yield* Effect.fromResult(faceOf(network, ipv4))
     const path = Path.join(directory, `h${hosts.size + 1}`)
-    const card = yield* HostCard.make({
-      ...{ vlan: yield* vlan(network.vlan), name, mac: face.mac, ipv4: face.ipv4, prefix: face.ipv4Prefix },
-      ...{ path, supervisor }
-    }).pipe(Scope.provide(scope))
+    const card = yield* kept(
+      scope,
+      HostCard.make({
+        ...{ vlan: yield* vlan(network.vlan), name, mac: face.mac, ipv4: face.ipv4, prefix: face.ipv4Prefix },
+        ...{ path, supervisor }
+      })
+    )
     const host: Host = {
       node: { name, number: 0, interfaces: [face] },
       face,
@@ -130,11 +150,13 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
       ports: new Set()
     }
     hosts.set(key, host)
-    yield* refreshNames
+    // A guest that is paused, or hangs, learns the name when it goes on.
+    const telling = yield* Effect.forkIn(refreshNames, scope)
+    yield* Effect.timeoutOption(Fiber.join(telling), namesWithin)
     return host
   })
 
-  const serve = Effect.fnUntraced(function* (
+  const serveKept = Effect.fnUntraced(function* (
     options: HostServiceOptions<unknown, unknown>
   ): Effect.fn.Return<HostService, HostServiceError, Scope.Scope> {
     const { handler, name, network: which = networks?.[0]?.vlan ?? 1, port } = options
@@ -157,7 +179,10 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
       onRestart: ({ message }) => log(`${message}; its connections are lost, and it is started again`),
       onLost
     })
-    const entry: Served = { options: options as HostServiceOptions<unknown>, context: yield* Effect.context<never>() }
+    const entry: Served = {
+      ...{ options: options as HostServiceOptions<unknown>, vlan: network.vlan },
+      context: yield* Effect.context<never>()
+    }
     yield* Effect.acquireRelease(
       Effect.sync(() => served.add(entry)),
       () => Effect.sync(() => served.delete(entry))
@@ -174,6 +199,10 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
     } as const
   })
 
+  /** One that did not start leaves nothing, and can be tried again. */
+  const serve = (options: HostServiceOptions<unknown, unknown>) =>
+    Effect.flatMap(Effect.scope, (outer) => kept(outer, serveKept(options)))
+
   return { serve, nodes, served: () => [...served] } satisfies HostServices as HostServices
 })
 
@@ -184,8 +213,9 @@ export const adopt = (from: HostServices, to: HostServices): Effect.Effect<void,
     const addresses = from.nodes()
     yield* Effect.forEach(
       from.served(),
-      ({ context, options }) => {
-        const face = addresses.find(({ name }) => name === options.name)?.interfaces[0]
+      ({ context, options, vlan }) => {
+        const faces = addresses.filter(({ name }) => name === options.name).flatMap(({ interfaces }) => interfaces)
+        const face = faces.find((one) => one.vlan === vlan)
         const ipv4 = options.ipv4 ?? (face === undefined ? undefined : `${face.ipv4}/${face.ipv4Prefix}`)
         return to.serve({ ...options, ipv4 }).pipe(Effect.provideContext(Context.add(context, Scope.Scope, scope)))
       },

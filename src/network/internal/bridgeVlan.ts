@@ -115,9 +115,14 @@ export class BridgeVlan {
       if (known !== undefined) return Effect.succeed(known.port)
       const devices = Commands.devicesOf(this.parts.vlan, this.places.size + 1)
       return Effect.gen({ self: this }, function* () {
-        yield* this.run(Commands.makePort(this.parts.vlan, devices))
         const place = this.placeOf(name, devices)
-        this.places.set(name, place)
+        // What the kernel has must be known: the next port takes the next number.
+        yield* Effect.uninterruptible(
+          Effect.andThen(
+            this.run(Commands.makePort(this.parts.vlan, devices)),
+            Effect.sync(() => this.places.set(name, place))
+          )
+        )
         // Partitions are of names, which may be those of ports to come.
         if (this.partitions.size > 0) yield* Effect.ignore(this.separate())
         for (const watch of this.watchers) yield* watch(name, devices)
@@ -278,24 +283,33 @@ export class BridgeVlan {
       const { namespace } = this.parts
       const watch = (from: string, devices: Commands.Devices) =>
         Effect.ignore(Scope.provide(Capturing.start({ command, namespace, devices, from, see }), scope))
-      const known = [...this.places]
-      this.watchers.add(watch)
       yield* Effect.addFinalizer(() => Effect.sync(() => this.watchers.delete(watch)))
-      yield* Effect.forEach(known, ([name, { devices }]) => watch(name, devices), {
-        concurrency: "unbounded",
-        discard: true
-      })
+      // Not while a port is made, which tells its watchers itself.
+      yield* this.one.withPermits(1)(
+        Effect.suspend(() => {
+          this.watchers.add(watch)
+          return Effect.forEach(this.places, ([name, { devices }]) => watch(name, devices), {
+            concurrency: "unbounded",
+            discard: true
+          })
+        })
+      )
     })
   }
 }
 
-/** An effect that runs once, for all who ask for it. */
+/** An effect that runs once, for all who ask for it, and to its end whoever asked. One that failed runs again for the next. */
 const shared = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> => {
-  const result = Deferred.makeUnsafe<A, E>()
-  let begun = false
+  let running: Deferred.Deferred<A, E> | undefined
   return Effect.suspend(() => {
-    if (begun) return Deferred.await(result)
-    begun = true
-    return Effect.onExit(effect, (exit) => Deferred.done(result, exit))
+    if (running !== undefined) return Deferred.await(running)
+    const result = Deferred.makeUnsafe<A, E>()
+    running = result
+    return Effect.uninterruptible(
+      Effect.onExit(effect, (exit) => {
+        if (Exit.isFailure(exit)) running = undefined
+        return Deferred.done(result, exit)
+      })
+    )
   })
 }

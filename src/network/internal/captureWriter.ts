@@ -92,11 +92,11 @@ export class CaptureWriter {
   }
 }
 
-/** `web eth1` is a card of a machine, `api` a service of the host; `other programs` are what a VDE socket lets in. */
+/** `web eth1` is a card of a machine, `api` a service of the host; `.other-programs` are what a VDE socket lets in. */
 const descriptionOf = (port: string): string => {
+  if (port.startsWith(".")) return "programs on the host"
   const [machine, device] = port.split(" ")
-  if (device === undefined) return `the host service ${machine}`
-  return port === "other programs" ? "programs on the host" : `the card ${device} of ${machine}`
+  return device === undefined ? `the host service ${machine}` : `the card ${device} of ${machine}`
 }
 
 const commentOf = (port: string, fate: "lost" | "full"): string =>
