@@ -1,0 +1,54 @@
+/** The options of every subcommand that runs machines. */
+import * as Flag from "effect/cli/Flag"
+import * as Flags from "./flags.ts"
+
+/** The options of every subcommand that runs machines. */
+export interface RunOptions {
+  /** Whether to keep the state folder of the run and print its path. Default: false. */
+  readonly keepState: boolean
+  /**
+   * The folder in which each test has a folder for its screenshots and the files copied from guests, as the user wrote it. Default:
+   * `vmtest-output`, made when something is first written to it.
+   */
+  readonly output: string | undefined
+  /** Whether to print every command and every console line as well. Default: false. */
+  readonly verbose: boolean
+  /** Whether to print only failures and the summary. Default: false. */
+  readonly quiet: boolean
+  /** Whether machines start from stored snapshots, and machines that boot are stored as snapshots. Default: true. */
+  readonly snapshot: boolean
+}
+
+export const flags = {
+  keepState: Flags.toggle(
+    "keep-state",
+    "Keep the run's state folder (sockets, logs, disks of all machines) in the temporary folder and print its path (default: removed)"
+  ),
+  output: Flags.undefinedOr(
+    Flags.path("output", "folder").pipe(
+      Flag.withAlias("o"),
+      Flag.withDescription(
+        "Where screenshots and files copied from guests go, in a folder for each test (default: vmtest-output). If set, the logs of failed tests' machines are copied there too"
+      )
+    )
+  ),
+  verbose: Flags.toggle("verbose", "Print every command and every console line as well"),
+  quiet: Flags.toggle("quiet", "Print only failures and the summary").pipe(Flag.withAlias("q")),
+  snapshot: Flags.toggle(
+    "no-snapshot",
+    "Boot every machine, and neither use nor store snapshots (default: machines start from stored snapshots)"
+  ).pipe(Flag.map((cold) => !cold))
+}
+
+/** Those of the options that all these subcommands have, apart from what a subcommand has of its own. */
+export const apart = <Given extends RunOptions>({
+  keepState,
+  output,
+  quiet,
+  snapshot,
+  verbose,
+  ...own
+}: Given): { readonly options: RunOptions; readonly own: Omit<Given, keyof RunOptions> } => ({
+  options: { keepState, output, quiet, snapshot, verbose },
+  own
+})
