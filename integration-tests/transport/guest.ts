@@ -11,7 +11,7 @@ import { virtioPorts } from "../../src/transport/GuestChannel.ts"
 /** What a guest has besides its virtio ports. */
 export interface GuestOptions {
   readonly image: BootImage
-  /** how many ports named `vmtest.<i>` there are, the bootstrap port among them; by default 31; 0 for none */
+  /** how many ports named `vmtest.<i>` there are, the bootstrap port among them; by default 31; 0 for none, and no bus for them */
   readonly ports?: number
   /** a virtconsole, `/dev/hvc0`; with a path, QEMU dials it, where the host must listen already */
   readonly console?: boolean | string
@@ -52,7 +52,9 @@ export const boot = Effect.fnUntraced(function* (options: GuestOptions) {
             ...["-device", "virtio-blk-pci,drive=root"]
           ]),
       // Few ports on a bus: the control queue of a bus has 32 places, and QEMU drops what does not fit.
-      ...[0, 1, 2].flatMap((bus) => ["-device", `virtio-serial-pci,id=ports${bus},max_ports=17`]),
+      ...(options.ports === 0 && options.console === undefined ? [] : [0, 1, 2]).flatMap((bus) => [
+        ...["-device", `virtio-serial-pci,id=ports${bus},max_ports=17`]
+      ]),
       ...ports.flatMap((path, i) => [
         ...socket(`port${i}`, path),
         ...[

@@ -1,10 +1,12 @@
 /** The three ways to a guest, each a layer of the shell of a real one, which is booted for it. */
-import { accessSync, constants } from "node:fs"
+import { accessSync, constants, existsSync } from "node:fs"
 import { delimiter, join } from "node:path"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import * as HostProcess from "../../src/host/HostProcess.ts"
 import { quote } from "../../src/host/Quote.ts"
+import { vsockPort } from "../../src/images/BootImage.ts"
 import * as Image from "../../src/images/Image.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
 import { virtConsole, vsock } from "../../src/transport/GuestChannel.ts"
@@ -53,27 +55,46 @@ const temporary = Effect.acquireRelease(
   (folder) => Effect.ignore(HostProcess.run({ command: "rm", args: ["-rf", folder] }))
 )
 
-/** A shell over vsock; needs {@link vsockDevice}. */
+/** The host's side of a vsock device; needs {@link vsockDevice}. */
+const vsockHost = Effect.gen(function* () {
+  const folder = yield* temporary
+  const [device, socket] = [join(folder, "vhost"), join(folder, "vsock")] as const
+  yield* HostProcess.spawn({
+    command: vsockDevice,
+    args: ["--guest-cid", "3", "--socket", device, "--uds-path", socket]
+  })
+  yield* Effect.sync(() => existsSync(device)).pipe(
+    Effect.repeat({ schedule: Schedule.spaced("50 millis"), until: (there) => there }),
+    Effect.timeout("30 seconds")
+  )
+  return { device, socket }
+})
+
+/** A shell over vsock, by Perl in the guest, as in one whose image is not vmtest's; needs {@link vsockDevice}. */
 export const overVsock = Layer.unwrap(
   Effect.gen(function* () {
     const image = yield* debian
-    const folder = yield* temporary
-    const socket = join(folder, "vsock")
-    yield* HostProcess.spawn({
-      command: vsockDevice,
-      args: ["--guest-cid", "3", "--socket", join(folder, "vhost"), "--uds-path", socket]
-    })
-    yield* Effect.sleep("500 millis")
-    const guest = yield* boot({ image, vsock: join(folder, "vhost") })
-    yield* prepared(
-      guest,
-      `modprobe vmw_vsock_virtio_transport; setsid sh -c ${quote(Vsock.bootstrap(5000))} >/dev/null 2>&1 &`
-    )
+    const { device, socket } = yield* vsockHost
+    const guest = yield* boot({ image, vsock: device })
+    yield* prepared(guest, `rm /usr/lib/vmtest/vsock; setsid sh -c ${quote(Vsock.bootstrap(5000))} >/dev/null 2>&1 &`)
     return Shell.layerFromTransport({ consoleTail: guest.consoleTail }).pipe(
       Layer.provide(Vsock.layer({ machine: "vsock", channel: vsock({ socket, port: 5000 }) }))
     )
   })
 )
+
+/** A shell over vsock of a guest without virtio ports, which finds that out by itself; needs {@link vsockDevice}. */
+export const overVsockAlone = (which: Image.Image) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const image = yield* (yield* ImageStore).resolve(which)
+      const { device, socket } = yield* vsockHost
+      const guest = yield* boot({ image, vsock: device, ports: 0 })
+      return Shell.layerFromTransport({ consoleTail: guest.consoleTail }).pipe(
+        Layer.provide(Vsock.layer({ machine: "alone", channel: vsock({ socket, port: vsockPort }) }))
+      )
+    })
+  )
 
 /** The commands of the stock NixOS backdoor, on the console. */
 const backdoor =

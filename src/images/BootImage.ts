@@ -75,3 +75,6 @@ export interface BootImage {
  * folder of its root file system. The hypervisor adds it to the initramfs.
  */
 export const identityPath = "vmtest/identity"
+
+/** The guest's port of vsock where tiny and debian images have their bootstrap shell, if the machine has no virtio ports. */
+export const vsockPort = 1024

@@ -3,12 +3,13 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
+import { vsockPort } from "../../images/BootImage.ts"
 import { vsock } from "../../transport/GuestChannel.ts"
 import { Transport, type TransportService } from "../../transport/Transport.ts"
 import * as Vsock from "../../transport/Vsock.ts"
 
 /** The guest's vsock port where its bootstrap shell listens; the host's ports of the lanes follow it. */
-export const bootstrapPort = 1024
+export const bootstrapPort = vsockPort
 
 /** The guest's number on vsock. Each hypervisor has a socket of its own, so all guests can have the same. */
 export const guestCid = 3

@@ -153,6 +153,7 @@ const build = Effect.fnUntraced(function* (
   }))
   const guestTar = yield* writeTar(building, work, "guest.tar", [
     ...own,
+    GuestFiles.debianProgram,
     { path: script, mode: 0o600, data: GuestFiles.debianScript(kernel.release) }
   ])
   yield* building.progress(step, `${resolved.length} packages`)

@@ -1,21 +1,31 @@
 /** What is inside a guest because it is vmtest's: first programs, the root shell for the driver, and what Debian can leave out. */
-import { identityPath } from "../BootImage.ts"
+import { identityPath, vsockPort } from "../BootImage.ts"
 import type { CpioEntry } from "../Cpio.ts"
 import { withFolders } from "../Cpio.ts"
+import * as VsockProgram from "./vsockProgram.ts"
 
 /** On every guest's kernel command line. A guest is a throw-away: speed goes before defences against its neighbours. */
 export const commandLine = "panic=-1 net.ifnames=0 mitigations=off quiet loglevel=4"
 
-/** The modules of each initramfs, by what they are for: the guest's channel, disks, networks, entropy, the pointer, vsock. */
+/** The modules of each initramfs, by what they are for: the guest's channel, disks, networks, entropy, the pointer. */
 export const baseModules: ReadonlyArray<string> = [
   "virtio_pci",
   "virtio_console",
   "virtio_blk",
   "virtio_net",
   "virtio_rng",
-  "virtio_input",
-  "vmw_vsock_virtio_transport"
+  "virtio_input"
 ]
+
+/** What an initramfs has for guests with certain devices only, by the name of the list of these modules. */
+export const conditionalModules: Readonly<Record<Condition, string>> = {
+  /** Virtio devices that are not on PCI. */
+  mmio: "virtio_mmio",
+  vsock: "vmw_vsock_virtio_transport"
+}
+
+/** When a module is loaded that not every guest needs. */
+export type Condition = "mmio" | "vsock"
 
 /** Besides: the ACPI power button, for a shutdown asked from outside. */
 export const tinyModules: ReadonlyArray<string> = ["button", "evdev", "erofs", "overlay"]
@@ -41,6 +51,43 @@ const shellLoop = (shell: string, port: string): string =>
     "done"
   ].join("\n")
 
+/** The program that opens sockets of vsock, in every guest. */
+const vsockProgram = "/lib/vmtest/vsock"
+
+/**
+ * Where the ports' bus is not there, but vsock is, each connection of the host to vsock is a shell of its own. A bus of ports is a virtio console with the
+ * feature "multiport"; numbers as in the virtio specification, 5.
+ */
+const shellOverVsock = (shell: string): string => `vm_way=
+for vm_device in /sys/bus/virtio/devices/*; do
+  [ ! -e $vm_device/device ] || {
+    read -r vm_kind <$vm_device/device
+    read -r vm_features <$vm_device/features
+    case $vm_kind:$vm_features in
+    0x0003:?1*) vm_way=ports; break ;;
+    0x0013:*) vm_way=vsock ;;
+    esac
+  }
+done
+while [ "$vm_way" = vsock ]; do
+  ${vsockProgram} listen ${vsockPort} ${shell} -c 'echo "vmtest: shell ready"; exec ${shell}' 2>/dev/console
+  sleep 0.1
+done`
+
+/** Loads modules by the lists of the initramfs, in their order. `busybox` comes before programs that have no names of their own yet. */
+const loadModules = (busybox: string): string => `load() {
+  while read -r module; do
+    ${busybox}insmod /lib/modules/$module.ko || echo "vmtest: could not load $module"
+  done </lib/modules/$1
+}
+load order
+[ ! -e /sys/bus/acpi/devices/LNRO0005:00 ] || load mmio
+for device in /sys/bus/virtio/devices/*; do
+  kind=
+  [ ! -e $device/device ] || read -r kind <$device/device
+  [ "$kind" != 0x0013 ] || load vsock
+done`
+
 /** Makes the guest the declared machine, before anything of its own runs; `root` is the folder of its root file system. */
 const takeIdentity = (root: string): string => `if [ -e /${identityPath} ]; then
   vm_root=${root}
@@ -59,7 +106,7 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t tmpfs -o mode=0755 tmpfs /run
-while read -r module; do insmod /lib/modules/$module.ko; done </lib/modules/order
+${loadModules("")}
 hostname vmtest
 ip link set lo up
 ${takeIdentity("")}
@@ -86,6 +133,7 @@ link() {
   done
 } 2>/dev/null
 mkdir -p /dev/virtio-ports
+${shellOverVsock("/bin/sh")}
 while link; [ ! -e /dev/virtio-ports/vmtest.0 ]; do sleep 0.02; done
 (for pass in 1 2 3 4 5; do sleep 0.5; link; done) </dev/null &
 ${shellLoop("sh", "/dev/virtio-ports/vmtest.0")}
@@ -102,12 +150,24 @@ const file = (path: string, text: string | Uint8Array, mode = 0o644): CpioEntry 
 export interface Module {
   readonly name: string
   readonly data: Uint8Array
+  /** Undefined for one that every guest loads. */
+  readonly when?: Condition | undefined
 }
 
-const moduleFiles = (modules: ReadonlyArray<Module>): Array<CpioEntry> => [
-  ...modules.map(({ data, name }) => file(`lib/modules/${name}.ko`, data)),
-  file("lib/modules/order", modules.map(({ name }) => `${name}\n`).join(""))
-]
+const moduleFiles = (modules: ReadonlyArray<Module>): Array<CpioEntry> => {
+  const list = (name: string, when: Condition | undefined) =>
+    file(
+      `lib/modules/${name}`,
+      modules
+        .filter((module) => module.when === when)
+        .map(({ name }) => `${name}\n`)
+        .join("")
+    )
+  return [
+    ...modules.map(({ data, name }) => file(`lib/modules/${name}.ko`, data)),
+    ...[list("order", undefined), list("mmio", "mmio"), list("vsock", "vsock")]
+  ]
+}
 
 const folder = (path: string, mode = 0o755): CpioEntry => ({ path, type: "folder", mode })
 
@@ -126,6 +186,7 @@ export const tinyTree = (
     file("bin/busybox", busybox, 0o755),
     file("init", tinyInit, 0o755),
     file("lib/vmtest/shell", tinyShell, 0o755),
+    file("lib/vmtest/vsock", VsockProgram.program, 0o755),
     // busybox acpid runs this for the power button.
     file("etc/acpi/PWRF/00000080", "#!/bin/sh\nexec poweroff\n", 0o755),
     file("etc/passwd", "root::0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
@@ -158,9 +219,7 @@ busybox mount -t sysfs sys /sys
 # systemd takes over what is mounted there.
 busybox mount -t tmpfs -o mode=0755,nosuid,nodev run /run
 exec </dev/console >/dev/console 2>&1
-while read -r module; do
-  busybox insmod /lib/modules/$module.ko || echo "vmtest: cannot load $module"
-done </lib/modules/order
+${loadModules("busybox ")}
 busybox mkdir /dev/net
 ${nodes.map(([name, major, minor]) => `[ -e /dev/${name} ] || busybox mknod -m 0666 /dev/${name} c ${major} ${minor}`).join("\n")}
 tries=0
@@ -198,6 +257,7 @@ export const debianInitramfs = (busybox: Uint8Array, modules: ReadonlyArray<Modu
 const debianShell = `#!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ${environment} SHELL=/bin/bash
 cd /root
+${shellOverVsock("/bin/bash --norc --noprofile")}
 until
   for port in /sys/class/virtio-ports/*; do
     read -r name <"$port/name" && [ "$name" = vmtest.0 ] && break
@@ -255,7 +315,10 @@ ExecStart=-udevadm trigger --action=add ${["block", "net", "input", "misc", "rtc
   .join(" ")}
 `
 
-/** Files of every debian guest, by absolute path; those in `executable` are programs. */
+/** The program that opens sockets of vsock, in every debian guest. */
+export const debianProgram = { path: `/usr${vsockProgram}`, mode: 0o755, data: VsockProgram.program } as const
+
+/** Files of every debian guest besides {@link debianProgram}, by absolute path; those in `executable` are programs. */
 export const debianFiles: Readonly<Record<string, string>> = {
   "/usr/lib/vmtest/shell": debianShell,
   "/usr/lib/systemd/system/vmtest-shell.service": shellUnit,
@@ -351,5 +414,6 @@ echo uninitialized >/etc/machine-id
 
 /** All of the above: an image or a base that was made with other text is another one. */
 export const sourcesOf = (kernel: "generic" | undefined): ReadonlyArray<unknown> => [
-  ...[tinyInit, tinyShell, debianInit, debianFilesOf(kernel), debianScript("release"), cleanScript]
+  ...[tinyInit, tinyShell, debianInit, debianFilesOf(kernel), debianScript("release"), cleanScript],
+  ...[conditionalModules, VsockProgram.listing]
 ]

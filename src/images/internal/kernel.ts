@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { Apt, Resolved } from "./apt.ts"
 import { archiveName, candidate, download } from "./apt.ts"
 import { attempt, type Building, failure, must } from "./building.ts"
-import type { Module } from "./guestFiles.ts"
+import { type Condition, conditionalModules, type Module } from "./guestFiles.ts"
 import { builtinModules, compressed, dependencies, index, loadOrder } from "./kernelModules.ts"
 import { withTextScreen } from "./textScreen.ts"
 import { extractVmlinux } from "./vmlinux.ts"
@@ -75,7 +75,7 @@ export const unpack = Effect.fnUntraced(function* (building: Building, apt: Apt,
   })
 })
 
-/** The wanted modules and what they need, in the order in which they load. */
+/** The wanted modules and what they need, in the order in which they load; and those that only some guests load, with what only these need. */
 export const selectModules = Effect.fnUntraced(function* (
   building: Building,
   kernel: Kernel,
@@ -87,21 +87,32 @@ export const selectModules = Effect.fnUntraced(function* (
     const paths = index(kernel.modules)
     const builtin = builtinModules(Path.join(kernel.modules, kernel.release, "modules.builtin"))
     const modules = new Map<string, Buffer>()
-    const result = loadOrder(wanted, (name) => {
+    const needs = (name: string) => {
       const path = paths.get(name)
       if (path === undefined) return builtin.has(name) ? [] : undefined
       const data = Fs.readFileSync(path)
       modules.set(name, data)
       return dependencies(data)
-    })
-    return { ...result, modules }
+    }
+    const always = loadOrder(wanted, needs)
+    const some = Object.entries(conditionalModules).map(([when, name]) => ({
+      when: when as Condition,
+      ...loadOrder([name], needs)
+    }))
+    const order = [
+      ...always.order.map((name) => ({ name, when: undefined })),
+      ...some.flatMap(({ order, when }) =>
+        order.filter((name) => !always.order.includes(name)).map((name) => ({ name, when }))
+      )
+    ]
+    return { order, missing: [always, ...some].flatMap(({ missing }) => missing), modules }
   })
   if (found.missing.length > 0) {
     const reason = `the kernel ${kernel.release} does not have the module ${found.missing.join(", ")}`
     return yield* failure(building, step, reason, "", work)
   }
-  return found.order.flatMap((name): Array<Module> => {
+  return found.order.flatMap(({ name, when }): Array<Module> => {
     const data = found.modules.get(name)
-    return data === undefined ? [] : [{ name, data }]
+    return data === undefined ? [] : [{ name, data, when }]
   })
 })
