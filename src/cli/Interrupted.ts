@@ -27,12 +27,11 @@ export const summedUp =
       const ended: Array<TestResult> = []
       const note = (event: RunEvent, now: number) => {
         if (event._tag === "TestStarted") running.push({ ...event, startedAt: now })
-        if (event._tag !== "TestEnded") return
-        ended.push(event.result)
-        running.splice(
-          running.findIndex(({ file, test }) => test === event.result.name && file === event.result.file),
-          1
-        )
+        if (event._tag !== "TestEnded" && event._tag !== "AttemptFailed") return
+        if (event._tag === "TestEnded") ended.push(event.result)
+        const at = running.findIndex(({ file, test }) => test === event.result.name && file === event.result.file)
+        // A test that is skipped never started.
+        if (at >= 0) running.splice(at, 1)
       }
       return run.pipe(
         Effect.updateService(

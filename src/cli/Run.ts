@@ -15,6 +15,7 @@ import type * as Path from "effect/Path"
 import * as Failure from "../driver/Failure.ts"
 import * as MachineFile from "../driver/MachineFile.ts"
 import type { TestCase } from "../driver/TestCase.ts"
+import { isFailed } from "../driver/TestResult.ts"
 import type { Location } from "../host/Location.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import { UpdateReferences } from "../screen/ScreenImage.ts"
@@ -110,7 +111,7 @@ export const run = Effect.fnUntraced(function* (
     Interrupted.summedUp(tests.length, (results, left) =>
       print(TerminalReport.summary(results, { ...left, ...files }))
     ),
-    Effect.map((results) => (results.every(({ status }) => status === "passed") ? ExitCode.passed : ExitCode.failed)),
+    Effect.map((results) => (!results.some(isFailed) ? ExitCode.passed : ExitCode.failed)),
     Effect.provide(TerminalReport.layer({ ...invocation.options, atOnce: jobs > 1 && tests.length > 1 })),
     Effect.catch((error) => Effect.as(complain(described(error)), ExitCode.unusable))
   )

@@ -56,6 +56,8 @@ type Happening =
       /** The script that declares it, as the command was given it. */
       readonly file?: string | undefined
       readonly machines: ReadonlyArray<string>
+      /** 1, or a higher number if the test is retried. Default 1. */
+      readonly attempt?: number | undefined
     }
   | { readonly _tag: "MachineEvent"; readonly test: string; readonly event: MachineEvent }
   | {
@@ -72,6 +74,26 @@ type Happening =
       readonly failsLater: boolean
     }
   | { readonly _tag: "Log"; readonly test: string; readonly line: string }
+  | {
+      /** It has been running for long, and does so still. */
+      readonly _tag: "TestSlow"
+      readonly test: string
+      readonly millis: number
+      /** How long nothing has been heard of it. */
+      readonly quietMillis: number
+      /** What its machines are busy with, a line each: `running "sleep 100" on web for 3s`. */
+      readonly doing: ReadonlyArray<string>
+    }
+  | {
+      /** An attempt failed, and the test is tried again. */
+      readonly _tag: "AttemptFailed"
+      readonly test: string
+      readonly result: TestResult
+      /** The number of the attempt, from 1. */
+      readonly attempt: number
+      /** How many there can be. */
+      readonly attempts: number
+    }
   | { readonly _tag: "TestEnded"; readonly result: TestResult }
 
 /** Receives every event of a run; must return quickly and must not fail. Default: does nothing. */

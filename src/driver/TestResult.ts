@@ -30,12 +30,20 @@ export interface SubtestResult {
   readonly handled?: boolean
 }
 
-/** The result of a test. One that ran into its timeout is `"timedOut"`; its failure says what it was doing. */
+/**
+ * The result of a test, of its last attempt if it was retried. One that ran into its timeout is `"timedOut"`; its failure says what it was doing. One
+ * that did not run to its end, and did not fail, is `"skipped"`.
+ */
 export interface TestResult {
   readonly name: string
   /** The script that declares it, as the command was given it; undefined outside of scripts. */
   readonly file?: string | undefined
-  readonly status: "passed" | "failed" | "timedOut"
+  readonly tags?: ReadonlyArray<string> | undefined
+  readonly status: "passed" | "failed" | "timedOut" | "skipped"
+  /** Why it is `"skipped"`. */
+  readonly skipped?: string | undefined
+  /** The attempts before this one, which failed; none if the test was not retried. */
+  readonly earlier?: ReadonlyArray<TestResult> | undefined
   /** Milliseconds since the epoch. */
   readonly startedAt: number
   /** From the start of its machines to its end, in milliseconds, without `excludedMillis`. */
@@ -54,3 +62,11 @@ export interface TestResult {
   /** The value of the body, if the test passed. */
   readonly value: unknown
 }
+
+/** Whether a test failed or timed out. */
+export const isFailed = ({ status }: Pick<TestResult, "status">): boolean =>
+  status === "failed" || status === "timedOut"
+
+/** Whether a test passed only when it was retried. */
+export const isFlaky = ({ earlier = [], status }: Pick<TestResult, "status" | "earlier">): boolean =>
+  status === "passed" && earlier.length > 0

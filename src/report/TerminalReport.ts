@@ -25,7 +25,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Failure from "../driver/Failure.ts"
 import { Reporter, type RunEvent, shortName } from "../driver/RunEvent.ts"
-import type { TestResult } from "../driver/TestResult.ts"
+import { isFailed, isFlaky, type TestResult } from "../driver/TestResult.ts"
 import type { MachineEvent } from "../guest/MachineEvent.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
 import { quote } from "../host/Quote.ts"
@@ -68,6 +68,15 @@ const printable = (line: string) =>
 /** The script, as it follows the line about its test. */
 const inFile = (paint: (style: Style, text: string) => string, file: string | undefined) =>
   file === undefined ? "" : `  ${paint("dim", file)}`
+
+/** What a test that takes long is doing. */
+const stillRunning = (event: Extract<RunEvent, { readonly _tag: "TestSlow" }>): string => {
+  const quiet = event.quietMillis < 30_000 ? "" : `; nothing has happened for ${duration(event.quietMillis)}`
+  const [only, ...others] = event.doing
+  const doing =
+    only === undefined ? "" : others.length === 0 ? `: ${only}` : `:\n${indented(event.doing.join("\n"), "    ")}`
+  return `still running after ${duration(event.millis)}${quiet}${doing}`
+}
 
 const testOf = (event: RunEvent): string | undefined =>
   event._tag === "ImageProgress" ? undefined : event._tag === "TestEnded" ? event.result.name : event.test
@@ -132,7 +141,9 @@ const progressLines = (options: TerminalOptions, err: Paint) => {
       case "TestStarted": {
         const machines = event.machines.length === 0 ? "" : ` ${err("dim", `(${event.machines.join(", ")})`)}`
         const label = event.label === undefined ? "" : ` ${err("dim", `as ${event.label}`)}`
-        return `${err("bold", event.test)}${label}${machines}${inFile(err, event.file)}`
+        const attempt =
+          event.attempt === undefined || event.attempt === 1 ? "" : ` ${err("yellow", `retry ${event.attempt - 1}`)}`
+        return `${err("bold", event.test)}${label}${attempt}${machines}${inFile(err, event.file)}`
       }
       case "MachineEvent":
         return machineLine(event.test, event.event, now)
@@ -149,6 +160,10 @@ const progressLines = (options: TerminalOptions, err: Paint) => {
       }
       case "Log":
         return `  ${event.line}`
+      case "TestSlow":
+        return `  ${err("yellow", stillRunning(event))}`
+      // Results are for the standard output.
+      case "AttemptFailed":
       case "TestEnded":
         return undefined
     }
@@ -182,7 +197,13 @@ const resultLines =
   (test: TestResult): string => {
     const took = `${out("dim", `(${duration(test.millis)}${besides(test.excludedMillis, "images and snapshots")})`)}${inFile(out, test.file)}`
     const kept = test.folder === undefined ? "" : `\n  its files are in ${OutputFolder.shown(test.folder)}/`
-    if (test.status === "passed") return `${out("green", "✔")} ${test.name} ${took}${handledFailures(test)}${kept}`
+    if (test.status === "skipped")
+      return `${out("yellow", "-")} ${test.name} ${out("dim", `skipped: ${test.skipped ?? ""}`)}${inFile(out, test.file)}`
+    const flaky = isFlaky(test)
+      ? ` ${out("yellow", `flaky: passed at attempt ${(test.earlier?.length ?? 0) + 1}`)}`
+      : ""
+    if (test.status === "passed")
+      return `${out("green", "✔")} ${test.name}${flaky} ${took}${handledFailures(test)}${kept}`
     const how = test.status === "timedOut" ? "timed out" : "failed"
     const subtest = test.failure?.subtest
     const where = subtest === undefined ? "" : `\n  subtest ${JSON.stringify(Failure.subtestName(subtest))}:`
@@ -202,9 +223,13 @@ export const layer = (options: TerminalOptions = {}): Layer.Layer<never> =>
     return (event) =>
       Effect.gen(function* () {
         if (event._tag === "TestEnded") {
-          if (options.quiet === true && event.result.status === "passed") return
+          if (options.quiet === true && !isFailed(event.result) && !isFlaky(event.result)) return
           return yield* Console.log(result(event.result))
         }
+        if (event._tag === "AttemptFailed")
+          return yield* Console.log(
+            `${result(event.result)}\n  attempt ${event.attempt} of ${event.attempts}; trying again`
+          )
         if (options.quiet === true) return
         const line = progress(event, yield* Clock.currentTimeMillis)
         if (line !== undefined) yield* Console.error(line)
@@ -250,7 +275,9 @@ export const summary = (
   results: ReadonlyArray<TestResult>,
   { interrupted = [], notRun = 0, ...files }: SummaryOptions = {}
 ): string => {
-  const failed = results.filter(({ status }) => status !== "passed")
+  const failed = results.filter(isFailed)
+  const flaky = results.filter(isFlaky)
+  const skipped = results.filter(({ status }) => status === "skipped")
   const spans = [
     ...results.map(
       ({ excludedMillis, millis, startedAt }) => [startedAt, startedAt + millis + excludedMillis] as const
@@ -263,13 +290,16 @@ export const summary = (
   const line = (mark: string, { file, name }: Pick<TestResult, "name" | "file">, after = "") =>
     `  ${mark} ${name}${after}${file === undefined ? "" : `  ${file}`}`
   const counts = [
-    `${results.length - failed.length} passed`,
+    `${results.length - failed.length - skipped.length} passed`,
     `${failed.length} failed`,
+    ...(flaky.length > 0 ? [`${flaky.length} flaky`] : []),
+    ...(skipped.length > 0 ? [`${skipped.length} skipped`] : []),
     ...(interrupted.length > 0 ? [`${interrupted.length} interrupted`] : []),
     ...(notRun > 0 ? [`${notRun} not run`] : [])
   ]
   return [
     ...(results.length > 1 && failed.length > 0 ? ["failed:", ...failed.map((one) => line("✘", one))] : []),
+    ...(flaky.length > 0 ? ["flaky:", ...flaky.map((one) => line("✔", one))] : []),
     ...(command === undefined ? [] : [`to run ${failed.length === 1 ? "it" : "them"} again: ${command}`]),
     ...(interrupted.length > 0
       ? ["interrupted:", ...interrupted.map((one) => line("-", one, ` (${duration(one.millis)})`))]

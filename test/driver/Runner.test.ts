@@ -62,7 +62,7 @@ describe("a run", () => {
       )
       assert.strictEqual(
         yield* wrong({ concurrency: 0 }),
-        "Runner.run: concurrency must be a whole number of at least 1, got 0"
+        'Runner.run: concurrency must be a whole number of at least 1, or "auto", got 0'
       )
       assert.strictEqual(yield* wrong({ keepLogs: "no" }), 'Runner.run: keepLogs must be true or false, got "no"')
       assert.strictEqual(

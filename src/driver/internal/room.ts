@@ -1,8 +1,10 @@
 /** The memory and the processors of the host, shared out to tests that run at once. */
+import * as Fs from "node:fs"
 import * as ByteSize from "effect/ByteSize"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import type { MachineSpec } from "../../machine/MachineSpec.ts"
+import * as Result from "effect/Result"
+import { HostLimits, type MachineSpec } from "../../machine/MachineSpec.ts"
 
 /** `memory` in bytes. */
 export interface Amount {
@@ -12,12 +14,32 @@ export interface Amount {
 
 /**
  * What a test takes while it runs: the memory of all its machines, and as many processors as the largest of them has. Machines with one
- * processor take none: how many of those share a processor is for `concurrency` to say.
+ * processor take none then: how many of those share a processor is for `concurrency` to say. `counted` is for when nothing says that: each
+ * processor of each machine counts, and a test takes at least one.
  */
-export const of = (specs: ReadonlyArray<MachineSpec>): Amount => {
+export const of = (specs: ReadonlyArray<MachineSpec>, counted = false): Amount => {
+  const memory = specs.reduce((sum, { memory }) => sum + memory, 0)
   const most = Math.max(0, ...specs.map(({ cpus }) => cpus))
-  return { memory: specs.reduce((sum, { memory }) => sum + memory, 0), cpus: most > 1 ? most : 0 }
+  const all = specs.reduce((sum, { cpus }) => sum + cpus, 0)
+  return { memory, cpus: counted ? Math.max(1, all) : most > 1 ? most : 0 }
 }
+
+/** What of the host's memory no other program uses now, in bytes; all of it where the kernel does not say. */
+const freeMemory: Effect.Effect<number> = Effect.sync(() =>
+  Result.getOrElse(
+    Result.try(() => {
+      const [, kibibytes] = /^MemAvailable:\s+(\d+) kB$/m.exec(Fs.readFileSync("/proc/meminfo", "utf8")) ?? []
+      return kibibytes === undefined ? Number.POSITIVE_INFINITY : Number(kibibytes) * 1024
+    }),
+    () => Number.POSITIVE_INFINITY
+  )
+)
+
+/** The room that the host has now, for tests that nobody said a number of. */
+export const ofHost: Effect.Effect<Room> = Effect.gen(function* () {
+  const { cpus, memory } = yield* HostLimits
+  return make({ cpus, memory: Math.min(memory, yield* freeMemory) })
+})
 
 interface Waiting {
   readonly amount: Amount

@@ -14,6 +14,8 @@ interface Doing {
 
 export interface UnderWay {
   readonly hear: (event: RunEvent) => Effect.Effect<void>
+  /** When the last event came, in milliseconds since the epoch; 0 before the first. */
+  readonly heardAt: () => number
   /** A line for each action that has not ended, in the order in which they began: `running "sleep 100" on web for 3s`. */
   readonly lines: Effect.Effect<ReadonlyArray<string>>
 }
@@ -24,6 +26,7 @@ const lasting = (millis: number) =>
 /** A record without actions. */
 export const make = (): UnderWay => {
   let doing: ReadonlyArray<Doing> = []
+  let heardAt = 0
 
   const begin = (what: string, since: number) => {
     doing = [...doing, { what, since }]
@@ -42,9 +45,11 @@ export const make = (): UnderWay => {
 
   return {
     hear: (event) =>
-      event._tag === "MachineEvent"
-        ? Effect.map(Clock.currentTimeMillis, (now) => note(event.event, now))
-        : Effect.void,
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        if (event._tag !== "TestSlow") heardAt = now
+        if (event._tag === "MachineEvent") note(event.event, now)
+      }),
+    heardAt: () => heardAt,
     lines: Effect.map(Clock.currentTimeMillis, (now) =>
       doing.map(({ since, what }) => `${what} for ${lasting(now - since)}`)
     )

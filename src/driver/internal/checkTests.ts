@@ -1,0 +1,74 @@
+/** Checking what tests declare, before any of them starts. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { Deadlines } from "../../guest/Deadlines.ts"
+import type { MachineSpec } from "../../machine/MachineSpec.ts"
+import * as MachineSpecs from "../../machine/MachineSpec.ts"
+import * as Addresses from "../../network/Addresses.ts"
+import * as NetworkSpec from "../../network/NetworkSpec.ts"
+import { InvalidTest } from "../InvalidTest.ts"
+import { labelsOf, shortName } from "../RunEvent.ts"
+import type { TestCase } from "../TestCase.ts"
+import { folderName } from "./keepLogs.ts"
+import * as MachineNames from "./machineNames.ts"
+
+const defaultTimeout = Duration.minutes(30)
+
+/** A test whose declaration makes sense. */
+export interface Checked {
+  readonly test: TestCase
+  /** Its place in the run, from 0. */
+  readonly index: number
+  /** Tells tests of one name in one script apart: 1, 2, … */
+  readonly occurrence: number
+  /** Its folder's name in the output folder. */
+  readonly folder: string
+  /** What lines of reports call it. */
+  readonly label: string
+  readonly specs: ReadonlyArray<MachineSpec>
+  /** Those that it declares. */
+  readonly networks: ReadonlyArray<NetworkSpec.NetworkSpec> | undefined
+  readonly timeout: Duration.Duration
+  /** The time of all tests together, if what is left of it is the timeout. */
+  readonly limit?: Duration.Duration
+  readonly wait: Duration.Duration
+}
+
+/** The folder of a test, of one of several of its name, or of one of its repetitions. */
+const folderOf = ({ folder, name, repeat = 1 }: TestCase, namesakes: number): string =>
+  folder ?? `${folderName(name, namesakes)}${repeat === 1 ? "" : `-repeat${repeat}`}`
+
+const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: ReadonlyArray<TestCase>) {
+  const declaredAt = test.declaredAt()
+  const invalid = (reason: string) => new InvalidTest({ test: test.name, reason, declaredAt })
+  if (test.problem !== undefined) return yield* invalid(test.problem)
+  const networks = NetworkSpec.resolve(test.networks)
+  const specs = yield* Effect.mapError(
+    MachineSpecs.checkAll(test.machines, networks),
+    (error) => new MachineSpecs.InvalidMachine({ ...error, declaredAt })
+  )
+  const names = specs.map(({ name }) => name)
+  const misspelt = MachineNames.misspelt(test.source?.() ?? "", names)
+  if (misspelt !== undefined)
+    return yield* invalid(`the body asks for the machine ${MachineNames.missing(misspelt, names)}`)
+  const timeout = Duration.fromInputUnsafe(test.timeout ?? defaultTimeout)
+  const wait = test.waitTimeout === undefined ? (yield* Deadlines).wait : Duration.fromInputUnsafe(test.waitTimeout)
+  const exhausted = Addresses.check(specs)
+  if (exhausted !== undefined) return yield* invalid(exhausted.message)
+  // A repetition of a test is that test: it starts from what is stored of the first.
+  const namesakes = all.slice(0, index + 1).filter(({ name, repeat }) => name === test.name && repeat === test.repeat)
+  const occurrence = namesakes.filter(({ script }) => script === test.script).length
+  return {
+    ...{ test, index, occurrence, specs, networks, timeout, wait },
+    folder: folderOf(test, namesakes.length),
+    label: shortName(test.name)
+  } satisfies Checked
+})
+
+/** Checks all tests; fails with the first wrong declaration. */
+export const checkAll = Effect.fnUntraced(function* (tests: ReadonlyArray<TestCase>) {
+  const labels = labelsOf(tests.map(({ name }) => name))
+  return yield* Effect.forEach(tests, (test, index) =>
+    Effect.map(check(test, index, tests), (one): Checked => ({ ...one, label: labels[index] ?? one.label }))
+  )
+})
