@@ -26,6 +26,7 @@ export const testing = [
     { package: "tcpdump", program: "tcpdump", why: "capturing networks on bridges" },
     { package: "qemu-utils", program: "qemu-img", why: "comparing disk images with QEMU's own" },
     { package: "nix-bin", program: "nix", why: "testing the flake" },
+    { package: "postgresql", file: "/usr/share/postgresql-common/pg_wrapper", why: "testing fleets on Postgres" },
     { package: "ovmf", file: "/usr/share/OVMF/OVMF_CODE_4M.fd", why: "testing machines with UEFI firmware" },
     { package: "openssh-client", program: "ssh", why: "testing the SSH backdoors of NixOS tests" },
     { package: "binutils", program: "as", why: "comparing programs for guests with their sources" }

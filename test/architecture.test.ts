@@ -27,8 +27,9 @@ const allowed: Record<string, ReadonlyArray<string>> = {
   driver,
   python: [...driver, "driver"],
   report: [...driver, "driver"],
-  cli: [...driver, "driver", "python", "report"],
-  nixos: [...driver, "driver", "python", "report", "cli"]
+  fleet: [...driver, "driver"],
+  cli: [...driver, "driver", "python", "report", "fleet"],
+  nixos: [...driver, "driver", "python", "report", "fleet", "cli"]
 }
 
 interface Import {
@@ -119,6 +120,12 @@ describe("the house", () => {
 
   it("never imports the platform barrel, which costs half a second", () => {
     const wrong = all.filter(({ specifier }) => specifier === "@effect/platform-node")
+    assert.deepStrictEqual(wrong, [])
+  })
+
+  it("has one module that knows Effect's queues and SQL, which are unstable", () => {
+    const engines = /^(effect\/(persistence|sql|cluster|workflow)\/|@effect\/sql-pg)/
+    const wrong = all.filter(({ file, specifier }) => engines.test(specifier) && file !== "fleet/internal/engine.ts")
     assert.deepStrictEqual(wrong, [])
   })
 })
