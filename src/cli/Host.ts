@@ -94,6 +94,8 @@ export interface TestsOptions {
   readonly jobs: number
   readonly options: RunOptions
   readonly snapshotOnFailure?: boolean
+  /** Whether what the machines of failed tests said is kept. Default: if `--output` is given. */
+  readonly evidence?: boolean
   /** Whether to capture the tests' networks to files in the output folder. Default false. */
   readonly capture?: boolean
 }
@@ -101,12 +103,12 @@ export interface TestsOptions {
 /** As {@link runTests}, with a state folder that is there. */
 export const runTestsIn = (
   tests: ReadonlyArray<TestCase>,
-  { capture = false, jobs, options, snapshotOnFailure = false }: TestsOptions
+  { capture = false, evidence = false, jobs, options, snapshotOnFailure = false }: TestsOptions
 ) =>
   Runner.run(tests, {
     output: NodePath.resolve(options.output ?? defaultOutput),
     concurrency: jobs,
-    keepLogs: options.output !== undefined,
+    evidence: evidence || options.output !== undefined,
     snapshots: options.snapshot,
     capture,
     snapshotOnFailure

@@ -105,7 +105,7 @@ export const run = Effect.fnUntraced(function* (
   }
   const { capture, jobs, options, snapshotOnFailure } = invocation
   const update = invocation.updateReferences || (yield* UpdateReferences)
-  return yield* Host.runTests(tests, { capture, jobs, options, snapshotOnFailure }).pipe(
+  return yield* Host.runTests(tests, { capture, evidence: true, jobs, options, snapshotOnFailure }).pipe(
     Effect.provideService(UpdateReferences, update),
     Effect.tap((results) => print(TerminalReport.summary(results, files))),
     Interrupted.summedUp(tests.length, (results, left) =>

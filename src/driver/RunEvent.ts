@@ -20,6 +20,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { MachineEvent } from "../guest/MachineEvent.ts"
 import * as TestContext from "./internal/testContext.ts"
+import type { Change as ProcessChange } from "./internal/watchTree.ts"
 import type { SubtestResult, TestResult } from "./TestResult.ts"
 
 /** A test's name as lines begin with it: longer names leave no room for the line. */
@@ -41,6 +42,8 @@ export const labelsOf = (tests: ReadonlyArray<string>): ReadonlyArray<string> =>
   })
 }
 
+export type { Change as ProcessChange } from "./internal/watchTree.ts"
+
 /** One thing that happened in a run. */
 export type RunEvent = Happening & {
   /** The short name of its test, if that is another one than `shortName` gives, because several tests have that. */
@@ -59,7 +62,13 @@ type Happening =
       /** 1, or a higher number if the test is retried. Default 1. */
       readonly attempt?: number | undefined
     }
-  | { readonly _tag: "MachineEvent"; readonly test: string; readonly event: MachineEvent }
+  | {
+      readonly _tag: "MachineEvent"
+      readonly test: string
+      readonly event: MachineEvent
+      /** The names of the subtests around an action or a picture, the outermost first; undefined outside of subtests. */
+      readonly within?: ReadonlyArray<string> | undefined
+    }
   | {
       readonly _tag: "SubtestStarted"
       readonly test: string
@@ -94,12 +103,27 @@ type Happening =
       /** How many there can be. */
       readonly attempts: number
     }
+  /** A process of the test's supervision tree started or ended. Only for reporters with {@link Detailed}. */
+  | { readonly _tag: "ProcessChange"; readonly test: string; readonly change: ProcessChange }
+  /** What a network of the test carried in the last `millis`, where that was something. Only for reporters with {@link Detailed}. */
+  | {
+      readonly _tag: "Traffic"
+      readonly test: string
+      /** Its name, or `vlan1`. */
+      readonly network: string
+      readonly packets: number
+      readonly bytes: number
+      readonly millis: number
+    }
   | { readonly _tag: "TestEnded"; readonly result: TestResult }
 
 /** Receives every event of a run; must return quickly and must not fail. Default: does nothing. */
 export const Reporter = Context.Reference<(event: RunEvent) => Effect.Effect<void>>("vmtest/driver/Reporter", {
   defaultValue: () => () => Effect.void
 })
+
+/** Whether reporters want to hear of processes and of traffic as well. Default: false. */
+export const Detailed = Context.Reference<boolean>("vmtest/driver/Detailed", { defaultValue: () => false })
 
 /** Reports one event. */
 export const report = (event: RunEvent): Effect.Effect<void> => Effect.flatMap(Reporter, (emit) => emit(event))

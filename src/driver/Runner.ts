@@ -68,10 +68,10 @@ export const RunnerOptions = Fields.options(
      */
     output: Fields.filled("a path on the host, a string that is not empty"),
     /**
-     * Whether the console and the hypervisor's log of each machine of a failed test are copied to `<output>/<test>/<machine>/`, as
-     * `console.log` and `qemu.log`. Default false.
+     * Whether what the machines of a failed test said is kept in `<output>/<test>/<machine>/`: `console.log`, `qemu.log`, `journal.log` where the
+     * guest answers and has a journal (the last 20,000 entries), and `screen.png` where the machine has a screen. Default true.
      */
-    keepLogs: Schema.optional(Schema.Boolean),
+    evidence: Schema.optional(Schema.Boolean),
     /**
      * Whether the packets of each test's networks go to files that Wireshark opens: `<output>/<test>/vlan1.pcapng`, or the network's name instead of
      * `vlan1`. Default false.
@@ -168,9 +168,9 @@ export const run = (
     const wanted = checked.filter(({ test }) => unwanted(test) === undefined)
     yield* images.prepare(new Set(wanted.flatMap(({ specs }) => specs.map(({ image }): Image => image))))
     let made = 0
-    const { capture = false, concurrency = 1, keepLogs = false, output, snapshotOnFailure = false } = options
+    const { capture = false, concurrency = 1, evidence = true, output, snapshotOnFailure = false } = options
     const runOne = yield* makeRun(options, {
-      ...{ output, capture, keepLogs, snapshotOnFailure, images, warm },
+      ...{ output, capture, evidence, snapshotOnFailure, images, warm },
       prefix: () => `${++made}`
     })
     const results = yield* Effect.forEach(checked, runOne, {

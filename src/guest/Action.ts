@@ -16,6 +16,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
@@ -23,6 +24,7 @@ import * as Stream from "effect/Stream"
 import { disconnect } from "./Disconnect.ts"
 import type { CutShort, Guest } from "./Guest.ts"
 import { type BootFailed, MachineDied } from "./MachineError.ts"
+import { type MachineEvent, mostText } from "./MachineEvent.ts"
 import { explainPause } from "./Paused.ts"
 
 /** The attributes of a span, without the prefix `vmtest.`; those that are undefined are left out. */
@@ -38,6 +40,8 @@ export interface Span {
 export interface Action extends Span {
   /** Completes "the test is …": `running "uname"`. */
   readonly doing: string
+  /** The whole command that it runs. */
+  readonly command?: string | undefined
 }
 
 const spanOptions = (guest: Guest, { attributes }: Span) => {
@@ -58,29 +62,64 @@ export const tracedStream = <A, E, R>(
   stream: Stream.Stream<A, E, R>
 ): Stream.Stream<A, E, R> => Stream.withSpan(stream, `vmtest.${span.name}`, spanOptions(guest, span))
 
-const exitCodeOf = (exit: Exit.Exit<unknown, unknown>): unknown =>
-  Exit.isSuccess(exit) && Predicate.hasProperty(exit.value, "exitCode") ? exit.value.exitCode : undefined
+/** The action around a fiber. */
+const Around = Context.Reference<number | undefined>("vmtest/guest/Action", { defaultValue: () => undefined })
 
-const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
-  if (Exit.isFailure(exit)) {
-    // Effect's own words for an interruption are about fibers.
-    if (Cause.hasInterruptsOnly(exit.cause)) return "interrupted"
-    return Cause.prettyErrors(exit.cause)[0]?.message.split("\n")[0] ?? "interrupted"
-  }
-  const exitCode = exitCodeOf(exit)
-  return exitCode === undefined ? "" : `exit code ${exitCode}`
+let last = 0
+
+/** A text of an event: one that is long without its middle, and as a copy, because a part of a text keeps the whole in memory. */
+const bounded = (text: string): string => {
+  if (text.length <= mostText) return text
+  const half = mostText / 2
+  const cut = `${text.slice(0, half)}\n… ${text.length - mostText} characters are left out …\n${text.slice(-half)}`
+  return Buffer.from(cut).toString()
 }
 
-/** Reports that an action starts; gives what reports how it ended. */
-const begin = Effect.fnUntraced(function* (guest: Guest, action: string) {
+/** What the end of an action says of it. */
+type Ending = Omit<
+  Extract<MachineEvent, { readonly _tag: "ActionEnded" }>,
+  "_tag" | "machine" | "action" | "id" | "millis"
+>
+
+const textIn = (value: object, name: "stdout" | "stderr"): object => {
+  const text = Predicate.hasProperty(value, name) ? value[name] : undefined
+  return typeof text === "string" ? { [name]: bounded(text) } : {}
+}
+
+/** What a command has come to. */
+const endOfCommand = (value: unknown): Ending => {
+  if (!Predicate.hasProperty(value, "exitCode") || typeof value.exitCode !== "number")
+    return { failed: false, outcome: "" }
+  const { exitCode } = value
+  const said = { ...textIn(value, "stdout"), ...textIn(value, "stderr") }
+  return { failed: false, outcome: `exit code ${exitCode}`, exitCode, ...said }
+}
+
+const endOf = (exit: Exit.Exit<unknown, unknown>): Ending => {
+  if (Exit.isSuccess(exit)) return endOfCommand(exit.value)
+  // Effect's own words for an interruption are about fibers.
+  const message = Cause.hasInterruptsOnly(exit.cause) ? undefined : Cause.prettyErrors(exit.cause)[0]?.message
+  if (message === undefined) return { failed: true, outcome: "interrupted" }
+  return { failed: true, outcome: message.split("\n")[0] ?? "", error: bounded(message) }
+}
+
+/** Reports that an action starts; gives what reports how it ended, and the action's number. */
+const begin = Effect.fnUntraced(function* (guest: Guest, action: string, command?: string) {
   const started = yield* Clock.currentTimeMillis
-  yield* guest.emit({ _tag: "ActionStarted", machine: guest.name, action })
-  return Effect.fnUntraced(function* (exit: Exit.Exit<unknown, unknown>) {
-    const exitCode = exitCodeOf(exit)
-    if (exitCode !== undefined) yield* Effect.annotateCurrentSpan("vmtest.exit_code", exitCode)
-    const millis = (yield* Clock.currentTimeMillis) - started
-    yield* guest.emit({ _tag: "ActionEnded", machine: guest.name, action, millis, outcome: outcomeOf(exit) })
+  const id = ++last
+  const within = yield* Around
+  yield* guest.emit({
+    ...{ _tag: "ActionStarted", machine: guest.name, action, id },
+    ...(within === undefined ? {} : { within }),
+    ...(command === undefined ? {} : { command: bounded(command) })
   })
+  const end = Effect.fnUntraced(function* (exit: Exit.Exit<unknown, unknown>) {
+    const ended = endOf(exit)
+    if (ended.exitCode !== undefined) yield* Effect.annotateCurrentSpan("vmtest.exit_code", ended.exitCode)
+    const millis = (yield* Clock.currentTimeMillis) - started
+    yield* guest.emit({ _tag: "ActionEnded", machine: guest.name, action, id, millis, ...ended })
+  })
+  return { id, end }
 })
 
 /** Reports when an action starts and how it ends, and traces it. A string is a part of a method that is traced as a whole. */
@@ -89,8 +128,10 @@ export const action = <A, E, R>(
   what: Action | string,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> => {
-  const doing = typeof what === "string" ? what : what.doing
-  const reported = Effect.flatMap(begin(guest, doing), (end) => Effect.onExit(effect, end))
+  const { command, doing } = typeof what === "string" ? { command: undefined, doing: what } : what
+  const reported = Effect.flatMap(begin(guest, doing, command), ({ end, id }) =>
+    Effect.onExit(Effect.provideService(effect, Around, id), end)
+  )
   return typeof what === "string" ? reported : traced(guest, what, reported)
 }
 
@@ -147,7 +188,7 @@ export const guardStream = <A, E>(
       last = element
     })
   )
-  const reported = Effect.map(begin(guest, what.doing), (end) =>
+  const reported = Effect.map(begin(guest, what.doing, what.command), ({ end }) =>
     Stream.onExit(raceDeathStream(guest, what.doing, noted), (exit) => end(Exit.map(exit, () => last)))
   )
   return tracedStream(guest, what, Stream.unwrap(reported))

@@ -59,7 +59,9 @@ export const at = Effect.fnUntraced(function* (guest: Guest, name: string, endin
   // First, so that nothing is made in vain.
   yield* explained(OutputFolder.makeParent(output, path))
   owners.set(path, guest.name)
-  const place = (write: (file: string) => void) => explained(OutputFolder.place(output, path, write))
+  const written = ending === ".png" ? guest.emit({ _tag: "Picture", machine: guest.name, path }) : Effect.void
+  const place = (write: (file: string) => void) =>
+    Effect.andThen(explained(OutputFolder.place(output, path, write)), written)
   return {
     path,
     write: (content) => place((file) => Fs.writeFileSync(file, content)),

@@ -103,7 +103,7 @@ export const command = (options: {
   readonly user?: string | undefined
   readonly lines?: number | undefined
   readonly follow?: boolean | undefined
-  readonly output: "cat" | "json"
+  readonly output: "cat" | "json" | "short-precise"
 }): string => {
   const { follow = false, lines, output, unit, user } = options
   const flags = `-b -q --no-pager --all -o ${output} -n ${lines ?? "all"}${follow ? " -f" : ""}`

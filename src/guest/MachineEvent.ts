@@ -45,15 +45,39 @@ export type MachineEvent =
   /** A boot that takes long; `detail` says what it waits for, for how long, and, until there is a shell, what the console said last. */
   | { readonly _tag: "StillBooting"; readonly machine: string; readonly detail: string }
   /** `action` completes "the test is …": `running "uname"`, `waiting for port 80 to be open`. */
-  | { readonly _tag: "ActionStarted"; readonly machine: string; readonly action: string }
+  | {
+      readonly _tag: "ActionStarted"
+      readonly machine: string
+      readonly action: string
+      /** Tells the actions of a process apart; the action's end has it, too. */
+      readonly id: number
+      /** The action that this one is a part of. */
+      readonly within?: number | undefined
+      /** The command that it runs, at most {@link mostText} characters. */
+      readonly command?: string | undefined
+    }
   | {
       readonly _tag: "ActionEnded"
       readonly machine: string
       readonly action: string
+      readonly id: number
       readonly millis: number
       /** Empty if there is nothing to report. */
       readonly outcome: string
+      readonly failed: boolean
+      /** Of a command that has ended. */
+      readonly exitCode?: number | undefined
+      /** What a command wrote, each at most {@link mostText} characters: the beginning and the end. */
+      readonly stdout?: string | undefined
+      readonly stderr?: string | undefined
+      /** The whole message of what it failed with, at most {@link mostText} characters. */
+      readonly error?: string | undefined
     }
+  /** A picture was written to a file of the output folder. */
+  | { readonly _tag: "Picture"; readonly machine: string; readonly path: string }
+
+/** How many characters an event has of a command, of its output and of an error. */
+export const mostText = 4000
 
 /** Receives every event; it must be quick and must not fail. By default nothing does. */
 export const MachineEvents = Context.Reference<(event: MachineEvent) => Effect.Effect<void>>(

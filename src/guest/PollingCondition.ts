@@ -77,7 +77,8 @@ const Unguarded = Context.Reference<boolean>("vmtest/machine/PollingCondition/Un
   defaultValue: () => false
 })
 
-const unguarded: PollingConditions["unguarded"] = Effect.provideService(Unguarded, true)
+/** As {@link PollingConditions.unguarded}, for all conditions. */
+export const unguarded: PollingConditions["unguarded"] = Effect.provideService(Unguarded, true)
 
 /** No conditions yet. */
 export const make: Effect.Effect<PollingConditions> = Effect.sync(() => {

@@ -30,6 +30,7 @@ import type { Timed } from "./Timeout.ts"
 const actionOf = (command: string, user: string | undefined) => ({
   name: "execute",
   doing: `running ${JSON.stringify(short(command))}`,
+  command,
   attributes: { command: short(command), user }
 })
 

@@ -81,6 +81,8 @@ export const make = (write: (text: string) => void) => {
         if (event.outcome !== "") line(event.outcome, { machine })
         end(`${machine}\n${event.action}`, now)
         break
+      case "Picture":
+        break
     }
   }
   const subtestKey = (within: ReadonlyArray<string>, name: string) => `subtest\n${[...within, name].join("\n")}`
@@ -110,6 +112,9 @@ export const make = (write: (text: string) => void) => {
         case "TestEnded":
           if (event.result.failure !== undefined) line(Failure.render(event.result.failure))
           end("test", now)
+          break
+        case "ProcessChange":
+        case "Traffic":
           break
       }
     },

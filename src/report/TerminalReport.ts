@@ -126,6 +126,8 @@ const machineLines = (options: TerminalOptions, err: Paint) => {
           ? `  ${prefix} ${err("dim", `${event.action}: ${outcome} after ${duration(event.millis)}`)}`
           : undefined
       }
+      case "Picture":
+        return undefined
     }
   }
 }
@@ -165,6 +167,8 @@ const progressLines = (options: TerminalOptions, err: Paint) => {
       // Results are for the standard output.
       case "AttemptFailed":
       case "TestEnded":
+      case "ProcessChange":
+      case "Traffic":
         return undefined
     }
   }

@@ -64,7 +64,7 @@ describe("a run", () => {
         yield* wrong({ concurrency: 0 }),
         'Runner.run: concurrency must be a whole number of at least 1, or "auto", got 0'
       )
-      assert.strictEqual(yield* wrong({ keepLogs: "no" }), 'Runner.run: keepLogs must be true or false, got "no"')
+      assert.strictEqual(yield* wrong({ evidence: "no" }), 'Runner.run: evidence must be true or false, got "no"')
       assert.strictEqual(
         yield* wrong({ snapshots: { fodler: "x" } }),
         'Runner.run: unknown option "fodler" of snapshots; did you mean "folder"?'

@@ -40,7 +40,7 @@ const outputOf = (keepLogs: boolean, meanwhile: (folder: string) => void = () =>
         ),
         test("passes", { machines }, (_, driver) => Effect.andThen(driver.machine("late", offline()), logging("2")))
       ],
-      { output, keepLogs, snapshots: false }
+      { output, evidence: keepLogs, snapshots: false }
     ).pipe(
       Effect.provideService(Backend, mock.backend),
       Effect.provideService(RunDirectory.RunDirectory, folders),

@@ -21,6 +21,7 @@ import type { Checked } from "./checkTests.ts"
 import * as Deadline from "./deadline.ts"
 import * as internal from "./driver.ts"
 import type { Options as DriverOptions } from "./driverOptions.ts"
+import * as GatherEvidence from "./gatherEvidence.ts"
 import type * as Images from "./images.ts"
 import { keepLogs } from "./keepLogs.ts"
 import * as Slow from "./slow.ts"
@@ -34,7 +35,8 @@ import type * as WarmStart from "./warmStart.ts"
 export interface Around {
   readonly output: string
   readonly capture: boolean
-  readonly keepLogs: boolean
+  /** Whether what the machines of a failed test said is kept. */
+  readonly evidence: boolean
   readonly snapshotOnFailure: boolean
   readonly images: Images.Images
   readonly warm: WarmStart.WarmStart
@@ -65,6 +67,12 @@ const keepMachines = Effect.fnUntraced(
   (made, _, { test }) => Effect.flatMap(made, (line) => report({ _tag: "Log", test: test.name, line }))
 )
 
+/** Has the machines of a failed test say what they can still say. */
+const keepEvidence = ({ handles }: internal.Running, { test }: Checked, folder: string) =>
+  Effect.flatMap(GatherEvidence.gather(handles(), NodePath.resolve(folder)), (problems) =>
+    Effect.forEach(problems, (line) => report({ _tag: "Log", test: test.name, line }), { discard: true })
+  )
+
 /** What is noted of a test while it runs. */
 interface Notes extends Verdict.Notes {
   readonly deadline: Deadline.Deadline
@@ -86,7 +94,7 @@ const runBody = Effect.fnUntraced(function* (
   checked: Checked,
   notes: Notes,
   driver: Pick<DriverOptions, "output" | "capture" | "prefix" | "resolve" | "warm">,
-  saves: boolean
+  { evidence, snapshotOnFailure }: Pick<Around, "evidence" | "snapshotOnFailure">
 ) {
   const { networks, occurrence, specs, test, wait } = checked
   const { strays } = notes
@@ -116,9 +124,11 @@ const runBody = Effect.fnUntraced(function* (
       .script(strays.watch(Effect.provideService(Effect.scoped(body), Driver, running.service)))
       .pipe(
         Effect.raceFirst(limit.passed),
-        Effect.onExit((exit) =>
-          saves && Verdict.fails(test, exit, notes) ? keepMachines(running, checked, driver.output) : Effect.void
-        )
+        Effect.onExit((exit) => {
+          if (!Verdict.fails(test, exit, notes)) return Effect.void
+          const gathered = evidence ? keepEvidence(running, checked, driver.output) : Effect.void
+          return snapshotOnFailure ? Effect.andThen(gathered, keepMachines(running, checked, driver.output)) : gathered
+        })
       )
   }).pipe(
     Effect.scoped,
@@ -169,11 +179,11 @@ export const run = Effect.fnUntraced(
     const artefacts = NodePath.join(output, folder)
     const prefix = around.prefix()
     const driver = { prefix, output: artefacts, capture: around.capture, resolve: images.resolve, warm }
-    const exit = yield* runBody(checked, notes, driver, around.snapshotOnFailure)
+    const exit = yield* runBody(checked, notes, driver, around)
     const excludedMillis = deadline.excluded()
     const millis = (yield* Clock.currentTimeMillis) - startedAt - excludedMillis
     const { failure, subtests } = yield* Verdict.judge(test, exit, notes, artefacts)
-    if (failure !== undefined && around.keepLogs) {
+    if (failure !== undefined && around.evidence) {
       const machines = notes.machines.map(({ name }) => name)
       const problems = yield* keepLogs({ output, folder, prefix, machines })
       yield* Effect.forEach(problems, (line) => emit({ _tag: "Log", test: test.name, line }), { discard: true })

@@ -20,7 +20,7 @@ import { ForkFailed } from "../ForkFailed.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import * as Network from "../Network.ts"
 import * as Places from "../Places.ts"
-import { Reporter, type RunEvent } from "../RunEvent.ts"
+import { Detailed, Reporter, type RunEvent } from "../RunEvent.ts"
 import type { Folders, StateUnusable } from "../StatePlaces.ts"
 import * as Captures from "./captures.ts"
 import type { DriverMachines } from "./driverMachines.ts"
@@ -35,6 +35,7 @@ import type { Saved } from "./saveAll.ts"
 import * as Spans from "./spans.ts"
 import * as Subtests from "./subtests.ts"
 import * as Tracked from "./tracked.ts"
+import * as Traffic from "./traffic.ts"
 
 export interface Running {
   readonly service: DriverService
@@ -72,7 +73,8 @@ const setUp = Effect.fnUntraced(function* (options: Options) {
   const tree = yield* DriverTree.make(directory, {
     onLost: (error) => conditions.abort(`VLAN ${error.vlan} is up`, error.message),
     networks: options.networks ?? [],
-    watch: Captures.toFiles(options, emit)
+    watch: (vlan) => Effect.andThen(Captures.toFiles(options, emit)(vlan), Traffic.count(options, emit)(vlan)),
+    onProcess: (yield* Detailed) ? (change) => emit({ _tag: "ProcessChange", test: options.test, change }) : undefined
   })
   const declaring = yield* Semaphore.make(1)
   const handles: DriverMachines["handles"] = new Map()

@@ -5,7 +5,7 @@ import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
 import type { BackendService, MachineShape } from "../../backends/Backend.ts"
 import * as Device from "../../backends/Device.ts"
-import { MachineEvents } from "../../guest/MachineEvent.ts"
+import { type MachineEvent, MachineEvents } from "../../guest/MachineEvent.ts"
 import type * as PollingCondition from "../../guest/PollingCondition.ts"
 import * as Disk from "../../host/Disk.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
@@ -29,7 +29,11 @@ import { declaredIn, type Options } from "./driverOptions.ts"
 import type { DriverTree } from "./driverTree.ts"
 import * as Excluded from "./excluded.ts"
 import type { HostServices } from "./hostServices.ts"
+import * as Subtests from "./subtests.ts"
 import * as Tracked from "./tracked.ts"
+
+/** Whether an event comes from what the script does, and not from a process of a machine, which may have been started in a subtest. */
+const isOfScript = ({ _tag }: MachineEvent) => _tag === "ActionStarted" || _tag === "ActionEnded" || _tag === "Picture"
 
 export interface DriverMachines {
   readonly options: Options
@@ -182,7 +186,12 @@ export const add: (
     }).pipe(
       Effect.provideService(StartChanges, changes),
       Effect.provideService(MachineEvents, (event) =>
-        emit({ _tag: "MachineEvent", test: options.test, event: noted(event) })
+        Effect.flatMap(Subtests.path, (within) =>
+          emit({
+            ...{ _tag: "MachineEvent", test: options.test, event: noted(event) },
+            ...(within.length > 0 && isOfScript(event) ? { within } : {})
+          })
+        )
       )
     )
     const handle = { ...made, machine: Tracked.methods(spec.name, made.machine) }

@@ -23,6 +23,7 @@ import * as Bridge from "../../network/Bridge.ts"
 import type { NetworkSpec } from "../../network/NetworkSpec.ts"
 import * as Vlan from "../../network/Vlan.ts"
 import { ScriptProcess } from "./testContext.ts"
+import * as WatchTree from "./watchTree.ts"
 
 export interface DriverTree {
   /** The supervisor of the VLANs, and of what serves ports of the host on them. */
@@ -53,6 +54,8 @@ export interface VlanOptions {
   readonly networks?: ReadonlyArray<NetworkSpec>
   /** Sees each VLAN before anything is plugged into it, until everything has ended. Default: nothing. */
   readonly watch?: (vlan: Vlan.Vlan) => Effect.Effect<void, never, Scope.Scope>
+  /** Hears of the processes of the tree. Default: nothing does. */
+  readonly onProcess?: ((change: WatchTree.Change) => Effect.Effect<void>) | undefined
 }
 
 /**
@@ -61,7 +64,7 @@ export interface VlanOptions {
  */
 export const make = Effect.fnUntraced(function* (
   directory: string,
-  { networks = [], onLost = () => Effect.void, watch = () => Effect.void }: VlanOptions = {}
+  { networks = [], onLost = () => Effect.void, onProcess, watch = () => Effect.void }: VlanOptions = {}
 ) {
   const scope = yield* Effect.scope
   // What watches sees the end of the tree, too.
@@ -72,6 +75,7 @@ export const make = Effect.fnUntraced(function* (
       { label: "Driver" }
     ).pipe(quietByDefault)
   )
+  if (onProcess !== undefined) yield* Scope.provide(WatchTree.watch(driver, onProcess), watching)
   const children = yield* Effect.orDie(Supervisor.whichChildren(driver))
   const childOf = (id: string) =>
     children.find((child) => child.id === id)?.child as DynamicSupervisor.DynamicSupervisorPid

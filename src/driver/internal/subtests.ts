@@ -30,6 +30,11 @@ interface Part {
 /** The innermost subtest around a fiber. */
 const Around = Context.Reference<Part | undefined>("vmtest/driver/Subtest", { defaultValue: () => undefined })
 
+const none: ReadonlyArray<string> = []
+
+/** The names of the subtests around a fiber, the outermost first. */
+export const path: Effect.Effect<ReadonlyArray<string>> = Effect.map(Around, (part) => part?.path ?? none)
+
 interface Options {
   readonly test: string
   readonly emit: (event: RunEvent) => Effect.Effect<void>
