@@ -118,6 +118,9 @@ export {
   ScriptRaised,
   ScriptUnreadable
 } from "./python/PythonError.ts"
+export * as Junit from "./report/Junit.ts"
+export * as Reports from "./report/Reports.ts"
+export * as RunRecord from "./report/RunRecord.ts"
 export * as TerminalReport from "./report/TerminalReport.ts"
 export type { DisplayError, InputError } from "./screen/Display.ts"
 export { type KeyOptions, KeysLost } from "./screen/Keyboard.ts"

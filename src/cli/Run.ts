@@ -17,9 +17,10 @@ import * as MachineFile from "../driver/MachineFile.ts"
 import type { TestCase } from "../driver/TestCase.ts"
 import { isFailed } from "../driver/TestResult.ts"
 import type { Location } from "../host/Location.ts"
+import * as Reports from "../report/Reports.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import { UpdateReferences } from "../screen/ScreenImage.ts"
-import type { Invocation } from "./CommandLine.ts"
+import { type Invocation, version } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as GivenMachines from "./GivenMachines.ts"
 import * as Host from "./Host.ts"
@@ -103,7 +104,7 @@ export const run = Effect.fnUntraced(function* (
     yield* complain(`no test name contains ${names.map((name) => JSON.stringify(name)).join(" or ")}`)
     return ExitCode.unusable
   }
-  const { capture, jobs, options, snapshotOnFailure } = invocation
+  const { capture, jobs, json, junit, options, snapshotOnFailure } = invocation
   const update = invocation.updateReferences || (yield* UpdateReferences)
   return yield* Host.runTests(tests, { capture, evidence: true, jobs, options, snapshotOnFailure }).pipe(
     Effect.provideService(UpdateReferences, update),
@@ -112,6 +113,7 @@ export const run = Effect.fnUntraced(function* (
       print(TerminalReport.summary(results, { ...left, ...files }))
     ),
     Effect.map((results) => (!results.some(isFailed) ? ExitCode.passed : ExitCode.failed)),
+    Reports.written({ junit, json }, { vmtest: version }),
     Effect.provide(TerminalReport.layer({ ...invocation.options, atOnce: jobs > 1 && tests.length > 1 })),
     Effect.catch((error) => Effect.as(complain(described(error)), ExitCode.unusable))
   )

@@ -53,6 +53,11 @@ export interface Failure {
   readonly cause: Cause.Cause<unknown>
 }
 
+/** What is shown of a failure: all but its cause, which a report of another run does not have. */
+export interface Shown extends Omit<Failure, "cause" | "place"> {
+  readonly place?: Place | undefined
+}
+
 /** A part of a failure: a title of a few words, and a text of any length, as it was said. */
 export interface Evidence {
   readonly title: string
@@ -225,7 +230,7 @@ export const withParts = (failure: Failure, parts: ReadonlyArray<Failure>): Fail
 }
 
 /** The failure in one line, for places beside a full report. */
-export const headline = (failure: Failure): string =>
+export const headline = (failure: Pick<Failure, "kind" | "message">): string =>
   cutMiddle(visible(named(failure.kind, failure.message).split("\n")[0] ?? ""))
 
 const linesOf = (text: string) => text.split("\n").map((line) => line.trim())
@@ -267,12 +272,12 @@ const caller = ({ column, file, line, text }: Place): string =>
   `called at ${file}:${line}:${column}${text.trim() === "" ? "" : `  ${cutLine(text.trim())}`}\n`
 
 /** The message without what the evidence shows: it shows that whole, and once is enough. What a wait saw last may be the console. */
-export const ownMessage = (failure: Failure): string => {
+export const ownMessage = (failure: Pick<Failure, "message" | "evidence">): string => {
   const [head, ...parts] = sectionsOf(failure.message)
   return [head, ...parts.filter((part) => !failure.evidence.some(shows(part)))].join("\n")
 }
 
-const renderWith = (failure: Failure, cut: (text: string) => string): string => {
+const renderWith = (failure: Shown, cut: (text: string) => string): string => {
   const where = failure.place === undefined ? "" : codeFrame(failure.place) + failure.callers.map(caller).join("")
   const whole = (file: string | undefined) =>
     file === undefined ? "" : ` (the whole text is in ${OutputFolder.shown(file)})`
@@ -284,4 +289,4 @@ const renderWith = (failure: Failure, cut: (text: string) => string): string => 
 }
 
 /** The failure in one block of text: where, what, evidence. */
-export const render = (failure: Failure): string => renderWith(failure, cutMiddle)
+export const render = (failure: Shown): string => renderWith(failure, cutMiddle)

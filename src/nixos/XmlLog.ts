@@ -22,9 +22,9 @@ import type { MachineEvent } from "../guest/MachineEvent.ts"
 import * as Disk from "../host/Disk.ts"
 import * as Xml from "../host/Xml.ts"
 
-/** The file of a log or a report cannot be written. */
+/** The file of a log cannot be written. */
 export class LogUnwritable extends Schema.TaggedError<LogUnwritable>()("LogUnwritable", {
-  /** what named the file: `LOGFILE` or `--junit-xml` */
+  /** what named the file: `LOGFILE` */
   setting: Schema.String,
   file: Schema.String,
   reason: Schema.String

@@ -92,7 +92,8 @@ const TestStarted = Schema.Struct({
   test,
   name: Schema.String,
   file: optional(text("The script that declares it, as the command was given it.")),
-  machines: texts("The machines that it declares.")
+  machines: texts("The machines that it declares."),
+  attempt: optional(whole("1, or a higher number if it is retried; 1 where it is left out."))
 })
 
 const TestEnded = Schema.Struct({
@@ -101,7 +102,10 @@ const TestEnded = Schema.Struct({
   test,
   name: Schema.String,
   file: optional(Schema.String),
-  status: text("`passed`, `failed` or `timedOut`; versions to come can have others."),
+  status: text("`passed`, `failed`, `timedOut` or `skipped`; versions to come can have others."),
+  skipped: optional(text("Why it was skipped.")),
+  retried: optional(Schema.Boolean.annotate({ description: "It failed, and is tried again: this is not its result." })),
+  tags: optional(Schema.Array(Schema.String)),
   startedAt: number("In milliseconds since 1970."),
   millis,
   excludedMillis: number("How long images and snapshots took besides, in milliseconds."),
@@ -117,6 +121,15 @@ const TestEnded = Schema.Struct({
   ).annotate({ description: "The machines when the body of the test ended." }),
   folder: optional(text("The folder with its files."))
 })
+
+const Slow = Schema.Struct({
+  type: Schema.Literal("slow"),
+  at,
+  test,
+  millis: number("How long it has been running, in milliseconds."),
+  quietMillis: number("How long nothing has been heard of it, in milliseconds."),
+  doing: texts("What its machines are busy with.")
+}).annotate({ description: "A test that has been running for long." })
 
 const SubtestStarted = Schema.Struct({
   type: Schema.Literal("subtest-started"),
@@ -225,6 +238,7 @@ export const RunRecord = Schema.Union([
   Image,
   TestStarted,
   TestEnded,
+  Slow,
   SubtestStarted,
   SubtestEnded,
   MachineChanged,

@@ -32,8 +32,10 @@ import { quote } from "../host/Quote.ts"
 
 /** Options of the report. */
 export interface TerminalOptions {
-  /** Whether to print every command and every console line as well. Default false. */
+  /** Whether to print every step of every machine as well, with its time. Default false. */
   readonly verbose?: boolean
+  /** Whether to print the lines of the guests' consoles as well. Default: as `verbose`. */
+  readonly console?: boolean | undefined
   /** Whether to print only failures and the summary. Default false. */
   readonly quiet?: boolean
   /** Whether tests run at once: lines begin with the name of their test then. Default false. */
@@ -115,7 +117,9 @@ const machineLines = (options: TerminalOptions, err: Paint) => {
         return `  ${prefix} ${event.state === "crashed" ? err("red", "crashed") : event.state}${detail}`
       }
       case "ConsoleLine":
-        return options.verbose === true ? `  ${prefix} ${err("dim", printable(event.line))}` : undefined
+        return (options.console ?? options.verbose) === true
+          ? `  ${prefix} ${err("dim", printable(event.line))}`
+          : undefined
       case "StillBooting":
         return `  ${prefix} ${printable(event.detail.replaceAll("\r", "")).replaceAll("\n", "\n    ")}`
       case "ActionStarted":

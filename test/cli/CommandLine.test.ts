@@ -10,7 +10,9 @@ const parse = (...args: Array<string>) =>
     return { parsed, out: (yield* TestConsole.logLines).join("\n"), err: (yield* TestConsole.errorLines).join("\n") }
   }).pipe(Effect.provide(NodeServices.layer))
 
-const plain = { keepState: false, output: undefined, verbose: false, quiet: false, snapshot: true }
+const plain = {
+  ...{ keepState: false, output: undefined, verbose: false, console: undefined, quiet: false, snapshot: true }
+}
 
 describe("the command line", () => {
   it.effect("run takes scripts and options", () =>
@@ -25,6 +27,8 @@ describe("the command line", () => {
         snapshotOnFailure: false,
         capture: false,
         updateReferences: false,
+        junit: undefined,
+        json: undefined,
         machines: undefined,
         machineConfig: undefined,
         options: plain
@@ -46,6 +50,12 @@ describe("the command line", () => {
         "--update-references",
         "--no-snapshot",
         "--verbose",
+        "--console",
+        "off",
+        "--junit",
+        "j.xml",
+        "--json",
+        "e.jsonl",
         "-q",
         "-o",
         "out",
@@ -61,9 +71,11 @@ describe("the command line", () => {
         snapshotOnFailure: true,
         capture: true,
         updateReferences: true,
+        junit: "j.xml",
+        json: "e.jsonl",
         machines: undefined,
         machineConfig: undefined,
-        options: { keepState: true, output: "out", verbose: true, quiet: true, snapshot: false }
+        options: { keepState: true, output: "out", verbose: true, console: false, quiet: true, snapshot: false }
       })
     })
   )

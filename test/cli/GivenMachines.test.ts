@@ -109,6 +109,8 @@ export default [
         ...{
           waitTimeout: undefined,
           snapshotOnFailure: false,
+          junit: undefined,
+          json: undefined,
           capture: false,
           updateReferences: false,
           machines: undefined

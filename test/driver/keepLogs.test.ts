@@ -3,10 +3,12 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { Backend } from "../../src/backends/Backend.ts"
 import * as Mock from "../../src/backends/mock/Mock.ts"
 import { folderName } from "../../src/driver/internal/keepLogs.ts"
+import { Reporter } from "../../src/driver/RunEvent.ts"
 import * as Runner from "../../src/driver/Runner.ts"
 import { test } from "../../src/driver/TestCase.ts"
 import * as RunDirectory from "../../src/host/RunDirectory.ts"
@@ -57,7 +59,7 @@ const outputOf = (keepLogs: boolean, meanwhile: (folder: string) => void = () =>
   }).pipe(Effect.provide(NodeServices.layer))
 
 describe("the logs of machines", () => {
-  it.effect("are kept of a test that failed, when asked for", () =>
+  it.effect("are kept of a test that failed", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* outputOf(true), [
         "a_b fails-c7a00da6/late/console.log",
@@ -88,7 +90,52 @@ describe("the logs of machines", () => {
     for (const folder of folders) assert.match(folder, /^[^./ ][^/]{0,59}$/)
   })
 
-  it.effect("are not kept when nobody asked", () =>
+  it.live(
+    "have the journals of guests beside them; one that does not answer costs ten seconds at most, and a line",
+    () =>
+      Effect.gen(function* () {
+        const base = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-"))
+        yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(base, { recursive: true, force: true })))
+        const mock = yield* Mock.make({
+          guests: {
+            web: { commands: [[/journalctl/, "Nov 30 web sshd[1]: started\n"]] },
+            hung: { commands: [[/journalctl/, { delay: "1 day" }]] },
+            dead: { commands: [["die", { ends: { exitCode: 1 } }]] }
+          }
+        })
+        const lines: Array<string> = []
+        const machines = { web: offline(), hung: offline(), dead: offline(), never: offline({ autoStart: false }) }
+        const started = yield* Clock.currentTimeMillis
+        const [result] = yield* Runner.run(
+          [
+            test("fails", { machines }, ({ dead }) =>
+              Effect.andThen(Effect.exit(dead.execute("die")), Effect.fail("no"))
+            )
+          ],
+          { output: base, snapshots: false }
+        ).pipe(
+          Effect.provideService(Backend, mock.backend),
+          Effect.provideService(RunDirectory.RunDirectory, yield* RunDirectory.make({ base })),
+          Effect.provideService(ImageStore, imageStore),
+          Effect.provideService(Reporter, (event) =>
+            Effect.sync(() => void (event._tag === "Log" && lines.push(event.line)))
+          )
+        )
+        assert.isBelow((yield* Clock.currentTimeMillis) - started, 20_000)
+        assert.deepStrictEqual(lines, ["could not get the journal of hung: timed out after 10s"])
+        assert.strictEqual(
+          Fs.readFileSync(Path.join(base, "fails", "web", "journal.log"), "utf8"),
+          "Nov 30 web sshd[1]: started\n"
+        )
+        assert.deepStrictEqual(
+          result?.machines.map(({ name, state }) => `${name} ${state}`),
+          ["dead crashed", "hung ready", "never stopped", "web ready"]
+        )
+        assert.strictEqual(result?.failure?.message, "no")
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+  )
+
+  it.effect("are not kept when asked not to", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* outputOf(false), [])
     })

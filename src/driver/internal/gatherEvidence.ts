@@ -1,6 +1,7 @@
 /** What the machines of a failed test can still say before they end: their journals, and what their screens show. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { disconnect } from "../../guest/Disconnect.ts"
@@ -22,8 +23,8 @@ ${Journal.command({ lines: mostEntries, output: "short-precise" })}`
 const journal = Effect.fnUntraced(function* ({ running, spec }: MachineTree.Handle, folder: string) {
   const on = yield* running
   if (on === undefined) return
-  const { exitCode, stdout } = yield* on.shell.execute(journalScript, { timeout: within })
-  if (exitCode !== 0) return
+  const { exitCode, stdout } = yield* on.shell.execute(journalScript, { timeout: Duration.infinity })
+  if (exitCode !== 0 || stdout === "") return
   yield* OutputFolder.place(folder, Path.join(folder, spec.name, "journal.log"), (file) =>
     Fs.writeFileSync(file, stdout)
   )
@@ -45,7 +46,10 @@ const bestEffort = <E>(what: string, effect: Effect.Effect<void, E>): Effect.Eff
     }),
     Effect.interruptible,
     // A shell that was lost, or a folder that cannot be written to; the failure of the test matters, not this one.
-    Effect.catchCause(() => Effect.succeed([`could not get ${what}`]))
+    Effect.catchCause((cause) => {
+      const why = Cause.prettyErrors(cause)[0]?.message.split("\n")[0]
+      return Effect.succeed([`could not get ${what}${why === undefined ? "" : `: ${why}`}`])
+    })
   )
 
 /** Gathers what the running machines can say, in at most {@link within}. Gives a line for each thing that could not be had; never fails. */

@@ -28,8 +28,9 @@ const subtestOf = ({ failure, handled, millis, name, status, within }: SubtestRe
   ...(handled === undefined ? {} : { handled })
 })
 
-const testEnded = (at: number, test: number, result: TestResult): Of<"test-ended"> => {
+const testEnded = (at: number, test: number, result: TestResult, retried: boolean): Of<"test-ended"> => {
   const { excludedMillis, failure, file, folder, machines, millis, name, startedAt, status, subtests } = result
+  const { skipped, tags = [] } = result
   return {
     ...{ type: "test-ended", at, test, name, status, startedAt, millis, excludedMillis },
     subtests: subtests.map(subtestOf),
@@ -39,6 +40,9 @@ const testEnded = (at: number, test: number, result: TestResult): Of<"test-ended
       ...(failed === undefined ? {} : { failed })
     })),
     ...(file === undefined ? {} : { file }),
+    ...(skipped === undefined ? {} : { skipped }),
+    ...(tags.length === 0 ? {} : { tags }),
+    ...(retried ? { retried } : {}),
     ...(failure === undefined ? {} : { failure: failureOf(failure) }),
     ...(folder === undefined ? {} : { folder })
   }
@@ -119,7 +123,8 @@ export const make = () => {
     switch (event._tag) {
       case "TestStarted": {
         const file = event.file === undefined ? {} : { file: event.file }
-        return { type: "test-started", at, test, name, machines: event.machines, ...file }
+        const attempt = (event.attempt ?? 1) === 1 ? {} : { attempt: event.attempt as number }
+        return { type: "test-started", at, test, name, machines: event.machines, ...file, ...attempt }
       }
       case "MachineEvent":
         return machineRecord(at, test, event.event, event.within)
@@ -142,9 +147,15 @@ export const make = () => {
         const { bytes, millis, network, packets } = event
         return { type: "traffic", at, test, network, packets, bytes, millis }
       }
+      case "TestSlow": {
+        const { doing, millis, quietMillis } = event
+        return { type: "slow", at, test, millis, quietMillis, doing }
+      }
+      case "AttemptFailed":
       case "TestEnded":
+        // What follows of that name is of another attempt.
         running.delete(event.label ?? shortName(name))
-        return testEnded(at, test, event.result)
+        return testEnded(at, test, event.result, event._tag === "AttemptFailed")
     }
   }
 }

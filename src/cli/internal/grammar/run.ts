@@ -5,11 +5,17 @@ import { choose } from "./chosen.ts"
 import * as Artefacts from "./runArtefacts.ts"
 import * as Machines from "./runMachines.ts"
 import * as RunOptions from "./runOptions.ts"
+import * as Reports from "./runReports.ts"
 import * as Schedule from "./runSchedule.ts"
 import * as Selection from "./runSelection.ts"
 
 /** What `vmtest run` is asked for. */
-export interface Run extends Selection.Selection, Schedule.Schedule, Artefacts.Artefacts, Machines.Machines {
+export interface Run
+  extends Selection.Selection,
+    Schedule.Schedule,
+    Artefacts.Artefacts,
+    Reports.Reports,
+    Machines.Machines {
   readonly _tag: "Run"
   /** At least one. */
   readonly scripts: ReadonlyArray<string>
@@ -30,6 +36,7 @@ export const command = Command.make(
     ...Selection.flags,
     ...Schedule.flags,
     ...Artefacts.flags,
+    ...Reports.flags,
     ...Machines.flags,
     ...RunOptions.flags
   },

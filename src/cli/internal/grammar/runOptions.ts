@@ -11,8 +11,10 @@ export interface RunOptions {
    * `vmtest-output`, made when something is first written to it.
    */
   readonly output: string | undefined
-  /** Whether to print every command and every console line as well. Default: false. */
+  /** Whether to print every step as well. Default: false. */
   readonly verbose: boolean
+  /** Whether to print the lines of the guests' consoles as well. Default: as `verbose`. */
+  readonly console?: boolean | undefined
   /** Whether to print only failures and the summary. Default: false. */
   readonly quiet: boolean
   /** Whether machines start from stored snapshots, and machines that boot are stored as snapshots. Default: true. */
@@ -28,11 +30,20 @@ export const flags = {
     Flags.path("output", "folder").pipe(
       Flag.withAlias("o"),
       Flag.withDescription(
-        "Where screenshots and files copied from guests go, in a folder for each test (default: vmtest-output). If set, the logs of failed tests' machines are copied there too"
+        "Where screenshots and files copied from guests go, in a folder for each test (default: vmtest-output). What the machines of failed tests said goes there too"
       )
     )
   ),
-  verbose: Flags.toggle("verbose", "Print every command and every console line as well"),
+  verbose: Flags.toggle(
+    "verbose",
+    "Print every step of every machine, with its time, and the lines of the guests' consoles"
+  ),
+  console: Flags.undefinedOr(
+    Flag.Literals("console", ["on", "off"]).pipe(
+      Flag.withDescription("Whether to print the lines of the guests' consoles (default: on with --verbose, else off)"),
+      Flag.map((chosen) => chosen === "on")
+    )
+  ),
   quiet: Flags.toggle("quiet", "Print only failures and the summary").pipe(Flag.withAlias("q")),
   snapshot: Flags.toggle(
     "no-snapshot",
@@ -42,6 +53,7 @@ export const flags = {
 
 /** Those of the options that all these subcommands have, apart from what a subcommand has of its own. */
 export const apart = <Given extends RunOptions>({
+  console,
   keepState,
   output,
   quiet,
@@ -49,6 +61,6 @@ export const apart = <Given extends RunOptions>({
   verbose,
   ...own
 }: Given): { readonly options: RunOptions; readonly own: Omit<Given, keyof RunOptions> } => ({
-  options: { keepState, output, quiet, snapshot, verbose },
+  options: { console, keepState, output, quiet, snapshot, verbose },
   own
 })

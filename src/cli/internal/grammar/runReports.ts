@@ -1,0 +1,18 @@
+/** Options of `vmtest run`: reports in files. */
+import * as Flag from "effect/cli/Flag"
+import * as Flags from "./flags.ts"
+
+export interface Reports {
+  /** The file for the report in JUnit's XML. */
+  readonly junit: string | undefined
+  /** The file for all events, as JSON lines. */
+  readonly json: string | undefined
+}
+
+const file = (name: string, description: string) =>
+  Flags.undefinedOr(Flags.path(name, "file").pipe(Flag.withDescription(description)))
+
+export const flags = {
+  junit: file("junit", "Write a report in JUnit's XML to FILE (default: none)"),
+  json: file("json", "Write everything that happens to FILE as JSON lines, for 'vmtest report' (default: none)")
+}
