@@ -16,6 +16,11 @@ export {
   UnsuitableHypervisor,
   Unsupported
 } from "./backends/BackendError.ts"
+export * as Backends from "./backends/Backends.ts"
+export { BackendUnavailable, HypervisorMissing, KvmUnusable } from "./backends/Backends.ts"
+export * as CloudHypervisor from "./backends/cloudhypervisor/CloudHypervisor.ts"
+export { InvalidVariable } from "./backends/Environment.ts"
+export * as Firecracker from "./backends/firecracker/Firecracker.ts"
 export * as Mock from "./backends/mock/Mock.ts"
 export * as Qemu from "./backends/qemu/Qemu.ts"
 export { type DeclareError, Driver, type DriverService, type ForkError, type SubtestOptions } from "./driver/Driver.ts"

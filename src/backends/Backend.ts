@@ -27,38 +27,27 @@ import { Shell, type ShellService } from "../transport/Shell.ts"
 import type { BackendError, ChannelError, ControlError, PlugFailed, SaveError } from "./BackendError.ts"
 import type { DeviceShape } from "./Device.ts"
 
-/**
- * What a backend can do.
- *
- * - `qmp`: `ControlService.qmp` exists, with all of QEMU's commands
- * - `screen`: a picture of the display can be taken
- * - `keyboard`, `mouse`: input devices that can be driven
- * - `consoleInput`: `Console.write` reaches the guest
- * - `pause`, `reset`, `powerdown`: the methods of that name
- * - `reboot`: a guest that reboots keeps its machine, where the shape allows it
- * - `links`: `ControlService.setLink` unplugs and plugs network cables
- * - `forwards`: ports of the host lead into the guest
- * - `hotplug`: `ControlService.plug` and `unplug`
- * - `snapshots`: a machine can be saved and forked
- * - `vsock`: the guest can be reached over vsock
- * - `containers`: start scripts of systemd-nspawn containers
- */
-export type Capability =
-  | "qmp"
-  | "screen"
-  | "keyboard"
-  | "mouse"
-  | "consoleInput"
-  | "pause"
-  | "reset"
-  | "powerdown"
-  | "reboot"
-  | "links"
-  | "forwards"
-  | "hotplug"
-  | "snapshots"
-  | "vsock"
-  | "containers"
+/** What a backend can do, and what each capability gives a machine: a line of the table in docs/backends.md. */
+export const capabilityTexts = {
+  qmp: "`qmp`: all of QEMU's commands",
+  screen: "pictures of its display, and reading them",
+  keyboard: "typing on its keyboard",
+  mouse: "moving its pointer",
+  consoleInput: "typing into its serial console",
+  pause: "`pause` and `resume`",
+  reset: "`reset`",
+  powerdown: "`shutdown` of a guest whose shell does not answer",
+  reboot: "a reboot of its guest can keep it (`allowReboot`)",
+  links: "its cables can be pulled out (`block`, `link`)",
+  forwards: "ports of the host lead into it (`forwards`, `forwardPort`)",
+  hotplug: "devices come and go while it runs (`hotplug`)",
+  snapshots: "it can be saved and forked, and starts from stored snapshots",
+  vsock: "its shell is reached over vsock",
+  containers: "start scripts of systemd-nspawn containers"
+} as const
+
+/** What a backend can do. */
+export type Capability = keyof typeof capabilityTexts
 
 /** One network card, on one VLAN. */
 export interface NetworkShape {
@@ -255,6 +244,20 @@ export const openShell = ({ shell }: Hypervisor): Effect.Effect<ShellService, Ch
 export const connect = ({ control }: Hypervisor): Effect.Effect<ControlService, ControlError, Scope.Scope> =>
   Effect.map(Layer.build(Layer.fresh(control)), (services) => Context.get(services, Control))
 
+/** The part of a machine that is known before its image is. */
+export type Declared = Pick<
+  MachineShape,
+  "name" | "devices" | "hotplug" | "qemuArguments" | "internet" | "forwards" | "allowReboot"
+>
+
+/** Why a machine cannot be. */
+export interface Refused {
+  /** The field of the declaration. */
+  readonly field: string
+  /** A sentence that begins with the field. */
+  readonly reason: string
+}
+
 /** One kind of hypervisor, ready to start machines. */
 export interface BackendService {
   readonly name: string
@@ -263,6 +266,10 @@ export interface BackendService {
   readonly timeScale: number
   /** Whether snapshots of its machines are stored for later runs, where the options of a driver or a runner do not say. Default true. */
   readonly storesSnapshots?: boolean
+  /** Whether its network cards are TAP devices, so that networks of its machines must have the fabric `"bridge"`. Default false. */
+  readonly taps?: boolean
+  /** What of a declaration its machines cannot have, found before anything is started. Default: nothing. */
+  readonly refuses?: (declared: Declared) => Refused | undefined
   /**
    * Starts a machine, which is booting when this returns. Interruption, or closing the scope, ends it.
    *

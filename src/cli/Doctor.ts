@@ -14,6 +14,9 @@ import * as Os from "node:os"
 import * as NodePath from "node:path"
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
+import { names } from "../backends/BackendName.ts"
+import { Backends } from "../backends/Backends.ts"
+import * as Environment from "../backends/Environment.ts"
 import * as Cache from "../host/Cache.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import * as ImageStore from "../images/ImageStore.ts"
@@ -69,6 +72,26 @@ const hypervisor: Effect.Effect<ReadonlyArray<Finding>> = Host.findings({ refres
   Effect.catch((error) =>
     Effect.succeed<ReadonlyArray<Finding>>([{ what: "hypervisor qemu", state: "missing", detail: error.message }])
   )
+)
+
+/** Hypervisors that only machines need that name them, and what keeps them from running. */
+const otherHypervisors: Effect.Effect<ReadonlyArray<Finding>> = Effect.forEach(
+  names.filter((name) => name !== "qemu"),
+  (name) =>
+    Effect.gen(function* () {
+      const { fingerprint } = yield* (yield* Backends).get(name)
+      return `${(yield* fingerprint).hypervisor ?? name}, ${yield* Environment.program(name)}`
+    }).pipe(
+      Effect.provide(logToStderr),
+      Effect.match({
+        onSuccess: (detail): Finding => ({ what: `hypervisor ${name}`, state: "ok", detail }),
+        onFailure: (error): Finding => ({
+          what: `hypervisor ${name}`,
+          state: "limited",
+          detail: `${error.message}; only needed for machines with backend: "${name}"`
+        })
+      })
+    )
 )
 
 const tools: Effect.Effect<ReadonlyArray<Finding>> = Effect.forEach(requirements, (item) =>
@@ -186,7 +209,7 @@ const fabrics: Effect.Effect<ReadonlyArray<Finding>> = Bridge.probe.pipe(
 
 /** Makes all checks. */
 export const examine: Effect.Effect<ReadonlyArray<Finding>> = Effect.all(
-  [node, hypervisor, tools, optional, namespaces, fabrics, cache],
+  [node, hypervisor, otherHypervisors, tools, optional, namespaces, fabrics, cache],
   { concurrency: "unbounded" }
 ).pipe(Effect.map((groups) => groups.flat()))
 

@@ -1,5 +1,5 @@
 /**
- * What the command needs from this host: QEMU, a state folder for the run, and the image cache.
+ * What the command needs from this host: a hypervisor, a state folder for the run, and the image cache.
  *
  * **Example** (Run tests on this host, two at a time)
  *
@@ -19,7 +19,8 @@ import * as Layer from "effect/Layer"
 import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
 import * as Accelerator from "../backends/Accelerator.ts"
-import * as Qemu from "../backends/qemu/Qemu.ts"
+import type { BackendName } from "../backends/BackendName.ts"
+import * as Backends from "../backends/Backends.ts"
 import * as Runner from "../driver/Runner.ts"
 import type { TestCase } from "../driver/TestCase.ts"
 import * as Cache from "../host/Cache.ts"
@@ -49,10 +50,9 @@ const findingsFolder = Cache.open("host")
 export const findings = (options: { readonly refresh: boolean }) =>
   Effect.flatMap(findingsFolder, (folder) => Accelerator.detect({ folder, ...options }))
 
-/** The QEMU backend of this host. */
-export const backend = Layer.unwrap(Effect.map(findingsFolder, (folder) => Qemu.layer({ folder }))).pipe(
-  Layer.provide(logToStderr)
-)
+/** The hypervisor of machines that declare none: what `--backend` says, else what `VMTEST_BACKEND` says, else QEMU. */
+export const backend = (name: BackendName | undefined) =>
+  (name === undefined ? Backends.byDefault : Backends.layer(name)).pipe(Layer.provide(logToStderr))
 
 /** Node's own recursive mkdir never returns in a file system like /proc, which reports ENOENT for an existing parent. */
 const makeFolder: (folder: string) => Effect.Effect<void, PlatformError, FileSystem.FileSystem> = Effect.fnUntraced(
@@ -114,7 +114,7 @@ export const runTestsIn = (
     snapshotOnFailure
   }).pipe(
     Effect.provide(logOfTests(jobs > 1 && tests.length > 1)),
-    Effect.provide(Layer.merge(backend, ImageStore.ImageStore.layer))
+    Effect.provide(Layer.merge(backend(options.backend), ImageStore.ImageStore.layer))
   )
 
 /**

@@ -70,7 +70,7 @@ export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag:
     return process.stdin.isTTY === true || (failures === 0 && !softly) ? ExitCode.passed : ExitCode.failed
   }).pipe(
     Host.withState(options),
-    Effect.provide(Layer.merge(Host.backend, ImageStore.layer)),
+    Effect.provide(Layer.merge(Host.backend(options.backend), ImageStore.layer)),
     Effect.provide(TerminalReport.layer(options)),
     Effect.provide(logToStderr),
     Effect.scoped,

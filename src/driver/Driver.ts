@@ -24,6 +24,7 @@ import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { Unsupported } from "../backends/BackendError.ts"
+import type { BackendUnavailable } from "../backends/Backends.ts"
 import * as Arguments from "../guest/Arguments.ts"
 import { type PollingConditionFailed, PollingConditionOptions } from "../guest/PollingCondition.ts"
 import { WaitOptions } from "../guest/Timeout.ts"
@@ -51,8 +52,14 @@ export const SubtestOptions = Fields.options(
 /** Options of a subtest. */
 export interface SubtestOptions extends Schema.Schema.Type<typeof SubtestOptions> {}
 
-/** Why a machine could not be made while the test runs: its declaration, its image, no address left, or no `vde_switch` for its VLANs. */
-export type DeclareError = InvalidMachine | ImageUnavailable | AddressesExhausted | ToolMissing | StateUnusable
+/** Why a machine could not be made while the test runs: its declaration, its hypervisor, its image, no address left, or no `vde_switch` for its VLANs. */
+export type DeclareError =
+  | InvalidMachine
+  | BackendUnavailable
+  | ImageUnavailable
+  | AddressesExhausted
+  | ToolMissing
+  | StateUnusable
 
 /** Why an effect could not be run on forks: the backend does not support snapshots, or a machine could not be saved, or a fork or its network did not start. */
 export type ForkError = Unsupported | ForkFailed | Unavailable | VlanFailed

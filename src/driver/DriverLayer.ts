@@ -27,11 +27,11 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import { Backend } from "../backends/Backend.ts"
-import type { QemuError } from "../backends/qemu/Qemu.ts"
-import * as Qemu from "../backends/qemu/Qemu.ts"
+import type { Backend } from "../backends/Backend.ts"
+import type { HostBackendError } from "../backends/Backends.ts"
+import * as Backends from "../backends/Backends.ts"
 import { refusal } from "../guest/Arguments.ts"
-import * as Cache from "../host/Cache.ts"
+import type * as Cache from "../host/Cache.ts"
 import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
@@ -98,7 +98,7 @@ export const make = (
       const problem = optionsProblem(options)
       if (problem !== undefined) return yield* Effect.die(refusal("", "DriverLayer", problem))
       const images = yield* Images.make
-      const warm = yield* WarmStart.make(yield* Backend, options.snapshots)
+      const warm = yield* WarmStart.make(options.snapshots)
       yield* Effect.addFinalizer(() => warm.finished)
       const soft = (yield* Collector) ?? new SoftFailures()
       yield* Effect.addFinalizer(() =>
@@ -128,17 +128,17 @@ export const make = (
   ).pipe(Layer.provide(NodeServices.layer))
 
 /** What can be missing on the host. */
-export type HostError = QemuError | Cache.CacheUnwritable | RunDirectory.RunDirectoryError
+export type HostError = HostBackendError | Cache.CacheUnwritable | RunDirectory.RunDirectoryError
 
 /** What {@link host} gives. */
 export type Host = Backend | ImageStore.ImageStore | RunDirectory.RunDirectory | NodeServices.NodeServices
 
 /**
- * What drivers and runners need: this host's QEMU, the user's image cache, a state folder that is removed with the layer, and the services of
+ * What drivers and runners need: this host's QEMU, or the hypervisor that `VMTEST_BACKEND` names, the user's image cache, a state folder that is removed with the layer, and the services of
  * the platform.
  */
 export const host: Layer.Layer<Host, HostError> = Layer.mergeAll(
-  Layer.unwrap(Effect.map(Cache.open("host"), (folder) => Qemu.layer({ folder }))),
+  Backends.byDefault,
   ImageStore.ImageStore.layer,
   RunDirectory.layer(),
   NodeServices.layer

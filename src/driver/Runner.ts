@@ -25,7 +25,8 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { Backend } from "../backends/Backend.ts"
+import type { Backend } from "../backends/Backend.ts"
+import type { BackendUnavailable } from "../backends/Backends.ts"
 import { refusal } from "../guest/Arguments.ts"
 import type { InvalidArgument } from "../guest/MachineError.ts"
 import * as Decode from "../host/Decode.ts"
@@ -39,6 +40,7 @@ import * as Attempt from "./internal/attempt.ts"
 import * as Attempts from "./internal/attempts.ts"
 import { type Checked, checkAll } from "./internal/checkTests.ts"
 import * as FiberEnds from "./internal/fiberEnds.ts"
+import * as Hypervisors from "./internal/hypervisors.ts"
 import * as Images from "./internal/images.ts"
 import * as Room from "./internal/room.ts"
 import { watch } from "./internal/scriptLocation.ts"
@@ -110,7 +112,7 @@ export interface RunnerOptions extends Schema.Schema.Type<typeof RunnerOptions> 
 const optionsProblem = Decode.checker(RunnerOptions, { whole: "options" })
 
 /** Why no test was started. */
-export type RunnerError = InvalidArgument | InvalidTest | InvalidMachine
+export type RunnerError = InvalidArgument | InvalidTest | InvalidMachine | BackendUnavailable
 
 /** What a runner needs: a hypervisor, a folder for state, images, and the platform's services, which tests may use. */
 export type RunnerServices = Backend | RunDirectory | ImageStore | NodeServices.NodeServices
@@ -163,9 +165,10 @@ export const run = (
     const problem = optionsProblem(options)
     if (problem !== undefined) return yield* refusal("", "Runner.run", problem)
     const checked = yield* checkAll(tests)
-    const images = yield* Images.make
-    const warm = yield* WarmStart.make(yield* Backend, options.snapshots)
     const wanted = checked.filter(({ test }) => unwanted(test) === undefined)
+    yield* Effect.forEach(wanted, Hypervisors.checkTest, { discard: true })
+    const images = yield* Images.make
+    const warm = yield* WarmStart.make(options.snapshots)
     yield* images.prepare(new Set(wanted.flatMap(({ specs }) => specs.map(({ image }): Image => image))))
     let made = 0
     const { capture = false, concurrency = 1, evidence = true, output, snapshotOnFailure = false } = options

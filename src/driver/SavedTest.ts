@@ -24,7 +24,8 @@ import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { Backend } from "../backends/Backend.ts"
+import { Backend, type BackendService } from "../backends/Backend.ts"
+import { names as backendNames, isBackendName } from "../backends/BackendName.ts"
 import * as Device from "../backends/Device.ts"
 import * as Disk from "../host/Disk.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
@@ -39,6 +40,7 @@ import * as NetworkSpec from "../network/NetworkSpec.ts"
 import { KeyboardLayout } from "../screen/KeyboardLayout.ts"
 import type { DriverService } from "./Driver.ts"
 import * as internal from "./internal/driver.ts"
+import * as Hypervisors from "./internal/hypervisors.ts"
 import * as Images from "./internal/images.ts"
 import { saveAll } from "./internal/saveAll.ts"
 import * as Entries from "./internal/snapshotEntries.ts"
@@ -88,6 +90,8 @@ const Saved = Schema.Struct({
       allowReboot: Schema.Boolean,
       devices: Schema.optionalKey(Schema.Array(Device.Device)),
       hotplug: Schema.optionalKey(Schema.Boolean),
+      /** Absent for the hypervisor of the run. */
+      backend: Schema.optionalKey(Schema.Literals(backendNames)),
       qemuArguments: Schema.optionalKey(Schema.Array(Schema.String)),
       keyboardLayout: Schema.optionalKey(KeyboardLayout),
       description: Schema.String,
@@ -115,6 +119,19 @@ const text = Schema.fromJsonString(Saved)
 
 const failed = (folder: string) => (error: unknown) => new CannotResume({ folder, reason: Disk.reasonOf(error) })
 
+/** What must be equal for machines of these hypervisors to load. With several, each fact is that of one of them. */
+const factsOf = (backends: ReadonlyArray<BackendService>) =>
+  Effect.gen(function* () {
+    const byName = new Map(backends.map((backend) => [backend.name, backend]))
+    const all = byName.size === 0 ? [yield* Backend] : [...byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+    const facts = yield* Effect.forEach(all, ({ fingerprint, name }) =>
+      Effect.map(fingerprint, (own) =>
+        Object.entries(own).map(([fact, value]) => [all.length === 1 ? fact : `${name} ${fact}`, value] as const)
+      )
+    )
+    return Object.fromEntries(facts.flat())
+  })
+
 /** Saves the machines of a running test, all at one point in time, to a folder; what an earlier test saved there is replaced. */
 export const save = Effect.fnUntraced(function* (options: {
   readonly folder: string
@@ -125,7 +142,7 @@ export const save = Effect.fnUntraced(function* (options: {
   readonly now: number
 }) {
   const { folder, handles, networks, now, test } = options
-  const { fingerprint } = yield* Backend
+  const host = yield* factsOf(handles.map(({ backend }) => backend))
   yield* Effect.try({
     try: () => {
       for (const { spec } of handles) Fs.rmSync(savedFolder(folder, spec.name), { recursive: true, force: true })
@@ -135,7 +152,7 @@ export const save = Effect.fnUntraced(function* (options: {
   const saved = yield* saveAll(handles, (machine) => savedFolder(folder, machine))
   const machines = yield* Effect.forEach(
     handles,
-    Effect.fnUntraced(function* ({ self, shape, spec }) {
+    Effect.fnUntraced(function* ({ backend, self, shape, spec }) {
       const directory = saved.get(spec.name)?.directory
       const files = directory === undefined ? undefined : yield* Entries.recordFiles(directory)
       const {
@@ -155,6 +172,7 @@ export const save = Effect.fnUntraced(function* (options: {
       return {
         ...{ name, guest: self.name, number: self.number, memory, cpus, disks, vlans, internet, allowReboot },
         ...{ devices, hotplug, qemuArguments, ...(keyboardLayout === undefined ? {} : { keyboardLayout }) },
+        ...(isBackendName(backend.name) ? { backend: backend.name } : {}),
         description: Image.describe(spec.image),
         image: {
           ...image,
@@ -167,7 +185,7 @@ export const save = Effect.fnUntraced(function* (options: {
     })
   ).pipe(Effect.mapError(failed(folder)))
   const content: Saved = {
-    ...{ format: 1, test, savedAt: now, host: yield* fingerprint, machines },
+    ...{ format: 1, test, savedAt: now, host, machines },
     ...(networks === undefined ? {} : { networks: NetworkSpec.declarationOf(networks) })
   }
   yield* Effect.try({
@@ -175,6 +193,18 @@ export const save = Effect.fnUntraced(function* (options: {
     catch: failed(folder)
   })
 })
+
+const specsOf = (saved: Saved): ReadonlyArray<MachineSpec> =>
+  saved.machines.map((machine): MachineSpec => {
+    const { allowReboot, backend, cpus, description, disks, internet, memory, name, vlans } = machine
+    const { devices = [], hotplug = false, keyboardLayout, qemuArguments = [] } = machine
+    return {
+      ...{ name, image: Image.disk({ path: description }), memory, cpus, disks, internet, allowReboot, backend },
+      vlans: vlans.map(Addresses.cardOf),
+      ...{ devices, hotplug, qemuArguments, keyboardLayout },
+      ...{ autoStart: false, warmUp: undefined, snapshot: false, forwards: [] }
+    }
+  })
 
 /** What {@link open} has checked. */
 export interface Opened {
@@ -192,7 +222,6 @@ export interface Opened {
 export const open: (folder: string) => Effect.Effect<Opened, CannotResume, Backend | ImageStore> = Effect.fnUntraced(
   function* (folder: string) {
     const refuse = (reason: string) => Effect.fail(new CannotResume({ folder, reason }))
-    const { fingerprint } = yield* Backend
     const path = Path.join(folder, fileName)
     if (!Fs.existsSync(path)) {
       return yield* refuse(`it has no ${fileName}; give the folder of a test that failed under --snapshot-on-failure`)
@@ -201,7 +230,12 @@ export const open: (folder: string) => Effect.Effect<Opened, CannotResume, Backe
     const saved = yield* Schema.decodeUnknownEffect(text)(content).pipe(
       Effect.catch(() => refuse(`${fileName} is damaged, or was written by another version of vmtest`))
     )
-    const other = Entries.difference(saved.host, yield* fingerprint)
+    const backend = yield* Backend
+    const specs = specsOf(saved)
+    const backends = yield* Effect.forEach(specs, (spec) => Hypervisors.of(backend, spec)).pipe(
+      Effect.mapError(failed(folder))
+    )
+    const other = Entries.difference(saved.host, yield* factsOf(backends))
     if (other !== undefined) return yield* refuse(`it was saved on another host, or before an upgrade: ${other}`)
     const store = yield* ImageStore
     for (const { description, files, image, name } of saved.machines) {
@@ -244,16 +278,7 @@ export const resume: (
   ResumeError,
   Backend | FileSystem.FileSystem | ImageStore | RunDirectory | Scope.Scope
 > = Effect.fnUntraced(function* ({ folder, running, saved, test }, { output, soft }) {
-  const specs = saved.machines.map((machine): MachineSpec => {
-    const { allowReboot, cpus, description, disks, internet, memory, name, vlans } = machine
-    const { devices = [], hotplug = false, keyboardLayout, qemuArguments = [] } = machine
-    return {
-      ...{ name, image: Image.disk({ path: description }), memory, cpus, disks, internet, allowReboot },
-      vlans: vlans.map(Addresses.cardOf),
-      ...{ devices, hotplug, qemuArguments, keyboardLayout },
-      ...{ autoStart: false, warmUp: undefined, snapshot: false, forwards: [] }
-    }
-  })
+  const specs = specsOf(saved)
   const others = yield* Images.make
   const images = new Map(specs.map(({ image }, index) => [image as Image.Image, saved.machines[index]!.image]))
   const driver = yield* internal
@@ -269,7 +294,7 @@ export const resume: (
         if (found === undefined) return others.resolve(image)
         return Effect.succeed({ ...found, root: found.root, disk: found.disk })
       },
-      warm: yield* WarmStart.make(yield* Backend),
+      warm: yield* WarmStart.make(),
       saved: {
         identity: "kept",
         machines: new Map(running.map((name) => [name, { directory: Path.resolve(savedFolder(folder, name)) }])),

@@ -16,6 +16,7 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { names as backendNames } from "../backends/BackendName.ts"
 import * as Device from "../backends/Device.ts"
 import * as Limits from "../backends/Limits.ts"
 import * as Decode from "../host/Decode.ts"
@@ -77,6 +78,15 @@ const fields = {
     Schema.annotateKey({
       description:
         "what it boots: `Image.tiny()`, `Image.debian({ … })`, `Image.disk(…)`, `Image.startScript(…)` or `Image.microvm(…)`: [images.md](images.md)"
+    })
+  ),
+  /**
+   * The hypervisor that runs it: `"qemu"`, `"firecracker"` or `"cloud-hypervisor"`. Default: that of the run (`--backend`, `VMTEST_BACKEND`), else
+   * QEMU.
+   */
+  backend: Schema.optional(Schema.Literals(backendNames)).pipe(
+    Schema.annotateKey({
+      description: `what runs it: ${backendNames.map((name) => `\`"${name}"\``).join(", ")}: [backends.md](backends.md); by default that of the run, else QEMU`
     })
   ),
   /** Size of its memory: `"512 MiB"`, or a number of bytes. Default 1 GiB. */
@@ -218,6 +228,7 @@ export const MachineOptions = Schema.Struct(fields).annotate({
     memorysize: "memory",
     ram: "memory",
     cores: "cpus",
+    hypervisor: "backend",
     networks: "vlans",
     network: "vlans",
     nics: "vlans",
@@ -382,6 +393,7 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   return {
     ...spec,
     name,
+    backend: spec.backend,
     keyboardLayout: spec.keyboardLayout,
     // Not the decoded one: machines of one image are known to be that by its identity.
     image: options.image,

@@ -93,6 +93,7 @@ export interface Handle {
   readonly spec: MachineSpec
   readonly self: AddressedNode
   readonly shape: MachineShape
+  readonly backend: BackendService
   /** Its control channel now, and its shell; undefined while it does not run. One that boots is waited for. */
   readonly running: Effect.Effect<{ readonly control: ControlService; readonly shell: ShellService } | undefined>
   /** The process of its hypervisor; undefined while it does not run, and where the host has none. */

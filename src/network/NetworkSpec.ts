@@ -49,12 +49,10 @@ export const Network = Schema.Struct({
    */
   hub: Schema.Boolean.pipe(Schema.withDecodingDefault(Effect.succeed(false))),
   /**
-   * What connects its machines: `"switch"`, the default, is a switch of vmtest's own that needs no rights on the host; `"bridge"` is a bridge of
-   * Linux in a network namespace.
+   * What connects its machines: `"switch"` is a switch of vmtest's own that needs no rights on the host; `"bridge"` is a bridge of Linux in a network
+   * namespace. Default: `"bridge"` if the hypervisor of one of its machines needs that, as Firecracker and Cloud Hypervisor do; else `"switch"`.
    */
-  fabric: Schema.Literals(["switch", "bridge"])
-    .annotate({ expected: '"switch" or "bridge"' })
-    .pipe(Schema.withDecodingDefault(Effect.succeed("switch" as const)))
+  fabric: Schema.optional(Schema.Literals(["switch", "bridge"]).annotate({ expected: '"switch" or "bridge"' }))
 }).annotate({
   expected: "an object { vlan?, mtu?, hub?, fabric? }",
   aliases: { id: "vlan", number: "vlan", tag: "vlan", type: "fabric", backend: "fabric", mirror: "hub" }
@@ -107,7 +105,8 @@ export interface NetworkSpec {
   readonly mtu: number | undefined
   /** Whether every frame reaches every card. */
   readonly hub: boolean
-  readonly fabric: "switch" | "bridge"
+  /** Undefined for what the hypervisors of its machines need: a switch, where they can. */
+  readonly fabric: "switch" | "bridge" | undefined
 }
 
 const decode = Schema.decodeUnknownResult(Networks)
@@ -133,7 +132,7 @@ export const declarationOf = (networks: ReadonlyArray<NetworkSpec>): typeof Netw
 /** The network with a number: that of the declaration, or what a VLAN is that nobody declares. */
 export const of = (networks: ReadonlyArray<NetworkSpec> | undefined, vlan: number): NetworkSpec =>
   networks?.find((network) => network.vlan === vlan) ?? {
-    ...{ name: undefined, vlan, mtu: undefined, hub: false, fabric: "switch" }
+    ...{ name: undefined, vlan, mtu: undefined, hub: false, fabric: undefined }
   }
 
 /** How many networks an error names. */

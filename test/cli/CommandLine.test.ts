@@ -11,7 +11,8 @@ const parse = (...args: Array<string>) =>
   }).pipe(Effect.provide(NodeServices.layer))
 
 const plain = {
-  ...{ keepState: false, output: undefined, verbose: false, console: undefined, quiet: false, snapshot: true }
+  ...{ keepState: false, output: undefined, verbose: false, console: undefined, quiet: false, snapshot: true },
+  backend: undefined
 }
 
 describe("the command line", () => {
@@ -75,7 +76,10 @@ describe("the command line", () => {
         json: "e.jsonl",
         machines: undefined,
         machineConfig: undefined,
-        options: { keepState: true, output: "out", verbose: true, console: false, quiet: true, snapshot: false }
+        options: {
+          ...{ keepState: true, output: "out", verbose: true, console: false, quiet: true, snapshot: false },
+          backend: undefined
+        }
       })
     })
   )

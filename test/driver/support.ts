@@ -114,7 +114,7 @@ export const driverOf = (
           )
         )
     }
-    const warm = yield* WarmStart.make(backend, snapshots)
+    const warm = yield* WarmStart.make(snapshots)
     const running = yield* internal
       .make({
         test: "a test",

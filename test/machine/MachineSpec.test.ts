@@ -27,6 +27,7 @@ describe("a machine's declaration", () => {
       assert.deepStrictEqual(spec, {
         name: "web",
         image,
+        backend: undefined,
         memory: GiB,
         cpus: 1,
         disks: [],
@@ -126,7 +127,7 @@ describe("a machine's declaration", () => {
     [{ packages: [] }, "packages", 'unknown option "packages"; it is an option of Image.debian'],
     [{ files: {} }, "files", 'unknown option "files"; it is an option of Image.tiny and Image.debian'],
     [{ imgae: image }, "imgae", 'unknown option "imgae"; did you mean "image"?'],
-    [{ colour: 1 }, "colour", 'unknown option "colour"; the options are image, memory, cpus, disks'],
+    [{ colour: 1 }, "colour", 'unknown option "colour"; the options are image, backend, memory, cpus, disks'],
     [
       { forwards: [{ hostPort: 1, guestport: 2 }] },
       "forwards[0].guestport",

@@ -136,7 +136,13 @@ describe("the signatures of a machine", () => {
       readonly wait: CutShort | Untimed | "CommandTimeout" | Deadline
     }>()
     expectTypeOf<Of<Pick<DriverService, "machine" | "startAll" | "joinAll" | "pollingCondition">>>().toEqualTypeOf<{
-      readonly machine: "InvalidMachine" | "ImageUnavailable" | "AddressesExhausted" | "ToolMissing" | "StateUnusable"
+      readonly machine:
+        | "InvalidMachine"
+        | "ImageUnavailable"
+        | "AddressesExhausted"
+        | "ToolMissing"
+        | "StateUnusable"
+        | "BackendUnavailable"
       readonly startAll: CutShort
       readonly joinAll: Deadline | "PollingConditionFailed"
       readonly pollingCondition: never

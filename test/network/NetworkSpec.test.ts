@@ -10,7 +10,7 @@ const numbers = (networks: NetworkSpec.Networks) =>
 describe("the networks of a test", () => {
   it("have defaults", () => {
     assert.deepStrictEqual(NetworkSpec.resolve({ lan: {} }), [
-      { name: "lan", vlan: 1, mtu: undefined, hub: false, fabric: "switch" }
+      { name: "lan", vlan: 1, mtu: undefined, hub: false, fabric: undefined }
     ])
     assert.deepStrictEqual(NetworkSpec.resolve({ dmz: { vlan: 7, mtu: 9000, hub: true, fabric: "bridge" } }), [
       { name: "dmz", vlan: 7, mtu: 9000, hub: true, fabric: "bridge" }
@@ -26,7 +26,7 @@ describe("the networks of a test", () => {
 
   it("are all VLANs if none is declared", () => {
     assert.isUndefined(NetworkSpec.resolve(undefined))
-    const any = { name: undefined, vlan: 200, mtu: undefined, hub: false, fabric: "switch" } as const
+    const any = { name: undefined, vlan: 200, mtu: undefined, hub: false, fabric: undefined } as const
     assert.deepStrictEqual(NetworkSpec.of(undefined, 200), any)
     assert.deepStrictEqual(NetworkSpec.find(undefined, 200), Result.succeed(any))
   })

@@ -18,6 +18,7 @@ import * as Saved from "../internal/vmmSaved.ts"
 import { findRefused } from "../internal/vmmShape.ts"
 import { guestCid, longestSocketOf } from "../internal/vsockShell.ts"
 import * as Api from "./api.ts"
+import { capabilities } from "./capabilities.ts"
 import * as Control from "./control.ts"
 import * as Events from "./events.ts"
 import * as Restore from "./restore.ts"
@@ -123,7 +124,7 @@ export const start: (
   const { program, timeScale } = settings
   const within = (name: string) => Path.join(shape.directory, name)
   const paths = [within(sockets.api), longestSocketOf(within(sockets.vsock)), within(serialSocket)]
-  const refused = findRefused(shape, "cloud-hypervisor", paths)
+  const refused = findRefused(shape, "cloud-hypervisor", capabilities, paths)
   if (refused !== undefined) return yield* refused
   if (from !== undefined) yield* Saved.check("cloud-hypervisor", shape, from)
   const failed = failedWith(shape, from)

@@ -20,26 +20,20 @@ import * as Layer from "effect/Layer"
 import type { HostProcessError } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import { agentDigest } from "../../transport/Shell.ts"
-import { Backend, type BackendService, type Capability } from "../Backend.ts"
+import { Backend, type BackendService } from "../Backend.ts"
 import type { UnsuitableHypervisor } from "../BackendError.ts"
 import { hostCpu, program as programFacts } from "../internal/hostFacts.ts"
 import { inNamespace } from "../internal/vmmNetwork.ts"
 import { savedFormat } from "../internal/vmmSaved.ts"
-import * as Machine from "./machine.ts"
+import { refusedBy } from "../internal/vmmShape.ts"
+import { capabilities } from "./capabilities.ts"
+import type * as Machine from "./machine.ts"
 import { versionOf } from "./version.ts"
 
-/**
- * The capabilities of this backend. `powerdown` is Ctrl-Alt-Del, which systemd takes for a reboot; that ends Firecracker. `links` are the TAP devices: the
- * guest's carrier stays. With Firecracker 1.16.0 and 1.16.1, `pause` stops the process, and the guest's clock goes on. A save ends the commands that run.
- */
-export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
-  "consoleInput",
-  "pause",
-  "powerdown",
-  "links",
-  "snapshots",
-  "vsock"
-])
+export {
+  /** The capabilities of this backend. */
+  capabilities
+} from "./capabilities.ts"
 
 /** How to find and run Firecracker. */
 export interface FirecrackerOptions {
@@ -72,7 +66,14 @@ export const make = (findings: FirecrackerFindings): BackendService => {
     name: "firecracker",
     capabilities,
     timeScale: settings.timeScale,
-    start: (shape, { from } = {}) => Machine.start(shape, settings, from),
+    taps: true,
+    refuses: refusedBy("firecracker", capabilities),
+    // Loaded with the first machine: scripts import the library, and most of them start none of these.
+    start: (shape, { from } = {}) =>
+      Effect.flatMap(
+        Effect.promise(() => import("./machine.ts")),
+        (machine) => machine.start(shape, settings, from)
+      ),
     fingerprint: Effect.gen(function* () {
       return {
         hypervisor: `Firecracker ${settings.version}`,

@@ -5,7 +5,7 @@ import type * as Scope from "effect/Scope"
 import type { Request } from "../../transport/RestApi.ts"
 import { TransportError } from "../../transport/ShellError.ts"
 import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
-import { type BackendError, LoadFailed, StartFailed, unsupported } from "../BackendError.ts"
+import { type BackendError, LoadFailed, StartFailed } from "../BackendError.ts"
 import * as Hosted from "../internal/hosted.ts"
 import { initrdIn } from "../internal/initrd.ts"
 import * as LastWords from "../internal/lastWords.ts"
@@ -17,6 +17,7 @@ import * as Saved from "../internal/vmmSaved.ts"
 import { findRefused } from "../internal/vmmShape.ts"
 import { guestCid, longestSocketOf } from "../internal/vsockShell.ts"
 import * as Api from "./api.ts"
+import { capabilities } from "./capabilities.ts"
 import * as Control from "./control.ts"
 
 export interface Settings {
@@ -96,9 +97,8 @@ export const start: (
 ) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
   const { program, timeScale, version } = settings
   const paths = [Path.join(shape.directory, sockets.api), longestSocketOf(Path.join(shape.directory, sockets.vsock))]
-  const refused = findRefused(shape, "firecracker", paths)
+  const refused = findRefused(shape, "firecracker", capabilities, paths)
   if (refused !== undefined) return yield* refused
-  if (shape.allowReboot) return yield* unsupported("firecracker", "reboot")
   if (from !== undefined) yield* Saved.check("firecracker", shape, from)
   const failed = failedWith(shape, from)
   yield* Effect.mapError(prepare(shape, from), (reason) => failed({ reason, output: "" }))

@@ -25,6 +25,7 @@ import * as Accelerator from "../Accelerator.ts"
 import type { BackendService, Capability, Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import { Backend } from "../Backend.ts"
 import type { BackendError, UnsuitableHypervisor } from "../BackendError.ts"
+import { type InvalidVariable, timeScale } from "../Environment.ts"
 import { findInvalid } from "../internal/shapeCheck.ts"
 import * as declared from "./declared.ts"
 import { fingerprint } from "./fingerprint.ts"
@@ -53,11 +54,13 @@ export interface QemuOptions {
   readonly findings: Findings
   /** Further arguments for every command line. Default none. */
   readonly extraArguments?: ReadonlyArray<string> | undefined
+  /** A factor for default deadlines, besides that of the accelerator. Default 1. */
+  readonly stretch?: number | undefined
 }
 
 /** The backend, with the QEMU that was found. */
-export const make = ({ extraArguments = [], findings }: QemuOptions): BackendService => {
-  const timeScale = Accelerator.timeScale(findings.accelerator.name)
+export const make = ({ extraArguments = [], findings, stretch = 1 }: QemuOptions): BackendService => {
+  const timeScale = Accelerator.timeScale(findings.accelerator.name) * stretch
   return {
     name: "qemu",
     capabilities,
@@ -88,11 +91,11 @@ const start: (
 })
 
 /** Why the backend cannot be used. */
-export type QemuError = HostProcessError | UnsuitableHypervisor | InvalidAccelerator
+export type QemuError = HostProcessError | UnsuitableHypervisor | InvalidAccelerator | InvalidVariable
 
 /**
  * The QEMU backend of this host. Finds QEMU, its version and the accelerator first, so that a host without QEMU fails
- * with `ToolMissing` before anything starts. `folder` is where these are remembered.
+ * with `ToolMissing` before anything starts. `folder` is where these are remembered. `VMTEST_TIME_SCALE` stretches default deadlines.
  */
 export const layer = (options: {
   readonly folder: string
@@ -100,7 +103,9 @@ export const layer = (options: {
 }): Layer.Layer<Backend, QemuError> =>
   Layer.effect(
     Backend,
-    Effect.map(Accelerator.detect({ folder: options.folder }), (findings) =>
-      make({ findings, extraArguments: options.extraArguments })
-    )
+    Effect.gen(function* () {
+      const stretch = yield* timeScale
+      const findings = yield* Accelerator.detect({ folder: options.folder })
+      return make({ findings, extraArguments: options.extraArguments, stretch })
+    })
   )

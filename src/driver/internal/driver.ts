@@ -6,6 +6,7 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { Backend } from "../../backends/Backend.ts"
+import type { BackendUnavailable } from "../../backends/Backends.ts"
 import * as Arguments from "../../guest/Arguments.ts"
 import { InvalidArgument } from "../../guest/MachineError.ts"
 import * as PollingCondition from "../../guest/PollingCondition.ts"
@@ -29,6 +30,7 @@ import { declaredHere, declaredIn, type Options } from "./driverOptions.ts"
 import * as DriverTree from "./driverTree.ts"
 import * as Forks from "./forks.ts"
 import * as HostServices from "./hostServices.ts"
+import * as Hypervisors from "./hypervisors.ts"
 import * as MachineNames from "./machineNames.ts"
 import { givingEffects, machinesOf, mustBeEffect, runBody } from "./refuse.ts"
 import type { Saved } from "./saveAll.ts"
@@ -70,9 +72,14 @@ const setUp = Effect.fnUntraced(function* (options: Options) {
   const conditions = options.conditions === undefined ? own : PollingCondition.under(options.conditions, own)
   const emit = yield* Reporter
   const directory = yield* Effect.orDie(folders.folder(`${options.prefix}-net`))
+  const backend = yield* Backend
+  const declared = yield* Effect.forEach(options.machines, (spec) =>
+    Effect.map(Hypervisors.of(backend, spec), (backend) => ({ spec, backend }))
+  )
+  const fabrics = Hypervisors.fabrics(options.networks, backend, declared)
   const tree = yield* DriverTree.make(directory, {
     onLost: (error) => conditions.abort(`VLAN ${error.vlan} is up`, error.message),
-    networks: options.networks ?? [],
+    networks: fabrics,
     watch: (vlan) => Effect.andThen(Captures.toFiles(options, emit)(vlan), Traffic.count(options, emit)(vlan)),
     onProcess: (yield* Detailed) ? (change) => emit({ _tag: "ProcessChange", test: options.test, change }) : undefined
   })
@@ -87,8 +94,7 @@ const setUp = Effect.fnUntraced(function* (options: Options) {
     alone: declaring.withPermits(1)
   })
   const all: DriverMachines = {
-    ...{ options, conditions, folders, tree, services, emit, declaring, handles },
-    backend: yield* Backend,
+    ...{ options, conditions, folders, tree, services, emit, declaring, handles, backend, fabrics },
     fs: yield* FileSystem.FileSystem,
     scope: yield* Effect.scope,
     temporary: temporaryOf(options, folders),
@@ -121,7 +127,7 @@ const optionsOfFork = (all: DriverMachines, number: number, saved: Saved): Optio
 /** `DriverService.fork`. */
 const makeFork = Effect.fnUntraced(function* (all: DriverMachines) {
   const { backend, conditions, emit, folders, fs } = all
-  const forks = yield* Forks.make({ backend, temporary: all.temporary, handles: () => Machines.neighbours(all) })
+  const forks = yield* Forks.make({ temporary: all.temporary, handles: () => Machines.neighbours(all) })
   let forked = 0
 
   const makeOne = Effect.fnUntraced(function* () {
@@ -276,8 +282,8 @@ const named = (machines: Readonly<Record<string, Machine>>): Readonly<Record<str
 /** A driver with the declared machines, which do not run yet; closing the scope ends everything that it started. */
 export const make: (
   options: Options
-) => Effect.Effect<Running, FabricUnavailable | ImageUnavailable | StateUnusable, Services> = Effect.fnUntraced(
-  function* (options) {
+) => Effect.Effect<Running, BackendUnavailable | FabricUnavailable | ImageUnavailable | StateUnusable, Services> =
+  Effect.fnUntraced(function* (options) {
     const all = yield* setUp(options)
     yield* Machines.addDeclared(all)
     const running: Running = {
@@ -295,5 +301,4 @@ export const make: (
       handles: () => [...all.handles.values()]
     }
     return running
-  }
-)
+  })

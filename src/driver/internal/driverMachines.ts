@@ -4,6 +4,7 @@ import type * as FileSystem from "effect/FileSystem"
 import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
 import type { BackendService, MachineShape } from "../../backends/Backend.ts"
+import type { BackendUnavailable } from "../../backends/Backends.ts"
 import * as Device from "../../backends/Device.ts"
 import { type MachineEvent, MachineEvents } from "../../guest/MachineEvent.ts"
 import type * as PollingCondition from "../../guest/PollingCondition.ts"
@@ -29,6 +30,7 @@ import { declaredIn, type Options } from "./driverOptions.ts"
 import type { DriverTree } from "./driverTree.ts"
 import * as Excluded from "./excluded.ts"
 import type { HostServices } from "./hostServices.ts"
+import * as Hypervisors from "./hypervisors.ts"
 import * as Subtests from "./subtests.ts"
 import * as Tracked from "./tracked.ts"
 
@@ -37,7 +39,10 @@ const isOfScript = ({ _tag }: MachineEvent) => _tag === "ActionStarted" || _tag 
 
 export interface DriverMachines {
   readonly options: Options
+  /** The hypervisor of machines that declare none. */
   readonly backend: BackendService
+  /** The networks that the test declares, or those that are bridges, with their fabrics. */
+  readonly fabrics: ReadonlyArray<NetworkSpec.NetworkSpec>
   readonly fs: FileSystem.FileSystem
   readonly folders: RunDirectory["Service"]
   readonly scope: Scope.Scope
@@ -145,10 +150,11 @@ const originsOf = (
   spec: MachineSpec.MachineSpec,
   shape: MachineShape,
   self: Addresses.AddressedNode,
+  backend: BackendService,
   untimed: NonNullable<Options["untimed"]>
 ): Origins => {
   const warm = options.warm.originsOf({
-    ...{ spec, shape, self, script: options.script, declaredIn: declaredIn(options, spec), untimed },
+    ...{ spec, shape, self, backend, script: options.script, declaredIn: declaredIn(options, spec), untimed },
     onWait: (detail) =>
       emit({
         _tag: "MachineEvent",
@@ -167,9 +173,10 @@ export const add: (
   spec: MachineSpec.MachineSpec,
   self: Addresses.AddressedNode,
   first?: Origin.Origin
-) => Effect.Effect<MachineTree.Handle, ImageUnavailable | StateUnusable> = Effect.fnUntraced(
+) => Effect.Effect<MachineTree.Handle, BackendUnavailable | ImageUnavailable | StateUnusable> = Effect.fnUntraced(
   function* (all, spec, self, first) {
-    const { backend, conditions, emit, fs, options, scope, tree } = all
+    const { conditions, emit, fs, options, scope, tree } = all
+    const backend = yield* Hypervisors.of(all.backend, spec)
     const shape = yield* shapeOf(all, spec, self)
     const given = yield* StartChanges
     const changes = (name: string) => Effect.map(given(name), (outer) => ({ ...outer, ...all.starts.get(name) }))
@@ -177,7 +184,7 @@ export const add: (
     const made = yield* MachineTree.make({
       ...{ spec, self, shape, backend, conditions, fs, scope, output: options.output },
       all: Effect.sync(() => [...neighbours(all).map(({ self }) => self), ...all.services.nodes()]),
-      origins: Origin.first(first, originsOf(all, spec, shape, self, untimed)),
+      origins: Origin.first(first, originsOf(all, spec, shape, self, backend, untimed)),
       snapshots: all.temporary,
       fork: (request) => forkOne(all, spec, self, request),
       port: (vlan, device) => portOf(tree, spec, self, vlan, device),
@@ -294,6 +301,7 @@ export const declare: (
     const spec = yield* MachineSpec.check(name, declared, options.networks)
     yield* checkName(all, name)
     const others = [...handles.values()]
+    yield* Hypervisors.check(yield* Hypervisors.of(all.backend, spec), spec, all.fabrics)
     yield* checkAddresses(all, spec)
     yield* Effect.forEach(MachineSpec.toolsOf([spec]), (tool) => HostProcess.locate(tool))
     const self = Addresses.number(spec, nextNumber(all))

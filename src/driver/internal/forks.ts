@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import type { BackendService } from "../../backends/Backend.ts"
 import { type Unsupported, unsupported } from "../../backends/BackendError.ts"
 import type { Handle } from "../../machine/MachineTree.ts"
 import { ForkFailed } from "../ForkFailed.ts"
@@ -27,12 +26,11 @@ export interface Forks {
 }
 
 export const make = Effect.fnUntraced(function* (options: {
-  readonly backend: BackendService
   /** A new folder for machines, there until the scope closes. */
   readonly temporary: Effect.Effect<string, { readonly message: string }, Scope.Scope>
   readonly handles: () => Iterable<Handle>
 }) {
-  const { backend, handles, temporary } = options
+  const { handles, temporary } = options
   const scope = yield* Effect.scope
   const one = yield* Semaphore.make(1)
   let next: Batch | undefined
@@ -72,7 +70,8 @@ export const make = Effect.fnUntraced(function* (options: {
 
   const forks: Forks = {
     saved: Effect.gen(function* () {
-      if (!backend.capabilities.has("snapshots")) return yield* unsupported(backend.name, "snapshots")
+      const unable = [...handles()].find(({ backend }) => !backend.capabilities.has("snapshots"))
+      if (unable !== undefined) return yield* unsupported(unable.backend.name, "snapshots")
       const { saved } = yield* Effect.acquireRelease(join, leave)
       return yield* Deferred.await(saved)
     })

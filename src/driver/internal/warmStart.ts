@@ -29,6 +29,7 @@ export interface Subject {
   readonly spec: MachineSpec.MachineSpec
   readonly shape: MachineShape
   readonly self: AddressedNode
+  readonly backend: BackendService
   /** The digest of the script that declares it; undefined where it is not known what its functions do. */
   readonly script: string | undefined
   /** What of the script declares it: machines of one name in several tests are different machines. */
@@ -147,14 +148,13 @@ const warmKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): War
   }
 }
 
-/** Every start is a boot where the backend has no snapshots, or the user switched them off. */
-export const make = Effect.fnUntraced(function* (
-  backend: BackendService,
-  options: boolean | SnapshotStore.StoreOptions = backend.storesSnapshots ?? true
-) {
+/** Every start is a boot where the machine's backend has no snapshots, or the user switched them off. */
+export const make = Effect.fnUntraced(function* (options?: boolean | SnapshotStore.StoreOptions) {
   const scope = yield* Effect.scope
   const store = yield* SnapshotStore.make(typeof options === "object" ? options : {})
-  const off = options === false || !backend.capabilities.has("snapshots") || (yield* switchedOff)
+  const off = yield* switchedOff
+  const stores = ({ backend }: Subject): boolean =>
+    !off && backend.capabilities.has("snapshots") && (options ?? backend.storesSnapshots ?? true) !== false
   const saves = Saves.make(store, scope)
 
   /**
@@ -247,7 +247,9 @@ export const make = Effect.fnUntraced(function* (
   const warm: WarmStart = {
     originsOf: (subject) => {
       // Nobody knows what a start script reads, so nobody knows when what was stored of it is out of date.
-      if (off || !subject.spec.snapshot || subject.shape.image.guest === "script") return plainBoot(subject)
+      const { backend } = subject
+      if (!stores(subject) || !subject.spec.snapshot || subject.shape.image.guest === "script")
+        return plainBoot(subject)
       return (start) =>
         // Disks keep what was written to them; a saved machine would not know of it.
         start > 1 && isLasting(subject.spec)

@@ -89,6 +89,7 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
   // One after the other, each with the names of its time: of two at once, the older one could be the last that writes.
   const naming = Semaphore.makeUnsafe(1)
   const handle: Handle = {
+    backend: environment.backend,
     machine: Machine.make(guest, life, spec, self.interfaces, snapshots, surroundings),
     spec,
     self,

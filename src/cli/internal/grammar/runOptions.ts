@@ -1,5 +1,6 @@
 /** The options of every subcommand that runs machines. */
 import * as Flag from "effect/cli/Flag"
+import { type BackendName, names } from "../../../backends/BackendName.ts"
 import * as Flags from "./flags.ts"
 
 /** The options of every subcommand that runs machines. */
@@ -19,6 +20,8 @@ export interface RunOptions {
   readonly quiet: boolean
   /** Whether machines start from stored snapshots, and machines that boot are stored as snapshots. Default: true. */
   readonly snapshot: boolean
+  /** The hypervisor of machines that declare none. Default: that of `VMTEST_BACKEND`, else QEMU. */
+  readonly backend?: BackendName | undefined
 }
 
 export const flags = {
@@ -48,11 +51,20 @@ export const flags = {
   snapshot: Flags.toggle(
     "no-snapshot",
     "Boot every machine, and neither use nor store snapshots (default: machines start from stored snapshots)"
-  ).pipe(Flag.map((cold) => !cold))
+  ).pipe(Flag.map((cold) => !cold)),
+  backend: Flags.undefinedOr(
+    Flag.Literals("backend", names).pipe(
+      Flag.withMetavar("NAME"),
+      Flag.withDescription(
+        `The hypervisor of machines that declare none: ${names.join(", ")} (default: VMTEST_BACKEND, else qemu)`
+      )
+    )
+  )
 }
 
 /** Those of the options that all these subcommands have, apart from what a subcommand has of its own. */
 export const apart = <Given extends RunOptions>({
+  backend,
   console,
   keepState,
   output,
@@ -61,6 +73,6 @@ export const apart = <Given extends RunOptions>({
   verbose,
   ...own
 }: Given): { readonly options: RunOptions; readonly own: Omit<Given, keyof RunOptions> } => ({
-  options: { console, keepState, output, quiet, snapshot, verbose },
+  options: { backend, console, keepState, output, quiet, snapshot, verbose },
   own
 })

@@ -1,0 +1,92 @@
+/** Which hypervisor runs each machine of a test, and what that makes of the test's networks. */
+import * as Effect from "effect/Effect"
+import { Backend, type BackendService } from "../../backends/Backend.ts"
+import { isBackendName } from "../../backends/BackendName.ts"
+import { Backends, BackendUnavailable } from "../../backends/Backends.ts"
+import * as Device from "../../backends/Device.ts"
+import * as Image from "../../images/Image.ts"
+import { InvalidMachine, type MachineSpec } from "../../machine/MachineSpec.ts"
+import { maximum } from "../../network/Addresses.ts"
+import * as NetworkSpec from "../../network/NetworkSpec.ts"
+import type { Checked } from "./checkTests.ts"
+
+/** The hypervisor of a machine: the one that it declares, or else the test's. A start script starts QEMU, whatever that is. */
+export const of = (byDefault: BackendService, spec: MachineSpec): Effect.Effect<BackendService, BackendUnavailable> =>
+  Effect.gen(function* () {
+    const ownWay = Image.startsItself(spec.image) && isBackendName(byDefault.name) ? "qemu" : byDefault.name
+    const name = spec.backend ?? ownWay
+    if (name === byDefault.name || !isBackendName(name)) return byDefault
+    const { get } = yield* Backends
+    return yield* Effect.mapError(
+      get(name),
+      ({ message }) => new BackendUnavailable({ machine: spec.name, backend: name, reason: message })
+    )
+  })
+
+/** Those that the test declares; undefined if it declares none. */
+type Networks = ReadonlyArray<NetworkSpec.NetworkSpec> | undefined
+
+/**
+ * The networks with their fabrics: where a machine has TAP devices, a network is a bridge unless it is declared to be a switch. If the test declares
+ * none, these are the VLANs that are bridges: all where that is what its hypervisor connects to.
+ */
+export const fabrics = (
+  networks: Networks,
+  byDefault: BackendService,
+  machines: ReadonlyArray<{ readonly spec: MachineSpec; readonly backend: BackendService }>
+): ReadonlyArray<NetworkSpec.NetworkSpec> => {
+  const every = byDefault.taps === true
+  const bridged = new Set(
+    machines.flatMap(({ backend, spec }) => (backend.taps === true ? spec.vlans.map(({ vlan }) => vlan) : []))
+  )
+  const all = networks ?? Array.from({ length: maximum }, (_, index) => NetworkSpec.of(undefined, index + 1))
+  return all
+    .map((network) => ({
+      ...network,
+      fabric: network.fabric ?? (every || bridged.has(network.vlan) ? ("bridge" as const) : undefined)
+    }))
+    .filter(({ fabric }) => networks !== undefined || fabric === "bridge")
+}
+
+/** Makes sure that a hypervisor can run a machine on networks with these fabrics. */
+export const check = (
+  backend: BackendService,
+  spec: MachineSpec,
+  networks: ReadonlyArray<NetworkSpec.NetworkSpec>
+): Effect.Effect<void, InvalidMachine> =>
+  Effect.suspend(() => {
+    const invalid = (option: string, reason: string) => new InvalidMachine({ machine: spec.name, option, reason })
+    const refused = backend.refuses?.({ ...spec, devices: Device.nameAll(spec.devices) })
+    if (refused !== undefined) return invalid(refused.field, refused.reason)
+    if (Image.startsItself(spec.image) && backend.taps === true) {
+      return invalid(
+        "backend",
+        `backend must not be "${backend.name}" for a machine of a start script, which runs QEMU`
+      )
+    }
+    if (backend.taps !== true) return Effect.void
+    const isBridge = ({ vlan }: { readonly vlan: number }) => NetworkSpec.of(networks, vlan).fabric === "bridge"
+    const wrong = spec.vlans.findIndex((card) => !isBridge(card))
+    if (wrong === -1) return Effect.void
+    const { name, vlan } = NetworkSpec.of(networks, spec.vlans[wrong]?.vlan ?? 0)
+    return invalid(
+      `vlans[${wrong}]`,
+      `vlans[${wrong}] must be a network with fabric: "bridge", because ${backend.name} connects to TAP devices; got ${name ?? vlan}, which is a switch`
+    )
+  })
+
+/** Makes sure that the hypervisors of a test are there and can run its machines, before any test starts. */
+export const checkTest = ({ networks, specs, test }: Checked) =>
+  Effect.gen(function* () {
+    const byDefault = yield* Backend
+    const machines = yield* Effect.forEach(specs, (spec) =>
+      Effect.map(of(byDefault, spec), (backend) => ({ spec, backend }))
+    )
+    const all = fabrics(networks, byDefault, machines)
+    for (const { backend, spec } of machines) {
+      yield* Effect.mapError(
+        check(backend, spec, all),
+        (error) => new InvalidMachine({ ...error, declaredAt: test.declaredAt() })
+      )
+    }
+  })
