@@ -37,3 +37,15 @@ export const processes = (): ReadonlyArray<Process> =>
 /** The processes of hypervisors. Programs that start one, such as `unshare`, have ended by then or become it. */
 export const hypervisors = (of = backend): ReadonlyArray<Process> =>
   processes().filter(({ words: [program = ""] }) => program.endsWith(`/${programs[of]}`) || program === programs[of])
+
+/** The network namespaces that processes are in. */
+export const namespaces = (): ReadonlySet<string> =>
+  new Set(
+    processes().flatMap(({ pid }) => {
+      try {
+        return [readlinkSync(`/proc/${pid}/ns/net`)]
+      } catch {
+        return []
+      }
+    })
+  )

@@ -86,7 +86,9 @@ export class MachineNotRunning extends Schema.TaggedError<MachineNotRunning>()("
 export class BootFailed extends Schema.TaggedError<BootFailed>()("BootFailed", {
   machine: Schema.String,
   reason: Schema.String,
-  console: Schema.String
+  console: Schema.String,
+  /** The request to the hypervisor that failed, such as `PUT /boot-source`; absent where it was none, and on QEMU. */
+  stage: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
     return `${this.machine} did not boot: ${this.reason}${consoleSection(this.console)}`

@@ -198,7 +198,7 @@ export const make = (environment: Environment): Effect.Effect<Handle> =>
     // A supervisor that gave up takes the machine with it: nobody is left to say that.
     const over = Effect.suspend(() =>
       isRunning(ref.life)
-        ? transitions.finish(ref.life, failed(spec.name, ref.life, "its processes crashed too often", ""))
+        ? transitions.finish(ref.life, failed(spec.name, ref.life, { reason: "its processes crashed too often" }, ""))
         : Effect.void
     )
     if (pid !== undefined) yield* Effect.forkIn(Effect.andThen(Process.awaitExit(pid), over), environment.scope)

@@ -22,6 +22,8 @@ export const prepare = (shape: MachineShape, from: SavedMachine | undefined): Ef
     try: () => {
       for (const { name, path } of links) {
         const at = Path.join(directory, name)
+        // A disk that is in the folder under this very name needs no other.
+        if (Path.resolve(path) === at) continue
         Fs.rmSync(at, { force: true })
         Fs.symlinkSync(path, at)
       }

@@ -186,19 +186,28 @@ export const exited = (machine: string, life: Running, exit: MachineExit): End =
   const { done, shell } = life.boot
   const began = shell !== undefined || done.size > 0
   if (began || life.boot.asked || !brokenOff.has(exit.cause)) return end
-  return failed(machine, life, end.detail, exit.consoleTail)
+  return failed(machine, life, { reason: end.detail }, exit.consoleTail)
 }
 
 /** What becomes of a machine whose hypervisor was ended with its process. */
 export const ended = (machine: string, boot: Boot): End =>
   died(machine, boot, { exitCode: undefined, signal: "SIGKILL", consoleTail: "", stderr: "" })
 
+/** Why a boot cannot come up. */
+export interface Why {
+  readonly reason: string
+  /** Added to the reason where the console said nothing. */
+  readonly silence?: string | undefined
+  /** The request to the hypervisor that failed. */
+  readonly stage?: string | undefined
+}
+
 /** What becomes of a machine that did not come up. */
-export const failed = (machine: string, life: Running, reason: string, console: string): End => {
+export const failed = (machine: string, life: Running, { reason, stage }: Why, console: string): End => {
   const panic = panicIn(console)
   const because = panic === undefined ? reason : panicked(panic)
   const why = isPaused(life) ? `${because} (${pausedMessage})` : because
-  const loss = new BootFailed({ machine, reason: why, console })
+  const loss = new BootFailed({ machine, reason: why, console, ...(stage === undefined ? {} : { stage }) })
   const { asked } = life.boot
   return { loss, tag: asked ? "Stopped" : "Crashed", detail: asked ? "" : because }
 }

@@ -18,7 +18,7 @@ import { rebootedReason } from "../../transport/ShellError.ts"
 import type { Environment } from "../MachineTree.ts"
 import type { Origin } from "../Origin.ts"
 import * as StartChanges from "../StartChanges.ts"
-import type { Boot } from "./boot.ts"
+import type { Boot, Why } from "./boot.ts"
 import * as BootNote from "./bootNote.ts"
 import { earlyScript } from "./identity.ts"
 import { ask, type MachineRef } from "./protocol.ts"
@@ -52,8 +52,8 @@ export const silenceHint = ({ shape }: Environment): { readonly hint: string; re
 const up = ({ boot, ref }: BootContext, part: Parameters<typeof ask<"up">>[2]["part"]) =>
   Effect.flatMap(Process.self, (pid) => Effect.orDie(ask(ref, "up", { attempt: boot.attempt, pid, part })))
 
-const failed = ({ boot, ref }: BootContext, reason: string, silence = "") =>
-  Effect.andThen(Effect.ignore(ask(ref, "failed", { attempt: boot.attempt, reason, silence })), stop)
+const failed = ({ boot, ref }: BootContext, why: Why) =>
+  Effect.andThen(Effect.ignore(ask(ref, "failed", { attempt: boot.attempt, ...why })), stop)
 
 /** A message for an error that begins with the machine's name itself. */
 const withoutName = (machine: string, message: string): string =>
@@ -69,7 +69,7 @@ const reasonOf = (machine: string, error: BackendError): string => {
 const startFrom = (
   context: BootContext,
   origin: Origin
-): Effect.Effect<{ readonly hypervisor: Running["Service"]; readonly origin: Origin }, string, Scope.Scope> =>
+): Effect.Effect<{ readonly hypervisor: Running["Service"]; readonly origin: Origin }, Why, Scope.Scope> =>
   Effect.gen(function* () {
     const { boot, environment, ref } = context
     yield* GenStatem.cast(ref.name, "origin", { attempt: boot.attempt, origin })
@@ -86,11 +86,12 @@ const startFrom = (
     yield* Scope.close(scope, Exit.void)
     const error = Cause.findErrorOption(started.cause)
     if (error._tag === "None") return yield* Effect.failCause(started.cause as Cause.Cause<never>)
-    if (from === undefined) return yield* Effect.fail(withoutName(spec.name, error.value.message))
+    const stage = "stage" in error.value ? error.value.stage : undefined
+    if (from === undefined) return yield* Effect.fail({ reason: withoutName(spec.name, error.value.message), stage })
     const reason = reasonOf(spec.name, error.value)
     const damaged = Predicate.isTagged(error.value, "LoadFailed") && error.value.damaged
     return yield* otherwise === undefined
-      ? Effect.fail(reason)
+      ? Effect.fail({ reason, stage })
       : Effect.flatMap(otherwise({ reason, damaged }), (next) => startFrom(context, next))
   })
 
@@ -102,9 +103,7 @@ export const hypervisor = (context: BootContext) => {
     Effect.gen(function* () {
       const emit = yield* MachineEvents
       const self = yield* Process.self
-      const started = yield* startFrom(context, yield* boot.from).pipe(
-        Effect.catch((reason) => failed(context, reason))
-      )
+      const started = yield* startFrom(context, yield* boot.from).pipe(Effect.catch((why) => failed(context, why)))
       const { console, exited } = started.hypervisor
       yield* up(context, { _tag: "hypervisor", ...started })
       yield* console.stream.pipe(
@@ -124,7 +123,7 @@ export const hypervisor = (context: BootContext) => {
       // A defect of the backend is news; that this process was told to end is not.
       Effect.tapCause((cause) =>
         Cause.hasDies(cause) && !isExit(cause)
-          ? failed(context, `its hypervisor's process crashed: ${Cause.pretty(cause)}`)
+          ? failed(context, { reason: `its hypervisor's process crashed: ${Cause.pretty(cause)}` })
           : Effect.void
       )
     )
@@ -147,7 +146,9 @@ export const control = (context: BootContext) => {
       const running = yield* ask(ref, "hypervisor", boot.number).pipe(Effect.catch(() => stop))
       const control = yield* connect(running).pipe(
         Effect.catch(({ message }) =>
-          failed(context, `could not connect to its control channel: ${withoutName(environment.spec.name, message)}`)
+          failed(context, {
+            reason: `could not connect to its control channel: ${withoutName(environment.spec.name, message)}`
+          })
         )
       )
       // Listened to before anybody else has it: no reset is missed.
@@ -190,7 +191,7 @@ export const shells = (context: BootContext) => {
             (exit) => {
               if (exit._tag === "Some") return stop
               const { hint, silence } = silenceHint(environment)
-              return failed(context, withoutName(machine, error.message).split("\n")[0]! + hint, silence)
+              return failed(context, { reason: withoutName(machine, error.message).split("\n")[0]! + hint, silence })
             }
           )
         )

@@ -51,9 +51,7 @@ const runningHandlers = (on: Transitions) => ({
     payload.attempt === life.boot.attempt ? on.up(life, payload, from) : reply(from, undefined),
   origin: ofThisAttempt<Payload<"origin">>((life, { origin }) => on.origin(life, origin)),
   failed: (payload: Payload<"failed">, life: Running, from: From<"failed">) =>
-    payload.attempt === life.boot.attempt
-      ? on.failed(life, payload.reason, payload.silence, GenStatem.reply(from))
-      : reply(from, undefined),
+    payload.attempt === life.boot.attempt ? on.failed(life, payload, GenStatem.reply(from)) : reply(from, undefined),
   exited: (payload: Payload<"exited">, life: Running, from: From<"exited">) =>
     payload.attempt === life.boot.attempt
       ? on.exited(life, payload.exit, GenStatem.reply(from))

@@ -10,7 +10,7 @@ import type { ControlService, Hypervisor, MachineExit } from "../../backends/Bac
 import { BootFailed } from "../../guest/MachineError.ts"
 import type { ShellService } from "../../transport/Shell.ts"
 import type { Origin } from "../Origin.ts"
-import type { Boot, Life, Loss, OriginEffect, Step } from "./boot.ts"
+import type { Boot, Life, Loss, OriginEffect, Step, Why } from "./boot.ts"
 
 /** What a process of a boot has made; `attempt` is that of the boot, `pid` the process. */
 export interface Up {
@@ -37,8 +37,8 @@ export const protocol = GenStatem.protocol({
   up: GenServer.Call<Up, void>(),
   /** The start knows where it comes from. */
   origin: GenServer.Cast<{ readonly attempt: number; readonly origin: Origin }>(),
-  /** The boot cannot come up; `silence` is added where the console said nothing. */
-  failed: GenServer.Call<{ readonly attempt: number; readonly reason: string; readonly silence?: string }, void>(),
+  /** The boot cannot come up. */
+  failed: GenServer.Call<{ readonly attempt: number } & Why, void>(),
   /** The hypervisor is gone. */
   exited: GenServer.Call<{ readonly attempt: number; readonly exit: MachineExit }, void>(),
   /** The connection of the control channel is lost; its process ends in a moment. */

@@ -119,7 +119,7 @@ export class Transitions {
     const reason =
       what === undefined ? `its shell did not answer within ${limit}` : `it did not ${what} within ${limit}`
     const { hint, silence } = silenceHint(this.settings.environment)
-    return this.failed(life, what === undefined ? reason + hint : reason, silence)
+    return this.failed(life, { reason: what === undefined ? reason + hint : reason, silence })
   }
 
   // --- Boots ---------------------------------------------------------------------------------------------------------------------
@@ -146,7 +146,8 @@ export class Transitions {
   }
 
   private started(life: Running, { result }: Task.TaskReply): Step {
-    if (result._tag === "Failure") return this.failed(life, `could not start its processes: ${String(result.failure)}`)
+    if (result._tag === "Failure")
+      return this.failed(life, { reason: `could not start its processes: ${String(result.failure)}` })
     const supervisor = result.success as Pid.Any
     return Effect.andThen(Process.monitor(supervisor), this.changed(life, { supervisor, starter: undefined }))
   }
@@ -157,7 +158,8 @@ export class Transitions {
   }
 
   /** The boot cannot come up. One that was to be resumed from a snapshot boots instead, where that is possible. */
-  failed(life: Running, reason: string, silence = "", ...actions: Actions): Step {
+  failed(life: Running, why: Boot.Why, ...actions: Actions): Step {
+    const { reason, silence = "" } = why
     const { boot } = life
     if (boot.origin.otherwise !== undefined && mayBoot(life)) {
       return this.start(
@@ -170,7 +172,7 @@ export class Transitions {
       const silent = console.trim() === "" && boot.hypervisor !== undefined
       return this.finished(
         life,
-        Boot.failed(this.machine, life, silent ? reason + silence : reason, console),
+        Boot.failed(this.machine, life, silent ? { ...why, reason: reason + silence } : why, console),
         ...actions
       )
     })
@@ -180,7 +182,7 @@ export class Transitions {
     const end = Boot.exited(this.machine, life, exit)
     // One whose saved state made its hypervisor end boots instead, where that is possible.
     return mayBoot(life) && !life.boot.asked
-      ? this.failed(life, end.detail, "", ...actions)
+      ? this.failed(life, { reason: end.detail }, ...actions)
       : this.finished(withBoot(life, { exit }), end, ...actions)
   }
 
@@ -253,7 +255,7 @@ export class Transitions {
   taskReply(life: Running, reply: Task.TaskReply): Step {
     if (reply.task === life.boot.starter) return this.started(life, reply)
     if (!("task" in life) || life.task?.task !== reply.task) return this.become(life)
-    if (reply.result._tag === "Failure") return this.failed(life, String(reply.result.failure))
+    if (reply.result._tag === "Failure") return this.failed(life, { reason: String(reply.result.failure) })
     return life.phase === "return" ? this.preparing(life, life.boot, "identity") : this.ready(life)
   }
 
@@ -298,15 +300,15 @@ export class Transitions {
       // One that has its result has sent that first.
       return reason._tag === "Normal"
         ? this.become(life)
-        : this.failed(life, `what makes it ready crashed: ${ExitReason.format(reason)}`)
+        : this.failed(life, { reason: `what makes it ready crashed: ${ExitReason.format(reason)}` })
     }
     if (pid === boot.starter?.pid && reason._tag !== "Normal") {
-      return this.failed(life, `could not start its processes: ${ExitReason.format(reason)}`)
+      return this.failed(life, { reason: `could not start its processes: ${ExitReason.format(reason)}` })
     }
     if (pid === boot.pids.hypervisor || pid === boot.supervisor) {
       // Its supervisor ended it, and nobody had asked for that.
       return reason._tag === "Shutdown" && !boot.asked
-        ? this.failed(life, "its control channel or its shells crashed too often")
+        ? this.failed(life, { reason: "its control channel or its shells crashed too often" })
         : this.finished(life, Boot.ended(this.machine, boot))
     }
     if (pid === boot.pids.control) return this.changed(life, { control: undefined })

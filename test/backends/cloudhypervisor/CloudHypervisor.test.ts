@@ -237,8 +237,10 @@ describe("a saved Cloud Hypervisor", () => {
   it.live("continues in several forks beside its source, each with its own disk, sockets and TAP devices", () =>
     Effect.gen(function* () {
       const directory = yield* folder
+      // Where a driver puts them: in the machine's folder, under the name that the hypervisor opens.
       const disk = (name: string, text: string) => {
-        const path = Path.join(directory, `${name}.raw`)
+        const path = Path.join(directory, name, "disk1")
+        Fs.mkdirSync(Path.dirname(path), { recursive: true })
         Fs.writeFileSync(path, text)
         return { path }
       }
