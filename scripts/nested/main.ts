@@ -53,12 +53,12 @@ const program = Effect.gen(function* () {
   say(
     `nested: ${(yield* guest.succeed("qemu-system-x86_64 --version | head -1; uname -r")).trim().replace("\n", ", Linux ")}`
   )
-  for (const { command, name } of possible) {
+  for (const { command, env: own, name } of possible) {
     say(`\n== ${name}`)
     const began = performance.now()
     const { exitCode } = yield* guest.execute(command, {
       timeout: suiteTimeout,
-      env,
+      env: { ...env, ...own },
       stream: ({ bytes }) => Effect.sync(() => process.stdout.write(bytes))
     })
     const note = `${((performance.now() - began) / 1000).toFixed(0)} s`

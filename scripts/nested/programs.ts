@@ -12,6 +12,10 @@ const sources = {
   "cloud-hypervisor": "VMTEST_CLOUD_HYPERVISOR"
 } as const
 
+/** The variable that names the program of a backend; undefined for QEMU. */
+export const variableOf = (backend: BackendName): string | undefined =>
+  backend === "qemu" ? undefined : sources[backend]
+
 export type Program = { readonly path: string; readonly version: string } | { readonly missing: string }
 
 const isProgram = (path: string): boolean => {
