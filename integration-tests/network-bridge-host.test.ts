@@ -5,16 +5,21 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as DriverTree from "../src/driver/internal/driverTree.ts"
 import * as HostProcess from "../src/host/HostProcess.ts"
 import * as Bridge from "../src/network/Bridge.ts"
 import { Joiner, withHeader } from "../src/network/internal/frames.ts"
 import * as NetworkSpec from "../src/network/NetworkSpec.ts"
+import type { Vlan } from "../src/network/Vlan.ts"
 
 const possible = await Effect.runPromise(Effect.result(Bridge.probe))
 const why = possible._tag === "Success" ? undefined : possible.failure.message
@@ -176,25 +181,127 @@ describe.skipIf(why !== undefined)("a bridge", () => {
     Effect.gen(function* () {
       const { a, b, c, vlan } = yield* three
       const seen: Array<string> = []
-      const capture = yield* Effect.forkChild(
-        Stream.runForEach(vlan.capture, ({ fate, frame, from }) =>
-          Effect.sync(() => seen.push(`${from} ${fate} ${frame.length} ${Buffer.from(frame.subarray(14, 15))}`))
-        ),
-        { startImmediately: true }
+      const reading = yield* Effect.forkChild(Stream.runHead(vlan.capture), { startImmediately: true })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* vlan.watch({
+            see: ({ fate, frame, from }) =>
+              seen.push(`${from} ${fate} ${frame.length} ${Buffer.from(frame.subarray(14, 15))}`),
+            onEnd: Effect.die,
+            onDropped: Effect.die
+          })
+          yield* c.send(everybody, "1")
+          yield* gets(b, "1 60")
+          yield* b.send(macOf(1), "2", 9018)
+          yield* gets(a, "1 60", "2 9018")
+        })
       )
-      const ask = (text: string) => Effect.andThen(a.send(everybody, text), Effect.sleep("100 millis"))
-      yield* Effect.repeat(ask("x"), { until: () => seen.length > 0 })
-      seen.length = 0
-      b.got.length = 0
-      yield* c.send(everybody, "1")
-      yield* gets(b, "1 60")
-      yield* b.send(macOf(1), "2", 9018)
-      yield* Effect.sleep("500 millis")
-      assert.deepStrictEqual(
-        seen.filter((line) => !line.endsWith("x")),
-        ["c eth1 passed 60 1", "b eth1 passed 9018 2"]
+      assert.deepStrictEqual(seen, ["c eth1 passed 60 1", "b eth1 passed 9018 2"])
+      // A stream begins a moment after it is read.
+      const head = yield* Effect.raceFirst(
+        Fiber.join(reading),
+        Effect.forever(Effect.andThen(a.send(everybody, "3"), Effect.sleep("50 millis")))
       )
-      yield* Fiber.interrupt(capture)
+      assert.include(["a eth1", "b eth1", "c eth1"], Option.getOrThrow(head).from)
+    }).pipe(Effect.scoped)
+  )
+
+  /** The tcpdump at the port of a, which is a child of this process; the first one, if there are several. */
+  const dumpOfA = () =>
+    Number(execFileSync("pgrep", ["-o", "-P", `${process.pid}`, "-f", "tcpdump -i v1p1o"], { encoding: "utf8" }))
+
+  const captured = Effect.fnUntraced(function* (
+    vlan: Vlan,
+    during: Effect.Effect<unknown, unknown, never>
+  ): Effect.fn.Return<{ readonly seen: number; readonly told: ReadonlyArray<string>; readonly closing: number }> {
+    let seen = 0
+    const told: Array<string> = []
+    const tell = (line: string) => Effect.sync(() => void told.push(line))
+    const scope = yield* Scope.make()
+    const watching = vlan.watch({ see: () => (seen += 1), onEnd: ({ message }) => tell(message), onDropped: tell })
+    yield* Effect.orDie(Effect.andThen(Scope.provide(watching, scope), during))
+    const [closing] = yield* Effect.timed(Scope.close(scope, Exit.void))
+    return { seen, told, closing: Duration.toMillis(closing) }
+  })
+
+  it.live.skipIf(!hasDump)("is captured to the last packet, without waiting for more", () =>
+    Effect.gen(function* () {
+      const { a, b, vlan } = yield* three
+      for (const count of [1, 200, 200]) {
+        b.got.length = 0
+        const sent = Effect.forEach(Array.from({ length: count }), () => a.send(macOf(2), "x", 1500), { discard: true })
+        const arrived = Effect.repeat(Effect.sleep("1 millis"), { until: () => b.got.length >= count })
+        const begun = Effect.andThen(b.send(macOf(1), "y"), gets(a, ...a.got, "y 60"))
+        const { closing, seen, told } = yield* captured(vlan, Effect.all([begun, sent, arrived]))
+        assert.deepStrictEqual([seen, told], [count + 1, []])
+        process.stderr.write(`the capture of ${count} packets at three ports ended in ${closing.toFixed(0)} ms\n`)
+        assert.isBelow(closing, 1000)
+      }
+    }).pipe(Effect.scoped)
+  )
+
+  it.live.skipIf(!hasDump)("tells how many packets tcpdump was too slow for", () =>
+    Effect.gen(function* () {
+      const { a, b, vlan } = yield* three
+      yield* b.send(macOf(1), "here")
+      yield* gets(a, "here 60")
+      const count = 2000
+      const { seen, told } = yield* captured(
+        vlan,
+        Effect.gen(function* () {
+          process.kill(dumpOfA(), "SIGSTOP")
+          yield* Effect.forEach(Array.from({ length: count }), () => a.send(macOf(2), "x"), { discard: true })
+          yield* Effect.repeat(Effect.sleep("5 millis"), { until: () => b.got.length >= count })
+          process.kill(dumpOfA(), "SIGCONT")
+        })
+      )
+      const [sentence = ""] = told.filter((line) => line.startsWith("packets of a eth1 may be missing: tcpdump: "))
+      const missing = /tcpdump: (\d+) packets dropped by kernel, sent by a eth1 or to it$/.exec(sentence)?.[1]
+      assert.isAbove(Number(missing), 0, told.join("; "))
+      assert.strictEqual(seen + Number(missing), count)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live.skipIf(!hasDump)("tells when a capture has ended, and fails who reads it", () =>
+    Effect.gen(function* () {
+      const { vlan } = yield* three
+      const reading = yield* Effect.forkChild(Effect.flip(Stream.runDrain(vlan.capture)), { startImmediately: true })
+      const kill = Effect.andThen(
+        Effect.sleep("20 millis"),
+        Effect.try(() => process.kill(dumpOfA(), "SIGKILL"))
+      )
+      const { told } = yield* captured(
+        vlan,
+        Effect.gen(function* () {
+          // One of each capture.
+          yield* Effect.retry(kill, { times: 200 })
+          yield* Effect.retry(kill, { times: 200 })
+          yield* Effect.sleep("200 millis")
+        })
+      ).pipe(Effect.timeout("20 seconds"))
+      assert.deepStrictEqual(told, ["the capture of a eth1 ended with signal SIGKILL while the test ran"])
+      assert.strictEqual((yield* Fiber.join(reading)).message, told[0])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("fails with what tcpdump said if it does not start", () =>
+    Effect.gen(function* () {
+      const { directory, vlan } = yield* three
+      const broken = Path.join(directory, "bin")
+      Fs.mkdirSync(broken)
+      Fs.writeFileSync(Path.join(broken, "tcpdump"), "#!/bin/sh\necho tcpdump: no luck today >&2\nexit 7\n", {
+        mode: 0o755
+      })
+      const path = process.env.PATH
+      const error = yield* Effect.acquireUseRelease(
+        Effect.sync(() => (process.env.PATH = `${broken}:${path}`)),
+        () => Effect.flip(Stream.runDrain(vlan.capture)),
+        () => Effect.sync(() => (process.env.PATH = path))
+      )
+      assert.strictEqual(
+        error.message,
+        'the fabric "bridge" cannot capture packets on this host: tcpdump ended with exit code 7: tcpdump: no luck today; run vmtest as root, or use fabric: "switch"'
+      )
     }).pipe(Effect.scoped)
   )
 

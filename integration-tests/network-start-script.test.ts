@@ -30,7 +30,7 @@ it.live(
       yield* tiny.waitUntilSucceeds(reaches, soon)
       yield* nix.succeed(`ping -c 1 -W 5 ${tiny.interfaces[0]?.ipv4}`)
 
-      assert.approximately(yield* added(tiny, address, 100, nix.link().impair({ latency: "100 millis" })), 100, 20)
+      assert.approximately(yield* added(tiny, address, nix.link().impair({ latency: "100 millis" })), 100, 20)
       yield* Effect.scoped(
         Effect.gen(function* () {
           yield* nix.link("eth1").impair({ loss: 1, direction: "in" })

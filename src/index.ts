@@ -109,6 +109,7 @@ export {
 export { type Changes as StartChange, StartChanges } from "./machine/StartChanges.ts"
 export { AddressesExhausted, type Interface } from "./network/Addresses.ts"
 export type { Fate, Packet } from "./network/Capture.ts"
+export { CaptureFailed } from "./network/Capture.ts"
 export type { Card } from "./network/Card.ts"
 export { HostServiceFailed } from "./network/HostCard.ts"
 export type { ImpairmentOptions, Rate, Share } from "./network/Impairment.ts"

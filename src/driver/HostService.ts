@@ -38,7 +38,8 @@ import type { HostServiceFailed } from "../network/HostCard.ts"
 import type { ImpairmentOptions } from "../network/Impairment.ts"
 import { ImpairmentOptions as ImpairmentSchema } from "../network/Impairment.ts"
 import * as IpAddress from "../network/IpAddress.ts"
-import type { FabricUnavailable, PortCounts, VlanFailed } from "../network/Vlan.ts"
+import type { PortCounts } from "../network/PortCounts.ts"
+import type { FabricUnavailable, VlanFailed } from "../network/Vlan.ts"
 import { Reference } from "./Network.ts"
 
 /** Answers HTTP requests. */

@@ -25,7 +25,7 @@ import * as Arguments from "../guest/Arguments.ts"
 import { InvalidArgument } from "../guest/MachineError.ts"
 import * as Decode from "../host/Decode.ts"
 import type { Machine } from "../machine/Machine.ts"
-import type { Packet } from "../network/Capture.ts"
+import type { CaptureFailed, Packet } from "../network/Capture.ts"
 import type { FabricUnavailable, Vlan } from "../network/Vlan.ts"
 import type { HostService } from "./HostService.ts"
 
@@ -50,7 +50,7 @@ export interface Network {
   /**
    * Every packet from now on, when its sender has sent it, before impairments and partitions. What is not read yet is kept in memory.
    */
-  readonly capture: Stream.Stream<Packet, FabricUnavailable | InvalidArgument>
+  readonly capture: Stream.Stream<Packet, CaptureFailed | FabricUnavailable | InvalidArgument>
 }
 
 /** What its methods take; the machines are looked at when they are used. */

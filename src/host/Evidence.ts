@@ -9,6 +9,18 @@
  *
  * @since 0.1.0
  */
+import * as Fs from "node:fs"
+import * as Result from "effect/Result"
+
+/** How much of a program's output an error has, in characters. */
+const mostOutput = 1000
+
+/** The end of a file that a program wrote its output to; empty if there is none. */
+export const endOf = (file: string): string =>
+  Result.try(() => Fs.readFileSync(file, "utf8")).pipe(
+    Result.getOrElse(() => ""),
+    (text) => text.slice(-mostOutput).trim()
+  )
 
 /** The last `count` lines of a text that are not blank. */
 export const lastLines = (text: string, count: number): string =>

@@ -35,7 +35,8 @@ import * as Fields from "../host/Fields.ts"
 import * as Impairment from "../network/Impairment.ts"
 import { type ImpairmentOptions, ImpairmentOptions as ImpairmentSchema } from "../network/Impairment.ts"
 import * as NetworkSpec from "../network/NetworkSpec.ts"
-import type { FabricUnavailable, PortCounts } from "../network/Vlan.ts"
+import * as PortCounts from "../network/PortCounts.ts"
+import type { FabricUnavailable } from "../network/Vlan.ts"
 import { QmpError, type QmpService } from "../transport/qmp/Qmp.ts"
 import { onControl } from "./Control.ts"
 
@@ -60,7 +61,7 @@ export interface Link {
   /** Plugs the cable in again. */
   readonly unblock: () => Effect.Effect<void, LinkFailure | InvalidArgument>
   /** How many frames the card has sent and received, and how many were lost, duplicated, corrupted or reordered on the way, since the test began. */
-  readonly counts: () => Effect.Effect<PortCounts, InvalidArgument | Unsupported>
+  readonly counts: () => Effect.Effect<PortCounts.PortCounts, InvalidArgument | Unsupported>
 }
 
 /** The cables of a machine. */
@@ -193,7 +194,7 @@ export const make = (
         counts: () =>
           Effect.map(
             Effect.flatMap(ports("link().counts", card), (those) => Effect.forEach(those, ({ counts }) => counts)),
-            sumOf
+            PortCounts.sum
           )
       },
       "link()."
@@ -211,19 +212,6 @@ export const make = (
         (control) => adding.withPermits(1)(addForward(control, guest.name, guestPort, hostPort))
       )
   })
-}
-
-const sumOf = (all: ReadonlyArray<PortCounts>): PortCounts => {
-  const sum = { sent: 0, received: 0, lost: 0, duplicated: 0, corrupted: 0, reordered: 0 }
-  for (const counts of all) {
-    sum.sent += counts.sent
-    sum.received += counts.received
-    sum.lost += counts.lost
-    sum.duplicated += counts.duplicated
-    sum.corrupted += counts.corrupted
-    sum.reordered += counts.reordered
-  }
-  return sum
 }
 
 /** The ports of a machine's forwards, on the host and in the guest. "TCP[HOST_FORWARD]  23  127.0.0.1 40123  10.0.2.15 80 …" */

@@ -13,6 +13,7 @@
 import * as Fs from "node:fs"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as OutputFolder from "../host/OutputFolder.ts"
@@ -32,13 +33,42 @@ export interface Packet {
   readonly frame: Uint8Array
 }
 
-/** The packets that `watch` hands over, from the moment on at which it is read. What is not read yet is kept in memory. */
+/** The capture of a card ended while its test ran. `output` is the last of what the program that captures printed. */
+export class CaptureFailed extends Schema.TaggedError<CaptureFailed>()("CaptureFailed", {
+  /** Machine and interface, such as `web eth1`. */
+  card: Schema.String,
+  reason: Schema.String,
+  output: Schema.String
+}) {
+  override get message() {
+    return `the capture of ${this.card} ${this.reason}${this.output === "" ? "" : `: ${this.output}`}`
+  }
+}
+
+/** Who is handed packets. */
+export interface Watcher {
+  /** Gets each packet at once. The bytes of its frame are used again when it has returned. */
+  readonly see: (packet: Packet) => void
+  /** Hears that the packets of a card are seen no more. */
+  readonly onEnd: (error: CaptureFailed) => Effect.Effect<void>
+  /** Hears that packets were left out, in a sentence with their number. */
+  readonly onDropped: (sentence: string) => Effect.Effect<void>
+}
+
+/**
+ * The packets that `watch` hands over, from the moment on at which it is read. What is not read yet is kept in memory. It fails when a capture ends, and warns of
+ * packets that were left out.
+ */
 export const stream = <E>(
-  watch: (see: (packet: Packet) => void) => Effect.Effect<void, E, Scope.Scope>
-): Stream.Stream<Packet, E> =>
-  Stream.callback<Packet, E>((queue) =>
-    watch((packet) => {
-      Queue.offerUnsafe(queue, { ...packet, frame: Uint8Array.prototype.slice.call(packet.frame) })
+  watch: (watcher: Watcher) => Effect.Effect<void, E, Scope.Scope>
+): Stream.Stream<Packet, CaptureFailed | E> =>
+  Stream.callback<Packet, CaptureFailed | E>((queue) =>
+    watch({
+      see: (packet) => {
+        Queue.offerUnsafe(queue, { ...packet, frame: Uint8Array.prototype.slice.call(packet.frame) })
+      },
+      onEnd: (error) => Effect.asVoid(Queue.fail(queue, error)),
+      onDropped: Effect.logWarning
     })
   )
 

@@ -26,9 +26,10 @@ import * as DynamicSupervisor from "../actors/DynamicSupervisor.ts"
 import * as Process from "../actors/Process.ts"
 import * as Supervisor from "../actors/Supervisor.ts"
 import * as HostProcess from "../host/HostProcess.ts"
-import { quote } from "../host/Quote.ts"
+import { qemuValue, quote } from "../host/Quote.ts"
 import { headerSize, Joiner, withHeader } from "./internal/frames.ts"
 import { HostFrames } from "./internal/hostFrames.ts"
+import * as Machineless from "./internal/machineless.ts"
 import { relay } from "./internal/relay.ts"
 import type { Port, Vlan, VlanFailed } from "./Vlan.ts"
 
@@ -60,8 +61,8 @@ export interface Options {
   readonly supervisor: DynamicSupervisor.DynamicSupervisorPid
 }
 
-/** What is told of a port that is served. */
-export interface Told {
+/** Who hears what becomes of a port that is served. */
+export interface Listeners {
   /** QEMU ended, and is started again: the connections of this port are reset. */
   readonly onRestart: (error: HostServiceFailed) => Effect.Effect<void>
   /** It ended too often, and is not started again. */
@@ -77,12 +78,15 @@ export interface HostCard {
   readonly forward: (
     port: number,
     socket: string,
-    told: Told
+    listeners: Listeners
   ) => Effect.Effect<void, HostProcess.HostProcessError | HostServiceFailed, Scope.Scope>
 }
 
 /** How long QEMU may take to start. */
 const startWithin = Duration.seconds(20)
+
+/** The program that QEMU starts for each connection. */
+const relayName = "relay.pl"
 
 /** How often to look whether it has connected. */
 const untilConnected = Schedule.spaced("5 millis")
@@ -151,36 +155,132 @@ const userNetwork = ({ ipv4, prefix }: Pick<Options, "ipv4" | "prefix">): string
   return `net=${textOf(network)}/${bits},host=${host},dns=${dns},dhcpstart=${dhcp},restrict=on,ipv6=off`
 }
 
-/** In an option of QEMU's, a comma is two. */
-const escaped = (value: string) => value.replaceAll(",", ",,")
+const argumentsFor = (options: Options, port: number, command: string, frames: string): ReadonlyArray<string> =>
+  Machineless.words(
+    `user,${userNetwork(options)},guestfwd=tcp:${options.ipv4}:${port}-cmd:${qemuValue(command)}`,
+    `stream,server=off,addr.type=unix,addr.path=${qemuValue(frames)}`
+  )
 
-const argumentsFor = (options: Options, port: number, command: string, frames: string): ReadonlyArray<string> => [
-  ...["-M", "none", "-nodefaults", "-display", "none", "-netdev"],
-  `user,id=user,${userNetwork(options)},guestfwd=tcp:${options.ipv4}:${port}-cmd:${escaped(command)}`,
-  ...["-netdev", `stream,id=vlan,server=off,addr.type=unix,addr.path=${escaped(frames)}`],
-  ...["-netdev", "hubport,id=hub1,hubid=1,netdev=user", "-netdev", "hubport,id=hub2,hubid=1,netdev=vlan"]
-]
+/** What the ports of one card have in common. */
+interface Shared {
+  readonly options: Options
+  readonly frames: HostFrames
+  /** Sends a frame to the VLAN. */
+  readonly send: (frame: Buffer) => void
+  /** Who gets the frames for a port. */
+  readonly servers: Map<number, (frame: Buffer) => void>
+  /** What the paths of its files begin with. */
+  readonly file: (suffix: string) => string
+}
 
-const endOf = (file: string): string =>
-  Fs.existsSync(file)
-    ? Fs.readFileSync(file, "utf8")
-        .split("\n")
-        .filter((line) => !line.includes("with no nics"))
-        .join("\n")
-        .slice(-1000)
-        .trim()
-    : ""
+/** Resets the connections that a port had. */
+const endConnections = ({ frames, send }: Shared, port: number) =>
+  Effect.sync(() => {
+    for (const frame of frames.end(port)) send(frame)
+  })
+
+const failedAt =
+  ({ options }: Shared, port: number) =>
+  (reason: string, output = "") =>
+    new HostServiceFailed({ service: options.name, port, reason, output })
+
+/** Runs the QEMU of a port until it ends. `ready` gets whether it started; later ends are for `onRestart`. */
+const runStack = (
+  shared: Shared,
+  port: number,
+  socket: string,
+  ready: Deferred.Deferred<void, HostProcess.HostProcessError | HostServiceFailed>,
+  connected: () => boolean,
+  onRestart: Listeners["onRestart"]
+) => {
+  const failed = failedAt(shared, port)
+  const [framesPath, log] = [shared.file(`${port}`), shared.file(`${port}.log`)]
+  return Effect.gen(function* () {
+    const perl = yield* HostProcess.locate("perl")
+    const command = [perl, shared.file(relayName), socket].map(quote).join(" ")
+    yield* Effect.sync(() => Fs.rmSync(log, { force: true }))
+    const qemu = yield* HostProcess.spawn({
+      ...{ name: `the network of ${shared.options.name}:${port}`, command: Machineless.program, grace: 0 },
+      ...{ args: argumentsFor(shared.options, port, command, framesPath), stderr: { file: log } }
+    })
+    yield* Effect.sync(connected).pipe(
+      Effect.repeat({ schedule: untilConnected, until: (there) => there || qemu.status() !== undefined }),
+      Effect.timeoutOrElse({
+        duration: startWithin,
+        orElse: () =>
+          Effect.fail(failed(`QEMU did not start within ${Duration.format(startWithin)}`, Machineless.endOf(log)))
+      })
+    )
+    const isFirst = qemu.status() === undefined && (yield* Deferred.succeed(ready, undefined))
+    const error = failed(`QEMU ended with ${HostProcess.describeStatus(yield* qemu.exited)}`, Machineless.endOf(log))
+    yield* endConnections(shared, port)
+    // Whoever wanted it gets the failure of a first start.
+    if (!isFirst && (yield* Deferred.fail(ready, error))) return yield* Effect.never
+    return yield* onRestart(error)
+  }).pipe(
+    Effect.scoped,
+    Effect.catch((error) =>
+      Effect.flatMap(Deferred.fail(ready, error), (isFirst) => (isFirst ? Effect.never : Effect.die(error)))
+    )
+  )
+}
+
+/** Connects a port to a unix socket until the scope closes; see `HostCard.forward`. */
+const forward = Effect.fnUntraced(function* (
+  shared: Shared,
+  port: number,
+  socket: string,
+  { onLost, onRestart }: Listeners
+) {
+  const { frames, options, send, servers } = shared
+  const { name, supervisor } = options
+  const server = yield* listen(shared.file(`${port}`), (frame) => {
+    const { answer, out } = frames.send(frame)
+    if (answer !== undefined) server.send(answer)
+    if (out !== undefined) send(out)
+  })
+  const ready = Deferred.makeUnsafe<void, HostProcess.HostProcessError | HostServiceFailed>()
+  const stack = runStack(shared, port, socket, ready, server.connected, onRestart)
+  const { pid } = yield* Effect.acquireRelease(
+    Effect.orDie(
+      DynamicSupervisor.startChild(
+        supervisor,
+        Supervisor.supervisor(
+          `${name}:${port}`,
+          { intensity: 3, children: [Supervisor.child("stack", stack, { restart: "permanent" })] },
+          { restart: "temporary" }
+        )
+      )
+    ),
+    ({ pid }) => (pid === undefined ? Effect.void : Effect.ignore(DynamicSupervisor.terminateChild(supervisor, pid)))
+  )
+  if (pid !== undefined) {
+    const log = shared.file(`${port}.log`)
+    yield* Process.awaitExit(pid).pipe(
+      Effect.andThen(Effect.suspend(() => onLost(failedAt(shared, port)("QEMU kept ending", Machineless.endOf(log))))),
+      Effect.forkScoped({ startImmediately: true })
+    )
+  }
+  yield* Deferred.await(ready)
+  yield* Effect.acquireRelease(
+    Effect.sync(() => servers.set(port, server.send)),
+    () =>
+      Effect.andThen(
+        Effect.sync(() => servers.delete(port)),
+        endConnections(shared, port)
+      )
+  )
+})
 
 /** Plugs a card into a VLAN until the scope closes. */
 export const make: (options: Options) => Effect.Effect<HostCard, VlanFailed, Scope.Scope> = Effect.fnUntraced(
   function* (options) {
-    const { ipv4, mac, name, path, supervisor, vlan } = options
+    const { ipv4, mac, name, path, vlan } = options
     const file = (suffix: string) => `${path}-${suffix}`
     const frames = new HostFrames(mac, ipv4)
-    const servers = new Map<number, (frame: Buffer) => void>()
+    const servers: Shared["servers"] = new Map()
     const serves = (port: number) => servers.has(port)
-    const cablePath = file("cable")
-    const cable = yield* listen(cablePath, (frame) => {
+    const cable = yield* listen(file("cable"), (frame) => {
       const received = frames.receive(frame, serves)
       if (received?._tag === "Reply") cable.send(received.frame)
       if (received?._tag !== "Serve") return
@@ -189,79 +289,13 @@ export const make: (options: Options) => Effect.Effect<HostCard, VlanFailed, Sco
       serve?.(frame)
     })
     const port = yield* vlan.port(name)
-    yield* port.plugIn(cablePath)
-    /** Resets the connections that a port had. */
-    const endConnections = (number: number) => frames.end(number).forEach(cable.send)
-    const relayPath = file("relay.pl")
-    yield* Effect.sync(() => Fs.writeFileSync(relayPath, relay, { mode: 0o600 }))
-
-    const forward: HostCard["forward"] = Effect.fnUntraced(function* (number, socket, { onLost, onRestart }) {
-      const failed = (reason: string, output = "") =>
-        new HostServiceFailed({ service: name, port: number, reason, output })
-      const perl = yield* HostProcess.locate("perl")
-      const [framesPath, log] = [file(`${number}`), file(`${number}.log`)]
-      const server = yield* listen(framesPath, (frame) => {
-        const { answer, out } = frames.send(frame)
-        if (answer !== undefined) server.send(answer)
-        if (out !== undefined) cable.send(out)
-      })
-      const ready = Deferred.makeUnsafe<void, HostProcess.HostProcessError | HostServiceFailed>()
-      const command = [perl, relayPath, socket].map(quote).join(" ")
-      const stack = Effect.gen(function* () {
-        yield* Effect.sync(() => Fs.rmSync(log, { force: true }))
-        const qemu = yield* HostProcess.spawn({
-          ...{ name: `the network of ${name}:${number}`, command: "qemu-system-x86_64", grace: 0 },
-          ...{ args: argumentsFor(options, number, command, framesPath), stderr: { file: log } }
-        })
-        yield* Effect.sync(server.connected).pipe(
-          Effect.repeat({ schedule: untilConnected, until: (there) => there || qemu.status() !== undefined }),
-          Effect.timeoutOrElse({
-            duration: startWithin,
-            orElse: () => Effect.fail(failed(`QEMU did not start within ${Duration.format(startWithin)}`, endOf(log)))
-          })
-        )
-        const isFirst = qemu.status() === undefined && (yield* Deferred.succeed(ready, undefined))
-        const error = failed(`QEMU ended with ${HostProcess.describeStatus(yield* qemu.exited)}`, endOf(log))
-        endConnections(number)
-        // A first start that failed is told to whoever wanted it.
-        if (!isFirst && (yield* Deferred.fail(ready, error))) return yield* Effect.never
-        return yield* onRestart(error)
-      }).pipe(
-        Effect.scoped,
-        Effect.catch((error) =>
-          Effect.flatMap(Deferred.fail(ready, error), (isFirst) => (isFirst ? Effect.never : Effect.die(error)))
-        )
-      )
-      const { pid } = yield* Effect.acquireRelease(
-        Effect.orDie(
-          DynamicSupervisor.startChild(
-            supervisor,
-            Supervisor.supervisor(
-              `${name}:${number}`,
-              { intensity: 3, children: [Supervisor.child("stack", stack, { restart: "permanent" })] },
-              { restart: "temporary" }
-            )
-          )
-        ),
-        ({ pid }) =>
-          pid === undefined ? Effect.void : Effect.ignore(DynamicSupervisor.terminateChild(supervisor, pid))
-      )
-      if (pid !== undefined) {
-        yield* Process.awaitExit(pid).pipe(
-          Effect.andThen(Effect.suspend(() => onLost(failed("QEMU kept ending", endOf(log))))),
-          Effect.forkScoped({ startImmediately: true })
-        )
-      }
-      yield* Deferred.await(ready)
-      yield* Effect.acquireRelease(
-        Effect.sync(() => servers.set(number, server.send)),
-        () =>
-          Effect.sync(() => {
-            servers.delete(number)
-            endConnections(number)
-          })
-      )
-    })
-    return { port, serves, forward }
+    yield* port.plugIn(file("cable"))
+    yield* Effect.sync(() => Fs.writeFileSync(file(relayName), relay, { mode: 0o600 }))
+    const shared: Shared = { options, frames, send: cable.send, servers, file }
+    return {
+      port,
+      serves,
+      forward: (number, socket, listeners) => forward(shared, number, socket, listeners)
+    } satisfies HostCard
   }
 )

@@ -23,36 +23,30 @@
  *
  * @since 0.1.0
  */
-import * as Path from "node:path"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as DynamicSupervisor from "../actors/DynamicSupervisor.ts"
-import type * as Pid from "../actors/Pid.ts"
 import * as Process from "../actors/Process.ts"
 import * as Supervisor from "../actors/Supervisor.ts"
 import type { HostProcessError } from "../host/HostProcess.ts"
 import type { Packet } from "./Capture.ts"
 import * as Capture from "./Capture.ts"
 import * as Impairment from "./Impairment.ts"
-import * as Cable from "./internal/cable.ts"
-import type { PortCounts } from "./internal/ethernetSwitch.ts"
+import * as SwitchPlugs from "./internal/switchPlugs.ts"
 import * as switchProcess from "./internal/switchProcess.ts"
-import * as VdeAdapter from "./internal/vdeAdapter.ts"
 import { VlanState } from "./internal/vlanState.ts"
+import type { PortCounts } from "./PortCounts.ts"
 
 export type {
   /** What passed a port since it was made. */
   PortCounts
-} from "./internal/ethernetSwitch.ts"
+} from "./PortCounts.ts"
 
-/** The network did not start, or it ended while the test ran; `output` is the end of what its programs printed. */
+/** The network did not start, or it ended while the test ran. `output` is the last of what its programs printed. */
 export class VlanFailed extends Schema.TaggedError<VlanFailed>()("VlanFailed", {
   vlan: Schema.Int,
   reason: Schema.String,
@@ -136,9 +130,9 @@ export interface Vlan {
   /** Takes all partitions back, and all impairments of its ports. */
   readonly heal: Effect.Effect<void>
   /** Every frame from now on, when its sender has sent it. A reader that is slower than the network keeps what it has not read in memory. */
-  readonly capture: Stream.Stream<Packet, FabricUnavailable>
-  /** Hands over every frame until the scope closes, as `capture` gives them. The bytes of a frame are used again when `see` has returned. */
-  readonly watch: (see: (packet: Packet) => void) => Effect.Effect<void, FabricUnavailable, Scope.Scope>
+  readonly capture: Stream.Stream<Packet, Capture.CaptureFailed | FabricUnavailable>
+  /** Hands over every frame until the scope closes, as `capture` gives them. When it has closed, all that was sent before was handed over. */
+  readonly watch: (watcher: Capture.Watcher) => Effect.Effect<void, FabricUnavailable, Scope.Scope>
   /** Succeeds with the error when the VLAN has ended while nobody stopped it. */
   readonly lost: Effect.Effect<VlanFailed>
 }
@@ -152,9 +146,6 @@ export interface Options {
   /** Whether every frame reaches every port. Default false. */
   readonly hub?: boolean | undefined
 }
-
-/** How long a card may take to listen. */
-const plugWithin = Duration.seconds(10)
 
 /** Starts a VLAN as a child of a dynamic supervisor, which must not end before the scope closes. */
 export const start: (
@@ -192,7 +183,7 @@ export const start: (
     Effect.andThen(Effect.suspend(() => Deferred.succeed(lost, failed(endOf(state))))),
     Effect.forkScoped({ startImmediately: true })
   )
-  const plugs = makePlugs({ state, cables, directory, failed, lose: (error) => Deferred.succeed(lost, error) })
+  const plugs = SwitchPlugs.make({ state, cables, directory, failed, lose: (error) => Deferred.succeed(lost, error) })
   const ports = new Map<string, Port>()
   const portOf = (name: string): Port => {
     const known = ports.get(name)
@@ -211,7 +202,7 @@ export const start: (
     ports.set(name, port)
     return port
   }
-  const watch = (see: (packet: Packet) => void) =>
+  const watch = ({ see }: Capture.Watcher) =>
     undone(() => state.listen((frame, from, fate) => see({ time: clock.currentTimeNanosUnsafe(), from, fate, frame })))
   return {
     number: vlan,
@@ -238,71 +229,3 @@ export const make = (options: Options): Effect.Effect<Vlan, never, Scope.Scope> 
 /** Does something that is undone when the scope closes. */
 const undone = (act: () => () => void): Effect.Effect<void, never, Scope.Scope> =>
   Effect.asVoid(Effect.acquireRelease(Effect.sync(act), (undo) => Effect.sync(undo)))
-
-interface PlugsOptions {
-  readonly state: VlanState
-  /** The supervisor of what is plugged in. */
-  readonly cables: Pid.Any
-  readonly directory: string
-  readonly failed: (reason: string, output?: string) => VlanFailed
-  readonly lose: (error: VlanFailed) => Effect.Effect<unknown>
-}
-
-/** How cards are plugged in: a process for each, which holds its socket or its programs. */
-const makePlugs = ({ cables, directory, failed, lose, state }: PlugsOptions) => {
-  const adapters = new Map<string, Deferred.Deferred<string, HostProcessError | VlanFailed>>()
-  const startCable = (id: string, body: Effect.Effect<unknown>, restart: Supervisor.Restart) =>
-    Effect.orDie(DynamicSupervisor.startChild(cables, Supervisor.child(id, body, { restart })))
-
-  const plugIn = Effect.fnUntraced(function* (name: string, path: string) {
-    const connected = Deferred.makeUnsafe<void>()
-    // It ends with its QEMU. After a crash of its own it connects again, if QEMU is still there.
-    const cable = Effect.gen(function* () {
-      const socket = yield* Effect.timeoutOption(Cable.connect(path), plugWithin)
-      if (Option.isNone(socket)) return
-      yield* Deferred.succeed(connected, undefined)
-      yield* Effect.catch(Cable.carry(state, name, socket.value, socket.value, Cable.plain), (reason) =>
-        lose(failed(`${name} sent something else than frames: ${reason}`))
-      )
-    }).pipe(Effect.scoped)
-    const { pid } = yield* startCable(name, cable, "transient")
-    const end = pid === undefined ? Effect.void : Effect.ignore(DynamicSupervisor.terminateChild(cables, pid))
-    yield* Effect.timeoutOrElse(Deferred.await(connected), {
-      duration: plugWithin,
-      orElse: () =>
-        Effect.andThen(
-          end,
-          Effect.fail(failed(`could not connect to ${name} at ${path} within ${Duration.format(plugWithin)}`))
-        )
-    }).pipe(Effect.onInterrupt(() => end))
-  })
-
-  /** Starts an adapter once. */
-  const vde = (name: string, folderName: string): Effect.Effect<string, HostProcessError | VlanFailed> =>
-    Effect.suspend(() => {
-      const known = adapters.get(name)
-      if (known !== undefined) return Deferred.await(known)
-      const started = Deferred.makeUnsafe<string, HostProcessError | VlanFailed>()
-      adapters.set(name, started)
-      const folder = Path.join(directory, `${folderName}.ctl`)
-      const adapter = Effect.gen(function* () {
-        const made = yield* VdeAdapter.make(state, name, folder).pipe(
-          Effect.mapError((error) => (error._tag === "NotStarted" ? failed(error.reason, error.output) : error)),
-          Effect.onExit((exit) => {
-            // The next use may have more luck.
-            if (Exit.isFailure(exit)) adapters.delete(name)
-            return Deferred.done(
-              started,
-              Exit.map(exit, () => folder)
-            )
-          })
-        )
-        const { output, reason } = yield* made.run
-        // One that is stopped on purpose is interrupted.
-        yield* lose(failed(`${reason} while the test ran`, output))
-      }).pipe(Effect.scoped, Effect.ignore)
-      return Effect.andThen(startCable(`${name} (VDE)`, adapter, "temporary"), Deferred.await(started))
-    })
-
-  return { plugIn, vde }
-}

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import * as Impairment from "../../src/network/Impairment.ts"
+import { statisticsIn } from "../../src/network/internal/bridgeCapture.ts"
 import * as Commands from "../../src/network/internal/bridgeCommands.ts"
 import { carrierOf } from "../../src/network/internal/bridgePlugs.ts"
 import { PcapReader } from "../../src/network/internal/pcap.ts"
@@ -97,8 +98,22 @@ describe("the commands of a bridge", () => {
 describe("what leads a socket to a bridge", () => {
   it("has commas in paths doubled, as QEMU's options want it", () => {
     const words = carrierOf({ helper: (bridge) => `helper --br=${bridge}` }, "v1p1", "/run/a,b/v1p1")
-    assert.include(words, "tap,id=tap,helper=helper --br=v1p1")
-    assert.include(words, "stream,id=card,server=on,addr.type=unix,addr.path=/run/a,,b/v1p1")
+    assert.include(words, "tap,id=left,helper=helper --br=v1p1")
+    assert.include(words, "stream,id=right,server=on,addr.type=unix,addr.path=/run/a,,b/v1p1")
+  })
+})
+
+describe("what tcpdump says", () => {
+  it("has how many packets it wrote, and how many it was too slow for", () => {
+    assert.deepStrictEqual(
+      statisticsIn("tcpdump: 278 packets captured, 1025 packets received by filter, 746 packets dropped by kernel"),
+      { written: 278, dropped: 746 }
+    )
+    assert.deepStrictEqual(
+      statisticsIn("tcpdump: 1 packet captured, 1 packet received by filter, 0 packets dropped by kernel"),
+      { written: 1, dropped: 0 }
+    )
+    assert.isUndefined(statisticsIn("tcpdump: listening on v1p1o, link-type EN10MB (Ethernet)"))
   })
 })
 

@@ -4,13 +4,14 @@
  * What was measured on an emulated q35 stands beside the option it decided.
  */
 import * as Effect from "effect/Effect"
+import { qemuValue } from "../../host/Quote.ts"
+import * as Addresses from "../../network/Addresses.ts"
 import type { Port } from "../../network/Vlan.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
 import type { MachineShape } from "../Backend.ts"
 import { initrdIn } from "../internal/initrd.ts"
 import * as Limits from "../Limits.ts"
 import * as Devices from "./devices.ts"
-import { escape } from "./devices.ts"
 import type { VdeCard } from "./vde.ts"
 
 /** Where a machine's memory lives. A file can be shared with, and copied for, other machines. */
@@ -76,7 +77,7 @@ export const overlayIn = (directory: string): string => `${directory}/disk.qcow2
 
 /** The words after the program's name. */
 export const command = (plan: Plan): ReadonlyArray<string> => [
-  ...["-name", `guest=${escape(plan.shape.name)}`],
+  ...["-name", `guest=${qemuValue(plan.shape.name)}`],
   // Nothing but what is named here: no default disk, display, monitor or configuration file.
   ...["-no-user-config", "-nodefaults", "-display", "none"],
   ...machine(plan),
@@ -86,7 +87,7 @@ export const command = (plan: Plan): ReadonlyArray<string> => [
   ...(plan.shape.allowReboot ? [] : ["-no-reboot"]),
   ...panic,
   ...console,
-  ...["-chardev", `socket,id=qmp,path=${escape(plan.sockets.qmp)},server=on,wait=off`],
+  ...["-chardev", `socket,id=qmp,path=${qemuValue(plan.sockets.qmp)},server=on,wait=off`],
   ...["-mon", "chardev=qmp,mode=control"],
   ...["-device", "virtio-rng-pci"],
   ...disk(plan.shape),
@@ -124,7 +125,7 @@ const machine = ({ accelerator, memory, shape }: Plan): ReadonlyArray<string> =>
 const memoryBackend = (memory: Memory, size: number): string =>
   memory._tag === "Anonymous"
     ? `memory-backend-ram,id=memory,size=${size}`
-    : `memory-backend-file,id=memory,size=${size},mem-path=${escape(memory.path)},share=${memory.share ? "on" : "off"}`
+    : `memory-backend-file,id=memory,size=${size},mem-path=${qemuValue(memory.path)},share=${memory.share ? "on" : "off"}`
 
 /**
  * The kernel parameters for this hardware. They come before those of the image, so that an image can override them.
@@ -169,9 +170,9 @@ const disk = ({ directory, image }: MachineShape): ReadonlyArray<string> => {
     const { format, path } = image.disk
     const overlay = [
       "driver=qcow2,node-name=disk,discard=unmap,cache.no-flush=on",
-      `file.driver=file,file.filename=${escape(overlayIn(directory))}`,
+      `file.driver=file,file.filename=${qemuValue(overlayIn(directory))}`,
       `backing.driver=${format},backing.read-only=on`,
-      `backing.file.driver=file,backing.file.filename=${escape(path)}`
+      `backing.file.driver=file,backing.file.filename=${qemuValue(path)}`
     ]
     return ["-blockdev", overlay.join(","), ...device]
   }
@@ -179,7 +180,7 @@ const disk = ({ directory, image }: MachineShape): ReadonlyArray<string> => {
     ? []
     : [
         "-blockdev",
-        `driver=raw,node-name=disk,read-only=on,file.driver=file,file.filename=${escape(image.root)}`,
+        `driver=raw,node-name=disk,read-only=on,file.driver=file,file.filename=${qemuValue(image.root)}`,
         ...device
       ]
 }
@@ -191,7 +192,7 @@ const disk = ({ directory, image }: MachineShape): ReadonlyArray<string> => {
 const ownDisks = ({ disks = [] }: MachineShape): ReadonlyArray<string> =>
   disks.flatMap(({ path }, index) => [
     "-blockdev",
-    `driver=raw,node-name=own${index + 1},discard=unmap,cache.no-flush=on,file.driver=file,file.filename=${escape(path)}`,
+    `driver=raw,node-name=own${index + 1},discard=unmap,cache.no-flush=on,file.driver=file,file.filename=${qemuValue(path)}`,
     ...["-device", `virtio-blk-pci,drive=own${index + 1},serial=disk${index + 1}`]
   ])
 
@@ -214,7 +215,7 @@ export const ports = (sockets: Sockets, first = 0, by: Bus = "pci"): ReadonlyArr
   ...sockets.ports
     .slice(first)
     .flatMap((path, position) => [
-      ...["-chardev", `socket,id=port${first + position},path=${escape(path)},server=on,wait=off`],
+      ...["-chardev", `socket,id=port${first + position},path=${qemuValue(path)},server=on,wait=off`],
       ...[
         "-device",
         `virtserialport,${placeOf(first + position)},chardev=port${first + position},name=vmtest.${first + position}`
@@ -245,9 +246,6 @@ const card = (
   ].join(",")
 ]
 
-/** Each user network is its own, so one address does for all. */
-const userMac = "52:54:00:12:00:01"
-
 /** eth0: no way out unless asked for, and the way in for forwarded ports, from this host only. */
 const userNetwork = (shape: MachineShape): ReadonlyArray<string> => [
   "-netdev",
@@ -258,14 +256,14 @@ const userNetwork = (shape: MachineShape): ReadonlyArray<string> => [
       ({ guestPort, hostPort, protocol }) => `hostfwd=${protocol}:127.0.0.1:${hostPort}-:${guestPort}`
     )
   ].join(","),
-  ...card("user", userMac, "pci", Limits.mtu)
+  ...card("user", Addresses.eth0Mac, "pci", Limits.mtu)
 ]
 
 /** The id of a VLAN's card, as `set_link` wants it. */
 export const cardId = (device: string): string => `card-${device}`
 
 /** A socket at which QEMU waits for the cable of a card, as `-netdev stream` takes it. QEMU listens, so that it takes another cable when one is lost. */
-export const socketOf = (path: string): string => `server=on,addr.type=unix,addr.path=${escape(path)}`
+export const socketOf = (path: string): string => `server=on,addr.type=unix,addr.path=${qemuValue(path)}`
 
 const netdevOf = (device: string, vlan: number, port: Port | undefined, socket: string): string => {
   // A hub of the VLAN's number is a network of this machine alone.
@@ -284,7 +282,7 @@ export const networks = (
     const vde = vdes.find((card) => card.device === device)
     if (vde !== undefined) {
       // vde_switch drops longer frames without a word; with this the guest's driver refuses to send them.
-      return ["-netdev", `vde,id=${device},sock=${escape(vde.folder)}`, ...card(device, mac, by, mtu ?? Limits.mtu)]
+      return ["-netdev", `vde,id=${device},sock=${qemuValue(vde.folder)}`, ...card(device, mac, by, mtu ?? Limits.mtu)]
     }
     return ["-netdev", netdevOf(device, vlan, port, sockets.cards[index] ?? ""), ...card(device, mac, by, mtu)]
   })

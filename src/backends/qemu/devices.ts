@@ -1,10 +1,8 @@
 /** A machine's own devices in QEMU's words: at its start, and while it runs. */
+import { qemuValue } from "../../host/Quote.ts"
 import type { MachineShape } from "../Backend.ts"
 import type { DeviceShape, Kind } from "../Device.ts"
 import { isUsb, typeOf } from "../Device.ts"
-
-/** In QEMU's option strings a comma ends a value; two stand for one. */
-export const escape = (value: string): string => value.replaceAll(",", ",,")
 
 /** The id of a device of the test's. */
 export const idOf = (name: string): string => `device-${name}`
@@ -94,7 +92,7 @@ export const blockOf = ({ name, path }: DeviceShape): Readonly<Record<string, un
 })
 
 const valueOf = (value: string | number | boolean): string =>
-  typeof value === "boolean" ? (value ? "on" : "off") : escape(`${value}`)
+  typeof value === "boolean" ? (value ? "on" : "off") : qemuValue(`${value}`)
 
 const words = (driver: string, properties: Properties): ReadonlyArray<string> => [
   "-device",
@@ -106,13 +104,13 @@ const backing = (device: DeviceShape, tpm: string): ReadonlyArray<string> => {
   const { kind, name, path } = device
   const back = backOf(name)
   if (path !== undefined) {
-    const file = `file.driver=file,file.filename=${escape(path)}`
+    const file = `file.driver=file,file.filename=${qemuValue(path)}`
     return ["-blockdev", `driver=raw,node-name=${back},discard=unmap,cache.no-flush=on,${file}`]
   }
   switch (typeOf(kind)) {
     case "tpm":
       return [
-        ...["-chardev", `socket,id=chr-${back},path=${escape(tpm)}`],
+        ...["-chardev", `socket,id=chr-${back},path=${qemuValue(tpm)}`],
         ...["-tpmdev", `emulator,id=${back},chardev=chr-${back}`]
       ]
     // Nobody hears it, and it takes as long as if somebody did.

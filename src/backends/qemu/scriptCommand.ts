@@ -1,9 +1,10 @@
 /** How a start script is run, as data: its variables, and the words that it hands on to QEMU. Source: nixpkgs, `nixos/lib/test-driver` and `qemu-vm.nix`. */
+
 import type { SpawnOptions } from "../../host/HostProcess.ts"
+import { qemuValue } from "../../host/Quote.ts"
 import type { StartScript } from "../../images/BootImage.ts"
 import type { MachineShape } from "../Backend.ts"
 import { networks, ports, type Sockets } from "./command.ts"
-import { escape } from "./devices.ts"
 import { markOf } from "./strays.ts"
 import type { VdeCard } from "./vde.ts"
 
@@ -37,9 +38,9 @@ export const stateOf = ({ directory, state }: Pick<MachineShape, "directory" | "
 
 /** The arguments of QEMU besides those of the script. */
 export const wordsOf = (plan: ScriptPlan): ReadonlyArray<string> => [
-  ...["-qmp", `unix:${escape(plan.sockets.qmp)},server=on,wait=off`],
+  ...["-qmp", `unix:${qemuValue(plan.sockets.qmp)},server=on,wait=off`],
   // The first console of all is the guest's hvc0. Only then come the buses of the ports.
-  ...["-chardev", `socket,id=shell,path=${escape(shellSocketIn(plan.shape.directory))}`],
+  ...["-chardev", `socket,id=shell,path=${qemuValue(shellSocketIn(plan.shape.directory))}`],
   // As on a card of vmtest's own: a guest that was loaded would end QEMU 7.2 by its next reboot.
   ...["-global", "virtio-net-device.guest_announce=off"],
   ...(plan.script.runner === undefined ? ofScript(plan) : ofRunner(plan, plan.script.runner)),

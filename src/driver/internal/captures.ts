@@ -20,8 +20,13 @@ export const toFiles =
     const log = (line: string) => emit({ _tag: "Log", test, line })
     const { name = `VLAN ${vlan.number}` } = NetworkSpec.of(networks, vlan.number)
     const title = `${name} of the test ${JSON.stringify(test)}${fork === undefined ? "" : ` (${fork.slice(1)})`}`
-    return Capture.file({ output, name: fileName(options, vlan.number), title }, log).pipe(
-      Effect.flatMap(({ write }) => Effect.mapError(vlan.watch(write), ({ message }) => message)),
+    const file = fileName(options, vlan.number)
+    const problem = (sentence: string) => log(`${file}: ${sentence}`)
+    return Capture.file({ output, name: file, title }, log).pipe(
+      Effect.flatMap(({ write }) =>
+        vlan.watch({ see: write, onEnd: ({ message }) => problem(message), onDropped: problem })
+      ),
+      Effect.mapError((error) => (typeof error === "string" ? error : error.message)),
       Effect.catch(log)
     )
   }

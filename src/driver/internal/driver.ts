@@ -99,6 +99,7 @@ const setUp = Effect.fnUntraced(function* (options: Options) {
     scope: yield* Effect.scope,
     temporary: temporaryOf(options, folders),
     starts: new Map(),
+    plugged: new Map(),
     machines: {}
   }
   yield* Effect.addFinalizer(() => Effect.forEach(all.handles.values(), ({ retire }) => retire, { discard: true }))
@@ -175,8 +176,7 @@ const networkOf = (all: DriverMachines, which: number | string) => {
     new InvalidArgument({ machine: "", method: "driver.network", argument: "network", value: which, reason })
   const found = NetworkSpec.find(options.networks, which)
   const number = Result.isSuccess(found) ? found.success.vlan : 0
-  const members = () =>
-    Machines.neighbours(all).filter(({ self }) => self.interfaces.some(({ vlan }) => vlan === number))
+  const members = () => Machines.membersOf(all, number)
   return Network.make({
     network: which,
     isMember: (name) =>

@@ -59,11 +59,20 @@ export interface DriverMachines {
   /** What the next starts of machines with start scripts have different. */
   readonly starts: Map<string, Changes>
   readonly machines: Record<string, Machine>
+  /** The VLANs that machines got cards on while they ran, by the machines' names. */
+  readonly plugged: Map<string, Set<number>>
 }
 
 /** Machines that share the test's networks. */
 export const neighbours = ({ handles }: Pick<DriverMachines, "handles">): ReadonlyArray<MachineTree.Handle> =>
   [...handles.values()].filter(({ spec, self }) => spec.name === self.name)
+
+/** Machines with a card on a network, be it declared or plugged in. */
+export const membersOf = (all: DriverMachines, vlan: number): ReadonlyArray<MachineTree.Handle> =>
+  neighbours(all).filter(
+    ({ self, spec }) =>
+      self.interfaces.some((card) => card.vlan === vlan) || all.plugged.get(spec.name)?.has(vlan) === true
+  )
 
 const nextNumber = (all: DriverMachines) => Math.max(0, ...neighbours(all).map(({ self }) => self.number)) + 1
 
@@ -187,7 +196,10 @@ export const add: (
       origins: Origin.first(first, originsOf(all, spec, shape, self, backend, untimed)),
       snapshots: all.temporary,
       fork: (request) => forkOne(all, spec, self, request),
-      port: (vlan, device) => portOf(tree, spec, self, vlan, device),
+      port: (vlan, device) =>
+        Effect.tap(portOf(tree, spec, self, vlan, device), () =>
+          Effect.sync(() => all.plugged.set(spec.name, new Set(all.plugged.get(spec.name)).add(vlan)))
+        ),
       networks: options.networks,
       supervisor: tree.machines
     }).pipe(

@@ -153,8 +153,11 @@ export const countsIn = (printed: string, { outer }: Devices) => {
   return { sent: (fields[1] ?? 0) + out, received: fields[9] ?? 0, lost: out + lostIn(receiving) }
 }
 
-/** What captures the frames that a port's card sends; those that are tagged have their tags, as ever. */
+/** KiB that wait for a tcpdump that does not read: about 250 packets, as each has room for the longest. By default it has 2 MiB. */
+const captureBuffer = 16 * 1024
+
+/** What captures the frames that a port's card sends; those that are tagged have their tags, as ever. The filter `inbound` would lose the first one. */
 export const tcpdumpOf = ({ outer }: Devices): ReadonlyArray<string> => [
-  ...["-i", outer, "-Q", "in", "-p", "-n", "-s", "262144", "-U", "--immediate-mode"],
+  ...["-i", outer, "-Q", "in", "-p", "-n", "-s", "262144", "-U", "--immediate-mode", "-B", `${captureBuffer}`],
   ...["--time-stamp-precision=nano", "-Z", "root", "-w", "-"]
 ]

@@ -7,9 +7,12 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Evidence from "../../host/Evidence.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
+import { qemuValue } from "../../host/Quote.ts"
 import * as Commands from "./bridgeCommands.ts"
 import * as Cable from "./cable.ts"
+import * as Machineless from "./machineless.ts"
 import type { Namespace } from "./namespace.ts"
 
 /** Why something was not plugged in. */
@@ -23,22 +26,20 @@ const readyWithin = Duration.seconds(10)
 const untilReady = Schedule.spaced("5 millis")
 
 /**
- * A QEMU without a machine, which carries frames of any size between a TAP and a socket. It listens at `path`, and tells of the connection on its standard
- * output: until then it drops frames. QEMU 7.2 warns that its hub has no card.
+ * A QEMU that carries frames of any size between a TAP and a socket. It listens at `path`, and tells of the connection on its standard output: until then it
+ * drops frames.
  */
 export const carrierOf = (
   namespace: Pick<Namespace, "helper">,
   bridge: string,
   path: string
-): ReadonlyArray<string> => {
-  const word = (text: string) => text.replaceAll(",", ",,")
-  return [
-    ...["-M", "none", "-no-user-config", "-nodefaults", "-display", "none", "-qmp", "stdio"],
-    ...["-netdev", `tap,id=tap,helper=${word(namespace.helper(bridge))}`],
-    ...["-netdev", `stream,id=card,server=on,addr.type=unix,addr.path=${word(path)}`],
-    ...["-netdev", "hubport,id=one,hubid=0,netdev=tap", "-netdev", "hubport,id=other,hubid=0,netdev=card"]
-  ]
-}
+): ReadonlyArray<string> => [
+  ...Machineless.words(
+    `tap,helper=${qemuValue(namespace.helper(bridge))}`,
+    `stream,server=on,addr.type=unix,addr.path=${qemuValue(path)}`
+  ),
+  ...["-qmp", "stdio"]
+]
 
 /** Connects to a carrier, which has taken the connection then. It tells of that only those who have asked before. */
 const connectTo = Effect.fnUntraced(function* (carrier: HostProcess.HostProcess, path: string) {
@@ -61,8 +62,6 @@ const connectTo = Effect.fnUntraced(function* (carrier: HostProcess.HostProcess,
   return socket
 })
 
-const endOf = (file: string) => (Fs.existsSync(file) ? Fs.readFileSync(file, "utf8").slice(-1000).trim() : "")
-
 /**
  * Carries frames between a card that listens at `card` and a port, until the card is gone. Fails if the carrier ends before. `connected` is run when both
  * are connected.
@@ -77,7 +76,7 @@ export const carry = Effect.fnUntraced(function* (
   Fs.rmSync(path, { force: true })
   const log = `${path}.log`
   const carrier = yield* HostProcess.spawn({
-    ...{ name: `${port.name}'s way to its TAP`, command: "qemu-system-x86_64" },
+    ...{ name: `${port.name}'s way to its TAP`, command: Machineless.program },
     ...{ args: carrierOf(namespace, port.bridge, path), stdin: "pipe", stdout: "pipe" },
     ...{ stderr: { file: log }, grace: 0 }
   })
@@ -89,7 +88,7 @@ export const carry = Effect.fnUntraced(function* (
   const ended = Effect.flatMap(carrier.exited, (status) =>
     Effect.fail<NotPlugged>({
       reason: `the QEMU that leads ${port.name} to its TAP ended with ${HostProcess.describeStatus(status)}`,
-      output: endOf(log)
+      output: Machineless.endOf(log)
     })
   )
   const [near, far] = yield* Effect.raceFirst(connecting, ended)
@@ -132,7 +131,7 @@ export const vde = Effect.fnUntraced(function* (
       orElse: () =>
         Effect.fail<NotPlugged>({
           reason: `vde_switch did not listen within ${Duration.format(readyWithin)}`,
-          output: endOf(log.file)
+          output: Evidence.endOf(log.file)
         })
     })
   )

@@ -9,60 +9,47 @@ import * as Semaphore from "effect/Semaphore"
 import * as DynamicSupervisor from "../../actors/DynamicSupervisor.ts"
 import * as Supervisor from "../../actors/Supervisor.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
-import type { Packet } from "../Capture.ts"
+import { qemuValue } from "../../host/Quote.ts"
 import * as Capture from "../Capture.ts"
 import * as Impairment from "../Impairment.ts"
-import { FabricUnavailable, type Options, type Port, type PortCounts, type Vlan, VlanFailed } from "../Vlan.ts"
+import * as PortCounts from "../PortCounts.ts"
+import { type FabricUnavailable, type Options, type Port, type Vlan, VlanFailed } from "../Vlan.ts"
 import * as Capturing from "./bridgeCapture.ts"
 import * as Commands from "./bridgeCommands.ts"
+import { BridgeFaults, type Limits } from "./bridgeFaults.ts"
 import * as Plugs from "./bridgePlugs.ts"
-import type { CommandFailed, Namespace } from "./namespace.ts"
-import type { Groups } from "./vlanState.ts"
+import type { Namespace } from "./namespace.ts"
+import { plugWithin } from "./switchPlugs.ts"
 
 /** What a VLAN is made of. */
 export interface Parts extends Options {
   readonly namespace: Namespace
   /** The supervisor of what is plugged in. */
   readonly cables: DynamicSupervisor.DynamicSupervisorPid
-  readonly limits: {
-    readonly impair: FabricUnavailable | undefined
-    readonly partition: FabricUnavailable | undefined
-  }
+  readonly limits: Limits
   /** Resolves with the reason when the namespace has ended. */
   readonly lost: Effect.Effect<string>
-}
-
-interface Impaired {
-  readonly direction: "out" | "in" | "both"
-  readonly impairment: Impairment.Impairment
 }
 
 interface Place {
   readonly devices: Commands.Devices
   readonly port: Port
-  /** In the order in which they were set: the last one of a direction holds. */
-  readonly impairments: Map<number, Impaired>
-  /** Whether a direction has a queue that an impairment has made. */
-  readonly queued: { out: boolean; in: boolean }
-  counts: PortCounts
+  /** As they were last read. */
+  counts: PortCounts.PortCounts
 }
-
-/** How long a card may take to listen. */
-const plugWithin = Duration.seconds(10)
-
-const noCounts: PortCounts = { sent: 0, received: 0, lost: 0, duplicated: 0, corrupted: 0, reordered: 0 }
 
 export class BridgeVlan {
   private readonly places = new Map<string, Place>()
-  private readonly partitions = new Map<number, Groups>()
-  private readonly watchers = new Set<(name: string, devices: Commands.Devices) => Effect.Effect<unknown>>()
-  private readonly one = Semaphore.makeUnsafe(1)
+  private readonly watchers = new Set<(name: string, devices: Commands.Devices) => Effect.Effect<void>>()
+  /** Makes one port at a time, as each takes the next number. */
+  private readonly making = Semaphore.makeUnsafe(1)
   private readonly unplugged = Deferred.makeUnsafe<VlanFailed>()
-  private last = 0
   private readonly parts: Parts
+  private readonly faults: BridgeFaults
 
   constructor(parts: Parts) {
     this.parts = parts
+    this.faults = new BridgeFaults(parts.vlan, parts.namespace, parts.limits)
   }
 
   /** Makes its bridge. */
@@ -76,17 +63,10 @@ export class BridgeVlan {
       number: this.parts.vlan,
       // A namespace that has ended is told of by `lost`.
       port: (name) => Effect.orDie(this.port(name)),
-      partition: (groups) => this.partition(groups.map((group) => new Set(group))),
-      heal: Effect.suspend(() => {
-        this.partitions.clear()
-        const impaired = [...this.places.values()].filter(({ impairments }) => impairments.size > 0)
-        return Effect.andThen(
-          Effect.ignore(this.separate()),
-          Effect.forEach(impaired, ({ port }) => port.heal, { discard: true })
-        )
-      }),
-      capture: Capture.stream((see) => this.watch(see)),
-      watch: (see) => this.watch(see),
+      partition: (groups) => this.faults.partition(groups.map((group) => new Set(group))),
+      heal: this.faults.healAll,
+      capture: Capture.stream((watcher) => this.watch(watcher)),
+      watch: (watcher) => this.watch(watcher),
       lost: Effect.raceFirst(
         Effect.map(this.parts.lost, (reason) => this.failed(`${reason} while the test ran`)),
         Deferred.await(this.unplugged)
@@ -123,12 +103,11 @@ export class BridgeVlan {
             Effect.sync(() => this.places.set(name, place))
           )
         )
-        // Partitions are of names, which may be those of ports to come.
-        if (this.partitions.size > 0) yield* Effect.ignore(this.separate())
+        yield* this.faults.add(name, devices)
         for (const watch of this.watchers) yield* watch(name, devices)
         return place.port
       })
-    }).pipe(this.one.withPermits(1))
+    }).pipe(this.making.withPermits(1))
   }
 
   private placeOf(name: string, devices: Commands.Devices): Place {
@@ -142,14 +121,11 @@ export class BridgeVlan {
       plugIn: (path) => this.plugIn(name, devices, path),
       vde: Effect.suspend(() => (adapter ??= shared(this.vde(name, devices, folder)))),
       impair: ({ direction = "out", ...options }) =>
-        this.impair(name, { direction, impairment: Impairment.make(options) }),
-      heal: Effect.suspend(() => {
-        this.places.get(name)?.impairments.clear()
-        return Effect.ignore(this.apply(name))
-      }),
+        this.faults.impair(name, { direction, impairment: Impairment.make(options) }),
+      heal: this.faults.heal(name),
       counts: Effect.suspend(() => this.counts(name)),
       tap: {
-        netdev: `helper=${namespace.helper(devices.bridge).replaceAll(",", ",,")}`,
+        netdev: `helper=${qemuValue(namespace.helper(devices.bridge))}`,
         device: Effect.suspend(
           () => (device ??= shared(Effect.as(this.run(Commands.makeTap(devices, devices.tap)), devices.tap)))
         ),
@@ -157,7 +133,7 @@ export class BridgeVlan {
         setLink: (up) => Effect.asVoid(this.run(Commands.setLink(devices, up)))
       }
     }
-    return { devices, port, impairments: new Map(), queued: { out: false, in: false }, counts: noCounts }
+    return { devices, port, counts: PortCounts.none }
   }
 
   /** Carries a card's frames in a process of its own, which ends with its QEMU. */
@@ -205,50 +181,12 @@ export class BridgeVlan {
     return Effect.andThen(Effect.orDie(DynamicSupervisor.startChild(this.parts.cables, child)), Deferred.await(started))
   }
 
-  /** Does what the commands of `refusing` do; their failure is why it cannot be done here. */
-  private refusing(doing: string, script: string): Effect.Effect<void, FabricUnavailable> {
-    const refused = ({ output }: CommandFailed) =>
-      new FabricUnavailable({ doing, reason: output, advice: "see whether vmtest doctor can tell more" })
-    return Effect.asVoid(Effect.mapError(this.parts.namespace.run(script), refused))
-  }
-
-  private impair(name: string, set: Impaired): Effect.Effect<void, FabricUnavailable, Scope.Scope> {
-    const { limits } = this.parts
-    if (limits.impair !== undefined) return Effect.fail(limits.impair)
-    const key = ++this.last
-    const undo = Effect.suspend(() =>
-      this.places.get(name)?.impairments.delete(key) === true ? Effect.ignore(this.apply(name)) : Effect.void
-    )
-    const act = Effect.suspend(() => {
-      this.places.get(name)?.impairments.set(key, set)
-      return Effect.tapError(this.apply(name), () => undo)
-    })
-    return Effect.acquireRelease(act, () => undo)
-  }
-
-  private apply(name: string): Effect.Effect<void, FabricUnavailable> {
+  private counts(name: string): Effect.Effect<PortCounts.PortCounts> {
     const place = this.places.get(name)
-    if (place === undefined) return Effect.void
-    const { devices, impairments, queued } = place
-    const holds = (direction: "out" | "in"): Impairment.Impairment | undefined => {
-      const last = [...impairments.values()]
-        .filter((set) => set.direction === direction || set.direction === "both")
-        .at(-1)
-      if (last === undefined) return queued[direction] ? Commands.unimpaired : undefined
-      queued[direction] = true
-      return last.impairment
-    }
-    const both = { out: holds("out"), in: holds("in") }
-    if (both.out === undefined && both.in === undefined) return Effect.void
-    return this.refusing("impair links", Commands.impair(devices, both))
-  }
-
-  private counts(name: string): Effect.Effect<PortCounts> {
-    const place = this.places.get(name)
-    if (place === undefined) return Effect.succeed(noCounts)
+    if (place === undefined) return Effect.succeed(PortCounts.none)
     return this.parts.namespace.run(Commands.count(place.devices)).pipe(
       Effect.map((printed) => {
-        place.counts = { ...noCounts, ...Commands.countsIn(printed, place.devices) }
+        place.counts = { ...PortCounts.none, ...Commands.countsIn(printed, place.devices) }
         return place.counts
       }),
       // Those of a namespace that has ended are its last ones.
@@ -256,39 +194,27 @@ export class BridgeVlan {
     )
   }
 
-  private partition(groups: Groups): Effect.Effect<void, FabricUnavailable, Scope.Scope> {
-    const { limits } = this.parts
-    if (limits.partition !== undefined) return Effect.fail(limits.partition)
-    const key = ++this.last
-    const undo = Effect.suspend(() => (this.partitions.delete(key) ? Effect.ignore(this.separate()) : Effect.void))
-    const act = Effect.suspend(() => {
-      this.partitions.set(key, groups)
-      return Effect.tapError(this.separate(), () => undo)
-    })
-    return Effect.acquireRelease(act, () => undo)
-  }
-
-  private separate(): Effect.Effect<void, FabricUnavailable> {
-    if (this.parts.limits.partition !== undefined) return Effect.void
-    const devices = new Map([...this.places].map(([name, place]) => [name, place.devices]))
-    const pairs = Commands.separated(devices, [...this.partitions.values()])
-    return this.refusing("separate machines", Commands.partition(this.parts.vlan, pairs))
-  }
-
   /** Listens at each port, also at those to come. */
-  private watch(see: (packet: Packet) => void): Effect.Effect<void, FabricUnavailable, Scope.Scope> {
+  private watch(watcher: Capture.Watcher): Effect.Effect<void, FabricUnavailable, Scope.Scope> {
     return Effect.gen({ self: this }, function* () {
       const command = yield* Capturing.tcpdump
-      const scope = yield* Effect.scope
+      // They end together, as each waits for what is still on its way.
+      const scope = yield* Effect.acquireRelease(Scope.make("parallel"), Scope.close)
       const { namespace } = this.parts
-      const watch = (from: string, devices: Commands.Devices) =>
-        Effect.ignore(Scope.provide(Capturing.start({ command, namespace, devices, from, see }), scope))
-      yield* Effect.addFinalizer(() => Effect.sync(() => this.watchers.delete(watch)))
+      const listen = (from: string, devices: Commands.Devices) =>
+        Effect.flatMap(Scope.fork(scope, "sequential"), (own) =>
+          Scope.provide(Capturing.start({ command, namespace, devices, from, watcher }), own)
+        )
+      const later = (from: string, devices: Commands.Devices) =>
+        Effect.catch(listen(from, devices), ({ message: reason }) =>
+          watcher.onEnd(new Capture.CaptureFailed({ card: from, reason, output: "" }))
+        )
+      yield* Effect.addFinalizer(() => Effect.sync(() => this.watchers.delete(later)))
       // Not while a port is made, which tells its watchers itself.
-      yield* this.one.withPermits(1)(
+      yield* this.making.withPermits(1)(
         Effect.suspend(() => {
-          this.watchers.add(watch)
-          return Effect.forEach(this.places, ([name, { devices }]) => watch(name, devices), {
+          this.watchers.add(later)
+          return Effect.forEach(this.places, ([name, { devices }]) => listen(name, devices), {
             concurrency: "unbounded",
             discard: true
           })

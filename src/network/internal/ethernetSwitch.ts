@@ -6,9 +6,10 @@
  */
 import type { Fate } from "../Capture.ts"
 import type { Impairment } from "../Impairment.ts"
+import * as PortCounts from "../PortCounts.ts"
 import { AddressTable } from "./addressTable.ts"
 import { destinationOf, headerSize, isUnicast, shortest, sourceOf } from "./frames.ts"
-import { Line, type LineCounts } from "./line.ts"
+import { Line } from "./line.ts"
 import * as Random from "./random.ts"
 import { Schedule } from "./schedule.ts"
 
@@ -16,22 +17,6 @@ import { Schedule } from "./schedule.ts"
 export interface Outlet {
   /** Takes whole frames with their headers; false if it has too much that nobody has read. */
   readonly send: (segment: Buffer) => boolean
-}
-
-/** What passed a port since it was made, in frames. */
-export interface PortCounts {
-  /** Frames that its card sent, lost ones included. */
-  readonly sent: number
-  /** Frames that were given to its card. */
-  readonly received: number
-  /** Frames that its impairments lost, or that its card did not read in time. Those that a partition keeps apart do not count. */
-  readonly lost: number
-  /** Frames that passed twice. */
-  readonly duplicated: number
-  /** Frames with a flipped bit. */
-  readonly corrupted: number
-  /** Frames that overtook others. */
-  readonly reordered: number
 }
 
 export interface Impairments {
@@ -60,27 +45,22 @@ export class SwitchPort {
   }
 
   /** What the lines counted that were replaced: a line counts a frame when it takes it. */
-  private readonly past: LineCounts = { lost: 0, duplicated: 0, corrupted: 0, reordered: 0 }
+  private past = PortCounts.none
 
-  counts(): PortCounts {
-    const sum = { ...this.past }
-    for (const line of [this.out, this.in]) if (line !== undefined) add(sum, line.counts)
-    return { sent: this.sent, received: this.received, ...sum, lost: sum.lost + this.dropped }
+  counts(): PortCounts.PortCounts {
+    const { dropped: lost, received, sent } = this
+    const lines = [this.out, this.in].flatMap((line) => (line === undefined ? [] : [ofLine(line)]))
+    return PortCounts.sum([{ ...PortCounts.none, sent, received, lost }, this.past, ...lines])
   }
 
   replace(direction: "out" | "in", line: Line | undefined): void {
     const before = this[direction]
-    if (before !== undefined) add(this.past, before.counts)
+    if (before !== undefined) this.past = PortCounts.sum([this.past, ofLine(before)])
     this[direction] = line
   }
 }
 
-const add = (sum: LineCounts, counts: LineCounts): void => {
-  sum.lost += counts.lost
-  sum.duplicated += counts.duplicated
-  sum.corrupted += counts.corrupted
-  sum.reordered += counts.reordered
-}
+const ofLine = ({ counts }: Line): PortCounts.PortCounts => ({ ...PortCounts.none, ...counts })
 
 export interface SwitchOptions {
   /** Every frame reaches every port. */

@@ -8,8 +8,8 @@ import type { Schedule } from "./schedule.ts"
 /** How many frames wait for a limited rate, as `tc netem` has it by default. */
 export const mostWaiting = 1000
 
-/** How many bytes of memory one line holds at most: what a fast link of a long latency has under way. */
-const mostBytes = 256 * 1024 * 1024
+/** How many bytes of memory the frames that wait on one line take at most: those of 5 Gbit/s with a latency of 100 ms. */
+export const mostBytes = 64 * 1024 * 1024
 
 /** Bytes of memory that a waiting frame needs besides its own, so that short frames are bounded, too. */
 const overhead = 512
@@ -53,12 +53,16 @@ export class Line {
     const copies = this.hits(duplicate) ? 2 : 1
     // A frame that waits must not keep the chunk that it came in, which can be large.
     const copy = Buffer.from(segment)
-    if (this.hits(corrupt)) this.damage(copy)
-    if (!this.send(copy, now, deliver)) {
+    const isDamaged = this.hits(corrupt) && this.damage(copy)
+    const first = this.send(copy, now, deliver)
+    if (first === "full") {
       this.counts.lost += 1
       return "full"
     }
-    if (copies === 2 && this.send(copy, now, deliver)) this.counts.duplicated += 1
+    const second = copies === 2 ? this.send(copy, now, deliver) : "full"
+    if (second !== "full") this.counts.duplicated += 1
+    if (isDamaged) this.counts.corrupted += 1
+    if (first === "overtakes" || second === "overtakes") this.counts.reordered += 1
     return "passed"
   }
 
@@ -67,20 +71,20 @@ export class Line {
     return share > 0 && this.random() < share
   }
 
-  /** Flips one bit. The addresses stay, so that the frame arrives. */
-  private damage(segment: Buffer): void {
+  /** Flips one bit, if there is one to flip. The addresses stay, so that the frame arrives. */
+  private damage(segment: Buffer): boolean {
     const from = headerSize + shortest
-    if (segment.length <= from) return
+    if (segment.length <= from) return false
     const bit = Math.floor(this.random() * (segment.length - from) * 8)
     const index = from + (bit >> 3)
     segment[index] = (segment[index] ?? 0) ^ (1 << (bit & 7))
-    this.counts.corrupted += 1
+    return true
   }
 
-  private send(segment: Buffer, now: number, deliver: (segment: Buffer) => void): boolean {
+  private send(segment: Buffer, now: number, deliver: (segment: Buffer) => void): "full" | "inOrder" | "overtakes" {
     const { latency, rate, reorder } = this.impairment
     const size = segment.length + overhead
-    if ((rate !== undefined && this.waiting >= mostWaiting) || this.bytes + size > mostBytes) return false
+    if ((rate !== undefined && this.waiting >= mostWaiting) || this.bytes + size > mostBytes) return "full"
     let sent = now
     if (rate !== undefined) {
       sent = Math.max(now, this.busyUntil) + ((segment.length - headerSize) * 8 * 1e9) / rate
@@ -88,8 +92,7 @@ export class Line {
     }
     const overtakes = this.hits(reorder)
     let at = sent
-    if (overtakes) this.counts.reordered += 1
-    else {
+    if (!overtakes) {
       at = Math.max(this.last, sent + latency + this.variation())
       this.last = at
     }
@@ -113,7 +116,7 @@ export class Line {
         }
       })
     }
-    return true
+    return overtakes ? "overtakes" : "inOrder"
   }
 
   private variation(): number {

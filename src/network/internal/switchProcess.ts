@@ -21,19 +21,19 @@ export const run = (state: VlanState, hub: boolean): Effect.Effect<never> =>
     const clock = yield* Clock.Clock
     const earlier = Latch.makeUnsafe(false)
     const now = () => Number(clock.monotonicTimeNanosUnsafe())
-    const plane = new EthernetSwitch({ hub, now, onSchedule: () => earlier.openUnsafe() })
+    const ethernet = new EthernetSwitch({ hub, now, onSchedule: () => earlier.openUnsafe() })
     const broken = Deferred.makeUnsafe<never>()
     /** Sleeps until a frame is due, or until one comes that is due earlier. */
     const deliver = Effect.suspend(() => {
       earlier.closeUnsafe()
-      plane.tick()
-      const { next } = plane.schedule
+      ethernet.tick()
+      const { next } = ethernet.schedule
       const due = next === undefined ? Effect.never : Effect.sleep(Duration.nanos(BigInt(Math.ceil(next - now()))))
       return Effect.raceFirst(due, earlier.await)
     })
     yield* Effect.acquireRelease(
-      Effect.sync(() => state.begin(plane, (defect) => Deferred.doneUnsafe(broken, Effect.die(defect)))),
-      (_, exit) => Effect.sync(() => state.end(plane, defectOf(exit)))
+      Effect.sync(() => state.begin(ethernet, (defect) => Deferred.doneUnsafe(broken, Effect.die(defect)))),
+      (_, exit) => Effect.sync(() => state.end(ethernet, defectOf(exit)))
     )
     return yield* Effect.raceFirst(Effect.forever(deliver), Deferred.await(broken))
   }).pipe(Effect.scoped)

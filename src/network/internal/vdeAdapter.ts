@@ -8,9 +8,9 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Evidence from "../../host/Evidence.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import * as Cable from "./cable.ts"
 import { headerSize } from "./frames.ts"
@@ -67,11 +67,6 @@ const readyWithin = Duration.seconds(10)
 /** libvdeplug makes sockets of its own beside the switch's, with names of up to 20 bytes, and the kernel takes 107 for a path. */
 const longestFolder = 85
 
-const endOf = (file: string): string => {
-  const read = Result.try(() => Fs.readFileSync(file, "utf8"))
-  return Result.isSuccess(read) ? read.success.slice(-1000).trim() : ""
-}
-
 /** An adapter that runs. */
 export interface VdeAdapter {
   /** Carries frames until one of its programs ends; gives the reason and what they printed last. */
@@ -92,7 +87,7 @@ export const make = Effect.fnUntraced(function* (
   folder: string
 ): Effect.fn.Return<VdeAdapter, HostProcess.HostProcessError | NotStarted, Scope.Scope> {
   const logFile = `${folder}.log`
-  const failed = (reason: string): NotStarted => ({ _tag: "NotStarted", reason, output: endOf(logFile) })
+  const failed = (reason: string): NotStarted => ({ _tag: "NotStarted", reason, output: Evidence.endOf(logFile) })
   if (Buffer.byteLength(folder) > longestFolder) {
     return yield* Effect.fail(
       failed(`the path of its folder must be at most ${longestFolder} bytes long, got ${folder}`)
@@ -133,5 +128,5 @@ export const make = Effect.fnUntraced(function* (
     // Its end says more.
     Effect.andThen(Effect.ignore(Cable.carry(state, port, stdout, stdin, coding)), Effect.never)
   ])
-  return { run: Effect.map(run, (reason) => ({ reason, output: endOf(logFile) })) }
+  return { run: Effect.map(run, (reason) => ({ reason, output: Evidence.endOf(logFile) })) }
 })

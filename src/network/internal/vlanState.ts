@@ -5,15 +5,14 @@
 import * as Result from "effect/Result"
 import * as Thrown from "../../host/Thrown.ts"
 import type { Impairment } from "../Impairment.ts"
-import type { EthernetSwitch, Impairments, Listener, Outlet, PortCounts } from "./ethernetSwitch.ts"
+import * as PortCounts from "../PortCounts.ts"
+import type { EthernetSwitch, Impairments, Listener, Outlet } from "./ethernetSwitch.ts"
 
 /** An impairment that a scope set, of one port. */
-interface SetImpairment {
+export interface SetImpairment {
   readonly direction: "out" | "in" | "both"
   readonly impairment: Impairment
 }
-
-const none: PortCounts = { sent: 0, received: 0, lost: 0, duplicated: 0, corrupted: 0, reordered: 0 }
 
 interface PortState {
   /** In the order in which they were set: the last one of a direction holds. */
@@ -21,7 +20,7 @@ interface PortState {
   /** Where its card is, while it is plugged in. */
   outlet: Outlet | undefined
   /** What passed it in earlier lives of the switch. */
-  before: PortCounts
+  before: PortCounts.PortCounts
 }
 
 /** Ports, or the machines of ports: those of one group reach each other, and those that are in no group. */
@@ -32,7 +31,7 @@ export class VlanState {
   private readonly ports = new Map<string, PortState>()
   private readonly partitions = new Map<number, Groups>()
   /** The running switch; frames wait in their sockets while there is none. */
-  private plane: EthernetSwitch | undefined
+  private current: EthernetSwitch | undefined
   /** What broke the last switch; empty if nothing did. */
   defect = ""
   private broken: (defect: unknown) => void = () => {}
@@ -44,45 +43,45 @@ export class VlanState {
    * process, and the frames that showed it are lost.
    */
   receive(name: string, frames: Buffer): boolean {
-    const { plane } = this
-    if (plane === undefined) return false
-    const received = Result.try(() => plane.receive(name, frames))
+    const { current: running } = this
+    if (running === undefined) return false
+    const received = Result.try(() => running.receive(name, frames))
     if (Result.isFailure(received)) {
-      this.end(plane, Thrown.messageOf(received.failure))
+      this.end(running, Thrown.messageOf(received.failure))
       this.broken(received.failure)
     }
     return true
   }
 
   /** A switch starts, and gets the state of the VLAN. A defect of it calls `broken`. */
-  begin(plane: EthernetSwitch, broken: (defect: unknown) => void): void {
-    this.plane = plane
+  begin(running: EthernetSwitch, broken: (defect: unknown) => void): void {
+    this.current = running
     this.broken = broken
-    for (const listener of this.listeners) plane.listeners.add(listener)
+    for (const listener of this.listeners) running.listeners.add(listener)
     for (const [name, { outlet }] of this.ports) {
-      plane.port(name).outlet = outlet
+      running.port(name).outlet = outlet
       this.applyTo(name)
     }
     this.separate()
     // One whose frames break the switch leaves the others waiting for the next one.
     for (const wake of [...this.waiting]) {
-      if (this.plane !== plane) return
+      if (this.current !== running) return
       this.waiting.delete(wake)
       wake()
     }
   }
 
   /** The switch has ended. */
-  end(plane: EthernetSwitch, defect: string): void {
-    if (this.plane !== plane) return
+  end(running: EthernetSwitch, defect: string): void {
+    if (this.current !== running) return
     this.defect = defect
-    for (const [name, port] of this.ports) port.before = sum(port.before, plane.port(name).counts())
-    this.plane = undefined
+    for (const [name, port] of this.ports) port.before = PortCounts.sum([port.before, running.port(name).counts()])
+    this.current = undefined
   }
 
   /** Whether there is a switch. */
   get isRunning(): boolean {
-    return this.plane !== undefined
+    return this.current !== undefined
   }
 
   /** Calls back once, when a switch starts; gives what takes that back. */
@@ -92,8 +91,9 @@ export class VlanState {
   }
 
   addPort(name: string): void {
-    if (!this.ports.has(name)) this.ports.set(name, { impairments: new Map(), outlet: undefined, before: none })
-    this.plane?.port(name)
+    if (!this.ports.has(name))
+      this.ports.set(name, { impairments: new Map(), outlet: undefined, before: PortCounts.none })
+    this.current?.port(name)
     this.separate()
   }
 
@@ -103,7 +103,7 @@ export class VlanState {
       const port = this.ports.get(name)
       if (port === undefined) return
       port.outlet = value
-      if (this.plane !== undefined) this.plane.port(name).outlet = value
+      if (this.current !== undefined) this.current.port(name).outlet = value
     }
     set(outlet)
     return () => {
@@ -115,9 +115,9 @@ export class VlanState {
     return [...this.ports.keys()]
   }
 
-  counts(name: string): PortCounts {
-    const before = this.ports.get(name)?.before ?? none
-    return this.plane === undefined ? before : sum(before, this.plane.port(name).counts())
+  counts(name: string): PortCounts.PortCounts {
+    const before = this.ports.get(name)?.before ?? PortCounts.none
+    return this.current === undefined ? before : PortCounts.sum([before, this.current.port(name).counts()])
   }
 
   /** Gives what takes the impairment back. */
@@ -152,10 +152,10 @@ export class VlanState {
 
   listen(listener: Listener): () => void {
     this.listeners.add(listener)
-    this.plane?.listeners.add(listener)
+    this.current?.listeners.add(listener)
     return () => {
       this.listeners.delete(listener)
-      this.plane?.listeners.delete(listener)
+      this.current?.listeners.delete(listener)
     }
   }
 
@@ -165,16 +165,16 @@ export class VlanState {
       if (direction !== "in") impairments.out = impairment
       if (direction !== "out") impairments.in = impairment
     }
-    this.plane?.impair(name, impairments)
+    this.current?.impair(name, impairments)
   }
 
   private separate(): void {
-    const { plane } = this
-    if (plane === undefined) return
+    const { current: running } = this
+    if (running === undefined) return
     const partitions = [...this.partitions.values()]
     for (const name of this.ports.keys()) {
       const others = this.names.filter((other) => partitions.some((groups) => areSeparated(groups, name, other)))
-      plane.port(name).separated = new Set(others)
+      running.port(name).separated = new Set(others)
     }
   }
 }
@@ -190,12 +190,3 @@ const machineOf = (port: string): string => port.slice(0, Math.max(0, port.lastI
 
 const groupOf = (groups: Groups, port: string): number =>
   groups.findIndex((group) => group.has(port) || group.has(machineOf(port)))
-
-const sum = (a: PortCounts, b: PortCounts): PortCounts => ({
-  sent: a.sent + b.sent,
-  received: a.received + b.received,
-  lost: a.lost + b.lost,
-  duplicated: a.duplicated + b.duplicated,
-  corrupted: a.corrupted + b.corrupted,
-  reordered: a.reordered + b.reordered
-})
