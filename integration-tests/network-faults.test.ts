@@ -62,7 +62,9 @@ onDriver(driver, Layer.mergeAll(Alice.layer, Bob.layer, Router.layer, Web.layer)
           ["both", 200]
         ] as const) {
           const impair = bob.link("eth1").impair({ latency: "100 millis", direction })
-          assert.approximately(yield* added(alice, "bob", impair), milliseconds, 20, direction)
+          const more = yield* added(alice, "bob", impair)
+          process.stderr.write(`100 ms of latency, ${direction}: ${more.toFixed(1)} ms more round trip\n`)
+          assert.approximately(more, milliseconds, 20, direction)
         }
         assert.isBelow(median(yield* roundTrips(alice, "bob", 20)), 80)
       })

@@ -12,8 +12,8 @@
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as TestCase from "../driver/TestCase.ts"
+import * as MachineChecks from "../machine/MachineChecks.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
-import * as MachineSpecs from "../machine/MachineSpec.ts"
 import * as ScriptError from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
 
@@ -48,7 +48,7 @@ const placeOf = (script: string, text: string, machine: string): typeof ScriptEr
 const checked = Effect.fnUntraced(function* (script: string, declared: Declared) {
   const { text } = yield* ScriptLoader.readable(script)
   yield* Effect.mapError(
-    MachineSpecs.checkAll(declared),
+    MachineChecks.checkAll(declared),
     ({ machine, message }) =>
       new ScriptError.WrongMachine({ script, place: placeOf(script, text, machine), problem: message })
   )

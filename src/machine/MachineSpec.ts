@@ -23,7 +23,7 @@ import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
 import * as Location from "../host/Location.ts"
 import * as Image from "../images/Image.ts"
-import * as Addresses from "../network/Addresses.ts"
+import type * as Addresses from "../network/Addresses.ts"
 import * as Card from "../network/Card.ts"
 import type { NetworkSpec } from "../network/NetworkSpec.ts"
 import { KeyboardLayout, names as layoutNames } from "../screen/KeyboardLayout.ts"
@@ -31,7 +31,8 @@ import * as Hardware from "./internal/hardware.ts"
 import * as Names from "./internal/names.ts"
 import type { Machine } from "./Machine.ts"
 
-const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(bytes))
+/** Bytes as people write them: `512 MiB`. */
+export const size = (bytes: number) => ByteSize.format(ByteSize.fromInputUnsafe(bytes))
 
 const otherwise = <A>(value: A) => Effect.succeed(value)
 
@@ -399,77 +400,4 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
     image: options.image,
     warmUp: typeof warmUp === "function" ? { run: warmUp } : warmUp
   } satisfies MachineSpec as MachineSpec
-})
-
-/**
- * Checks that no two cards, those of `others` included, have the same MAC, nor the same IP address on one network, and that the hosts files which images bring along
- * (`files: { "/etc/hosts": … }`) give no machine's name to another address than the machine's. Such a name would lead there, or to both.
- */
-export const checkAddresses = (
-  machines: ReadonlyArray<{ readonly spec: MachineSpec; readonly self: Addresses.AddressedNode }>,
-  others: ReadonlyArray<Addresses.AddressedNode> = []
-): Effect.Effect<void, InvalidMachine> =>
-  Effect.suspend(() => {
-    const conflict = Addresses.conflict([...others, ...machines.map(({ self }) => self)])
-    if (conflict !== undefined) {
-      const { card, machine, reason } = conflict
-      return new InvalidMachine({ machine, option: `vlans[${card}]`, reason })
-    }
-    const problem = Names.hostsProblemOf(machines.map(({ self, spec }) => ({ image: spec.image, node: self })))
-    return problem === undefined ? Effect.void : new InvalidMachine({ ...problem, option: "name" })
-  })
-
-/** A port of the host can lead to one port of one machine. */
-const checkForwards = Effect.fnUntraced(function* (specs: ReadonlyArray<MachineSpec>) {
-  const taken = new Map<string, string>()
-  for (const { forwards, name } of specs) {
-    for (const [index, { hostPort, protocol }] of forwards.entries()) {
-      const port = `${protocol} port ${hostPort}`
-      const other = taken.get(port)
-      if (other !== undefined) {
-        const reason = `forwards[${index}].hostPort must be a port of its own, got ${hostPort}, which leads to ${other} already`
-        return yield* new InvalidMachine({ machine: name, option: "forwards", reason })
-      }
-      taken.set(port, name)
-    }
-  }
-})
-
-/**
- * Checks the declarations of all machines of a test together.
- *
- * Fails with the first `InvalidMachine`; two names that differ only in case are refused, because host names are not case-sensitive, and so is
- * more memory than the host has for all of them, an address that two cards have, and a name that an image's hosts file gives to another address.
- */
-export const checkAll = Effect.fnUntraced(function* (
-  machines: Readonly<Record<string, MachineOptions>>,
-  networks?: Networks
-) {
-  const seen = new Map<string, string>()
-  for (const name of Object.keys(machines)) {
-    const twin = seen.get(name.toLowerCase())
-    if (twin !== undefined) {
-      return yield* new InvalidMachine({
-        machine: name,
-        option: "name",
-        reason: `name must differ from ${JSON.stringify(twin)} in more than case: host names are not case-sensitive`
-      })
-    }
-    seen.set(name.toLowerCase(), name)
-  }
-  const specs = yield* Effect.forEach(Object.entries(machines), ([name, options]) => check(name, options, networks))
-  yield* checkAddresses(
-    Addresses.assign(specs).map((self) => ({ self, spec: specs.find(({ name }) => name === self.name)! }))
-  )
-  yield* checkForwards(specs)
-  const limits = yield* HostLimits
-  let together = 0
-  for (const spec of specs) {
-    together += spec.memory
-    if (together > limits.memory) {
-      const reason = `memory must be at most what the machines before it leave of the ${size(limits.memory)} of this host, got ${size(spec.memory)}, together ${size(together)}`
-      return yield* new InvalidMachine({ machine: spec.name, option: "memory", reason })
-    }
-  }
-  return specs
 })

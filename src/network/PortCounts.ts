@@ -4,7 +4,7 @@
  * **Example** (Two ports together)
  *
  * ```ts
- * const { lost } = PortCounts.sum([yield* web.counts, yield* db.counts])
+ * const { lost } = PortCounts.sum([yield* web.link().counts(), yield* db.link().counts()])
  * ```
  *
  * @since 0.1.0

@@ -389,6 +389,17 @@ describe("the driver", () => {
     })
   )
 
+  it.effect("refuses a port of the host that leads to another machine already, also while the test runs", () =>
+    Effect.gen(function* () {
+      const forwarding = (hostPort: number) => offline({ forwards: [{ hostPort, guestPort: 80 }] })
+      const { service } = yield* driverOf({ a: forwarding(8080) })
+      const twin = yield* Effect.flip(service.machine("b", forwarding(8080)))
+      const words = "b: forwards[0].hostPort must be a port of its own, got 8080, which leads to a already"
+      assert.strictEqual(twin.message, words)
+      yield* service.machine("b", forwarding(8081))
+    })
+  )
+
   const refused = (effect: Effect.Effect<unknown, unknown>) =>
     Effect.map(Effect.exit(effect), (exit) => {
       const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined

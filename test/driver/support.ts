@@ -28,6 +28,7 @@ import { BadImage } from "../../src/images/ImageError.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
 import { bootMicrovm } from "../../src/images/internal/microvm.ts"
 import { bootScript } from "../../src/images/internal/startScript.ts"
+import * as MachineChecks from "../../src/machine/MachineChecks.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 import * as NetworkSpec from "../../src/network/NetworkSpec.ts"
 
@@ -118,7 +119,7 @@ export const driverOf = (
     const running = yield* internal
       .make({
         test: "a test",
-        machines: yield* MachineSpec.checkAll(machines, NetworkSpec.resolve(networks)),
+        machines: yield* MachineChecks.checkAll(machines, NetworkSpec.resolve(networks)),
         networks: NetworkSpec.resolve(networks),
         prefix: "1",
         output: join(base, "output"),

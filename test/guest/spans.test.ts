@@ -10,7 +10,7 @@ import type { ControlService, Hypervisor } from "../../src/backends/Backend.ts"
 import type { InteractMethods } from "../../src/guest/Interact.ts"
 import type { LifeMethods } from "../../src/machine/Life.ts"
 import * as Machine from "../../src/machine/Machine.ts"
-import * as MachineSpec from "../../src/machine/MachineSpec.ts"
+import * as MachineChecks from "../../src/machine/MachineChecks.ts"
 import type { SnapshotMethods } from "../../src/machine/Snapshot.ts"
 import { toPng } from "../../src/screen/internal/frame.ts"
 import type { CommandResult } from "../../src/transport/Shell.ts"
@@ -53,7 +53,7 @@ const machine = Effect.gen(function* () {
     control: Effect.succeed(control),
     console: Effect.succeed(hypervisor.console)
   })
-  const specs = yield* MachineSpec.checkAll({ box: offline() })
+  const specs = yield* MachineChecks.checkAll({ box: offline() })
   // Their spans are tested where they are made.
   const [life, snapshots] = [{} as LifeMethods, {} as SnapshotMethods]
   return Machine.make(guest, life, specs[0]!, [], snapshots, {

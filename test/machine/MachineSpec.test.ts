@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Image from "../../src/images/Image.ts"
+import * as MachineChecks from "../../src/machine/MachineChecks.ts"
 import * as MachineSpec from "../../src/machine/MachineSpec.ts"
 import * as NetworkSpec from "../../src/network/NetworkSpec.ts"
 
@@ -170,18 +171,18 @@ describe("a machine's declaration", () => {
         image,
         forwards: ports.map((hostPort) => ({ hostPort, guestPort: 80 }))
       })
-      const twice = yield* Effect.flip(MachineSpec.checkAll({ a: forwarding(8080, 8080) }))
+      const twice = yield* Effect.flip(MachineChecks.checkAll({ a: forwarding(8080, 8080) }))
       assert.strictEqual(
         twice.message,
         "a: forwards[1].hostPort must be a port of its own, got 8080, which leads to a already"
       )
-      const both = yield* Effect.flip(MachineSpec.checkAll({ a: forwarding(8080), b: forwarding(8081, 8080) }))
+      const both = yield* Effect.flip(MachineChecks.checkAll({ a: forwarding(8080), b: forwarding(8081, 8080) }))
       assert.strictEqual(
         both.message,
         "b: forwards[1].hostPort must be a port of its own, got 8080, which leads to a already"
       )
       const udp = { hostPort: 8080, guestPort: 80, protocol: "udp" } as const
-      yield* MachineSpec.checkAll({ a: forwarding(8080), b: { image, forwards: [udp] } })
+      yield* MachineChecks.checkAll({ a: forwarding(8080), b: { image, forwards: [udp] } })
     })
   )
 
@@ -313,7 +314,7 @@ describe("a machine's declaration", () => {
 
   it.effect("refuses names that differ only in case", () =>
     Effect.gen(function* () {
-      const error = yield* Effect.flip(MachineSpec.checkAll({ web: { image }, Web: { image } }))
+      const error = yield* Effect.flip(MachineChecks.checkAll({ web: { image }, Web: { image } }))
       assert.include(error.message, 'Web: name must differ from "web" in more than case')
     })
   )
@@ -368,8 +369,8 @@ describe("a machine's declaration", () => {
   it.effect("refuses machines with an address of another machine", () =>
     Effect.gen(function* () {
       const of = (ipv4: string) => ({ image, vlans: [{ vlan: 1, ipv4 }] })
-      yield* MachineSpec.checkAll({ a: of("10.0.0.5"), b: of("10.0.0.6") })
-      const error = yield* Effect.flip(MachineSpec.checkAll({ a: of("10.0.0.5"), b: of("10.0.0.5/8") }))
+      yield* MachineChecks.checkAll({ a: of("10.0.0.5"), b: of("10.0.0.6") })
+      const error = yield* Effect.flip(MachineChecks.checkAll({ a: of("10.0.0.5"), b: of("10.0.0.5/8") }))
       assert.deepStrictEqual([error._tag, error.option], ["InvalidMachine", "vlans[0]"])
       assert.strictEqual(
         error.message,
@@ -395,8 +396,8 @@ describe("a machine's declaration", () => {
   it.effect("refuses machines that need more memory together than the host has", () =>
     Effect.gen(function* () {
       const of = (memory: "3 GiB" | "5 GiB") => ({ image, memory })
-      yield* MachineSpec.checkAll({ a: of("3 GiB"), b: of("5 GiB") })
-      const error = yield* Effect.flip(MachineSpec.checkAll({ a: of("3 GiB"), b: of("5 GiB"), c: of("3 GiB") }))
+      yield* MachineChecks.checkAll({ a: of("3 GiB"), b: of("5 GiB") })
+      const error = yield* Effect.flip(MachineChecks.checkAll({ a: of("3 GiB"), b: of("5 GiB"), c: of("3 GiB") }))
       assert.strictEqual(error.machine, "c")
       assert.include(
         error.message,
@@ -408,7 +409,7 @@ describe("a machine's declaration", () => {
   describe("with a hosts file in its image", () => {
     const hosts = (content: string | Uint8Array) => Image.tiny({ files: { "/etc/hosts": content } })
     const checked = (content: string | Uint8Array) =>
-      MachineSpec.checkAll({ db: { image }, web: { image: hosts(content) } }).pipe(
+      MachineChecks.checkAll({ db: { image }, web: { image: hosts(content) } }).pipe(
         Effect.match({ onFailure: ({ message }) => message, onSuccess: () => "accepted" })
       )
 
@@ -446,7 +447,7 @@ describe("a machine's declaration", () => {
 
   it.effect("accepts no machines at all", () =>
     Effect.gen(function* () {
-      assert.deepStrictEqual(yield* MachineSpec.checkAll({}), [])
+      assert.deepStrictEqual(yield* MachineChecks.checkAll({}), [])
     })
   )
 })

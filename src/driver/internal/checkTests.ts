@@ -2,6 +2,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { Deadlines } from "../../guest/Deadlines.ts"
+import * as MachineChecks from "../../machine/MachineChecks.ts"
 import type { MachineSpec } from "../../machine/MachineSpec.ts"
 import * as MachineSpecs from "../../machine/MachineSpec.ts"
 import * as Addresses from "../../network/Addresses.ts"
@@ -44,7 +45,7 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   if (test.problem !== undefined) return yield* invalid(test.problem)
   const networks = NetworkSpec.resolve(test.networks)
   const specs = yield* Effect.mapError(
-    MachineSpecs.checkAll(test.machines, networks),
+    MachineChecks.checkAll(test.machines, networks),
     (error) => new MachineSpecs.InvalidMachine({ ...error, declaredAt })
   )
   const names = specs.map(({ name }) => name)

@@ -12,6 +12,7 @@ import * as Disk from "../../host/Disk.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import type { RunDirectory } from "../../host/RunDirectory.ts"
 import type { Machine } from "../../machine/Machine.ts"
+import * as MachineChecks from "../../machine/MachineChecks.ts"
 import * as MachineSpec from "../../machine/MachineSpec.ts"
 import * as MachineTree from "../../machine/MachineTree.ts"
 import type { Origins } from "../../machine/Origin.ts"
@@ -251,7 +252,7 @@ const checkAddresses = (all: DriverMachines, spec: MachineSpec.MachineSpec) =>
 
 /** Whether a new machine has names and addresses of its own. */
 const checkConflicts = (all: DriverMachines, spec: MachineSpec.MachineSpec, self: Addresses.AddressedNode) =>
-  MachineSpec.checkAddresses([...neighbours(all), { spec, self }], all.services.nodes())
+  MachineChecks.checkAddresses([...neighbours(all), { spec, self }], all.services.nodes())
 
 /** Tells running machines the names that there are now. */
 export const refreshAll = (handles: Iterable<MachineTree.Handle>) =>
@@ -315,6 +316,7 @@ export const declare: (
     const others = [...handles.values()]
     yield* Hypervisors.check(yield* Hypervisors.of(all.backend, spec), spec, all.fabrics)
     yield* checkAddresses(all, spec)
+    yield* MachineChecks.checkForwards([...others.map((other) => other.spec), spec])
     yield* Effect.forEach(MachineSpec.toolsOf([spec]), (tool) => HostProcess.locate(tool))
     const self = Addresses.number(spec, nextNumber(all))
     yield* checkConflicts(all, spec, self)

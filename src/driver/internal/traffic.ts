@@ -26,9 +26,13 @@ export const count =
         bytes = 0
         return emit(event)
       })
-      yield* vlan.watch(({ frame }) => {
-        packets += 1
-        bytes += frame.length
+      yield* vlan.watch({
+        see: ({ frame }) => {
+          packets += 1
+          bytes += frame.length
+        },
+        onEnd: () => Effect.void,
+        onDropped: () => Effect.void
       })
       yield* Effect.sleep(period).pipe(Effect.andThen(tell), Effect.forever, Effect.forkScoped)
       yield* Effect.addFinalizer(() => tell)
