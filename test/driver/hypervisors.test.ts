@@ -7,7 +7,8 @@ import * as Firecracker from "../../src/backends/firecracker/Firecracker.ts"
 import * as Mock from "../../src/backends/mock/Mock.ts"
 import * as Hypervisors from "../../src/driver/internal/hypervisors.ts"
 import * as Image from "../../src/images/Image.ts"
-import * as MachineSpec from "../../src/machine/MachineSpec.ts"
+import * as MachineChecks from "../../src/machine/MachineChecks.ts"
+import type * as MachineSpec from "../../src/machine/MachineSpec.ts"
 import * as NetworkSpec from "../../src/network/NetworkSpec.ts"
 
 const image = Image.tiny()
@@ -39,7 +40,7 @@ const fabricsOf = Effect.fnUntraced(function* (
   const backend = options.byDefault === "firecracker" ? firecracker : qemu
   const networks = NetworkSpec.resolve(options.networks)
   const declared = Object.fromEntries(Object.entries(machines).map(([name, own]) => [name, { image, ...own }]))
-  const specs = yield* MachineSpec.checkAll(declared, networks)
+  const specs = yield* MachineChecks.checkAll(declared, networks)
   return yield* Effect.gen(function* () {
     const all = yield* Effect.forEach(specs, (spec) =>
       Effect.map(Hypervisors.of(backend, spec), (backend) => ({ spec, backend }))
