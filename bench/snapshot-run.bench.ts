@@ -40,7 +40,7 @@ const run = (count: number, ...flags: ReadonlyArray<string>) => {
 
 run(1)
 const cold = median(Array.from({ length: quick ? 1 : 3 }, () => run(1, "--no-snapshot")))
-const second = run(tests)
+const second = run(tests, "-j", "1")
 const parallel = run(tests, "-j", "2")
 rmSync(folder, { recursive: true, force: true })
 

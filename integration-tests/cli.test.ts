@@ -217,7 +217,7 @@ export default [
   test("later", {}, () => Effect.void)
 ]`
       )
-      const child = spawn(process.execPath, [launcher, "run", file], {
+      const child = spawn(process.execPath, [launcher, "run", "-j", "1", file], {
         ...options(),
         stdio: ["ignore", "pipe", "ignore"]
       })

@@ -23,6 +23,7 @@ export { InvalidVariable } from "./backends/Environment.ts"
 export * as Firecracker from "./backends/firecracker/Firecracker.ts"
 export * as Mock from "./backends/mock/Mock.ts"
 export * as Qemu from "./backends/qemu/Qemu.ts"
+export { type Config, defineConfig } from "./cli/Config.ts"
 export { type DeclareError, Driver, type DriverService, type ForkError, type SubtestOptions } from "./driver/Driver.ts"
 export type { MachineClass, MachineLayerError } from "./driver/DriverLayer.ts"
 export * as DriverLayer from "./driver/DriverLayer.ts"
@@ -49,6 +50,7 @@ export {
   isTestCase,
   type Location as ScriptLocation,
   type TestCase,
+  type TestFunction,
   type TestOptions,
   type TestServices,
   test

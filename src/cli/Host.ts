@@ -91,7 +91,12 @@ export const withState =
 
 /** How tests are run on this host. */
 export interface TestsOptions {
-  readonly jobs: number
+  /** How many tests run at once. */
+  readonly jobs: number | "auto"
+  /** How often a test that failed is run again. Default 0. */
+  readonly retries?: number
+  /** Whether the run ends at the first failure. Default false. */
+  readonly failFast?: boolean
   readonly options: RunOptions
   readonly snapshotOnFailure?: boolean
   /** Whether what the machines of failed tests said is kept. Default: if `--output` is given. */
@@ -100,10 +105,22 @@ export interface TestsOptions {
   readonly capture?: boolean
 }
 
+/** Whether several tests can run at once, so that lines begin with the name of theirs. */
+export const isAtOnce = (tests: ReadonlyArray<unknown>, jobs: number | "auto"): boolean =>
+  jobs !== 1 && tests.length > 1
+
 /** As {@link runTests}, with a state folder that is there. */
 export const runTestsIn = (
   tests: ReadonlyArray<TestCase>,
-  { capture = false, evidence = false, jobs, options, snapshotOnFailure = false }: TestsOptions
+  {
+    capture = false,
+    evidence = false,
+    failFast = false,
+    jobs,
+    options,
+    retries = 0,
+    snapshotOnFailure = false
+  }: TestsOptions
 ) =>
   Runner.run(tests, {
     output: NodePath.resolve(options.output ?? defaultOutput),
@@ -111,9 +128,11 @@ export const runTestsIn = (
     evidence: evidence || options.output !== undefined,
     snapshots: options.snapshot,
     capture,
+    failFast,
+    retries,
     snapshotOnFailure
   }).pipe(
-    Effect.provide(logOfTests(jobs > 1 && tests.length > 1)),
+    Effect.provide(logOfTests(isAtOnce(tests, jobs))),
     Effect.provide(Layer.merge(backend(options.backend), ImageStore.ImageStore.layer))
   )
 

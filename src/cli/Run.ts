@@ -1,35 +1,47 @@
 /**
- * `vmtest run SCRIPT…`: loads every script, and runs their tests if all of them can be used.
+ * `vmtest run [SCRIPT…]`: finds the scripts, loads every one, and runs the tests that are wanted if all scripts can be used.
  *
- * **Example** (Run the tests of several scripts, two at a time)
+ * **Example** (Run the tests of a folder, two at a time)
  *
  * ```sh
- * vmtest run -j 2 tests/*.ts
+ * vmtest run -j 2 tests
  * ```
  *
  * @since 0.1.0
  */
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
+import * as References from "effect/References"
 import * as Failure from "../driver/Failure.ts"
 import * as MachineFile from "../driver/MachineFile.ts"
+import * as SharedMachines from "../driver/SharedMachines.ts"
 import type { TestCase } from "../driver/TestCase.ts"
-import { isFailed } from "../driver/TestResult.ts"
+import { isFailed, type TestResult } from "../driver/TestResult.ts"
+import { TimeLimit } from "../driver/TimeLimit.ts"
 import type { Location } from "../host/Location.ts"
+import { Seed } from "../network/Seed.ts"
 import * as Reports from "../report/Reports.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import { UpdateReferences } from "../screen/ScreenImage.ts"
 import { type Invocation, version } from "./CommandLine.ts"
+import * as ConfigFile from "./ConfigFile.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as GivenMachines from "./GivenMachines.ts"
 import * as Host from "./Host.ts"
 import * as Interrupted from "./Interrupted.ts"
+import * as ListTests from "./internal/listTests.ts"
+import * as Select from "./internal/select.ts"
+import * as Settings from "./internal/settings.ts"
+import * as LastRun from "./LastRun.ts"
 import * as MachineModule from "./MachineModule.ts"
 import * as PythonLoader from "./PythonLoader.ts"
 import { MachinesMissing, markedLine, type ScriptError } from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
-import { complain, print, type Work } from "./Subcommand.ts"
+import * as Scripts from "./Scripts.ts"
+import { complain, print } from "./Subcommand.ts"
 
 type Loaded = ReadonlyArray<TestCase>
 
@@ -84,37 +96,106 @@ const givenBy = Effect.fnUntraced(function* (file: string | undefined) {
   return file === undefined ? undefined : yield* MachineFile.load(file)
 })
 
-/** Runs the tests. Exit code 2 also if no test matches `--test-name`. A run that is interrupted prints what it came to. */
-export const run = Effect.fnUntraced(function* (
-  invocation: Extract<Invocation, { readonly _tag: "Run" }>
-): Effect.fn.Return<ExitCode.ExitCode, never, Effect.Services<Work>> {
-  const { machineConfig, machines } = invocation
-  const files = { machines, machineConfig }
-  const all = yield* givenBy(machineConfig).pipe(
-    Effect.flatMap((given) => loadAll(invocation.scripts, { module: machines, given })),
-    Effect.catch((error) => Effect.as(complain(error.message), undefined))
-  )
-  if (all === undefined) return ExitCode.unusable
-  const { names, timeout, waitTimeout } = invocation
-  const tests = all
-    .filter((test) => names.length === 0 || names.some((name) => test.name.includes(name)))
-    .map((test) => (timeout === undefined ? test : { ...test, timeout }))
-    .map((test) => ({ ...test, waitTimeout: test.waitTimeout ?? waitTimeout }))
-  if (tests.length === 0) {
-    yield* complain(`no test name contains ${names.map((name) => JSON.stringify(name)).join(" or ")}`)
-    return ExitCode.unusable
-  }
-  const { capture, jobs, json, junit, options, snapshotOnFailure } = invocation
-  const update = invocation.updateReferences || (yield* UpdateReferences)
-  return yield* Host.runTests(tests, { capture, evidence: true, jobs, options, snapshotOnFailure }).pipe(
-    Effect.provideService(UpdateReferences, update),
-    Effect.tap((results) => print(TerminalReport.summary(results, files))),
-    Interrupted.summedUp(tests.length, (results, left) =>
-      print(TerminalReport.summary(results, { ...left, ...files }))
-    ),
-    Effect.map((results) => (!results.some(isFailed) ? ExitCode.passed : ExitCode.failed)),
-    Reports.written({ junit, json }, { vmtest: version }),
-    Effect.provide(TerminalReport.layer({ ...invocation.options, atOnce: jobs > 1 && tests.length > 1 })),
-    Effect.catch((error) => Effect.as(complain(described(error)), ExitCode.unusable))
-  )
+/** The tests that are to run; undefined if a script has a problem, which is printed. */
+const wantedOf = Effect.fnUntraced(function* (settings: Settings.Settings, read: ConfigFile.Read) {
+  const named = settings.scripts.length > 0
+  const base = named ? process.cwd() : read.folder
+  const place = { base, output: settings.outputFolder }
+  const scripts = yield* Scripts.find(named ? settings.scripts : (read.config.tests ?? []), place)
+  const given = yield* givenBy(settings.machineConfig)
+  const loaded = yield* loadAll(scripts, { module: settings.machines, given })
+  if (loaded === undefined) return undefined
+  const { config, digest, file } = read
+  const tests =
+    file === undefined ? loaded : SharedMachines.resolve(loaded, config.machines ?? {}, { from: file, digest })
+  return yield* Select.select(tests, settings)
 })
+
+/** Writes how the tests ended, for `--only-failed` and `--shard`. A part of a run must not change what the other parts are split by. */
+const record = Effect.fnUntraced(function* (
+  wanted: ReadonlyArray<Select.Wanted>,
+  results: ReadonlyArray<TestResult>,
+  { durations, outputFolder, shard }: Settings.Settings
+) {
+  const left = [...results]
+  const ended = wanted.map(({ key, test }): LastRun.Ended => {
+    const at = left.findIndex(({ file, name }) => name === test.name && file === test.file)
+    return { key, result: at < 0 ? undefined : left.splice(at, 1)[0] }
+  })
+  const file = shard === undefined ? (durations ?? (yield* LastRun.durationsOf(outputFolder))) : undefined
+  const problem = yield* LastRun.write(outputFolder, ended, file)
+  // Only a file that the user named is missed.
+  if (problem !== undefined && durations !== undefined) yield* complain(problem)
+})
+
+const levels = {
+  all: "All",
+  trace: "Trace",
+  debug: "Debug",
+  info: "Info",
+  warn: "Warn",
+  error: "Error",
+  fatal: "Fatal",
+  none: "None"
+} as const
+
+/** What the settings change for all that runs. */
+const inSettings =
+  ({ accel, globalTimeout, logLevel, options, seed, updateReferences }: Settings.Settings) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.gen(function* () {
+      const config = yield* ConfigProvider.ConfigProvider
+      const accelerated =
+        accel === undefined
+          ? config
+          : ConfigProvider.orElse(ConfigProvider.fromUnknown({ VMTEST_ACCEL: accel }), config)
+      const limit = globalTimeout === undefined ? yield* TimeLimit : Duration.millis(globalTimeout)
+      const update = updateReferences || (yield* UpdateReferences)
+      return yield* effect.pipe(
+        Effect.provideService(ConfigProvider.ConfigProvider, accelerated),
+        Effect.provideService(TimeLimit, limit),
+        Effect.provideService(Seed, seed),
+        Effect.provideService(UpdateReferences, update),
+        Effect.provideService(References.MinimumLogLevel, levels[logLevel ?? (options.quiet ? "warn" : "info")])
+      )
+    })
+
+/** Runs the tests that are wanted. A run that is interrupted prints what it came to. */
+const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Settings) => {
+  const tests = wanted.map(({ test }) => test)
+  const { capture, failFast, jobs, machineConfig, machines, options, retries, snapshotOnFailure } = settings
+  const { json, junit } = settings
+  const files = { machines, machineConfig }
+  return Host.runTests(tests, { capture, evidence: true, failFast, jobs, options, retries, snapshotOnFailure }).pipe(
+    Effect.tap((results) =>
+      Effect.andThen(print(TerminalReport.summary(results, files)), record(wanted, results, settings))
+    ),
+    Interrupted.summedUp(tests.length, (results, left) =>
+      Effect.andThen(print(TerminalReport.summary(results, { ...left, ...files })), record(wanted, results, settings))
+    ),
+    inSettings(settings),
+    Effect.map((results) => (results.some(isFailed) ? ExitCode.failed : ExitCode.passed)),
+    Reports.written({ junit, json }, { vmtest: version }),
+    Effect.provide(TerminalReport.layer({ ...options, atOnce: Host.isAtOnce(tests, jobs) }))
+  )
+}
+
+/** Lists or runs the tests. Exit code 2 also if no test matches `--grep`. */
+export const run = Effect.fnUntraced(
+  function* (invocation: Extract<Invocation, { readonly _tag: "Run" }>) {
+    const read = yield* ConfigFile.read(invocation.config)
+    const settings = Settings.decide(invocation, read)
+    const selected = yield* wantedOf(settings, read)
+    if (selected === undefined) return ExitCode.unusable
+    if (selected._tag === "None") {
+      yield* complain(selected.reason)
+      return selected.isMistake ? ExitCode.unusable : ExitCode.passed
+    }
+    if (settings.listJson || settings.list) {
+      yield* print(settings.listJson ? ListTests.json(selected.wanted) : ListTests.lines(selected.wanted).join("\n"))
+      return ExitCode.passed
+    }
+    return yield* runWanted(selected.wanted, settings)
+  },
+  Effect.catch((error) => Effect.as(complain(described(error)), ExitCode.unusable))
+)

@@ -108,7 +108,7 @@ const importDefault = Effect.fnUntraced(function* (script: string, text: string,
   yield* Ending.enter("loading")
   const folder = yield* workFolder
   const outfile = path.join(folder, "script.mjs")
-  yield* Bundle.bundle(source, outfile).pipe(
+  const inputs = yield* Bundle.bundle(source, outfile).pipe(
     Effect.mapError(toScriptError(script, text, (file) => path.resolve(file) === source.path))
   )
   // Node reads a module's source map as it loads the module, so this must come first and the file may go afterwards.
@@ -128,7 +128,7 @@ const importDefault = Effect.fnUntraced(function* (script: string, text: string,
   // CommonJS has its default export as a property, as tsc writes it.
   const isProperty = Predicate.isObject(exported) && !Array.isArray(exported) && "default" in exported
   if (!("default" in module)) return yield* new ScriptError.NoDefaultExport({ script })
-  return { exported: isProperty ? exported.default : exported, digest: yield* digestOf(outfile) }
+  return { exported: isProperty ? exported.default : exported, digest: yield* digestOf(outfile), inputs }
 }, Effect.scoped)
 
 /** The digest of the program, without its source map. Empty if the bundle cannot be read. */
@@ -140,8 +140,8 @@ const digestOf = Effect.fnUntraced(function* (bundle: string) {
 })
 
 const withDigest =
-  (script: string, file?: string) =>
-  (test: TestCase.TestCase): TestCase.TestCase => ({ ...test, script, file })
+  (script: string, file?: string, inputs?: ReadonlyArray<string>) =>
+  (test: TestCase.TestCase): TestCase.TestCase => ({ ...test, script, file, inputs })
 
 const reasons: Partial<Record<PlatformError.SystemErrorTag, string>> = {
   NotFound: "no such script",
@@ -183,19 +183,22 @@ export const load = Effect.fnUntraced(function* (
 ) {
   const path = yield* Path.Path
   const { file, text } = yield* readable(script)
-  const { digest, exported } = yield* importDefault(script, text, sourceOf(file, text))
+  const { digest, exported, inputs } = yield* importDefault(script, text, sourceOf(file, text))
   const name = path.basename(script)
   const tests = TestCase.fromExport(name, read(name, exported)) ?? []
-  if (tests.length > 0) return tests.map(withDigest(digest, script))
+  if (tests.length > 0) return tests.map(withDigest(digest, script, inputs))
   const more = typeof exported === "function" ? ", which only vmtest run --machine-config FILE takes" : ""
   return yield* new ScriptError.NoTests({ script, found: `${describeExport(exported)}${more}` })
 })
 
-/** The default export of a module, whatever it is. */
-export const loadDefault = Effect.fnUntraced(function* (script: string) {
+/** The default export of a module, whatever it is, with the digest of its program. */
+export const loadModule = Effect.fnUntraced(function* (script: string) {
   const { file, text } = yield* readable(script)
-  return (yield* importDefault(script, text, sourceOf(file, text))).exported
+  return yield* importDefault(script, text, sourceOf(file, text))
 })
+
+/** The default export of a module, whatever it is. */
+export const loadDefault = (script: string) => Effect.map(loadModule(script), ({ exported }) => exported)
 
 /** A default export in a message. */
 export const describeExport = (exported: unknown): string =>

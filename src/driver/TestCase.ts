@@ -78,6 +78,8 @@ export interface TestCase {
   readonly script?: string | undefined
   /** The script that declares it, as it was given to the command, for reports. */
   readonly file?: string | undefined
+  /** The files that its script is made of, with full paths, if the command has bundled it. */
+  readonly inputs?: ReadonlyArray<string> | undefined
   /** Its folder in the output folder; `.` is that folder itself. Default: a folder that has the test's name. */
   readonly folder?: string | undefined
   /** What happens if its body makes Effects that are never run. */

@@ -40,6 +40,7 @@ import * as SwitchPlugs from "./internal/switchPlugs.ts"
 import * as switchProcess from "./internal/switchProcess.ts"
 import { VlanState } from "./internal/vlanState.ts"
 import type { PortCounts } from "./PortCounts.ts"
+import { Seed } from "./Seed.ts"
 
 export type {
   /** What passed a port since it was made. */
@@ -195,7 +196,11 @@ export const start: (
       plugIn: (path) => plugs.plugIn(name, path),
       vde: plugs.vde(name, `vde${vlan}-${ports.size + 1}`),
       impair: ({ direction = "out", ...options }) =>
-        undone(() => state.impair(name, { direction, impairment: Impairment.make(options) })),
+        Effect.flatMap(Seed, (seed) =>
+          undone(() =>
+            state.impair(name, { direction, impairment: Impairment.make({ ...options, seed: options.seed ?? seed }) })
+          )
+        ),
       heal: Effect.sync(() => state.heal(name)),
       counts: Effect.sync(() => state.counts(name))
     }

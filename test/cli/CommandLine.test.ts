@@ -15,24 +15,47 @@ const plain = {
   backend: undefined
 }
 
+/** What `vmtest run` is asked for where the command line says nothing. */
+const unsaid = {
+  config: undefined,
+  jobs: undefined,
+  names: [],
+  onlyFailed: false,
+  shard: undefined,
+  durations: undefined,
+  repeatEach: undefined,
+  forbidOnly: undefined,
+  list: false,
+  listJson: false,
+  retries: undefined,
+  failFast: undefined,
+  timeout: undefined,
+  waitTimeout: undefined,
+  globalTimeout: undefined,
+  seed: undefined,
+  watch: false,
+  snapshotOnFailure: undefined,
+  capture: undefined,
+  updateReferences: false,
+  logLevel: undefined,
+  junit: undefined,
+  json: undefined,
+  machines: undefined,
+  machineConfig: undefined,
+  accel: undefined,
+  options: {
+    ...{ keepState: undefined, output: undefined, verbose: undefined, console: undefined, quiet: undefined },
+    ...{ snapshot: undefined, backend: undefined }
+  }
+}
+
 describe("the command line", () => {
   it.effect("run takes scripts and options", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual<unknown>((yield* parse("run", "a.ts", "b.ts")).parsed, {
         _tag: "Run",
         scripts: ["a.ts", "b.ts"],
-        jobs: 1,
-        names: [],
-        timeout: undefined,
-        waitTimeout: undefined,
-        snapshotOnFailure: false,
-        capture: false,
-        updateReferences: false,
-        junit: undefined,
-        json: undefined,
-        machines: undefined,
-        machineConfig: undefined,
-        options: plain
+        ...unsaid
       })
       const all = [
         "-j",
@@ -60,22 +83,61 @@ describe("the command line", () => {
         "-q",
         "-o",
         "out",
+        "-c",
+        "other.config.ts",
+        "--only-failed",
+        "--shard",
+        "2/3",
+        "--durations",
+        "durations.json",
+        "--repeat-each",
+        "2",
+        "--no-forbid-only",
+        "--list",
+        "--list-json",
+        "--retries",
+        "0",
+        "--fail-fast",
+        "--global-timeout",
+        "1 hour",
+        "--seed",
+        "7",
+        "--watch",
+        "--log-level",
+        "debug",
+        "--accel",
+        "tcg",
         "a.ts"
       ]
       assert.deepStrictEqual<unknown>((yield* parse("run", ...all)).parsed, {
         _tag: "Run",
         scripts: ["a.ts"],
+        config: "other.config.ts",
         jobs: 3,
         names: ["x", "y"],
+        onlyFailed: true,
+        shard: { index: 2, of: 3 },
+        durations: "durations.json",
+        repeatEach: 2,
+        forbidOnly: false,
+        list: true,
+        listJson: true,
+        retries: 0,
+        failFast: true,
         timeout: 120_000,
         waitTimeout: 30_000,
+        globalTimeout: 3_600_000,
+        seed: 7,
+        watch: true,
         snapshotOnFailure: true,
         capture: true,
         updateReferences: true,
+        logLevel: "debug",
         junit: "j.xml",
         json: "e.jsonl",
         machines: undefined,
         machineConfig: undefined,
+        accel: "tcg",
         options: {
           ...{ keepState: true, output: "out", verbose: true, console: false, quiet: true, snapshot: false },
           backend: undefined
@@ -90,7 +152,10 @@ describe("the command line", () => {
       const together = yield* parse("run", "a.ts", "-j4", "-tx y", "-o=out")
       assert.deepStrictEqual(together.parsed, apart.parsed)
       const alike = yield* parse("run", "a.ts", "-ttimeout", "-timage", "-ooutput")
-      assert.deepInclude(alike.parsed, { names: ["timeout", "image"], options: { ...plain, output: "output" } })
+      assert.deepInclude(alike.parsed, {
+        names: ["timeout", "image"],
+        options: { ...unsaid.options, output: "output" }
+      })
       const { parsed } = yield* parse("eval", "--", "-j4")
       assert.include(parsed, { _tag: "Eval", expression: "-j4" })
     })
@@ -161,7 +226,19 @@ describe("the command line", () => {
 
   for (const [wrong, says] of [
     [["rnu", "a.ts"], 'unknown command "rnu"; did you mean "run"?'],
-    [["run"], "missing argument SCRIPT"],
+    [["run", "a.ts", "--shard", "0/3"], '--shard must be a part and the number of parts, such as 1/3, got "0/3"'],
+    [["run", "a.ts", "--shard", "4/3"], "such as 1/3"],
+    [["run", "a.ts", "--retries", "-1"], "--retries"],
+    [["run", "a.ts", "--repeat-each", "0"], '--repeat-each must be a whole number of at least 1, got "0"'],
+    [["run", "a.ts", "--seed", "x"], "--seed must be a whole number of at least 0"],
+    [["run", "a.ts", "--log-level", "loud"], "--log-level must be one of all, trace, debug"],
+    [["run", "a.ts", "--accel", "hvf"], '--accel must be auto, kvm or tcg, got "hvf"'],
+    [["run", "a.ts", "--global-timeout", "soon"], "--global-timeout must be a duration"],
+    [["run", "a.ts", "--workers", "2"], 'unknown option "--workers"; did you mean "--jobs"?'],
+    [["run", "a.ts", "--last-failed"], 'did you mean "--only-failed"?'],
+    [["run", "a.ts", "--failfast"], 'did you mean "--fail-fast"?'],
+    [["run", "a.ts", "--shrad", "1/2"], 'did you mean "--shard"?'],
+    [["run", "a.ts", "--rtries", "1"], 'did you mean "--retries"?'],
     [["run", "a.ts", "--bogus"], 'unknown option "--bogus"\n'],
     [["run", "a.ts", "--jbos", "2"], 'unknown option "--jbos"; did you mean "--jobs"?'],
     [["run", "a.ts", "--update-refs"], 'did you mean "--update-references"?'],
@@ -174,15 +251,16 @@ describe("the command line", () => {
     [["run", "-otuput", "out", "a.ts"], 'unknown option "-otuput"; did you mean "--output"?'],
     [["run", "-out", "a.ts"], 'unknown option "-out"; did you mean "--output"?'],
     [["run", "-jobs", "4", "a.ts"], 'vmtest: unknown option "-jobs"; did you mean "--jobs"?\nFor more'],
-    [["run", "-test-name", "x", "a.ts"], 'unknown option "-test-name"; did you mean "--test-name"?'],
+    [["run", "-test-name", "x", "a.ts"], 'unknown option "-test-name"; did you mean "--grep"?'],
+    [["run", "--test-name", "x", "a.ts"], 'unknown option "--test-name"; did you mean "--grep"?'],
     [["run", "-verbose", "a.ts"], 'vmtest: unknown option "-verbose"; did you mean "--verbose"?\nFor more'],
     [["run", "--machine-conf", "m.json", "a.py"], 'did you mean "--machine-config"?'],
     [["run", "a.py", "--machine-config"], "--machine-config needs a value"],
     [["run", "-machines", "m.ts", "a.py"], 'unknown option "-machines"; did you mean "--machines"?'],
     [["snapshot", "list", "-json"], 'vmtest: unknown option "-json"; did you mean "--json"?\nFor more'],
     [["image", "prune", "-older-than", "3 days"], 'unknown option "-older-than"; did you mean "--older-than"?'],
-    [["run", "a.ts", "--jobs", "0"], '--jobs must be a whole number of at least 1, got "0"'],
-    [["run", "a.ts", "--jobs", "many"], '--jobs must be a whole number of at least 1, got "many"'],
+    [["run", "a.ts", "--jobs", "0"], '--jobs must be a whole number of at least 1, or "auto", got "0"'],
+    [["run", "a.ts", "--jobs", "many"], '--jobs must be a whole number of at least 1, or "auto", got "many"'],
     [["run", "a.ts", "--jobs"], "--jobs needs a value: N"],
     [["run", "a.ts", "--output="], "--output needs a value: a folder"],
     [["run", "a.ts", "-j", "1", "-j", "2"], "--jobs can be given only once"],

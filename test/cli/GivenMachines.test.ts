@@ -5,6 +5,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as CommandLine from "../../src/cli/CommandLine.ts"
 import * as ExitCode from "../../src/cli/ExitCode.ts"
 import * as GivenMachines from "../../src/cli/GivenMachines.ts"
 import * as PythonLoader from "../../src/cli/PythonLoader.ts"
@@ -103,20 +104,10 @@ export default [
   it.live("of a file that cannot be read make the run unusable", () =>
     Effect.gen(function* () {
       const folder = yield* folderWith({ "test.py": "start_all()\n", "machines.json": "{" })
-      const options = { keepState: false, output: undefined, verbose: false, quiet: true, snapshot: false }
-      const code = yield* Run.run({
-        ...{ _tag: "Run", scripts: [join(folder, "test.py")], jobs: 1, names: [], timeout: undefined },
-        ...{
-          waitTimeout: undefined,
-          snapshotOnFailure: false,
-          junit: undefined,
-          json: undefined,
-          capture: false,
-          updateReferences: false,
-          machines: undefined
-        },
-        ...{ machineConfig: join(folder, "machines.json"), options }
-      })
+      const words = ["run", "-q", join(folder, "test.py"), "--machine-config", join(folder, "machines.json")]
+      const invocation = yield* CommandLine.parse(words)
+      assert(typeof invocation !== "number" && invocation._tag === "Run")
+      const code = yield* Run.run(invocation)
       assert.strictEqual(code, ExitCode.unusable)
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )

@@ -157,8 +157,8 @@ const messagesOf = (error: unknown): Effect.Effect<never, Messages> => {
 const requireBanner =
   'import { createRequire as __vmtest_createRequire } from "node:module"; var require = __vmtest_createRequire(import.meta.url);'
 
-/** Writes the bundle of a script to `outfile`, with its source map inside. */
-export const bundle = (source: Source, outfile: string): Effect.Effect<void, Messages> => {
+/** Writes the bundle of a script to `outfile`, with its source map inside. Gives the files that are in it, with full paths. */
+export const bundle = (source: Source, outfile: string): Effect.Effect<ReadonlyArray<string>, Messages> => {
   let requires = false
   const build = (banner: string) =>
     Effect.tryPromise(() =>
@@ -166,6 +166,7 @@ export const bundle = (source: Source, outfile: string): Effect.Effect<void, Mes
         ...entry(source),
         outfile,
         bundle: true,
+        metafile: true,
         format: "esm",
         platform: "node",
         target: "node22",
@@ -184,8 +185,8 @@ export const bundle = (source: Source, outfile: string): Effect.Effect<void, Mes
       })
     )
   return build("").pipe(
-    Effect.andThen(Effect.suspend(() => (requires ? build(requireBanner) : Effect.void))),
-    Effect.asVoid,
+    Effect.flatMap((built) => (requires ? build(requireBanner) : Effect.succeed(built))),
+    Effect.map(({ metafile }) => Object.keys(metafile.inputs).map((file) => NodePath.resolve(file))),
     Effect.catch(({ cause }) => messagesOf(cause))
   )
 }

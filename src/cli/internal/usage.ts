@@ -1,7 +1,7 @@
 /** The answer to a wrong command line: a line for each error, and where to read more. */
 import type * as CliError from "effect/cli/CliError"
 import type * as CliOutput from "effect/cli/CliOutput"
-import { near } from "../../host/Spelling.ts"
+import { type Aliases, near } from "../../host/Spelling.ts"
 
 type Invalid = CliOutput.Presenter.InvalidInvocation
 
@@ -11,6 +11,21 @@ const sharedPrefix = (a: string, b: string): number => {
   return length
 }
 
+/** What other tools call options, and what options were called here. */
+const aliases: Aliases = {
+  "test-name": "grep",
+  "test-name-pattern": "grep",
+  workers: "jobs",
+  parallel: "jobs",
+  bail: "fail-fast",
+  exitfirst: "fail-fast",
+  "max-failures": "fail-fast",
+  "last-failed": "only-failed",
+  "only-failures": "only-failed",
+  repeat: "repeat-each",
+  "output-dir": "output"
+}
+
 /**
  * The long option that was probably meant. Effect suggests options that differ in at most two letters; this also finds
  * one whose letters are in another order, or that has the same beginning. For a single letter it is an option that begins with it.
@@ -18,6 +33,8 @@ const sharedPrefix = (a: string, b: string): number => {
 const nearestOption = ({ option, suggestions }: CliError.UnrecognizedOption, known: ReadonlyArray<string>) => {
   const typed = option.replace(/^-+/, "")
   if (typed.length === 1) return known.find((name) => name.startsWith(typed))
+  const alias = Object.hasOwn(aliases, typed) ? aliases[typed] : undefined
+  if (alias !== undefined && known.includes(alias)) return alias
   const suggested = suggestions.find((name) => name.startsWith("--"))?.slice(2) ?? near(typed, known)
   const [alike] = [...known].sort((a, b) => sharedPrefix(b, typed) - sharedPrefix(a, typed))
   return suggested ?? (alike !== undefined && sharedPrefix(alike, typed) >= 3 ? alike : undefined)
@@ -25,7 +42,7 @@ const nearestOption = ({ option, suggestions }: CliError.UnrecognizedOption, kno
 
 /** Options whose value can follow their letter without a space, and the long options that begin with such a letter. */
 const valued = /^-([jto])(.+)$/s
-const longOptions = ["jobs", "json", "older-than", "output", "test-name", "timeout"]
+const longOptions = ["jobs", "json", "junit", "older-than", "only-failed", "output", "test-name", "timeout"]
 
 /** Whether a word with one dash, such as `timeout` or `otuput`, was meant as a long option, not as a letter and its value. */
 const isLong = (word: string): boolean => {

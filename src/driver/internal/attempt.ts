@@ -6,12 +6,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Random from "effect/Random"
 import { Deadlines } from "../../guest/Deadlines.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import * as OutputFolder from "../../host/OutputFolder.ts"
 import { quote } from "../../host/Quote.ts"
 import { read } from "../../host/Thrown.ts"
 import * as MachineSpecs from "../../machine/MachineSpec.ts"
+import { Seed } from "../../network/Seed.ts"
 import { Driver } from "../Driver.ts"
 import { Reporter, type RunEvent, report, shortName } from "../RunEvent.ts"
 import * as SavedTest from "../SavedTest.ts"
@@ -101,6 +103,7 @@ const runBody = Effect.fnUntraced(function* (
   const emit = yield* Reporter
   const underWay = UnderWay.make()
   const limit = timeLimit(checked, notes, underWay)
+  const seed = yield* Seed
   return yield* Effect.gen(function* () {
     yield* Slow.watch(test.name, underWay)
     yield* Effect.forEach(MachineSpecs.toolsOf(specs), (tool) => HostProcess.locate(tool))
@@ -118,7 +121,9 @@ const runBody = Effect.fnUntraced(function* (
     const body = Effect.gen(function* () {
       notes.script = Fiber.getCurrent()
       yield* running.begin
-      return yield* test.body(running.machines, running.service)
+      const program = test.body(running.machines, running.service)
+      // Each test has numbers of its own, whichever others run beside it.
+      return yield* seed === undefined ? program : Random.withSeed(program, `${seed} ${test.name}`)
     })
     return yield* running
       .script(strays.watch(Effect.provideService(Effect.scoped(body), Driver, running.service)))

@@ -43,6 +43,11 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   const declaredAt = test.declaredAt()
   const invalid = (reason: string) => new InvalidTest({ test: test.name, reason, declaredAt })
   if (test.problem !== undefined) return yield* invalid(test.problem)
+  const [shared] = test.shared ?? []
+  if (shared !== undefined)
+    return yield* invalid(
+      `it names the machine ${JSON.stringify(shared)}, and there is no vmtest.config.ts that defines it`
+    )
   const networks = NetworkSpec.resolve(test.networks)
   const specs = yield* Effect.mapError(
     MachineChecks.checkAll(test.machines, networks),

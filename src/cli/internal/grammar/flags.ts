@@ -52,5 +52,9 @@ export const path = (name: string, what: "file" | "folder") =>
 export const toggle = (name: string, description: string) =>
   Flag.Boolean(name).pipe(Flag.withDefault(false), Flag.withoutNegation, Flag.withDescription(description))
 
+/** An option without a value, which `--no-<name>` takes back: undefined without either, so that a config file decides. */
+export const choice = (name: string, description: string) =>
+  undefinedOr(Flag.Boolean(name).pipe(Flag.withDescription(description)))
+
 /** `--json` of subcommands that print. */
 export const json = toggle("json", "Print JSON")

@@ -1,7 +1,9 @@
 /** `vmtest run`: which tests of which scripts, how they run, and what is kept of them. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import { choose } from "./chosen.ts"
+import * as Flags from "./flags.ts"
 import * as Artefacts from "./runArtefacts.ts"
 import * as Machines from "./runMachines.ts"
 import * as RunOptions from "./runOptions.ts"
@@ -17,28 +19,38 @@ export interface Run
     Reports.Reports,
     Machines.Machines {
   readonly _tag: "Run"
-  /** At least one. */
+  /** Scripts, folders and glob patterns; none for those of the config file, or for the default. */
   readonly scripts: ReadonlyArray<string>
-  readonly options: RunOptions.RunOptions
+  /** The config file; undefined for the nearest `vmtest.config.ts`. */
+  readonly config: string | undefined
+  readonly options: RunOptions.GivenOptions
 }
 
 const scripts = Argument.String("SCRIPT").pipe(
   Argument.withDescription(
-    "A TypeScript or JavaScript module whose default export is a test, an array of tests, or an Effect; or a Python script for the NixOS test driver, with --machines or --machine-config"
+    "A TypeScript or JavaScript module whose default export is a test, an array of tests, or an Effect; or a Python script for the NixOS test driver, with --machines or --machine-config; or a folder, or a glob pattern (default: **/*.vmtest.ts)"
   ),
-  Argument.variadic({ min: 1 })
+  Argument.variadic()
+)
+
+const config = Flags.undefinedOr(
+  Flags.path("config", "file").pipe(
+    Flag.withAlias("c"),
+    Flag.withDescription("The config file (default: the nearest vmtest.config.ts, from the working folder upwards)")
+  )
 )
 
 export const command = Command.make(
   "run",
   {
     scripts,
+    config,
     ...Selection.flags,
     ...Schedule.flags,
     ...Artefacts.flags,
     ...Reports.flags,
     ...Machines.flags,
-    ...RunOptions.flags
+    ...RunOptions.givenFlags
   },
   (given) => {
     const { options, own } = RunOptions.apart(given)
@@ -47,8 +59,10 @@ export const command = Command.make(
 ).pipe(
   Command.withDescription("Run the tests of one or several scripts"),
   Command.withExamples([
+    { command: "vmtest run", description: "Run all scripts named *.vmtest.ts in this folder and below" },
     { command: "vmtest run test.ts", description: "Run one script" },
-    { command: "vmtest run -j 2 tests/*.ts", description: "Run several scripts, two tests at a time" },
+    { command: "vmtest run -j 2 tests", description: "Run the scripts of a folder, two tests at a time" },
+    { command: "vmtest run --grep @slow --shard 1/3", description: "Run a third of the tests tagged slow" },
     { command: "vmtest run test.py --machines machines.ts", description: "Run a Python script" }
   ])
 )

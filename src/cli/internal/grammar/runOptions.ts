@@ -24,11 +24,15 @@ export interface RunOptions {
   readonly backend?: BackendName | undefined
 }
 
+const descriptions = {
+  keepState:
+    "Keep the run's state folder (sockets, logs, disks of all machines) in the temporary folder and print its path (default: removed)",
+  verbose: "Print every step of every machine, with its time, and the lines of the guests' consoles",
+  quiet: "Print only failures and the summary"
+}
+
 export const flags = {
-  keepState: Flags.toggle(
-    "keep-state",
-    "Keep the run's state folder (sockets, logs, disks of all machines) in the temporary folder and print its path (default: removed)"
-  ),
+  keepState: Flags.toggle("keep-state", descriptions.keepState),
   output: Flags.undefinedOr(
     Flags.path("output", "folder").pipe(
       Flag.withAlias("o"),
@@ -37,17 +41,14 @@ export const flags = {
       )
     )
   ),
-  verbose: Flags.toggle(
-    "verbose",
-    "Print every step of every machine, with its time, and the lines of the guests' consoles"
-  ),
+  verbose: Flags.toggle("verbose", descriptions.verbose),
   console: Flags.undefinedOr(
     Flag.Literals("console", ["on", "off"]).pipe(
       Flag.withDescription("Whether to print the lines of the guests' consoles (default: on with --verbose, else off)"),
       Flag.map((chosen) => chosen === "on")
     )
   ),
-  quiet: Flags.toggle("quiet", "Print only failures and the summary").pipe(Flag.withAlias("q")),
+  quiet: Flags.toggle("quiet", descriptions.quiet).pipe(Flag.withAlias("q")),
   snapshot: Flags.toggle(
     "no-snapshot",
     "Boot every machine, and neither use nor store snapshots (default: machines start from stored snapshots)"
@@ -62,8 +63,23 @@ export const flags = {
   )
 }
 
+/** As the command line gives them to a subcommand that reads a config file: undefined where it says nothing. */
+export type GivenOptions = { readonly [Key in keyof RunOptions]-?: RunOptions[Key] | undefined }
+
+/** The options of a subcommand that reads a config file. */
+export const givenFlags = {
+  ...flags,
+  keepState: Flags.choice("keep-state", descriptions.keepState),
+  verbose: Flags.choice("verbose", descriptions.verbose),
+  quiet: Flags.choice("quiet", descriptions.quiet).pipe(Flag.withAlias("q")),
+  snapshot: Flags.choice(
+    "snapshot",
+    "Start machines from stored snapshots, and store those that boot; --no-snapshot boots every machine (default: on)"
+  )
+}
+
 /** Those of the options that all these subcommands have, apart from what a subcommand has of its own. */
-export const apart = <Given extends RunOptions>({
+export const apart = <Given extends GivenOptions>({
   backend,
   console,
   keepState,
@@ -72,7 +88,7 @@ export const apart = <Given extends RunOptions>({
   snapshot,
   verbose,
   ...own
-}: Given): { readonly options: RunOptions; readonly own: Omit<Given, keyof RunOptions> } => ({
+}: Given): { readonly options: GivenOptions; readonly own: Omit<Given, keyof RunOptions> } => ({
   options: { backend, console, keepState, output, quiet, snapshot, verbose },
   own
 })

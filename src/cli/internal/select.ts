@@ -1,0 +1,99 @@
+/** The tests of a run: those of its scripts that are wanted. */
+import * as NodePath from "node:path"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import * as Schema from "effect/Schema"
+import * as Selection from "../../driver/Selection.ts"
+import * as Shard from "../../driver/Shard.ts"
+import type { TestCase } from "../../driver/TestCase.ts"
+import * as LastRun from "../LastRun.ts"
+import type { Settings } from "./settings.ts"
+
+/** A test that is wanted, and what it is known by. */
+export interface Wanted {
+  readonly key: string
+  readonly test: TestCase
+}
+
+/** The tests that are to run, or why there are none, which need not be a mistake. */
+export type Selected =
+  | { readonly _tag: "Some"; readonly wanted: ReadonlyArray<Wanted> }
+  | { readonly _tag: "None"; readonly reason: string; readonly isMistake: boolean }
+
+/** A test is declared with `test.only` where that is forbidden. */
+export class OnlyForbidden extends Schema.TaggedError<OnlyForbidden>()("OnlyForbidden", {
+  tests: Schema.Array(Schema.String)
+}) {
+  override get message() {
+    const [first, ...others] = this.tests
+    const more = others.length === 0 ? "" : ` (and ${others.length} more)`
+    return `${first}${more} is declared with test.only, which --forbid-only refuses (by default where CI is set); write test instead`
+  }
+}
+
+const none = (reason: string, isMistake = false): Selected => ({ _tag: "None", reason, isMistake })
+
+const placeOf = (test: TestCase): string => {
+  const at = test.declaredAt()
+  return at === undefined ? JSON.stringify(test.name) : `${at.file}:${at.line}: the test ${JSON.stringify(test.name)}`
+}
+
+/** The part of the tests that `--shard` asks for. Tests of one suite that share their machines stay together. */
+const sharded = Effect.fnUntraced(function* (wanted: ReadonlyArray<Wanted>, settings: Settings) {
+  const { durations, outputFolder, shard } = settings
+  if (shard === undefined) return wanted
+  const recorded = yield* LastRun.durations(durations ?? (yield* LastRun.durationsOf(outputFolder)))
+  const keys = wanted.map(({ key }) => key)
+  const parts = Shard.split(keys, shard.of, recorded)
+  const own = new Set(parts[shard.index - 1] ?? [])
+  return wanted.filter(({ key }) => own.has(key))
+})
+
+const repeated = (wanted: ReadonlyArray<Wanted>, times: number): ReadonlyArray<Wanted> =>
+  times === 1
+    ? wanted
+    : wanted.flatMap(({ key, test }) =>
+        Array.from({ length: times }, (_, index) => ({
+          key: index === 0 ? key : `${key} [repeat ${index + 1}]`,
+          test: { ...test, repeat: index + 1 }
+        }))
+      )
+
+const timed =
+  ({ timeout, usualTimeout, waitTimeout }: Settings) =>
+  (test: TestCase): TestCase => ({
+    ...test,
+    timeout: timeout ?? test.timeout ?? usualTimeout,
+    waitTimeout: test.waitTimeout ?? waitTimeout
+  })
+
+const quoted = (names: ReadonlyArray<string>) => names.map((name) => JSON.stringify(name)).join(" or ")
+
+/** Those of the tests that are wanted, in their order. */
+export const select: (
+  all: ReadonlyArray<TestCase>,
+  settings: Settings
+) => Effect.Effect<
+  Selected,
+  OnlyForbidden | Selection.InvalidPattern | LastRun.NoLastRun | LastRun.RecordUnusable,
+  FileSystem.FileSystem
+> = Effect.fnUntraced(function* (all: ReadonlyArray<TestCase>, settings: Settings) {
+  const only = all.filter(({ mark }) => mark === "only")
+  if (settings.forbidOnly && only.length > 0) return yield* new OnlyForbidden({ tests: only.map(placeOf) })
+  const keys = Selection.identities(all, (file) => NodePath.relative(process.cwd(), NodePath.resolve(file)))
+  const focus = new Set(Selection.focused(all))
+  const matches = yield* Selection.grep(settings.names)
+  const named = all.flatMap(
+    (test, index): ReadonlyArray<Wanted> =>
+      matches(test) && focus.has(test) ? [{ test: timed(settings)(test), key: keys[index] ?? test.name }] : []
+  )
+  if (named.length === 0) return none(`no test matches --grep ${quoted(settings.names)}`, true)
+  const failed = settings.onlyFailed ? yield* LastRun.failed(settings.outputFolder) : undefined
+  const chosen = failed === undefined ? named : named.filter(({ key }) => failed.has(key))
+  if (chosen.length === 0) return none("no test failed in the last run")
+  const { shard } = settings
+  const part = yield* sharded(chosen, settings)
+  if (part.length === 0)
+    return none(`part ${shard?.index} of ${shard?.of} has no tests: there are only ${chosen.length}`)
+  return { _tag: "Some", wanted: repeated(part, settings.repeatEach) }
+})
