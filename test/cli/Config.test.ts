@@ -54,7 +54,10 @@ describe("vmtest.config.ts", () => {
       const settings = yield* settingsOf(read, ...words, "--log-level", "error", "--accel", "auto", "--seed", "2")
       assert.deepInclude(settings, {
         ...{ retries: 0, jobs: 1, failFast: false, logLevel: "error", accel: "auto", seed: 2 },
-        options: { keepState: false, output: "there", verbose: false, quiet: false, snapshot: true }
+        options: {
+          ...{ keepState: false, output: "there", verbose: false, console: undefined, quiet: false, snapshot: true },
+          backend: undefined
+        }
       })
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
