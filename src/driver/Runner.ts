@@ -70,8 +70,8 @@ export const RunnerOptions = Fields.options(
      */
     output: Fields.filled("a path on the host, a string that is not empty"),
     /**
-     * Whether what the machines of a failed test said is kept in `<output>/<test>/<machine>/`: `console.log`, `qemu.log`, `journal.log` where the
-     * guest answers and has a journal (the last 20,000 entries), and `screen.png` where the machine has a screen. Default true.
+     * Whether what the machines of a failed test said is kept in `<output>/<test>/<machine>/`: `console.log`, `qemu.log` or what else its
+     * hypervisor said, `journal.log` where the guest answers and has a journal (the last 20,000 entries), and `screen.png` where the machine has a screen. Default true.
      */
     evidence: Schema.optional(Schema.Boolean),
     /**

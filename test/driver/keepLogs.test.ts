@@ -28,6 +28,8 @@ const outputOf = (keepLogs: boolean, meanwhile: (folder: string) => void = () =>
         const folder = yield* folders.folder(`${prefix}-late`)
         Fs.writeFileSync(Path.join(folder, "console.log"), "Linux version\n")
         Fs.writeFileSync(Path.join(folder, "qemu.log"), "")
+        for (const name of ["firecracker-metrics.log", "disk1"]) Fs.writeFileSync(Path.join(folder, name), "x")
+        Fs.mkdirSync(Path.join(folder, "folder.log"))
       })
     const machines = { silent: offline() }
     const results = yield* Runner.run(
@@ -63,6 +65,7 @@ describe("the logs of machines", () => {
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* outputOf(true), [
         "a_b fails-c7a00da6/late/console.log",
+        "a_b fails-c7a00da6/late/firecracker-metrics.log",
         "a_b fails-c7a00da6/late/qemu.log"
       ])
     })

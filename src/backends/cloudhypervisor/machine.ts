@@ -146,6 +146,7 @@ export const start: (
     ...{ shape, timeScale, sockets, failed, called: "Cloud Hypervisor" },
     spawn: { ...settings.inNamespace(shape, { command: program, args }), channel: true },
     stale: [serialSocket, `${sockets.api}.lock`],
+    logs: { stderr: "cloud-hypervisor.log", stdout: "cloud-hypervisor-stdout.log" },
     messages: [],
     explain: Api.explain,
     hello: Api.ping,

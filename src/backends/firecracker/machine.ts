@@ -30,7 +30,8 @@ export interface Settings {
 }
 
 const sockets = { api: "api.sock", vsock: "v.sock" } as const
-const log = "firecracker.log"
+/** Its own log; its metrics, a line of JSON each minute; and what it says where it has no log. */
+const logs = { log: "firecracker.log", metrics: "firecracker-metrics.log", stderr: "firecracker-stderr.log" } as const
 
 /**
  * Before the image's own parameters, so that an image can override them. `reboot=k` makes a reboot end Firecracker, which has no other way to notice it; the
@@ -105,12 +106,16 @@ export const start: (
   const cards = yield* Effect.mapError(cardsOf(shape), ({ message }) => failed({ reason: message, output: "" }))
   const standing: Control.Standing = { mode: "running", saved: false }
   const turn = makeTurn()
-  const args = ["--api-sock", sockets.api, "--id", "vmtest", "--log-path", log, "--level", "Info", "--enable-pci"]
+  const args = [
+    ...["--api-sock", sockets.api, "--id", "vmtest", "--enable-pci"],
+    ...["--log-path", logs.log, "--level", "Info", "--metrics-path", logs.metrics]
+  ]
   return yield* Vmm.run({
     ...{ shape, timeScale, sockets, failed, called: "Firecracker" },
     spawn: { ...settings.inNamespace(shape, { command: program, args }), stdin: "pipe" },
     stale: [],
-    messages: [log],
+    logs: { stderr: logs.stderr, stdout: "" },
+    messages: [logs.log],
     explain: Api.explain,
     hello: Api.version,
     before: from === undefined ? undefined : Saved.consoleOf(from),

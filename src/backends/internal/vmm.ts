@@ -50,6 +50,8 @@ export interface Launch {
   readonly explain: Rest.RestApiOptions["explain"]
   /** The first request, which is repeated until it is answered. */
   readonly hello: Request<unknown>
+  /** Where its standard error goes, and its standard output where that is not the console; by their names in the machine's folder. */
+  readonly logs: { readonly stderr: string; readonly stdout: string }
   /** Files of its messages, by their names in the machine's folder. */
   readonly messages: ReadonlyArray<string>
   /** What the console is read from, where it is not the process's standard output. */
@@ -86,7 +88,7 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
   function* (launch) {
     const { before, called, shape, timeScale } = launch
     const within = (name: string) => Path.join(shape.directory, name)
-    const stderr = within(`${launch.sockets.api}.err`)
+    const stderr = within(launch.logs.stderr)
     const said = () =>
       [stderr, ...launch.messages.map(within)]
         .map(Hosted.endOf)
@@ -108,8 +110,7 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
       // With a channel its watcher has the descriptor before it.
       ...(channel === true ? { channel } : {}),
       wholeGroup: true,
-      stdout:
-        launch.serial === undefined ? { fifo: within("console.fifo") } : { file: within(`${launch.sockets.api}.out`) },
+      stdout: launch.serial === undefined ? { fifo: within("console.fifo") } : { file: within(launch.logs.stdout) },
       stderr: { file: stderr },
       grace: 0
     })

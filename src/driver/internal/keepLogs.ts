@@ -1,5 +1,5 @@
 /** Copying the logs of a failed test's machines out of the run's folder, which is removed. */
-import { copyFileSync } from "node:fs"
+import { copyFileSync, readdirSync } from "node:fs"
 import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -7,7 +7,8 @@ import * as Digest from "../../host/Digest.ts"
 import * as OutputFolder from "../../host/OutputFolder.ts"
 import { RunDirectory } from "../../host/RunDirectory.ts"
 
-const logs = ["console.log", "qemu.log"] as const
+/** What of a machine's folder is kept: `console.log`, and what its hypervisor says of itself. */
+const isLog = (name: string): boolean => name.endsWith(".log")
 
 /**
  * The name of a test's folder: the test's name without separators or a leading dot, and not longer than file systems allow. If it differs from
@@ -35,10 +36,10 @@ export const keepLogs = Effect.fnUntraced(function* (options: {
   const folder = NodePath.resolve(options.output, options.folder)
   const copy = Effect.fnUntraced(function* (machine: string) {
     const from = yield* folders.folder(`${options.prefix}-${machine}`)
-    for (const log of logs) {
+    // A machine that was never started has no folder.
+    const found = (yield* fs.exists(from)) ? readdirSync(from, { withFileTypes: true }) : []
+    for (const log of found.filter((entry) => entry.isFile() && isLog(entry.name)).map(({ name }) => name)) {
       const source = NodePath.join(from, log)
-      // A machine that was never started has none.
-      if (!(yield* fs.exists(source))) continue
       const target = NodePath.join(folder, machine, log)
       // The test may have copied a file of that name from the machine.
       yield* Effect.mapError(
