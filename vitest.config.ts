@@ -40,7 +40,7 @@ export default defineConfig({
         resolve: { alias },
         test: {
           name: "integration",
-          include: ["integration-tests/**/*.test.ts", "examples/*.test.ts"],
+          include: ["integration-tests/**/*.test.ts", "examples/*.test.ts", "web/*.test.ts"],
           exclude: long,
           ...guests
         }

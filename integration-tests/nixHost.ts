@@ -18,6 +18,7 @@ const sources = [
   "nix",
   "bin",
   "src",
+  "web",
   "scripts/build.mjs",
   "scripts/lib.mjs",
   "package.json",

@@ -53,6 +53,7 @@ let
     "@effect/vitest"
     "@types/node"
     "@types/pngjs"
+    "preact"
     "typescript"
     "vitest"
   ];
@@ -83,6 +84,7 @@ let
   wanted = [
     "bin"
     "src"
+    "web"
     "scripts/build.mjs"
     "scripts/lib.mjs"
     "package.json"

@@ -1,4 +1,4 @@
-// `npm run build`: dist/ from src/ (tsc), and the launchers that the programs in bin start (esbuild).
+// `npm run build`: dist/ from src/ (tsc), and by esbuild the launchers that the programs in bin start, and the viewer of reports from web/.
 // dist/.digest holds the digest of everything that went in, so that setup builds only what changed.
 import { createHash } from "node:crypto"
 import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
@@ -14,7 +14,8 @@ const inputs = () => [
   "tsconfig.json",
   "tsconfig.build.json",
   "scripts/build.mjs",
-  ...readdirSync(join(root, "src"), { recursive: true, withFileTypes: true })
+  ...["src", "web"]
+    .flatMap((folder) => readdirSync(join(root, folder), { recursive: true, withFileTypes: true }))
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(root.length + 1))
     .sort()
@@ -62,7 +63,8 @@ const steps = [
     "tsc",
     ["--project", "tsconfig.build.json", "--outDir", fresh, "--incremental", "false", "--tsBuildInfoFile", "null"]
   ],
-  ...launchers.map(bundle)
+  ...launchers.map(bundle),
+  ["node", ["web/build.mjs", `${fresh}/report/viewer.bundle.js`]]
 ]
 
 /**
@@ -90,7 +92,7 @@ export const replaceFolder = (path, place) => {
 
 const build = ({ env, log }) => {
   const before = digest()
-  log("build: dist (tsc) and the launchers (esbuild)")
+  log("build: dist (tsc), the launchers and the viewer of reports (esbuild)")
   const path = join(root, fresh)
   try {
     for (const [command, args] of steps) {

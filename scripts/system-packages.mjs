@@ -19,6 +19,7 @@ export const testing = [
     { package: "iproute2", program: "ip", why: "testing networks that are bridges of Linux" },
     { package: "nftables", program: "nft", why: "testing partitions on bridges of Linux" },
     { package: "tcpdump", program: "tcpdump", why: "testing captures on bridges of Linux" },
+    { package: "chromium", program: "chromium", why: "testing the pages of reports" },
     { package: "libxml2-utils", program: "xmllint", why: "checking reports in JUnit's XML" },
     { package: "cpio", program: "cpio", why: "reading vmtest's archives back" },
     { package: "tmux", program: "tmux", why: "testing prompts and shells at a terminal" },

@@ -126,6 +126,7 @@ export {
   ScriptRaised,
   ScriptUnreadable
 } from "./python/PythonError.ts"
+export * as HtmlReport from "./report/HtmlReport.ts"
 export * as Junit from "./report/Junit.ts"
 export * as Reports from "./report/Reports.ts"
 export * as RunRecord from "./report/RunRecord.ts"

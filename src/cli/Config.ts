@@ -83,6 +83,8 @@ export const Config = Schema.Struct({
   junit: Schema.optional(Fields.filled("a path")),
   /** `--json` */
   json: Schema.optional(Fields.filled("a path")),
+  /** `--html` */
+  html: Schema.optional(Fields.filled("a path")),
   /** `--backend` */
   backend: Schema.optional(Schema.Literals(names)),
   /** `--accel` */

@@ -75,6 +75,7 @@ export const read = Effect.fnUntraced(function* (given: string | undefined) {
       durations: inFolder(config.durations),
       junit: inFolder(config.junit),
       json: inFolder(config.json),
+      html: inFolder(config.html),
       machineConfig: inFolder(config.machineConfig)
     }
   } satisfies Read as Read

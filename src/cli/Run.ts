@@ -164,7 +164,7 @@ const inSettings =
 const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Settings) => {
   const tests = wanted.map(({ test }) => test)
   const { capture, failFast, jobs, machineConfig, machines, options, retries, snapshotOnFailure } = settings
-  const { json, junit } = settings
+  const { html, json, junit } = settings
   const files = { machines, machineConfig }
   return Host.runTests(tests, { capture, evidence: true, failFast, jobs, options, retries, snapshotOnFailure }).pipe(
     Effect.tap((results) =>
@@ -175,7 +175,7 @@ const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Sett
     ),
     inSettings(settings),
     Effect.map((results) => (results.some(isFailed) ? ExitCode.failed : ExitCode.passed)),
-    Reports.written({ junit, json }, { vmtest: version }),
+    Reports.written({ junit, json, html }, { vmtest: version, traces: true }),
     Effect.provide(TerminalReport.layer({ ...options, atOnce: Host.isAtOnce(tests, jobs) }))
   )
 }

@@ -61,6 +61,8 @@ type Happening =
       readonly machines: ReadonlyArray<string>
       /** 1, or a higher number if the test is retried. Default 1. */
       readonly attempt?: number | undefined
+      /** The folder for its files, which is made when something is first written to it; undefined if it has none to itself. */
+      readonly folder?: string | undefined
     }
   | {
       readonly _tag: "MachineEvent"

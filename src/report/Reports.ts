@@ -25,9 +25,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { Detailed, Reporter } from "../driver/RunEvent.ts"
+import { Detailed, Reporter, type RunEvent } from "../driver/RunEvent.ts"
+import { isFailed } from "../driver/TestResult.ts"
 import * as Disk from "../host/Disk.ts"
+import * as HtmlReport from "./HtmlReport.ts"
 import * as jsonLines from "./internal/jsonLines.ts"
+import * as Kept from "./internal/kept.ts"
 import * as Recorder from "./internal/recorder.ts"
 import * as Junit from "./Junit.ts"
 import { type RunRecord, version } from "./RunRecord.ts"
@@ -50,6 +53,8 @@ export interface Files {
   readonly junit?: string | undefined
   /** Everything that happens, as JSON lines: see `RunRecord`. */
   readonly json?: string | undefined
+  /** A page with the timeline of each test. */
+  readonly html?: string | undefined
 }
 
 /** How the reports are. */
@@ -58,6 +63,8 @@ export interface Options {
   readonly junitForm?: Junit.Form | undefined
   /** What errors call the options that name the files. Default `--junit`, … */
   readonly junitOption?: string | undefined
+  /** Whether each failed test has a page of its own, `trace.html`, in its folder. Default false. */
+  readonly traces?: boolean | undefined
   /** The version of vmtest, for the first record. */
   readonly vmtest?: string | undefined
 }
@@ -99,20 +106,62 @@ const jsonSink = Effect.fnUntraced(function* (file: string) {
   return jsonLines.make((text) => Fs.appendFileSync(file, text)) as Sink
 })
 
+const htmlSink = Effect.fnUntraced(function* (file: string) {
+  const kept = Kept.make()
+  yield* opened("--html", file, () => Fs.writeFileSync(file, ""))
+  const end = () => Fs.writeFileSync(file, HtmlReport.page(kept.all(), `vmtest: ${Path.basename(file)}`))
+  return { hear: kept.hear, end } satisfies Sink as Sink
+})
+
+/** Writes a page to the folder of each test that fails. */
+const traceSink = (): Sink => {
+  const kept = Kept.make()
+  return {
+    hear: (record) => {
+      kept.hear(record)
+      if (record.type !== "test-ended") return
+      const { folder, name, status, test } = record
+      if (isFailed({ status }) && folder !== undefined) {
+        Fs.mkdirSync(folder, { recursive: true })
+        const file = Path.join(folder, "trace.html")
+        // What is there can be a link that a copy of a guest's tree left.
+        Fs.rmSync(file, { force: true })
+        Fs.writeFileSync(file, HtmlReport.page(kept.ofTest(test), name))
+      }
+      kept.forget(test)
+    },
+    end: () => undefined
+  }
+}
+
+/** Gives a test that failed its folder, if it has none because nothing is in it yet: its page will be. */
+const withFolders = () => {
+  const folders = new Map<string, string | undefined>()
+  return (event: RunEvent): RunEvent => {
+    if (event._tag === "TestStarted") folders.set(event.label ?? event.test, event.folder)
+    if (event._tag !== "TestEnded" && event._tag !== "AttemptFailed") return event
+    const { result } = event
+    const folder = folders.get(event.label ?? result.name)
+    return result.folder === undefined && isFailed(result) ? { ...event, result: { ...result, folder } } : event
+  }
+}
+
 /** Runs an effect with the records of its events going to a sink. */
 const recorded =
-  (sink: Sink, vmtest: string) =>
+  (sink: Sink, { traces = false, vmtest = "" }: Options) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.gen(function* () {
       const record = Recorder.make()
+      const placed = traces ? withFolders() : (event: RunEvent) => event
       sink.hear({ type: "run-started", at: yield* Clock.currentTimeMillis, version, vmtest })
       return yield* effect.pipe(
         Effect.updateService(
           Reporter,
           (others) => (event) =>
             Effect.flatMap(Clock.currentTimeMillis, (now) => {
-              sink.hear(record(event, now))
-              return others(event)
+              const known = placed(event)
+              sink.hear(record(known, now))
+              return others(known)
             })
         ),
         Effect.provideService(Detailed, true),
@@ -143,16 +192,18 @@ export const written =
   (files: Files, options: Options = {}) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     Effect.gen(function* () {
-      const { json, junit } = files
+      const { html, json, junit } = files
       const sinks: Array<readonly [string, Sink]> = []
       if (junit !== undefined) sinks.push([junit, yield* junitSink(junit, options)])
       if (json !== undefined) sinks.push([json, yield* jsonSink(json)])
+      if (html !== undefined) sinks.push([html, yield* htmlSink(html)])
+      if (options.traces === true) sinks.push(["trace.html", traceSink()])
       if (sinks.length === 0) return yield* effect
       const problems: Array<string> = []
       const sink = together(sinks, (line) => problems.push(line))
       return yield* recorded(
         sink,
-        options.vmtest ?? ""
+        options
       )(effect).pipe(
         Effect.onExit(() => Effect.sync(sink.end)),
         // Here, so that it is seen below everything else.

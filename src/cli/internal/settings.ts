@@ -54,6 +54,7 @@ export const decide = (invocation: Run, { config }: ConfigFile.Read): Settings =
     outputFolder: NodePath.resolve(output ?? defaultOutput),
     junit: invocation.junit ?? config.junit,
     json: invocation.json ?? config.json,
+    html: invocation.html ?? config.html,
     options: {
       output,
       console: options.console ?? config.console,

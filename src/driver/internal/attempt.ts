@@ -170,9 +170,6 @@ export const run = Effect.fnUntraced(
     const { images, output, warm } = around
     const emit = yield* Reporter
     const startedAt = yield* Clock.currentTimeMillis
-    yield* emit({
-      ...{ _tag: "TestStarted", test: test.name, file: test.file, machines: specs.map(({ name }) => name), attempt }
-    })
     const deadline = Deadline.make(timeout)
     const services = yield* Effect.context<never>()
     const strays = Strays.make(test.name, label, (effect) => Effect.runForkWith(services)(effect))
@@ -182,6 +179,10 @@ export const run = Effect.fnUntraced(
     // A folder for each test: those that run at once, or use a name twice, would write over each other's.
     const folder = folderOf(checked.folder, attempt)
     const artefacts = NodePath.join(output, folder)
+    yield* emit({
+      ...{ _tag: "TestStarted", test: test.name, file: test.file, machines: specs.map(({ name }) => name), attempt },
+      folder: folder === "." ? undefined : artefacts
+    })
     const prefix = around.prefix()
     const driver = { prefix, output: artefacts, capture: around.capture, resolve: images.resolve, warm }
     const exit = yield* runBody(checked, notes, driver, around)
