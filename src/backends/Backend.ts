@@ -26,6 +26,7 @@ import type { QmpService } from "../transport/qmp/Qmp.ts"
 import { Shell, type ShellService } from "../transport/Shell.ts"
 import type { BackendError, ChannelError, ControlError, PlugFailed, SaveError } from "./BackendError.ts"
 import type { DeviceShape } from "./Device.ts"
+import type { HypervisorOptions } from "./HypervisorOptions.ts"
 
 /** What a backend can do, and what each capability gives a machine: a line of the table in docs/backends.md. */
 export const capabilityTexts = {
@@ -43,6 +44,10 @@ export const capabilityTexts = {
   hotplug: "devices come and go while it runs (`hotplug`)",
   snapshots: "it can be saved and forked, and starts from stored snapshots",
   vsock: "its shell is reached over vsock",
+  hugePages: "its memory in huge pages",
+  balloon: "a balloon takes memory from its guest",
+  shares: "its guest mounts folders of the host",
+  hvc0: "a second console, `/dev/hvc0`",
   containers: "start scripts of systemd-nspawn containers"
 } as const
 
@@ -89,6 +94,8 @@ export interface MachineShape {
   readonly devices?: ReadonlyArray<DeviceShape> | undefined
   /** Whether it has ports for devices that are plugged in, and USB; with devices of its own it has these too. */
   readonly hotplug?: boolean | undefined
+  /** What only some hypervisors can give it: see `HypervisorOptions`. */
+  readonly hypervisor?: HypervisorOptions | undefined
   /** Further words for the command line of QEMU. */
   readonly qemuArguments?: ReadonlyArray<string> | undefined
   /** In the order of the guest's interfaces: the first is eth1. */
@@ -268,6 +275,8 @@ export interface BackendService {
   readonly storesSnapshots?: boolean
   /** Whether its network cards are TAP devices, so that networks of its machines must have the fabric `"bridge"`. Default false. */
   readonly taps?: boolean
+  /** Whether a machine with these options of its hypervisor can be saved, on a backend with the capability `snapshots`. Default: all can. */
+  readonly saves?: (options: HypervisorOptions) => boolean
   /** What of a declaration its machines cannot have, found before anything is started. Default: nothing. */
   readonly refuses?: (declared: Declared) => Refused | undefined
   /**

@@ -27,6 +27,7 @@ import type * as Scope from "effect/Scope"
 import { Backend, type BackendService } from "../backends/Backend.ts"
 import { names as backendNames, isBackendName } from "../backends/BackendName.ts"
 import * as Device from "../backends/Device.ts"
+import { Hypervisor } from "../backends/HypervisorOptions.ts"
 import * as Disk from "../host/Disk.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
 import { StartScript } from "../images/BootImage.ts"
@@ -92,6 +93,8 @@ const Saved = Schema.Struct({
       hotplug: Schema.optionalKey(Schema.Boolean),
       /** Absent for the hypervisor of the run. */
       backend: Schema.optionalKey(Schema.Literals(backendNames)),
+      /** Its options, as JSON of what was declared. */
+      hypervisor: Schema.optionalKey(Hypervisor),
       qemuArguments: Schema.optionalKey(Schema.Array(Schema.String)),
       keyboardLayout: Schema.optionalKey(KeyboardLayout),
       description: Schema.String,
@@ -173,6 +176,7 @@ export const save = Effect.fnUntraced(function* (options: {
         ...{ name, guest: self.name, number: self.number, memory, cpus, disks, vlans, internet, allowReboot },
         ...{ devices, hotplug, qemuArguments, ...(keyboardLayout === undefined ? {} : { keyboardLayout }) },
         ...(isBackendName(backend.name) ? { backend: backend.name } : {}),
+        ...(typeof spec.backend === "object" ? { hypervisor: spec.backend } : {}),
         description: Image.describe(spec.image),
         image: {
           ...image,
@@ -196,7 +200,8 @@ export const save = Effect.fnUntraced(function* (options: {
 
 const specsOf = (saved: Saved): ReadonlyArray<MachineSpec> =>
   saved.machines.map((machine): MachineSpec => {
-    const { allowReboot, backend, cpus, description, disks, internet, memory, name, vlans } = machine
+    const { allowReboot, backend: ran, cpus, description, disks, hypervisor, internet, memory, name, vlans } = machine
+    const backend = hypervisor ?? ran
     const { devices = [], hotplug = false, keyboardLayout, qemuArguments = [] } = machine
     return {
       ...{ name, image: Image.disk({ path: description }), memory, cpus, disks, internet, allowReboot, backend },

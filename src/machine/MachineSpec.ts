@@ -18,6 +18,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { names as backendNames } from "../backends/BackendName.ts"
 import * as Device from "../backends/Device.ts"
+import { Hypervisor } from "../backends/HypervisorOptions.ts"
 import * as Limits from "../backends/Limits.ts"
 import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
@@ -82,12 +83,12 @@ const fields = {
     })
   ),
   /**
-   * The hypervisor that runs it: `"qemu"`, `"firecracker"` or `"cloud-hypervisor"`. Default: that of the run (`--backend`, `VMTEST_BACKEND`), else
-   * QEMU.
+   * The hypervisor that runs it: `"qemu"`, `"firecracker"` or `"cloud-hypervisor"`, or an object with its name and options, such as `{ name:
+   * "firecracker", hugePages: true }`. Default: that of the run (`--backend`, `VMTEST_BACKEND`), else QEMU.
    */
-  backend: Schema.optional(Schema.Literals(backendNames)).pipe(
+  backend: Schema.optional(Hypervisor).pipe(
     Schema.annotateKey({
-      description: `what runs it: ${backendNames.map((name) => `\`"${name}"\``).join(", ")}: [backends.md](backends.md); by default that of the run, else QEMU`
+      description: `what runs it: ${backendNames.map((name) => `\`"${name}"\``).join(", ")}, or \`{ name, hugePages?, … }\`: [backends.md](backends.md); by default that of the run, else QEMU`
     })
   ),
   /** Size of its memory: `"512 MiB"`, or a number of bytes. Default 1 GiB. */

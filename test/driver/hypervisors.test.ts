@@ -119,12 +119,14 @@ describe("the hypervisors of a test's machines", () => {
     [{ internet: true }, "internet must be false"],
     [{ forwards: [{ hostPort: 8080, guestPort: 80 }] }, "forwards must not be declared"],
     [{ allowReboot: true }, "allowReboot must not be declared: the firecracker backend does not support reboot"],
+    [{ backend: { name: "firecracker", shares: { a: "/" } } }, "backend.shares must not be declared: the firecracker"],
+    [{ backend: { name: "qemu", hugePages: true } }, "backend.hugePages must not be declared: the qemu"],
     [{ image: Image.startScript("/bin/true") }, 'backend must not be "firecracker" for a machine of a start script']
   ] as const
   for (const [own, expected] of declined) {
     it.effect(`are refused what they cannot have: ${Object.keys(own)[0]}`, () =>
       Effect.gen(function* () {
-        assert.include(yield* fabricsOf({ a: { ...own, backend: "firecracker" } }), `a: ${expected}`)
+        assert.include(yield* fabricsOf({ a: { backend: "firecracker", ...own } }), `a: ${expected}`)
       })
     )
   }

@@ -27,7 +27,7 @@ import { hostCpu, program as programFacts } from "../internal/hostFacts.ts"
 import { inNamespace } from "../internal/vmmNetwork.ts"
 import { savedFormat } from "../internal/vmmSaved.ts"
 import { refusedBy } from "../internal/vmmShape.ts"
-import { capabilities } from "./capabilities.ts"
+import { capabilities, saves } from "./capabilities.ts"
 import type * as Machine from "./machine.ts"
 import { versionOf } from "./version.ts"
 
@@ -67,6 +67,7 @@ export const make = (findings: CloudHypervisorFindings): BackendService => {
     capabilities,
     timeScale: settings.timeScale,
     taps: true,
+    saves,
     refuses: refusedBy("cloud-hypervisor", capabilities),
     // Loaded with the first machine: scripts import the library, and most of them start none of these.
     start: (shape, { from } = {}) =>

@@ -11,7 +11,21 @@ export { words as explain } from "../../transport/RestApi.ts"
 export const CpusConfig = Schema.Struct({ boot_vcpus: Schema.Int, max_vcpus: Schema.Int })
 
 /** Bytes. */
-export const MemoryConfig = Schema.Struct({ size: Schema.Int })
+export const MemoryConfig = Schema.Struct({
+  size: Schema.Int,
+  hugepages: Schema.optionalKey(Schema.Boolean),
+  shared: Schema.optionalKey(Schema.Boolean)
+})
+
+/** Bytes. */
+export const BalloonConfig = Schema.Struct({ size: Schema.Int, deflate_on_oom: Schema.Boolean })
+
+export const FsConfig = Schema.Struct({
+  tag: Schema.String,
+  socket: Schema.String,
+  num_queues: Schema.Int,
+  queue_size: Schema.Int
+})
 
 export const PayloadConfig = Schema.Struct({
   kernel: Schema.String,
@@ -40,7 +54,10 @@ export const VsockConfig = Schema.Struct({ cid: Schema.Int, socket: Schema.Strin
 
 export const SerialConfig = Schema.Struct({ mode: Schema.Literal("Socket"), socket: Schema.String })
 
-export const ConsoleConfig = Schema.Struct({ mode: Schema.Literal("Off") })
+export const ConsoleConfig = Schema.Struct({
+  mode: Schema.Literals(["Off", "File"]),
+  file: Schema.optionalKey(Schema.String)
+})
 
 export const VmConfig = Schema.Struct({
   cpus: CpusConfig,
@@ -49,6 +66,8 @@ export const VmConfig = Schema.Struct({
   disks: Schema.Array(DiskConfig),
   net: Schema.Array(NetConfig),
   rng: RngConfig,
+  balloon: Schema.optionalKey(BalloonConfig),
+  fs: Schema.optionalKey(Schema.Array(FsConfig)),
   vsock: VsockConfig,
   serial: SerialConfig,
   console: ConsoleConfig

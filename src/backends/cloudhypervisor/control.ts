@@ -11,6 +11,7 @@ import * as Vmm from "../internal/vmm.ts"
 import type { VmmCard } from "../internal/vmmNetwork.ts"
 import * as Saved from "../internal/vmmSaved.ts"
 import * as Api from "./api.ts"
+import { saves } from "./capabilities.ts"
 
 /** Writing the memory takes its time on a slow disk. */
 const saveTimeout = "5 minutes"
@@ -78,7 +79,7 @@ const service = ({ cards, ended, resets, running, shape, standing, turn }: Contr
         resume,
         save: (directory) =>
           Saved.save({
-            ...{ backend: "cloud-hypervisor", shape, directory },
+            ...{ backend: "cloud-hypervisor", shape, directory, saves },
             write: api.request({
               ...Api.snapshot({ destination_url: Api.urlOf(directory) }),
               timeout: saveTimeout

@@ -23,6 +23,7 @@ import * as Control from "./control.ts"
 import * as Events from "./events.ts"
 import * as Restore from "./restore.ts"
 import * as Serial from "./serial.ts"
+import * as Shares from "./shares.ts"
 
 export interface Settings {
   readonly program: string
@@ -57,7 +58,12 @@ const failedWith =
 /** The machine. The first disk is /dev/vda. */
 export const configurationOf = (shape: MachineShape, cards: ReadonlyArray<VmmCard>): typeof Api.VmConfig.Type => ({
   cpus: { boot_vcpus: shape.cpus, max_vcpus: shape.cpus },
-  memory: { size: Saved.mebibytesOf(shape) * mebibyte },
+  memory: {
+    size: Saved.mebibytesOf(shape) * mebibyte,
+    ...(shape.hypervisor?.hugePages === true ? { hugepages: true } : {}),
+    // What serves the folders reads and writes it.
+    ...(Shares.of(shape).length === 0 ? {} : { shared: true })
+  },
   payload: {
     kernel: shape.image.kernel,
     ...(shape.image.initrd === "" ? {} : { initramfs: initrdIn(shape) ?? shape.image.initrd }),
@@ -78,7 +84,13 @@ export const configurationOf = (shape: MachineShape, cards: ReadonlyArray<VmmCar
   rng: { src: "/dev/urandom" },
   vsock: { cid: guestCid, socket: sockets.vsock },
   serial: { mode: "Socket", socket: serialSocket },
-  console: { mode: "Off" }
+  ...(shape.hypervisor?.balloon === undefined
+    ? {}
+    : { balloon: { size: shape.hypervisor.balloon, deflate_on_oom: true } }),
+  ...(Shares.of(shape).length === 0
+    ? {}
+    : { fs: Shares.of(shape).map(({ socket, tag }) => ({ tag, socket, num_queues: 1, queue_size: 1024 })) }),
+  console: shape.hypervisor?.hvc0 === true ? { mode: "File", file: "hvc0.log" } : { mode: "Off" }
 })
 
 const restoreRequests = (folder: string): ReadonlyArray<Request> => [
@@ -138,6 +150,7 @@ export const start: (
             new LoadFailed({ machine: shape.name, directory: from.directory, reason, output: "", damaged }),
           onSuccess: restoreRequests
         })
+  yield* Effect.mapError(Shares.serve(shape), failed)
   const standing: Control.Standing = { running: true, asked: 0 }
   const [turn, resets] = [makeTurn(), yield* PubSub.unbounded<void>()]
   const serial = Serial.make(shape.name, within(serialSocket))

@@ -7,7 +7,13 @@ import * as Schema from "effect/Schema"
 import type { Request } from "../../transport/RestApi.ts"
 import { wordsIn } from "../../transport/RestApi.ts"
 
-export const MachineConfiguration = Schema.Struct({ vcpu_count: Schema.Int, mem_size_mib: Schema.Int })
+export const MachineConfiguration = Schema.Struct({
+  vcpu_count: Schema.Int,
+  mem_size_mib: Schema.Int,
+  huge_pages: Schema.optionalKey(Schema.Literal("2M"))
+})
+
+export const Balloon = Schema.Struct({ amount_mib: Schema.Int, deflate_on_oom: Schema.Literal(true) })
 
 export const BootSource = Schema.Struct({
   kernel_image_path: Schema.String,
@@ -69,6 +75,7 @@ export const version: Request<typeof FirecrackerVersion.Type> = {
 }
 
 export const machineConfig = (body: typeof MachineConfiguration.Type): Request => put("/machine-config", body)
+export const balloon = (body: typeof Balloon.Type): Request => put("/balloon", body)
 export const bootSource = (body: typeof BootSource.Type): Request => put("/boot-source", body)
 export const drive = (body: typeof Drive.Type): Request => put(`/drives/${body.drive_id}`, body)
 export const networkInterface = (body: typeof NetworkInterface.Type): Request =>

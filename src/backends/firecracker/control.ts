@@ -13,6 +13,7 @@ import * as Vmm from "../internal/vmm.ts"
 import type { VmmCard } from "../internal/vmmNetwork.ts"
 import * as Saved from "../internal/vmmSaved.ts"
 import * as Api from "./api.ts"
+import { saves } from "./capabilities.ts"
 import { losesVsock } from "./version.ts"
 
 /** The files that Firecracker writes of a saved machine. */
@@ -129,7 +130,7 @@ const service = (options: ControlOptions): ControlService => {
         ...{ isRunning, stop, hold, resume },
         save: (directory) =>
           Saved.save({
-            ...{ backend: "firecracker", shape, directory },
+            ...{ backend: "firecracker", shape, directory, saves },
             write: Effect.andThen(hold, snapshot(directory)),
             console: console.log
           }).pipe(

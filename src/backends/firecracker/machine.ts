@@ -39,6 +39,8 @@ const logs = { log: "firecracker.log", metrics: "firecracker-metrics.log", stder
  */
 const kernelArguments = "console=ttyS0 reboot=k panic=-1 no_timer_check cryptomgr.notests"
 
+const mebibyte = 1024 * 1024
+
 /** What Firecracker says of what it was given to load, and not of this host. */
 const damage = /snapshot state|deseriali[sz]|CRC|checksum|magic|snapshot.*version|memory (file|size)|microVM state/i
 
@@ -56,7 +58,10 @@ const failedWith =
 
 /** The requests that boot it, in their order. The first disk is /dev/vda. */
 export const bootRequests = (shape: MachineShape, cards: ReadonlyArray<VmmCard>): ReadonlyArray<Request> => [
-  Api.machineConfig({ vcpu_count: shape.cpus, mem_size_mib: Saved.mebibytesOf(shape) }),
+  Api.machineConfig({
+    ...{ vcpu_count: shape.cpus, mem_size_mib: Saved.mebibytesOf(shape) },
+    ...(shape.hypervisor?.hugePages === true ? { huge_pages: "2M" } : {})
+  }),
   Api.bootSource({
     kernel_image_path: shape.image.kernel,
     ...(shape.image.initrd === "" ? {} : { initrd_path: initrdIn(shape) ?? shape.image.initrd }),
@@ -76,6 +81,9 @@ export const bootRequests = (shape: MachineShape, cards: ReadonlyArray<VmmCard>)
   ),
   Api.vsock({ guest_cid: guestCid, uds_path: sockets.vsock }),
   Api.entropy,
+  ...(shape.hypervisor?.balloon === undefined
+    ? []
+    : [Api.balloon({ amount_mib: shape.hypervisor.balloon / mebibyte, deflate_on_oom: true })]),
   Api.action("InstanceStart")
 ]
 

@@ -4,14 +4,16 @@ import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as Digest from "../../host/Digest.ts"
 import * as Disk from "../../host/Disk.ts"
 import { type MachineShape, type SavedMachine, storageOf } from "../Backend.ts"
 import { type LoadFailed, SaveFailed } from "../BackendError.ts"
+import { asked, type HypervisorOptions } from "../HypervisorOptions.ts"
 import { copySparse } from "./copySparse.ts"
 import * as SavedFolder from "./savedFolder.ts"
 
 /** The format of what is saved; another number, and what was saved before is of no use. */
-export const savedFormat = 1
+export const savedFormat = 2
 
 const consoleFile = "console"
 const ownDisk = (index: number): string => `own${index + 1}`
@@ -27,7 +29,9 @@ const Hardware = Schema.Struct({
   memory: Schema.Number,
   cpus: Schema.Number,
   cards: Schema.Number,
-  disks: Schema.Number
+  disks: Schema.Number,
+  /** What its hypervisor gave it besides, as JSON. */
+  options: Schema.String
 })
 
 const Description = Schema.Struct({
@@ -42,7 +46,8 @@ const hardwareOf = (shape: MachineShape): typeof Hardware.Type => ({
   memory: mebibytesOf(shape) * mebibyte,
   cpus: shape.cpus,
   cards: shape.networks.length,
-  disks: storageOf(shape).length
+  disks: storageOf(shape).length,
+  options: Digest.canonical(shape.hypervisor ?? {})
 })
 
 /** Makes sure that a saved machine is whole, of this backend and of this shape. */
@@ -55,7 +60,7 @@ export const check = Effect.fnUntraced(function* (
   const saved = yield* SavedFolder.read(Description, shape, from)
   if (saved.backend !== backend) return yield* failed(`it was saved by the ${saved.backend} backend`)
   const wanted = hardwareOf(shape)
-  for (const key of ["image", "memory", "cpus", "cards", "disks"] as const) {
+  for (const key of ["image", "memory", "cpus", "cards", "disks", "options"] as const) {
     if (saved.hardware[key] !== wanted[key]) {
       return yield* failed(`it was saved with ${key} ${saved.hardware[key]}, but this machine has ${wanted[key]}`)
     }
@@ -81,9 +86,14 @@ export const save = Effect.fnUntraced(function* (options: {
   readonly directory: string
   readonly console: Effect.Effect<string>
   readonly write: Effect.Effect<void, { readonly said: string }>
+  /** Whether the hypervisor can save a machine with such options. */
+  readonly saves: (options: HypervisorOptions) => boolean
 }): Effect.fn.Return<SavedMachine, SaveFailed> {
-  const { backend, console, directory, shape, write } = options
+  const { backend, console, directory, saves, shape, write } = options
   const failed = (reason: string) => new SaveFailed({ machine: shape.name, directory, reason })
+  if (shape.hypervisor !== undefined && !saves(shape.hypervisor)) {
+    return yield* failed(`${backend} cannot save a machine with ${asked(shape.hypervisor).join(" and ")}`)
+  }
   const attempt = <A>(f: () => A) => Effect.try({ try: f, catch: (error) => failed(Disk.reasonOf(error)) })
   const found = yield* attempt(() => Fs.readdirSync(directory))
   if (found.length > 0) return yield* failed("the folder is not empty")

@@ -6,6 +6,7 @@ import type * as Semaphore from "effect/Semaphore"
 import type { BackendService, MachineShape } from "../../backends/Backend.ts"
 import type { BackendUnavailable } from "../../backends/Backends.ts"
 import * as Device from "../../backends/Device.ts"
+import { optionsOf } from "../../backends/HypervisorOptions.ts"
 import { type MachineEvent, MachineEvents } from "../../guest/MachineEvent.ts"
 import type * as PollingCondition from "../../guest/PollingCondition.ts"
 import * as Disk from "../../host/Disk.ts"
@@ -142,6 +143,7 @@ const shapeOf = Effect.fnUntraced(function* (
       disks,
       devices,
       hotplug,
+      hypervisor: optionsOf(spec.backend),
       qemuArguments,
       networks,
       internet,

@@ -1,9 +1,11 @@
 /** Which hypervisor runs each machine of a test, and what that makes of the test's networks. */
 import * as Effect from "effect/Effect"
 import { Backend, type BackendService } from "../../backends/Backend.ts"
+import { unsupported } from "../../backends/BackendError.ts"
 import { isBackendName } from "../../backends/BackendName.ts"
 import { Backends, BackendUnavailable } from "../../backends/Backends.ts"
 import * as Device from "../../backends/Device.ts"
+import { asked, nameOf, optionsOf } from "../../backends/HypervisorOptions.ts"
 import * as Image from "../../images/Image.ts"
 import { InvalidMachine, type MachineSpec } from "../../machine/MachineSpec.ts"
 import { maximum } from "../../network/Addresses.ts"
@@ -14,7 +16,7 @@ import type { Checked } from "./checkTests.ts"
 export const of = (byDefault: BackendService, spec: MachineSpec): Effect.Effect<BackendService, BackendUnavailable> =>
   Effect.gen(function* () {
     const ownWay = Image.startsItself(spec.image) && isBackendName(byDefault.name) ? "qemu" : byDefault.name
-    const name = spec.backend ?? ownWay
+    const name = nameOf(spec.backend) ?? ownWay
     if (name === byDefault.name || !isBackendName(name)) return byDefault
     const { get } = yield* Backends
     return yield* Effect.mapError(
@@ -56,6 +58,11 @@ export const check = (
 ): Effect.Effect<void, InvalidMachine> =>
   Effect.suspend(() => {
     const invalid = (option: string, reason: string) => new InvalidMachine({ machine: spec.name, option, reason })
+    const lacking = asked(optionsOf(spec.backend)).find((option) => !backend.capabilities.has(option))
+    if (lacking !== undefined) {
+      const reason = `backend.${lacking} must not be declared: ${unsupported(backend.name, lacking).message}`
+      return invalid(`backend.${lacking}`, reason)
+    }
     const refused = backend.refuses?.({ ...spec, devices: Device.nameAll(spec.devices) })
     if (refused !== undefined) return invalid(refused.field, refused.reason)
     if (Image.startsItself(spec.image) && backend.taps === true) {

@@ -119,6 +119,7 @@ const baseKey = (subject: Subject, host: SnapshotStore.SnapshotKey["host"]): Sna
       disks: spec.disks.join(" "),
       ...(spec.devices.length === 0 ? {} : { devices: Digest.canonical(Device.nameAll(spec.devices)) }),
       ...(spec.hotplug ? { hotplug: "true" } : {}),
+      ...(shape.hypervisor === undefined ? {} : { hypervisor: Digest.canonical(shape.hypervisor) }),
       ...(spec.qemuArguments.length === 0 ? {} : { arguments: Digest.canonical(spec.qemuArguments) }),
       ...(spec.keyboardLayout === undefined ? {} : { keyboard: spec.keyboardLayout }),
       internet: `${shape.internet}`,
@@ -153,8 +154,11 @@ export const make = Effect.fnUntraced(function* (options?: boolean | SnapshotSto
   const scope = yield* Effect.scope
   const store = yield* SnapshotStore.make(typeof options === "object" ? options : {})
   const off = yield* switchedOff
-  const stores = ({ backend }: Subject): boolean =>
-    !off && backend.capabilities.has("snapshots") && (options ?? backend.storesSnapshots ?? true) !== false
+  const stores = ({ backend, shape }: Subject): boolean =>
+    !off &&
+    (shape.hypervisor === undefined || backend.saves?.(shape.hypervisor) !== false) &&
+    backend.capabilities.has("snapshots") &&
+    (options ?? backend.storesSnapshots ?? true) !== false
   const saves = Saves.make(store, scope)
 
   /**

@@ -4,6 +4,7 @@ import { PassThrough } from "node:stream"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { connect, type MachineShape, openShell, type StartOptions } from "../../../src/backends/Backend.ts"
 import * as Api from "../../../src/backends/cloudhypervisor/api.ts"
@@ -57,6 +58,8 @@ const described = {
   VsockConfig: Api.VsockConfig,
   SerialConfig: Api.SerialConfig,
   ConsoleConfig: Api.ConsoleConfig,
+  BalloonConfig: Api.BalloonConfig,
+  FsConfig: Api.FsConfig,
   VmConfig: Api.VmConfig,
   VmSnapshotConfig: Api.VmSnapshotConfig,
   RestoreConfig: Api.RestoreConfig,
@@ -119,6 +122,33 @@ describe("a Cloud Hypervisor that boots", () => {
         ]
       })
       assert.strictEqual(Fs.readFileSync(Path.join(shape.directory, "disk1"), "utf8"), "disk")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("has what is declared of huge pages, a balloon, folders of the host and a second console", ({ skip }) =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const shares = { work: directory }
+      const shape = shapeIn(directory, "web", {
+        hypervisor: { hugePages: true, balloon: 2 ** 26, hvc0: true, shares }
+      })
+      const started = yield* Effect.result(start(directory, shape))
+      if (Result.isFailure(started)) {
+        assert.include(started.failure.message, "virtiofsd")
+        return skip(started.failure.message)
+      }
+      assert.deepInclude(requestsOf(shape, description)[1]?.body, {
+        memory: { size: 2 ** 27, hugepages: true, shared: true },
+        balloon: { size: 2 ** 26, deflate_on_oom: true },
+        fs: [{ tag: "work", socket: "share1.sock", num_queues: 1, queue_size: 1024 }],
+        console: { mode: "File", file: "hvc0.log" }
+      })
+      const target = Path.join(directory, "saved")
+      Fs.mkdirSync(target)
+      const control = yield* connect(started.success)
+      assert.include((yield* Effect.flip(control.save(target))).message, "cannot save a machine with")
+      const gone = shapeIn(directory, "gone", { hypervisor: { shares: { work: "/nowhere" } } })
+      assert.include((yield* Effect.flip(start(directory, gone))).message, "virtiofsd of the share work ended")
     }).pipe(Effect.scoped)
   )
 

@@ -53,6 +53,7 @@ const answers = (shape: MachineShape) =>
 /** Our schemas, by the names of the description. */
 const described = {
   MachineConfiguration: Api.MachineConfiguration,
+  Balloon: Api.Balloon,
   BootSource: Api.BootSource,
   Drive: Api.Drive,
   NetworkInterface: Api.NetworkInterface,
@@ -130,6 +131,27 @@ describe("a Firecracker that boots", () => {
       })
       assert.deepInclude(sent[3]?.body, { path_on_host: "root", is_read_only: true })
       assert.strictEqual(Fs.readFileSync(Path.join(shape.directory, "disk1"), "utf8"), "disk")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("has huge pages and a balloon if they are declared, and says that it cannot be saved then", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const hypervisor = { hugePages: true, balloon: 64 * 2 ** 20 }
+      const shape = shapeIn(directory, "web", { hypervisor })
+      const machine = yield* start(directory, shape)
+      const sent = requestsOf(shape, description)
+      const bodyOf = (path: string) => sent.find((one) => one.path === path)?.body
+      assert.deepStrictEqual(bodyOf("/machine-config"), { vcpu_count: 1, mem_size_mib: 128, huge_pages: "2M" })
+      assert.deepStrictEqual(bodyOf("/balloon"), { amount_mib: 64, deflate_on_oom: true })
+      const target = Path.join(directory, "saved")
+      Fs.mkdirSync(target)
+      const control = yield* connect(machine)
+      assert.include(
+        (yield* Effect.flip(control.save(target))).message,
+        "firecracker cannot save a machine with hugePages and balloon"
+      )
+      assert.isTrue(yield* answers(shape))
     }).pipe(Effect.scoped)
   )
 
