@@ -34,6 +34,8 @@ export interface TransportService {
   readonly name: "virtio-port" | "vsock" | "virtconsole"
   /** Whether the bootstrap shell may be connected to again and again, each time saying its ready line. */
   readonly reconnects: boolean
+  /** Whether an open connection to the bootstrap shell is one that the guest itself has accepted, so that silence is slowness. Default false. */
+  readonly accepted?: boolean
   /** How many times longer than over virtio ports the guest's words may be under way. */
   readonly slowness: number
   /** Opens a connection to the bootstrap shell. */

@@ -134,6 +134,7 @@ export const make = (options: { readonly machine: string; readonly channel: Vsoc
     machine,
     name: "vsock",
     reconnects: true,
+    accepted: true,
     slowness: 1,
     bootstrap: connect({ machine, socket, port }).pipe(
       Effect.retry({

@@ -92,6 +92,15 @@ _vt_down() {
   _vt_x=reboot
 } 2>/dev/null
 
+# Ends a lane whose connections are over for good, because they are sockets: all that reads and writes them is one process group. A port of virtio is
+# opened again by the host, so there the lane waits.
+_vt_leave() {
+  [ ! -S /proc/self/fd/3 ] || {
+    kill -KILL -- -$_vt_boss
+    exit 0
+  }
+}
+
 # pid: what a process that was made beforehand does. A command with no input it becomes; the rest it leaves to the worker.
 # It says that it is there before it looks whether it should: so _vt_stop finds it, or it finds that the lane was stopped.
 _vt_await() {
@@ -99,7 +108,10 @@ _vt_await() {
   echo "$1 $_vt_p" 1<>$_vt_k/fork
   _vt_mine || exit 0
   while :; do
-    until IFS=' ' read -r _vt_n _vt_m _vt_l _vt_s <&3; do sleep 0.2 || sleep 1; done
+    until IFS=' ' read -r _vt_n _vt_m _vt_l _vt_s <&3; do
+      _vt_leave
+      sleep 0.2 || sleep 1
+    done
     [ "$_vt_m" = p ] || break
     printf '\036%s R\n' $_vt_n
     printf '\036%s R\n' $_vt_n >&2

@@ -50,7 +50,14 @@ export const quietBoot = "10 seconds"
 export const reconnect = Schedule.spaced("50 millis")
 
 /** A connection without a single byte for so long is made again. */
-const longestSilence = "1 second"
+const longestSilence = Duration.seconds(1)
+
+/**
+ * As {@link longestSilence}, for a connection that the guest has accepted: it answers, but a guest that is short of time takes its time for that, and each
+ * connection makes it slower. So each silent one is given twice as long as the one before.
+ */
+const silenceOf = ({ accepted }: TransportService, silent: number): Duration.Duration =>
+  accepted === true ? Duration.times(longestSilence, 2 ** Math.min(silent, 5)) : longestSilence
 
 /** The way to the bootstrap shell of one guest. */
 export const make = ({ bootTimeout, consoleTail, onProgress, transport }: BootstrapOptions): Bootstrap => {
@@ -76,6 +83,9 @@ export const make = ({ bootTimeout, consoleTail, onProgress, transport }: Bootst
       })
     )
 
+  /** How many connections in a row were silent. */
+  let silent = 0
+
   /** Whether the connection is one that a saved guest had, and was not used yet. */
   let attached = (transport.attached?.() ?? []).length > 0
 
@@ -93,8 +103,12 @@ export const make = ({ bootTimeout, consoleTail, onProgress, transport }: Bootst
       Deferred.doneUnsafe(link.ready, Effect.void)
     })
     const silence = Effect.delay(
-      Effect.suspend(() => (admin.heard() ? Effect.never : Effect.succeed(false))),
-      longestSilence
+      Effect.suspend(() => {
+        if (admin.heard()) return Effect.never
+        silent++
+        return Effect.succeed(false)
+      }),
+      silenceOf(transport, silent)
     )
     // A guest that goes on has its shell, which is asked for its agent first of all. A new connection would end it.
     const goesOn = attached
@@ -107,7 +121,9 @@ export const make = ({ bootTimeout, consoleTail, onProgress, transport }: Bootst
         transport.reconnects ? silence : Effect.never,
         Effect.as(connection.closed, false)
       ]))
-    return answered ? { connection, admin, link } : undefined
+    if (!answered) return undefined
+    silent = 0
+    return { connection, admin, link }
   })
 
   const connect = Effect.gen(function* () {
