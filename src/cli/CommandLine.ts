@@ -31,6 +31,7 @@ import * as ExitCode from "./ExitCode.ts"
 import { Chosen } from "./internal/grammar/chosen.ts"
 import * as Doctor from "./internal/grammar/doctor.ts"
 import * as Evaluate from "./internal/grammar/evaluate.ts"
+import * as Fleet from "./internal/grammar/fleet.ts"
 import * as Image from "./internal/grammar/image.ts"
 import * as Resume from "./internal/grammar/resume.ts"
 import * as Run from "./internal/grammar/run.ts"
@@ -54,6 +55,7 @@ export type Invocation =
   | Image.ImagePrune
   | Snapshot.SnapshotList
   | Snapshot.SnapshotPrune
+  | Fleet.Fleet
 
 const vmtest = Command.make("vmtest").pipe(
   Command.withDescription(
@@ -66,7 +68,8 @@ const vmtest = Command.make("vmtest").pipe(
     Resume.command,
     Doctor.command,
     Image.command,
-    Snapshot.command
+    Snapshot.command,
+    Fleet.command
   ])
 )
 

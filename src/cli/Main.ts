@@ -12,6 +12,8 @@
 import type { Invocation } from "./CommandLine.ts"
 import * as Doctor from "./Doctor.ts"
 import * as Eval from "./Eval.ts"
+import * as FleetCommand from "./FleetCommand.ts"
+import * as FleetWorker from "./FleetWorker.ts"
 import * as ImageCommand from "./ImageCommand.ts"
 import * as Process from "./Process.ts"
 import * as Resume from "./Resume.ts"
@@ -33,7 +35,13 @@ const subcommands: Subcommands = {
   ImagePrune: ImageCommand.prune,
   SnapshotList: SnapshotCommand.list,
   SnapshotPrune: SnapshotCommand.prune,
-  Resume: Resume.resume
+  Resume: Resume.resume,
+  FleetWorker: FleetWorker.work,
+  FleetRun: FleetCommand.run,
+  FleetAttach: FleetCommand.attach,
+  FleetCancel: FleetCommand.cancel,
+  FleetStatus: FleetCommand.status,
+  FleetPrune: FleetCommand.prune
 }
 
 const work = (invocation: Invocation): Subcommand.Work => {

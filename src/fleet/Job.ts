@@ -38,6 +38,7 @@ export type PlannedTest = typeof PlannedTest.Type
 export const JobOptions = Schema.Struct({
   timeout: Schema.optionalKey(Schema.Number),
   waitTimeout: Schema.optionalKey(Schema.Number),
+  retries: Schema.Int,
   snapshots: Schema.Boolean,
   keepLogs: Schema.Boolean,
   capture: Schema.Boolean

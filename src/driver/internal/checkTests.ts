@@ -39,6 +39,13 @@ export interface Checked {
 const folderOf = ({ folder, name, repeat = 1 }: TestCase, namesakes: number): string =>
   folder ?? `${folderName(name, namesakes)}${repeat === 1 ? "" : `-repeat${repeat}`}`
 
+/** The folders of tests in the output folder, in their order, as a run of all of them names them. */
+export const foldersOf = (tests: ReadonlyArray<TestCase>): ReadonlyArray<string> =>
+  tests.map((test, index) => folderOf(test, namesakesOf(test, index, tests).length))
+
+const namesakesOf = (test: TestCase, index: number, all: ReadonlyArray<TestCase>) =>
+  all.slice(0, index + 1).filter(({ name, repeat }) => name === test.name && repeat === test.repeat)
+
 const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: ReadonlyArray<TestCase>) {
   const declaredAt = test.declaredAt()
   const invalid = (reason: string) => new InvalidTest({ test: test.name, reason, declaredAt })
@@ -62,7 +69,7 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   const exhausted = Addresses.check(specs)
   if (exhausted !== undefined) return yield* invalid(exhausted.message)
   // A repetition of a test is that test: it starts from what is stored of the first.
-  const namesakes = all.slice(0, index + 1).filter(({ name, repeat }) => name === test.name && repeat === test.repeat)
+  const namesakes = namesakesOf(test, index, all)
   const occurrence = namesakes.filter(({ script }) => script === test.script).length
   return {
     ...{ test, index, occurrence, specs, networks, timeout, wait },

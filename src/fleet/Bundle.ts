@@ -1,0 +1,266 @@
+/**
+ * A test file as one text that runs on any host: its own modules and packages are in it, and `vmtest`, `effect` and `@effect/platform-node` are those of
+ * the host that runs it.
+ *
+ * Paths in it, of `import.meta` and of source maps, are relative to a root: the folder in which the client runs. Who unpacks it chooses the root again.
+ *
+ * **Example** (Is this what the worker has already?)
+ *
+ * ```ts
+ * const digest = Effect.map(Bundle.make("tests/web.ts", process.cwd()), ({ digest }) => digest)
+ * ```
+ *
+ * @since 0.1.0
+ */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { readFile } from "node:fs/promises"
+import { isBuiltin, registerHooks } from "node:module"
+import * as NodePath from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
+import * as esbuild from "esbuild"
+import * as TestCase from "../driver/TestCase.ts"
+import * as Digest from "../host/Digest.ts"
+import { FileNotPortable } from "./FleetError.ts"
+
+/** Stands for the root in a bundle, and in what workers tell. */
+export const rootMark = "/__VMTEST_ROOT__"
+
+/** A test file, bundled. */
+export interface Bundle {
+  /** As it was given. */
+  readonly file: string
+  /** From the root, with `/`. */
+  readonly path: string
+  readonly text: string
+  /** Of the text without its source map. */
+  readonly digest: string
+  /** The folder that its paths are relative to. */
+  readonly root: string
+}
+
+const here = fileURLToPath(import.meta.url)
+const extension = NodePath.extname(here)
+
+/** The package's own modules, so that there is one copy of each. */
+const own: Readonly<Record<string, string>> = {
+  vmtest: `../index${extension}`,
+  "vmtest/actors": `../actors/index${extension}`,
+  "vmtest/vitest": `../vitest${extension}`,
+  "vmtest/package.json": "../../package.json"
+}
+
+const isShared = (specifier: string): boolean =>
+  specifier in own || /^(effect|@effect\/platform-node)(\/|$)/.test(specifier)
+
+const loaders: Readonly<Record<string, esbuild.Loader>> = {
+  ".ts": "ts",
+  ".mts": "ts",
+  ".cts": "ts",
+  ".tsx": "tsx",
+  ".jsx": "jsx"
+}
+
+const isInPackage = (path: string): boolean => path.split(NodePath.sep).includes("node_modules")
+
+/** Has shared packages found on the host that runs the bundle, and a file's own `import.meta` mean that file. */
+const portable = (root: string): esbuild.Plugin => ({
+  name: "vmtest-portable",
+  setup: (build) => {
+    build.onResolve({ filter: /^[^./]/ }, ({ kind, path }) =>
+      kind !== "entry-point" && (isBuiltin(path) || isShared(path)) ? { path, external: true } : undefined
+    )
+    build.onLoad({ filter: /\.[cm]?[jt]sx?$/ }, ({ path }) =>
+      readFile(path, "utf8").then((source) => {
+        const file = `${rootMark}/${NodePath.relative(root, path)}`
+        const values = { url: pathToFileURL(file).href, filename: file, dirname: NodePath.dirname(file) }
+        const declared = source.includes("import.meta")
+          ? `const ${Object.entries(values)
+              .map(([name, value]) => `__vmtest_${name}=${JSON.stringify(value)}`)
+              .join(",")};`
+          : ""
+        return {
+          contents: declared + source.replace(/^#!/, "//#!"),
+          loader: loaders[NodePath.extname(path)] ?? "js"
+        }
+      })
+    )
+  }
+})
+
+/** CommonJS code calls `require`, which a module has not by itself. */
+const requireBanner =
+  'import { createRequire as __vmtest_createRequire } from "node:module"; var require = __vmtest_createRequire(import.meta.url);'
+
+const build = (file: string, root: string, banner: string) =>
+  esbuild.build({
+    entryPoints: [file],
+    outfile: NodePath.join(root, "bundle.mjs"),
+    absWorkingDir: root,
+    write: false,
+    bundle: true,
+    format: "esm",
+    platform: "node",
+    target: "node22",
+    sourcemap: "inline",
+    metafile: true,
+    define: {
+      "import.meta.url": "__vmtest_url",
+      "import.meta.filename": "__vmtest_filename",
+      "import.meta.dirname": "__vmtest_dirname"
+    },
+    conditions: [],
+    banner: { js: banner },
+    plugins: [portable(root)],
+    logLevel: "silent"
+  })
+
+/** What esbuild complains about, the first of it with its place. */
+const problemOf = (error: unknown): string => {
+  const [first] = Predicate.hasProperty(error, "errors") && Array.isArray(error.errors) ? error.errors : []
+  if (!Predicate.hasProperty(first, "text")) return `it could not be bundled: ${String(error)}`
+  const { location, text } = first as esbuild.Message
+  const where = location === null ? "" : ` (${location.file}:${location.line}:${location.column + 1})`
+  return `it could not be bundled: ${text}${where}`
+}
+
+/** The folder that has all of these folders in it. */
+const common = (folders: ReadonlyArray<string>): string =>
+  folders.reduce((a, b) => {
+    const [left, right] = [a.split(NodePath.sep), b.split(NodePath.sep)]
+    const differs = left.findIndex((part, index) => part !== right[index])
+    return differs === -1 ? a : left.slice(0, differs).join(NodePath.sep) || NodePath.sep
+  })
+
+const mapMark = "\n//# sourceMappingURL=data:application/json;base64,"
+
+const withoutMap = (text: string): string => {
+  const end = text.lastIndexOf(mapMark)
+  return end === -1 ? text : text.slice(0, end)
+}
+
+/** Bundles a file. Its paths are relative to `folder`, or, if it uses files outside of that, to the folder that has both in it. */
+export const make: (file: string, folder: string) => Effect.Effect<Bundle, FileNotPortable> = Effect.fnUntraced(
+  function* (file, folder) {
+    const refuse = (reason: string) => new FileNotPortable({ file, reason })
+    const full = NodePath.resolve(folder, file)
+    if (!existsSync(full)) return yield* refuse("no such file")
+    if (!/\.[cm]?[jt]sx?$/.test(full))
+      return yield* refuse("only files in TypeScript or JavaScript can be sent to workers")
+    const attempt = (root: string, banner = "") =>
+      Effect.tryPromise({ try: () => build(full, root, banner), catch: (error) => refuse(problemOf(error)) })
+    const first = yield* attempt(NodePath.resolve(folder))
+    const inputs = Object.keys(first.metafile.inputs)
+      .map((input) => NodePath.resolve(folder, input))
+      .filter((input) => !isInPackage(input))
+    const root = common([NodePath.resolve(folder), ...inputs.map((input) => NodePath.dirname(input))])
+    const requires = first.outputFiles[0]?.text.includes("__require(") === true
+    const same = root === NodePath.resolve(folder) && !requires
+    const made = same ? first : yield* attempt(root, requires ? requireBanner : "")
+    const text = made.outputFiles[0]?.text ?? ""
+    return { file, path: NodePath.relative(root, full), text, digest: Digest.of(withoutMap(text)), root }
+  }
+)
+
+interface SourceMap {
+  readonly sources: ReadonlyArray<string>
+  readonly sourcesContent?: ReadonlyArray<string | null>
+}
+
+/** The sources of a bundle, by their path from the root, so that failures can show the lines that they are about. */
+const sourcesOf = (text: string): ReadonlyArray<readonly [string, string]> => {
+  const at = text.lastIndexOf(mapMark)
+  if (at === -1) return []
+  const map: SourceMap = JSON.parse(Buffer.from(text.slice(at + mapMark.length).trim(), "base64").toString("utf8"))
+  return map.sources.flatMap((path, index) => {
+    const source = map.sourcesContent?.[index]
+    return source == null || path.startsWith("..") || NodePath.isAbsolute(path) || isInPackage(path)
+      ? []
+      : [[path, source]]
+  })
+}
+
+/** Writes a bundle and its sources to a folder, which becomes its root, and gives the path of the module to import. */
+export const unpack = (text: string, root: string): Effect.Effect<string> =>
+  Effect.sync(() => {
+    for (const [path, source] of sourcesOf(text)) {
+      const target = NodePath.join(root, path)
+      if (existsSync(target)) continue
+      mkdirSync(NodePath.dirname(target), { recursive: true })
+      writeFileSync(target, source)
+    }
+    const module = NodePath.join(root, `bundle-${Digest.short(Digest.of(text))}.mjs`)
+    writeFileSync(
+      module,
+      text.replaceAll(rootMark, () => root)
+    )
+    return module
+  })
+
+const roots = new Set<string>()
+let hooked = false
+
+/** Has modules below a root find the shared packages of this host. */
+const share = (root: string): void => {
+  roots.add(pathToFileURL(`${root}/`).href)
+  if (hooked) return
+  hooked = true
+  registerHooks({
+    resolve: (specifier, context, next) => {
+      const { parentURL } = context
+      const isOurs = parentURL !== undefined && [...roots].some((one) => parentURL.startsWith(one))
+      if (!isOurs || !isShared(specifier)) return next(specifier, context)
+      const mine = own[specifier]
+      return mine === undefined
+        ? next(specifier, { ...context, parentURL: import.meta.url })
+        : { url: new URL(mine, import.meta.url).href, shortCircuit: true }
+    }
+  })
+}
+
+/** How long a file's top level may run. */
+const importTimeout = "60 seconds"
+
+/** The tests of an unpacked bundle. Importing it runs its top level, and starts nothing else. */
+export const load: (options: {
+  readonly file: string
+  readonly module: string
+  readonly root: string
+}) => Effect.Effect<ReadonlyArray<TestCase.TestCase>, FileNotPortable> = Effect.fnUntraced(function* ({
+  file,
+  module,
+  root
+}) {
+  const refuse = (reason: string) => new FileNotPortable({ file, reason })
+  yield* Effect.sync(() => {
+    process.setSourceMapsEnabled(true)
+    share(root)
+  })
+  const { default: exported }: Record<string, unknown> = yield* Effect.tryPromise({
+    try: (): Promise<Record<string, unknown>> => import(/* @vite-ignore */ pathToFileURL(module).href),
+    catch: (error) =>
+      refuse(`it failed while it was imported: ${error instanceof Error ? error.message : String(error)}`)
+  }).pipe(
+    Effect.timeoutOrElse({
+      duration: importTimeout,
+      orElse: () => Effect.fail(refuse(`its top level was still running after ${importTimeout}`))
+    })
+  )
+  const isNested =
+    Predicate.isObject(exported) &&
+    !Array.isArray(exported) &&
+    !TestCase.isTestCase(exported) &&
+    !Effect.isEffect(exported) &&
+    "default" in exported
+  const tests = TestCase.fromExport(NodePath.basename(file), isNested ? exported.default : exported) ?? []
+  if (tests.length === 0) return yield* refuse("its default export must be a test, an array of tests or an Effect")
+  const text = Result.getOrElse(
+    Result.try(() => readFileSync(module, "utf8")),
+    () => ""
+  )
+  // Stored warm-ups are found by it, so it must not tell the folder in which this host has unpacked the file.
+  const script = Digest.of(withoutMap(text).replaceAll(root, () => rootMark))
+  return tests.map((test) => ({ ...test, script, file }))
+})
