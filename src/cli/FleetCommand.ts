@@ -75,7 +75,7 @@ export const run = (invocation: Asked<"FleetRun">): Work => {
     reported(options)(
       fleet.run(files, {
         ...{ output: outputOf(options), names, files: companions, timeout, waitTimeout, retries, capture, wait },
-        ...{ artefactLimit: artefacts, snapshots: options.snapshot, keepLogs: options.output !== undefined },
+        ...{ artefactLimit: artefacts, snapshots: options.snapshot, evidence: options.output !== undefined },
         onOffered: (id) => complain(`the run is called ${id}; to follow it again: vmtest fleet attach ${id}`)
       })
     )

@@ -31,7 +31,7 @@ Process.run(
     // What the worker ends is no accident of a script.
     Effect.ensuring(Ending.enter("none")),
     Effect.provide(logOfTests(false)),
-    Effect.provide(Layer.mergeAll(Host.backend, ImageStore.ImageStore.layer, state)),
+    Effect.provide(Layer.mergeAll(Host.backend(undefined), ImageStore.ImageStore.layer, state)),
     Effect.provide(Telemetry.layer("vmtest-executor")),
     Effect.as(ExitCode.passed),
     Effect.catch(({ message }) => Effect.as(complain(message), ExitCode.failed))

@@ -42,6 +42,7 @@ import { MachinesMissing, markedLine, type ScriptError } from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
 import * as Scripts from "./Scripts.ts"
 import { complain, print } from "./Subcommand.ts"
+import * as Workers from "./Workers.ts"
 
 type Loaded = ReadonlyArray<TestCase>
 
@@ -164,9 +165,13 @@ const inSettings =
 const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Settings) => {
   const tests = wanted.map(({ test }) => test)
   const { capture, failFast, jobs, machineConfig, machines, options, retries, snapshotOnFailure } = settings
-  const { html, json, junit } = settings
+  const { html, json, junit, workers } = settings
   const files = { machines, machineConfig }
-  return Host.runTests(tests, { capture, evidence: true, failFast, jobs, options, retries, snapshotOnFailure }).pipe(
+  const ran =
+    workers === undefined
+      ? Host.runTests(tests, { capture, evidence: true, failFast, jobs, options, retries, snapshotOnFailure })
+      : Workers.runTests(tests, settings, workers)
+  return ran.pipe(
     Effect.tap((results) =>
       Effect.andThen(print(TerminalReport.summary(results, files)), record(wanted, results, settings))
     ),
@@ -176,7 +181,7 @@ const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Sett
     inSettings(settings),
     Effect.map((results) => (results.some(isFailed) ? ExitCode.failed : ExitCode.passed)),
     Reports.written({ junit, json, html }, { vmtest: version, traces: true }),
-    Effect.provide(TerminalReport.layer({ ...options, atOnce: Host.isAtOnce(tests, jobs) }))
+    Effect.provide(TerminalReport.layer({ ...options, atOnce: Host.isAtOnce(tests, workers ?? jobs) }))
   )
 }
 

@@ -182,8 +182,11 @@ const sourcesOf = (text: string): ReadonlyArray<readonly [string, string]> => {
   })
 }
 
-/** Writes a bundle and its sources to a folder, which becomes its root, and gives the path of the module to import. */
-export const unpack = (text: string, root: string): Effect.Effect<string> =>
+/**
+ * Writes a bundle and its sources to a folder, and gives the path of the module to import. Files that it finds by `import.meta` are in that folder, or in
+ * `files` if they are there already.
+ */
+export const unpack = (text: string, root: string, files = root): Effect.Effect<string> =>
   Effect.sync(() => {
     for (const [path, source] of sourcesOf(text)) {
       const target = NodePath.join(root, path)
@@ -227,9 +230,13 @@ const importTimeout = "60 seconds"
 export const load: (options: {
   readonly file: string
   readonly module: string
+  /** Where it was unpacked. */
   readonly root: string
+  /** Where its files are. Default: the same. */
+  readonly files?: string | undefined
 }) => Effect.Effect<ReadonlyArray<TestCase.TestCase>, FileNotPortable> = Effect.fnUntraced(function* ({
   file,
+  files,
   module,
   root
 }) {
@@ -261,6 +268,6 @@ export const load: (options: {
     () => ""
   )
   // Stored warm-ups are found by it, so it must not tell the folder in which this host has unpacked the file.
-  const script = Digest.of(withoutMap(text).replaceAll(root, () => rootMark))
+  const script = Digest.of(withoutMap(text).replaceAll(files ?? root, () => rootMark))
   return tests.map((test) => ({ ...test, script, file }))
 })

@@ -61,8 +61,8 @@ const under = (trace: Task["trace"]) =>
     : Effect.withParentSpan(Tracer.externalSpan(trace))
 
 /** The tests of a task: those that were asked for, with the folders that they have in the whole run. */
-const testsOf = Effect.fnUntraced(function* ({ file, module, options, root, tests }: Task) {
-  const all = yield* Bundle.load({ file, module, root })
+const testsOf = Effect.fnUntraced(function* ({ file, files, module, options, root, tests }: Task) {
+  const all = yield* Bundle.load({ file, module, root, files })
   return tests.flatMap(({ folder, index, name }): ReadonlyArray<TestCase> => {
     const test = all[index]
     if (test?.name !== name) return []
@@ -80,11 +80,11 @@ const perform = Effect.fnUntraced(function* (task: Task, tell: (answer: Answer) 
     const tests = yield* testsOf(task)
     if (tests.length < task.tests.length)
       return outcome({ refused: "the file has other tests on the worker than on the client" })
-    const { capture, keepLogs, retries, snapshots } = task.options
+    const { capture, evidence, retries, snapshots } = task.options
     const results = yield* Runner.run(tests, {
       output: task.output,
       concurrency: 1,
-      keepLogs,
+      evidence,
       snapshots,
       capture,
       retries
@@ -119,7 +119,7 @@ export const serve = (onTask: Effect.Effect<void> = Effect.void): Effect.Effect<
     let job: Fiber.Fiber<void> | undefined
     const begin = (task: Task) =>
       onTask.pipe(
-        Effect.andThen(Effect.sync(() => process.chdir(task.root))),
+        Effect.andThen(Effect.sync(() => process.chdir(task.files))),
         Effect.andThen(Effect.raceFirst(perform(task, tell), Effect.as(lapsed(lease), undefined))),
         Effect.tap(() => flushed),
         Effect.flatMap((outcome) =>

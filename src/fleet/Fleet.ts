@@ -47,6 +47,8 @@ export interface RunOptions {
   readonly output: string
   /** Only tests whose name contains one of these. Default: all. */
   readonly names?: ReadonlyArray<string> | undefined
+  /** Whether a test is wanted: by its file, its name, and how many of that name the file has before it. Default: all. */
+  readonly select?: ((file: string, name: string, nth: number) => boolean) | undefined
   /** Files that go with the test files: paths in the working folder, which folders are sent whole. */
   readonly files?: ReadonlyArray<string> | undefined
   /** Milliseconds: replaces the timeout of every test. */
@@ -58,7 +60,7 @@ export interface RunOptions {
   /** Default true. */
   readonly snapshots?: boolean | undefined
   /** Default false. */
-  readonly keepLogs?: boolean | undefined
+  readonly evidence?: boolean | undefined
   /** Default false. */
   readonly capture?: boolean | undefined
   /** Bytes: how large all files may be together that the tests of one file leave. Default 64 MiB. */

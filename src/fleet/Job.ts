@@ -6,7 +6,7 @@
  * **Example** (The queues that a worker of 4 GiB under emulation takes from)
  *
  * ```ts
- * Job.queuesFor({ architecture: "x86_64", accelerator: "tcg", tools: [] }, 4 * 2 ** 30) // ["v1.x86_64.any.0", …, "v1.x86_64.any.4g"]
+ * Job.queuesFor({ architecture: "x86_64", accelerator: "tcg", tools: [] }, 4 * 2 ** 30) // ["v1.x86_64.any.0", …, "v1.x86_64.any.3g", "v1.x86_64.any.4g"]
  * ```
  *
  * @since 0.1.0
@@ -40,7 +40,7 @@ export const JobOptions = Schema.Struct({
   waitTimeout: Schema.optionalKey(Schema.Number),
   retries: Schema.Int,
   snapshots: Schema.Boolean,
-  keepLogs: Schema.Boolean,
+  evidence: Schema.Boolean,
   capture: Schema.Boolean
 })
 
@@ -93,19 +93,28 @@ export const optionalTools: ReadonlyArray<string> = ["swtpm", "vde_switch"]
 
 const gibibyte = 2 ** 30
 
-/** The sizes of memory by which jobs are told apart, in GiB; half a GiB is for the smallest guests. */
-const sizes: ReadonlyArray<number> = [0, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+/** The sizes of memory by which jobs are told apart, in GiB: each is at most half as large again as the one before. */
+const sizes: ReadonlyArray<number> = [
+  ...[0, 0.5, 1],
+  ...Array.from({ length: 10 }, (_, power) => 2 ** power).flatMap((size) => [1.5 * size, 2 * size])
+]
 
-const sizeName = (size: number): string => (size === 0.5 ? "512m" : size === 0 ? "0" : `${size}g`)
+const sizeName = (size: number): string => (size === 0 ? "0" : Number.isInteger(size) ? `${size}g` : `${size * 1024}m`)
+
+/** The size that this much memory counts as, in bytes; undefined if that is more than all sizes. */
+export const roundedUp = (memory: number): number | undefined => {
+  const size = sizes.find((one) => memory <= one * gibibyte)
+  return size === undefined ? undefined : size * gibibyte
+}
 
 const queueName = (architecture: string, kvm: boolean, size: number, tools: ReadonlyArray<string>) =>
   [`v${protocol}`, architecture, kvm ? "kvm" : "any", [sizeName(size), ...tools].join("+")].join(".")
 
 /** The queue for a file; undefined if it needs more memory than any class has. */
 export const queueFor = ({ architecture, kvm, memory, tools }: Needs): string | undefined => {
-  const size = sizes.find((one) => memory <= one * gibibyte)
+  const size = roundedUp(memory)
   const wanted = optionalTools.filter((tool) => tools.includes(tool))
-  return size === undefined ? undefined : queueName(architecture, kvm, size, wanted)
+  return size === undefined ? undefined : queueName(architecture, kvm, size / gibibyte, wanted)
 }
 
 /** All choices of some of the tools, in their order. */

@@ -52,6 +52,8 @@ export interface WorkerOptions {
   /** Where the folders of jobs are made. */
   readonly folder: string
   readonly executor: Command
+  /** The client's own folder, if it is on this host: files are read where they are, and none are sent along. */
+  readonly files?: string | undefined
   /** Default 30 seconds. */
   readonly lease?: Duration.Duration | undefined
   /** When this is done, no new job is taken, and the worker ends after those that run. */
@@ -134,8 +136,9 @@ const prepare = Effect.fnUntraced(function* (state: State, { attempt, job: id }:
       Fs.writeFileSync(target, bytes, { mode })
     })
   }
-  const module = yield* Bundle.unpack(text, root)
-  return { root, module, output: NodePath.join(root, ".vmtest-output") }
+  const files = state.options.files ?? root
+  const module = yield* Bundle.unpack(text, root, files)
+  return { root, files, module, output: NodePath.join(root, ".vmtest-output") }
 })
 
 /** What is known now, and a little later: events come in bursts. An end is not waited for. */

@@ -7,6 +7,8 @@ export interface Task {
   /** The unpacked bundle. */
   readonly module: string
   readonly root: string
+  /** Where its files are, and where it runs. */
+  readonly files: string
   readonly output: string
   readonly tests: ReadonlyArray<PlannedTest>
   readonly options: JobOptions

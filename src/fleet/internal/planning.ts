@@ -100,7 +100,7 @@ const optionsOf = (options: RunOptions): JobOptions => ({
   ...(options.waitTimeout === undefined ? {} : { waitTimeout: options.waitTimeout }),
   retries: options.retries ?? 0,
   snapshots: options.snapshots ?? true,
-  keepLogs: options.keepLogs ?? false,
+  evidence: options.evidence ?? false,
   capture: options.capture ?? false
 })
 
@@ -116,6 +116,10 @@ export const make = (files: ReadonlyArray<string>, options: RunOptions, folder: 
         tests: tests
           .map((test, place) => ({ test, place }))
           .filter(({ test }) => names.length === 0 || names.some((name) => test.name.includes(name)))
+          .filter(({ place, test }) => {
+            const nth = tests.slice(0, place).filter(({ name }) => name === test.name).length
+            return options.select?.(bundle.file, test.name, nth) ?? true
+          })
       }))
     )
     const chosen = loaded.filter(({ tests }) => tests.length > 0)

@@ -6,6 +6,8 @@ import * as Flags from "./flags.ts"
 export interface Schedule {
   /** How many tests run at the same time. Default: as many as the host has processors and memory for. */
   readonly jobs: number | "auto" | undefined
+  /** How many files run at the same time, each in a process of its own. Default: all tests run in this process. */
+  readonly workers: number | undefined
   /** How often a test that failed is run again. Default: 0. */
   readonly retries: number | undefined
   /** Whether the run ends at the first test that fails. Default: false. */
@@ -38,6 +40,13 @@ export const flags = {
               ? Option.some(Number(text))
               : Option.none(),
         () => `a whole number of at least 1, or "auto"`
+      )
+    )
+  ),
+  workers: Flags.undefinedOr(
+    Flags.count("workers").pipe(
+      Flag.withDescription(
+        "Run files in processes of their own, this many at a time; the tests of a file run one after the other (default: all in one process)"
       )
     )
   ),
