@@ -5,14 +5,9 @@ import { afterAll, afterEach, assert, beforeAll, describe, it } from "vitest"
 import { type Cluster, missing, startCluster } from "../test/fleet/postgres.ts"
 import { type Command, endAll, project, sleeper, vmtest } from "../test/fleet/processes.ts"
 
-const alive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
+/** A zombie is gone, whoever has not noticed it yet. */
+const alive = (pid: number): boolean =>
+  existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
 
 describe.skipIf(missing !== undefined)(`a fleet${missing === undefined ? "" : ` (${missing})`}`, () => {
   let cluster: Cluster
