@@ -12,6 +12,7 @@ const alias = [
 
 /** Real guests that take minutes to say what a change rarely breaks: run by `npm run proof -- guests`, not by `npm test`. */
 const long = [
+  "fleet-faults",
   "python",
   "machine-faults",
   "machine-x11",

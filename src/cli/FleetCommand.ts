@@ -17,11 +17,13 @@ import { isFailed, type TestResult } from "../driver/TestResult.ts"
 import * as DatabaseUrl from "../fleet/DatabaseUrl.ts"
 import * as Fleet from "../fleet/Fleet.ts"
 import { DatabaseUnusable } from "../fleet/FleetError.ts"
+import * as Reports from "../report/Reports.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
-import type { Invocation, RunOptions } from "./CommandLine.ts"
+import { type Invocation, version } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Host from "./Host.ts"
 import * as Interrupted from "./Interrupted.ts"
+import type { Shown } from "./internal/grammar/fleet.ts"
 import { described } from "./Run.ts"
 import { complain, print, type Work } from "./Subcommand.ts"
 import * as Telemetry from "./Telemetry.ts"
@@ -55,27 +57,29 @@ const withFleet = <R>(
     Effect.catch((error) => Effect.as(complain(described(error)), ExitCode.unusable))
   )
 
-const outputOf = ({ output }: RunOptions) => NodePath.resolve(output ?? Host.defaultOutput)
+const outputOf = ({ output }: Shown) => NodePath.resolve(output ?? Host.defaultOutput)
 
 /** Reports what a run is and comes to, as `vmtest run` does. */
 const reported =
-  (options: RunOptions) =>
-  <E, R>(results: Effect.Effect<ReadonlyArray<TestResult>, E, R>): Effect.Effect<ExitCode.ExitCode, E, R> =>
+  ({ json, junit, ...options }: Shown) =>
+  <E, R>(results: Effect.Effect<ReadonlyArray<TestResult>, E, R>) =>
     results.pipe(
       Effect.tap((all) => print(TerminalReport.summary(all))),
       Interrupted.summedUp(0, (all, left) => print(TerminalReport.summary(all, { ...left, notRun: 0 }))),
       Effect.map((all) => (all.some(isFailed) ? ExitCode.failed : ExitCode.passed)),
+      Reports.written({ junit, json }, { vmtest: version }),
       Effect.provide(TerminalReport.layer({ ...options, atOnce: true }))
     )
 
 /** Runs files on a fleet. */
 export const run = (invocation: Asked<"FleetRun">): Work => {
-  const { artefacts, capture, companions, files, names, options, retries, timeout, wait, waitTimeout } = invocation
+  const { artefacts, capture, companions, files, names, retries, shown, snapshot, timeout, wait, waitTimeout } =
+    invocation
   return withFleet(invocation, (fleet) =>
-    reported(options)(
+    reported(shown)(
       fleet.run(files, {
-        ...{ output: outputOf(options), names, files: companions, timeout, waitTimeout, retries, capture, wait },
-        ...{ artefactLimit: artefacts, snapshots: options.snapshot, evidence: options.output !== undefined },
+        ...{ output: outputOf(shown), names, files: companions, timeout, waitTimeout, retries, capture, wait },
+        ...{ artefactLimit: artefacts, snapshots: snapshot, evidence: true },
         onOffered: (id) => complain(`the run is called ${id}; to follow it again: vmtest fleet attach ${id}`)
       })
     )
@@ -85,7 +89,7 @@ export const run = (invocation: Asked<"FleetRun">): Work => {
 /** Follows a run. */
 export const attach = (invocation: Asked<"FleetAttach">): Work =>
   withFleet(invocation, (fleet) =>
-    reported(invocation.options)(fleet.attach(invocation.run, { output: outputOf(invocation.options) }))
+    reported(invocation.shown)(fleet.attach(invocation.run, { output: outputOf(invocation.shown) }))
   )
 
 /** Ends a run. */

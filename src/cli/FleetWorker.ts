@@ -14,7 +14,6 @@
 import { randomBytes } from "node:crypto"
 import * as Os from "node:os"
 import * as NodePath from "node:path"
-import { fileURLToPath } from "node:url"
 import * as ByteSize from "effect/ByteSize"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -30,17 +29,9 @@ import * as Ending from "./Ending.ts"
 import * as ExitCode from "./ExitCode.ts"
 import { urlOf } from "./FleetCommand.ts"
 import * as Host from "./Host.ts"
+import { executor } from "./internal/executor.ts"
 import { complain, logToStderr, type Work } from "./Subcommand.ts"
 import * as Telemetry from "./Telemetry.ts"
-
-const here = fileURLToPath(import.meta.url)
-
-/** The program that runs the jobs of a slot. Scripts need not know where the fleet's database is. */
-export const executor: Worker.Command = {
-  command: process.execPath,
-  args: [NodePath.join(NodePath.dirname(here), `FleetExecutor${NodePath.extname(here)}`)],
-  env: { VMTEST_FLEET_URL: undefined }
-}
 
 /** What this host can do, tried by running it. */
 export const facts = Effect.gen(function* () {

@@ -167,10 +167,10 @@ const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Sett
   const { capture, failFast, jobs, machineConfig, machines, options, retries, snapshotOnFailure } = settings
   const { html, json, junit, workers } = settings
   const files = { machines, machineConfig }
-  const ran =
-    workers === undefined
-      ? Host.runTests(tests, { capture, evidence: true, failFast, jobs, options, retries, snapshotOnFailure })
-      : Workers.runTests(tests, settings, workers)
+  const ran = Effect.gen(function* () {
+    if (workers !== undefined) return yield* Workers.runTests(tests, settings, workers)
+    return yield* Host.runTests(tests, { capture, evidence: true, failFast, jobs, options, retries, snapshotOnFailure })
+  })
   return ran.pipe(
     Effect.tap((results) =>
       Effect.andThen(print(TerminalReport.summary(results, files)), record(wanted, results, settings))

@@ -20,7 +20,7 @@ import * as Worker from "../fleet/Worker.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import { HostLimits } from "../machine/MachineSpec.ts"
 import * as Ending from "./Ending.ts"
-import { executor } from "./FleetWorker.ts"
+import { executor } from "./internal/executor.ts"
 import type { Settings } from "./internal/settings.ts"
 import { logToStderr } from "./Subcommand.ts"
 

@@ -53,13 +53,13 @@ import type { TestResult } from "./TestResult.ts"
 import { TimeLimit } from "./TimeLimit.ts"
 
 export {
-  /** The folders of tests in the output folder, in their order, as a run of all of them names them. */
-  foldersOf
-} from "./internal/checkTests.ts"
-export {
   /** A test is declared wrongly. */
   InvalidTest
 } from "./InvalidTest.ts"
+export {
+  /** The folders of tests in the output folder, in their order, as a run of all of them names them. */
+  foldersOf
+} from "./internal/checkTests.ts"
 export {
   /** The test took longer than its timeout. */
   TestTimeout

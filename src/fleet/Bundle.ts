@@ -197,7 +197,7 @@ export const unpack = (text: string, root: string, files = root): Effect.Effect<
     const module = NodePath.join(root, `bundle-${Digest.short(Digest.of(text))}.mjs`)
     writeFileSync(
       module,
-      text.replaceAll(rootMark, () => root)
+      text.replaceAll(rootMark, () => files)
     )
     return module
   })

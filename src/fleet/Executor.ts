@@ -19,7 +19,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Tracer from "effect/Tracer"
-import { Reporter } from "../driver/RunEvent.ts"
+import { Detailed, Reporter } from "../driver/RunEvent.ts"
 import * as Runner from "../driver/Runner.ts"
 import type { TestCase } from "../driver/TestCase.ts"
 import * as Bundle from "./Bundle.ts"
@@ -95,6 +95,7 @@ const perform = Effect.fnUntraced(function* (task: Task, tell: (answer: Answer) 
     Effect.provideService(Reporter, (event) =>
       tell({ _tag: "Told", line: Wire.encode({ _tag: "Event", event }, folders) })
     ),
+    Effect.provideService(Detailed, task.options.detailed),
     under(task.trace)
   )
 })

@@ -41,7 +41,9 @@ export const JobOptions = Schema.Struct({
   retries: Schema.Int,
   snapshots: Schema.Boolean,
   evidence: Schema.Boolean,
-  capture: Schema.Boolean
+  capture: Schema.Boolean,
+  /** Whether the client wants the events that are only for reports in files. */
+  detailed: Schema.Boolean
 })
 
 /** How the tests of a run are run, as `vmtest run` takes it. Times are in milliseconds. */

@@ -34,6 +34,7 @@ const unsaid = {
   globalTimeout: undefined,
   seed: undefined,
   watch: false,
+  workers: undefined,
   snapshotOnFailure: undefined,
   capture: undefined,
   updateReferences: false,
@@ -110,6 +111,8 @@ describe("the command line", () => {
         "debug",
         "--accel",
         "tcg",
+        "--workers",
+        "3",
         "a.ts"
       ]
       assert.deepStrictEqual<unknown>((yield* parse("run", ...all)).parsed, {
@@ -132,6 +135,7 @@ describe("the command line", () => {
         globalTimeout: 3_600_000,
         seed: 7,
         watch: true,
+        workers: 3,
         snapshotOnFailure: true,
         capture: true,
         updateReferences: true,
@@ -238,7 +242,10 @@ describe("the command line", () => {
     [["run", "a.ts", "--log-level", "loud"], "--log-level must be one of all, trace, debug"],
     [["run", "a.ts", "--accel", "hvf"], '--accel must be auto, kvm or tcg, got "hvf"'],
     [["run", "a.ts", "--global-timeout", "soon"], "--global-timeout must be a duration"],
-    [["run", "a.ts", "--workers", "2"], 'unknown option "--workers"; did you mean "--jobs"?'],
+    [["run", "a.ts", "--worker", "2"], 'unknown option "--worker"; did you mean "--workers"?'],
+    [["run", "a.ts", "--workers", "0"], "a whole number of at least 1"],
+    [["fleet", "run"], "FILE"],
+    [["fleet", "worker", "--memory", "much"], "a size such as"],
     [["run", "a.ts", "--last-failed"], 'did you mean "--only-failed"?'],
     [["run", "a.ts", "--failfast"], 'did you mean "--fail-fast"?'],
     [["run", "a.ts", "--shrad", "1/2"], 'did you mean "--shard"?'],

@@ -13,7 +13,7 @@ import { type Cluster, missing, startCluster } from "./postgres.ts"
 
 const job = (run: string, file: string): Job => ({
   ...{ run, file, path: file, bundle: "", files: [], tests: [], memory: 0, artefactLimit: 0 },
-  options: { retries: 0, snapshots: true, evidence: false, capture: false }
+  options: { retries: 0, snapshots: true, evidence: false, capture: false, detailed: false }
 })
 
 const open = (url: string, worker?: string, lease: Duration.Input = "2 seconds") =>

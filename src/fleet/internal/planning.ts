@@ -5,10 +5,11 @@ import { tmpdir } from "node:os"
 import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { labelsOf } from "../../driver/RunEvent.ts"
+import { Detailed, labelsOf } from "../../driver/RunEvent.ts"
 import * as Runner from "../../driver/Runner.ts"
 import type { TestCase } from "../../driver/TestCase.ts"
 import * as Digest from "../../host/Digest.ts"
+import * as MachineChecks from "../../machine/MachineChecks.ts"
 import * as MachineSpecs from "../../machine/MachineSpec.ts"
 import * as NetworkSpec from "../../network/NetworkSpec.ts"
 import * as Bundle from "../Bundle.ts"
@@ -86,7 +87,7 @@ const companionsOf = (
 const needsOf = Effect.fnUntraced(function* (tests: ReadonlyArray<TestCase>) {
   const all = yield* Effect.forEach(tests, (test) =>
     // Whether the host has so much memory is for the workers to say.
-    MachineSpecs.checkAll(test.machines, NetworkSpec.resolve(test.networks)).pipe(
+    MachineChecks.checkAll(test.machines, NetworkSpec.resolve(test.networks)).pipe(
       Effect.mapError((error) => new MachineSpecs.InvalidMachine({ ...error, declaredAt: test.declaredAt() }))
     )
   ).pipe(Effect.provideService(MachineSpecs.HostLimits, { memory: Number.MAX_SAFE_INTEGER, cpus: 1024 }))
@@ -95,13 +96,14 @@ const needsOf = Effect.fnUntraced(function* (tests: ReadonlyArray<TestCase>) {
   return { architecture: "x86_64", kvm: false, tools, memory }
 })
 
-const optionsOf = (options: RunOptions): JobOptions => ({
+const optionsOf = (options: RunOptions, detailed: boolean): JobOptions => ({
   ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
   ...(options.waitTimeout === undefined ? {} : { waitTimeout: options.waitTimeout }),
   retries: options.retries ?? 0,
   snapshots: options.snapshots ?? true,
   evidence: options.evidence ?? false,
-  capture: options.capture ?? false
+  capture: options.capture ?? false,
+  detailed
 })
 
 /** Plans a run of files, whose names are relative to `folder`. */
@@ -151,7 +153,7 @@ export const make = (files: ReadonlyArray<string>, options: RunOptions, folder: 
           tests: tests.map(({ place, test }, index) => ({
             ...{ name: test.name, index: place, folder: folders[first + index] ?? test.name }
           })),
-          options: optionsOf(options),
+          options: optionsOf(options, yield* Detailed),
           artefactLimit: options.artefactLimit ?? defaultLimit
         }
       })

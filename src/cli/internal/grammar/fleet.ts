@@ -5,6 +5,7 @@ import * as Flag from "effect/cli/Flag"
 import { choose } from "./chosen.ts"
 import * as Flags from "./flags.ts"
 import * as RunOptions from "./runOptions.ts"
+import * as Reports from "./runReports.ts"
 
 /** Where the fleet is. */
 export interface Place {
@@ -12,6 +13,17 @@ export interface Place {
   readonly url: string | undefined
   /** Whether the connection to another host may be unencrypted. */
   readonly insecure: boolean
+}
+
+/** What is printed and written of a run. */
+export interface Shown {
+  readonly output: string | undefined
+  readonly verbose: boolean
+  readonly console?: boolean | undefined
+  readonly quiet: boolean
+  /** Reports in files. */
+  readonly junit: string | undefined
+  readonly json: string | undefined
 }
 
 /** What `vmtest fleet worker` is asked for. */
@@ -43,14 +55,15 @@ export interface FleetRun extends Place {
   readonly artefacts: number | undefined
   /** Whether to wait for a worker if there is none. */
   readonly wait: boolean
-  readonly options: RunOptions.RunOptions
+  readonly snapshot: boolean
+  readonly shown: Shown
 }
 
 /** What `vmtest fleet attach` is asked for. */
 export interface FleetAttach extends Place {
   readonly _tag: "FleetAttach"
   readonly run: string
-  readonly options: RunOptions.RunOptions
+  readonly shown: Shown
 }
 
 /** What `vmtest fleet cancel` is asked for. */
@@ -85,6 +98,15 @@ const place = {
     )
   ),
   insecure: Flags.toggle("insecure", "Allow an unencrypted connection to another host (default: refused)")
+}
+
+const shownFlags = {
+  output: RunOptions.flags.output,
+  verbose: RunOptions.flags.verbose,
+  console: RunOptions.flags.console,
+  quiet: RunOptions.flags.quiet,
+  junit: Reports.flags.junit,
+  json: Reports.flags.json
 }
 
 const timeout = Flags.undefinedOr(
@@ -166,12 +188,11 @@ const run = Command.make(
       )
     ),
     wait: Flags.toggle("wait", "Wait for a worker if none can run a file (default: that is an error)"),
-    ...RunOptions.flags
+    snapshot: RunOptions.flags.snapshot,
+    ...shownFlags
   },
-  (given) => {
-    const { options, own } = RunOptions.apart(given)
-    return choose({ _tag: "FleetRun", ...own, options })
-  }
+  ({ console, json, junit, output, quiet, verbose, ...own }) =>
+    choose({ _tag: "FleetRun", ...own, shown: { console, json, junit, output, quiet, verbose } })
 ).pipe(
   Command.withDescription("Run test files on the workers of a fleet, with the output and the exit code of a local run"),
   Command.withExamples([{ command: "vmtest fleet run tests/*.ts", description: "Run several files" }])
@@ -181,10 +202,11 @@ const runArgument = Argument.String("RUN").pipe(
   Argument.withDescription("The name that 'vmtest fleet run' printed, and 'vmtest fleet status' lists")
 )
 
-const attach = Command.make("attach", { run: runArgument, ...place, ...RunOptions.flags }, (given) => {
-  const { options, own } = RunOptions.apart(given)
-  return choose({ _tag: "FleetAttach", ...own, options })
-}).pipe(Command.withDescription("Follow a run from its beginning, for example after the connection was lost"))
+const attach = Command.make(
+  "attach",
+  { run: runArgument, ...place, ...shownFlags },
+  ({ insecure, run, url, ...shown }) => choose({ _tag: "FleetAttach", run, url, insecure, shown })
+).pipe(Command.withDescription("Follow a run from its beginning, for example after the connection was lost"))
 
 const cancel = Command.make("cancel", { run: runArgument, ...place }, (given) =>
   choose({ _tag: "FleetCancel", ...given })

@@ -1,0 +1,45 @@
+/** A fleet for tests: a Postgres, and for each test a database, a folder and processes of its own. */
+import { afterAll, afterEach, beforeAll } from "vitest"
+import { type Cluster, startCluster } from "../test/fleet/postgres.ts"
+import { type Command, endAll, project, vmtest } from "../test/fleet/processes.ts"
+
+/** One test's fleet. */
+export interface Fleet {
+  readonly folder: string
+  /** Starts `vmtest fleet …`. */
+  readonly command: (...args: ReadonlyArray<string>) => Command
+  /** Starts a worker, and waits until it takes jobs. */
+  readonly worker: (...args: ReadonlyArray<string>) => Promise<Command>
+  readonly sql: (text: string) => string
+  readonly cluster: Cluster
+}
+
+/** Gives what starts the fleet of a test, with these files in its folder. */
+export const fleets = (): ((files: Readonly<Record<string, string>>) => Fleet) => {
+  let cluster: Cluster
+  let count = 0
+  const cleanups: Array<() => void> = []
+  beforeAll(async () => {
+    cluster = await startCluster()
+  })
+  afterAll(() => cluster?.remove())
+  afterEach(() => {
+    endAll()
+    for (const cleanup of cleanups.splice(0)) cleanup()
+  })
+  return (files) => {
+    count += 1
+    const env = { VMTEST_FLEET_URL: cluster.createDatabase(`fleet${count}`) }
+    const { folder, remove } = project(files)
+    cleanups.push(remove)
+    const command = (...args: ReadonlyArray<string>) => vmtest(["fleet", ...args], { cwd: folder, env })
+    return {
+      ...{ folder, command, cluster, sql: (text) => cluster.sql(text, `fleet${count}`) },
+      worker: async (...args) => {
+        const started = command("worker", ...args)
+        await started.says(/waiting for test files/)
+        return started
+      }
+    }
+  }
+}
