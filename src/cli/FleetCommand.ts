@@ -61,13 +61,13 @@ const outputOf = ({ output }: Shown) => NodePath.resolve(output ?? Host.defaultO
 
 /** Reports what a run is and comes to, as `vmtest run` does. */
 const reported =
-  ({ json, junit, ...options }: Shown) =>
+  ({ html, json, junit, ...options }: Shown) =>
   <E, R>(results: Effect.Effect<ReadonlyArray<TestResult>, E, R>) =>
     results.pipe(
       Effect.tap((all) => print(TerminalReport.summary(all))),
       Interrupted.summedUp(0, (all, left) => print(TerminalReport.summary(all, { ...left, notRun: 0 }))),
       Effect.map((all) => (all.some(isFailed) ? ExitCode.failed : ExitCode.passed)),
-      Reports.written({ junit, json }, { vmtest: version }),
+      Reports.written({ junit, json, html }, { vmtest: version, traces: true }),
       Effect.provide(TerminalReport.layer({ ...options, atOnce: true }))
     )
 

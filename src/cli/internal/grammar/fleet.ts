@@ -24,6 +24,7 @@ export interface Shown {
   /** Reports in files. */
   readonly junit: string | undefined
   readonly json: string | undefined
+  readonly html: string | undefined
 }
 
 /** What `vmtest fleet worker` is asked for. */
@@ -106,7 +107,8 @@ const shownFlags = {
   console: RunOptions.flags.console,
   quiet: RunOptions.flags.quiet,
   junit: Reports.flags.junit,
-  json: Reports.flags.json
+  json: Reports.flags.json,
+  html: Reports.flags.html
 }
 
 const timeout = Flags.undefinedOr(
@@ -191,8 +193,8 @@ const run = Command.make(
     snapshot: RunOptions.flags.snapshot,
     ...shownFlags
   },
-  ({ console, json, junit, output, quiet, verbose, ...own }) =>
-    choose({ _tag: "FleetRun", ...own, shown: { console, json, junit, output, quiet, verbose } })
+  ({ console, html, json, junit, output, quiet, verbose, ...own }) =>
+    choose({ _tag: "FleetRun", ...own, shown: { console, html, json, junit, output, quiet, verbose } })
 ).pipe(
   Command.withDescription("Run test files on the workers of a fleet, with the output and the exit code of a local run"),
   Command.withExamples([{ command: "vmtest fleet run tests/*.ts", description: "Run several files" }])
