@@ -28,14 +28,17 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as ExitCode from "./ExitCode.ts"
+import * as Attach from "./internal/grammar/attach.ts"
 import { Chosen } from "./internal/grammar/chosen.ts"
 import * as Doctor from "./internal/grammar/doctor.ts"
 import * as Evaluate from "./internal/grammar/evaluate.ts"
 import * as Fleet from "./internal/grammar/fleet.ts"
 import * as Image from "./internal/grammar/image.ts"
+import * as Repl from "./internal/grammar/repl.ts"
 import * as Resume from "./internal/grammar/resume.ts"
 import * as Run from "./internal/grammar/run.ts"
 import * as Snapshot from "./internal/grammar/snapshot.ts"
+import * as Top from "./internal/grammar/top.ts"
 import * as Usage from "./internal/usage.ts"
 
 export type {
@@ -48,7 +51,10 @@ export type Invocation =
   | Run.Run
   | Evaluate.Eval
   | Evaluate.EvalFile
+  | Repl.Repl
   | Resume.Resume
+  | Attach.Attach
+  | Top.Top
   | Doctor.Doctor
   | Image.ImageList
   | Image.ImageBuild
@@ -65,7 +71,10 @@ const vmtest = Command.make("vmtest").pipe(
     Run.command,
     Evaluate.expression,
     Evaluate.file,
+    Repl.command,
     Resume.command,
+    Attach.command,
+    Top.command,
     Doctor.command,
     Image.command,
     Snapshot.command,

@@ -13,6 +13,7 @@
  * @since 0.1.0
  */
 import * as NodePath from "node:path"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
@@ -30,6 +31,8 @@ import * as ImageStore from "../images/ImageStore.ts"
 import type { RunOptions } from "./CommandLine.ts"
 import * as Ending from "./Ending.ts"
 import { complain, logOfTests, logToStderr } from "./Subcommand.ts"
+import * as Pause from "./session/Pause.ts"
+import * as RunSocket from "./session/RunSocket.ts"
 
 /** The folder of `--output` cannot be written to. */
 export class OutputUnwritable extends Schema.TaggedError<OutputUnwritable>()("OutputUnwritable", {
@@ -86,6 +89,7 @@ export const withState =
       yield* options.keepState
         ? Effect.addFinalizer(() => complain(`kept the state folder of this run: ${state.path}`))
         : Ending.removeOnExit(state.path)
+      yield* RunSocket.serve(state.path)
       return yield* Effect.provideService(effect, RunDirectory.RunDirectory, state)
     }).pipe(Effect.scoped)
 
@@ -101,6 +105,8 @@ export interface TestsOptions {
   readonly snapshotOnFailure?: boolean
   /** Whether what the machines of failed tests said is kept. Default: if `--output` is given. */
   readonly evidence?: boolean
+  /** Whether the machines of tests that fail are kept up for a session, and for how long at most. Default: they are not. */
+  readonly pause?: { readonly timeout: number | undefined } | undefined
   /** Whether to capture the tests' networks to files in the output folder. Default false. */
   readonly capture?: boolean
 }
@@ -136,8 +142,21 @@ export const runTestsIn = (
     Effect.provide(Layer.merge(backend(options.backend), ImageStore.ImageStore.layer))
   )
 
+/** Keeps the machines of tests that fail, if that was asked for. */
+const paused =
+  (pause: TestsOptions["pause"]) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    pause === undefined
+      ? effect
+      : Effect.flatMap(RunDirectory.RunDirectory, ({ path }) =>
+          Pause.onFailure({
+            folder: path,
+            timeout: pause.timeout === undefined ? undefined : Duration.millis(pause.timeout)
+          })(effect)
+        )
+
 /**
  * Runs tests on this host. Fails if something is wrong before any machine starts; the failure of a test is in its result.
  */
 export const runTests = (tests: ReadonlyArray<TestCase>, options: TestsOptions) =>
-  runTestsIn(tests, options).pipe(withState(options.options))
+  runTestsIn(tests, options).pipe(paused(options.pause), withState(options.options))

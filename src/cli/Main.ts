@@ -9,6 +9,7 @@
  *
  * @since 0.1.0
  */
+import * as Attach from "./Attach.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as Doctor from "./Doctor.ts"
 import * as Eval from "./Eval.ts"
@@ -16,17 +17,18 @@ import * as FleetCommand from "./FleetCommand.ts"
 import * as FleetWorker from "./FleetWorker.ts"
 import * as ImageCommand from "./ImageCommand.ts"
 import * as Process from "./Process.ts"
+import * as Repl from "./Repl.ts"
 import * as Resume from "./Resume.ts"
-import * as Run from "./Run.ts"
 import * as SnapshotCommand from "./SnapshotCommand.ts"
 import type * as Subcommand from "./Subcommand.ts"
+import * as Top from "./Top.ts"
 
 type Subcommands = {
   readonly [Tag in Invocation["_tag"]]: (invocation: Extract<Invocation, { readonly _tag: Tag }>) => Subcommand.Work
 }
 
 const subcommands: Subcommands = {
-  Run: Run.run,
+  Run: Repl.orRun,
   Eval: Eval.expression,
   EvalFile: Eval.file,
   Doctor: Doctor.doctor,
@@ -41,7 +43,10 @@ const subcommands: Subcommands = {
   FleetAttach: FleetCommand.attach,
   FleetCancel: FleetCommand.cancel,
   FleetStatus: FleetCommand.status,
-  FleetPrune: FleetCommand.prune
+  FleetPrune: FleetCommand.prune,
+  Repl: Repl.repl,
+  Attach: Attach.attach,
+  Top: Top.top
 }
 
 const work = (invocation: Invocation): Subcommand.Work => {

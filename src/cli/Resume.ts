@@ -11,6 +11,7 @@
  * @since 0.1.0
  */
 import * as NodePath from "node:path"
+import type * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -18,23 +19,13 @@ import type * as Scope from "effect/Scope"
 import { Driver } from "../driver/Driver.ts"
 import * as SavedTest from "../driver/SavedTest.ts"
 import { SoftFailures } from "../driver/SoftFailure.ts"
-import * as Cache from "../host/Cache.ts"
-import * as Image from "../images/Image.ts"
 import { ImageStore } from "../images/ImageStore.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Host from "./Host.ts"
-import { prompt } from "./Prompt.ts"
 import { complain, logToStderr, type Work } from "./Subcommand.ts"
-
-const isName = (name: string) => /^[A-Za-z_$][\w$]*$/.test(name)
-
-/** Lines are remembered from one time to the next, where the cache can be written to. */
-const historyFile = Cache.folder("host").pipe(
-  Effect.map((folder) => NodePath.join(folder, "resume-history")),
-  Effect.orElseSucceed(() => "/dev/null")
-)
+import * as Session from "./session/Session.ts"
 
 /**
  * Exit code 1 if a line from a pipe failed or was not finished, or a subtest in it failed, softly or not; 2 for a folder that cannot be
@@ -46,12 +37,11 @@ export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag:
     const output = NodePath.resolve(options.output ?? Host.defaultOutput)
     const soft = new SoftFailures()
     const driver = yield* SavedTest.resume(opened, { output, soft })
-    const context = Context.add(yield* Effect.context<Scope.Scope>(), Driver, driver)
-    const machines = { ...driver.machines }
-    const names = opened.running.map((name) => (isName(name) ? name : `machines[${JSON.stringify(name)}]`))
+    const context = Context.add(yield* Effect.context<Scope.Scope | NodeServices.NodeServices>(), Driver, driver)
+    const names = opened.running.map(Session.nameOf)
     const when = new Date(opened.savedAt).toISOString().replace("T", " ").slice(0, 16)
     yield* complain(
-      `resumed ${JSON.stringify(opened.test)}, saved at ${when} UTC; machines: ${names.join(", ")}. Effects are run; type .exit to leave`
+      `resumed ${JSON.stringify(opened.test)}, saved at ${when} UTC; machines: ${names.join(", ")}. Effects are run; .help lists commands, .exit leaves`
     )
     let softly = false
     /** The report shows soft failures at the end of a test, and a prompt has no end of a test. */
@@ -60,14 +50,12 @@ export const resume = ({ folder, options }: Extract<Invocation, { readonly _tag:
       softly ||= failed !== undefined
       return failed === undefined ? Effect.void : complain(failed.message)
     })
-    const failures = yield* prompt<Driver | Scope.Scope>({
-      scope: { ...machines, machines, driver, Effect, Image },
-      history: yield* historyFile,
-      run: (effect) => Effect.ensuring(Effect.provideContext(effect, context), tellSoft)
-    }).pipe(Effect.catchTag("UnfinishedStatement", ({ message }) => Effect.as(complain(message), 1)))
+    const left = yield* Session.open({ live: () => ({ driver, context }), after: tellSoft }).pipe(
+      Effect.catchTag("UnfinishedStatement", ({ message }) => Effect.as(complain(message), { failures: 1 }))
+    )
     yield* tellSoft
     // At a terminal the user has seen them.
-    return process.stdin.isTTY === true || (failures === 0 && !softly) ? ExitCode.passed : ExitCode.failed
+    return process.stdin.isTTY === true || (left.failures === 0 && !softly) ? ExitCode.passed : ExitCode.failed
   }).pipe(
     Host.withState(options),
     Effect.provide(Layer.merge(Host.backend(options.backend), ImageStore.layer)),

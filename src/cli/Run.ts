@@ -93,7 +93,7 @@ export const described = (error: { readonly message: string; readonly declaredAt
 }
 
 /** The machines of a file; undefined without one. */
-const givenBy = Effect.fnUntraced(function* (file: string | undefined) {
+export const givenBy = Effect.fnUntraced(function* (file: string | undefined) {
   return file === undefined ? undefined : yield* MachineFile.load(file)
 })
 
@@ -140,9 +140,12 @@ const levels = {
   none: "None"
 } as const
 
+/** The settings that change all that runs. */
+type AroundAll = "accel" | "globalTimeout" | "logLevel" | "options" | "seed" | "updateReferences"
+
 /** What the settings change for all that runs. */
-const inSettings =
-  ({ accel, globalTimeout, logLevel, options, seed, updateReferences }: Settings.Settings) =>
+export const inSettings =
+  ({ accel, globalTimeout, logLevel, options, seed, updateReferences }: Pick<Settings.Settings, AroundAll>) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     Effect.gen(function* () {
       const config = yield* ConfigProvider.ConfigProvider
@@ -165,11 +168,13 @@ const inSettings =
 const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Settings) => {
   const tests = wanted.map(({ test }) => test)
   const { capture, failFast, jobs, machineConfig, machines, options, retries, snapshotOnFailure } = settings
-  const { html, json, junit, workers } = settings
+  const { html, json, junit, pauseOnFailure, pauseTimeout, workers } = settings
+  const pause = pauseOnFailure ? { timeout: pauseTimeout } : undefined
   const files = { machines, machineConfig }
+  const how = { capture, evidence: true, failFast, jobs, options, pause, retries, snapshotOnFailure }
   const ran = Effect.gen(function* () {
     if (workers !== undefined) return yield* Workers.runTests(tests, settings, workers)
-    return yield* Host.runTests(tests, { capture, evidence: true, failFast, jobs, options, retries, snapshotOnFailure })
+    return yield* Host.runTests(tests, how)
   })
   return ran.pipe(
     Effect.tap((results) =>

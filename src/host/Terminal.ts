@@ -68,19 +68,19 @@ export interface Output extends Writable {
   readonly rows: number
 }
 
-let inUse = false
+const inUse = new WeakSet<Input>()
 
 const unavailable = (reason: string) => Effect.fail(new TerminalUnavailable({ reason }))
 
 const dataListeners = (input: Input) =>
   input.rawListeners("data").map((listener) => listener as (bytes: Buffer) => void)
 
-/** Takes a terminal's keys. `input` must be a terminal; `output` is where it shows things. */
-export const of = (input: Input, output: Output): Open =>
+/** Takes a terminal's keys. `input` must be a terminal; `output` is where it shows things. `kind` is what `TERM` calls it. */
+export const of = (input: Input, output: Output, kind = process.env.TERM ?? "dumb"): Open =>
   Effect.gen(function* () {
     if (!input.isTTY) return yield* unavailable("standard input is not a terminal")
     if (!output.isTTY) return yield* unavailable("standard output is not a terminal")
-    if (inUse) return yield* unavailable("the terminal is already in use")
+    if (inUse.has(input)) return yield* unavailable("the terminal is already in use")
     const queue = yield* Queue.unbounded<TerminalEvent, Cause.Done>()
     const size = (): Size => ({ columns: output.columns, rows: output.rows })
     const onData = (bytes: Buffer) => void Queue.offerUnsafe(queue, { _tag: "Input", bytes })
@@ -88,7 +88,7 @@ export const of = (input: Input, output: Output): Open =>
     const onEnd = () => void Queue.endUnsafe(queue)
     yield* Effect.acquireRelease(
       Effect.sync(() => {
-        inUse = true
+        inUse.add(input)
         const before = { raw: input.isRaw, flowing: input.readableFlowing === true, listeners: dataListeners(input) }
         // A prompt that waits for its next line must not hear what is meant for somebody else.
         for (const listener of before.listeners) input.off("data", listener)
@@ -101,7 +101,7 @@ export const of = (input: Input, output: Output): Open =>
       }),
       ({ flowing, listeners, raw }) =>
         Effect.sync(() => {
-          inUse = false
+          inUse.delete(input)
           input.off("data", onData)
           input.off("end", onEnd)
           output.off("resize", onResize)
@@ -114,7 +114,7 @@ export const of = (input: Input, output: Output): Open =>
         })
     )
     return {
-      kind: process.env.TERM ?? "dumb",
+      kind,
       size: size(),
       events: Stream.fromQueue(queue),
       write: (bytes) => Effect.callback<void>((resume) => void output.write(bytes, () => resume(Effect.void)))

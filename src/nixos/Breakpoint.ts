@@ -61,11 +61,7 @@ const connection = (driver: DriverService) =>
     return yield* Deferred.await(first)
   })
 
-const stop = Effect.fnUntraced(function* (
-  attach: string,
-  cause: Cause.Cause<unknown>,
-  ...[machines, driver]: Parameters<TestCase["body"]>
-) {
+const stop = Effect.fnUntraced(function* (attach: string, cause: Cause.Cause<unknown>, driver: DriverService) {
   const pattern = yield* Random.nextIntBetween(1_000_000, 10_000_000)
   yield* driver.log(Failure.headline(Failure.fromCause(cause)))
   yield* driver.log(`!!! Breakpoint reached, run 'sudo ${attach} ${pattern}'`)
@@ -73,7 +69,7 @@ const stop = Effect.fnUntraced(function* (
   const bashInteractive = yield* Effect.orElseSucceed(HostProcess.locate("bash"), () => "/bin/sh")
   yield* HostProcess.spawn({ command: "sh", args: ["-c", `exec sleep ${pattern}`], env: { bashInteractive }, grace: 0 })
   const socket = yield* connection(driver)
-  yield* MachinePrompt.open({ machines, driver, connection: socket, history: "/dev/null", names: {} })
+  yield* MachinePrompt.open({ driver, connection: socket, history: "/dev/null" })
 }, Effect.scoped)
 
 /** The test with a prompt where it fails; it fails when the prompt is left. */
@@ -86,7 +82,7 @@ export const atFailure = (test: TestCase, attach: string): TestCase => ({
         Effect.tapCause((cause) =>
           Cause.hasInterruptsOnly(cause)
             ? Effect.void
-            : stop(attach, cause, machines, driver).pipe(
+            : stop(attach, cause, driver).pipe(
                 Effect.catch((error) => driver.log(`could not open the prompt: ${Thrown.messageOf(error)}`))
               )
         )

@@ -11,21 +11,17 @@
  */
 import type { Duplex } from "node:stream"
 import * as Effect from "effect/Effect"
-import { prompt } from "../cli/Prompt.ts"
+import * as Seat from "../cli/Seat.ts"
 import { complain } from "../cli/Subcommand.ts"
+import * as Session from "../cli/session/Session.ts"
 import type { DriverService } from "../driver/Driver.ts"
 import type { TestCase, TestServices } from "../driver/TestCase.ts"
-import * as Image from "../images/Image.ts"
-import type { Machine } from "../machine/Machine.ts"
-
-const isName = (name: string) => /^[A-Za-z_$][\w$]*$/.test(name)
 
 /** What a prompt has, and who is at it. */
 export interface PromptOf {
-  readonly machines: Readonly<Record<string, Machine>>
   readonly driver: DriverService
-  /** More names. */
-  readonly names: Readonly<Record<string, unknown>>
+  /** Runs the script, for `.test` and for lines. */
+  readonly testScript?: Effect.Effect<unknown, unknown, TestServices>
   /** Where lines are remembered, on a terminal. */
   readonly history: string
   /** Default: standard input and output. */
@@ -33,13 +29,12 @@ export interface PromptOf {
 }
 
 /** Opens a prompt with the names of machines, until its input ends. An error of a line is printed there, and fails nothing. */
-export const open = Effect.fnUntraced(function* ({ connection, driver, history, machines, names }: PromptOf) {
+export const open = Effect.fnUntraced(function* ({ connection, driver, history, testScript }: PromptOf) {
   const context = yield* Effect.context<TestServices>()
-  const named = Object.fromEntries(Object.entries(machines).filter(([name]) => isName(name)))
-  yield* prompt<TestServices>({
-    ...{ history, connection },
-    scope: { ...named, machines, driver, Effect, Image, ...names },
-    run: (effect) => Effect.provideContext(effect, context)
+  yield* Session.open({
+    ...{ live: () => ({ driver, context }), history },
+    seat: connection === undefined ? undefined : Seat.lines(connection),
+    ...(testScript === undefined ? {} : { names: { testScript: callable(testScript) }, test: () => testScript })
   })
 })
 
@@ -61,10 +56,10 @@ export const insteadOf = (test: TestCase, history: string): TestCase => ({
   source: undefined,
   body: (machines, driver) =>
     Effect.gen(function* () {
-      const testScript = callable(Effect.suspend(() => test.body(machines, driver)))
+      const testScript = Effect.suspend(() => test.body(machines, driver))
       yield* complain(
-        `machines: ${Object.keys(machines).join(", ")}; Effects are run: driver.startAll(), testScript, …; type .exit to leave`
+        `machines: ${Object.keys(machines).join(", ")}; Effects are run: driver.startAll(), testScript, …; .help lists commands, .exit leaves`
       )
-      yield* open({ machines, driver, history, names: { testScript } })
+      yield* open({ driver, history, testScript })
     })
 })

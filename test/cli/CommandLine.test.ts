@@ -45,6 +45,9 @@ const unsaid = {
   machines: undefined,
   machineConfig: undefined,
   accel: undefined,
+  interactive: false,
+  pauseOnFailure: false,
+  pauseTimeout: undefined,
   options: {
     ...{ keepState: undefined, output: undefined, verbose: undefined, console: undefined, quiet: undefined },
     ...{ snapshot: undefined, backend: undefined }
@@ -74,6 +77,10 @@ describe("the command line", () => {
         "--snapshot-on-failure",
         "--capture",
         "--update-references",
+        "--interactive",
+        "--pause-on-failure",
+        "--pause-timeout",
+        "1 hour",
         "--no-snapshot",
         "--verbose",
         "--console",
@@ -146,6 +153,9 @@ describe("the command line", () => {
         machines: undefined,
         machineConfig: undefined,
         accel: "tcg",
+        interactive: true,
+        pauseOnFailure: true,
+        pauseTimeout: 3_600_000,
         options: {
           ...{ keepState: true, output: "out", verbose: true, console: false, quiet: true, snapshot: false },
           backend: undefined
@@ -181,6 +191,24 @@ describe("the command line", () => {
         file: "p.ts",
         options: plain
       })
+    })
+  )
+
+  it.effect("repl, attach and top take what they are about", () =>
+    Effect.gen(function* () {
+      const { accel, config, machineConfig, machines: module, names, options } = unsaid
+      const machines = { accel, config, machineConfig, machines: module, names, options }
+      const parsed = function* (...args: ReadonlyArray<string>) {
+        return (yield* parse(...args)).parsed
+      }
+      assert.deepStrictEqual<unknown>(yield* parsed("repl"), { _tag: "Repl", script: undefined, ...machines })
+      assert.deepStrictEqual<unknown>(yield* parsed("repl", "a.ts"), { _tag: "Repl", script: "a.ts", ...machines })
+      assert.deepStrictEqual<unknown>(yield* parsed("attach"), { _tag: "Attach", run: undefined, test: undefined })
+      assert.deepStrictEqual<unknown>(yield* parsed("attach", "3f2a91c0", "--test", "a"), {
+        ...{ _tag: "Attach", run: "3f2a91c0", test: "a" }
+      })
+      assert.deepStrictEqual<unknown>(yield* parsed("top", "--json"), { _tag: "Top", json: true, once: false })
+      assert.include((yield* parse("run", "-iq", "a.ts")).parsed, { interactive: true })
     })
   )
 
@@ -255,7 +283,7 @@ describe("the command line", () => {
     [["run", "a.ts", "--update-refs"], 'did you mean "--update-references"?'],
     [["run", "a.ts", "--tim", "2 minutes"], 'did you mean "--timeout"?'],
     [["run", "a.ts", "-k"], 'unknown option "-k"; did you mean "--keep-state"?'],
-    [["run", "a.ts", "-i"], 'unknown option "-i"\n'],
+    [["run", "a.ts", "-z"], 'unknown option "-z"\n'],
     [["run", "-timeout", "5m", "a.ts"], 'vmtest: unknown option "-timeout"; did you mean "--timeout"?\nFor more'],
     [["run", "-output", "out", "a.ts"], 'vmtest: unknown option "-output"; did you mean "--output"?\nFor more'],
     [["run", "-output=out", "a.ts"], 'unknown option "-output"; did you mean "--output"?'],

@@ -5,10 +5,10 @@ const program = `
 import * as Effect from "effect/Effect"
 import { prompt } from "./src/cli/Prompt.ts"
 const scope = { Effect }
-const answer = prompt({ scope, history: "/dev/null", run: (effect) => effect })
+const answer = prompt({ scope: () => scope, history: "/dev/null", run: (effect) => effect })
 await Effect.runPromise(
   Effect.match(answer, {
-    onSuccess: (failures) => console.log("failures: " + failures),
+    onSuccess: ({ failures }) => console.log("failures: " + failures),
     onFailure: (error) => console.log(error._tag + ": " + error.message)
   })
 )

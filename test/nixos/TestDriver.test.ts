@@ -509,7 +509,7 @@ describe("--interactive on a terminal", () => {
     const script = 'import { Effect } from "effect"\nexport default () => Effect.void\n'
     const { child, ended, says } = startOnTerminal([...configured({ script }, "script.ts"), "-I"])
     const type = (keys: string) => child.stdin?.write(keys)
-    await says(/type \.exit to leave[\s\S]*vmtest> /)
+    await says(/\.exit leaves[\s\S]*vmtest> /)
     type("yield* Effect.andThen(Effect.sync(() => console.log('Effect', 1)), Effect.never)\r")
     await says(/Effect 1/)
     // The second must not count as the wish to leave.

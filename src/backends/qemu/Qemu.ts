@@ -16,6 +16,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -70,6 +71,12 @@ export const make = ({ extraArguments = [], findings, stretch = 1 }: QemuOptions
   }
 }
 
+/**
+ * Whether machines that start can show their screens to VNC viewers. QEMU has a VNC server then, which listens nowhere until its command
+ * `display-update` says where, and looks at the screen every three seconds meanwhile. Snapshots do not depend on it. Default false.
+ */
+export const Viewable = Context.Reference<boolean>("vmtest/backends/qemu/Viewable", { defaultValue: () => false })
+
 interface Settings {
   readonly findings: Findings
   readonly extraArguments: ReadonlyArray<string>
@@ -83,7 +90,8 @@ const start: (
 ) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
   const invalid = findInvalid(shape)
   if (invalid !== undefined) return yield* invalid
-  const { extraArguments, findings, timeScale } = settings
+  const { findings, timeScale } = settings
+  const extraArguments = [...settings.extraArguments, ...((yield* Viewable) ? ["-vnc", "none"] : [])]
   const accelerator = findings.accelerator.name
   const { path: program, version } = findings.qemu
   const way = shape.image.startScript === undefined ? declared : scripted

@@ -21,24 +21,34 @@ export interface CtrlC {
 
 /** `interruptEffect` interrupts the Effect that a line runs; false if there is none. */
 export const make = (server: Repl.REPLServer, interruptEffect: () => boolean): CtrlC => {
-  // They interrupt the wait for a promise; at the second Ctrl-C in an empty line they leave.
+  // They interrupt the wait for a promise, and drop the line that is typed; at the second Ctrl-C in an empty line they would leave.
   const ofNode = server.rawListeners("SIGINT")
+  const first = server.getPrompt()
   let evaluating = false
+  let awaiting = false
   let early = false
+  const isEmpty = () => server.line === "" && server.getPrompt() === first
   server.removeAllListeners("SIGINT")
   server.on("SIGINT", () => {
     if (evaluating) early = true
-    else if (!interruptEffect()) for (const listener of ofNode) listener.call(server)
+    else if (interruptEffect()) return
+    else if (awaiting || !isEmpty()) for (const listener of ofNode) listener.call(server)
+    else {
+      server.output.write("\n(.exit or Ctrl-D leaves)\n")
+      server.displayPrompt()
+    }
   })
   return {
     evaluate: (line) => {
       const restore = withoutListeners()
       let hasAnswer = false
       evaluating = true
+      awaiting = true
       early = false
       line(() => {
         restore()
         hasAnswer = true
+        awaiting = false
       })
       restore()
       evaluating = false

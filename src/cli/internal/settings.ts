@@ -31,6 +31,17 @@ const defaultOutput = "vmtest-output"
 /** Whether this is a CI system. They all set the variable. */
 const onCi = (): boolean => !["", "0", "false", undefined].includes(process.env.CI?.toLowerCase())
 
+/** The options that all subcommands that run machines have. */
+export const optionsOf = (options: Run["options"], config: ConfigFile.Read["config"]): RunOptions => ({
+  output: options.output ?? config.output,
+  console: options.console ?? config.console,
+  backend: options.backend ?? config.backend,
+  keepState: options.keepState ?? config.keepState ?? false,
+  verbose: options.verbose ?? config.verbose ?? false,
+  quiet: options.quiet ?? config.quiet ?? false,
+  snapshot: options.snapshot ?? config.snapshot ?? true
+})
+
 export const decide = (invocation: Run, { config }: ConfigFile.Read): Settings => {
   const { options } = invocation
   const output = options.output ?? config.output
@@ -55,14 +66,6 @@ export const decide = (invocation: Run, { config }: ConfigFile.Read): Settings =
     junit: invocation.junit ?? config.junit,
     json: invocation.json ?? config.json,
     html: invocation.html ?? config.html,
-    options: {
-      output,
-      console: options.console ?? config.console,
-      backend: options.backend ?? config.backend,
-      keepState: options.keepState ?? config.keepState ?? false,
-      verbose: options.verbose ?? config.verbose ?? false,
-      quiet: options.quiet ?? config.quiet ?? false,
-      snapshot: options.snapshot ?? config.snapshot ?? true
-    }
+    options: optionsOf(options, config)
   }
 }

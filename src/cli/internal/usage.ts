@@ -55,7 +55,7 @@ const isLong = (word: string): boolean => {
 }
 
 /** Letters without a value can be together, such as `-qh`; `-help` and `-version` are what they seem to be. */
-const together = /^-([qhv]+|help|version)$/
+const together = /^-([qhvi]+|help|version)$/
 
 /** Marks a word as an unknown long option, which the parser would read letter by letter. */
 const marked = (word: string) => `--${word}`

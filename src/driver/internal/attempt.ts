@@ -15,6 +15,8 @@ import { read } from "../../host/Thrown.ts"
 import * as MachineSpecs from "../../machine/MachineSpec.ts"
 import { Seed } from "../../network/Seed.ts"
 import { Driver } from "../Driver.ts"
+import * as FailedTest from "../FailedTest.ts"
+import * as Failure from "../Failure.ts"
 import { Reporter, type RunEvent, report, shortName } from "../RunEvent.ts"
 import * as SavedTest from "../SavedTest.ts"
 import type { TestResult } from "../TestResult.ts"
@@ -75,6 +77,19 @@ const keepEvidence = ({ handles }: internal.Running, { test }: Checked, folder: 
     Effect.forEach(problems, (line) => report({ _tag: "Log", test: test.name, line }), { discard: true })
   )
 
+/** What is done on the machines of a test that failed. */
+const whenFailed = (
+  { machines, service }: internal.Running,
+  { declaredAt, name }: Checked["test"],
+  exit: Exit.Exit<unknown, unknown>
+) =>
+  Effect.flatMap(FailedTest.Hook, (hook) =>
+    hook({
+      ...{ test: name, machines, driver: service },
+      failure: Exit.isFailure(exit) ? Failure.fromCause(exit.cause, [declaredAt() ?? []].flat()) : undefined
+    })
+  )
+
 /** What is noted of a test while it runs. */
 interface Notes extends Verdict.Notes {
   readonly deadline: Deadline.Deadline
@@ -133,7 +148,13 @@ const runBody = Effect.fnUntraced(function* (
           if (!Verdict.fails(test, exit, notes)) return Effect.void
           const gathered = evidence ? keepEvidence(running, checked, driver.output) : Effect.void
           return snapshotOnFailure ? Effect.andThen(gathered, keepMachines(running, checked, driver.output)) : gathered
-        })
+        }),
+        Effect.exit,
+        // Not in a finalizer, which could not be interrupted.
+        Effect.tap((exit) =>
+          Verdict.fails(test, exit, notes) ? notes.deadline.excluding(whenFailed(running, test, exit)) : Effect.void
+        ),
+        Effect.flatten
       )
   }).pipe(
     Effect.scoped,

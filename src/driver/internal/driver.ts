@@ -20,6 +20,7 @@ import { Driver, type DriverService, type ForkError, parameters } from "../Drive
 import { ForkFailed } from "../ForkFailed.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import * as Network from "../Network.ts"
+import * as Overview from "../Overview.ts"
 import * as Places from "../Places.ts"
 import { Detailed, Reporter, type RunEvent } from "../RunEvent.ts"
 import type { Folders, StateUnusable } from "../StatePlaces.ts"
@@ -300,5 +301,6 @@ export const make: (
       services: all.services,
       handles: () => [...all.handles.values()]
     }
+    yield* Overview.register(running.service, { ...running, test: options.test, fork: options.fork })
     return running
   })

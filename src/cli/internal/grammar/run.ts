@@ -10,6 +10,7 @@ import * as RunOptions from "./runOptions.ts"
 import * as Reports from "./runReports.ts"
 import * as Schedule from "./runSchedule.ts"
 import * as Selection from "./runSelection.ts"
+import * as Session from "./runSession.ts"
 
 /** What `vmtest run` is asked for. */
 export interface Run
@@ -17,7 +18,8 @@ export interface Run
     Schedule.Schedule,
     Artefacts.Artefacts,
     Reports.Reports,
-    Machines.Machines {
+    Machines.Machines,
+    Session.Session {
   readonly _tag: "Run"
   /** Scripts, folders and glob patterns; none for those of the config file, or for the default. */
   readonly scripts: ReadonlyArray<string>
@@ -50,6 +52,7 @@ export const command = Command.make(
     ...Artefacts.flags,
     ...Reports.flags,
     ...Machines.flags,
+    ...Session.flags,
     ...RunOptions.givenFlags
   },
   (given) => {
