@@ -7,6 +7,7 @@ const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const alias = [
   { find: /^vmtest$/, replacement: source("./src/index.ts") },
   { find: /^vmtest\/actors$/, replacement: source("./src/actors/index.ts") },
+  { find: /^vmtest\/fleet$/, replacement: source("./src/fleet/index.ts") },
   { find: /^vmtest\/vitest$/, replacement: source("./src/vitest.ts") }
 ]
 

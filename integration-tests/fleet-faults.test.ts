@@ -1,13 +1,31 @@
 /** What workers, clients and the database of a fleet do when one of them goes away. */
-import { existsSync, readFileSync } from "node:fs"
+import { spawnSync } from "node:child_process"
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { assert, describe, it } from "vitest"
 import { missing } from "../test/fleet/postgres.ts"
-import { sleeper } from "../test/fleet/processes.ts"
+import { endAll, sleeper } from "../test/fleet/processes.ts"
+import { proxy } from "../test/fleet/proxy.ts"
 import { fleets } from "./fleetSupport.ts"
 
 /** A zombie is gone, whoever has not noticed it yet. */
 const alive = (pid: number): boolean =>
   existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
+
+/** A test that prints 2 MB. */
+const chatty = `import { Effect } from "effect"
+import { test } from "vmtest"
+export default test("chatty", {}, () =>
+  Effect.gen(function* () {
+    console.log("chatty on " + process.pid)
+    for (let line = 0; line < 200; line++) {
+      console.log(Array.from({ length: 700 }, () => Math.random().toString(36).slice(2)).join(" "))
+      yield* Effect.sleep(10)
+    }
+  })
+)
+`
 
 describe.skipIf(missing !== undefined)(`faults of a fleet${missing === undefined ? "" : ` (${missing})`}`, () => {
   const start = fleets()
@@ -106,5 +124,92 @@ describe.skipIf(missing !== undefined)(`faults of a fleet${missing === undefined
     assert.strictEqual(await run.ended, 0, run.said())
     assert.match(run.said(), /2 passed, 0 failed/)
     assert.strictEqual(sql("SELECT max(attempt) FROM vmtest.job"), "1")
+  })
+
+  it("goes on when the connections are cut, and when they are slow", async () => {
+    const { cluster, command, sql, worker } = start({
+      "slow.ts": sleeper("slow", 5000),
+      "next.ts": sleeper("next", 500)
+    })
+    const between = await proxy(cluster.port)
+    try {
+      const url = cluster.url(sql("SELECT current_database()")).replace(`:${cluster.port}/`, `:${between.port}/`)
+      await worker("--slots", "1", "--url", url)
+      const run = command("run", "slow.ts", "next.ts", "--url", url)
+      await run.says(/slow on \d+/)
+      await between.cut(3000)
+      between.slow(150)
+      assert.strictEqual(await run.ended, 0, run.said())
+      assert.match(run.said(), /2 passed, 0 failed/)
+      assert.strictEqual(sql("SELECT max(attempt) || ' ' || max(losses) FROM vmtest.job"), "1 0")
+    } finally {
+      between.close()
+    }
+  })
+
+  it("gives up with a clear error when the database stays away, and ends what runs", async () => {
+    const { cluster, command, sql, worker } = start({ "slow.ts": sleeper("slow", 60_000) })
+    const between = await proxy(cluster.port)
+    try {
+      const url = cluster.url(sql("SELECT current_database()")).replace(`:${cluster.port}/`, `:${between.port}/`)
+      await worker("--slots", "1", "--lease", "3 seconds", "--url", url)
+      const run = command("run", "slow.ts")
+      const [, pid] = /slow on (\d+)/.exec(await run.says(/slow on \d+/)) ?? []
+      await between.cut(8000)
+      // Its lease was over, so it has ended the test by itself, and takes it again now.
+      assert.isFalse(alive(Number(pid)))
+      await run.says(/its host was lost; it is started again/)
+      run.signal("SIGINT")
+      assert.strictEqual(await run.ended, 130)
+    } finally {
+      between.close()
+    }
+  })
+
+  it("leaves jobs of another version alone, and says that nobody takes them", async () => {
+    const { command, sql, worker } = start({ "quick.ts": sleeper("quick", 100) })
+    await worker("--slots", "2")
+    sql("INSERT INTO vmtest.run (id, title, jobs, plan) VALUES ('other', 'of version 2', 1, '{}')")
+    sql("INSERT INTO vmtest.job (id, run, queue, element) VALUES ('other/0', 'other', 'v2.x86_64.any.0', '{}')")
+    const run = command("run", "quick.ts")
+    assert.strictEqual(await run.ended, 0, run.said())
+    assert.strictEqual(sql("SELECT state || attempt FROM vmtest.job WHERE run = 'other'"), "pending0")
+    const status = command("status")
+    assert.strictEqual(await status.ended, 0)
+    assert.match(
+      status.said(),
+      /no worker can run 1 waiting files that need x86_64, any accelerator, no machines, protocol v2/
+    )
+  })
+
+  it("waits for room when the disk of the database is full", async (context) => {
+    const { cluster, command, sql, worker } = start({ "quick.ts": chatty, "next.ts": sleeper("next", 100) })
+    const disk = mkdtempSync(join(tmpdir(), "vmtest-disk-"))
+    if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=24m,mode=777", "tmpfs", disk]).status !== 0)
+      return context.skip("a full disk needs the right to mount one")
+    try {
+      const database = sql("SELECT current_database()")
+      mkdirSync(join(disk, "space"), { mode: 0o777 })
+      spawnSync("chown", ["-R", "postgres", join(disk, "space")])
+      cluster.sql(`CREATE TABLESPACE small LOCATION '${join(disk, "space")}'`)
+      cluster.sql(`ALTER DATABASE ${database} SET TABLESPACE small`)
+      await worker("--slots", "1")
+      // What is left is less than what the test prints.
+      const free = Number(spawnSync("df", ["--output=avail", "-B1", disk], { encoding: "utf8" }).stdout.split("\n")[1])
+      writeFileSync(join(disk, "filler"), Buffer.alloc(Math.max(0, free - 400_000)))
+      const run = command("run", "quick.ts", "next.ts")
+      await run.says(/chatty on \d+/)
+      await new Promise((resolve) => setTimeout(resolve, 4000))
+      assert.match(readFileSync(join(cluster.folder, "log"), "utf8"), /No space left on device/)
+      rmSync(join(disk, "filler"))
+      assert.strictEqual(await run.ended, 0, run.said().slice(-2000))
+      assert.strictEqual(sql("SELECT max(attempt) FROM vmtest.job"), "1")
+    } finally {
+      endAll()
+      cluster.sql(`DROP DATABASE ${sql("SELECT current_database()")} WITH (FORCE)`)
+      cluster.sql("DROP TABLESPACE small")
+      spawnSync("umount", ["-l", disk])
+      rmSync(disk, { recursive: true, force: true })
+    }
   })
 })

@@ -79,7 +79,7 @@ const suiteHint = (script: string, text: string): string =>
 
 /** Modules that do nothing when they are imported: the package's own, and Effect's. */
 const isShared = (url: string): boolean =>
-  ["vmtest", "vmtest/actors"].some((name) => Bundle.ownUrl(name) === url) ||
+  ["vmtest", "vmtest/actors", "vmtest/fleet"].some((name) => Bundle.ownUrl(name) === url) ||
   /\/node_modules\/(@effect|effect)\//.test(url)
 
 /** Why the bundle of a script could not be imported. */

@@ -48,6 +48,7 @@ const extension = NodePath.extname(here)
 const own: Readonly<Record<string, string>> = {
   vmtest: `../index${extension}`,
   "vmtest/actors": `../actors/index${extension}`,
+  "vmtest/fleet": `./index${extension}`,
   "vmtest/vitest": `../vitest${extension}`,
   "vmtest/package.json": "../../package.json"
 }

@@ -1,4 +1,6 @@
-import { readFileSync } from "node:fs"
+import { spawnSync } from "node:child_process"
+import { chownSync, readFileSync, statSync } from "node:fs"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -336,6 +338,31 @@ describe.skipIf(missing !== undefined)(`Postgres${missing === undefined ? "" : `
         assert.throws(() => cluster.sql(statement, "roles", cluster.url("roles", "stranger", "a")), /permission denied/)
       cluster.sql("UPDATE vmtest.meta SET version = 0", "roles")
       yield* refused(cluster.url("roles", "ci", "a"), "forbidden", /must be made or updated by the owner/)
+    })
+  )
+
+  it.live("connects over TLS to a server whose certificate it can check, and to no other", () =>
+    Effect.gen(function* () {
+      const [key, certificate] = [join(cluster.folder, "key.pem"), join(cluster.folder, "certificate.pem")]
+      const made = spawnSync("openssl", [
+        ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"],
+        ...["-keyout", key, "-out", certificate, "-subj", "/CN=fleet", "-addext", "subjectAltName=IP:127.0.0.1"]
+      ])
+      assert.strictEqual(made.status, 0, String(made.stderr))
+      const { gid, uid } = statSync(join(cluster.folder, "data"))
+      for (const file of [key, certificate]) chownSync(file, uid, gid)
+      cluster.sql(`ALTER SYSTEM SET ssl_cert_file = '${certificate}'`)
+      cluster.sql(`ALTER SYSTEM SET ssl_key_file = '${key}'`)
+      cluster.sql("ALTER SYSTEM SET ssl = on")
+      cluster.sql("SELECT pg_reload_conf()")
+      yield* Effect.sleep("300 millis")
+      const store = yield* open(`${url}?sslmode=require&sslrootcert=${encodeURIComponent(certificate)}`)
+      yield* store.workers
+      const encrypted =
+        "SELECT bool_or(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'vmtest client'"
+      assert.strictEqual(cluster.sql(encrypted), "t")
+      yield* refused(`${url}?sslmode=require`, "unreachable", /certificate/)
+      yield* refused(`${url}?sslmode=require&sslrootcert=/nowhere.pem`, "url", /could not read the certificate/)
     })
   )
 })

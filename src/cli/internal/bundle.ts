@@ -21,6 +21,7 @@ const extension = NodePath.extname(here)
 const own: Record<string, string> = {
   vmtest: `../../index${extension}`,
   "vmtest/actors": `../../actors/index${extension}`,
+  "vmtest/fleet": `../../fleet/index${extension}`,
   "vmtest/vitest": `../../vitest${extension}`,
   "vmtest/package.json": "../../../package.json",
   // A name that cannot be imported by accident; see ScriptLoader.loadProgram.
