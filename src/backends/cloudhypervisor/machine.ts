@@ -6,14 +6,15 @@ import type * as Scope from "effect/Scope"
 import { panicIn } from "../../host/Evidence.ts"
 import type { Request } from "../../transport/RestApi.ts"
 import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
-import { type BackendError, LoadFailed, StartFailed } from "../BackendError.ts"
+import { type BackendError, LoadFailed } from "../BackendError.ts"
 import * as Hosted from "../internal/hosted.ts"
 import { initrdIn } from "../internal/initrd.ts"
 import * as LastWords from "../internal/lastWords.ts"
 import { makeTurn } from "../internal/runState.ts"
 import * as Vmm from "../internal/vmm.ts"
+import type { VmmSettings } from "../internal/vmmBackend.ts"
 import { diskLinks, prepare, rootLink } from "../internal/vmmFiles.ts"
-import { cardsOf, type inNamespace, type VmmCard } from "../internal/vmmNetwork.ts"
+import { cardsOf, type VmmCard } from "../internal/vmmNetwork.ts"
 import * as Saved from "../internal/vmmSaved.ts"
 import { findRefused } from "../internal/vmmShape.ts"
 import { guestCid, longestSocketOf } from "../internal/vsockShell.ts"
@@ -25,13 +26,6 @@ import * as Restore from "./restore.ts"
 import * as Serial from "./serial.ts"
 import * as Shares from "./shares.ts"
 
-export interface Settings {
-  readonly program: string
-  readonly timeScale: number
-  /** Puts the program into its network namespace. */
-  readonly inNamespace: typeof inNamespace
-}
-
 const sockets = { api: "api.sock", vsock: "v.sock" } as const
 const serialSocket = "serial.sock"
 
@@ -42,18 +36,6 @@ const mebibyte = 1024 * 1024
 
 /** What Cloud Hypervisor says of what it was given to restore, and not of this host. */
 const damage = /deseriali[sz]|EOF while parsing|expected value|invalid type|missing field|snapshot.*(version|mismatch)/i
-
-const failedWith =
-  (shape: MachineShape, from: SavedMachine | undefined) =>
-  ({ output, reason, refusal, stage }: Vmm.Failure): StartFailed | LoadFailed => {
-    const where = stage === undefined ? {} : { stage }
-    return from === undefined
-      ? new StartFailed({ machine: shape.name, backend: "cloud-hypervisor", reason, output, ...where })
-      : new LoadFailed({
-          ...{ machine: shape.name, directory: from.directory, reason, output, ...where },
-          damaged: refusal?.kind === "refused" && damage.test(refusal.reason)
-        })
-  }
 
 /** The machine. The first disk is /dev/vda. */
 export const configurationOf = (shape: MachineShape, cards: ReadonlyArray<VmmCard>): typeof Api.VmConfig.Type => ({
@@ -130,7 +112,7 @@ const onReset = (
 /** Boots it, or resumes a saved one. */
 export const start: (
   shape: MachineShape,
-  settings: Settings,
+  settings: VmmSettings,
   from: SavedMachine | undefined
 ) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
   const { program, timeScale } = settings
@@ -139,7 +121,7 @@ export const start: (
   const refused = findRefused(shape, "cloud-hypervisor", capabilities, paths)
   if (refused !== undefined) return yield* refused
   if (from !== undefined) yield* Saved.check("cloud-hypervisor", shape, from)
-  const failed = failedWith(shape, from)
+  const failed = Vmm.failures("cloud-hypervisor", shape, from, damage)
   yield* Effect.mapError(prepare(shape, from), (reason) => failed({ reason, output: "" }))
   const cards = yield* Effect.mapError(cardsOf(shape), ({ message }) => failed({ reason: message, output: "" }))
   const requests =
@@ -182,7 +164,7 @@ export const start: (
       }),
     control: (running) =>
       Control.layer({
-        ...{ shape, running, cards, standing, turn, resets },
+        ...{ backend: "cloud-hypervisor", shape, running, cards, standing, turn, resets },
         ended: Effect.map(
           running.process.exited,
           (status) => `Cloud Hypervisor ended with ${Hosted.describeExit({ ...status, consoleTail: "", stderr: "" })}`

@@ -2,16 +2,12 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import type { RestError } from "../../transport/RestError.ts"
-import { TransportError } from "../../transport/ShellError.ts"
-import { Control, type ControlService, type MachineShape } from "../Backend.ts"
-import { SaveFailed, unsupported } from "../BackendError.ts"
-import * as runState from "../internal/runState.ts"
+import type { ControlService } from "../Backend.ts"
+import { unsupported } from "../BackendError.ts"
 import * as Vmm from "../internal/vmm.ts"
-import type { VmmCard } from "../internal/vmmNetwork.ts"
-import * as Saved from "../internal/vmmSaved.ts"
+import * as VmmControl from "../internal/vmmControl.ts"
 import * as Api from "./api.ts"
 import { saves } from "./capabilities.ts"
 import { losesVsock } from "./version.ts"
@@ -34,15 +30,9 @@ export interface Standing {
   saved: boolean
 }
 
-export interface ControlOptions {
-  readonly shape: MachineShape
+export interface ControlOptions extends VmmControl.Parts {
   readonly version: string
-  readonly running: Vmm.Running
-  readonly cards: ReadonlyArray<VmmCard>
   readonly standing: Standing
-  readonly turn: runState.Turn
-  /** Why the process ended, once it has. */
-  readonly ended: Effect.Effect<string>
 }
 
 /** Pause and resume, by whichever way keeps vsock alive. */
@@ -101,56 +91,26 @@ const standStill = ({ running, shape, standing, version }: ControlOptions) => {
 }
 
 const service = (options: ControlOptions): ControlService => {
-  const { cards, ended, running, shape, turn } = options
-  const { api, console, note, shell } = running
-  const { hold, isRunning, resume, snapshot, stop } = standStill(options)
-  const lacks = (capability: Parameters<typeof unsupported>[1]) => Effect.fail(unsupported("firecracker", capability))
+  const { api, note, shell } = options.running
+  const { snapshot, ...standing } = standStill(options)
   return {
-    qmp: undefined,
-    closed: ended,
+    ...VmmControl.service(options, {
+      ...standing,
+      saves,
+      write: (directory) =>
+        Effect.andThen(standing.hold, snapshot(directory)).pipe(
+          // The snapshot has reset all of the guest's connections, and Firecracker does not tell their other ends.
+          Effect.ensuring(shell.sever)
+        )
+    }),
     // A guest that resets itself ends Firecracker.
     resets: Stream.never,
     powerdown: Effect.andThen(
       Effect.sync(() => note("power-off")),
       api.request(Api.action("SendCtrlAltDel"))
     ),
-    reset: lacks("reset"),
-    plug: () => lacks("hotplug"),
-    unplug: () => lacks("hotplug"),
-    setLink: (device, up) => {
-      const card = cards.find((one) => one.device === device)
-      if (card?.tap === undefined) return lacks("links")
-      return Effect.mapError(
-        card.tap.setLink(up),
-        ({ message }) => new TransportError({ machine: shape.name, socket: card.tapName, reason: message })
-      )
-    },
-    ...runState.make(
-      {
-        ...{ isRunning, stop, hold, resume },
-        save: (directory) =>
-          Saved.save({
-            ...{ backend: "firecracker", shape, directory, saves },
-            write: Effect.andThen(hold, snapshot(directory)),
-            console: console.log
-          }).pipe(
-            // The snapshot has reset all of the guest's connections, and Firecracker does not tell their other ends.
-            Effect.ensuring(shell.sever)
-          ),
-        notSaved: ({ message }, directory) => new SaveFailed({ machine: shape.name, directory, reason: message })
-      },
-      turn
-    )
+    reset: Effect.fail(unsupported("firecracker", "reset"))
   }
 }
 
-/** Each request has a connection of its own, so there is nothing to open. */
-export const layer = (options: ControlOptions) =>
-  Layer.effect(
-    Control,
-    Effect.gen(function* () {
-      const made = service(options)
-      yield* runState.recover(options.turn, made.resume)
-      return made
-    })
-  )
+export const layer = (options: ControlOptions) => VmmControl.layer(options.turn, () => service(options))

@@ -5,29 +5,21 @@ import type * as Scope from "effect/Scope"
 import type { Request } from "../../transport/RestApi.ts"
 import { TransportError } from "../../transport/ShellError.ts"
 import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
-import { type BackendError, LoadFailed, StartFailed } from "../BackendError.ts"
+import type { BackendError } from "../BackendError.ts"
 import * as Hosted from "../internal/hosted.ts"
 import { initrdIn } from "../internal/initrd.ts"
 import * as LastWords from "../internal/lastWords.ts"
 import { makeTurn } from "../internal/runState.ts"
 import * as Vmm from "../internal/vmm.ts"
+import type { VmmSettings } from "../internal/vmmBackend.ts"
 import { diskLinks, prepare, rootLink } from "../internal/vmmFiles.ts"
-import { cardsOf, type inNamespace, type VmmCard } from "../internal/vmmNetwork.ts"
+import { cardsOf, type VmmCard } from "../internal/vmmNetwork.ts"
 import * as Saved from "../internal/vmmSaved.ts"
 import { findRefused } from "../internal/vmmShape.ts"
 import { guestCid, longestSocketOf } from "../internal/vsockShell.ts"
 import * as Api from "./api.ts"
 import { capabilities } from "./capabilities.ts"
 import * as Control from "./control.ts"
-
-export interface Settings {
-  readonly program: string
-  /** Such as `1.16.1`. */
-  readonly version: string
-  readonly timeScale: number
-  /** Puts the program into its network namespace. */
-  readonly inNamespace: typeof inNamespace
-}
 
 const sockets = { api: "api.sock", vsock: "v.sock" } as const
 /** Its own log; its metrics, a line of JSON each minute; and what it says where it has no log. */
@@ -43,18 +35,6 @@ const mebibyte = 1024 * 1024
 
 /** What Firecracker says of what it was given to load, and not of this host. */
 const damage = /snapshot state|deseriali[sz]|CRC|checksum|magic|snapshot.*version|memory (file|size)|microVM state/i
-
-const failedWith =
-  (shape: MachineShape, from: SavedMachine | undefined) =>
-  ({ output, reason, refusal, stage }: Vmm.Failure): StartFailed | LoadFailed => {
-    const where = stage === undefined ? {} : { stage }
-    return from === undefined
-      ? new StartFailed({ machine: shape.name, backend: "firecracker", reason, output, ...where })
-      : new LoadFailed({
-          ...{ machine: shape.name, directory: from.directory, reason, output, ...where },
-          damaged: refusal?.kind === "refused" && damage.test(refusal.reason)
-        })
-  }
 
 /** The requests that boot it, in their order. The first disk is /dev/vda. */
 export const bootRequests = (shape: MachineShape, cards: ReadonlyArray<VmmCard>): ReadonlyArray<Request> => [
@@ -101,7 +81,7 @@ export const loadRequest = ({ directory }: SavedMachine, cards: ReadonlyArray<Vm
 /** Boots it, or resumes a saved one. */
 export const start: (
   shape: MachineShape,
-  settings: Settings,
+  settings: VmmSettings,
   from: SavedMachine | undefined
 ) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
   const { program, timeScale, version } = settings
@@ -109,7 +89,7 @@ export const start: (
   const refused = findRefused(shape, "firecracker", capabilities, paths)
   if (refused !== undefined) return yield* refused
   if (from !== undefined) yield* Saved.check("firecracker", shape, from)
-  const failed = failedWith(shape, from)
+  const failed = Vmm.failures("firecracker", shape, from, damage)
   yield* Effect.mapError(prepare(shape, from), (reason) => failed({ reason, output: "" }))
   const cards = yield* Effect.mapError(cardsOf(shape), ({ message }) => failed({ reason: message, output: "" }))
   const standing: Control.Standing = { mode: "running", saved: false }
@@ -140,7 +120,7 @@ export const start: (
       ),
     control: (running) =>
       Control.layer({
-        ...{ shape, version, running, cards, standing, turn },
+        ...{ backend: "firecracker", shape, version, running, cards, standing, turn },
         ended: Effect.map(
           running.process.exited,
           (status) => `Firecracker ended with ${Hosted.describeExit({ ...status, consoleTail: "", stderr: "" })}`

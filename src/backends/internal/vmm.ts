@@ -14,8 +14,8 @@ import * as HostProcess from "../../host/HostProcess.ts"
 import type { Request, RestApi } from "../../transport/RestApi.ts"
 import * as Rest from "../../transport/RestApi.ts"
 import type { RestError } from "../../transport/RestError.ts"
-import type { Control, EndCause, Hypervisor, MachineShape } from "../Backend.ts"
-import type { BackendError, ControlError, LoadFailed, StartFailed } from "../BackendError.ts"
+import type { Control, EndCause, Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
+import { type BackendError, type ControlError, LoadFailed, StartFailed } from "../BackendError.ts"
 import * as consoleLog from "./consoleLog.ts"
 import * as Hosted from "./hosted.ts"
 import * as VsockShell from "./vsockShell.ts"
@@ -78,10 +78,43 @@ export interface Failure {
   readonly refusal?: RestError | undefined
 }
 
+/** The error of a start that failed. `damage` are the words with which the hypervisor refuses what it was given to load, and not this host. */
+export const failures =
+  (backend: string, shape: MachineShape, from: SavedMachine | undefined, damage: RegExp) =>
+  ({ output, reason, refusal, stage }: Failure): StartFailed | LoadFailed => {
+    const where = stage === undefined ? {} : { stage }
+    return from === undefined
+      ? new StartFailed({ machine: shape.name, backend, reason, output, ...where })
+      : new LoadFailed({
+          ...{ machine: shape.name, directory: from.directory, reason, output, ...where },
+          damaged: refusal?.kind === "refused" && damage.test(refusal.reason)
+        })
+  }
+
 const removeAll = (paths: ReadonlyArray<string>) =>
   Effect.sync(() => {
     for (const path of paths) Result.try(() => Fs.rmSync(path, { force: true }))
   })
+
+type Failed = (reason: string, refusal?: RestError, stage?: string) => StartFailed | LoadFailed
+
+const stageOf = ({ method, path }: { readonly method: string; readonly path: string }): string => `${method} ${path}`
+
+/** The same interface, and the request that was made last: what it died of, if it dies. */
+const staged = (api: RestApi): { readonly api: RestApi; readonly stage: () => string | undefined } => {
+  let stage: string | undefined
+  const noted = <A>(request: Request<A>): Request<A> => {
+    stage = stageOf(request)
+    return request
+  }
+  return {
+    api: {
+      request: (request) => Effect.suspend(() => api.request(noted(request))),
+      connect: (request, options) => Effect.suspend(() => api.connect(noted(request), options))
+    },
+    stage: () => stage
+  }
+}
 
 /** Starts it, and returns when the guest runs. */
 export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(
@@ -94,11 +127,8 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
         .map(Hosted.endOf)
         .filter((text) => text !== "")
         .join("\n")
-    const failed = (reason: string, refusal?: RestError) =>
-      launch.failed({
-        ...{ reason, output: said(), refusal },
-        stage: refusal === undefined ? undefined : `${refusal.method} ${refusal.path}`
-      })
+    const failed: Failed = (reason, refusal, stage) =>
+      launch.failed({ reason, output: said(), refusal, stage: refusal === undefined ? stage : stageOf(refusal) })
     const stale = [launch.sockets.api, launch.sockets.vsock, ...launch.stale].map(within)
     yield* removeAll([...stale, stderr, ...launch.messages.map(within)])
     yield* Effect.addFinalizer(() => removeAll(stale))
@@ -151,12 +181,13 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
 const begin = Effect.fnUntraced(function* (
   launch: Launch,
   running: Running,
-  failed: (reason: string, refusal?: RestError) => StartFailed | LoadFailed,
+  failed: Failed,
   exited: Deferred.Deferred<Parameters<typeof Hosted.describeExit>[0]>
 ) {
+  const { api, stage } = staged(running.api)
   const asking = Effect.andThen(
-    running.api.connect(launch.hello, { within: Duration.times(answerTimeout, launch.timeScale) }),
-    launch.begin(running)
+    api.connect(launch.hello, { within: Duration.times(answerTimeout, launch.timeScale) }),
+    launch.begin({ ...running, api })
   ).pipe(
     Effect.catch((error) => {
       const known = Effect.fail(failed(error.said, error))
@@ -168,7 +199,7 @@ const begin = Effect.fnUntraced(function* (
   const ended = Effect.as(Effect.andThen(running.process.exited, Effect.sleep("100 millis")), false)
   if (yield* Effect.raceFirst(asking, ended)) return
   const exit = yield* Deferred.await(exited)
-  return yield* failed(`its ${launch.called} ended with ${Hosted.describeExit(exit)}`)
+  return yield* failed(`its ${launch.called} ended with ${Hosted.describeExit(exit)}`, undefined, stage())
 })
 
 /** Sends a signal to the hypervisor alone, and not to what watches over it. Nothing happens once it has ended: its number may be another's then. */

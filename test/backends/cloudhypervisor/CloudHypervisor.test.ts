@@ -171,23 +171,6 @@ describe("a Cloud Hypervisor that boots", () => {
       )
     }).pipe(Effect.scoped)
   )
-
-  it.live("fails with the stage and its own words, outermost first", () =>
-    Effect.gen(function* () {
-      const directory = yield* folder
-      const words = ["Error from API", "The VM could not boot", "Cannot create tap: Resource busy (os error 16)"]
-      const shape = shapeIn(directory, "tap")
-      const refuse = { "PUT /api/v1/vm.boot": { status: 500, body: words } }
-      const error = yield* Effect.flip(Effect.scoped(start(directory, shape, { refuse })))
-      assert.deepInclude(error, { _tag: "StartFailed", stage: "PUT /api/v1/vm.boot" })
-      assert.include(error.message, words.join(": "))
-      for (const [index, stage] of ["GET /api/v1/vmm.ping", "PUT /api/v1/vm.create", "PUT /api/v1/vm.boot"].entries()) {
-        const killed = shapeIn(directory, `killed${index}`)
-        const died = yield* Effect.flip(Effect.scoped(start(directory, killed, { die: [stage] })))
-        assert.include(died.message, "its Cloud Hypervisor ended with signal SIGKILL")
-      }
-    }).pipe(Effect.scoped)
-  )
 })
 
 describe("a Cloud Hypervisor that runs", () => {
@@ -312,37 +295,6 @@ describe("a saved Cloud Hypervisor", () => {
       const short = yield* load("short", {})
       assert.deepInclude(short, { _tag: "LoadFailed", damaged: true })
       assert.include(short.message, "its state.json has no bytes")
-    }).pipe(Effect.scoped)
-  )
-
-  it.live("is not saved when it is killed meanwhile, and its end is known", () =>
-    Effect.gen(function* () {
-      const directory = yield* folder
-      for (const [index, step] of ["PUT /api/v1/vm.pause", "PUT /api/v1/vm.snapshot"].entries()) {
-        const machine = yield* start(directory, shapeIn(directory, `killed${index}`), { die: [step] })
-        const target = Path.join(directory, `saved${index}`)
-        Fs.mkdirSync(target)
-        const error = yield* Effect.flip(Effect.flatMap(connect(machine), ({ save }) => save(target)))
-        assert.strictEqual(error._tag, "SaveFailed")
-        assert.include(error.message, `hung up before it answered ${step}`)
-        assert.deepInclude(yield* machine.exited, { cause: "host", signal: "SIGKILL" })
-      }
-    }).pipe(Effect.scoped)
-  )
-
-  it.live("runs on when it could not be saved, with its own words", () =>
-    Effect.gen(function* () {
-      const directory = yield* folder
-      const shape = shapeIn(directory, "web")
-      const body = ["Error from API", "The VM could not be snapshotted", "No space left on device (os error 28)"]
-      const refuse = { "PUT /api/v1/vm.snapshot": { status: 500, body } }
-      const control = yield* connect(yield* start(directory, shape, { refuse }))
-      const target = Path.join(directory, "saved")
-      Fs.mkdirSync(target)
-      const error = yield* Effect.flip(control.save(target))
-      assert.strictEqual(error._tag, "SaveFailed")
-      assert.include(error.message, body.join(": "))
-      yield* eventually(() => asked(shape).at(-1) === "PUT vm.resume")
     }).pipe(Effect.scoped)
   )
 

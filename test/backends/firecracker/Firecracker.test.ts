@@ -217,21 +217,6 @@ describe("a Firecracker that boots", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("fails with how it ended when it is killed at any request, or ends at once", () =>
-    Effect.gen(function* () {
-      const directory = yield* folder
-      const stages = ["GET /version", "PUT /boot-source", "PUT /drives/root", "PUT /vsock", "PUT /actions"]
-      for (const [index, stage] of stages.entries()) {
-        const shape = shapeIn(directory, `killed${index}`)
-        const error = yield* Effect.flip(Effect.scoped(start(directory, shape, { die: [stage] })))
-        assert.include(error.message, "its Firecracker ended with signal SIGKILL")
-      }
-      const end = { exitCode: 1, message: "Failed to open the API socket" }
-      const error = yield* Effect.flip(Effect.scoped(start(directory, shapeIn(directory, "early"), { end })))
-      assert.include(error.message, "its Firecracker ended with exit code 1\nFailed to open the API socket")
-    }).pipe(Effect.scoped)
-  )
-
   it.live("fails when a request is not answered in time", () =>
     Effect.gen(function* () {
       const directory = yield* folder
@@ -445,38 +430,6 @@ describe("a saved Firecracker", () => {
       const damaged = yield* load("damaged", {})
       assert.deepInclude(damaged, { _tag: "LoadFailed", damaged: true, stage: "PUT /snapshot/load" })
       assert.include(damaged.message, "CRC64 validation failed")
-    }).pipe(Effect.scoped)
-  )
-
-  it.live("is not saved when it is killed meanwhile, and its end is known", () =>
-    Effect.gen(function* () {
-      const directory = yield* folder
-      for (const [index, step] of ["PATCH /vm", "PUT /snapshot/create"].entries()) {
-        const machine = yield* start(directory, shapeIn(directory, `killed${index}`), { die: [step] })
-        const target = Path.join(directory, `saved${index}`)
-        Fs.mkdirSync(target)
-        const error = yield* Effect.flip(Effect.flatMap(connect(machine), ({ save }) => save(target)))
-        assert.strictEqual(error._tag, "SaveFailed")
-        assert.include(error.message, `hung up before it answered ${step}`)
-        assert.deepInclude(yield* machine.exited, { cause: "host", signal: "SIGKILL" })
-        assert.isFalse(Fs.existsSync(Path.join(target, "machine.json")))
-      }
-    }).pipe(Effect.scoped)
-  )
-
-  it.live("runs on when it could not be saved, with Firecracker's own words", () =>
-    Effect.gen(function* () {
-      const directory = yield* folder
-      const shape = shapeIn(directory, "web")
-      const words = "Create snapshot error: Cannot write memory: No space left on device (os error 28)"
-      const refuse = { "PUT /snapshot/create": { status: 400, body: { fault_message: words } } }
-      const control = yield* connect(yield* start(directory, shape, { refuse }, {}, "1.15.1"))
-      const target = Path.join(directory, "saved")
-      Fs.mkdirSync(target)
-      const error = yield* Effect.flip(control.save(target))
-      assert.strictEqual(error._tag, "SaveFailed")
-      assert.include(error.message, "No space left on device")
-      yield* eventually(() => JSON.stringify(requestsOf(shape, description).at(-1)?.body).includes("Resumed"))
     }).pipe(Effect.scoped)
   )
 })
