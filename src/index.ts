@@ -130,6 +130,7 @@ export {
 } from "./python/PythonError.ts"
 export * as HtmlReport from "./report/HtmlReport.ts"
 export * as Junit from "./report/Junit.ts"
+export * as RecordedRun from "./report/RecordedRun.ts"
 export * as Reports from "./report/Reports.ts"
 export * as RunRecord from "./report/RunRecord.ts"
 export * as TerminalReport from "./report/TerminalReport.ts"

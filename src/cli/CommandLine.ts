@@ -35,6 +35,7 @@ import * as Evaluate from "./internal/grammar/evaluate.ts"
 import * as Fleet from "./internal/grammar/fleet.ts"
 import * as Image from "./internal/grammar/image.ts"
 import * as Repl from "./internal/grammar/repl.ts"
+import * as Report from "./internal/grammar/report.ts"
 import * as Resume from "./internal/grammar/resume.ts"
 import * as Run from "./internal/grammar/run.ts"
 import * as Snapshot from "./internal/grammar/snapshot.ts"
@@ -55,6 +56,7 @@ export type Invocation =
   | Resume.Resume
   | Attach.Attach
   | Top.Top
+  | Report.Report
   | Doctor.Doctor
   | Image.ImageList
   | Image.ImageBuild
@@ -75,6 +77,7 @@ const vmtest = Command.make("vmtest").pipe(
     Resume.command,
     Attach.command,
     Top.command,
+    Report.command,
     Doctor.command,
     Image.command,
     Snapshot.command,

@@ -18,6 +18,7 @@ import * as FleetWorker from "./FleetWorker.ts"
 import * as ImageCommand from "./ImageCommand.ts"
 import * as Process from "./Process.ts"
 import * as Repl from "./Repl.ts"
+import * as ReportCommand from "./ReportCommand.ts"
 import * as Resume from "./Resume.ts"
 import * as SnapshotCommand from "./SnapshotCommand.ts"
 import type * as Subcommand from "./Subcommand.ts"
@@ -46,7 +47,8 @@ const subcommands: Subcommands = {
   FleetPrune: FleetCommand.prune,
   Repl: Repl.repl,
   Attach: Attach.attach,
-  Top: Top.top
+  Top: Top.top,
+  Report: ReportCommand.report
 }
 
 const work = (invocation: Invocation): Subcommand.Work => {

@@ -17,6 +17,11 @@ import * as Effect from "effect/Effect"
 import * as Disk from "./Disk.ts"
 import { makeFolder } from "./internal/makeFolder.ts"
 
+export {
+  /** Makes a folder with those above it; throws what the file system says, where Node's own function never returns, too. */
+  makeFolder
+} from "./internal/makeFolder.ts"
+
 /** Why something of the host could not be used; completes "the host's <path> …". */
 export type Reason = string
 

@@ -28,6 +28,7 @@ import * as Schema from "effect/Schema"
 import { Detailed, Reporter, type RunEvent } from "../driver/RunEvent.ts"
 import { isFailed } from "../driver/TestResult.ts"
 import * as Disk from "../host/Disk.ts"
+import * as OutputFolder from "../host/OutputFolder.ts"
 import * as HtmlReport from "./HtmlReport.ts"
 import * as jsonLines from "./internal/jsonLines.ts"
 import * as Kept from "./internal/kept.ts"
@@ -79,7 +80,7 @@ export interface Sink {
 const opened = (option: string, file: string, write: () => void) =>
   Disk.attempt(
     () => {
-      Fs.mkdirSync(Path.dirname(file), { recursive: true })
+      OutputFolder.makeFolder(Path.resolve(Path.dirname(file)), 0o777)
       write()
     },
     (reason) => new ReportUnwritable({ option, file, reason })
@@ -122,7 +123,7 @@ const traceSink = (): Sink => {
       if (record.type !== "test-ended") return
       const { folder, name, status, test } = record
       if (isFailed({ status }) && folder !== undefined) {
-        Fs.mkdirSync(folder, { recursive: true })
+        OutputFolder.makeFolder(folder, 0o777)
         const file = Path.join(folder, "trace.html")
         // What is there can be a link that a copy of a guest's tree left.
         Fs.rmSync(file, { force: true })
@@ -187,16 +188,36 @@ const together = (sinks: ReadonlyArray<readonly [file: string, sink: Sink]>, say
   return { hear: (record) => each((sink) => sink.hear(record)), end: () => each((sink) => sink.end()) }
 }
 
+/** The sinks of the files that were asked for, with their names. */
+const sinksOf = Effect.fnUntraced(function* ({ html, json, junit }: Files, options: Options) {
+  const sinks: Array<readonly [string, Sink]> = []
+  if (junit !== undefined) sinks.push([junit, yield* junitSink(junit, options)])
+  if (json !== undefined) sinks.push([json, yield* jsonSink(json)])
+  if (html !== undefined) sinks.push([html, yield* htmlSink(html)])
+  return sinks
+})
+
+/** Writes the reports of a run that is over. */
+export const write = (records: ReadonlyArray<RunRecord>, files: Files): Effect.Effect<void, ReportUnwritable> =>
+  Effect.gen(function* () {
+    const sinks = yield* sinksOf(files, {})
+    for (const [file, sink] of sinks) {
+      yield* Disk.attempt(
+        () => {
+          for (const record of records) sink.hear(record)
+          sink.end()
+        },
+        (reason) => new ReportUnwritable({ option: "report", file, reason })
+      )
+    }
+  })
+
 /** Writes the reports of what an effect runs to files when it ends, however it ends. Fails before that if one cannot be written. */
 export const written =
   (files: Files, options: Options = {}) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     Effect.gen(function* () {
-      const { html, json, junit } = files
-      const sinks: Array<readonly [string, Sink]> = []
-      if (junit !== undefined) sinks.push([junit, yield* junitSink(junit, options)])
-      if (json !== undefined) sinks.push([json, yield* jsonSink(json)])
-      if (html !== undefined) sinks.push([html, yield* htmlSink(html)])
+      const sinks = yield* sinksOf(files, options)
       if (options.traces === true) sinks.push(["trace.html", traceSink()])
       if (sinks.length === 0) return yield* effect
       const problems: Array<string> = []

@@ -95,11 +95,16 @@ const painting =
 /** The line for an event of a machine, if it has one; it starts with the machine's name. */
 const machineLines = (options: TerminalOptions, err: Paint) => {
   const bootedAt = new Map<string, number>()
+  /** How deep the steps are that run, by their numbers. */
+  const depths = new Map<number, number>()
+  const stepDepth = (within: number | undefined) => (within === undefined ? 0 : (depths.get(within) ?? 0) + 1)
 
-  return (test: string, event: MachineEvent, now: number): string | undefined => {
+  return (test: string, event: MachineEvent, now: number, within: ReadonlyArray<string> = []): string | undefined => {
     // Tests that run at once may call their machines alike.
     const key = `${test}\n${event.machine}`
     const prefix = err("cyan", `${event.machine}:`)
+    const step = (depth: number, text: string) =>
+      options.verbose === true ? `${depthOf(within)}${"  ".repeat(depth)}${prefix} ${text}` : undefined
     switch (event._tag) {
       case "MachineState": {
         if (event.state === "booting") bootedAt.set(key, now)
@@ -122,13 +127,16 @@ const machineLines = (options: TerminalOptions, err: Paint) => {
           : undefined
       case "StillBooting":
         return `  ${prefix} ${printable(event.detail.replaceAll("\r", "")).replaceAll("\n", "\n    ")}`
-      case "ActionStarted":
-        return options.verbose === true ? `  ${prefix} ${event.action}` : undefined
+      case "ActionStarted": {
+        const depth = stepDepth(event.within)
+        depths.set(event.id, depth)
+        return step(depth, event.action)
+      }
       case "ActionEnded": {
+        const depth = depths.get(event.id) ?? 0
+        depths.delete(event.id)
         const outcome = event.outcome === "" ? "done" : event.outcome
-        return options.verbose === true
-          ? `  ${prefix} ${err("dim", `${event.action}: ${outcome} after ${duration(event.millis)}`)}`
-          : undefined
+        return step(depth, err("dim", `${event.action}: ${outcome} after ${duration(event.millis)}`))
       }
       case "Picture":
         return undefined
@@ -152,7 +160,7 @@ const progressLines = (options: TerminalOptions, err: Paint) => {
         return `${err("bold", event.test)}${label}${attempt}${machines}${inFile(err, event.file)}`
       }
       case "MachineEvent":
-        return machineLine(event.test, event.event, now)
+        return machineLine(event.test, event.event, now, event.within)
       case "SubtestStarted":
         return `${depthOf(event.within)}${err("dim", "subtest:")} ${event.subtest}`
       case "SubtestEnded": {
@@ -243,6 +251,12 @@ export const layer = (options: TerminalOptions = {}): Layer.Layer<never> =>
         if (line !== undefined) yield* Console.error(line)
       })
   })
+
+/** The lines for the ends of tests, as they are printed when they end. */
+export const results = (tests: ReadonlyArray<TestResult>, options: TerminalOptions = {}): string => {
+  const shown = options.quiet === true ? tests.filter((one) => isFailed(one) || isFlaky(one)) : tests
+  return shown.map(resultLines(painting(options, process.stdout))).join("\n")
+}
 
 /** The command that runs the tests that failed again; undefined where they are in no script. */
 const again = (failed: ReadonlyArray<TestResult>, { machineConfig, machines }: MachineFiles): string | undefined => {

@@ -160,6 +160,36 @@ describe("the terminal's report", () => {
     })
   )
 
+  it.effect("nests steps in the subtests and steps that they are a part of, and leaves consoles out when told to", () =>
+    Effect.gen(function* () {
+      const step = (id: number, action: string, within?: number) =>
+        ({ _tag: "ActionStarted", machine: "web", action, id, within }) as const
+      const ended = (id: number, action: string, outcome = "") =>
+        ({ _tag: "ActionEnded", machine: "web", action, id, millis: 1500, outcome, failed: false }) as const
+      const inPart = (event: RunEvent): RunEvent => ({ ...event, within: ["part"] }) as RunEvent
+      const { err } = yield* told(
+        [
+          { _tag: "SubtestStarted", test: "one", subtest: "part", within: [] },
+          inPart(machine(step(1, "waiting for the page"))),
+          inPart(machine(step(2, 'running "curl"', 1))),
+          machine({ _tag: "ConsoleLine", machine: "web", line: "Linux version" }),
+          inPart(machine(ended(2, 'running "curl"', "exit code 0"))),
+          inPart(machine(ended(1, "waiting for the page"))),
+          machine(step(3, "taking a screenshot"))
+        ],
+        { verbose: true, console: false }
+      )
+      assert.deepStrictEqual(err, [
+        "  subtest: part",
+        "    web: waiting for the page",
+        '      web: running "curl"',
+        '      web: running "curl": exit code 0 after 1.5 s',
+        "    web: waiting for the page: done after 1.5 s",
+        "  web: taking a screenshot"
+      ])
+    })
+  )
+
   it.effect("says of a failure where it was, what it was, and the evidence", () =>
     Effect.gen(function* () {
       const { out } = yield* told([{ _tag: "TestEnded", result: failed }])

@@ -1,0 +1,114 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { Detailed, Reporter, type RunEvent, report } from "../../src/driver/RunEvent.ts"
+import * as RecordedRun from "../../src/report/RecordedRun.ts"
+import * as Reports from "../../src/report/Reports.ts"
+import { events } from "./records.ts"
+
+const folder = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "vmtest-report-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+)
+
+const started: RunEvent = { _tag: "TestStarted", test: "fails", file: "a.ts", machines: [] }
+
+describe("reports in files", () => {
+  it.effect("have everything that was reported, which others hear as well, with what is told only on request", () =>
+    Effect.gen(function* () {
+      const json = join(yield* folder, "e.jsonl")
+      const heard: Array<RunEvent> = []
+      const run = Effect.gen(function* () {
+        assert.isTrue(yield* Detailed)
+        yield* Effect.forEach(events, report)
+        return 3
+      })
+      const value = yield* Reports.written({ json })(run).pipe(
+        Effect.provideService(Reporter, (event) => Effect.sync(() => heard.push(event)))
+      )
+      assert.strictEqual(value, 3)
+      assert.deepStrictEqual(heard, events)
+      const records = yield* RecordedRun.read(json)
+      assert.lengthOf(records, events.length + 2)
+      assert.deepInclude(records.at(-1), { type: "run-ended", interrupted: false })
+    })
+  )
+
+  it.effect("are complete when the run is interrupted, and can be followed meanwhile", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const [json, junit, html] = [join(path, "e.jsonl"), join(path, "j.xml"), join(path, "r.html")]
+      const all = Effect.andThen(Effect.forEach(events.slice(0, 18), report), Effect.never)
+      const running = yield* Effect.forkChild(Reports.written({ json, junit, html })(all), { startImmediately: true })
+      assert.match(readFileSync(json, "utf8"), /"type":"test-ended"/)
+      yield* Effect.andThen(report(started), Fiber.interrupt(running))
+      assert.deepInclude((yield* RecordedRun.read(json)).at(-1), { type: "run-ended", interrupted: true })
+      assert.include(readFileSync(junit, "utf8"), 'name="fails"')
+      assert.include(readFileSync(html, "utf8"), '"interrupted":true')
+    })
+  )
+
+  it.effect("that cannot be written keep the run from starting", () =>
+    Effect.gen(function* () {
+      let ran = false
+      const run = Effect.sync(() => {
+        ran = true
+      })
+      const error = yield* Effect.flip(Reports.written({ html: "/proc/nothing/r.html" })(run))
+      assert.strictEqual(error._tag, "ReportUnwritable")
+      assert.match(error.message, /^--html: could not write \/proc\/nothing\/r\.html: /)
+      assert.isFalse(ran)
+    })
+  )
+
+  it.effect("that fail later change nothing about the run", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const run = Effect.gen(function* () {
+        rmSync(join(path, "gone"), { recursive: true })
+        yield* Effect.forEach(events, report)
+        return "done"
+      })
+      const value = yield* Reports.written({ json: join(path, "gone", "e.jsonl"), junit: join(path, "j.xml") })(run)
+      assert.strictEqual(value, "done")
+      assert.include(readFileSync(join(path, "j.xml"), "utf8"), 'name="fails"')
+    })
+  )
+
+  it.effect("are a page in the folder of each test that failed, in the place of a link that a guest left there", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const place = join(path, "fails")
+      const mine = join(path, "mine")
+      writeFileSync(mine, "mine")
+      const result = events.flatMap((event) => (event._tag === "TestEnded" ? [event.result] : []))[0]
+      assert.isDefined(result)
+      const failing = { ...result, name: "fails", folder: undefined, status: "failed" } as const
+      const heard: Array<RunEvent> = []
+      const run = Effect.gen(function* () {
+        yield* report({ ...started, folder: place })
+        yield* report({ _tag: "TestEnded", result: failing })
+        yield* report({ ...started, test: "passes", folder: join(path, "passes") })
+        yield* report({ _tag: "TestEnded", result: { ...failing, name: "passes", status: "passed" } })
+        rmSync(join(place, "trace.html"))
+        symlinkSync(mine, join(place, "trace.html"))
+        yield* report({ ...started, folder: place })
+        yield* report({ _tag: "TestEnded", result: failing })
+      })
+      yield* Reports.written(
+        {},
+        { traces: true }
+      )(run).pipe(Effect.provideService(Reporter, (event) => Effect.sync(() => heard.push(event))))
+      const page = readFileSync(join(place, "trace.html"), "utf8")
+      assert.include(page, '"name":"fails"')
+      assert.notInclude(page, '"name":"passes"')
+      assert.isFalse(existsSync(join(path, "passes")))
+      assert.strictEqual(readFileSync(mine, "utf8"), "mine")
+      const folders = heard.flatMap((event) => (event._tag === "TestEnded" ? [event.result.folder] : []))
+      assert.deepStrictEqual(folders, [place, undefined, place])
+    })
+  )
+})
