@@ -48,6 +48,7 @@ export * as SavedTest from "./driver/SavedTest.ts"
 export * as SnapshotStore from "./driver/SnapshotStore.ts"
 export { SoftFailures } from "./driver/SoftFailure.ts"
 export { StateUnusable } from "./driver/StatePlaces.ts"
+export { type SuiteOptions, type SuiteTest, suite } from "./driver/Suite.ts"
 export {
   isTestCase,
   type Location as ScriptLocation,

@@ -20,6 +20,8 @@
  *
  * @since 0.1.0
  */
+
+import * as NodePath from "node:path"
 import type * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -42,9 +44,12 @@ import { type Checked, checkAll } from "./internal/checkTests.ts"
 import * as FiberEnds from "./internal/fiberEnds.ts"
 import * as Hypervisors from "./internal/hypervisors.ts"
 import * as Images from "./internal/images.ts"
+import { folderName } from "./internal/keepLogs.ts"
 import * as Room from "./internal/room.ts"
 import { watch } from "./internal/scriptLocation.ts"
+import * as Stage from "./internal/stage.ts"
 import * as Stopping from "./internal/stopping.ts"
+import * as Units from "./internal/units.ts"
 import * as WarmStart from "./internal/warmStart.ts"
 import { report } from "./RunEvent.ts"
 import { StoreOptions } from "./SnapshotStore.ts"
@@ -121,7 +126,7 @@ export type RunnerError = InvalidArgument | InvalidTest | InvalidMachine | Backe
 /** What a runner needs: a hypervisor, a folder for state, images, and the platform's services, which tests may use. */
 export type RunnerServices = Backend | RunDirectory | ImageStore | NodeServices.NodeServices
 
-/** Has tests end by the time that all may take together, from now on. */
+/** Has a test end by the time that all may take together, from now on. */
 const withinLimit = Effect.gen(function* () {
   const limit = yield* TimeLimit
   const began = yield* Clock.currentTimeMillis
@@ -136,21 +141,69 @@ const withinLimit = Effect.gen(function* () {
 const unwanted = ({ mark, reason }: TestCase): string | undefined =>
   mark === "skip" ? (reason ?? "test.skip") : mark === "fixme" ? (reason ?? "test.fixme") : undefined
 
-/** What runs a test: on fresh machines, when there is room for them, until it passes or was retried often enough. */
+/** The tests of a unit that are to run, once, one after the other: on a stage if they share it. */
+const attemptAll = Effect.fnUntraced(function* (
+  { shared, tests }: Units.Unit,
+  attempt: number,
+  around: Attempt.Around,
+  limited: (checked: Checked) => Effect.Effect<Checked>,
+  take: Attempts.Take
+) {
+  const [{ test }] = tests
+  const { capture, images, output, warm } = around
+  const folder = Attempt.folderOf(folderName(test.suite?.name ?? test.name), attempt)
+  const stage = shared
+    ? yield* Stage.make({
+        ...{ prefix: around.prefix(), output: NodePath.join(output, folder), capture, warm },
+        resolve: images.resolve
+      })
+    : undefined
+  return yield* Effect.forEach(tests, (one, index) =>
+    limited(one).pipe(
+      Effect.flatMap((within) => Attempt.run(within, attempt, around, stage)),
+      Effect.flatMap((result) => take(result, index)),
+      Attempt.labelled(one)
+    )
+  )
+}, Effect.scoped)
+
+/** What runs a unit: on fresh machines, when there is room for them, until its tests pass or were retried often enough. */
 const makeRun = Effect.fnUntraced(function* (options: RunnerOptions, around: Attempt.Around) {
   const auto = options.concurrency === "auto"
   const room = auto ? yield* Room.ofHost : Room.make(yield* HostLimits)
   const limited = yield* withinLimit
-  const stop = options.failFast === true ? Stopping.atFirstFailure() : undefined
-  return (one: Checked) => {
-    const why = unwanted(one.test)
-    if (why !== undefined) return Attempt.labelled(one)(Stopping.skip(one, why))
-    const attempts = Attempts.run(options.retries ?? 0, (attempt) =>
-      Effect.flatMap(limited(one), (within) => Effect.map(Attempt.run(within, attempt, around), (result) => [result]))
-    ).pipe(room.within(Room.of(one.specs, auto), (line) => report({ _tag: "Log", test: one.test.name, line })))
-    return (stop === undefined ? attempts : stop([one], attempts)).pipe(
-      Attempt.labelled(one),
-      Effect.map(([result]) => result!)
+  const stop = options.failFast === true ? Stopping.atFirstFailure() : Stopping.never
+  return ({ shared, tests }: Units.Unit) => {
+    const results = new Map<Checked, TestResult>()
+    const skipped = Effect.forEach(tests, (one) => {
+      const why = unwanted(one.test)
+      if (why === undefined) return Effect.void
+      return Effect.map(Attempt.labelled(one)(Stopping.skip(one, why)), (result) => void results.set(one, result))
+    })
+    const [first, ...others] = tests.filter((one) => unwanted(one.test) === undefined)
+    if (first === undefined) return Effect.as(skipped, results)
+    const wanted: Units.Unit["tests"] = [first, ...others]
+    const run = Attempts.run(
+      options.retries ?? 0,
+      (attempt, take) => attemptAll({ shared, tests: wanted }, attempt, around, limited, take),
+      (result, index) => {
+        results.set(wanted[index] ?? first, result)
+        stop.note(result)
+      }
+    ).pipe(
+      room.within(Room.of(first.specs, auto), (line) =>
+        Attempt.labelled(first)(report({ _tag: "Log", test: first.test.name, line }))
+      )
+    )
+    const ended = () => wanted.map((one) => results.get(one))
+    return Effect.andThen(skipped, stop.until(wanted, run, ended)).pipe(
+      Effect.map((all) => {
+        for (const [index, one] of wanted.entries()) {
+          const result = all[index]
+          if (result !== undefined) results.set(one, result)
+        }
+        return results
+      })
     )
   }
 })
@@ -176,13 +229,14 @@ export const run = (
     yield* images.prepare(new Set(wanted.flatMap(({ specs }) => specs.map(({ image }): Image => image))))
     let made = 0
     const { capture = false, concurrency = 1, evidence = true, output, snapshotOnFailure = false } = options
-    const runOne = yield* makeRun(options, {
+    const runUnit = yield* makeRun(options, {
       ...{ output, capture, evidence, snapshotOnFailure, images, warm },
       prefix: () => `${++made}`
     })
-    const results = yield* Effect.forEach(checked, runOne, {
+    const results = yield* Effect.forEach(Units.of(checked), runUnit, {
       concurrency: concurrency === "auto" ? (yield* HostLimits).cpus : concurrency
     })
     yield* warm.finished
-    return results
+    const all = new Map(results.flatMap((some) => [...some]))
+    return checked.flatMap((one) => all.get(one) ?? [])
   }).pipe(Effect.scoped, watch, FiberEnds.watch)

@@ -47,6 +47,15 @@ export type TestServices = Driver | Scope.Scope | NodeServices.NodeServices
 /** `skip`: does not apply now. `fixme`: does not pass yet. `only`: is worked on. */
 export type Mark = "skip" | "fixme" | "only"
 
+/** How the tests of a suite share machines: the same ones in turn, or each has forks of them. */
+export type Isolation = "shared" | "fork"
+
+/** A suite; its tests have the same object. */
+export interface SuiteOf {
+  readonly name: string
+  readonly isolation: Isolation
+}
+
 /** A test, ready to be run. */
 export interface TestCase {
   readonly [TypeId]: typeof TypeId
@@ -60,6 +69,8 @@ export interface TestCase {
   readonly mark?: Mark | undefined
   /** Why it is not run. */
   readonly reason?: string | undefined
+  /** The suite that declares its machines. */
+  readonly suite?: SuiteOf | undefined
   /** Which repetition of the test it is, from 1. Default 1. */
   readonly repeat?: number | undefined
   /** Its networks by name; undefined if it declares none, so that every VLAN is there. */

@@ -38,13 +38,23 @@ const placeOf = (test: TestCase): string => {
   return at === undefined ? JSON.stringify(test.name) : `${at.file}:${at.line}: the test ${JSON.stringify(test.name)}`
 }
 
+/** Keys of tests that run on the same machines, and of each other test alone. */
+const unitsOf = (wanted: ReadonlyArray<Wanted>): ReadonlyArray<ReadonlyArray<string>> => {
+  const units = new Map<object, Array<string>>()
+  for (const { key, test } of wanted) {
+    const together = test.suite?.isolation === "shared" ? test.suite : test
+    units.set(together, [...(units.get(together) ?? []), key])
+  }
+  return [...units.values()]
+}
+
 /** The part of the tests that `--shard` asks for. Tests of one suite that share their machines stay together. */
 const sharded = Effect.fnUntraced(function* (wanted: ReadonlyArray<Wanted>, settings: Settings) {
   const { durations, outputFolder, shard } = settings
   if (shard === undefined) return wanted
   const recorded = yield* LastRun.durations(durations ?? (yield* LastRun.durationsOf(outputFolder)))
   const keys = wanted.map(({ key }) => key)
-  const parts = Shard.split(keys, shard.of, recorded)
+  const parts = Shard.split(keys, shard.of, recorded, unitsOf(wanted))
   const own = new Set(parts[shard.index - 1] ?? [])
   return wanted.filter(({ key }) => own.has(key))
 })

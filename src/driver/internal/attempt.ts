@@ -8,11 +8,9 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import { Deadlines } from "../../guest/Deadlines.ts"
-import * as HostProcess from "../../host/HostProcess.ts"
 import * as OutputFolder from "../../host/OutputFolder.ts"
 import { quote } from "../../host/Quote.ts"
 import { read } from "../../host/Thrown.ts"
-import * as MachineSpecs from "../../machine/MachineSpec.ts"
 import { Seed } from "../../network/Seed.ts"
 import { Driver } from "../Driver.ts"
 import * as FailedTest from "../FailedTest.ts"
@@ -23,13 +21,13 @@ import type { TestResult } from "../TestResult.ts"
 import { TestTimeout } from "../TestTimeout.ts"
 import type { Checked } from "./checkTests.ts"
 import * as Deadline from "./deadline.ts"
-import * as internal from "./driver.ts"
-import type { Options as DriverOptions } from "./driverOptions.ts"
+import type * as internal from "./driver.ts"
 import * as GatherEvidence from "./gatherEvidence.ts"
 import type * as Images from "./images.ts"
 import { keepLogs } from "./keepLogs.ts"
 import * as Slow from "./slow.ts"
 import * as Spans from "./spans.ts"
+import * as Stage from "./stage.ts"
 import * as Strays from "./strays.ts"
 import * as UnderWay from "./underWay.ts"
 import * as Verdict from "./verdict.ts"
@@ -110,10 +108,11 @@ const timeLimit = ({ limit, test, timeout }: Checked, { deadline }: Notes, under
 const runBody = Effect.fnUntraced(function* (
   checked: Checked,
   notes: Notes,
-  driver: Pick<DriverOptions, "output" | "capture" | "prefix" | "resolve" | "warm">,
-  { evidence, snapshotOnFailure }: Pick<Around, "evidence" | "snapshotOnFailure">
+  driver: Stage.Given,
+  { evidence, snapshotOnFailure }: Pick<Around, "evidence" | "snapshotOnFailure">,
+  stage: Stage.Stage | undefined
 ) {
-  const { networks, occurrence, specs, test, wait } = checked
+  const { test, wait } = checked
   const { strays } = notes
   const emit = yield* Reporter
   const underWay = UnderWay.make()
@@ -121,15 +120,11 @@ const runBody = Effect.fnUntraced(function* (
   const seed = yield* Seed
   return yield* Effect.gen(function* () {
     yield* Slow.watch(test.name, underWay)
-    yield* Effect.forEach(MachineSpecs.toolsOf(specs), (tool) => HostProcess.locate(tool))
-    const running = yield* internal.make({
-      ...driver,
-      ...{ test: test.name, machines: specs, networks, declaredAt: test.declaredAt, script: test.script, occurrence },
-      resolve: (image) => notes.deadline.excluding(driver.resolve(image)),
-      untimed: notes.deadline.excluding,
-      interruptedBy: limit.late,
-      onSubtest: Verdict.noteSubtest(notes)
-    })
+    const actor: Stage.Actor = {
+      ...{ excluding: notes.deadline.excluding, late: limit.late, onSubtest: Verdict.noteSubtest(notes) },
+      emit: yield* Reporter
+    }
+    const running = yield* stage === undefined ? Stage.driverOf(checked, driver, actor) : stage.enter(checked, actor)
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => (notes.machines = running.handles().map(({ summary }) => summary())))
     )
@@ -181,12 +176,12 @@ const traced = <R>(run: Effect.Effect<TestResult, never, R>, name: string): Effe
   })
 
 /** The folder of an attempt: the test's own for the first, and one beside it for each retry. */
-const folderOf = (folder: string, attempt: number): string =>
+export const folderOf = (folder: string, attempt: number): string =>
   attempt === 1 ? folder : folder === "." ? `retry${attempt - 1}` : `${folder}-retry${attempt - 1}`
 
 /** Runs one test that was checked, on images that are there. Never fails: what went wrong is in the result, and its end is left to report. */
 export const run = Effect.fnUntraced(
-  function* (checked: Checked, attempt: number, around: Around) {
+  function* (checked: Checked, attempt: number, around: Around, stage?: Stage.Stage) {
     const { label, specs, test, timeout } = checked
     const { images, output, warm } = around
     const emit = yield* Reporter
@@ -204,9 +199,9 @@ export const run = Effect.fnUntraced(
       ...{ _tag: "TestStarted", test: test.name, file: test.file, machines: specs.map(({ name }) => name), attempt },
       folder: folder === "." ? undefined : artefacts
     })
-    const prefix = around.prefix()
+    const prefix = stage?.prefix ?? around.prefix()
     const driver = { prefix, output: artefacts, capture: around.capture, resolve: images.resolve, warm }
-    const exit = yield* runBody(checked, notes, driver, around)
+    const exit = yield* runBody(checked, notes, driver, around, stage)
     const excludedMillis = deadline.excluded()
     const millis = (yield* Clock.currentTimeMillis) - startedAt - excludedMillis
     const { failure, subtests } = yield* Verdict.judge(test, exit, notes, artefacts)

@@ -126,7 +126,8 @@ export const make = Effect.fnUntraced(function* (
       )
       return Effect.orDie(Supervisor.startChild(driver, Task.childSpec("Script", body))).pipe(
         Effect.andThen(Deferred.await(outcome)),
-        Effect.onInterrupt(() => Effect.ignore(Supervisor.terminateChild(driver, "Script")))
+        // Also when it has ended: the next script of the tree must not meet what is left of this one.
+        Effect.ensuring(Effect.ignore(Supervisor.terminateChild(driver, "Script")))
       )
     })
 

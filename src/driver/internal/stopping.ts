@@ -19,17 +19,42 @@ export const skip = Effect.fnUntraced(function* ({ test }: Checked, reason: stri
   return result
 })
 
+const reason = "because another test failed (--fail-fast)"
+
 /** Ends a run at its first failure: tests that run then are interrupted, and the others are not started. */
-export const atFirstFailure = () => {
-  const failed = Deferred.makeUnsafe<void>()
-  const skipAll = (tests: ReadonlyArray<Checked>, what: string) =>
-    Effect.forEach(tests, (one) => skip(one, `${what} because another test failed (--fail-fast)`))
-  return <R>(tests: ReadonlyArray<Checked>, run: Effect.Effect<Results, never, R>): Effect.Effect<Results, never, R> =>
-    Effect.gen(function* () {
-      if (yield* Deferred.isDone(failed)) return yield* skipAll(tests, "not run")
-      const results = yield* Effect.raceFirst(run, Effect.as(Deferred.await(failed), undefined))
-      if (results === undefined) return yield* skipAll(tests, "interrupted")
-      if (results.some(isFailed)) yield* Deferred.succeed(failed, undefined)
-      return results
-    })
+export interface Stop {
+  /** Runs tests until then. `ended` gives the results that are there by then, in the order of the tests. */
+  readonly until: <R>(
+    tests: ReadonlyArray<Checked>,
+    run: Effect.Effect<Results, never, R>,
+    ended: () => ReadonlyArray<TestResult | undefined>
+  ) => Effect.Effect<Results, never, R>
+  /** Notes how a test ended. */
+  readonly note: (result: TestResult) => void
 }
+
+export const atFirstFailure = (): Stop => {
+  const failed = Deferred.makeUnsafe<void>()
+  return {
+    until: (tests, run, ended) =>
+      Effect.gen(function* () {
+        if (yield* Deferred.isDone(failed)) return yield* Effect.forEach(tests, (one) => skip(one, `not run ${reason}`))
+        const results = yield* Effect.raceFirst(run, Effect.as(Deferred.await(failed), undefined))
+        if (results !== undefined) return results
+        const there = ended()
+        const isOwn = there.some((result) => result !== undefined && isFailed(result))
+        return yield* Effect.forEach(tests, (one, index) => {
+          const result = there[index]
+          return result === undefined
+            ? skip(one, `${isOwn ? "not run" : "interrupted"} ${reason}`)
+            : Effect.succeed(result)
+        })
+      }),
+    note: (result) => {
+      if (isFailed(result)) Deferred.doneUnsafe(failed, Effect.void)
+    }
+  }
+}
+
+/** All tests run. */
+export const never: Stop = { until: (_, run) => run, note: () => {} }

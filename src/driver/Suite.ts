@@ -1,0 +1,124 @@
+/**
+ * Suites: tests of a script that share the declaration of their machines, and the machines themselves.
+ *
+ * With the isolation `"shared"`, the machines start once, the tests run on them one after the other in their order, and what one of them changes is there
+ * for the next. With `"fork"`, each test has the machines for itself, as they are after boot and warm-up: forks of one stored snapshot, which start in a
+ * fraction of a second; such tests can run at the same time.
+ *
+ * **Example** (A database that boots once)
+ *
+ * ```ts
+ * import { Image, suite } from "vmtest"
+ *
+ * export default suite("the database", { machines: { db: { image: Image.debian({ packages: ["redis"] }) } } }, (test) => {
+ *   test("starts", ({ db }) => db.waitForUnit("redis-server.service"))
+ *   test("keeps a value", ({ db }) => db.succeed("redis-cli set key value"))
+ *   test("gives it back", ({ db }) => db.succeed("redis-cli get key | grep value"))
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import * as Decode from "../host/Decode.ts"
+import * as Fields from "../host/Fields.ts"
+import type { MachineOptions } from "../machine/MachineSpec.ts"
+import { type Body, type Declared, type Isolation, type TestCase, TestOptions, test } from "./TestCase.ts"
+
+/** The options of a suite: those of a test, which its tests can change, and what they share. */
+export const SuiteOptions = Schema.Struct({
+  ...TestOptions.fields,
+  /** `"shared"`: the machines start once, for all tests in their order. `"fork"`: each test has fresh forks of them. Default `"shared"`. */
+  isolation: Schema.optional(Schema.Literals(["shared", "fork"]).annotate({ expected: '"shared" or "fork"' }))
+}).annotate({
+  expected: "an object of options, such as { machines: { web: { image: Image.tiny() } } }",
+  aliases: { nodes: "machines", vms: "machines", hosts: "machines", vlans: "networks", lans: "networks" }
+})
+
+/** The options of a suite. */
+export interface SuiteOptions<Machines extends Declared = Declared>
+  extends Omit<Schema.Codec.Encoded<typeof SuiteOptions>, "machines"> {
+  /** The machines by name, as those of a test; or an array of names of machines that `vmtest.config.ts` defines. Default none. */
+  readonly machines?: Machines | undefined
+}
+
+/** The options of a test in a suite. */
+export const SuiteTestOptions = Fields.options(
+  {
+    timeout: TestOptions.fields.timeout,
+    waitTimeout: TestOptions.fields.waitTimeout,
+    /** Besides those of the suite. */
+    tags: TestOptions.fields.tags,
+    unrun: TestOptions.fields.unrun
+  },
+  '{ timeout: "1 minute" }'
+)
+
+/** The options of a test in a suite. */
+export interface SuiteTestOptions extends Schema.Codec.Encoded<typeof SuiteTestOptions> {}
+
+/** Declares a test of a suite. */
+export interface DeclareInSuite<Machines extends Declared> {
+  (name: string, body: Body<Machines>): void
+  (name: string, options: SuiteTestOptions, body: Body<Machines>): void
+}
+
+/** Declares the tests of a suite, as `test` does outside of one. */
+export interface SuiteTest<Machines extends Declared> extends DeclareInSuite<Machines> {
+  readonly skip: DeclareInSuite<Machines>
+  readonly fixme: DeclareInSuite<Machines>
+  readonly only: DeclareInSuite<Machines>
+}
+
+type None = Readonly<Record<never, MachineOptions>>
+
+const nameProblem = Decode.checker(Fields.title, { whole: "the name of the suite" })
+const optionsProblem = Decode.checker(SuiteOptions, { whole: "the options of the suite" })
+const ownProblem = Decode.checker(SuiteTestOptions, { whole: "the options" })
+
+/** A test that only says what is wrong with its suite. */
+const wrong = (name: string, problem: string): ReadonlyArray<TestCase> => [
+  { ...test(name, {}, () => Effect.void), problem }
+]
+
+/**
+ * Declares tests that share machines. `define` is called at once, with the function that declares a test. Gives the tests, named `suite › test`, for the
+ * default export of a script.
+ */
+export const suite = <const Machines extends Declared = None>(
+  name: string,
+  options: SuiteOptions<Machines>,
+  define: (test: SuiteTest<Machines>) => void
+): ReadonlyArray<TestCase> => {
+  const problem =
+    nameProblem(name)?.reason ??
+    optionsProblem(options)?.reason ??
+    (Predicate.isFunction(define) ? undefined : "the tests must be a function, such as (test) => { test(…) }")
+  if (problem !== undefined) return wrong(String(name), problem)
+  const { isolation = "shared", tags = [], ...shared } = options
+  const group = { name, isolation: isolation as Isolation }
+  const tests: Array<TestCase> = []
+  const declaring =
+    (declare: typeof test | typeof test.skip): DeclareInSuite<Machines> =>
+    (title: string, ...rest: [Body<Machines>] | [SuiteTestOptions, Body<Machines>]) => {
+      const [own, body] = rest.length === 1 ? [{}, rest[0]] : rest
+      const declared = declare<Machines>(
+        `${name} › ${title}`,
+        { ...shared, ...own, tags: [...tags, ...(own.tags ?? [])] } as SuiteOptions<Machines>,
+        body
+      )
+      const wrongly =
+        typeof title === "string" && title.trim() !== ""
+          ? ownProblem(own)?.reason
+          : "the name must be a string that is not blank"
+      tests.push({ ...declared, suite: group, problem: wrongly ?? declared.problem })
+    }
+  define(Object.assign(declaring(test), {
+    skip: declaring(test.skip),
+    fixme: declaring(test.fixme),
+    only: declaring(test.only)
+  }))
+  return tests.length === 0 ? wrong(name, "the suite has no tests") : tests
+}

@@ -1,0 +1,181 @@
+/** Tests that share machines, or the declaration of them. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
+import { suite } from "../../src/driver/Suite.ts"
+import type { TestCase } from "../../src/driver/TestCase.ts"
+import { offline, runOnMock as run } from "./support.ts"
+
+const machines = { a: offline() }
+
+/** Runs tests, and gives with their results how often a machine booted and what was reported. */
+const running = (tests: ReadonlyArray<TestCase>, options: Parameters<typeof run>[3] = {}, guests = {}) =>
+  Effect.gen(function* () {
+    const events: Array<RunEvent> = []
+    const results = yield* run(tests, { guests }, 0, options).pipe(
+      Effect.provideService(Reporter, (event) => Effect.sync(() => void events.push(event)))
+    )
+    const boots = events.filter(
+      (event) => event._tag === "MachineEvent" && event.event._tag === "MachineState" && event.event.state === "booting"
+    )
+    return { results, events, boots: boots.length }
+  })
+
+const statuses = (results: ReadonlyArray<{ readonly name: string; readonly status: string }>) =>
+  results.map(({ name, status }) => [name, status])
+
+describe("a suite", () => {
+  it.effect("starts its machines once, and runs its tests on them in their order", () =>
+    Effect.gen(function* () {
+      const ran: Array<string> = []
+      const noted = (name: string) => Effect.sync(() => void ran.push(name))
+      const tests = suite("the guest", { machines }, (test) => {
+        test("first", ({ a }) => Effect.andThen(noted("first"), a.succeed("true")))
+        test("second", { tags: ["slow"] }, ({ a }) => Effect.andThen(noted("second"), a.succeed("true")))
+      })
+      const { boots, events, results } = yield* running(tests, { concurrency: 4 }, { a: { commands: [["true", ""]] } })
+      assert.deepStrictEqual(statuses(results), [
+        ["the guest › first", "passed"],
+        ["the guest › second", "passed"]
+      ])
+      assert.deepStrictEqual(ran, ["first", "second"])
+      assert.strictEqual(boots, 1)
+      assert.deepStrictEqual(results[1]?.tags, ["slow"])
+      assert.deepStrictEqual(
+        [...new Set(events.flatMap((event) => (event._tag === "MachineEvent" ? [event.test] : [])))],
+        ["the guest › first", "the guest › second"]
+      )
+    })
+  )
+
+  it.effect("goes on after a test that fails, whose subtests and failures are its own", () =>
+    Effect.gen(function* () {
+      const tests = suite("s", { machines }, (test) => {
+        test("fails", (_, driver) => driver.subtest("part", Effect.fail("no")))
+        test("passes", (_, driver) => driver.subtest("other", Effect.succeed(1)))
+        test("is soft", (_, driver) => driver.subtest("soft", Effect.fail("later"), { softFail: true }))
+      })
+      const { boots, results } = yield* running(tests)
+      assert.deepStrictEqual(statuses(results), [
+        ["s › fails", "failed"],
+        ["s › passes", "passed"],
+        ["s › is soft", "failed"]
+      ])
+      assert.deepStrictEqual(
+        results.map(({ failure, subtests }) => [failure?.message, subtests.map(({ name }) => name).join()]),
+        [
+          ["no", "part"],
+          [undefined, "other"],
+          ["later", "soft"]
+        ]
+      )
+      assert.strictEqual(boots, 1)
+    })
+  )
+
+  it.effect("with the isolation fork gives each test machines of its own", () =>
+    Effect.gen(function* () {
+      const tests = suite("s", { machines, isolation: "fork" }, (test) => {
+        test("one", ({ a }) => a.succeed("true"))
+        test("two", ({ a }) => a.succeed("true"))
+      })
+      const { boots, results } = yield* running(tests, { concurrency: 2 }, { a: { commands: [["true", ""]] } })
+      assert.deepStrictEqual(statuses(results), [
+        ["s › one", "passed"],
+        ["s › two", "passed"]
+      ])
+      assert.strictEqual(boots, 2)
+    })
+  )
+
+  it.effect("is retried as a whole, on fresh machines", () =>
+    Effect.gen(function* () {
+      let runs = 0
+      const tests = suite("s", { machines }, (test) => {
+        test("steady", () => Effect.void)
+        test("shaky", () => Effect.suspend(() => (++runs === 1 ? Effect.fail("no") : Effect.void)))
+      })
+      const { boots, events, results } = yield* running(tests, { retries: 1 })
+      assert.deepStrictEqual(
+        results.map(({ earlier, status }) => [status, earlier?.length]),
+        [
+          ["passed", undefined],
+          ["passed", 1]
+        ]
+      )
+      assert.strictEqual(boots, 2)
+      assert.lengthOf(
+        events.filter(({ _tag }) => _tag === "TestEnded"),
+        2
+      )
+    })
+  )
+
+  it.effect("leaves out tests that are skipped, and stops at a failure if the run does", () =>
+    Effect.gen(function* () {
+      const tests = suite("s", { machines }, (test) => {
+        test.skip("no", () => Effect.void)
+        test("fails", () => Effect.fail("no"))
+        test("last", () => Effect.void)
+      })
+      const { events, results } = yield* running(tests, { failFast: true })
+      assert.deepStrictEqual(
+        results.map(({ skipped, status }) => [status, skipped]),
+        [
+          ["skipped", "test.skip"],
+          ["failed", undefined],
+          ["skipped", "not run because another test failed (--fail-fast)"]
+        ]
+      )
+      assert.lengthOf(
+        events.filter(({ _tag }) => _tag === "TestEnded"),
+        3
+      )
+    })
+  )
+
+  it.effect("fails each of its tests if its machines do not start", () =>
+    Effect.gen(function* () {
+      const tests = suite("s", { machines }, (test) => {
+        test("one", () => Effect.void)
+        test("two", () => Effect.void)
+      })
+      const never = yield* Effect.forkChild(running(tests, {}, { a: { bootTime: Number.POSITIVE_INFINITY } }))
+      yield* TestClock.adjust("20 minutes")
+      const { results } = yield* Fiber.join(never)
+      assert.deepStrictEqual(
+        results.map(({ failure }) => failure?.kind),
+        ["BootFailed", "BootFailed"]
+      )
+    })
+  )
+
+  it.effect("refuses what is declared wrongly before anything starts", () =>
+    Effect.gen(function* () {
+      const says = (tests: ReadonlyArray<TestCase>) => Effect.map(Effect.flip(run(tests)), ({ message }) => message)
+      assert.include(yield* says(suite("s", { machines }, () => {})), "the suite has no tests")
+      assert.include(
+        yield* says(suite("s", { isolaton: "fork" } as object, (test) => test("t", () => Effect.void))),
+        'unknown option "isolaton"; did you mean "isolation"?'
+      )
+      assert.include(
+        yield* says(suite("s", { isolation: "vm" as "fork" }, (test) => test("t", () => Effect.void))),
+        'isolation must be "shared" or "fork", got "vm"'
+      )
+      assert.include(
+        yield* says(suite("s", {}, (test) => test("t", { machines } as object, () => Effect.void))),
+        'unknown option "machines"'
+      )
+      assert.include(
+        yield* says(suite("s", {}, (test) => test(" ", () => Effect.void))),
+        "the name must be a string that is not blank"
+      )
+      assert.include(
+        yield* says(suite("s", { machines }, (test) => test("t", (({ b }: { b: never }) => b) as never))),
+        "the body asks for the machine"
+      )
+    })
+  )
+})
