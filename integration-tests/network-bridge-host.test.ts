@@ -1,7 +1,6 @@
 /** The fabric "bridge" on this host, without guests: frames between sockets, and what is left of it when it ends. */
 import { execFileSync } from "node:child_process"
 import * as Fs from "node:fs"
-import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -17,9 +16,9 @@ import * as Stream from "effect/Stream"
 import * as DriverTree from "../src/driver/internal/driverTree.ts"
 import * as HostProcess from "../src/host/HostProcess.ts"
 import * as Bridge from "../src/network/Bridge.ts"
-import { Joiner, withHeader } from "../src/network/internal/frames.ts"
 import * as NetworkSpec from "../src/network/NetworkSpec.ts"
 import type { Vlan } from "../src/network/Vlan.ts"
+import { cardAt, everybody, macOf } from "./socketCards.ts"
 
 const possible = await Effect.runPromise(Effect.result(Bridge.probe))
 const why = possible._tag === "Success" ? undefined : possible.failure.message
@@ -33,56 +32,6 @@ const folder = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-test-"))),
   (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
 )
-
-const everybody = [255, 255, 255, 255, 255, 255]
-const macOf = (card: number) => [0x52, 0x54, 0, 0x12, 1, card]
-
-/** A card that listens at a socket, as a QEMU does. */
-const cardAt = (path: string, number: number) =>
-  Effect.map(
-    Effect.acquireRelease(
-      Effect.sync(() => {
-        const got: Array<string> = []
-        const sockets: Array<Net.Socket> = []
-        const server = Net.createServer((socket) => {
-          const joiner = new Joiner()
-          sockets.push(socket)
-          socket.on("data", (chunk) => {
-            const frames = joiner.push(Buffer.from(chunk))
-            if (typeof frames === "string") return
-            for (let at = 0; at < frames.length; at += 4 + frames.readUInt32BE(at)) {
-              const frame = frames.subarray(at + 4, at + 4 + frames.readUInt32BE(at))
-              got.push(`${frame.subarray(14).toString("latin1").replace(/\0+$/, "")} ${frame.length}`)
-            }
-          })
-        })
-        server.listen(path)
-        return { got, server, sockets }
-      }),
-      ({ server, sockets }) =>
-        Effect.sync(() => {
-          for (const socket of sockets) socket.destroy()
-          server.close()
-        })
-    ),
-    ({ got, sockets }) => ({
-      got,
-      isPlugged: () => sockets.length > 0,
-      leave: () => {
-        for (const socket of sockets) socket.destroy()
-      },
-      /** An experimental type of frames, which no system answers. */
-      send: (to: ReadonlyArray<number>, text: string, size = 60) =>
-        Effect.sync(() => {
-          const frame = Buffer.alloc(size)
-          frame.set(to, 0)
-          frame.set(macOf(number), 6)
-          frame.writeUInt16BE(0x88b5, 12)
-          frame.write(text, 14)
-          sockets.at(-1)?.write(withHeader(frame))
-        })
-    })
-  )
 
 /** Waits until a card has got exactly this. */
 const gets = (card: { readonly got: ReadonlyArray<string> }, ...frames: ReadonlyArray<string>) =>
@@ -301,6 +250,28 @@ describe.skipIf(why !== undefined)("a bridge", () => {
       assert.strictEqual(
         error.message,
         'the fabric "bridge" cannot capture packets on this host: tcpdump ended with exit code 7: tcpdump: no luck today; run vmtest as root, or use fabric: "switch"'
+      )
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is refused before anything starts where its packets are to be captured without tcpdump", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const tools = Path.join(directory, "bin")
+      Fs.mkdirSync(tools)
+      for (const tool of ["setpriv", "unshare", "nsenter", "ip", "tc", "mount", "mkdir", "qemu-system-x86_64"]) {
+        Fs.symlinkSync(yield* HostProcess.locate(tool), Path.join(tools, tool))
+      }
+      const path = process.env.PATH
+      const networks = NetworkSpec.resolve({ lan: { fabric: "bridge" } })!
+      const error = yield* Effect.acquireUseRelease(
+        Effect.sync(() => (process.env.PATH = tools)),
+        () => Effect.flip(Effect.scoped(DriverTree.make(directory, { networks, captures: true }))),
+        () => Effect.sync(() => (process.env.PATH = path))
+      )
+      assert.strictEqual(
+        error.message,
+        'the fabric "bridge" cannot capture packets on this host: tcpdump is not installed; run apt-get install tcpdump, or use fabric: "switch"'
       )
     }).pipe(Effect.scoped)
   )

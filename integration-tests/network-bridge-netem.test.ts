@@ -1,10 +1,15 @@
 /**
- * What the commands of the fabric "bridge" do, in a guest: its kernel has netem and nftables, which that of the host may not have. In the place of TAPs there are
- * pairs of veth to two more namespaces.
+ * The fabric "bridge" in a guest: its kernel has netem and nftables, which that of the host may not have. First what its commands do, with pairs of veth to two more
+ * namespaces in the place of TAPs; then vmtest's own code, with Node and QEMU in the guest, and sockets in the place of guests.
  */
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Esbuild from "esbuild"
 import * as Image from "../src/images/Image.ts"
 import * as Impairment from "../src/network/Impairment.ts"
 import * as Commands from "../src/network/internal/bridgeCommands.ts"
@@ -191,6 +196,69 @@ machines(Host)("the commands of the fabric bridge", (it) => {
       yield* host.fail("ip netns exec card1 ping -c 1 -W 2 10.0.0.2")
       yield* fabric(Commands.setLink(near, true))
       yield* host.succeed("ip netns exec card1 ping -c 1 -W 5 10.0.0.2")
+    })
+  )
+})
+
+class Whole extends Machine<Whole>()("whole", {
+  image: Image.debian({ packages: ["libstdc++6", "nftables", "qemu-system-x86", "tcpdump"] }),
+  memory: "2 GiB",
+  cpus: 2
+}) {}
+
+const Measured = Schema.fromJsonString(
+  Schema.Struct({
+    latency: Schema.Struct({ out: Schema.Number, in: Schema.Number, both: Schema.Number }),
+    loss: Schema.Struct({ missing: Schema.Number, counted: Schema.Number, sent: Schema.Number }),
+    duplicates: Schema.Number,
+    corrupted: Schema.Number,
+    reordered: Schema.Array(Schema.Number),
+    kept: Schema.Array(Schema.Number),
+    rate: Schema.Struct({ limited: Schema.Number, free: Schema.Number, arrived: Schema.Number }),
+    partition: Schema.Struct({ during: Schema.Number, after: Schema.Number }),
+    capture: Schema.Struct({ seen: Schema.Number, passed: Schema.Number, told: Schema.Array(Schema.String) })
+  })
+)
+
+machines(Whole)("networks of the fabric bridge", (it) => {
+  it.effect("are impaired, separated and captured by vmtest as they are asked to be", () =>
+    Effect.gen(function* () {
+      const whole = yield* Whole
+      const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-in-guest-"))
+      const bundle = Path.join(folder, "bridgeFaults.mjs")
+      yield* Effect.promise(() =>
+        Esbuild.build({
+          entryPoints: [Path.join(import.meta.dirname, "inGuest/bridgeFaults.ts")],
+          ...{ bundle: true, platform: "node", format: "esm", target: "node24", outfile: bundle },
+          banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' }
+        })
+      )
+      yield* whole.copyFromHost(bundle, "/root/bridgeFaults.mjs")
+      yield* whole.copyFromHost(process.execPath, "/root/node")
+      yield* whole.succeed("modprobe -a tun bridge veth sch_netem")
+      const printed = yield* whole.succeed("/root/node /root/bridgeFaults.mjs", { timeout: "8 minutes" })
+      Fs.rmSync(folder, { recursive: true })
+      const of = yield* Schema.decodeEffect(Measured)(printed.trim())
+      const { reordered, kept, ...shown } = of
+      process.stderr.write(`measured in the guest: ${JSON.stringify(shown)}\n`)
+      assert.approximately(of.latency.out, 100, 20)
+      assert.approximately(of.latency.in, 100, 20)
+      assert.approximately(of.latency.both, 100, 20)
+      assert.approximately(of.loss.missing, 200, 60)
+      assert.deepStrictEqual([of.loss.counted, of.loss.sent], [of.loss.missing, 2000])
+      assert.approximately(of.duplicates, 100, 40)
+      assert.isAtLeast(of.corrupted, 1)
+      const sorted = (numbers: ReadonlyArray<number>) => numbers.toSorted((a, b) => a - b)
+      assert.lengthOf(reordered, 200)
+      assert.notDeepEqual(reordered, sorted(reordered))
+      assert.lengthOf(kept, 200)
+      assert.deepStrictEqual(kept, sorted(kept))
+      // 250 frames of 1000 bytes.
+      assert.strictEqual(of.rate.arrived, 250)
+      assert.approximately(of.rate.limited, 1, 0.3)
+      assert.isBelow(of.rate.free, 0.7)
+      assert.deepStrictEqual(of.partition, { during: 0, after: 1 })
+      assert.deepStrictEqual(of.capture, { seen: of.capture.passed, passed: of.capture.passed, told: [] })
     })
   )
 })

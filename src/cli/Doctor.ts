@@ -14,6 +14,7 @@ import * as Os from "node:os"
 import * as NodePath from "node:path"
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import { names } from "../backends/BackendName.ts"
 import { Backends } from "../backends/Backends.ts"
 import * as Environment from "../backends/Environment.ts"
@@ -21,6 +22,7 @@ import * as Cache from "../host/Cache.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import * as ImageStore from "../images/ImageStore.ts"
 import * as Bridge from "../network/Bridge.ts"
+import type { FabricUnavailable } from "../network/Vlan.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Host from "./Host.ts"
@@ -178,34 +180,43 @@ const cache: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function* () {
   )
 )
 
-/** What can be done on networks with the fabric "bridge", by making one. Networks without a fabric of their own need nothing of it. */
-const fabrics: Effect.Effect<ReadonlyArray<Finding>> = Bridge.probe.pipe(
-  Effect.map(({ limits, unprivileged }): ReadonlyArray<Finding> => {
-    const lacking = [limits.impair, limits.partition].flatMap((limit) => limit ?? [])
-    const commands = lacking.flatMap(({ advice }) => /^run ((?:apt-get|modprobe) .*)/.exec(advice)?.[1] ?? [])
-    const sudo = process.getuid?.() === 0 ? "" : "sudo "
-    const made = `a network namespace with a bridge and a TAP was made ${unprivileged ? "in a user namespace" : "as root"}`
+const switchFinding: Finding = {
+  what: "network switch",
+  state: "ok",
+  detail: "vmtest's own, the default, which needs no rights"
+}
+
+/** The rows of the fabrics, from what making a bridge found out. */
+export const fabricFindings = (
+  probed: Result.Result<Omit<Bridge.Bridges, "vlan">, FabricUnavailable>
+): ReadonlyArray<Finding> => {
+  if (Result.isFailure(probed)) {
+    const { advice, command, reason } = probed.failure
+    const detail = `networks with fabric: "bridge" do not work: ${reason}; ${advice}`
     return [
-      { what: "network switch", state: "ok", detail: "vmtest's own, the default, which needs no rights" },
-      {
-        what: "network bridge",
-        state: lacking.length === 0 ? "ok" : "limited",
-        detail: [made, ...lacking.map(({ doing, reason }) => `cannot ${doing}: ${reason}`)].join("; "),
-        ...(commands.length === 0 ? {} : { fix: commands.map((command) => `${sudo}${command}`).join(" && ") })
-      }
+      switchFinding,
+      { what: "network bridge", state: "limited", detail, ...(command === undefined ? {} : { fix: asRoot(command) }) }
     ]
-  }),
-  Effect.catch(({ advice, reason }) =>
-    Effect.succeed<ReadonlyArray<Finding>>([
-      { what: "network switch", state: "ok", detail: "vmtest's own, the default, which needs no rights" },
-      {
-        what: "network bridge",
-        state: "limited",
-        detail: `networks with fabric: "bridge" do not work: ${reason}; ${advice}`
-      }
-    ])
-  )
-)
+  }
+  const { limits, unprivileged } = probed.success
+  const lacking = [limits.impair, limits.partition, limits.capture].flatMap((limit) => limit ?? [])
+  const commands = lacking.flatMap(({ command }) => command ?? [])
+  const made = `made a network namespace with a bridge and a TAP ${unprivileged ? "in a user namespace" : "as root"}`
+  return [
+    switchFinding,
+    {
+      what: "network bridge",
+      state: lacking.length === 0 ? "ok" : "limited",
+      detail: [made, ...lacking.map(({ doing, reason }) => `cannot ${doing}: ${reason}`)].join("; "),
+      ...(commands.length === 0 ? {} : { fix: commands.map(asRoot).join(" && ") })
+    }
+  ]
+}
+
+const asRoot = (command: string) => `${process.getuid?.() === 0 ? "" : "sudo "}${command}`
+
+/** What can be done on networks with the fabric "bridge", by making one. Networks without a fabric of their own need nothing of it. */
+const fabrics: Effect.Effect<ReadonlyArray<Finding>> = Effect.map(Effect.result(Bridge.probe), fabricFindings)
 
 /** Makes all checks. */
 export const examine: Effect.Effect<ReadonlyArray<Finding>> = Effect.all(

@@ -28,22 +28,32 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as DynamicSupervisor from "../actors/DynamicSupervisor.ts"
 import * as Supervisor from "../actors/Supervisor.ts"
+import * as Capturing from "./internal/bridgeCapture.ts"
 import { BridgeVlan } from "./internal/bridgeVlan.ts"
 import * as Namespace from "./internal/namespace.ts"
 import { FabricUnavailable, type Options, type Vlan, type VlanFailed } from "./Vlan.ts"
+
+/** What needs more than a network does; each is undefined where it works. */
+export interface Limits {
+  /** Impairing links. */
+  readonly impair: FabricUnavailable | undefined
+  /** Separating machines. */
+  readonly partition: FabricUnavailable | undefined
+  /** Capturing packets. */
+  readonly capture: FabricUnavailable | undefined
+}
 
 /** A namespace for the VLANs of one test. */
 export interface Bridges {
   /** Starts a VLAN in it. */
   readonly vlan: (options: Options) => Effect.Effect<Vlan, VlanFailed, Scope.Scope>
-  /** Whether links can be impaired and machines separated, and where not, why. */
-  readonly limits: { readonly impair: FabricUnavailable | undefined; readonly partition: FabricUnavailable | undefined }
+  /** What cannot be done on it here, and why. */
+  readonly limits: Limits
   /** Whether it is in a user namespace, made without root. */
   readonly unprivileged: boolean
 }
 
-const refusal = (doing: string, { advice, reason }: Namespace.Refused) =>
-  new FabricUnavailable({ doing, reason, advice })
+const refusal = (doing: string, refused: Namespace.Refused) => new FabricUnavailable({ doing, ...refused })
 
 const optional = (doing: string, refused: Namespace.Refused | undefined) =>
   refused === undefined ? undefined : refusal(doing, refused)
@@ -64,7 +74,8 @@ export const start: (
   const namespace = yield* Effect.mapError(Deferred.await(made), (refused) => refusal("connect machines", refused))
   const limits = {
     impair: optional("impair links", namespace.lacks.netem),
-    partition: optional("separate machines", namespace.lacks.nft)
+    partition: optional("separate machines", namespace.lacks.nft),
+    capture: yield* Effect.match(Capturing.tcpdump, { onFailure: (error) => error, onSuccess: () => undefined })
   }
   return {
     limits,

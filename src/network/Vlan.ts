@@ -64,7 +64,9 @@ export class FabricUnavailable extends Schema.TaggedError<FabricUnavailable>()("
   doing: Schema.String,
   reason: Schema.String,
   /** What to do: `run vmtest as root`. */
-  advice: Schema.String
+  advice: Schema.String,
+  /** The command that root runs to do it, where one does: `apt-get install tcpdump`. */
+  command: Schema.optional(Schema.String)
 }) {
   override get message() {
     return `the fabric "bridge" cannot ${this.doing} on this host: ${this.reason}; ${this.advice}, or use fabric: "switch"`

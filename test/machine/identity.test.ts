@@ -39,17 +39,21 @@ describe("the script that gives a guest its identity", () => {
   it("sets and checks the addresses that are declared, and no others", () => {
     const of = (name: string) => ({ self: nodes.find((node) => node.name === name)!, all: nodes, internet: false })
     const [early, late] = [earlyScript({ ...of("xl"), keyboardLayout: undefined }), identityScript(of("xl"))]
-    for (const script of [early, late]) {
-      assert.include(script, "10.0.0.1/8 dev eth1")
-      assert.include(script, "fd00::1/48 dev eth1")
+    for (const [script, ...commands] of [
+      [early, "ifconfig eth1 10.0.0.1 netmask 255.0.0.0 up", "ifconfig eth1 add fd00::1/48"],
+      [late, "10.0.0.1/8 dev eth1", "fd00::1/48 dev eth1"]
+    ] as const) {
+      for (const command of commands) assert.include(script, command)
       assert.notInclude(script, "192.168.1.4")
     }
     assert.include(late, '[ "$vm_mac" = 52:54:00:aa:00:01 ]')
     assert.include(late, "addresses=10.0.0.1\n")
-    const bare = [earlyScript({ ...of("bare"), keyboardLayout: undefined }), identityScript(of("bare"))]
-    for (const script of bare) {
+    for (const [script, command] of [
+      [earlyScript({ ...of("bare"), keyboardLayout: undefined }), "ifconfig eth2 up"],
+      [identityScript(of("bare")), "link set dev eth2 up"]
+    ] as const) {
       assert.notInclude(script, "undefined")
-      assert.include(script, "link set dev eth2 up")
+      assert.include(script, command)
     }
   })
 })

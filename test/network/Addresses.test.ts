@@ -269,6 +269,28 @@ address replace fd00::5/48 dev eth3 nodad
     assert.strictEqual(Addresses.resolvConf({ internet: false }), "")
   })
 
+  it("are set in as few processes as busybox allows while a guest starts", () => {
+    const [node] = Addresses.assign([
+      {
+        name: "a",
+        vlans: [
+          { vlan: 1, ipv4: "10.0.0.5/9" },
+          { vlan: 2, ipv4: "172.16.0.1/32", ipv6: "none" }
+        ]
+      }
+    ])
+    assert.strictEqual(
+      Addresses.ifconfigCommands(node!, { internet: true }).replace(/^for .*\n/, ""),
+      `ifconfig lo up
+ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
+route add default gw 10.0.2.2
+ifconfig eth1 10.0.0.5 netmask 255.128.0.0 up
+ifconfig eth1 add 2001:db8:1::1/64
+ifconfig eth2 172.16.0.1 netmask 255.255.255.255 up
+`
+    )
+  })
+
   it("are set with busybox's ip, too", () => {
     const commands = Addresses.ipCommands(client, { internet: true })
     assert.include(commands, "\nip addr replace 192.168.2.2/24 dev eth1\n")

@@ -52,6 +52,8 @@ export interface VlanOptions {
   readonly onLost?: (error: Vlan.VlanFailed) => Effect.Effect<void>
   /** Those that the test declares. Default: every VLAN is there. */
   readonly networks?: ReadonlyArray<NetworkSpec>
+  /** Whether packets are to be captured: then it fails where that cannot be done. Default false. */
+  readonly captures?: boolean
   /** Sees each VLAN before anything is plugged into it, until everything has ended. Default: nothing. */
   readonly watch?: (vlan: Vlan.Vlan) => Effect.Effect<void, never, Scope.Scope>
   /** Hears of the processes of the tree. Default: nothing does. */
@@ -64,7 +66,13 @@ export interface VlanOptions {
  */
 export const make = Effect.fnUntraced(function* (
   directory: string,
-  { networks = [], onLost = () => Effect.void, onProcess, watch = () => Effect.void }: VlanOptions = {}
+  {
+    captures = false,
+    networks = [],
+    onLost = () => Effect.void,
+    onProcess,
+    watch = () => Effect.void
+  }: VlanOptions = {}
 ) {
   const scope = yield* Effect.scope
   // What watches sees the end of the tree, too.
@@ -82,6 +90,7 @@ export const make = Effect.fnUntraced(function* (
   const network = childOf("Network")
   const isBridge = ({ fabric }: Pick<NetworkSpec, "fabric">) => fabric === "bridge"
   const bridges = networks.some(isBridge) ? yield* Bridge.start(network) : undefined
+  if (captures && bridges?.limits.capture !== undefined) return yield* bridges.limits.capture
   const lost = Deferred.makeUnsafe<never, Vlan.VlanFailed>()
   const vlans = new Map<number, Deferred.Deferred<Vlan.Vlan>>()
 

@@ -152,8 +152,11 @@ for vm_device in ${devices.join(" ")}; do
     busybox sleep 0.02
   done
 done
-${Addresses.ipCommands(self, { internet }).replace(/^ip /gm, "busybox ip ").trim()}
-vm_here=$(busybox ip addr show)
+for vm_applet in ifconfig route ip; do
+  command -v $vm_applet >/dev/null || eval "$vm_applet() { busybox $vm_applet "$@"; }"
+done
+${Addresses.ifconfigCommands(self, { internet }).trim()}
+vm_here=$(ip addr show)
 vm_all=1
 for vm_address in ${addresses.join(" ")}; do
   case $vm_here in *" $vm_address "*) ;; *) vm_all= ;; esac

@@ -10,7 +10,7 @@ import * as HostProcess from "../../host/HostProcess.ts"
 import { CaptureFailed, type Watcher } from "../Capture.ts"
 import { FabricUnavailable } from "../Vlan.ts"
 import * as Commands from "./bridgeCommands.ts"
-import type { Namespace } from "./namespace.ts"
+import { missing, type Namespace } from "./namespace.ts"
 import { PcapReader } from "./pcap.ts"
 
 const cannot = (reason: string, advice: string) => new FabricUnavailable({ doing: "capture packets", reason, advice })
@@ -18,7 +18,7 @@ const cannot = (reason: string, advice: string) => new FabricUnavailable({ doing
 /** The program, or why there is none. */
 export const tcpdump: Effect.Effect<string, FabricUnavailable> = Effect.mapError(
   HostProcess.locate("tcpdump"),
-  (missing) => cannot("tcpdump is not installed", `run apt-get install ${missing.package}`)
+  (error) => new FabricUnavailable({ doing: "capture packets", ...missing(error) })
 )
 
 /** How long to wait until it listens. */

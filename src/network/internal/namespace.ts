@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as HostProcess from "../../host/HostProcess.ts"
+import * as Machineless from "./machineless.ts"
 
 /** A command in the namespace failed, with what it printed. */
 export interface CommandFailed {
@@ -20,11 +21,20 @@ export interface CommandFailed {
   readonly output: string
 }
 
-/** Why there is no namespace, and what to do. */
+/** Why something cannot be done, and what to do. */
 export interface Refused {
   readonly reason: string
   readonly advice: string
+  /** The command that root runs to do it, where one does. */
+  readonly command?: string
 }
+
+/** What a command mends. */
+const mendedBy = (reason: string, command: string): Refused => ({ reason, advice: `run ${command}`, command })
+
+/** Why a program cannot be used. */
+export const missing = ({ package: from, tool }: HostProcess.ToolMissing): Refused =>
+  mendedBy(`${tool} is not installed`, `apt-get install ${from}`)
 
 /** What to start. */
 export interface Command {
@@ -144,21 +154,16 @@ const makeShell = Effect.fnUntraced(function* (shell: HostProcess.HostProcess) {
 })
 
 const toolsOf = Effect.fnUntraced(function* () {
-  const missing = ({ message }: HostProcess.ToolMissing): Refused => {
-    const [reason = message, advice = ""] = message.split(": ")
-    return { reason, advice: `run ${advice}` }
-  }
   const locate = (tool: string) => Effect.mapError(HostProcess.locate(tool), missing)
   const [, , unshare, nsenter, qemu] = yield* Effect.all(
-    [locate("ip"), locate("tc"), locate("unshare"), locate("nsenter"), locate("qemu-system-x86_64")],
+    [locate("ip"), locate("tc"), locate("unshare"), locate("nsenter"), locate(Machineless.program)],
     { concurrency: "unbounded" }
   )
   const helper = findHelper(qemu)
   if (helper === undefined) {
-    return yield* Effect.fail<Refused>({
-      reason: `there is no qemu-bridge-helper beside ${qemu}`,
-      advice: "run apt-get install qemu-system-common"
-    })
+    return yield* Effect.fail(
+      mendedBy(`qemu-bridge-helper was not found beside ${qemu}`, "apt-get install qemu-system-common")
+    )
   }
   return { unshare, nsenter, helper }
 })
@@ -194,7 +199,7 @@ export const make: Effect.Effect<Namespace, Refused, Scope.Scope> = Effect.gen(f
     const known =
       device === undefined
         ? meanings[shell.status()?.exitCode ?? 0]
-        : { reason: `the kernel made no ${device} device`, advice: `run modprobe ${device}` }
+        : mendedBy(`the kernel could not make a device of the type ${device}`, `modprobe ${device}`)
     return known === undefined
       ? { reason: `could not make a network namespace: ${why}`, advice: asRoot }
       : { ...known, reason: `${known.reason}: ${why}` }
@@ -216,17 +221,12 @@ const lacksIn = (probed: string): Namespace["lacks"] => {
   const [netem = "", nft = ""] = probed.split("--\n").map((part) => part.trim())
   return {
     netem:
-      netem === ""
-        ? undefined
-        : { reason: `the kernel has no netem (${netem.split("\n")[0]})`, advice: "run modprobe sch_netem" },
+      netem === "" ? undefined : mendedBy(`the kernel has no netem (${netem.split("\n")[0]})`, "modprobe sch_netem"),
     nft:
       nft === ""
         ? undefined
         : nft.startsWith("missing")
-          ? { reason: "nft is not installed", advice: "run apt-get install nftables" }
-          : {
-              reason: `the kernel has no nftables for bridges (${nft.split("\n")[0]})`,
-              advice: "run modprobe nf_tables"
-            }
+          ? missing(new HostProcess.ToolMissing({ tool: "nft", package: "nftables" }))
+          : mendedBy(`the kernel has no nftables for bridges (${nft.split("\n")[0]})`, "modprobe nf_tables")
   }
 }
