@@ -115,10 +115,22 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("s
               port: 80,
               vlan: 1,
               ipv4: "192.168.1.254",
+              ipv6: "2001:db8:1::fe",
               mac: "52:54:00:12:01:fe"
             })
 
             assert.strictEqual(yield* timed("one request", get(a, "/hello")), "GET /hello for api\n")
+            // Over each family, by its addresses.
+            yield* a.succeed("ping -c 1 -w 10 192.168.1.254", "ping6 -c 1 -w 10 2001:db8:1::fe")
+            for (const [family, host] of [
+              ["IPv4", "192.168.1.254"],
+              ["IPv6", "[2001:db8:1::fe]"]
+            ]) {
+              const sums = a.succeed(`wget -q -O - http://${host}/big | sha256sum`)
+              assert.strictEqual((yield* timed(`10 MiB, ${family}`, sums)).split(" ")[0], sha256(big))
+              const refused = yield* a.execute(`wget -q -O - http://${host}:81/`)
+              assert.include(refused.stderr, "Connection refused")
+            }
             yield* a.succeed("head -c 200000 /dev/urandom | base64 > /tmp/body")
             const sum = (yield* a.succeed("sha256sum < /tmp/body")).split(" ")[0]
             assert.strictEqual(yield* get(a, "/sum", "--post-file /tmp/body"), sum)
@@ -135,7 +147,7 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("s
             )
             const checked = a.succeed("wget -q -O - http://api/big | sha256sum")
             assert.strictEqual((yield* timed("10 MiB", checked)).split(" ")[0], sha256(big))
-            assert.strictEqual(yield* Ref.get(requests), 1 + 1 + 50 + 8 + 1)
+            assert.strictEqual(yield* Ref.get(requests), 1 + 2 + 1 + 50 + 8 + 1)
 
             const ended = yield* a.execute("wget -O - http://api/fails")
             assert.include(ended.stderr, "500 Internal Server Error")
@@ -230,6 +242,15 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("s
               ],
               [{ name: "x", port: 80, network: "lna" }, "unknown network"],
               [
+                { name: "api", port: 81, ipv6: "fd00::9" },
+                "ipv6 must be 2001:db8:1::fe, which api has had since its first service, got fd00::9"
+              ],
+              [
+                { name: "x", port: 80, ipv6: "2001:db8:1::1" },
+                "ipv6 must be an address of its own, got 2001:db8:1::1, which a has"
+              ],
+              [{ name: "x", port: 80, ipv4: "none" }, "ipv4 must be an IPv4 address with a prefix of 1 to 32"],
+              [
                 { name: "x", port: 80, ipv4: "192.168.1.1" },
                 "ipv4 must be an address of its own, got 192.168.1.1, which a has"
               ]
@@ -245,11 +266,16 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("s
           })
         )
       ])
-      assert.deepStrictEqual(logged.slice(0, 3), [
-        "host service api:80: GET /fails failed: Broken: no such luck",
-        "host service api:80: GET /fails-late failed: Broken: too late",
-        "host service api:7: a connection failed: Broken: told to"
-      ])
+      const place = / \(integration-tests\/network-host-service\.test\.ts:\d+:\d+\)$/
+      for (const line of logged.slice(0, 3)) assert.match(line, place)
+      assert.deepStrictEqual(
+        logged.slice(0, 3).map((line) => line.replace(place, "")),
+        [
+          "host service api:80: GET /fails failed: Broken: no such luck",
+          "host service api:80: GET /fails-late failed: Broken: too late",
+          "host service api:7: a connection failed: Broken: told to"
+        ]
+      )
       const restarted = "QEMU ended with signal SIGKILL; its connections are lost, and it is started again"
       assert.sameMembers(logged.slice(3), [`host service api:80: ${restarted}`, `host service api:8080: ${restarted}`])
       process.stdout.write(`measured: ${JSON.stringify(took)}\n`)

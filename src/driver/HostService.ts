@@ -66,6 +66,11 @@ export interface HostServiceOptions<E = never, R = never> {
    * the machines' addresses there, if they are declared.
    */
   readonly ipv4?: string | undefined
+  /**
+   * With a prefix of 64 bits by default: `"fd00::9/64"`; or `"none"`. Default: the highest free address of the network's first 254, `2001:db8:1::fe` on VLAN 1; none if no
+   * machine there has one.
+   */
+  readonly ipv6?: string | undefined
 }
 
 /** What passes the service's link, and what happens to it there. */
@@ -86,6 +91,8 @@ export interface HostService {
   /** The number of its network. */
   readonly vlan: number
   readonly ipv4: string
+  /** Undefined if it has none. */
+  readonly ipv6: string | undefined
   readonly mac: string
   /** The link of its name, which all its ports share. */
   readonly link: () => HostServiceLink
@@ -99,23 +106,26 @@ export type Serve = <E, R>(
   options: HostServiceOptions<E, R>
 ) => Effect.Effect<HostService, HostServiceError, Scope.Scope | Exclude<R, HttpServerRequest | Scope.Scope>>
 
+/** An address with or without its prefix. */
+const addressOf = (family: IpAddress.Family, words: { readonly none: boolean }) =>
+  Schema.String.check(
+    Schema.makeFilter((text: string) => {
+      const parsed = words.none && text === "none" ? undefined : IpAddress.parse(family, text, words)
+      return parsed !== undefined && Result.isFailure(parsed) ? parsed.failure : undefined
+    })
+  )
+
 /** What it takes. */
 export const Options = Schema.Struct({
-  name: Schema.String.check(Schema.makeFilter((name: string) => MachineSpec.nameProblem(name)?.replace(/^name /, ""))),
+  name: MachineSpec.HostName,
   port: Fields.Port,
   handler: Schema.declare<HttpHandler<unknown, unknown> | TcpHandler<unknown, unknown>>(
     (value): value is HttpHandler<unknown, unknown> => Effect.isEffect(value) || typeof value === "function",
     { expected: "an Effect that gives an HttpServerResponse, or a function of a Socket that gives an Effect" }
   ),
   network: Schema.optional(Reference),
-  ipv4: Schema.optional(
-    Schema.String.check(
-      Schema.makeFilter((text: string) => {
-        const parsed = IpAddress.parse("ipv4", text)
-        return Result.isFailure(parsed) ? parsed.failure.replace(', or "none"', "") : undefined
-      })
-    )
-  )
+  ipv4: Schema.optional(addressOf("ipv4", { none: false })),
+  ipv6: Schema.optional(addressOf("ipv6", { none: true }))
 }).annotate({
   expected: 'an object such as { name: "api", port: 80, handler }',
   aliases: { host: "name", handle: "handler", serve: "handler", vlan: "network", address: "ipv4" }

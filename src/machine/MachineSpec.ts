@@ -295,15 +295,16 @@ export const HostLimits = Context.Reference<{ readonly memory: number; readonly 
   { defaultValue: () => ({ memory: memory(), cpus: Os.availableParallelism() }) }
 )
 
-const HostName = Fields.text("a host name of letters, digits and inner hyphens, at most 63 characters", (name) =>
+/** The name of a host on a network (RFC 1123) that leads nowhere else, as `localhost` and `10` do. */
+export const HostName = Fields.text("a host name of letters, digits and inner hyphens, at most 63 characters", (name) =>
   /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(name)
-)
+).check(Schema.makeFilter(Names.problemOf))
 
 /** The name of a machine with a start script: NixOS lets its hosts have underscores. */
 export const ScriptName = Fields.text(
   "a name of letters, digits and inner hyphens and underscores, at most 63 characters",
   (name) => /^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$/i.test(name)
-)
+).check(Schema.makeFilter(Names.problemOf))
 
 const nameFrom = Decode.decoder(HostName, { whole: "name" })
 const scriptNameFrom = Decode.decoder(ScriptName, { whole: "name" })
@@ -344,12 +345,6 @@ const cardsOf = (
 /** What a start script decides, so that a declaration of it would say nothing. */
 const scriptsOwn = ["memory", "cpus", "disks", "devices", "hotplug", "internet"] as const
 
-/** Why a name cannot be that of a host on a network (RFC 1123), or leads elsewhere; a sentence that begins with "name". Undefined if it can. */
-export const nameProblem = (name: string): string | undefined => {
-  const named = nameFrom(name)
-  return Result.isFailure(named) ? named.failure.reason : Names.problemOf(name)
-}
-
 /**
  * Checks one declaration and fills in the defaults. `networks` are those that the test declares; undefined if it declares none.
  *
@@ -361,8 +356,6 @@ export const check = Effect.fnUntraced(function* (name: string, options: Machine
   const invalid = (option: string, reason: string) => new InvalidMachine({ machine: String(name), option, reason })
   const named = (isScript(options) ? scriptNameFrom : nameFrom)(name)
   if (Result.isFailure(named)) return yield* invalid("name", named.failure.reason)
-  const elsewhere = Names.problemOf(name)
-  if (elsewhere !== undefined) return yield* invalid("name", elsewhere)
   if (isImage(options)) {
     return yield* invalid("", "the declaration must be an object such as { image: Image.tiny() }, got only the image")
   }

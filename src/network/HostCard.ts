@@ -2,7 +2,7 @@
  * A card of the host's own on a VLAN, as if it were one more machine: guests reach its TCP ports, which lead to unix sockets.
  *
  * The TCP is QEMU's (libslirp), in a process without a machine for each port that is served: it has nothing but the one address and the one port, and
- * starts a small program for each connection. The card lets only TCP to and from its own address through, and answers ARP itself, so neither the other
+ * starts a small program for each connection. The card lets only TCP to and from its own addresses through, and answers ARP and neighbour solicitations itself, so neither the other
  * servers of QEMU's user network nor any port of the host can be reached from the VLAN. It refuses connections to ports that are not served.
  *
  * **Example** (Port 80 of 192.168.1.254)
@@ -52,8 +52,10 @@ export interface Options {
   /** The name of its port on the VLAN. */
   readonly name: string
   readonly ipv4: string
-  /** Bits. */
+  /** Bits of `ipv4`. */
   readonly prefix: number
+  /** In its canonical spelling; none if it is undefined. */
+  readonly ipv6?: string | undefined
   readonly mac: string
   /** What the paths of its sockets and logs begin with; at most 95 bytes. */
   readonly path: string
@@ -275,9 +277,9 @@ const forward = Effect.fnUntraced(function* (
 /** Plugs a card into a VLAN until the scope closes. */
 export const make: (options: Options) => Effect.Effect<HostCard, VlanFailed, Scope.Scope> = Effect.fnUntraced(
   function* (options) {
-    const { ipv4, mac, name, path, vlan } = options
+    const { ipv4, ipv6, mac, name, path, vlan } = options
     const file = (suffix: string) => `${path}-${suffix}`
-    const frames = new HostFrames(mac, ipv4)
+    const frames = new HostFrames(mac, ipv4, ipv6)
     const servers: Shared["servers"] = new Map()
     const serves = (port: number) => servers.has(port)
     const cable = yield* listen(file("cable"), (frame) => {
@@ -286,7 +288,7 @@ export const make: (options: Options) => Effect.Effect<HostCard, VlanFailed, Sco
       if (received?._tag !== "Serve") return
       const serve = servers.get(received.port)
       if (received.hello !== undefined) serve?.(received.hello)
-      serve?.(frame)
+      serve?.(received.frame)
     })
     const port = yield* vlan.port(name)
     yield* port.plugIn(file("cable"))

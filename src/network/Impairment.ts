@@ -18,11 +18,15 @@ import * as Transformation from "effect/SchemaTransformation"
 import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
 
+type Blank = "" | " "
+
 /** `"10 %"` and `0.1` are the same. */
-export type Share = number | string
+export type Share = number | `${number}${Blank}%`
+
+type Thousands = "" | "k" | "K" | "M" | "G"
 
 /** Bits per second, as a number or with a unit: `"2 Mbit/s"`, `"64 kbit"`; a k is 1000. */
-export type Rate = number | string
+export type Rate = number | `${number}${Blank}${Thousands}bit${"" | "/s" | "ps"}`
 
 const shareOf = (value: unknown): number | undefined => {
   if (typeof value === "number") return value >= 0 && value <= 1 ? value : undefined

@@ -83,16 +83,21 @@ const hostPart = (family: Family, { address, prefix }: Prefixed) => {
  * Reads an address of a card with an optional prefix, by default of 24 bits for IPv4 and of 64 for IPv6. A failure completes "<name> …".
  *
  * It fails for what no card can have: addresses of a loopback, of a multicast group, of nobody; the first address of a network, which names the
- * network itself, and for IPv4 the last one, its broadcast address (not in networks of one or two addresses); and for eth0's network.
+ * network itself, and for IPv4 the last one, its broadcast address (not in networks of one or two addresses); and for eth0's network. `none` says whether the
+ * caller also takes `"none"`, for the words of the failure.
  */
-export const parse = (family: Family, text: string): Result.Result<Prefixed, string> => {
+export const parse = (
+  family: Family,
+  text: string,
+  { none = true }: { readonly none?: boolean } = {}
+): Result.Result<Prefixed, string> => {
   const { bits, example, is, prefix: usual, title } = families[family]
   const got = `got ${JSON.stringify(text)}`
   const [given = "", length, ...more] = text.split("/")
   const prefix = length === undefined ? usual : /^\d{1,3}$/.test(length) ? Number(length) : Number.NaN
   if (!is(given) || given.includes("%") || more.length > 0 || !(prefix >= 1 && prefix <= bits)) {
     const form = `${title} address with a prefix of 1 to ${bits} (default ${usual}), such as ${JSON.stringify(example)}`
-    return Result.fail(`must be ${form}, or "none", ${got}`)
+    return Result.fail(`must be ${form}${none ? ', or "none"' : ""}, ${got}`)
   }
   const address = family === "ipv6" ? canonical(given) : given
   const wrong = refused.find((one) => one.family === family && one.list.check(address, family))
@@ -110,6 +115,17 @@ export const holds = (family: Family, { address, prefix }: Prefixed, other: stri
   (numberOf(family, address) ^ numberOf(family, other)) >> BigInt(families[family].bits - prefix) === 0n
 
 const linkLocal = range("ipv6", "fe80::", 10, "")
+
+/** The address with a number in the network of another; the last bits are the number's. */
+export const numbered = (family: Family, { address, prefix }: Prefixed, number: number): string => {
+  const { bits, group } = families[family]
+  const host = (1n << BigInt(bits - prefix)) - 1n
+  const whole = (numberOf(family, address) & ~host) | (BigInt(number) & host)
+  const groups = Array.from({ length: bits / group }, (_, index) =>
+    Number((whole >> BigInt(bits - group * (index + 1))) & ((1n << BigInt(group)) - 1n))
+  )
+  return family === "ipv4" ? groups.join(".") : canonical(groups.map((word) => word.toString(16)).join(":"))
+}
 
 /** Whether an IPv6 address means something on one network card only, so that no name can lead to it. */
 export const isLinkLocal = (address: string): boolean => linkLocal.list.check(address, "ipv6")

@@ -25,7 +25,8 @@ const serving = Effect.fnUntraced(function* (
 ) {
   const socketPath = Path.join(yield* temporary, "socket")
   const told: Array<string> = []
-  yield* serve(handler, socketPath, (line) => Effect.sync(() => told.push(line)))
+  const shown = (line: string) => line.replace(/ \(test\/driver\/serveHandler\.test\.ts:\d+:\d+\)$/, " (here)")
+  yield* serve(handler, socketPath, (line) => Effect.sync(() => told.push(shown(line))))
   return { socketPath, told } as const
 })
 
@@ -72,8 +73,8 @@ describe("a handler of HTTP requests", () => {
       for (const path of ["/fails", "/dies", "/forgets"]) assert.strictEqual(yield* get(socketPath, path), "500 ")
       assert.strictEqual(yield* get(socketPath, "/ok"), "200 /ok")
       assert.deepStrictEqual(told, [
-        "GET /fails failed: NoSuchUser: 7",
-        "GET /dies failed: NoSuchUser: 8",
+        "GET /fails failed: NoSuchUser: 7 (here)",
+        "GET /dies failed: NoSuchUser: 8 (here)",
         "GET /forgets failed: TypeError: the handler must give an HttpServerResponse"
       ])
     })
@@ -101,14 +102,20 @@ describe("in a test, whose forked fibers must not fail", () => {
   }
   const later = Effect.sleep("20 millis")
   const handlers: Record<string, readonly [HttpHandler<unknown>, ReadonlyArray<string>]> = {
-    "fails after a while": [Effect.andThen(later, Effect.fail(new NoSuchUser("7"))), ["GET / failed: NoSuchUser: 7"]],
-    "dies after a while": [Effect.andThen(later, Effect.die(new NoSuchUser("8"))), ["GET / failed: NoSuchUser: 8"]],
+    "fails after a while": [
+      Effect.andThen(later, Effect.fail(new NoSuchUser("7"))),
+      ["GET / failed: NoSuchUser: 7 (here)"]
+    ],
+    "dies after a while": [
+      Effect.andThen(later, Effect.die(new NoSuchUser("8"))),
+      ["GET / failed: NoSuchUser: 8 (here)"]
+    ],
     "has no end": [Effect.never, []],
     "has a body that fails": [
       Effect.succeed(
         HttpServerResponse.stream(Stream.fromEffect(Effect.andThen(later, Effect.fail(new NoSuchUser("9")))))
       ),
-      ["GET / failed: NoSuchUser: 9"]
+      ["GET / failed: NoSuchUser: 9 (here)"]
     ],
     "has a body without end": [
       Effect.succeed(HttpServerResponse.stream(Stream.concat(Stream.make(new Uint8Array(5)), Stream.never))),
@@ -142,7 +149,7 @@ describe("a handler of TCP connections", () => {
         })
       )
       assert.strictEqual(yield* say(socketPath, "fail"), "")
-      assert.deepStrictEqual(told, ["a connection failed: NoSuchUser: 9"])
+      assert.deepStrictEqual(told, ["a connection failed: NoSuchUser: 9 (here)"])
     })
   )
 

@@ -37,7 +37,8 @@ describe("an impairment", () => {
     ["100 %", 1],
     [" 12.5 % ", 0.125]
   ] as const) {
-    it(`reads the share ${JSON.stringify(share)}`, () => assert.strictEqual(made({ loss: share }).loss, value))
+    it(`reads the share ${JSON.stringify(share)}`, () =>
+      assert.strictEqual(made({ loss: share as Impairment.Share }).loss, value))
   }
 
   for (const [rate, value] of [
@@ -48,8 +49,21 @@ describe("an impairment", () => {
     ["10 GBIT", 10_000_000_000],
     ["2400 bit/s", 2400]
   ] as const) {
-    it(`reads the rate ${JSON.stringify(rate)}`, () => assert.strictEqual(made({ rate }).rate, value))
+    it(`reads the rate ${JSON.stringify(rate)}`, () =>
+      assert.strictEqual(made({ rate: rate as Impairment.Rate }).rate, value))
   }
+
+  it("has shares and rates whose types refuse other texts", () => {
+    const wrong: ReadonlyArray<Impairment.ImpairmentOptions> = [
+      // @ts-expect-error: not a percentage
+      { loss: "ten" },
+      // @ts-expect-error: a number without a percent sign
+      { duplicate: "10" },
+      // @ts-expect-error: bytes
+      { rate: "2 MB/s" }
+    ]
+    for (const options of wrong) assert.match(reasonOf(options), / must be /)
+  })
 
   const share = 'must be a share from 0 to 1, or a percentage such as "10 %", got'
   const rate = 'rate must be bits per second from 1000 to 1 Tbit/s, such as "2 Mbit/s" or 2000000, got'

@@ -19,10 +19,13 @@ import type { Vlan } from "../../network/Vlan.ts"
 import type { HostService, HostServiceError, HostServiceOptions, Serve } from "../HostService.ts"
 import { linkParameters } from "../HostService.ts"
 
-/** A name on a network, with its one address; it stays until the driver ends, as a machine does whose servers have ended. */
+/** The addresses of a host. */
+type Own = Addresses.Interface & { readonly ipv4: string }
+
+/** A name on a network, with its addresses; it stays until the driver ends, as a machine does whose servers have ended. */
 interface Host {
   readonly node: Addresses.AddressedNode
-  readonly face: Addresses.Interface & { readonly ipv4: string }
+  readonly addresses: Own
   readonly card: HostCard.HostCard
   /** Those that are served, or about to be. */
   readonly ports: Set<number>
@@ -100,51 +103,69 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
   const served = new Set<Served>()
   const nodes = () => [...hosts.values()].map(({ node }) => node)
 
-  /** The address that a new host has. */
-  const faceOf = (
+  /** The addresses that a new host has. */
+  const addressesOf = (
     network: NetworkSpec.NetworkSpec,
-    declared: string | undefined
-  ): Result.Result<Host["face"], InvalidArgument> => {
+    { ipv4, ipv6 }: HostServiceOptions<unknown, unknown>
+  ): Result.Result<Own, InvalidArgument> => {
+    const parsed = (family: IpAddress.Family, text: string) => Result.getOrThrow(IpAddress.parse(family, text))
     const chosen = FreeAddress.choose({
       ...{ vlan: network.vlan, machines: machines(), others: nodes() },
-      declared: declared === undefined ? undefined : Result.getOrThrow(IpAddress.parse("ipv4", declared))
+      declared: {
+        ipv4: ipv4 === undefined ? undefined : parsed("ipv4", ipv4),
+        ipv6: ipv6 === undefined || ipv6 === "none" ? ipv6 : parsed("ipv6", ipv6)
+      }
     })
     return Result.mapBoth(chosen, {
-      onFailure: (reason) => refuse("ipv4", declared ?? "", reason),
-      onSuccess: ({ ipv4, mac }) => ({
-        ...{ device: "the card", vlan: network.vlan, network: network.name, mac },
-        ...{ ipv4: ipv4.address, ipv4Prefix: ipv4.prefix, ipv6: undefined, ipv6Prefix: IpAddress.defaultPrefix.ipv6 }
+      onFailure: ({ option, reason }) => refuse(option, (option === "ipv4" ? ipv4 : ipv6) ?? "", reason),
+      onSuccess: (own) => ({
+        ...{ device: "the card", vlan: network.vlan, network: network.name, mac: own.mac },
+        ...{ ipv4: own.ipv4.address, ipv4Prefix: own.ipv4.prefix, ipv6: own.ipv6?.address },
+        ipv6Prefix: own.ipv6?.prefix ?? IpAddress.defaultPrefix.ipv6
       })
     })
   }
 
+  /** Whether an address is the one that a host has. */
+  const isOwn = (family: IpAddress.Family, given: string, own: Own): boolean => {
+    if (given === "none") return own[family] === undefined
+    const parsed = IpAddress.parse(family, given)
+    return Result.isSuccess(parsed) && parsed.success.address === own[family]
+  }
+
   /** The host of a name on a network, which is made by the first use. */
   const hostOf = Effect.fnUntraced(function* (
-    { ipv4, name }: HostServiceOptions<unknown, unknown>,
+    options: HostServiceOptions<unknown, unknown>,
     network: NetworkSpec.NetworkSpec
   ) {
+    const { name } = options
     const twin = machines().find((machine) => machine.name.toLowerCase() === name.toLowerCase())
     if (twin !== undefined)
       return yield* refuse("name", name, `name must not be that of a machine, got ${JSON.stringify(name)}`)
     const key = `${name.toLowerCase()} ${network.vlan}`
     const known = hosts.get(key)
     if (known !== undefined) {
-      if (ipv4 === undefined || ipv4.split("/")[0] === known.face.ipv4) return known
-      const reason = `ipv4 must be ${known.face.ipv4}, which ${name} has had since its first service, got ${ipv4}`
-      return yield* refuse("ipv4", ipv4, reason)
+      for (const family of ["ipv4", "ipv6"] as const) {
+        const given = options[family]
+        if (given === undefined || isOwn(family, given, known.addresses)) continue
+        const had = known.addresses[family] ?? '"none"'
+        const reason = `${family} must be ${had}, which ${name} has had since its first service, got ${given}`
+        return yield* refuse(family, given, reason)
+      }
+      return known
     }
-    const face = yield* Effect.fromResult(faceOf(network, ipv4))
+    const addresses = yield* Effect.fromResult(addressesOf(network, options))
     const path = Path.join(directory, `h${hosts.size + 1}`)
     const card = yield* kept(
       scope,
       HostCard.make({
-        ...{ vlan: yield* vlan(network.vlan), name, mac: face.mac, ipv4: face.ipv4, prefix: face.ipv4Prefix },
-        ...{ path, supervisor }
+        ...{ vlan: yield* vlan(network.vlan), name, mac: addresses.mac },
+        ...{ ipv4: addresses.ipv4, prefix: addresses.ipv4Prefix, ipv6: addresses.ipv6, path, supervisor }
       })
     )
     const host: Host = {
-      node: { name, number: 0, interfaces: [face] },
-      face,
+      node: { name, number: 0, interfaces: [addresses] },
+      addresses,
       card,
       path,
       ports: new Set()
@@ -187,13 +208,14 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
       Effect.sync(() => served.add(entry)),
       () => Effect.sync(() => served.delete(entry))
     )
-    const { ipv4, mac } = host.face
+    const { ipv4, ipv6, mac } = host.addresses
     return {
       _tag: "HostService",
       name,
       port,
       vlan: network.vlan,
       ipv4,
+      ipv6,
       mac,
       link: () => linkOf(name, host.card)
     } as const
@@ -214,10 +236,13 @@ export const adopt = (from: HostServices, to: HostServices): Effect.Effect<void,
     yield* Effect.forEach(
       from.served(),
       ({ context, options, vlan }) => {
-        const faces = addresses.filter(({ name }) => name === options.name).flatMap(({ interfaces }) => interfaces)
-        const face = faces.find((one) => one.vlan === vlan)
-        const ipv4 = options.ipv4 ?? (face === undefined ? undefined : `${face.ipv4}/${face.ipv4Prefix}`)
-        return to.serve({ ...options, ipv4 }).pipe(Effect.provideContext(Context.add(context, Scope.Scope, scope)))
+        const interfaces = addresses.filter(({ name }) => name === options.name).flatMap((node) => node.interfaces)
+        const own = interfaces.find((card) => card.vlan === vlan)
+        const had = {
+          ...(own?.ipv4 === undefined ? {} : { ipv4: `${own.ipv4}/${own.ipv4Prefix}` }),
+          ...(own === undefined ? {} : { ipv6: own.ipv6 === undefined ? "none" : `${own.ipv6}/${own.ipv6Prefix}` })
+        }
+        return to.serve({ ...options, ...had }).pipe(Effect.provideContext(Context.add(context, Scope.Scope, scope)))
       },
       { discard: true }
     )

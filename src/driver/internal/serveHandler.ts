@@ -10,16 +10,22 @@ import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import { isHttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import { kindOf } from "../../host/Thrown.ts"
+import * as OutputFolder from "../../host/OutputFolder.ts"
+import { kindOf, stackOf } from "../../host/Thrown.ts"
 import type { HttpHandler, TcpHandler } from "../HostService.ts"
 import { messageOf, named } from "./errorText.ts"
+import { originOf, scriptFrame } from "./scriptLocation.ts"
 
 /** Is told what failed, in a sentence. */
 type Tell = (line: string) => Effect.Effect<void>
 
+/** What failed, and the line of the script on which it did, if that is known. */
 const textOf = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)
-  return named(kindOf(error), messageOf(error))
+  const [step] = cause.reasons.flatMap((reason) => originOf(reason).slice(0, 1))
+  const place = scriptFrame(stackOf(error)) ?? step
+  const at = place === undefined ? "" : ` (${OutputFolder.shown(place.file)}:${place.line}:${place.column})`
+  return `${named(kindOf(error), messageOf(error))}${at}`
 }
 
 const serveHttp = Effect.fnUntraced(function* (handler: HttpHandler<unknown, unknown>, path: string, tell: Tell) {

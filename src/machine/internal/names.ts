@@ -15,11 +15,11 @@ const reserved: ReadonlySet<string> = new Set([
   ...["ip6-allnodes", "ip6-allrouters", "ip6-allhosts"]
 ])
 
-/** Why a host name cannot be a machine's; undefined if it can. */
+/** Why a host name cannot be a machine's: what completes "name …"; undefined if it can. */
 export const problemOf = (name: string): string | undefined => {
   const got = `got ${JSON.stringify(name)}`
-  if (number.test(name)) return `name must not be a number, which programs read as an address, ${got}`
-  if (reserved.has(name.toLowerCase())) return `name must not be one that systems reserve for themselves, ${got}`
+  if (number.test(name)) return `must not be a number, which programs read as an address, ${got}`
+  if (reserved.has(name.toLowerCase())) return `must not be one that systems reserve for themselves, ${got}`
   return undefined
 }
 

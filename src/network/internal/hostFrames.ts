@@ -1,10 +1,12 @@
 /**
  * What a host of its own on a VLAN does with frames: it answers ARP for its address, and pings; hands TCP for ports that are served to whoever serves
- * them, and refuses connections to all other ports. Everything else that reaches it, or that its servers say, is dropped.
+ * them, and refuses connections to all other ports. Everything else that reaches it, or that its servers say, is dropped. Its servers see IPv4 only: what
+ * comes over IPv6 is turned into that, and back.
  *
  * Sources: RFC 826 (ARP), RFC 791 (IPv4), RFC 792 (echo), RFC 9293 section 3.10.7.1 (the reset of a port that nobody listens on).
  */
 import { shortest } from "./frames.ts"
+import { HostFrames6, typeIpv6 } from "./hostFrames6.ts"
 
 const typeArp = 0x0806
 const typeIpv4 = 0x0800
@@ -24,15 +26,15 @@ const mostNeighbours = 1024
 const mostConnections = 1024
 
 /** What its servers take their neighbours' cards to be; the true one is put in its place when a frame leaves. */
-const stand = Buffer.from("525400000001", "hex")
+const anyCard = Buffer.from("525400000001", "hex")
 
 const broadcast = 0xffffffffffff
 
 /** What comes of a frame from the VLAN. */
 export type Received =
   | { readonly _tag: "Reply"; readonly frame: Buffer }
-  /** For the server of a port; `hello` is to be said to it before, so that it knows whom it answers. */
-  | { readonly _tag: "Serve"; readonly port: number; readonly hello: Buffer | undefined }
+  /** For the server of a port: a frame of IPv4. `hello` is to be said to it before, so that it knows whom it answers. */
+  | { readonly _tag: "Serve"; readonly port: number; readonly frame: Buffer; readonly hello: Buffer | undefined }
 
 export class HostFrames {
   /** The cards of those that have sent something, by their IPv4 addresses. */
@@ -42,11 +44,13 @@ export class HostFrames {
   private readonly mac: Buffer
   private readonly macNumber: number
   private readonly ip: number
+  private readonly six: HostFrames6 | undefined
 
-  constructor(mac: string, ipv4: string) {
+  constructor(mac: string, ipv4: string, ipv6?: string | undefined) {
     this.mac = Buffer.from(mac.replaceAll(":", ""), "hex")
     this.macNumber = this.mac.readUIntBE(0, 6)
     this.ip = Buffer.from(ipv4.split(".").map(Number)).readUInt32BE()
+    this.six = ipv6 === undefined ? undefined : new HostFrames6(this.mac, ipv6, this.ip)
   }
 
   /** A frame from the VLAN; `serves` says which ports are served. */
@@ -55,7 +59,21 @@ export class HostFrames {
     const to = frame.readUIntBE(0, 6)
     const type = frame.readUInt16BE(12)
     if (type === typeArp && (to === broadcast || to === this.macNumber)) return this.arp(frame)
-    return type === typeIpv4 && to === this.macNumber ? this.ipv4(frame, serves) : undefined
+    if (type === typeIpv4 && to === this.macNumber) return this.ipv4(frame, serves)
+    const isForUs = to === this.macNumber || this.six?.isSolicited(frame.subarray(0, 6)) === true
+    return type === typeIpv6 && isForUs ? this.ipv6(frame, serves) : undefined
+  }
+
+  private ipv6(frame: Buffer, serves: (port: number) => boolean): Received | undefined {
+    const { reply, tcp } = this.six?.receive(frame) ?? {}
+    if (reply !== undefined) return { _tag: "Reply", frame: reply }
+    const received = tcp === undefined ? undefined : this.ipv4(tcp, serves)
+    return received?._tag === "Reply" ? { ...received, frame: this.leaving(received.frame) } : received
+  }
+
+  /** As a peer of IPv6 gets it. */
+  private leaving(frame: Buffer): Buffer {
+    return this.six?.leaving(frame) ?? frame
   }
 
   /** A frame that a server sends, made one of this host's; or what is to be answered to the server. */
@@ -63,7 +81,7 @@ export class HostFrames {
     if (frame.length < shortest) return {}
     const type = frame.readUInt16BE(12)
     if (type === typeArp && frame.length >= 42 && frame.readUInt16BE(20) === 1) {
-      return { answer: arpFrame(2, stand, frame.readUInt32BE(38), frame.subarray(22, 28), frame.readUInt32BE(28)) }
+      return { answer: arpFrame(2, anyCard, frame.readUInt32BE(38), frame.subarray(22, 28), frame.readUInt32BE(28)) }
     }
     if (type !== typeIpv4 || frame.length < 34 || frame[23] !== protocolTcp || frame.readUInt32BE(26) !== this.ip) {
       return {}
@@ -73,7 +91,7 @@ export class HostFrames {
     const out = Buffer.from(frame)
     out.set(neighbour, 0)
     out.set(this.mac, 6)
-    return { out }
+    return { out: this.leaving(out) }
   }
 
   /** What ends the connections to a port that is served no longer. Who only waits for an answer would never hear of it otherwise. */
@@ -81,7 +99,7 @@ export class HostFrames {
     const ended = [...this.connections].filter(([, connection]) => connection.port === port)
     return ended.map(([key, { headers }]) => {
       this.connections.delete(key)
-      return this.reset(headers, headers.length - 20)
+      return this.leaving(this.reset(headers, headers.length - 20))
     })
   }
 
@@ -107,8 +125,8 @@ export class HostFrames {
       if ((flags & rst) === 0)
         remember(this.connections, mostConnections, key, { port, headers: Buffer.from(frame.subarray(0, at + 20)) })
       else this.connections.delete(key)
-      const hello = (flags & syn) === 0 ? undefined : arpFrame(2, stand, from, this.mac, this.ip)
-      return { _tag: "Serve", port, hello }
+      const hello = (flags & syn) === 0 ? undefined : arpFrame(2, anyCard, from, this.mac, this.ip)
+      return { _tag: "Serve", port, frame, hello }
     }
     return (flags & rst) === 0 ? { _tag: "Reply", frame: this.reset(frame, at) } : undefined
   }
