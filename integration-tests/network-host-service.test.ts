@@ -14,6 +14,8 @@ import * as Socket from "effect/socket/Socket"
 import * as DriverLayer from "../src/driver/DriverLayer.ts"
 import { Reporter } from "../src/driver/RunEvent.ts"
 import * as Runner from "../src/driver/Runner.ts"
+import * as SavedTest from "../src/driver/SavedTest.ts"
+import { SoftFailures } from "../src/driver/SoftFailure.ts"
 import { test } from "../src/driver/TestCase.ts"
 import * as Image from "../src/images/Image.ts"
 import type { Machine } from "../src/machine/Machine.ts"
@@ -279,6 +281,38 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("s
       const restarted = "QEMU ended with signal SIGKILL; its connections are lost, and it is started again"
       assert.sameMembers(logged.slice(3), [`host service api:80: ${restarted}`, `host service api:8080: ${restarted}`])
       process.stdout.write(`measured: ${JSON.stringify(took)}\n`)
+    })
+  )
+
+  it.effect("have their addresses again where a saved test is resumed, and are served again there", () =>
+    Effect.gen(function* () {
+      const output = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-resume-"))
+      const handler = (text: string) => Effect.succeed(HttpServerResponse.text(text))
+      const saved = test("saved", { machines: { a: tiny } }, ({ a }, driver) =>
+        Effect.gen(function* () {
+          yield* driver.hostService({ name: "other", port: 80, handler: handler("other\n"), ipv4: "192.168.1.77" })
+          yield* driver.hostService({ name: "api", port: 80, handler: handler("before\n") })
+          assert.strictEqual(yield* get(a, "/"), "before\n")
+          yield* a.succeed("exit 7")
+        })
+      )
+      const [result] = yield* Runner.run([saved], { output, snapshotOnFailure: true })
+      assert.strictEqual(result?.status, "failed")
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const opened = yield* SavedTest.open(result?.folder ?? "")
+          const driver = yield* SavedTest.resume(opened, { output, soft: new SoftFailures() })
+          const { a } = driver.machines
+          assert.include((yield* a!.execute("wget -O - http://api/")).stderr, "can't connect to remote host")
+          const api = yield* driver.hostService({ name: "api", port: 80, handler: handler("after\n") })
+          assert.strictEqual(api.ipv4, "192.168.1.254")
+          assert.strictEqual(yield* get(a!, "/"), "after\n")
+          const other = yield* driver.hostService({ name: "other", port: 80, handler: handler("other\n") })
+          assert.strictEqual(other.ipv4, "192.168.1.77")
+          assert.strictEqual(yield* a!.succeed("wget -q -O - http://other/"), "other\n")
+        })
+      )
+      Fs.rmSync(output, { recursive: true })
     })
   )
 

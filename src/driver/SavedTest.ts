@@ -41,6 +41,7 @@ import * as NetworkSpec from "../network/NetworkSpec.ts"
 import { KeyboardLayout } from "../screen/KeyboardLayout.ts"
 import type { DriverService } from "./Driver.ts"
 import * as internal from "./internal/driver.ts"
+import type * as HostServices from "./internal/hostServices.ts"
 import * as Hypervisors from "./internal/hypervisors.ts"
 import * as Images from "./internal/images.ts"
 import { saveAll } from "./internal/saveAll.ts"
@@ -68,11 +69,22 @@ const SavedCard = Schema.Struct({
   ipv6: Schema.optional(Schema.String)
 })
 
+/** A name of a service of the host, with its addresses and their prefixes. */
+const SavedHost = Schema.Struct({
+  name: Schema.String,
+  vlan: Schema.Number,
+  ipv4: Schema.String,
+  /** `"none"` for a host without one. */
+  ipv6: Schema.String
+})
+
 const Saved = Schema.Struct({
   format: Schema.Literal(1),
   test: Schema.String,
   /** Those that the test declares. */
   networks: Schema.optionalKey(NetworkSpec.Networks),
+  /** Those that its services of the host had. */
+  hosts: Schema.optionalKey(Schema.Array(SavedHost)),
   /** Milliseconds since the epoch. */
   savedAt: Schema.Number,
   host: Facts,
@@ -142,9 +154,11 @@ export const save = Effect.fnUntraced(function* (options: {
   readonly handles: ReadonlyArray<Handle>
   /** Those that the test declares; undefined if it declares none. */
   readonly networks?: ReadonlyArray<NetworkSpec.NetworkSpec> | undefined
+  /** The names of its services of the host. */
+  readonly hosts?: ReadonlyArray<HostServices.Former> | undefined
   readonly now: number
 }) {
-  const { folder, handles, networks, now, test } = options
+  const { folder, handles, hosts, networks, now, test } = options
   const host = yield* factsOf(handles.map(({ backend }) => backend))
   yield* Effect.try({
     try: () => {
@@ -190,7 +204,8 @@ export const save = Effect.fnUntraced(function* (options: {
   ).pipe(Effect.mapError(failed(folder)))
   const content: Saved = {
     ...{ format: 1, test, savedAt: now, host, machines },
-    ...(networks === undefined ? {} : { networks: NetworkSpec.declarationOf(networks) })
+    ...(networks === undefined ? {} : { networks: NetworkSpec.declarationOf(networks) }),
+    ...(hosts === undefined || hosts.length === 0 ? {} : { hosts })
   }
   yield* Effect.try({
     try: () => Fs.writeFileSync(Path.join(folder, fileName), `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 }),
@@ -291,6 +306,7 @@ export const resume: (
       test,
       machines: specs,
       networks: NetworkSpec.resolve(saved.networks),
+      hosts: saved.hosts,
       prefix: "r",
       output,
       resolve: (image) => {

@@ -4,7 +4,7 @@
  * **Example** (The first on VLAN 1, in a test with two machines)
  *
  * ```ts
- * const chosen = FreeAddress.choose({ vlan: 1, machines: nodes, others: [], declared: undefined })
+ * const chosen = FreeAddress.choose({ vlan: 1, machines: nodes, others: [], declared: {} })
  * // { ipv4: { address: "192.168.1.254", prefix: 24 }, ipv6: { address: "2001:db8:1::fe", prefix: 64 }, mac: "52:54:00:12:01:fe" }
  * ```
  *

@@ -51,11 +51,12 @@ const saveTimeout = Duration.minutes(2)
 
 /** Saves the machines of a failed test to its folder. Problems with that are reported, and fail nothing. */
 const keepMachines = Effect.fnUntraced(
-  function* ({ handles }: internal.Running, { networks, test }: Checked, folder: string) {
+  function* ({ handles, services }: internal.Running, { networks, test }: Checked, folder: string) {
     yield* SavedTest.save({
       folder,
       test: test.name,
       handles: handles(),
+      hosts: services.former(),
       networks,
       now: yield* Clock.currentTimeMillis
     })

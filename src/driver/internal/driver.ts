@@ -87,7 +87,8 @@ const setUp = Effect.fnUntraced(function* (options: Options) {
   const declaring = yield* Semaphore.make(1)
   const handles: DriverMachines["handles"] = new Map()
   const services = yield* HostServices.make({
-    ...{ networks: options.networks, vlan: tree.vlan, supervisor: tree.network, directory },
+    ...{ networks: options.networks, former: options.hosts ?? [], vlan: tree.vlan },
+    ...{ supervisor: tree.network, directory },
     machines: () => Machines.neighbours({ handles }).map(({ self }) => self),
     refreshNames: Effect.suspend(() => Machines.refreshAll(handles.values())),
     log: (line) => emit({ _tag: "Log", test: options.test, line }),

@@ -10,6 +10,7 @@ import type { AddressedNode } from "../../network/Addresses.ts"
 import type { NetworkSpec } from "../../network/NetworkSpec.ts"
 import type { ImageUnavailable } from "../ImageUnavailable.ts"
 import type { SubtestResult } from "../TestResult.ts"
+import type { Former } from "./hostServices.ts"
 import type { Saved } from "./saveAll.ts"
 import type { WarmStart } from "./warmStart.ts"
 
@@ -41,6 +42,8 @@ export interface Options {
   readonly occurrence?: number | undefined
   /** What declares its machines, where that is not the test itself. */
   readonly declaredIn?: { readonly others: string; readonly machines: ReadonlyMap<string, string> } | undefined
+  /** The names that services of the host had when the machines were saved: those that are served again have the same addresses. */
+  readonly hosts?: ReadonlyArray<Former> | undefined
   /** Machines that resume from where they were saved, under the numbers that they had; all others start as they were declared. */
   readonly saved?: SavedMachines | undefined
   /** Of the test that these machines are forks of. */

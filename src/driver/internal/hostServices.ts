@@ -32,6 +32,16 @@ interface Host {
   readonly path: string
 }
 
+/** A name that a service had in a test whose machines were saved. */
+export interface Former {
+  readonly name: string
+  readonly vlan: number
+  /** With its prefix. */
+  readonly ipv4: string
+  /** With its prefix, or `"none"`. */
+  readonly ipv6: string
+}
+
 /** A port that is served, as it was asked for: for forks of the test. */
 interface Served {
   readonly options: HostServiceOptions<unknown>
@@ -56,6 +66,8 @@ const kept = <A, E, R>(
 /** What services need of their driver. */
 export interface Surroundings {
   readonly networks: ReadonlyArray<NetworkSpec.NetworkSpec> | undefined
+  /** Names that were there when the test's machines were saved. */
+  readonly former: ReadonlyArray<Former>
   /** The machines on the test's networks. */
   readonly machines: () => ReadonlyArray<Addresses.AddressedNode>
   readonly vlan: (vlan: number) => Effect.Effect<Vlan>
@@ -76,9 +88,16 @@ export interface HostServices {
   readonly serve: Serve
   /** The hosts, as neighbours of the machines. */
   readonly nodes: () => ReadonlyArray<Addresses.AddressedNode>
+  /** The hosts, for those who serve their names again. */
+  readonly former: () => ReadonlyArray<Former>
   /** The ports that are served now. */
   readonly served: () => ReadonlyArray<Served>
 }
+
+const formerOf = (name: string, { ipv4, ipv4Prefix, ipv6, ipv6Prefix, vlan }: Own): Former => ({
+  ...{ name, vlan, ipv4: `${ipv4}/${ipv4Prefix}` },
+  ipv6: ipv6 === undefined ? "none" : `${ipv6}/${ipv6Prefix}`
+})
 
 const refuse = (argument: string, value: string | number, reason: string) =>
   new InvalidArgument({ machine: "", method: "driver.hostService", argument, value, reason })
@@ -97,7 +116,7 @@ const linkOf = (name: string, { port }: HostCard.HostCard) =>
   )
 
 export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
-  const { alone, directory, log, machines, networks, onLost, refreshNames, supervisor, vlan } = surroundings
+  const { alone, directory, former, log, machines, networks, onLost, refreshNames, supervisor, vlan } = surroundings
   const scope = yield* Effect.scope
   const hosts = new Map<string, Host>()
   const served = new Set<Served>()
@@ -154,7 +173,9 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
       }
       return known
     }
-    const addresses = yield* Effect.fromResult(addressesOf(network, options))
+    const had = former.find((one) => one.name.toLowerCase() === name.toLowerCase() && one.vlan === network.vlan)
+    const wanted = { ...options, ipv4: options.ipv4 ?? had?.ipv4, ipv6: options.ipv6 ?? had?.ipv6 }
+    const addresses = yield* Effect.fromResult(addressesOf(network, wanted))
     const path = Path.join(directory, `h${hosts.size + 1}`)
     const card = yield* kept(
       scope,
@@ -225,24 +246,26 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
   const serve = (options: HostServiceOptions<unknown, unknown>) =>
     Effect.flatMap(Effect.scope, (outer) => kept(outer, serveKept(options)))
 
-  return { serve, nodes, served: () => [...served] } satisfies HostServices as HostServices
+  return {
+    serve,
+    nodes,
+    former: () => [...hosts.values()].map(({ addresses, node }) => formerOf(node.name, addresses)),
+    served: () => [...served]
+  } satisfies HostServices as HostServices
 })
 
 /** Starts the services of a test in its fork, with the addresses that the forked machines know them by. */
 export const adopt = (from: HostServices, to: HostServices): Effect.Effect<void, HostServiceError, Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
-    const addresses = from.nodes()
+    const hosts = from.former()
     yield* Effect.forEach(
       from.served(),
       ({ context, options, vlan }) => {
-        const interfaces = addresses.filter(({ name }) => name === options.name).flatMap((node) => node.interfaces)
-        const own = interfaces.find((card) => card.vlan === vlan)
-        const had = {
-          ...(own?.ipv4 === undefined ? {} : { ipv4: `${own.ipv4}/${own.ipv4Prefix}` }),
-          ...(own === undefined ? {} : { ipv6: own.ipv6 === undefined ? "none" : `${own.ipv6}/${own.ipv6Prefix}` })
-        }
-        return to.serve({ ...options, ...had }).pipe(Effect.provideContext(Context.add(context, Scope.Scope, scope)))
+        const { ipv4, ipv6 } = hosts.find((host) => host.name === options.name && host.vlan === vlan) ?? options
+        return to
+          .serve({ ...options, ipv4, ipv6 })
+          .pipe(Effect.provideContext(Context.add(context, Scope.Scope, scope)))
       },
       { discard: true }
     )
