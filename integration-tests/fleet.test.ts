@@ -2,7 +2,9 @@
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "vitest"
+import { collector } from "../test/fleet/collector.ts"
 import { missing } from "../test/fleet/postgres.ts"
+import { project, sleeper, vmtest } from "../test/fleet/processes.ts"
 import { fleets } from "./fleetSupport.ts"
 
 describe.skipIf(missing !== undefined)(`a fleet${missing === undefined ? "" : ` (${missing})`}`, () => {
@@ -86,5 +88,43 @@ export default test("reads", {}, () =>
     assert.strictEqual(await run.ended, 0, run.said())
     assert.include(run.said(), "beside the test\n")
     assert.isFalse(existsSync(join(folder, "vmtest-output")))
+  })
+
+  it("has one trace for client, worker and tests", async () => {
+    const { command, worker } = start({ "quick.ts": sleeper("quick", 50) })
+    const collected = await collector()
+    try {
+      const env = { OTEL_EXPORTER_OTLP_ENDPOINT: collected.url }
+      await worker(env, "--slots", "1")
+      const run = command(env, "run", "quick.ts")
+      assert.strictEqual(await run.ended, 0, run.said())
+      await collected.has("vmtest.test")
+      await collected.has("vmtest.fleet.job")
+      await collected.has("vmtest.fleet.run")
+      const traces = ["vmtest.fleet.run", "vmtest.fleet.job", "vmtest.test"].map(
+        (name) => collected.spans.get(name)?.traceId
+      )
+      assert.lengthOf(new Set(traces), 1, traces.join(" "))
+    } finally {
+      collected.close()
+    }
+  })
+})
+
+describe("vmtest run --workers", () => {
+  it("runs files in several processes, with the same output, and refuses what needs one process", async () => {
+    const { folder, remove } = project({ "a.ts": sleeper("first", 4000), "b.ts": sleeper("second", 4000) })
+    try {
+      const run = vmtest(["run", "--workers", "2", "a.ts", "b.ts"], { cwd: folder })
+      assert.strictEqual(await run.ended, 0, run.said())
+      const pids = [...run.said().matchAll(/on (\d+)/g)].map(([, pid]) => pid)
+      assert.lengthOf(new Set([...pids, String(run.pid)]), 3)
+      assert.match(run.said(), /2 passed, 0 failed/)
+      const one = vmtest(["run", "--workers", "2", "--seed", "1", "a.ts"], { cwd: folder })
+      assert.strictEqual(await one.ended, 2)
+      assert.match(one.said(), /--seed cannot be used with --workers/)
+    } finally {
+      remove()
+    }
   })
 })

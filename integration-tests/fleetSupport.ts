@@ -3,13 +3,16 @@ import { afterAll, afterEach, beforeAll } from "vitest"
 import { type Cluster, startCluster } from "../test/fleet/postgres.ts"
 import { type Command, endAll, project, vmtest } from "../test/fleet/processes.ts"
 
+/** Words of the command line; what comes first may be for the environment. */
+type Arguments = ReadonlyArray<string | Readonly<Record<string, string>>>
+
 /** One test's fleet. */
 export interface Fleet {
   readonly folder: string
   /** Starts `vmtest fleet …`. */
-  readonly command: (...args: ReadonlyArray<string>) => Command
+  readonly command: (...args: Arguments) => Command
   /** Starts a worker, and waits until it takes jobs. */
-  readonly worker: (...args: ReadonlyArray<string>) => Promise<Command>
+  readonly worker: (...args: Arguments) => Promise<Command>
   readonly sql: (text: string) => string
   readonly cluster: Cluster
 }
@@ -32,11 +35,19 @@ export const fleets = (): ((files: Readonly<Record<string, string>>) => Fleet) =
     const env = { VMTEST_FLEET_URL: cluster.createDatabase(`fleet${count}`) }
     const { folder, remove } = project(files)
     cleanups.push(remove)
-    const command = (...args: ReadonlyArray<string>) => vmtest(["fleet", ...args], { cwd: folder, env })
+    const command = (...args: Arguments) => {
+      const words = args.filter((one) => typeof one === "string")
+      const more = args.filter((one) => typeof one !== "string")
+      return vmtest(["fleet", ...words], { cwd: folder, env: Object.assign({}, env, ...more) })
+    }
     return {
       ...{ folder, command, cluster, sql: (text) => cluster.sql(text, `fleet${count}`) },
       worker: async (...args) => {
-        const started = command("worker", ...args)
+        const started = command(
+          ...args.filter((one) => typeof one !== "string"),
+          "worker",
+          ...args.filter((one) => typeof one === "string")
+        )
         await started.says(/waiting for test files/)
         return started
       }

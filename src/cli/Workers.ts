@@ -11,6 +11,7 @@
  */
 import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
+import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import type { TestCase } from "../driver/TestCase.ts"
 import * as Fleet from "../fleet/Fleet.ts"
@@ -96,4 +97,9 @@ export const runTests = (tests: ReadonlyArray<TestCase>, settings: Settings, slo
       ...{ output, select, timeout, waitTimeout, capture, retries, wait: true, evidence: true },
       ...{ snapshots: options.snapshot, artefactLimit: Number.MAX_SAFE_INTEGER }
     })
-  }).pipe(Effect.scoped, Effect.provide(logToStderr))
+  }).pipe(
+    Effect.scoped,
+    Effect.provide(logToStderr),
+    // What the worker says of each file, the report says already.
+    Effect.provideService(References.MinimumLogLevel, "Warn")
+  )

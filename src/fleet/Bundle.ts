@@ -175,11 +175,11 @@ const sourcesOf = (text: string): ReadonlyArray<readonly [string, string]> => {
   const at = text.lastIndexOf(mapMark)
   if (at === -1) return []
   const map: SourceMap = JSON.parse(Buffer.from(text.slice(at + mapMark.length).trim(), "base64").toString("utf8"))
-  return map.sources.flatMap((path, index) => {
-    const source = map.sourcesContent?.[index]
-    return source == null || path.startsWith("..") || NodePath.isAbsolute(path) || isInPackage(path)
-      ? []
-      : [[path, source]]
+  return map.sources.flatMap((source, index) => {
+    const content = map.sourcesContent?.[index]
+    const path = NodePath.normalize(source)
+    const isOutside = path.startsWith("..") || NodePath.isAbsolute(path)
+    return content == null || isOutside || isInPackage(path) ? [] : [[path, content] as const]
   })
 }
 

@@ -18,12 +18,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
-import * as Tracer from "effect/Tracer"
 import { Detailed, Reporter } from "../driver/RunEvent.ts"
 import * as Runner from "../driver/Runner.ts"
 import type { TestCase } from "../driver/TestCase.ts"
 import * as Bundle from "./Bundle.ts"
 import type { Answer, Order, Task } from "./internal/executorProtocol.ts"
+import * as Tracing from "./internal/tracing.ts"
 import * as Wire from "./internal/wire.ts"
 
 /** Where the worker's end is. */
@@ -54,11 +54,6 @@ const lapsed = (lease: Lease) =>
     ),
     { until: (over) => over }
   )
-
-const under = (trace: Task["trace"]) =>
-  trace === undefined
-    ? <A, E, R>(effect: Effect.Effect<A, E, R>) => effect
-    : Effect.withParentSpan(Tracer.externalSpan(trace))
 
 /** The tests of a task: those that were asked for, with the folders that they have in the whole run. */
 const testsOf = Effect.fnUntraced(function* ({ file, files, module, options, root, tests }: Task) {
@@ -96,7 +91,7 @@ const perform = Effect.fnUntraced(function* (task: Task, tell: (answer: Answer) 
       tell({ _tag: "Told", line: Wire.encode({ _tag: "Event", event }, folders) })
     ),
     Effect.provideService(Detailed, task.options.detailed),
-    under(task.trace)
+    Tracing.under(task.trace)
   )
 })
 

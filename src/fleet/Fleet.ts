@@ -24,7 +24,6 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import type { TestResult } from "../driver/TestResult.ts"
 import type { InvalidMachine } from "../machine/MachineSpec.ts"
 import * as DatabaseUrl from "./DatabaseUrl.ts"
@@ -38,6 +37,7 @@ import {
 import { patiently } from "./internal/engine.ts"
 import * as Following from "./internal/following.ts"
 import * as Planning from "./internal/planning.ts"
+import * as Tracing from "./internal/tracing.ts"
 import * as Jobs from "./Job.ts"
 import * as Store from "./Store.ts"
 
@@ -142,12 +142,11 @@ const offer = Effect.fnUntraced(function* (store: Store.Store, id: string, plan:
     concurrency: 4,
     discard: true
   })
-  const span = Option.getOrUndefined(yield* Effect.option(Effect.currentSpan))
-  const trace =
-    span === undefined ? {} : { trace: { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled } }
+  const trace = yield* Tracing.current
   yield* Effect.forEach(
     plan.jobs,
-    ({ job, queue }, index) => store.queue.offer(queue, `${id}/${index}`, { ...job, run: id, ...trace }),
+    ({ job, queue }, index) =>
+      store.queue.offer(queue, `${id}/${index}`, { ...job, run: id, ...(trace === undefined ? {} : { trace }) }),
     { concurrency: 8, discard: true }
   )
 })

@@ -29,6 +29,7 @@ import { DatabaseUnusable } from "./FleetError.ts"
 import * as Artefacts from "./internal/artefacts.ts"
 import { isPassing, patiently } from "./internal/engine.ts"
 import * as Executors from "./internal/executors.ts"
+import * as Tracing from "./internal/tracing.ts"
 import * as Wire from "./internal/wire.ts"
 import * as Jobs from "./Job.ts"
 import type { Claim, Store } from "./Store.ts"
@@ -191,7 +192,8 @@ const perform = Effect.fnUntraced(
     const executor = yield* Effect.mapError(seat.use(job.run), ({ message }) => new Broken(message))
     running.executor.current = executor
     yield* Queue.clear(executor.answers)
-    const { file, options, tests, trace } = job
+    const { file, options, tests } = job
+    const trace = yield* Tracing.current
     yield* executor.order({
       _tag: "Run",
       lease: Duration.toMillis(lease),
@@ -230,11 +232,13 @@ const serve = (state: State, seat: Executors.Seat, job: Jobs.Job, claim: Claim) 
       return Metric.update(runningMetric, state.running.size)
     })
   return note(() => state.running.add(running)).pipe(
+    Effect.andThen(Effect.logInfo(`${job.file}: started${claim.attempt === 1 ? "" : ` as attempt ${claim.attempt}`}`)),
     Effect.andThen(perform(state, seat, running)),
     Effect.withSpan("vmtest.fleet.job", {
+      ...Tracing.below(job.trace),
       attributes: { "vmtest.file": job.file, "vmtest.run": job.run, "vmtest.attempt": claim.attempt }
     }),
-    Effect.tap(() => count("done")),
+    Effect.tap(() => Effect.andThen(count("done"), Effect.logInfo(`${job.file}: done`))),
     Effect.catch((error) => {
       if (error instanceof NotOurs)
         return Effect.logWarning(

@@ -36,13 +36,16 @@ interface Taken {
 /** How long nobody looks for new jobs if nothing tells of one. */
 const pollInterval = "1 second"
 
+/** Looks at the first job of each queue only: all jobs of all queues would have to be sorted, and there may be thousands. */
 const claimOne = (db: Database, names: ReadonlyArray<string>, { lease, worker }: Taker) =>
   Effect.map(
     db.query<Taken>(
       `UPDATE vmtest.job SET state = 'running', attempt = attempt + 1, worker = $2, events = 0,
               leased_until = clock_timestamp() + $3::float8 * interval '1 millisecond'
-       WHERE id = (SELECT id FROM vmtest.job WHERE state = 'pending' AND queue = ANY($1::text[])
-                   ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED)
+       WHERE id = (SELECT next.id FROM unnest($1::text[]) AS wanted (queue) CROSS JOIN LATERAL (
+                     SELECT id, seq FROM vmtest.job WHERE state = 'pending' AND job.queue = wanted.queue
+                     ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED) AS next
+                   ORDER BY next.seq LIMIT 1)
        RETURNING id, queue, element, attempt`,
       [names, worker, Duration.toMillis(lease)]
     ),

@@ -46,7 +46,7 @@ export const flags = {
   workers: Flags.undefinedOr(
     Flags.count("workers").pipe(
       Flag.withDescription(
-        "Run files in processes of their own, this many at a time; the tests of a file run one after the other (default: all in one process)"
+        "Run files in this many processes; the tests of a file run one after the other (default: all in one process)"
       )
     )
   ),
