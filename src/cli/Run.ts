@@ -9,6 +9,7 @@
  *
  * @since 0.1.0
  */
+import { resolve } from "node:path"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -42,6 +43,7 @@ import { MachinesMissing, markedLine, type ScriptError } from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
 import * as Scripts from "./Scripts.ts"
 import { complain, print } from "./Subcommand.ts"
+import * as Watch from "./Watch.ts"
 import * as Workers from "./Workers.ts"
 
 type Loaded = ReadonlyArray<TestCase>
@@ -97,19 +99,23 @@ export const givenBy = Effect.fnUntraced(function* (file: string | undefined) {
   return file === undefined ? undefined : yield* MachineFile.load(file)
 })
 
-/** The tests that are to run; undefined if a script has a problem, which is printed. */
-const wantedOf = Effect.fnUntraced(function* (settings: Settings.Settings, read: ConfigFile.Read) {
+/** The scripts of a run. */
+const scriptsOf = (settings: Settings.Settings, read: ConfigFile.Read) => {
   const named = settings.scripts.length > 0
-  const base = named ? process.cwd() : read.folder
-  const place = { base, output: settings.outputFolder }
-  const scripts = yield* Scripts.find(named ? settings.scripts : (read.config.tests ?? []), place)
+  const place = { base: named ? process.cwd() : read.folder, output: settings.outputFolder }
+  return Scripts.find(named ? settings.scripts : (read.config.tests ?? []), place)
+}
+
+/** The tests of scripts; undefined if one of these has a problem, which is printed. */
+const testsOf = Effect.fnUntraced(function* (
+  scripts: ReadonlyArray<string>,
+  settings: Settings.Settings,
+  { config, digest, file }: ConfigFile.Read
+) {
   const given = yield* givenBy(settings.machineConfig)
   const loaded = yield* loadAll(scripts, { module: settings.machines, given })
-  if (loaded === undefined) return undefined
-  const { config, digest, file } = read
-  const tests =
-    file === undefined ? loaded : SharedMachines.resolve(loaded, config.machines ?? {}, { from: file, digest })
-  return yield* Select.select(tests, settings)
+  if (loaded === undefined || file === undefined) return loaded
+  return SharedMachines.resolve(loaded, config.machines ?? {}, { from: file, digest })
 })
 
 /** Writes how the tests ended, for `--only-failed` and `--shard`. A part of a run must not change what the other parts are split by. */
@@ -190,22 +196,55 @@ const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Sett
   )
 }
 
+/** Runs the tests that are wanted of these, or says why none is. */
+const runSelected = Effect.fnUntraced(function* (tests: ReadonlyArray<TestCase>, settings: Settings.Settings) {
+  const selected = yield* Select.select(tests, settings)
+  if (selected._tag === "None") {
+    yield* complain(selected.reason)
+    return selected.isMistake ? ExitCode.unusable : ExitCode.passed
+  }
+  if (settings.listJson || settings.list) {
+    yield* print(settings.listJson ? ListTests.json(selected.wanted) : ListTests.lines(selected.wanted).join("\n"))
+    return ExitCode.passed
+  }
+  return yield* runWanted(selected.wanted, settings)
+})
+
+/** The files that scripts are made of, by script. */
+const inputsOf = (tests: ReadonlyArray<TestCase>, settings: Settings.Settings, read: ConfigFile.Read): Watch.Inputs => {
+  const shared = [settings.machines, settings.machineConfig].flatMap((file) =>
+    file === undefined ? [] : [resolve(file)]
+  )
+  return new Map(
+    tests.flatMap(({ file, inputs }) =>
+      file === undefined ? [] : [[file, [...(inputs ?? [resolve(file)]), ...shared, ...read.inputs]] as const]
+    )
+  )
+}
+
+/** Runs tests again when what they are made of changes. The settings are those of the start. */
+const watched = (settings: Settings.Settings, first: ConfigFile.Read) =>
+  Effect.scoped(
+    Watch.loop({
+      find: scriptsOf(settings, first),
+      run: (scripts) =>
+        Effect.gen(function* () {
+          const read = yield* ConfigFile.read(settings.config)
+          const tests = (yield* testsOf(scripts, settings, read)) ?? []
+          if (tests.length > 0) yield* runSelected(tests, settings)
+          return inputsOf(tests, settings, read)
+        }).pipe(Effect.catch((error) => Effect.as(complain(described(error)), new Map())))
+    })
+  )
+
 /** Lists or runs the tests. Exit code 2 also if no test matches `--grep`. */
 export const run = Effect.fnUntraced(
   function* (invocation: Extract<Invocation, { readonly _tag: "Run" }>) {
     const read = yield* ConfigFile.read(invocation.config)
     const settings = Settings.decide(invocation, read)
-    const selected = yield* wantedOf(settings, read)
-    if (selected === undefined) return ExitCode.unusable
-    if (selected._tag === "None") {
-      yield* complain(selected.reason)
-      return selected.isMistake ? ExitCode.unusable : ExitCode.passed
-    }
-    if (settings.listJson || settings.list) {
-      yield* print(settings.listJson ? ListTests.json(selected.wanted) : ListTests.lines(selected.wanted).join("\n"))
-      return ExitCode.passed
-    }
-    return yield* runWanted(selected.wanted, settings)
+    if (settings.watch) return yield* watched(settings, read)
+    const tests = yield* testsOf(yield* scriptsOf(settings, read), settings, read)
+    return tests === undefined ? ExitCode.unusable : yield* runSelected(tests, settings)
   },
   Effect.catch((error) => Effect.as(complain(described(error)), ExitCode.unusable))
 )
