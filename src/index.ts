@@ -112,7 +112,7 @@ export {
   SnapshotFailed
 } from "./machine/Snapshot.ts"
 export { type Changes as StartChange, StartChanges } from "./machine/StartChanges.ts"
-export { AddressesExhausted, type Interface } from "./network/Addresses.ts"
+export { type Interface, InvalidAddresses } from "./network/Addresses.ts"
 export type { Fate, Packet } from "./network/Capture.ts"
 export { CaptureFailed } from "./network/Capture.ts"
 export type { Card } from "./network/Card.ts"

@@ -32,7 +32,7 @@ import * as Fields from "../host/Fields.ts"
 import type { ToolMissing } from "../host/HostProcess.ts"
 import type { CutShort, DeadlineError, Machine, Unavailable } from "../machine/Machine.ts"
 import type { InvalidMachine, MachineOptions } from "../machine/MachineSpec.ts"
-import type { AddressesExhausted } from "../network/Addresses.ts"
+import type { InvalidAddresses } from "../network/Addresses.ts"
 import type { VlanFailed } from "../network/Vlan.ts"
 import type { ForkFailed } from "./ForkFailed.ts"
 import { Options as HostServiceOptions, type Serve } from "./HostService.ts"
@@ -57,7 +57,7 @@ export type DeclareError =
   | InvalidMachine
   | BackendUnavailable
   | ImageUnavailable
-  | AddressesExhausted
+  | InvalidAddresses
   | ToolMissing
   | StateUnusable
 

@@ -96,7 +96,8 @@ export const make = ({ isMember, network, vlan }: Surroundings): Network => ({
         )
       }
       const twice = names.find((name, index) => names.indexOf(name) !== index)
-      if (twice !== undefined) return yield* refuse(`a machine must be named once, but ${twice} is there twice`)
+      if (twice !== undefined)
+        return yield* refuse(`a machine or host service must be on one side only, got ${twice} twice`)
       const { partition } = yield* vlan
       const stranger = names.find((name) => !isMember(name))
       if (stranger !== undefined) return yield* refuse(`${stranger} is not on network ${JSON.stringify(network)}`)

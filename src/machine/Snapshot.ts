@@ -32,7 +32,7 @@ import { InvalidArgument } from "../guest/MachineError.ts"
 import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
 import * as Disk from "../host/Disk.ts"
 import * as Fields from "../host/Fields.ts"
-import type { AddressesExhausted } from "../network/Addresses.ts"
+import type { InvalidAddresses } from "../network/Addresses.ts"
 import { beforeSaving } from "./internal/identity.ts"
 import * as RefCounts from "./internal/refCounts.ts"
 import type { Machine } from "./Machine.ts"
@@ -86,7 +86,7 @@ export type SnapshotError =
 export type RestoreError = CutShort | Unsupported | NoSuchSnapshot | InvalidArgument
 
 /** What a fork can fail with. */
-export type ForkError = SnapshotError | NoSuchSnapshot | InvalidMachine | AddressesExhausted
+export type ForkError = SnapshotError | NoSuchSnapshot | InvalidMachine | InvalidAddresses
 
 /** A snapshot itself, which is known by its identity. */
 const AnySnapshot = Schema.declare<Snapshot>(
@@ -167,7 +167,7 @@ export interface Hooks {
   readonly folder: Effect.Effect<string, { readonly message: string }, Scope.Scope>
   /** Ends the running machine, and starts it from there, with its identity; only once at a time. */
   readonly restart: (from: SavedMachine) => Effect.Effect<void, CutShort>
-  readonly fork: (request: ForkRequest) => Effect.Effect<Machine, Unavailable | InvalidMachine | AddressesExhausted>
+  readonly fork: (request: ForkRequest) => Effect.Effect<Machine, Unavailable | InvalidMachine | InvalidAddresses>
 }
 
 /** What its methods take. */

@@ -20,8 +20,8 @@ import * as IpAddress from "./IpAddress.ts"
 /** Nodes and VLANs each have one octet of an address, less 0 and 255. */
 export const maximum = 254
 
-/** There are more machines than addresses, or a VLAN is outside 1 to 254. */
-export class AddressesExhausted extends Schema.TaggedError<AddressesExhausted>()("AddressesExhausted", {
+/** A test has more machines than there are addresses, or a machine is on a VLAN outside 1 to 254. */
+export class InvalidAddresses extends Schema.TaggedError<InvalidAddresses>()("InvalidAddresses", {
   reason: Schema.String
 }) {
   override get message() {
@@ -100,14 +100,14 @@ const isOctet = (value: number) => Number.isInteger(value) && value >= 1 && valu
 export const cardOf = (card: number | Card): Card => (typeof card === "number" ? { vlan: card } : card)
 
 /** Why these machines cannot all have addresses, or undefined if they can. */
-export const check = (nodes: ReadonlyArray<Node>): AddressesExhausted | undefined => {
+export const check = (nodes: ReadonlyArray<Node>): InvalidAddresses | undefined => {
   if (nodes.length > maximum) {
-    return new AddressesExhausted({ reason: `a test can have at most ${maximum} machines, got ${nodes.length}` })
+    return new InvalidAddresses({ reason: `a test can have at most ${maximum} machines, got ${nodes.length}` })
   }
   for (const { name, vlans } of nodes) {
     const wrong = vlans.map((card) => cardOf(card).vlan).find((vlan) => !isOctet(vlan))
     if (wrong !== undefined) {
-      return new AddressesExhausted({
+      return new InvalidAddresses({
         reason: `${name}: a VLAN must be a whole number from 1 to ${maximum}, got ${wrong}`
       })
     }

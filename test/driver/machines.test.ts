@@ -504,7 +504,7 @@ describe("a machine made while the test runs", () => {
       const all = Object.fromEntries(Array.from({ length: 254 }, (_, number) => [`m${number}`, idle]))
       const { service } = yield* driverOf(all)
       const error = yield* Effect.flip(service.machine("more", idle))
-      assert.strictEqual(error._tag, "AddressesExhausted")
+      assert.strictEqual(error._tag, "InvalidAddresses")
       assert.include(error.message, "a test can have at most 254 machines, got 255")
     }).pipe(Effect.provideService(HostLimits, { memory: 2 ** 40, cpus: 4 }))
   )

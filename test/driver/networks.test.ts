@@ -80,8 +80,8 @@ describe("driver.network", () => {
         [[[b], []], `${sides}, got [b], []`],
         [["b"], `${sides}, got "b"`],
         [[b, [a, undefined]], `${sides}, got b, [a, undefined]`],
-        [[b, b], `${where} a machine must be named once, but b is there twice`],
-        [[[b, b]], `${where} a machine must be named once, but b is there twice`],
+        [[b, b], `${where} a machine or host service must be on one side only, got b twice`],
+        [[[b, b]], `${where} a machine or host service must be on one side only, got b twice`],
         [[a, b], `${where} a is not on network "dmz"`],
         [[b, [loner]], `${where} loner is not on network "dmz"`]
       ] as const) {

@@ -672,10 +672,7 @@ describe("driver.fork", () => {
           const second = yield* a!.fork({ from: snapshot })
           assert.deepStrictEqual([first.name, second.name], ["a-fork1", "a-fork2"])
           yield* service.fork(({ a }) => a!.fork())
-          assert.strictEqual(
-            (yield* Effect.flip(a!.fork({ from: snapshot, identity: true })))._tag,
-            "AddressesExhausted"
-          )
+          assert.strictEqual((yield* Effect.flip(a!.fork({ from: snapshot, identity: true })))._tag, "InvalidAddresses")
           yield* first.crash()
           yield* service.startAll()
           assert.isFalse(yield* first.isUp())

@@ -115,7 +115,7 @@ interface Expected {
     | "SnapshotFailed"
     | "NoSuchSnapshot"
     | "InvalidMachine"
-    | "AddressesExhausted"
+    | "InvalidAddresses"
     | "InvalidArgument"
   xDisplay: never
   name: never
@@ -139,7 +139,7 @@ describe("the signatures of a machine", () => {
       readonly machine:
         | "InvalidMachine"
         | "ImageUnavailable"
-        | "AddressesExhausted"
+        | "InvalidAddresses"
         | "ToolMissing"
         | "StateUnusable"
         | "BackendUnavailable"

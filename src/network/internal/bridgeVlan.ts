@@ -61,7 +61,7 @@ export class BridgeVlan {
   get service(): Vlan {
     return {
       number: this.parts.vlan,
-      // A namespace that has ended is told of by `lost`.
+      // `lost` tells when the namespace has ended.
       port: (name) => Effect.orDie(this.port(name)),
       partition: (groups) => this.faults.partition(groups.map((group) => new Set(group))),
       heal: this.faults.healAll,

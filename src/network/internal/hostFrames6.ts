@@ -56,7 +56,7 @@ const updated = (checksum: number, before: number, after: number): number =>
 
 export class HostFrames6 {
   /** The IPv4 addresses of peers, by their IPv6 addresses in hexadecimal; the newest is the last. */
-  private readonly stands = new Map<string, number>()
+  private readonly numbers = new Map<string, number>()
   private readonly peers = new Map<number, Buffer>()
   private last = 0xf0000000
   private readonly mac: Buffer
@@ -97,24 +97,24 @@ export class HostFrames6 {
     return peer === undefined ? frame : this.toIpv6(frame, peer)
   }
 
-  private standFor(peer: Buffer): number {
+  private numberFor(peer: Buffer): number {
     const key = peer.toString("hex")
-    const stand = this.stands.get(key) ?? ++this.last
-    this.stands.delete(key)
-    this.stands.set(key, stand)
-    this.peers.set(stand, peer)
-    if (this.stands.size > mostPeers) {
-      for (const [oldest, number] of this.stands) {
-        this.stands.delete(oldest)
-        this.peers.delete(number)
+    const number = this.numbers.get(key) ?? ++this.last
+    this.numbers.delete(key)
+    this.numbers.set(key, number)
+    this.peers.set(number, peer)
+    if (this.numbers.size > mostPeers) {
+      for (const [oldest, its] of this.numbers) {
+        this.numbers.delete(oldest)
+        this.peers.delete(its)
         break
       }
     }
-    return stand
+    return number
   }
 
   private toIpv4(frame: Buffer): Buffer {
-    const stand = this.standFor(Buffer.from(frame.subarray(at.source, at.destination)))
+    const source = this.numberFor(Buffer.from(frame.subarray(at.source, at.destination)))
     const tcp = shortest + 20
     const packet = Buffer.concat([frame.subarray(0, shortest), Buffer.alloc(20), frame.subarray(at.payload)])
     packet.writeUInt16BE(typeIpv4, 12)
@@ -124,7 +124,7 @@ export class HostFrames6 {
     packet.writeUInt16BE(0x4000, shortest + 6)
     packet.writeUInt8(frame.readUInt8(21), shortest + 8)
     packet.writeUInt8(protocolTcp, shortest + 9)
-    packet.writeUInt32BE(stand, shortest + 12)
+    packet.writeUInt32BE(source, shortest + 12)
     packet.writeUInt32BE(this.ipv4, shortest + 16)
     packet.writeUInt16BE(~folded(wordsSum(packet, shortest, tcp)) & 0xffff, shortest + 10)
     const [before, after] = [wordsSum(frame, at.source, at.payload), wordsSum(packet, shortest + 12, tcp)]
