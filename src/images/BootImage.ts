@@ -64,6 +64,8 @@ export interface BootImage {
   readonly disk?: { readonly path: string; readonly format: "raw" | "qcow2" } | undefined
   /** What starts the machine, instead of what is above: those are empty then. */
   readonly startScript?: StartScript | undefined
+  /** What the image decides of its machine, instead of the declaration: bytes, and processors. */
+  readonly hardware?: { readonly memory: number; readonly cpus: number } | undefined
   /** What to expect inside: `tiny` is busybox with its own init, `debian` is systemd, `disk` is unknown, `script` has its own name and addresses. */
   readonly guest: "tiny" | "debian" | "disk" | "script"
   /** Milliseconds since the epoch. */

@@ -31,7 +31,7 @@ export class BadImage extends Schema.TaggedError<BadImage>()("BadImage", {
 export class NoBackend extends Schema.TaggedError<NoBackend>()("NoBackend", {
   /** What needs it, such as `image runner result`. */
   what: Schema.String,
-  /** As microvm.nix calls it, such as `firecracker`. */
+  /** As microvm.nix calls it, such as `crosvm`. */
   hypervisor: Schema.String
 }) {
   override get message() {

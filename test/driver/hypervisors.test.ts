@@ -121,7 +121,7 @@ describe("the hypervisors of a test's machines", () => {
     [{ allowReboot: true }, "allowReboot must not be declared: the firecracker backend does not support reboot"],
     [{ backend: { name: "firecracker", shares: { a: "/" } } }, "backend.shares must not be declared: the firecracker"],
     [{ backend: { name: "qemu", hugePages: true } }, "backend.hugePages must not be declared: the qemu"],
-    [{ image: Image.startScript("/bin/true") }, 'backend must not be "firecracker" for a machine of a start script']
+    [{ image: Image.startScript("/bin/true") }, 'backend must be "qemu", which the image starts, got "firecracker"']
   ] as const
   for (const [own, expected] of declined) {
     it.effect(`are refused what they cannot have: ${Object.keys(own)[0]}`, () =>

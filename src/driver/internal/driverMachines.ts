@@ -138,8 +138,8 @@ const shapeOf = Effect.fnUntraced(function* (
     ...{
       name,
       image,
-      memory,
-      cpus,
+      memory: image.hardware?.memory ?? memory,
+      cpus: image.hardware?.cpus ?? cpus,
       disks,
       devices,
       hotplug,

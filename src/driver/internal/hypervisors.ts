@@ -2,21 +2,29 @@
 import * as Effect from "effect/Effect"
 import { Backend, type BackendService } from "../../backends/Backend.ts"
 import { unsupported } from "../../backends/BackendError.ts"
-import { isBackendName } from "../../backends/BackendName.ts"
+import { type BackendName, isBackendName } from "../../backends/BackendName.ts"
 import { Backends, BackendUnavailable } from "../../backends/Backends.ts"
 import * as Device from "../../backends/Device.ts"
 import { asked, nameOf, optionsOf } from "../../backends/HypervisorOptions.ts"
 import * as Image from "../../images/Image.ts"
+import * as Microvm from "../../images/Microvm.ts"
 import { InvalidMachine, type MachineSpec } from "../../machine/MachineSpec.ts"
 import { maximum } from "../../network/Addresses.ts"
 import * as NetworkSpec from "../../network/NetworkSpec.ts"
 import type { Checked } from "./checkTests.ts"
 
-/** The hypervisor of a machine: the one that it declares, or else the test's. A start script starts QEMU, whatever that is. */
+/** The hypervisor that an image is for: of a start script QEMU, and of a runner what it starts. Undefined for one that vmtest has no backend for. */
+const ofImage = (image: Image.StartScriptImage | Image.MicrovmImage): BackendName | undefined => {
+  if (image._tag === "StartScriptImage") return "qemu"
+  const name = Microvm.hypervisorOf(image)
+  return isBackendName(name) ? name : undefined
+}
+
+/** The hypervisor of a machine: the one that it declares, or its image is for, or else the test's. */
 export const of = (byDefault: BackendService, spec: MachineSpec): Effect.Effect<BackendService, BackendUnavailable> =>
   Effect.gen(function* () {
-    const ownWay = Image.startsItself(spec.image) && isBackendName(byDefault.name) ? "qemu" : byDefault.name
-    const name = nameOf(spec.backend) ?? ownWay
+    const ownWay = Image.startsItself(spec.image) ? (ofImage(spec.image) ?? byDefault.name) : byDefault.name
+    const name = nameOf(spec.backend) ?? (isBackendName(byDefault.name) ? ownWay : byDefault.name)
     if (name === byDefault.name || !isBackendName(name)) return byDefault
     const { get } = yield* Backends
     return yield* Effect.mapError(
@@ -65,11 +73,9 @@ export const check = (
     }
     const refused = backend.refuses?.({ ...spec, devices: Device.nameAll(spec.devices) })
     if (refused !== undefined) return invalid(refused.field, refused.reason)
-    if (Image.startsItself(spec.image) && backend.taps === true) {
-      return invalid(
-        "backend",
-        `backend must not be "${backend.name}" for a machine of a start script, which runs QEMU`
-      )
+    const own = Image.startsItself(spec.image) ? ofImage(spec.image) : undefined
+    if (own !== undefined && isBackendName(backend.name) && own !== backend.name) {
+      return invalid("backend", `backend must be "${own}", which the image starts, got "${backend.name}"`)
     }
     if (backend.taps !== true) return Effect.void
     const isBridge = ({ vlan }: { readonly vlan: number }) => NetworkSpec.of(networks, vlan).fabric === "bridge"

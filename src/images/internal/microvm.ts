@@ -16,6 +16,7 @@ import type { MicrovmImage } from "../Image.ts"
 import { describe } from "../Image.ts"
 import { BadImage, NoBackend } from "../ImageError.ts"
 import { checkDescription } from "./checked.ts"
+import { describe as describeVmm, isDescribed } from "./microvmVmm.ts"
 import { defaultTimeout } from "./startScript.ts"
 
 const programName = "microvm-run"
@@ -37,12 +38,13 @@ interface Runner {
 }
 
 /** The program of a runner: that in its folder, or the one that is named itself. */
-const programOf = (path: string): string => {
+export const programOf = (path: string): string => {
   const isFolder = Fs.statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
   return isFolder ? Path.join(path, "bin", programName) : path
 }
 
-const hypervisorOf = (program: string, text: string): string => {
+/** The hypervisor that its file names, or else that its text starts. */
+export const hypervisorIn = (program: string, text: string): string => {
   const named = Disk.readText(Path.join(Path.dirname(program), "..", "share", "microvm", "hypervisor"))?.trim()
   return named === undefined || named === "" ? (others.exec(text)?.[1] ?? "qemu") : named
 }
@@ -62,7 +64,7 @@ const runnerAt = (path: string): Effect.Effect<Runner, string> => {
       try: () => Fs.readFileSync(program, "utf8"),
       catch: (error) => `must be a runner of microvm.nix, but ${program} could not be read: ${Disk.reasonOf(error)}`
     }),
-    (text) => ({ program, text, hypervisor: hypervisorOf(program, text) })
+    (text) => ({ program, text, hypervisor: hypervisorIn(program, text) })
   )
 }
 
@@ -73,6 +75,24 @@ const shellOf = (text: string): string => /^#!\s*(\S+\/(?:bash|sh))\s/.exec(text
 const commandOf = ({ program, text }: Runner): string =>
   `exec ${quote(shellOf(text))} -c "$(cat ${quote(program)})"' "$@"' ${quote(program)}`
 
+/** The machine of a runner, for vmtest's own backend. Its guest is as unknown as that of a disk. */
+const bootDescribed = (
+  image: MicrovmImage,
+  { program, text }: Runner,
+  hypervisor: Parameters<typeof describeVmm>[0]
+): Effect.Effect<BootImage, BadImage> =>
+  describeVmm(hypervisor, text).pipe(
+    Effect.mapError(
+      (reason) => new BadImage({ image: describe(image), field: "runner", reason: `runner ${program} ${reason}` })
+    ),
+    Effect.map(({ text: configuration, ...machine }) => ({
+      ...machine,
+      digest: Digest.ofValue({ text, configuration }),
+      guest: "disk" as const,
+      builtAt: Math.round(Fs.statSync(program).mtimeMs)
+    }))
+  )
+
 /** What to start. Fails with `BadImage` for what is not a runner, and `NoBackend` for one of another hypervisor. */
 export const bootMicrovm = Effect.fnUntraced(function* (image: MicrovmImage) {
   yield* checkDescription(image)
@@ -80,6 +100,7 @@ export const bootMicrovm = Effect.fnUntraced(function* (image: MicrovmImage) {
     Effect.mapError((reason) => new BadImage({ image: describe(image), field: "runner", reason: `runner ${reason}` }))
   )
   const { hypervisor, program, text } = runner
+  if (isDescribed(hypervisor)) return yield* bootDescribed(image, runner, hypervisor)
   if (hypervisor !== "qemu") return yield* new NoBackend({ what: `image ${describe(image)}`, hypervisor })
   if (!endsWithQemu(text)) {
     const reason = `runner must be a runner of microvm.nix, but ${program} does not end with the command that starts QEMU`
