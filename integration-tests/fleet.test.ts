@@ -90,6 +90,28 @@ export default test("reads", {}, () =>
     assert.isFalse(existsSync(join(folder, "vmtest-output")))
   })
 
+  it("is a Layer for applications, and for tests", async () => {
+    const { folder, url, worker } = start({
+      "quick.ts": sleeper("quick", 50),
+      "app.ts": `import { Effect } from "effect"
+import { test } from "vmtest"
+import { Fleet } from "vmtest/fleet"
+export default test("app", {}, () =>
+  Effect.gen(function* () {
+    const fleet = yield* Fleet.Fleet
+    const results = yield* fleet.run(["quick.ts"], { output: "out" })
+    const { workers } = yield* fleet.status
+    console.log(JSON.stringify(results.map(({ name, status }) => [name, status])), workers.length)
+  }).pipe(Effect.provide(Fleet.layer({ url: process.env.VMTEST_FLEET_URL ?? "" })))
+)
+`
+    })
+    await worker("--slots", "1")
+    const app = vmtest(["run", "app.ts"], { cwd: folder, env: { VMTEST_FLEET_URL: url } })
+    assert.strictEqual(await app.ended, 0, app.said())
+    assert.include(app.said(), '[["quick","passed"]] 1')
+  })
+
   it("has one trace for client, worker and tests", async () => {
     const { command, worker } = start({ "quick.ts": sleeper("quick", 50) })
     const collected = await collector()

@@ -9,6 +9,7 @@ type Arguments = ReadonlyArray<string | Readonly<Record<string, string>>>
 /** One test's fleet. */
 export interface Fleet {
   readonly folder: string
+  readonly url: string
   /** Starts `vmtest fleet …`. */
   readonly command: (...args: Arguments) => Command
   /** Starts a worker, and waits until it takes jobs. */
@@ -41,7 +42,7 @@ export const fleets = (): ((files: Readonly<Record<string, string>>) => Fleet) =
       return vmtest(["fleet", ...words], { cwd: folder, env: Object.assign({}, env, ...more) })
     }
     return {
-      ...{ folder, command, cluster, sql: (text) => cluster.sql(text, `fleet${count}`) },
+      ...{ folder, command, cluster, url: env.VMTEST_FLEET_URL, sql: (text) => cluster.sql(text, `fleet${count}`) },
       worker: async (...args) => {
         const started = command(
           ...args.filter((one) => typeof one !== "string"),

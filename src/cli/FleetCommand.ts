@@ -25,6 +25,7 @@ import * as Host from "./Host.ts"
 import * as Interrupted from "./Interrupted.ts"
 import type { Shown } from "./internal/grammar/fleet.ts"
 import { described } from "./Run.ts"
+import * as Scripts from "./Scripts.ts"
 import { complain, print, type Work } from "./Subcommand.ts"
 import * as Telemetry from "./Telemetry.ts"
 
@@ -75,13 +76,16 @@ const reported =
 export const run = (invocation: Asked<"FleetRun">): Work => {
   const { artefacts, capture, companions, files, names, retries, shown, snapshot, timeout, wait, waitTimeout } =
     invocation
+  const output = outputOf(shown)
   return withFleet(invocation, (fleet) =>
-    reported(shown)(
-      fleet.run(files, {
-        ...{ output: outputOf(shown), names, files: companions, timeout, waitTimeout, retries, capture, wait },
-        ...{ artefactLimit: artefacts, snapshots: snapshot, evidence: true },
-        onOffered: (id) => complain(`the run is called ${id}; to follow it again: vmtest fleet attach ${id}`)
-      })
+    Effect.flatMap(Scripts.find(files, { base: process.cwd(), output }), (found) =>
+      reported(shown)(
+        fleet.run(found, {
+          ...{ output, names, files: companions, timeout, waitTimeout, retries, capture, wait },
+          ...{ artefactLimit: artefacts, snapshots: snapshot, evidence: true },
+          onOffered: (id) => complain(`the run is called ${id}; to follow it again: vmtest fleet attach ${id}`)
+        })
+      )
     )
   )
 }

@@ -24,6 +24,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type { InvalidPattern } from "../driver/Selection.ts"
 import type { TestResult } from "../driver/TestResult.ts"
 import type { InvalidMachine } from "../machine/MachineSpec.ts"
 import * as DatabaseUrl from "./DatabaseUrl.ts"
@@ -45,7 +46,7 @@ import * as Store from "./Store.ts"
 export interface RunOptions {
   /** The output folder. */
   readonly output: string
-  /** Only tests whose name contains one of these. Default: all. */
+  /** Only tests whose name or tags match one of these, as `--grep` takes them. Default: all. */
   readonly names?: ReadonlyArray<string> | undefined
   /** Whether a test is wanted: by its file, its name, and how many of that name the file has before it. Default: all. */
   readonly select?: ((file: string, name: string, nth: number) => boolean) | undefined
@@ -74,7 +75,13 @@ export interface RunOptions {
 }
 
 /** Why a run has no results. */
-export type RunError = FileNotPortable | InvalidMachine | NobodyServes | DatabaseUnusable | RunCancelled
+export type RunError =
+  | FileNotPortable
+  | InvalidPattern
+  | InvalidMachine
+  | NobodyServes
+  | DatabaseUnusable
+  | RunCancelled
 
 /** A client of a fleet. */
 export interface FleetService {

@@ -272,7 +272,7 @@ describe("the command line", () => {
     [["run", "a.ts", "--global-timeout", "soon"], "--global-timeout must be a duration"],
     [["run", "a.ts", "--worker", "2"], 'unknown option "--worker"; did you mean "--workers"?'],
     [["run", "a.ts", "--workers", "0"], "a whole number of at least 1"],
-    [["fleet", "run"], "FILE"],
+    [["fleet", "attach"], "RUN"],
     [["fleet", "worker", "--memory", "much"], "a size such as"],
     [["run", "a.ts", "--last-failed"], 'did you mean "--only-failed"?'],
     [["run", "a.ts", "--failfast"], 'did you mean "--fail-fast"?'],

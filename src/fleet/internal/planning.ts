@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { Detailed, labelsOf } from "../../driver/RunEvent.ts"
 import * as Runner from "../../driver/Runner.ts"
+import * as Selection from "../../driver/Selection.ts"
 import type { TestCase } from "../../driver/TestCase.ts"
 import * as Digest from "../../host/Digest.ts"
 import * as MachineChecks from "../../machine/MachineChecks.ts"
@@ -106,25 +107,46 @@ const optionsOf = (options: RunOptions, detailed: boolean): JobOptions => ({
   detailed
 })
 
+interface Loaded {
+  readonly bundle: Bundle.Bundle
+  readonly tests: ReadonlyArray<TestCase>
+}
+
+/** The tests of each file that are wanted, with their places in it. */
+const wantedOf = Effect.fnUntraced(function* (loaded: ReadonlyArray<Loaded>, options: RunOptions) {
+  const names = options.names ?? []
+  const matches = yield* Selection.grep(names)
+  const all = loaded.flatMap(({ tests }) => tests)
+  const focus = new Set(Selection.focused(all))
+  const shared = all.find((test) => (test.shared ?? []).length > 0)
+  if (shared !== undefined) {
+    const reason = `the test ${JSON.stringify(shared.name)} names a machine of vmtest.config.ts, which is not sent to workers; declare it in the file`
+    return yield* new FileNotPortable({ file: shared.file ?? "", reason })
+  }
+  const wanted = loaded.map(({ bundle, tests }) => ({
+    bundle,
+    tests: tests
+      .map((test, place) => ({ test, place }))
+      .filter(({ place, test }) => {
+        const nth = tests.slice(0, place).filter(({ name }) => name === test.name).length
+        return matches(test) && focus.has(test) && (options.select?.(bundle.file, test.name, nth) ?? true)
+      })
+  }))
+  if (wanted.some(({ tests }) => tests.length > 0)) return wanted
+  const reason = `no test matches ${names.map((name) => JSON.stringify(name)).join(" or ")}`
+  return yield* new FileNotPortable({ file: loaded.map(({ bundle }) => bundle.file).join(", "), reason })
+})
+
 /** Plans a run of files, whose names are relative to `folder`. */
 export const make = (files: ReadonlyArray<string>, options: RunOptions, folder: string) =>
   Effect.gen(function* () {
-    const names = options.names ?? []
     const work = yield* temporary
     const bundles = yield* Effect.forEach(files, (file) => Bundle.make(file, folder), { concurrency: 4 })
     const loaded = yield* Effect.forEach(bundles, (bundle, index) =>
-      Effect.map(testsOf(bundle, work, index), (tests) => ({
-        bundle,
-        tests: tests
-          .map((test, place) => ({ test, place }))
-          .filter(({ test }) => names.length === 0 || names.some((name) => test.name.includes(name)))
-          .filter(({ place, test }) => {
-            const nth = tests.slice(0, place).filter(({ name }) => name === test.name).length
-            return options.select?.(bundle.file, test.name, nth) ?? true
-          })
-      }))
+      Effect.map(testsOf(bundle, work, index), (tests) => ({ bundle, tests }))
     )
-    const chosen = loaded.filter(({ tests }) => tests.length > 0)
+    const wanted = yield* wantedOf(loaded, options)
+    const chosen = wanted.filter(({ tests }) => tests.length > 0)
     const all = chosen.flatMap(({ tests }) => tests.map(({ test }) => test))
     const folders = Runner.foldersOf(all)
     const labels = labelsOf(all.map(({ name }) => name))

@@ -6,6 +6,7 @@ import { choose } from "./chosen.ts"
 import * as Flags from "./flags.ts"
 import * as RunOptions from "./runOptions.ts"
 import * as Reports from "./runReports.ts"
+import * as Selection from "./runSelection.ts"
 
 /** Where the fleet is. */
 export interface Place {
@@ -43,7 +44,7 @@ export interface FleetWorker extends Place {
 /** What `vmtest fleet run` is asked for. */
 export interface FleetRun extends Place {
   readonly _tag: "FleetRun"
-  /** At least one. */
+  /** Files, folders and patterns. */
   readonly files: ReadonlyArray<string>
   readonly names: ReadonlyArray<string>
   /** Files and folders that go with the test files. */
@@ -157,17 +158,12 @@ const run = Command.make(
   {
     files: Argument.String("FILE").pipe(
       Argument.withDescription(
-        "A TypeScript or JavaScript module whose default export is a test, an array of tests, or an Effect"
+        "Modules whose default export is a test, an array of tests, or an Effect; folders and patterns such as 'tests/**/*.ts' (default: all *.vmtest.ts files)"
       ),
-      Argument.variadic({ min: 1 })
+      Argument.variadic()
     ),
     ...place,
-    names: Flag.String("test-name").pipe(
-      Flag.withAlias("t"),
-      Flag.withMetavar("TEXT"),
-      Flag.withDescription("Run only tests whose name contains TEXT; repeat it to select more (default: all tests)"),
-      Flag.atLeast(0)
-    ),
+    names: Selection.flags.names,
     companions: Flag.String("with").pipe(
       Flag.withMetavar("PATH"),
       Flag.withDescription("Send this file or folder along, for tests that read it; repeat it for more"),
