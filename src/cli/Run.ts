@@ -43,6 +43,7 @@ import { MachinesMissing, markedLine, type ScriptError } from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
 import * as Scripts from "./Scripts.ts"
 import { complain, print } from "./Subcommand.ts"
+import * as Telemetry from "./Telemetry.ts"
 import * as Watch from "./Watch.ts"
 import * as Workers from "./Workers.ts"
 
@@ -192,6 +193,9 @@ const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Sett
     inSettings(settings),
     Effect.map((results) => (results.some(isFailed) ? ExitCode.failed : ExitCode.passed)),
     Reports.written({ junit, json, html }, { vmtest: version, traces: true }),
+    // All tests are one trace.
+    Effect.withSpan("vmtest.run", { attributes: { "vmtest.tests": tests.length } }, { captureStackTrace: false }),
+    Effect.provide(Telemetry.layer("vmtest", { all: false })),
     Effect.provide(TerminalReport.layer({ ...options, atOnce: Host.isAtOnce(tests, workers ?? jobs) }))
   )
 }
