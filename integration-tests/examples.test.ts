@@ -28,4 +28,10 @@ describe("the examples", () => {
     assert.strictEqual(status, 0, stdout + stderr)
     assert.match(stdout, /Linux \d/)
   })
+
+  it("app, an application with services and errors of its own, runs", () => {
+    const { status, stderr, stdout } = node("examples/app/main.ts")
+    assert.strictEqual(status, 0, stdout + stderr)
+    assert.strictEqual(stdout, 'journal: a reader gets "hello\\n"\njournal: there is no nothing.html\n')
+  })
 })

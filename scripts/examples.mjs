@@ -7,14 +7,17 @@ import { setup } from "./setup.mjs"
 
 /** An example's name is its path in examples/ without the ending. */
 const names = () =>
-  ["", "nixos"].flatMap((folder) =>
-    readdirSync(join(root, "examples", folder))
-      .filter((file) => file.endsWith(".ts"))
-      .map((file) => join(folder, file.slice(0, -".ts".length)))
-  )
+  ["", "nixos"]
+    .flatMap((folder) =>
+      readdirSync(join(root, "examples", folder))
+        .filter((file) => file.endsWith(".ts"))
+        .map((file) => join(folder, file.slice(0, -".ts".length)))
+    )
+    .concat("app/main")
 
 /** How those that are no scripts of tests are run. */
 const others = {
+  "app/main": ["node", [join("examples", "app", "main.ts")]],
   layer: ["node", [join("examples", "layer.ts")]],
   "suite.test": ["vitest", ["run", "--project", "integration", join("examples", "suite.test.ts")]]
 }

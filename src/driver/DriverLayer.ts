@@ -154,6 +154,8 @@ export type MachineLayerError = DeclareError | Machines.Unavailable
 export interface MachineClass<Self, Name extends string>
   extends Context.ServiceClass<Self, `vmtest/driver/DriverLayer/${Name}`, Machines.Machine> {
   readonly layer: Layer.Layer<Self, MachineLayerError, Driver>
+  /** The name of its machine. */
+  readonly machine: Name
 }
 
 /**
@@ -166,6 +168,7 @@ export const Machine =
     const tag = Context.Service<Self, Machines.Machine>()(`vmtest/driver/DriverLayer/${name}` as const)
     const { stack = "" } = new Error()
     return class extends tag {
+      static readonly machine = name
       static readonly layer: Layer.Layer<Self, MachineLayerError, Driver> = Layer.effect(
         tag,
         Effect.gen(function* () {

@@ -85,12 +85,12 @@ const pause = (
     if (timeout !== undefined) {
       yield* Effect.forkScoped(Effect.andThen(Effect.sleep(timeout), Deferred.succeed(over, "timed out")))
     }
-    const until = timeout === undefined ? "" : `, within ${Duration.format(timeout)}`
+    const until = timeout === undefined ? "" : ` for ${Duration.format(timeout)}`
     const others = `npx vmtest attach ${NodePath.basename(folder)}`
     if (Seat.own().isTerminal) yield* Effect.forkScoped(here(live, test, terminal, over))
     else
       yield* complain(
-        `${JSON.stringify(test)} is paused at its failure, and its machines are up. To use them, run on another terminal${until}: ${others}`
+        `${JSON.stringify(test)} is paused at its failure, and its machines are up${until}. To use them from another terminal:\n  ${others}`
       )
     const why = yield* Deferred.await(over)
     yield* beside(complain(`${JSON.stringify(test)}: ${whys[why]}`))

@@ -24,6 +24,7 @@ import * as Overview from "../Overview.ts"
 import * as Places from "../Places.ts"
 import { Detailed, Reporter, type RunEvent } from "../RunEvent.ts"
 import type { Folders, StateUnusable } from "../StatePlaces.ts"
+import * as Suites from "../SuiteDriver.ts"
 import * as Captures from "./captures.ts"
 import type { DriverMachines } from "./driverMachines.ts"
 import * as Machines from "./driverMachines.ts"
@@ -127,16 +128,17 @@ const optionsOfFork = (all: DriverMachines, number: number, saved: Saved): Optio
   }
 }
 
-/** `DriverService.fork`. */
+/** `DriverService.fork`, and what makes several forks of one saving. */
 const makeFork = Effect.fnUntraced(function* (all: DriverMachines) {
   const { backend, conditions, emit, folders, fs } = all
   const forks = yield* Forks.make({ temporary: all.temporary, handles: () => Machines.neighbours(all) })
   let forked = 0
 
-  const makeOne = Effect.fnUntraced(function* () {
+  const save = conditions.guard(forks.saved)
+
+  const makeOne = Effect.fnUntraced(function* (saved: Saved) {
     forked += 1
     const number = forked
-    const saved = yield* conditions.guard(forks.saved)
     const named = (event: RunEvent): RunEvent =>
       event._tag === "MachineEvent"
         ? { ...event, event: { ...event.event, machine: `${event.event.machine} (fork ${number})` } }
@@ -155,11 +157,12 @@ const makeFork = Effect.fnUntraced(function* (all: DriverMachines) {
     return { running, started: running.handles().filter(({ spec }) => saved.has(spec.name)) }
   })
 
-  return <A, E, R>(
+  const forkOf = <A, E, R>(
+    saving: typeof save,
     body: (machines: Readonly<Record<string, Machine>>, driver: DriverService) => Effect.Effect<A, E, R>
   ): Effect.Effect<A, E | ForkError, Exclude<R, Driver | Scope.Scope>> =>
     Effect.gen(function* () {
-      const { running, started } = yield* makeOne()
+      const { running, started } = yield* makeOne(yield* saving)
       const program = Effect.gen(function* () {
         yield* Machines.startAll(started)
         return yield* Effect.scoped(runBody("driver.fork's body", body(running.machines, running.service)))
@@ -169,6 +172,15 @@ const makeFork = Effect.fnUntraced(function* (all: DriverMachines) {
       Effect.scoped,
       Effect.withSpan(...Spans.fork(Machines.neighbours(all).map(({ spec }) => spec.name)))
     ) as Effect.Effect<A, E | ForkError, Exclude<R, Driver | Scope.Scope>>
+
+  const fork: Suites.Fork = (body) => forkOf(save, body)
+  const base: Suites.Parts["base"] = Effect.map(
+    save,
+    (saved): Suites.Fork =>
+      (body) =>
+        forkOf(Effect.succeed(saved), body)
+  )
+  return { fork, base }
 })
 
 /** A network, if a machine of the test is on it. */
@@ -288,9 +300,10 @@ export const make: (
   Effect.fnUntraced(function* (options) {
     const all = yield* setUp(options)
     yield* Machines.addDeclared(all)
+    const { base, fork } = yield* makeFork(all)
     const running: Running = {
       service: Places.note(
-        Tracked.methods("driver", makeService(all, yield* makeFork(all))),
+        Tracked.methods("driver", makeService(all, fork)),
         placesOf(all, yield* Machines.placesOf(options))
       ),
       machines: named({ ...all.machines }),
@@ -302,6 +315,7 @@ export const make: (
       services: all.services,
       handles: () => [...all.handles.values()]
     }
+    Suites.note(running.service, { base, handles: running.handles, output: NodePath.resolve(options.output) })
     yield* Overview.register(running.service, { ...running, test: options.test, fork: options.fork })
     return running
   })

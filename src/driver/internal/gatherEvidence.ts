@@ -30,10 +30,10 @@ const journal = Effect.fnUntraced(function* ({ running, spec }: MachineTree.Hand
   )
 })
 
-/** Writes a picture of a screen to `<folder>/<machine>/screen.png`. */
-const screen = ({ machine, spec }: MachineTree.Handle) =>
+/** Writes a picture of a screen to `<below>/<machine>/screen.png` in the output folder of its driver. */
+const screen = ({ machine, spec }: MachineTree.Handle, below: string) =>
   // A hypervisor without a screen, or one that has just ended, has no picture.
-  Effect.ignore(unguarded(machine.screenshot(`${spec.name}/screen`)))
+  Effect.ignore(unguarded(machine.screenshot(Path.join(below, spec.name, "screen"))))
 
 /** Lets an effect fail, die or hang without more than a line about it. */
 const bestEffort = <E>(what: string, effect: Effect.Effect<void, E>): Effect.Effect<ReadonlyArray<string>> =>
@@ -52,10 +52,14 @@ const bestEffort = <E>(what: string, effect: Effect.Effect<void, E>): Effect.Eff
     })
   )
 
-/** Gathers what the running machines can say, in at most {@link within}. Gives a line for each thing that could not be had; never fails. */
+/**
+ * Gathers what the running machines can say, in at most {@link within}. `folder` is the output folder of their driver, or `below` it. Gives a line for each thing that could not be had;
+ * never fails.
+ */
 export const gather = (
   handles: ReadonlyArray<MachineTree.Handle>,
-  folder: string
+  folder: string,
+  below = ""
 ): Effect.Effect<ReadonlyArray<string>> =>
   Effect.forEach(
     handles,
@@ -65,7 +69,7 @@ export const gather = (
       return Effect.all(
         [
           state === "ready" ? bestEffort(`the journal of ${name}`, journal(handle, folder)) : Effect.succeed([]),
-          isOn ? bestEffort(`a picture of ${name}'s screen`, screen(handle)) : Effect.succeed([])
+          isOn ? bestEffort(`a picture of ${name}'s screen`, screen(handle, below)) : Effect.succeed([])
         ],
         { concurrency: "unbounded" }
       )
