@@ -1,9 +1,18 @@
 /** What is run inside the guest: scripts of `integration-tests/nested`, each with the real command. */
-import { places } from "./outer.ts"
 import { type BackendName, backends, variableOf } from "./programs.ts"
 
-/** How many times longer than on hardware everything may take where the processor that virtualises is itself emulated. */
-export const slowness = 10
+/** Where suites run: inside the guest, or on a host that has KVM. */
+export interface Place {
+  /** The folder of the command, and that of the scripts. */
+  readonly vmtest: string
+  readonly scripts: string
+  /** A folder for what suites write. */
+  readonly output: string
+  /** The programs of hypervisors by the names of their backends. */
+  readonly programs: Readonly<Record<string, string>>
+  /** How many times longer than on hardware everything may take. */
+  readonly slowness: number
+}
 
 export interface Suite {
   /** What it is called in the report. */
@@ -14,42 +23,58 @@ export interface Suite {
   readonly command: string
 }
 
-const vmtest = `node ${places.payload}/app/node_modules/vmtest/bin/vmtest.js`
-
 /** The variables of a suite; the suites of hypervisors that are killed and refuse have `between.mjs` before the hypervisor. */
-const variables = (backend: BackendName, between: boolean): Readonly<Record<string, string>> => {
+const variables = ({ programs, scripts, slowness }: Place, backend: BackendName, between: boolean) => {
   const variable = variableOf(backend)
-  const own = { VMTEST_BACKEND: backend, VMTEST_NESTED_BACKEND: backend, VMTEST_TIME_SCALE: `${slowness}` }
-  if (!between || variable === undefined) return own
+  const program = programs[backend]
   return {
-    ...own,
-    [variable]: `${places.payload}/app/suite/between.mjs`,
-    VMTEST_NESTED_PROGRAM: `${places.payload}/bin/${backend}`
+    ...{ VMTEST_BACKEND: backend, VMTEST_NESTED_BACKEND: backend, VMTEST_TIME_SCALE: `${slowness}` },
+    ...(between && variable !== undefined && program !== undefined
+      ? { [variable]: `${scripts}/between.mjs`, VMTEST_NESTED_PROGRAM: program }
+      : {})
   }
 }
 
-const script = (
-  name: string,
-  file: string,
-  backend: BackendName,
-  { between = false, needs }: { readonly between?: boolean; readonly needs: Suite["needs"] }
-): Suite => ({
-  name,
-  needs,
-  env: variables(backend, between),
-  command: `cd ${places.scratch}/out; ${vmtest} run --no-snapshot --output ${places.scratch}/out ${places.payload}/app/suite/${file}.ts`
-})
+interface Script {
+  readonly name: string
+  readonly files: ReadonlyArray<string>
+  readonly backend: BackendName
+  /** Whether `between.mjs` is before the hypervisor. */
+  readonly between?: boolean
+  readonly needs?: Suite["needs"]
+}
+
+/** One command for several scripts: it takes half a minute to load where the processor is emulated. */
+const script =
+  (place: Place) =>
+  ({ backend, between = false, files, name, needs = backend === "qemu" ? [] : [backend] }: Script): Suite => ({
+    ...{ name, needs, env: variables(place, backend, between) },
+    command: [
+      `cd ${place.output};`,
+      `node ${place.vmtest}/bin/vmtest.js run --jobs 1 --no-snapshot --output ${place.output}`,
+      ...files.map((file) => `${place.scripts}/${file}.ts`)
+    ].join(" ")
+  })
+
+/** What is measured instead of tested. */
+export const benches = (wanted: ReadonlyArray<BackendName>, place: Place): ReadonlyArray<Suite> =>
+  wanted.map((backend) => script(place)({ name: backend, files: ["figures"], backend }))
 
 /** The suites of these backends, in the order in which they run. */
-export const of = (wanted: ReadonlyArray<BackendName>): ReadonlyArray<Suite> => [
-  ...wanted.map((backend) => script(backend, "backend", backend, { needs: backend === "qemu" ? [] : [backend] })),
-  ...wanted.map((backend) =>
-    script(`${backend}, killed`, "cleanup", backend, { needs: backend === "qemu" ? [] : [backend] })
-  ),
-  ...wanted.flatMap((backend) =>
-    backend === "qemu" ? [] : [script(`${backend}, faults`, "faults", backend, { between: true, needs: [backend] })]
-  ),
-  ...(wanted.length < backends.length
-    ? []
-    : [script("all three on one bridge", "mixed", "qemu", { needs: ["firecracker", "cloud-hypervisor"] })])
-]
+export const of = (wanted: ReadonlyArray<BackendName>, place: Place): ReadonlyArray<Suite> =>
+  [
+    ...wanted.flatMap(
+      (backend): ReadonlyArray<Script> => [
+        { name: backend, files: ["backend", "cleanup"], backend },
+        ...(backend === "qemu" ? [] : [{ name: `${backend}, faults`, files: ["faults"], backend, between: true }])
+      ]
+    ),
+    ...(wanted.length < backends.length
+      ? []
+      : [
+          {
+            ...{ name: "one of each on one bridge", files: ["mixed"], backend: "qemu" as const },
+            needs: ["firecracker", "cloud-hypervisor"] as const
+          }
+        ])
+  ].map(script(place))
