@@ -24,6 +24,7 @@ import { isFailed, type TestResult } from "../driver/TestResult.ts"
 import { TimeLimit } from "../driver/TimeLimit.ts"
 import type { Location } from "../host/Location.ts"
 import { Seed } from "../network/Seed.ts"
+import * as LiveLine from "../report/LiveLine.ts"
 import * as Reports from "../report/Reports.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import { UpdateReferences } from "../screen/ScreenImage.ts"
@@ -183,7 +184,9 @@ const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Sett
     if (workers !== undefined) return yield* Workers.runTests(tests, settings, workers)
     return yield* Host.runTests(tests, how)
   })
-  return ran.pipe(
+  // A prompt has the last line for itself.
+  const live = pauseOnFailure || options.quiet ? ran : LiveLine.during(tests.length)(ran)
+  return live.pipe(
     Effect.tap((results) =>
       Effect.andThen(print(TerminalReport.summary(results, files)), record(wanted, results, settings))
     ),
