@@ -24,9 +24,11 @@
 import * as NodePath from "node:path"
 import type * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import type { Backend } from "../backends/Backend.ts"
 import type { BackendUnavailable } from "../backends/Backends.ts"
 import { refusal } from "../guest/Arguments.ts"
@@ -208,6 +210,21 @@ const makeRun = Effect.fnUntraced(function* (options: RunnerOptions, around: Att
   }
 })
 
+/** What is found out once in a run: images that are built, snapshots that were read and are whole. */
+export interface KeptOfRun {
+  readonly images: Images.Images
+  readonly warm: WarmStart.WarmStart
+}
+
+/** What the runs within it have in common, so that several of them cost as little as one. Default: each run has its own. */
+export const Kept = Context.Reference<KeptOfRun | undefined>("vmtest/driver/Kept", { defaultValue: () => undefined })
+
+/** What runs can have in common that start their machines from these snapshots, until the scope closes. */
+export const keep = (
+  snapshots: RunnerOptions["snapshots"]
+): Effect.Effect<KeptOfRun, never, Backend | RunDirectory | ImageStore | Scope.Scope> =>
+  Effect.all({ images: Images.make, warm: WarmStart.make(snapshots) })
+
 /**
  * Runs tests and gives what came of each, in their order; a test that fails does not keep the others from running.
  *
@@ -224,8 +241,7 @@ export const run = (
     const checked = yield* checkAll(tests)
     const wanted = checked.filter(({ test }) => unwanted(test) === undefined)
     yield* Effect.forEach(wanted, Hypervisors.checkTest, { discard: true })
-    const images = yield* Images.make
-    const warm = yield* WarmStart.make(options.snapshots)
+    const { images, warm } = (yield* Kept) ?? (yield* keep(options.snapshots))
     yield* images.prepare(new Set(wanted.flatMap(({ specs }) => specs.map(({ image }): Image => image))))
     let made = 0
     const { capture = false, concurrency = 1, evidence = true, output, snapshotOnFailure = false } = options

@@ -113,6 +113,8 @@ export const serve = (onTask: Effect.Effect<void> = Effect.void): Effect.Effect<
         lease.until = now + millis
       })
     let job: Fiber.Fiber<void> | undefined
+    // All jobs of this process are of one run, which has one setting.
+    let kept: Runner.KeptOfRun | undefined
     const begin = (task: Task) =>
       onTask.pipe(
         Effect.andThen(Effect.sync(() => process.chdir(task.files))),
@@ -135,7 +137,8 @@ export const serve = (onTask: Effect.Effect<void> = Effect.void): Effect.Effect<
       switch (order._tag) {
         case "Run":
           yield* extend(order.lease)
-          job = yield* Effect.forkChild(begin(order.task))
+          kept ??= yield* Runner.keep(order.task.options.snapshots)
+          job = yield* Effect.forkChild(Effect.provideService(begin(order.task), Runner.Kept, kept))
           break
         case "Lease":
           yield* extend(order.millis)
@@ -145,4 +148,4 @@ export const serve = (onTask: Effect.Effect<void> = Effect.void): Effect.Effect<
       }
     }
     if (job !== undefined) yield* Fiber.interrupt(job)
-  })
+  }).pipe(Effect.scoped)
