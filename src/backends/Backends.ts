@@ -110,6 +110,28 @@ export const byDefault: Layer.Layer<Backend, HostBackendError> = Layer.unwrap(
   Effect.map(Environment.backend, (name) => layer(name ?? "qemu"))
 )
 
+/** What a hypervisor is on this host. */
+export interface Probed {
+  /** As fingerprints have it: `Firecracker 1.16.1`. */
+  readonly hypervisor: string
+  /** A path, or the name that was found on the PATH. */
+  readonly program: string
+  /** Why a guest of a few instructions did not run; undefined if it did. */
+  readonly problem: string | undefined
+}
+
+/** Looks for a hypervisor besides QEMU, and runs a guest on it. */
+export const probe = Effect.fnUntraced(function* (name: Exclude<BackendName, "qemu">) {
+  const { fingerprint, timeScale } = yield* find(name)
+  const Probe = yield* Effect.promise(() => import("./internal/vmmProbe.ts"))
+  const program = yield* Environment.program(name)
+  return {
+    hypervisor: (yield* fingerprint).hypervisor ?? name,
+    program,
+    problem: yield* Probe.run(name, program, timeScale)
+  } satisfies Probed as Probed
+})
+
 /** Hypervisors by their names. */
 export interface BackendsService {
   readonly get: (name: BackendName) => Effect.Effect<BackendService, HostBackendError>

@@ -16,8 +16,7 @@ import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { names } from "../backends/BackendName.ts"
-import { Backends } from "../backends/Backends.ts"
-import * as Environment from "../backends/Environment.ts"
+import * as Backends from "../backends/Backends.ts"
 import * as Cache from "../host/Cache.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import * as ImageStore from "../images/ImageStore.ts"
@@ -80,13 +79,14 @@ const hypervisor: Effect.Effect<ReadonlyArray<Finding>> = Host.findings({ refres
 const otherHypervisors: Effect.Effect<ReadonlyArray<Finding>> = Effect.forEach(
   names.filter((name) => name !== "qemu"),
   (name) =>
-    Effect.gen(function* () {
-      const { fingerprint } = yield* (yield* Backends).get(name)
-      return `${(yield* fingerprint).hypervisor ?? name}, ${yield* Environment.program(name)}`
-    }).pipe(
+    Backends.probe(name).pipe(
       Effect.provide(logToStderr),
       Effect.match({
-        onSuccess: (detail): Finding => ({ what: `hypervisor ${name}`, state: "ok", detail }),
+        onSuccess: ({ hypervisor, problem, program }): Finding => ({
+          what: `hypervisor ${name}`,
+          state: problem === undefined ? "ok" : "limited",
+          detail: `${hypervisor}, ${program}: ${problem ?? "a guest ran on it"}`
+        }),
         onFailure: (error): Finding => ({
           what: `hypervisor ${name}`,
           state: "limited",

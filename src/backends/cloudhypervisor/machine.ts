@@ -75,6 +75,14 @@ export const configurationOf = (shape: MachineShape, cards: ReadonlyArray<VmmCar
   console: shape.hypervisor?.hvc0 === true ? { mode: "File", file: "hvc0.log" } : { mode: "Off" }
 })
 
+/** It tells of a guest that cannot run on as of one that has powered off; its own log knows better. */
+const failedProcessor = (said: string): string | undefined => {
+  const [, error] = /VCPU generated error: ([\s\S]*?)(?:\n\s*\n?Stack backtrace|$)/.exec(said) ?? []
+  return error === undefined
+    ? undefined
+    : `its hypervisor could not run the guest: ${error.replace(/\s*Caused by:\s*/g, ": ").trim()}`
+}
+
 const restoreRequests = (folder: string): ReadonlyArray<Request> => [
   {
     ...Api.restore({ source_url: Api.urlOf(folder), memory_restore_mode: "Copy" }),
@@ -171,6 +179,7 @@ export const start: (
         )
       }),
     write: () => serial.write,
+    because: failedProcessor,
     // It tells why it ends, but for a signal.
     causeOf: ({ signal }) => (signal === undefined ? undefined : "host")
   })

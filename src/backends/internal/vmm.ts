@@ -66,6 +66,8 @@ export interface Launch {
   readonly write: (running: Running) => Hypervisor["console"]["write"]
   /** Why it ended, where nothing else was noted. */
   readonly causeOf: (status: ExitStatus) => EndCause | undefined
+  /** Why the guest could not run on, from what the hypervisor printed, whatever it told besides. */
+  readonly because?: ((said: string) => string | undefined) | undefined
   readonly failed: (why: Failure) => StartFailed | LoadFailed
 }
 
@@ -152,7 +154,10 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
     let cause: EndCause | undefined
     const exited = yield* Hosted.watchExit({
       ...{ process, log: console, said },
-      known: (status) => ({ cause: cause ?? launch.causeOf(status), because: undefined })
+      known: (status) => {
+        const because = launch.because?.(said())
+        return { cause: because === undefined ? (cause ?? launch.causeOf(status)) : undefined, because }
+      }
     })
     const api = yield* Rest.make({
       ...{ machine: shape.name, socket: within(launch.sockets.api), explain: launch.explain },

@@ -188,6 +188,17 @@ describe("a Cloud Hypervisor that runs", () => {
         yield* machine.console.write(`${typed}\n`)
         assert.strictEqual((yield* Effect.timeout(machine.exited, "10 seconds")).cause, cause, typed)
       }
+      const failing = yield* start(directory, shapeIn(directory, "failing"))
+      yield* until(failing.console, /Linux version/)
+      yield* failing.console.write("fail\n")
+      const { because, cause } = yield* Effect.timeout(failing.exited, "10 seconds")
+      assert.deepStrictEqual(
+        [cause, because],
+        [
+          undefined,
+          "its hypervisor could not run the guest: VcpuRun(Failed to run vcpu: Unexpected exit reason on vcpu run: InternalError"
+        ]
+      )
       const pressed = yield* start(directory, shapeIn(directory, "pressed"))
       yield* Effect.flatMap(connect(pressed), ({ powerdown }) => powerdown)
       assert.deepInclude(yield* pressed.exited, { cause: "power-off", exitCode: 0 })

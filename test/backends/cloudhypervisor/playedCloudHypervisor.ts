@@ -55,10 +55,21 @@ const powerOff = (): void => {
   setTimeout(end, 20)
 }
 
+/** What it does when KVM no longer runs its guest. */
+const failProcessor = (): void => {
+  process.stderr.write(
+    "cloud-hypervisor: 1.0s: <vcpu0> ERROR:vmm/src/cpu.rs:1460 -- VCPU generated error: VcpuRun(Failed to run vcpu\n\n" +
+      "Caused by:\n    Unexpected exit reason on vcpu run: InternalError\n\nStack backtrace:\n   0: <unknown>\n"
+  )
+  event("vm", "shutdown")
+  setTimeout(end, 20)
+}
+
 const typed = (line: string): void => {
   if (line === "panic") say("[   12.345678] Kernel panic - not syncing: sysrq triggered crash")
   if (line === "reboot" || line === "panic") reboot()
   else if (line === "poweroff") powerOff()
+  else if (line === "fail") failProcessor()
   else say(line === "halt" ? "[   12.345678] Kernel panic - not syncing: for ever" : `typed ${line}`)
 }
 
