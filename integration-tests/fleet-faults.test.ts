@@ -13,13 +13,13 @@ import { fleets } from "./fleetSupport.ts"
 const alive = (pid: number): boolean =>
   existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
 
-/** A test that prints 2 MB. */
+/** A test that prints 6 MB. */
 const chatty = `import { Effect } from "effect"
 import { test } from "vmtest"
 export default test("chatty", {}, () =>
   Effect.gen(function* () {
     console.log("chatty on " + process.pid)
-    for (let line = 0; line < 200; line++) {
+    for (let line = 0; line < 600; line++) {
       console.log(Array.from({ length: 700 }, () => Math.random().toString(36).slice(2)).join(" "))
       yield* Effect.sleep(10)
     }
@@ -193,14 +193,18 @@ describe.skipIf(missing !== undefined)(`faults of a fleet${missing === undefined
       spawnSync("chown", ["-R", "postgres", join(disk, "space")])
       cluster.sql(`CREATE TABLESPACE small LOCATION '${join(disk, "space")}'`)
       cluster.sql(`ALTER DATABASE ${database} SET TABLESPACE small`)
-      await worker("--slots", "1")
-      // What is left is less than what the test prints.
-      const free = Number(spawnSync("df", ["--output=avail", "-B1", disk], { encoding: "utf8" }).stdout.split("\n")[1])
-      writeFileSync(join(disk, "filler"), Buffer.alloc(Math.max(0, free - 400_000)))
+      const busy = await worker("--slots", "1")
       const run = command("run", "quick.ts", "next.ts")
       await run.says(/chatty on \d+/)
-      await new Promise((resolve) => setTimeout(resolve, 4000))
-      assert.match(readFileSync(join(cluster.folder, "log"), "utf8"), /No space left on device/)
+      // What is left is less than what the test prints.
+      const free = Number(spawnSync("df", ["--output=avail", "-B1", disk], { encoding: "utf8" }).stdout.split("\n")[1])
+      writeFileSync(join(disk, "filler"), Buffer.alloc(Math.max(0, free - 100_000)))
+      const isFull = () => /No space left on device/.test(readFileSync(join(cluster.folder, "log"), "utf8"))
+      for (let waited = 0; waited < 20_000 && !isFull(); waited += 100)
+        await new Promise((resolve) => setTimeout(resolve, 100))
+      assert.isTrue(isFull())
+      await busy.says(/its disk is full .*trying again/)
+      await new Promise((resolve) => setTimeout(resolve, 2000))
       rmSync(join(disk, "filler"))
       assert.strictEqual(await run.ended, 0, run.said().slice(-2000))
       assert.strictEqual(sql("SELECT max(attempt) FROM vmtest.job"), "1")

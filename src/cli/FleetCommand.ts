@@ -26,7 +26,7 @@ import * as Interrupted from "./Interrupted.ts"
 import type { Shown } from "./internal/grammar/fleet.ts"
 import { described } from "./Run.ts"
 import * as Scripts from "./Scripts.ts"
-import { complain, print, type Work } from "./Subcommand.ts"
+import { complain, logToStderr, print, type Work } from "./Subcommand.ts"
 import * as Telemetry from "./Telemetry.ts"
 
 type Asked<Tag> = Extract<Invocation, { readonly _tag: Tag }>
@@ -54,6 +54,7 @@ const withFleet = <R>(
     Effect.flatMap(({ secret }) =>
       Effect.flatMap(Fleet.Fleet, work).pipe(Effect.provide(Fleet.layer({ url: secret, insecure: place.insecure })))
     ),
+    Effect.provide(logToStderr),
     Effect.provide(Telemetry.layer("vmtest-client")),
     Effect.catch((error) => Effect.as(complain(described(error)), ExitCode.unusable))
   )

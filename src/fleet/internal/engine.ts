@@ -123,13 +123,22 @@ export const retrySchedule = Schedule.min([Schedule.exponential("100 millis"), S
   Schedule.jittered
 )
 
-/** Tries again what fails with something passing, for at most `patience`. */
+/** Tries again what fails with something passing, for at most `patience`, and says so once. */
 export const patiently =
   (patience: Duration.Input) =>
   <A, E, R>(effect: Effect.Effect<A, E | DatabaseUnusable, R>): Effect.Effect<A, E | DatabaseUnusable, R> =>
-    Effect.retry(effect, {
-      schedule: retrySchedule.pipe(Schedule.upTo({ duration: patience })),
-      while: (error) => error instanceof DatabaseUnusable && isPassing(error)
+    Effect.suspend(() => {
+      const passes = (error: E | DatabaseUnusable) => error instanceof DatabaseUnusable && isPassing(error)
+      let isSaid = false
+      return effect.pipe(
+        Effect.tapError((error) => {
+          if (isSaid || !(error instanceof DatabaseUnusable) || !isPassing(error)) return Effect.void
+          isSaid = true
+          const longest = Duration.format(Duration.fromInputUnsafe(patience))
+          return Effect.logWarning(`${error.message}; trying again for at most ${longest}`)
+        }),
+        Effect.retry({ schedule: retrySchedule.pipe(Schedule.upTo({ duration: patience })), while: passes })
+      )
     })
 
 const driver = "@effect/sql-pg/PgClient"
