@@ -15,7 +15,6 @@
  * @since 0.1.0
  */
 import * as Fs from "node:fs"
-import * as Net from "node:net"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -27,7 +26,7 @@ import * as Process from "../actors/Process.ts"
 import * as Supervisor from "../actors/Supervisor.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import { qemuValue, quote } from "../host/Quote.ts"
-import { headerSize, Joiner, withHeader } from "./internal/frames.ts"
+import * as FrameSocket from "./internal/frameSocket.ts"
 import { HostFrames } from "./internal/hostFrames.ts"
 import * as Machineless from "./internal/machineless.ts"
 import { relay } from "./internal/relay.ts"
@@ -92,54 +91,6 @@ const relayName = "relay.pl"
 
 /** How often to look whether it has connected. */
 const untilConnected = Schedule.spaced("5 millis")
-
-/** Bytes that wait for a process that does not read; then frames are lost, which TCP sends again. */
-const mostQueued = 1024 * 1024
-
-/** A unix socket at which one peer at a time sends and receives frames. */
-const listen = (
-  path: string,
-  onFrame: (frame: Buffer) => void
-): Effect.Effect<{ readonly send: (frame: Buffer) => void; readonly connected: () => boolean }, never, Scope.Scope> =>
-  Effect.map(
-    Effect.acquireRelease(
-      Effect.callback<{ readonly server: Net.Server; peer: Net.Socket | undefined }>((resume) => {
-        const server = Net.createServer((peer) => {
-          all.peer?.destroy()
-          all.peer = peer
-          const joiner = new Joiner()
-          peer.on("error", () => {})
-          peer.on("close", () => {
-            if (all.peer === peer) all.peer = undefined
-          })
-          peer.on("data", (chunk) => {
-            const frames = joiner.push(chunk)
-            if (typeof frames === "string") return peer.destroy()
-            for (let at = 0; at < frames.length; ) {
-              const end = at + headerSize + frames.readUInt32BE(at)
-              onFrame(frames.subarray(at + headerSize, end))
-              at = end
-            }
-            return undefined
-          })
-        })
-        const all: { readonly server: Net.Server; peer: Net.Socket | undefined } = { server, peer: undefined }
-        server.on("error", (error) => resume(Effect.die(error)))
-        server.listen(path, () => resume(Effect.succeed(all)))
-      }),
-      (all) =>
-        Effect.sync(() => {
-          all.server.close()
-          all.peer?.destroy()
-        })
-    ),
-    (all) => ({
-      connected: () => all.peer !== undefined,
-      send: (frame) => {
-        if (all.peer !== undefined && all.peer.writableLength <= mostQueued) all.peer.write(withHeader(frame))
-      }
-    })
-  )
 
 const numberOf = (ipv4: string) => Buffer.from(ipv4.split(".").map(Number)).readUInt32BE()
 
@@ -236,7 +187,7 @@ const forward = Effect.fnUntraced(function* (
 ) {
   const { frames, options, send, servers } = shared
   const { name, supervisor } = options
-  const server = yield* listen(shared.file(`${port}`), (frame) => {
+  const server = yield* FrameSocket.listen(shared.file(`${port}`), (frame) => {
     const { answer, out } = frames.send(frame)
     if (answer !== undefined) server.send(answer)
     if (out !== undefined) send(out)
@@ -282,7 +233,7 @@ export const make: (options: Options) => Effect.Effect<HostCard, VlanFailed, Sco
     const frames = new HostFrames(mac, ipv4, ipv6)
     const servers: Shared["servers"] = new Map()
     const serves = (port: number) => servers.has(port)
-    const cable = yield* listen(file("cable"), (frame) => {
+    const cable = yield* FrameSocket.listen(file("cable"), (frame) => {
       const received = frames.receive(frame, serves)
       if (received?._tag === "Reply") cable.send(received.frame)
       if (received?._tag !== "Serve") return

@@ -109,7 +109,7 @@ const mark = "\u001e"
 
 /** A shell that takes one script at a time. */
 const makeShell = Effect.fnUntraced(function* (shell: HostProcess.HostProcess) {
-  const one = Semaphore.makeUnsafe(1)
+  const turn = Semaphore.makeUnsafe(1)
   const ended = Deferred.makeUnsafe<string>()
   let printed = ""
   let answered: Deferred.Deferred<string, CommandFailed> | undefined
@@ -149,7 +149,7 @@ const makeShell = Effect.fnUntraced(function* (shell: HostProcess.HostProcess) {
       answered = answer
       const text = `{\n${script}\n} </dev/null 2>&1\nprintf '${mark}%s\\n' $?\n`
       return Effect.andThen(Effect.ignore(shell.write(text)), Deferred.await(answer))
-    }).pipe(Effect.uninterruptible, one.withPermits(1))
+    }).pipe(Effect.uninterruptible, turn.withPermits(1))
   return { run, ended: Deferred.await(ended) }
 })
 
