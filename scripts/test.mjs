@@ -31,6 +31,7 @@ main(() => {
   const env = localEnvironment()
   const checks = [
     ["types", "tsc", ["--noEmit"]],
+    ["types of the page of reports", "tsc", ["--noEmit", "--project", "web"]],
     ["format and lint", "biome", ["check", "."]]
   ]
   const wrong = checks.filter(([, command, args]) => run(command, args, { env }) !== 0).map(([name]) => name)
