@@ -87,7 +87,7 @@ const consoleWithInput = Effect.fnUntraced(function* (box: Machine) {
     })
   )
   yield* box.succeed("seq -f 'line %05g' 1 500 >/dev/console", { timeout: "3 minutes" })
-  yield* box.waitForConsoleText("line 00500")
+  yield* box.waitForConsoleText("line 00500", { timeout: "1 minute" })
   const lines = (yield* box.getConsoleLog()).match(/line \d{5}/g) ?? []
   assert.equal(new Set(lines).size, 500)
 })

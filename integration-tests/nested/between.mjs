@@ -5,7 +5,7 @@
 // VMTEST_NESTED_KILL      the request at whose arrival the hypervisor is killed, such as `PUT /vsock` or `PATCH /vm Resumed`
 // VMTEST_NESTED_CHANGE    { request, from, to }: replaces a part of a request's body, which is a regular expression
 import { spawn } from "node:child_process"
-import { appendFileSync, fstatSync } from "node:fs"
+import { appendFileSync, fstatSync, rmSync } from "node:fs"
 import { createServer, request } from "node:http"
 
 const { VMTEST_NESTED_CHANGE: changed, VMTEST_NESTED_KILL: killedAt, VMTEST_NESTED_PROGRAM: program } = process.env
@@ -22,6 +22,7 @@ const isOpen = (descriptor) => {
 }
 // The fourth descriptor is where Cloud Hypervisor tells of itself.
 const stdio = ["inherit", "inherit", "inherit", ...(args.includes("fd=4") && isOpen(4) ? ["ignore", 4] : [])]
+rmSync(inside, { force: true })
 const child = spawn(program, args, { stdio })
 
 const end = (signal) => process.kill(process.pid, signal)

@@ -17,6 +17,7 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
@@ -135,8 +136,8 @@ export const action = <A, E, R>(
   return typeof what === "string" ? reported : traced(guest, what, reported)
 }
 
-/** How long after a broken socket to wait for the machine's death, which explains it better. */
-const deathGrace = "500 millis"
+/** How long after a broken socket to wait for the machine's death, which explains it better; times the backend's `timeScale`. */
+const deathGrace = Duration.millis(500)
 
 /** Lets an effect lose against the machine's death; `doing` completes "while the test was …". */
 export const raceDeath = <A, E, R>(
@@ -148,7 +149,10 @@ export const raceDeath = <A, E, R>(
     // When a hypervisor dies its sockets break first.
     Effect.catch(explainPause(guest.isPaused, disconnect(effect)), (error) =>
       isLoss(error)
-        ? guest.shellLost.pipe(Effect.andThen(Effect.sleep(deathGrace)), Effect.andThen(Effect.fail(error)))
+        ? guest.shellLost.pipe(
+            Effect.andThen(Effect.sleep(Duration.times(deathGrace, guest.backend.timeScale))),
+            Effect.andThen(Effect.fail(error))
+          )
         : Effect.fail(error)
     ),
     Effect.mapError(guest.died, (error) =>

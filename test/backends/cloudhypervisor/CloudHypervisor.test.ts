@@ -164,6 +164,12 @@ describe("a Cloud Hypervisor that boots", () => {
         yield* until(machine.console, /Linux version/)
         yield* machine.console.write("ls\n")
         yield* until(machine.console, /typed ls/)
+        // Of much at once the end comes only to whoever connects again.
+        yield* machine.console.write("flood\n")
+        yield* until(machine.console, /flood ebbs/)
+        assert.strictEqual((yield* machine.console.log).match(/flood /g)?.length, 100)
+        yield* machine.console.write("on\n")
+        yield* until(machine.console, /typed on/)
       }).pipe(Effect.scoped)
       assert.deepStrictEqual(
         Fs.readdirSync(shape.directory).filter((name) => name.includes(".sock") && !/\.(err|out)$/.test(name)),

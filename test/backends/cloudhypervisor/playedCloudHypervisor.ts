@@ -36,9 +36,14 @@ const event = (source: string, name: string) =>
     `${JSON.stringify({ timestamp: { secs: 0, nanos: 1 }, source, event: name, properties: null }, null, 2)}\n\n`
   )
 
+/** How many bytes its socket takes when nobody reads: it writes them one by one, and each takes a buffer of its own. */
+const mostQueued = 278
+
+/** What the socket does not take stays until it says something else, or another client comes. */
 const say = (line: string) => {
-  if (client === undefined) unread += `${line}\r\n`
-  else client.write(`${line}\r\n`)
+  unread += `${line}\r\n`
+  client?.write(unread.slice(0, mostQueued))
+  if (client !== undefined) unread = unread.slice(mostQueued)
 }
 
 const end = (): void => {
@@ -70,6 +75,7 @@ const typed = (line: string): void => {
   if (line === "reboot" || line === "panic") reboot()
   else if (line === "poweroff") powerOff()
   else if (line === "fail") failProcessor()
+  else if (line === "flood") say(`${"flood ".repeat(100)}ebbs`)
   else say(line === "halt" ? "[   12.345678] Kernel panic - not syncing: for ever" : `typed ${line}`)
 }
 
@@ -77,6 +83,7 @@ const typed = (line: string): void => {
 const offerSerial = (path: string): void => {
   if (Fs.existsSync(path)) throw new Error("Address already in use (os error 98)")
   console = Net.createServer((peer) => {
+    client?.end()
     client = peer
     peer.on("error", () => {})
     peer.write(unread)
