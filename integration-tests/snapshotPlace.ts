@@ -36,9 +36,10 @@ const asOthers: ReadonlyArray<string> = (() => {
 
 const commandLine = (
   args: ReadonlyArray<string>,
-  before: ReadonlyArray<string> = []
+  before: ReadonlyArray<string> = [],
+  script = launcher
 ): readonly [string, ReadonlyArray<string>] => {
-  const [program = process.execPath, ...words] = [...asOthers, ...before, process.execPath, launcher, ...args]
+  const [program = process.execPath, ...words] = [...asOthers, ...before, process.execPath, script, ...args]
   return [program, words]
 }
 
@@ -72,9 +73,12 @@ export const vmtest = (
   return { status, stderr, stdout, all: stdout + stderr }
 }
 
-/** Starts the command. */
-export const start = (place: string, args: ReadonlyArray<string>) =>
-  spawn(...commandLine(args), { ...options(place), stdio: "ignore" })
+/** The command as it is installed, from `dist`. */
+export const installed = fileURLToPath(new URL("../bin/vmtest.js", import.meta.url))
+
+/** Starts the command, from its sources or as it is installed. */
+export const start = (place: string, args: ReadonlyArray<string>, script = launcher) =>
+  spawn(...commandLine(args, [], script), { ...options(place), stdio: "ignore" })
 
 /** Writes a script and gives its name. */
 export const script = (place: string, name: string, text: string): string => {

@@ -153,9 +153,11 @@ const attemptAll = Effect.fnUntraced(function* (
 ) {
   const [{ test }] = tests
   const { capture, images, output, warm } = around
-  const folder = Attempt.folderOf(folderName(test.suite?.name ?? test.name), attempt)
+  const { name, repeat = 1, suite } = test
+  const own = `${folderName(suite?.name ?? name)}${repeat === 1 ? "" : `-repeat${repeat}`}`
+  const folder = Attempt.folderOf(own, attempt)
   const stage = shared
-    ? yield* Stage.make({
+    ? yield* Stage.make(folder, {
         ...{ prefix: around.prefix(), output: NodePath.join(output, folder), capture, warm },
         resolve: images.resolve
       })

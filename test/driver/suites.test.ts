@@ -136,6 +136,19 @@ describe("a suite", () => {
     })
   )
 
+  it.effect("has a folder with what its failed tests leave, one for each attempt", () =>
+    Effect.gen(function* () {
+      const tests = suite("s", { machines }, (test) => {
+        test("fails", () => Effect.fail(new Error("x".repeat(100_000))))
+      })
+      const { results } = yield* running(tests, { retries: 1 })
+      const folders = [...(results[0]?.earlier ?? []), ...results].map(({ folder }) =>
+        folder?.split("/").slice(-2).join("/")
+      )
+      assert.deepStrictEqual(folders, ["s/fails", "s-retry1/fails"])
+    })
+  )
+
   it.effect("fails each of its tests if its machines do not start", () =>
     Effect.gen(function* () {
       const tests = suite("s", { machines }, (test) => {

@@ -71,8 +71,8 @@ const keepMachines = Effect.fnUntraced(
 )
 
 /** Has the machines of a failed test say what they can still say. */
-const keepEvidence = ({ handles }: internal.Running, { test }: Checked, folder: string) =>
-  Effect.flatMap(GatherEvidence.gather(handles(), NodePath.resolve(folder)), (problems) =>
+const keepEvidence = ({ handles }: internal.Running, { test }: Checked, folder: string, below: string | undefined) =>
+  Effect.flatMap(GatherEvidence.gather(handles(), NodePath.resolve(folder), below), (problems) =>
     Effect.forEach(problems, (line) => report({ _tag: "Log", test: test.name, line }), { discard: true })
   )
 
@@ -125,6 +125,8 @@ const runBody = Effect.fnUntraced(function* (
       ...{ excluding: notes.deadline.excluding, late: limit.late, onSubtest: Verdict.noteSubtest(notes) },
       emit: yield* Reporter
     }
+    // What its machines write is below their driver's folder, which is the suite's if they have a stage.
+    const below = stage === undefined ? undefined : checked.folder
     const running = yield* stage === undefined ? Stage.driverOf(checked, driver, actor) : stage.enter(checked, actor)
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => (notes.machines = running.handles().map(({ summary }) => summary())))
@@ -142,7 +144,7 @@ const runBody = Effect.fnUntraced(function* (
         Effect.raceFirst(limit.passed),
         Effect.onExit((exit) => {
           if (!Verdict.fails(test, exit, notes)) return Effect.void
-          const gathered = evidence ? keepEvidence(running, checked, driver.output) : Effect.void
+          const gathered = evidence ? keepEvidence(running, checked, driver.output, below) : Effect.void
           return snapshotOnFailure ? Effect.andThen(gathered, keepMachines(running, checked, driver.output)) : gathered
         }),
         Effect.exit,
@@ -194,7 +196,7 @@ export const run = Effect.fnUntraced(
       ...{ script: undefined, machines: [], subtests: [], soft: [], mayBeHandled: new Set(), strays, deadline }
     }
     // A folder for each test: those that run at once, or use a name twice, would write over each other's.
-    const folder = folderOf(checked.folder, attempt)
+    const folder = stage === undefined ? folderOf(checked.folder, attempt) : NodePath.join(stage.folder, checked.folder)
     const artefacts = NodePath.join(output, folder)
     yield* emit({
       ...{ _tag: "TestStarted", test: test.name, file: test.file, machines: specs.map(({ name }) => name), attempt },

@@ -36,8 +36,11 @@ export interface Checked {
 }
 
 /** The folder of a test, of one of several of its name, or of one of its repetitions. */
-const folderOf = ({ folder, name, repeat = 1 }: TestCase, namesakes: number): string =>
-  folder ?? `${folderName(name, namesakes)}${repeat === 1 ? "" : `-repeat${repeat}`}`
+const folderOf = ({ folder, name, repeat = 1, suite }: TestCase, namesakes: number): string => {
+  // In the folder of its suite.
+  const own = suite?.isolation === "shared" ? name.slice(`${suite.name} › `.length) : name
+  return folder ?? `${folderName(own, namesakes)}${repeat === 1 ? "" : `-repeat${repeat}`}`
+}
 
 /** The folders of tests in the output folder, in their order, as a run of all of them names them. */
 export const foldersOf = (tests: ReadonlyArray<TestCase>): ReadonlyArray<string> =>

@@ -19,6 +19,8 @@ export interface Actor extends Pick<DriverOptions, "onSubtest"> {
 export interface Stage {
   /** Tells the state folders of its machines apart from those of others. */
   readonly prefix: string
+  /** Its folder in the output folder of the run. */
+  readonly folder: string
   /** The driver, made for the first test that asks for it, which tells the test that asked last what happens. */
   readonly enter: (
     checked: Checked,
@@ -54,7 +56,7 @@ type Services = Exclude<Effect.Services<ReturnType<typeof driverOf>>, Scope.Scop
 const ofTest = (event: RunEvent, test: string): RunEvent => ("test" in event ? { ...event, test } : event)
 
 /** A stage, until the scope closes. */
-export const make = Effect.fnUntraced(function* (given: Given) {
+export const make = Effect.fnUntraced(function* (folder: string, given: Given) {
   const scope = yield* Effect.scope
   let current: { readonly checked: Checked; readonly actor: Actor } | undefined
   let made: internal.Running | undefined
@@ -69,7 +71,7 @@ export const make = Effect.fnUntraced(function* (given: Given) {
       onSubtest: (result, failsLater) => current?.actor.onSubtest(result, failsLater)
     }).pipe(Scope.provide(scope), Effect.provideService(Reporter, emit))
   const stage: Stage = {
-    prefix: given.prefix,
+    ...{ prefix: given.prefix, folder },
     enter: Effect.fnUntraced(function* (checked: Checked, actor: Actor) {
       current = { checked, actor }
       const running = made ?? (yield* makeFor(checked))
