@@ -17,7 +17,6 @@
  *
  * @since 0.1.0
  */
-import { readFileSync } from "node:fs"
 import * as Console from "effect/Console"
 import * as CliConfig from "effect/cli/CliConfig"
 import type * as CliError from "effect/cli/CliError"
@@ -41,11 +40,16 @@ import * as Run from "./internal/grammar/run.ts"
 import * as Snapshot from "./internal/grammar/snapshot.ts"
 import * as Top from "./internal/grammar/top.ts"
 import * as Usage from "./internal/usage.ts"
+import { version } from "./Version.ts"
 
 export type {
   /** The options of every subcommand that runs machines. */
   RunOptions
 } from "./internal/grammar/runOptions.ts"
+export {
+  /** The version of the package this module is part of. */
+  version
+} from "./Version.ts"
 
 /** What the user asked for, as plain data; paths are as they were written. */
 export type Invocation =
@@ -84,9 +88,6 @@ const vmtest = Command.make("vmtest").pipe(
     Fleet.command
   ])
 )
-
-/** The version of the package this module is part of. */
-export const version: string = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version
 
 /** Errors go to stderr in a few lines: whole pages of help would hide them. */
 const presenter: CliOutput.Presenter = {

@@ -19,7 +19,7 @@ import * as Fleet from "../fleet/Fleet.ts"
 import { DatabaseUnusable } from "../fleet/FleetError.ts"
 import * as Reports from "../report/Reports.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
-import { type Invocation, version } from "./CommandLine.ts"
+import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Host from "./Host.ts"
 import * as Interrupted from "./Interrupted.ts"
@@ -28,6 +28,7 @@ import { described } from "./Run.ts"
 import * as Scripts from "./Scripts.ts"
 import { complain, logToStderr, print, type Work } from "./Subcommand.ts"
 import * as Telemetry from "./Telemetry.ts"
+import { version } from "./Version.ts"
 
 type Asked<Tag> = Extract<Invocation, { readonly _tag: Tag }>
 

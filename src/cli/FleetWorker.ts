@@ -24,7 +24,7 @@ import * as Worker from "../fleet/Worker.ts"
 import * as HostProcess from "../host/HostProcess.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import { HostLimits } from "../machine/MachineSpec.ts"
-import { type Invocation, version } from "./CommandLine.ts"
+import type { Invocation } from "./CommandLine.ts"
 import * as Ending from "./Ending.ts"
 import * as ExitCode from "./ExitCode.ts"
 import { urlOf } from "./FleetCommand.ts"
@@ -32,6 +32,7 @@ import * as Host from "./Host.ts"
 import { executor } from "./internal/executor.ts"
 import { complain, logToStderr, type Work } from "./Subcommand.ts"
 import * as Telemetry from "./Telemetry.ts"
+import { version } from "./Version.ts"
 
 /** What this host can do, tried by running it. */
 export const facts = Effect.gen(function* () {

@@ -9,46 +9,47 @@
  *
  * @since 0.1.0
  */
-import * as Attach from "./Attach.ts"
+import * as Effect from "effect/Effect"
 import type { Invocation } from "./CommandLine.ts"
-import * as Doctor from "./Doctor.ts"
-import * as Eval from "./Eval.ts"
-import * as FleetCommand from "./FleetCommand.ts"
-import * as FleetWorker from "./FleetWorker.ts"
-import * as ImageCommand from "./ImageCommand.ts"
 import * as Process from "./Process.ts"
-import * as Repl from "./Repl.ts"
-import * as ReportCommand from "./ReportCommand.ts"
-import * as Resume from "./Resume.ts"
-import * as SnapshotCommand from "./SnapshotCommand.ts"
 import type * as Subcommand from "./Subcommand.ts"
-import * as Top from "./Top.ts"
+
+type Tagged<Tag extends Invocation["_tag"]> = Extract<Invocation, { readonly _tag: Tag }>
 
 type Subcommands = {
-  readonly [Tag in Invocation["_tag"]]: (invocation: Extract<Invocation, { readonly _tag: Tag }>) => Subcommand.Work
+  readonly [Tag in Invocation["_tag"]]: (invocation: Tagged<Tag>) => Subcommand.Work
 }
 
+/** A subcommand whose module is loaded when it is asked for: a run starts its first machine while others would still be read. */
+const lazily =
+  <Asked>(load: () => Promise<(invocation: Asked) => Subcommand.Work>) =>
+  (invocation: Asked): Subcommand.Work =>
+    Effect.flatMap(Effect.promise(load), (subcommand) => subcommand(invocation))
+
+const orSession = lazily<Tagged<"Run">>(() => import("./Repl.ts").then(({ orRun }) => orRun))
+const run = lazily<Tagged<"Run">>(() => import("./Run.ts").then(({ run }) => run))
+
 const subcommands: Subcommands = {
-  Run: Repl.orRun,
-  Eval: Eval.expression,
-  EvalFile: Eval.file,
-  Doctor: Doctor.doctor,
-  ImageList: ImageCommand.list,
-  ImageBuild: ImageCommand.build,
-  ImagePrune: ImageCommand.prune,
-  SnapshotList: SnapshotCommand.list,
-  SnapshotPrune: SnapshotCommand.prune,
-  Resume: Resume.resume,
-  FleetWorker: FleetWorker.work,
-  FleetRun: FleetCommand.run,
-  FleetAttach: FleetCommand.attach,
-  FleetCancel: FleetCommand.cancel,
-  FleetStatus: FleetCommand.status,
-  FleetPrune: FleetCommand.prune,
-  Repl: Repl.repl,
-  Attach: Attach.attach,
-  Top: Top.top,
-  Report: ReportCommand.report
+  Run: (invocation) => (invocation.interactive || invocation.pauseOnFailure ? orSession : run)(invocation),
+  Eval: lazily(() => import("./Eval.ts").then(({ expression }) => expression)),
+  EvalFile: lazily(() => import("./Eval.ts").then(({ file }) => file)),
+  Doctor: lazily(() => import("./Doctor.ts").then(({ doctor }) => doctor)),
+  ImageList: lazily(() => import("./ImageCommand.ts").then(({ list }) => list)),
+  ImageBuild: lazily(() => import("./ImageCommand.ts").then(({ build }) => build)),
+  ImagePrune: lazily(() => import("./ImageCommand.ts").then(({ prune }) => prune)),
+  SnapshotList: lazily(() => import("./SnapshotCommand.ts").then(({ list }) => list)),
+  SnapshotPrune: lazily(() => import("./SnapshotCommand.ts").then(({ prune }) => prune)),
+  Resume: lazily(() => import("./Resume.ts").then(({ resume }) => resume)),
+  FleetWorker: lazily(() => import("./FleetWorker.ts").then(({ work }) => work)),
+  FleetRun: lazily(() => import("./FleetCommand.ts").then(({ run }) => run)),
+  FleetAttach: lazily(() => import("./FleetCommand.ts").then(({ attach }) => attach)),
+  FleetCancel: lazily(() => import("./FleetCommand.ts").then(({ cancel }) => cancel)),
+  FleetStatus: lazily(() => import("./FleetCommand.ts").then(({ status }) => status)),
+  FleetPrune: lazily(() => import("./FleetCommand.ts").then(({ prune }) => prune)),
+  Repl: lazily(() => import("./Repl.ts").then(({ repl }) => repl)),
+  Attach: lazily(() => import("./Attach.ts").then(({ attach }) => attach)),
+  Top: lazily(() => import("./Top.ts").then(({ top }) => top)),
+  Report: lazily(() => import("./ReportCommand.ts").then(({ report }) => report))
 }
 
 const work = (invocation: Invocation): Subcommand.Work => {

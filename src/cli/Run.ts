@@ -28,7 +28,7 @@ import * as LiveLine from "../report/LiveLine.ts"
 import * as Reports from "../report/Reports.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import { UpdateReferences } from "../screen/ScreenImage.ts"
-import { type Invocation, version } from "./CommandLine.ts"
+import type { Invocation } from "./CommandLine.ts"
 import * as ConfigFile from "./ConfigFile.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as GivenMachines from "./GivenMachines.ts"
@@ -45,8 +45,8 @@ import * as ScriptLoader from "./ScriptLoader.ts"
 import * as Scripts from "./Scripts.ts"
 import { complain, print } from "./Subcommand.ts"
 import * as Telemetry from "./Telemetry.ts"
+import { version } from "./Version.ts"
 import * as Watch from "./Watch.ts"
-import * as Workers from "./Workers.ts"
 
 type Loaded = ReadonlyArray<TestCase>
 
@@ -181,7 +181,11 @@ const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Sett
   const files = { machines, machineConfig }
   const how = { capture, evidence: true, failFast, jobs, options, pause, retries, snapshotOnFailure }
   const ran = Effect.gen(function* () {
-    if (workers !== undefined) return yield* Workers.runTests(tests, settings, workers)
+    if (workers !== undefined) {
+      // What a fleet needs is not loaded for runs without one.
+      const Workers = yield* Effect.promise(() => import("./Workers.ts"))
+      return yield* Workers.runTests(tests, settings, workers)
+    }
     return yield* Host.runTests(tests, how)
   })
   // A prompt has the last line for itself.

@@ -9,8 +9,9 @@
  *
  * @since 0.1.0
  */
-import { version } from "../cli/CommandLine.ts"
+
 import { launch } from "../cli/Launch.ts"
+import { version } from "../cli/Version.ts"
 import * as CommandLine from "./CommandLine.ts"
 
 launch("nixos-test-driver", CommandLine.parse(process.argv.slice(2), process.env, version), () => import("./Main.ts"))
