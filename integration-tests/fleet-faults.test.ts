@@ -56,11 +56,11 @@ describe.skipIf(missing !== undefined)(`faults of a fleet${missing === undefined
     const first = await worker("--slots", "1", "--lease", "3 seconds")
     const run = command("run", "slow.ts")
     const [, pid] = /slow on (\d+)/.exec(await run.says(/slow on \d+/)) ?? []
-    await worker("--slots", "1", "--lease", "3 seconds")
     first.signal("SIGKILL")
     await first.ended
     await new Promise((resolve) => setTimeout(resolve, 500))
     assert.isFalse(alive(Number(pid)))
+    await worker("--slots", "1", "--lease", "3 seconds")
     assert.strictEqual(await run.ended, 0, run.said())
     assert.strictEqual(sql("SELECT attempt || ' ' || losses || ' ' || state FROM vmtest.job"), "2 1 done")
   })
@@ -147,7 +147,7 @@ describe.skipIf(missing !== undefined)(`faults of a fleet${missing === undefined
     }
   })
 
-  it("gives up with a clear error when the database stays away, and ends what runs", async () => {
+  it("ends what runs when the database is away for longer than a lease, and starts it again", async () => {
     const { cluster, command, sql, worker } = start({ "slow.ts": sleeper("slow", 60_000) })
     const between = await proxy(cluster.port)
     try {

@@ -14,7 +14,6 @@
  * @since 0.1.0
  */
 import * as Fs from "node:fs"
-import * as NodePath from "node:path"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -23,14 +22,11 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
-import * as Queue from "effect/Queue"
-import * as Bundle from "./Bundle.ts"
 import { DatabaseUnusable } from "./FleetError.ts"
-import * as Artefacts from "./internal/artefacts.ts"
-import { isPassing, patiently } from "./internal/engine.ts"
+import { isPassing } from "./internal/engine.ts"
 import * as Executors from "./internal/executors.ts"
+import { Broken, freeMemory, NotOurs, perform, type Running, type State } from "./internal/performing.ts"
 import * as Tracing from "./internal/tracing.ts"
-import * as Wire from "./internal/wire.ts"
 import * as Jobs from "./Job.ts"
 import type { Claim, Store } from "./Store.ts"
 
@@ -73,149 +69,6 @@ export const jobsMetric = Metric.counter("vmtest_fleet_jobs", {
 export const runningMetric = Metric.gauge("vmtest_fleet_running", { description: "jobs that run now" })
 
 const count = (how: string) => Metric.update(Metric.withAttributes(jobsMetric, { how }), 1)
-
-/** Another host has the job, or nobody wants it any more. */
-class NotOurs {
-  readonly _tag = "NotOurs"
-}
-
-/** The host could not run the job: its process ended. */
-class Broken extends Error {
-  readonly _tag = "Broken"
-}
-
-interface Running {
-  readonly claim: Claim
-  readonly job: Jobs.Job
-  readonly executor: { current: Executors.Executor | undefined }
-  readonly lost: Deferred.Deferred<never, NotOurs>
-  readonly memory: number
-}
-
-/** How long events are collected before they are sent. */
-const batchTime = "50 millis"
-
-interface State {
-  readonly store: Store
-  readonly options: WorkerOptions
-  readonly lease: Duration.Duration
-  readonly running: Set<Running>
-  /** Opened when a job begins or ends. */
-  readonly changed: Latch.Latch
-  draining: boolean
-}
-
-const freeMemory = ({ options, running }: State): number =>
-  [...running].reduce((left, { memory }) => left - memory, options.memory)
-
-/** A file by its digest, kept for the next job. */
-const cached = Effect.fnUntraced(function* ({ lease, options, store }: State, digest: string) {
-  const file = NodePath.join(options.folder, "files", digest)
-  if (Fs.existsSync(file)) return Fs.readFileSync(file)
-  const bytes = yield* patiently(lease)(store.get(digest))
-  if (bytes === undefined) return yield* Effect.fail(new Broken(`the database does not have the file ${digest}`))
-  yield* Effect.sync(() => {
-    Fs.mkdirSync(NodePath.dirname(file), { recursive: true })
-    const draft = `${file}.${process.pid}.${Math.round(performance.now() * 1000)}`
-    Fs.writeFileSync(draft, bytes)
-    Fs.renameSync(draft, file)
-  })
-  return Buffer.from(bytes)
-})
-
-/** Puts the files of a job into a folder of its own. */
-const prepare = Effect.fnUntraced(function* (state: State, { attempt, job: id }: Claim, job: Jobs.Job) {
-  const root = NodePath.join(state.options.folder, `job-${id.replaceAll("/", "-")}-${attempt}`)
-  const text = (yield* cached(state, job.bundle)).toString("utf8")
-  yield* Effect.sync(() => Fs.mkdirSync(root, { recursive: true, mode: 0o700 }))
-  for (const { digest, mode, path } of job.files) {
-    const bytes = yield* cached(state, digest)
-    const target = NodePath.join(root, path)
-    if (!target.startsWith(`${root}/`)) return yield* Effect.fail(new Broken(`${path} is outside of the job's folder`))
-    yield* Effect.sync(() => {
-      Fs.mkdirSync(NodePath.dirname(target), { recursive: true })
-      Fs.writeFileSync(target, bytes, { mode })
-    })
-  }
-  const files = state.options.files ?? root
-  const module = yield* Bundle.unpack(text, root, files)
-  return { root, files, module, output: NodePath.join(root, ".vmtest-output") }
-})
-
-/** What is known now, and a little later: events come in bursts. An end is not waited for. */
-const gathered = (executor: Executors.Executor): Effect.Effect<ReadonlyArray<Executors.Said>> =>
-  Effect.gen(function* () {
-    const first = yield* Queue.takeAll(executor.answers)
-    const ended = first.some(({ _tag }) => _tag !== "Told" && _tag !== "Printed")
-    // What was printed last may come just after the end.
-    yield* Effect.sleep(ended ? "5 millis" : batchTime)
-    return [...first, ...(yield* Queue.clear(executor.answers))]
-  })
-
-/** Takes what the process answers until the job is done, and sends it on in batches; gives the outcome. */
-const follow = Effect.fnUntraced(function* (
-  { lease, store }: State,
-  { claim, job }: Running,
-  executor: Executors.Executor,
-  folders: Wire.Folders
-) {
-  let seq = 0
-  while (true) {
-    const answers = yield* gathered(executor)
-    const lines = answers.flatMap((answer) =>
-      answer._tag === "Told"
-        ? [answer.line]
-        : answer._tag === "Printed"
-          ? [Wire.encode({ ...answer, _tag: "Output" }, folders)]
-          : []
-    )
-    if (lines.length > 0) {
-      seq += 1
-      const ours = yield* patiently(lease)(store.append(claim, seq, `[${lines.join(",")}]`))
-      if (!ours) return yield* Effect.fail(new NotOurs())
-    }
-    for (const answer of answers) {
-      if (answer._tag === "Done") return answer.outcome
-      if (answer._tag === "Stopped") return yield* Effect.fail(new NotOurs())
-      if (answer._tag === "Gone")
-        return yield* Effect.fail(new Broken(`the process that ran ${job.file} ended with ${answer.how}`))
-    }
-  }
-})
-
-/** Runs a job that was taken, and says what it came to. */
-const perform = Effect.fnUntraced(
-  function* (state: State, seat: Executors.Seat, running: Running) {
-    const { claim, job } = running
-    const { lease, store } = state
-    const task = yield* prepare(state, claim, job)
-    const executor = yield* Effect.mapError(seat.use(job.run), ({ message }) => new Broken(message))
-    running.executor.current = executor
-    yield* Queue.clear(executor.answers)
-    const { file, options, tests } = job
-    const trace = yield* Tracing.current
-    yield* executor.order({
-      _tag: "Run",
-      lease: Duration.toMillis(lease),
-      task: { ...task, file, options, tests, trace }
-    })
-    const told = yield* follow(state, running, executor, task)
-    const { artefacts, leftOut } = yield* patiently(lease)(
-      Artefacts.send(store, job.run, task.output, job.artefactLimit)
-    )
-    const outcome: Wire.Outcome = { ...JSON.parse(told), artefacts, leftOut }
-    if (!(yield* patiently(lease)(store.finish(claim, JSON.stringify(outcome)))))
-      return yield* Effect.fail(new NotOurs())
-    // Its lease is over; that it cannot be kept any more means nothing.
-    yield* Effect.sync(() => state.running.delete(running))
-    yield* Effect.sync(() => Fs.rmSync(task.root, { recursive: true, force: true, maxRetries: 3 }))
-  },
-  (performed, _, seat, { lost }) =>
-    Effect.raceFirst(performed, Deferred.await(lost)).pipe(
-      // Its process may be in any state: it is ended, with all machines.
-      Effect.onError(() => seat.discard)
-    )
-)
 
 /** Runs a job as the queue wants it: a success ends it, a failure is the loss of this host, an interruption gives it back. */
 const serve = (state: State, seat: Executors.Seat, job: Jobs.Job, claim: Claim) => {

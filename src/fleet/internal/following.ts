@@ -1,12 +1,7 @@
-/** What a client sees of a run: events while they happen, results once their job has ended, files in the output folder. */
-import * as NodePath from "node:path"
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
-import type { Failure } from "../../driver/Failure.ts"
-import { Reporter, type RunEvent, shortName } from "../../driver/RunEvent.ts"
 import type { TestResult } from "../../driver/TestResult.ts"
 import type { RunOptions } from "../Fleet.ts"
 import { HostLost, RunCancelled } from "../FleetError.ts"
@@ -15,6 +10,7 @@ import type { Store, StoredJob } from "../Store.ts"
 import * as Artefacts from "./artefacts.ts"
 import { patiently } from "./engine.ts"
 import type { ShownPlan } from "./planning.ts"
+import * as Showing from "./showing.ts"
 import * as Wire from "./wire.ts"
 
 /** How long a database may be away before the client gives up. The run goes on, and can be attached to. */
@@ -32,42 +28,12 @@ interface Seen {
   results: ReadonlyArray<TestResult> | undefined
 }
 
-/** A failure that no test had: its host was lost, or it could not be loaded there. */
-const failureOf = (error: { readonly _tag: string; readonly message: string }): Failure => ({
-  ...{ kind: error._tag, message: error.message, evidence: [], place: undefined, callers: [] },
-  cause: Cause.fail(error)
-})
-
 /** Follows a run to its end; events go to the Reporter. */
 export const follow = (store: Store, run: string, plan: ShownPlan, options: Pick<RunOptions, "output" | "onOutput">) =>
   Effect.gen(function* () {
-    const emit = yield* Reporter
-    const output = NodePath.resolve(options.output)
-    const folders: Wire.Folders = { root: plan.root, output }
+    const { emit, files, folders, print, say, tell, without } = yield* Showing.make(run, plan, options)
     const seen = new Map<string, Seen>()
-    const files = new Map(plan.files.map((file, index) => [`${run}/${index}`, file]))
-    const print =
-      options.onOutput ??
-      ((stream: "stdout" | "stderr", text: string) => Effect.sync(() => void process[stream].write(text)))
     const kept = <A, E, R>(effect: Effect.Effect<A, E, R>) => patiently(patience)(effect)
-
-    /** Tests of one name in several files are told apart by their label. */
-    const labelled = (job: string, event: RunEvent): RunEvent => {
-      if (event._tag === "ImageProgress") return event
-      const name = event._tag === "TestEnded" ? event.result.name : event.test
-      const label = files.get(job)?.tests.find((test) => test.name === name)?.label
-      return label === undefined || label === shortName(name) ? event : { ...event, label }
-    }
-    const say = (job: string, line: string) => {
-      const test = files.get(job)?.tests[0]?.name ?? job
-      return emit(labelled(job, { _tag: "Log", test, line }))
-    }
-
-    const tell = (job: string, told: Wire.Told): Effect.Effect<void> => {
-      if (told._tag === "Output") return print(told.stream, told.text)
-      // Its result counts when the whole job has ended: a host that is lost before that takes it along.
-      return told.event._tag === "TestEnded" ? Effect.void : emit(labelled(job, told.event))
-    }
 
     const catchUp = Effect.fnUntraced(function* (job: StoredJob, mine: Seen) {
       while (true) {
@@ -83,21 +49,6 @@ export const follow = (store: Store, run: string, plan: ShownPlan, options: Pick
       }
     })
 
-    /** Results for all tests of a job that has none of its own. */
-    const without = Effect.fnUntraced(function* (
-      job: StoredJob,
-      error: { readonly _tag: string; readonly message: string }
-    ) {
-      const now = yield* Clock.currentTimeMillis
-      const { file, tests } = files.get(job.id) ?? { file: job.id, tests: [] }
-      return tests.map(
-        ({ name }): TestResult => ({
-          ...{ name, file, status: "failed", startedAt: now, millis: 0, excludedMillis: 0, subtests: [], machines: [] },
-          ...{ failure: failureOf(error), folder: undefined, value: undefined }
-        })
-      )
-    })
-
     const conclude = Effect.fnUntraced(function* (job: StoredJob) {
       const file = files.get(job.id)?.file ?? job.id
       if (job.state === "failed" || job.outcome === undefined) {
@@ -106,7 +57,7 @@ export const follow = (store: Store, run: string, plan: ShownPlan, options: Pick
       }
       const outcome = Wire.decodeOutcome(job.outcome, folders)
       if (outcome.refused !== undefined) return yield* without(job, { _tag: "Refused", message: outcome.refused })
-      const problems = yield* kept(Artefacts.receive(store, outcome.artefacts, output))
+      const problems = yield* kept(Artefacts.receive(store, outcome.artefacts, folders.output))
       const left = outcome.leftOut.map((one) => `too large to send: ${one}`)
       yield* Effect.forEach([...problems, ...left], (line) => say(job.id, line), { discard: true })
       return outcome.results
@@ -120,7 +71,7 @@ export const follow = (store: Store, run: string, plan: ShownPlan, options: Pick
       if (job.state === "pending" || job.state === "running") return
       if (job.state === "cancelled") return yield* new RunCancelled({ run })
       mine.results = yield* conclude(job)
-      yield* Effect.forEach(mine.results, (result) => emit(labelled(job.id, { _tag: "TestEnded", result })), {
+      yield* Effect.forEach(mine.results, (result) => emit(job.id, { _tag: "TestEnded", result }), {
         discard: true
       })
     })
