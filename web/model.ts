@@ -275,7 +275,16 @@ const failingOf = ({ failure, rows, status }: Test): Row | undefined => {
   if (status === "passed" || status === "skipped") return undefined
   const path = failure?.subtest ?? nothing
   const isIn = ({ within }: Row) => path.every((name, index) => within[index] === name)
-  const steps = rows.filter((row) => row.kind === "step" && isIn(row))
+  const inside = rows.filter((row) => row.kind === "step" && isIn(row))
+  // Steps of scripts in Python do not say which subtest they are in.
+  const failed = rows.findLast(
+    (row) =>
+      row.kind === "subtest" && row.status === "failed" && row.title === path.at(-1) && row.depth === path.length - 1
+  )
+  const meanwhile = rows.filter(
+    (row) => row.kind === "step" && failed !== undefined && row.at >= failed.at && row.at <= (failed.end ?? row.at)
+  )
+  const steps = inside.length > 0 ? inside : meanwhile
   return (
     steps.findLast((row) => row.status === "failed" || row.status === "warning") ??
     steps.findLast((row) => row.status === "running") ??

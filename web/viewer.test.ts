@@ -82,7 +82,9 @@ describe("the page of a report", () => {
       millis: Number(await page.evaluate("document.documentElement.dataset.ready"))
     }
   }
-  const selected = () => page.locator('.row[aria-selected="true"] .title').innerText()
+  /** Waits until the row of that title is selected: the page follows a key a moment later. */
+  const isSelected = (title: string) =>
+    page.locator('.row[aria-selected="true"]').filter({ hasText: title }).waitFor({ timeout: 10_000 })
 
   beforeAll(async () => {
     if (!Browser.isInstalled) return
@@ -103,7 +105,7 @@ describe("the page of a report", () => {
     await show(records)
     assert.strictEqual(await page.locator(".head h2").innerText(), "✘ serves </script> pages")
     assert.strictEqual(await page.getByTestId("headline").innerText(), "CommandFailed: web: `curl http://web/` failed")
-    assert.strictEqual(await selected(), 'running "curl http://web/"')
+    await isSelected('running "curl http://web/"')
     assert.strictEqual(await page.getByTestId("exit-code").innerText(), "22")
     assert.deepStrictEqual(await page.locator(".pane .box").allInnerTexts(), [
       "curl http://web/",
@@ -130,32 +132,34 @@ describe("the page of a report", () => {
   it("finds what is searched for, in output as well, and hides kinds of events", async () => {
     await page.keyboard.press("/")
     await page.keyboard.type("404")
+    const areShown = (count: number) => page.waitForFunction(`document.querySelectorAll(".row").length === ${count}`)
+    await areShown(1)
     assert.deepStrictEqual(await page.locator(".row .title").allInnerTexts(), ['running "curl http://web/"'])
     await page.keyboard.press("Escape")
-    const all = await page.locator(".row").count()
+    await areShown(9)
     await page.getByRole("button", { name: "Console", exact: true }).click()
-    assert.strictEqual(await page.locator(".row").count(), all - 3)
+    await areShown(6)
     await page.getByRole("button", { name: "Console", exact: true }).click()
   })
 
   it("is used with the keyboard alone: events, what went wrong, tests, themes", async () => {
     await page.keyboard.press("Home")
-    assert.strictEqual(await selected(), "web is booting")
+    await isSelected("web is booting")
     await page.keyboard.press("j")
-    assert.strictEqual(await selected(), "Linux version 6.1")
+    await isSelected("Linux version 6.1")
     await page.keyboard.press("n")
-    assert.strictEqual(await selected(), "a page")
+    await isSelected("a page")
     await page.keyboard.press("n")
-    assert.strictEqual(await selected(), 'running "curl http://web/"')
+    await isSelected('running "curl http://web/"')
     await page.keyboard.press("]")
-    assert.notInclude(await page.locator(".head h2").innerText(), "serves")
+    await page.locator(".head h2").filter({ hasNotText: "serves" }).waitFor({ timeout: 10_000 })
     await page.keyboard.press("[")
-    const theme = () => page.evaluate("document.documentElement.dataset.theme")
-    assert.strictEqual(await theme(), "light")
+    const isThemed = (name: string) => page.waitForFunction(`document.documentElement.dataset.theme === "${name}"`)
+    await isThemed("light")
     await page.keyboard.press("t")
-    assert.strictEqual(await theme(), "dark")
+    await isThemed("dark")
     await page.keyboard.press("?")
-    assert.isTrue(await page.getByRole("dialog").isVisible())
+    await page.getByRole("dialog").waitFor({ timeout: 10_000 })
     await page.keyboard.press("Escape")
   })
 
@@ -166,7 +170,7 @@ describe("the page of a report", () => {
     // The wait takes the quarter of the time after the boot: 1000 to 1500 of 2000 ms.
     const x = 118 + ((box?.width ?? 0) - 126) * (1250 / 2000)
     await page.mouse.click((box?.x ?? 0) + x, (box?.y ?? 0) + 20 + 20 + 8)
-    assert.strictEqual(await selected(), "waiting for port 80 to be open")
+    await isSelected("waiting for port 80 to be open")
   })
 
   it("of 10,000 events has less than 5 MB, is there in 1.5 s, and has only the rows in sight in the page", async () => {
@@ -178,7 +182,22 @@ describe("the page of a report", () => {
     await page.waitForFunction("document.querySelector('.list').scrollTop > 50000")
     assert.isBelow(await page.locator(".row").count(), 120)
     await page.keyboard.press("Home")
-    assert.strictEqual(await selected(), "web is booting")
+    await isSelected("web is booting")
+  })
+
+  it("opens at the step that ran while the subtest did that failed, if steps do not say in which subtest they are", async () => {
+    await show(
+      records.map((record) => {
+        if (record.type === "step-started") {
+          const { within: _, ...others } = record
+          return others
+        }
+        return record.type === "test-ended" && record.failure !== undefined
+          ? { ...record, failure: { ...record.failure, subtest: ["a page"] } }
+          : record
+      })
+    )
+    await isSelected('running "curl http://web/"')
   })
 
   it("asks for nothing but itself, and has no errors", () => {
