@@ -17,6 +17,7 @@ export interface Process {
   readonly pid: number
   readonly words: ReadonlyArray<string>
   readonly folder: string
+  readonly environment: ReadonlyArray<string>
 }
 
 /** All processes that live, as far as they can be seen. */
@@ -28,7 +29,8 @@ export const processes = (): ReadonlyArray<Process> =>
         const stat = readFileSync(`/proc/${name}/stat`, "latin1")
         if (stat.slice(stat.lastIndexOf(")") + 2).startsWith("Z")) return []
         const words = readFileSync(`/proc/${name}/cmdline`, "utf8").split("\0").slice(0, -1)
-        return [{ pid: Number(name), words, folder: readlinkSync(`/proc/${name}/cwd`) }]
+        const environment = readFileSync(`/proc/${name}/environ`, "utf8").split("\0")
+        return [{ pid: Number(name), words, folder: readlinkSync(`/proc/${name}/cwd`), environment }]
       } catch {
         return []
       }
