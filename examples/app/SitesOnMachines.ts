@@ -10,8 +10,8 @@ const down = (error: { readonly message: string }) => new SiteDown({ reason: err
 
 const read = (reader: Machine) =>
   Effect.fnUntraced(function* (path: string) {
-    const command = `wget -T 5 -q -O - 'http://server/${path}'`
-    const { exitCode, stderr, stdout } = yield* Effect.mapError(reader.execute(command), down)
+    const command = reader.execute(`wget -q -O - 'http://server/${path}'`, { timeout: "10 seconds" })
+    const { exitCode, stderr, stdout } = yield* Effect.mapError(command, down)
     if (exitCode === 0) return stdout
     return yield* stderr.includes("404") ? new PageMissing({ path }) : new SiteDown({ reason: stderr.trim() })
   })
