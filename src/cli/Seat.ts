@@ -1,10 +1,10 @@
 /**
  * Who is at a prompt: a person at a terminal, or lines that come from elsewhere; of this process, or of one that is attached to it.
  *
- * **Example** (A prompt on a connection, without a terminal)
+ * **Example** (The place of lines that come over a connection)
  *
  * ```ts
- * const left = prompt<never>({ scope: () => ({ web }), history: "/dev/null", seat: Seat.lines(socket), run: (effect) => effect })
+ * const seat = Seat.lines(socket)
  * ```
  *
  * @since 0.1.0

@@ -26,7 +26,7 @@ import * as Digest from "../host/Digest.ts"
 import { FileNotPortable } from "./FleetError.ts"
 
 /** Stands for the root in a bundle, and in what workers tell. */
-export const rootMark = "/__VMTEST_ROOT__"
+export const rootMark = "/__vmtest_root__"
 
 /** A test file, bundled. */
 export interface Bundle {

@@ -7,7 +7,7 @@
  * **Example** (What the process does)
  *
  * ```ts
- * const program = Executor.serve.pipe(Effect.provide(DriverLayer.host))
+ * const program = Executor.serve().pipe(Effect.provide(DriverLayer.host))
  * ```
  *
  * @since 0.1.0

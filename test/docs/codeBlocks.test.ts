@@ -44,7 +44,7 @@ describe("the code in the documentation", () => {
   })
 
   it("says for each block which language it is in", () => {
-    const known = ["ts", "sh", "json", "yaml", "console", "py", "nix", ""]
+    const known = ["ts", "sh", "json", "yaml", "console", "py", "nix", "ini", ""]
     for (const { language, line, page } of blocks) assert.include(known, language, `${page}:${line}`)
   })
 

@@ -6,7 +6,7 @@ import type { SubtestResult, TestResult } from "../../driver/TestResult.ts"
 import { rootMark } from "../Bundle.ts"
 
 /** Stands for the output folder. */
-const outputMark = "/__VMTEST_OUTPUT__"
+const outputMark = "/__vmtest_output__"
 
 /** Two folders, here and there. */
 export interface Folders {
