@@ -116,7 +116,7 @@ export default test("app", {}, () =>
     const { command, worker } = start({ "quick.ts": sleeper("quick", 50) })
     const collected = await collector()
     try {
-      const env = { OTEL_EXPORTER_OTLP_ENDPOINT: collected.url }
+      const env = { OTEL_EXPORTER_OTLP_ENDPOINT: collected.url, OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" }
       await worker(env, "--slots", "1")
       const run = command(env, "run", "quick.ts")
       assert.strictEqual(await run.ended, 0, run.said())
