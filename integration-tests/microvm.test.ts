@@ -148,9 +148,9 @@ export default ({ box }: Record<"box", Machine>) =>
       const { message } = yield* Effect.flip((yield* driver.machine("ends", { image: ends, autoStart: false })).start())
       assert.include(message, "its runner ended with exit code 1")
       assert.include(message, "tap device vm-web does not exist")
-      const other = Image.microvm(yield* make({ name: "other", hypervisor: "firecracker" }))
+      const other = Image.microvm(yield* make({ name: "other", hypervisor: "crosvm" }))
       const refused = yield* Effect.flip(driver.machine("other", { image: other, autoStart: false }))
-      assert.include(refused.message, "needs the hypervisor firecracker, which vmtest has no backend for yet")
+      assert.include(refused.message, "needs the hypervisor crosvm, which vmtest has no backend for yet")
     })
   )
 

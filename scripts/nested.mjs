@@ -1,4 +1,4 @@
-// `npm run test:nested [-- backend…] [--only NAME] [--bench]`: sets up, then boots a guest that has KVM, and runs the backend suite in it.
+// `npm run test:nested [-- backend…] [--host] [--bench]`: sets up, then runs `scripts/nested/main.ts`.
 import { join } from "node:path"
 import { localEnvironment, main, root, run } from "./lib.mjs"
 import { setup } from "./setup.mjs"

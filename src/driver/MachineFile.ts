@@ -18,6 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { isBackendName } from "../backends/BackendName.ts"
 import * as Limits from "../backends/Limits.ts"
 import * as Decode from "../host/Decode.ts"
 import * as OutputFolder from "../host/OutputFolder.ts"
@@ -126,17 +127,22 @@ export interface Machines {
 
 const decode = Decode.decoder(MachineFile, { whole: "the file" })
 
-/** The hypervisors that attest and microvm.nix name, which vmtest has no backend for. */
+/** The hypervisors that attest and microvm.nix name, besides QEMU. */
 const hypervisors = ["alioth", "cloud-hypervisor", "crosvm", "firecracker", "kvmtool", "stratovirt", "vfkit"]
 
-/** The first machine of a hypervisor without a backend, whatever else is wrong with it. */
-const withoutBackend = (file: string, json: unknown): NoBackend | undefined => {
+/** The first machine whose `backend` is another hypervisor, whatever else is wrong with it. */
+const ofOtherHypervisor = (file: string, json: unknown): BadMachineFile | NoBackend | undefined => {
   const machines = Predicate.hasProperty(json, "machines") && Array.isArray(json.machines) ? json.machines : []
   for (const machine of machines as ReadonlyArray<unknown>) {
     const { backend, name } = Predicate.isObject(machine) ? (machine as Record<string, unknown>) : {}
-    if (typeof backend === "string" && hypervisors.includes(backend)) {
-      return new NoBackend({ what: `${file}: machine ${Decode.shown(name)}`, hypervisor: backend })
-    }
+    if (typeof backend !== "string" || !hypervisors.includes(backend)) continue
+    const what = `machine ${Decode.shown(name)}`
+    if (!isBackendName(backend)) return new NoBackend({ what: `${file}: ${what}`, hypervisor: backend })
+    const advice = `use "microvm" with a runner for it, or declare the machine in the script`
+    return new BadMachineFile({
+      file,
+      reason: `${what}: backend must be "qemu" or "microvm", got "${backend}"; ${advice}`
+    })
   }
   return undefined
 }
@@ -148,14 +154,14 @@ const imageOf = (entry: Entry, folder: string): Image.Image => {
   return { ...given, ...(given.path === undefined ? {} : { path: Path.resolve(folder, given.path) }), ...more }
 }
 
-/** Reads the text of a file. Fails with the first part that does not fit, and with `NoBackend` if a machine needs another hypervisor. */
+/** Reads the text of a file. Fails with the first part that does not fit, and with `NoBackend` if a machine needs a hypervisor that vmtest has no backend for. */
 export const fromJson = Effect.fnUntraced(function* (file: string, text: string) {
   const bad = (reason: string) => new BadMachineFile({ file, reason })
   const json = yield* Effect.try({
     try: (): unknown => JSON.parse(text),
     catch: (error) => bad(`is not JSON: ${Thrown.messageOf(error)}`)
   })
-  const unable = withoutBackend(file, json)
+  const unable = ofOtherHypervisor(file, json)
   if (unable !== undefined) return yield* unable
   const decoded = decode(json)
   if (Result.isFailure(decoded)) return yield* bad(decoded.failure.reason)

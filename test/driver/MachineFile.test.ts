@@ -64,12 +64,18 @@ describe("a file of machines", () => {
     })
   )
 
-  it.effect("names a hypervisor that has no backend, whatever its other fields are", () =>
+  it.effect("names another hypervisor, whether it has a backend or not, and whatever the other fields are", () =>
     Effect.gen(function* () {
-      const firecracker = { name: "fc", backend: "firecracker", kernel_image_path: "/vmlinux", mem_size_mib: 512 }
-      const error = yield* Effect.flip(read(one(firecracker)))
-      assert.strictEqual(error._tag, "NoBackend")
-      assert.include(error.message, '/etc/vmtest/machines.json: machine "fc": needs the hypervisor firecracker')
+      const fields = { name: "fc", kernel_image_path: "/vmlinux", mem_size_mib: 512 }
+      const without = yield* Effect.flip(read(one({ ...fields, backend: "crosvm" })))
+      assert.strictEqual(without._tag, "NoBackend")
+      assert.include(without.message, '/etc/vmtest/machines.json: machine "fc": needs the hypervisor crosvm')
+      const error = yield* Effect.flip(read(one({ ...fields, backend: "firecracker" })))
+      assert.strictEqual(error._tag, "BadMachineFile")
+      assert.strictEqual(
+        error.message,
+        '/etc/vmtest/machines.json: machine "fc": backend must be "qemu" or "microvm", got "firecracker"; use "microvm" with a runner for it, or declare the machine in the script'
+      )
     })
   )
 
