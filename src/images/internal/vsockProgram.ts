@@ -7,6 +7,7 @@
  *
  * It exits with 1 when something does not work. Numbers are from Linux: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/linux/vm_sockets.h.
  */
+import * as Elf from "../../host/Elf.ts"
 
 /** The machine code for x86-64 Linux, with the instructions that it is. Every jump is relative. */
 export const listing = `
@@ -160,32 +161,18 @@ open:
   c3                     ret
 `
 
-/** A number as so many bytes, the lowest first. */
-const little = (value: number, bytes: number): ReadonlyArray<number> =>
-  Array.from({ length: bytes }, (_, index) => Math.floor(value / 256 ** index) % 256)
-
 /** The bytes in front of each instruction. */
 const code: ReadonlyArray<number> = listing
   .split("\n")
   .flatMap((line) => [...(/^ +((?:[0-9a-f]{2} )+)/.exec(line)?.[1] ?? "").matchAll(/[0-9a-f]{2}/g)])
   .map(([byte]) => Number.parseInt(byte, 16))
 
-const headers = { file: 64, segment: 56 } as const
-const length = headers.file + headers.segment + code.length
-
 /** Where it is loaded: the whole file at once. */
 const address = 0x400000
 
-/** The program: an ELF executable with one segment (elf(5)). */
-export const program: Uint8Array = Uint8Array.from([
-  ...[0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-  // ET_EXEC for EM_X86_64, the version, and its first instruction.
-  ...[...little(2, 2), ...little(62, 2), ...little(1, 4), ...little(address + headers.file + headers.segment, 8)],
-  // The segment's header follows; there are no sections.
-  ...[...little(headers.file, 8), ...little(0, 8), ...little(0, 4), ...little(headers.file, 2)],
-  ...[...little(headers.segment, 2), ...little(1, 2), ...little(0, 6)],
-  // PT_LOAD, to be read and run.
-  ...[...little(1, 4), ...little(5, 4), ...little(0, 8), ...little(address, 8), ...little(address, 8)],
-  ...[...little(length, 8), ...little(length, 8), ...little(0x1000, 8)],
-  ...code
-])
+/** The program: an ELF executable with one segment. */
+export const program: Uint8Array = Elf.executable(
+  address + Elf.headerSize(1),
+  [{ type: "load", flags: 5, offset: 0, address, size: Elf.headerSize(1) + code.length, alignment: 0x1000 }],
+  code
+)
