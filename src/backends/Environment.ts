@@ -9,6 +9,7 @@
  *
  * @since 0.1.0
  */
+import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { type BackendName, isBackendName, names } from "./BackendName.ts"
@@ -67,6 +68,6 @@ const programs = { firecracker: "VMTEST_FIRECRACKER", "cloud-hypervisor": "VMTES
 /** The variable that names the program of a hypervisor. */
 export const variableOf = (name: keyof typeof programs): string => programs[name]
 
-/** The program of a hypervisor: what its variable says, by default its name, which is looked for on the PATH. */
+/** The program of a hypervisor: the absolute path of what its variable names, or a name that is looked for on the PATH. Default: the hypervisor's. */
 export const program = (name: keyof typeof programs): Effect.Effect<string> =>
-  Effect.map(read(programs[name]), (value) => value ?? name)
+  Effect.map(read(programs[name]), (value) => (value?.includes("/") === true ? Path.resolve(value) : (value ?? name)))

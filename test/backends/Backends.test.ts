@@ -75,6 +75,18 @@ describe("the hypervisors of a host", () => {
   )
 })
 
+describe("the program of a hypervisor", () => {
+  const named = (value: string) => withVariables({ VMTEST_FIRECRACKER: value }, Environment.program("firecracker"))
+
+  it.effect("has an absolute path, since it runs in the folder of its machine", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* named("bin/fc"), Path.resolve("bin/fc"))
+      assert.strictEqual(yield* named("fc"), "fc")
+      assert.strictEqual(yield* named(""), "firecracker")
+    })
+  )
+})
+
 describe("VMTEST_TIME_SCALE", () => {
   const scale = (value: string) => withVariables({ VMTEST_TIME_SCALE: value }, Environment.timeScale)
 

@@ -1,5 +1,6 @@
 /** What the backends of hypervisors that are controlled over HTTP have in common: how they are found, and what they are to the rest of vmtest. */
 import * as Os from "node:os"
+import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { HostProcessError } from "../../host/HostProcess.ts"
@@ -82,7 +83,8 @@ export const layer = (
   Layer.effect(
     Backend,
     Effect.gen(function* () {
-      const program = yield* HostProcess.locate(options.program ?? name)
+      // It runs in the folder of its machine.
+      const program = Path.resolve(yield* HostProcess.locate(options.program ?? name))
       return make({ program, version: yield* versionOf(program), timeScale: options.timeScale })
     })
   )

@@ -91,9 +91,9 @@ export const save = Effect.fnUntraced(function* (options: {
 }): Effect.fn.Return<SavedMachine, SaveFailed> {
   const { backend, console, directory, saves, shape, write } = options
   const failed = (reason: string) => new SaveFailed({ machine: shape.name, directory, reason })
-  if (shape.hypervisor !== undefined && !saves(shape.hypervisor)) {
-    return yield* failed(`${backend} cannot save a machine with ${asked(shape.hypervisor).join(" and ")}`)
-  }
+  const { hypervisor = {} } = shape
+  const unsaved = asked(hypervisor).filter((option) => !saves({ [option]: hypervisor[option] }))
+  if (unsaved.length > 0) return yield* failed(`${backend} cannot save a machine with ${unsaved.join(" and ")}`)
   const attempt = <A>(f: () => A) => Effect.try({ try: f, catch: (error) => failed(Disk.reasonOf(error)) })
   const found = yield* attempt(() => Fs.readdirSync(directory))
   if (found.length > 0) return yield* failed("the folder is not empty")

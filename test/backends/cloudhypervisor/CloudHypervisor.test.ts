@@ -47,6 +47,39 @@ const until = (console: { readonly stream: Stream.Stream<string> }, words: RegEx
   )
 }
 
+/** While the effect runs, the virtiofsd of the PATH is one of this version that only listens, and writes down its words. */
+const withPlayedVirtiofsd = <A, E, R>(directory: string, version: string, effect: Effect.Effect<A, E, R>) => {
+  const before = process.env.PATH ?? ""
+  return Effect.acquireUseRelease(
+    Effect.sync(() => {
+      const programs = Path.join(directory, "programs")
+      Fs.mkdirSync(programs, { recursive: true })
+      Fs.writeFileSync(
+        Path.join(programs, "virtiofsd"),
+        `#!/bin/sh
+[ "$1" = --version ] && { echo "${version}"; exit; }
+echo "$*" >words
+for word; do
+  case $word in
+    --shared-dir=* | source=*) folder=\${word#*=} ;;
+    --socket-path=*) socket=\${word#*=} ;;
+  esac
+done
+[ -d "$folder" ] || { echo "no folder $folder" >&2; exit 1; }
+exec "${process.execPath}" -e 'require("net").createServer().listen(process.argv[1])' "$socket"
+`,
+        { mode: 0o755 }
+      )
+      process.env.PATH = `${programs}:${before}`
+    }),
+    () => effect,
+    () =>
+      Effect.sync(() => {
+        process.env.PATH = before
+      })
+  )
+}
+
 /** Our schemas, by the names of the description. */
 const described = {
   CpusConfig: Api.CpusConfig,
@@ -125,30 +158,58 @@ describe("a Cloud Hypervisor that boots", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("has what is declared of huge pages, a balloon, folders of the host and a second console", ({ skip }) =>
+  it.live("has what is declared of huge pages, a balloon and a second console", () =>
     Effect.gen(function* () {
       const directory = yield* folder
-      const shares = { work: directory }
-      const shape = shapeIn(directory, "web", {
-        hypervisor: { hugePages: true, balloon: 2 ** 26, hvc0: true, shares }
-      })
-      const started = yield* Effect.result(start(directory, shape))
-      if (Result.isFailure(started)) {
-        assert.include(started.failure.message, "virtiofsd")
-        return skip(started.failure.message)
-      }
-      assert.deepInclude(requestsOf(shape, description)[1]?.body, {
-        memory: { size: 2 ** 27, hugepages: true, shared: true },
+      const shape = shapeIn(directory, "web", { hypervisor: { hugePages: true, balloon: 2 ** 26, hvc0: true } })
+      yield* start(directory, shape)
+      const created = requestsOf(shape, description)[1]?.body
+      assert.deepInclude(created, {
+        memory: { size: 2 ** 27, hugepages: true },
         balloon: { size: 2 ** 26, deflate_on_oom: true },
-        fs: [{ tag: "work", socket: "share1.sock", num_queues: 1, queue_size: 1024 }],
         console: { mode: "File", file: "hvc0.log" }
       })
-      const target = Path.join(directory, "saved")
-      Fs.mkdirSync(target)
-      const control = yield* connect(started.success)
-      assert.include((yield* Effect.flip(control.save(target))).message, "cannot save a machine with")
-      const gone = shapeIn(directory, "gone", { hypervisor: { shares: { work: "/nowhere" } } })
-      assert.include((yield* Effect.flip(start(directory, gone))).message, "virtiofsd of the share work ended")
+      assert.notProperty(created, "fs")
+    }).pipe(Effect.scoped)
+  )
+
+  for (const [version, words] of [
+    ["virtiofsd 1.13.2", "--socket-path=share1.sock --shared-dir="],
+    ["virtiofsd version 7.2.22 (Debian 1:7.2+dfsg-7)", "-f --socket-path=share1.sock -o source="]
+  ] as const) {
+    it.live(`has folders of the host by ${version}, and says that it cannot be saved then`, () =>
+      Effect.gen(function* () {
+        const directory = yield* folder
+        const shape = shapeIn(directory, "web", { hypervisor: { hvc0: true, shares: { work: directory } } })
+        const machine = yield* withPlayedVirtiofsd(directory, version, start(directory, shape))
+        assert.strictEqual(Fs.readFileSync(Path.join(shape.directory, "words"), "utf8"), `${words}${directory}\n`)
+        assert.deepInclude(requestsOf(shape, description)[1]?.body, {
+          memory: { size: 2 ** 27, shared: true },
+          fs: [{ tag: "work", socket: "share1.sock", num_queues: 1, queue_size: 1024 }]
+        })
+        const target = Path.join(directory, "saved")
+        Fs.mkdirSync(target)
+        const control = yield* connect(machine)
+        assert.match(
+          (yield* Effect.flip(control.save(target))).message,
+          /cloud-hypervisor cannot save a machine with shares$/
+        )
+        const gone = shapeIn(directory, "gone", { hypervisor: { shares: { work: "/nowhere" } } })
+        const { message } = yield* Effect.flip(withPlayedVirtiofsd(directory, version, start(directory, gone)))
+        assert.include(message, "virtiofsd of the share work ended with exit code 1")
+        assert.include(message, "no folder /nowhere")
+      }).pipe(Effect.scoped)
+    )
+  }
+
+  it.live("has folders of the host by the virtiofsd of this host", ({ skip }) =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const shape = shapeIn(directory, "web", { hypervisor: { shares: { work: directory } } })
+      const started = yield* Effect.result(start(directory, shape))
+      if (Result.isSuccess(started)) return assert.isTrue(Fs.existsSync(Path.join(shape.directory, "share1.sock")))
+      assert.include(started.failure.message, "virtiofsd")
+      return skip(started.failure.message)
     }).pipe(Effect.scoped)
   )
 
