@@ -249,7 +249,7 @@ describe.skipIf(why !== undefined)("a bridge", () => {
       )
       assert.strictEqual(
         error.message,
-        'the fabric "bridge" cannot capture packets on this host: tcpdump ended with exit code 7: tcpdump: no luck today; run vmtest as root, or use fabric: "switch"'
+        'the fabric "bridge" cannot capture packets on this host: tcpdump ended with exit code 7: tcpdump: no luck today; run vmtest as root, or use fabric: "switch" (QEMU only)'
       )
     }).pipe(Effect.scoped)
   )
@@ -271,7 +271,7 @@ describe.skipIf(why !== undefined)("a bridge", () => {
       )
       assert.strictEqual(
         error.message,
-        'the fabric "bridge" cannot capture packets on this host: tcpdump is not installed; run apt-get install tcpdump, or use fabric: "switch"'
+        'the fabric "bridge" cannot capture packets on this host: tcpdump is not installed; run apt-get install tcpdump, or use fabric: "switch" (QEMU only)'
       )
     }).pipe(Effect.scoped)
   )
@@ -479,7 +479,7 @@ describe.skipIf(why !== undefined || whyNot !== undefined)("an ordinary user", (
       const directory = yield* folder
       const { told } = yield* started(asNobody(closed), directory, "probe")
       assert.include("failed" in told ? told.failed : "", "could not open /dev/net/tun")
-      assert.include("failed" in told ? told.failed : "", 'or use fabric: "switch"')
+      assert.include("failed" in told ? told.failed : "", 'or use fabric: "switch" (QEMU only)')
     }).pipe(Effect.scoped)
   )
 })

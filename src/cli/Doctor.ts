@@ -75,7 +75,7 @@ const hypervisor: Effect.Effect<ReadonlyArray<Finding>> = Host.findings({ refres
   )
 )
 
-/** Hypervisors that only machines need that name them, and what keeps them from running. */
+/** The hypervisors besides QEMU, each by running a guest on it. Only machines that are declared with them need them. */
 const otherHypervisors: Effect.Effect<ReadonlyArray<Finding>> = Effect.forEach(
   names.filter((name) => name !== "qemu"),
   (name) =>

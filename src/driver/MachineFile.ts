@@ -88,7 +88,7 @@ const MicrovmMachine = Schema.Struct({
     "The runner that Nix has built (`config.microvm.declaredRunner`), relative to the folder of this file."
   ),
   ...ofAll
-}).annotate({ description: "A machine of a runner of microvm.nix for QEMU." })
+}).annotate({ description: "A machine of a runner of microvm.nix for QEMU, Firecracker or Cloud Hypervisor." })
 
 /** The form of the file, as it is in JSON. */
 export const MachineFile = Schema.Struct({

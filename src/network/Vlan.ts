@@ -69,7 +69,7 @@ export class FabricUnavailable extends Schema.TaggedError<FabricUnavailable>()("
   command: Schema.optional(Schema.String)
 }) {
   override get message() {
-    return `the fabric "bridge" cannot ${this.doing} on this host: ${this.reason}; ${this.advice}, or use fabric: "switch"`
+    return `the fabric "bridge" cannot ${this.doing} on this host: ${this.reason}; ${this.advice}, or use fabric: "switch" (QEMU only)`
   }
 }
 

@@ -154,7 +154,7 @@ describe("a fabric that cannot be had", () => {
     })
     assert.strictEqual(
       message,
-      'the fabric "bridge" cannot connect machines on this host: could not open /dev/net/tun: Permission denied; run vmtest as root, or use fabric: "switch"'
+      'the fabric "bridge" cannot connect machines on this host: could not open /dev/net/tun: Permission denied; run vmtest as root, or use fabric: "switch" (QEMU only)'
     )
   })
 })

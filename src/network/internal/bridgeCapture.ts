@@ -116,7 +116,7 @@ export const start = Effect.fnUntraced(function* ({ command, devices, from, name
   const tcpdump = yield* HostProcess.spawn({
     ...{ name: `the capture of ${from}`, stdout: "pipe", stderr: "pipe", grace: 0, wholeGroup: true },
     ...namespace.inside({ command, args: Commands.tcpdumpOf(devices) })
-  }).pipe(Effect.mapError(({ message }) => cannot(message, "see whether vmtest doctor can tell more")))
+  }).pipe(Effect.mapError(({ message }) => cannot(message, "run vmtest doctor for more")))
   const seeing = Stream.runForEach(tcpdump.stdout, (chunk) =>
     Effect.sync(() => {
       for (const { frame, time } of state.reader.push(Buffer.from(chunk))) {
@@ -156,6 +156,6 @@ export const start = Effect.fnUntraced(function* ({ command, devices, from, name
   yield* Effect.timeoutOrElse(Deferred.await(state.listening), {
     duration: readyWithin,
     orElse: () =>
-      Effect.fail(cannot(`tcpdump did not listen within ${Duration.format(readyWithin)}`, "see why it takes so long"))
+      Effect.fail(cannot(`tcpdump did not listen within ${Duration.format(readyWithin)}`, "run fewer tests at once"))
   })
 })

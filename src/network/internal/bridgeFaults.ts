@@ -100,7 +100,7 @@ export class BridgeFaults {
   /** Runs commands; their failure is why it cannot be done here. */
   private run(doing: string, script: string): Effect.Effect<void, FabricUnavailable> {
     const refused = ({ output }: CommandFailed) =>
-      new FabricUnavailable({ doing, reason: output, advice: "see whether vmtest doctor can tell more" })
+      new FabricUnavailable({ doing, reason: output, advice: "run vmtest doctor for more" })
     return Effect.asVoid(Effect.mapError(this.namespace.run(script), refused))
   }
 
