@@ -1,4 +1,4 @@
-/** A test that has everything that a run can leave, says so, and waits to be killed: see `cleanup.ts`. */
+/** A test that has everything that a run can leave, makes a file to tell that, and waits to be killed: see `cleanup.ts`. */
 import { writeFileSync } from "node:fs"
 import { Effect } from "effect"
 import { Image, test } from "vmtest"

@@ -49,7 +49,7 @@ export class StartFailed extends Schema.TaggedError<StartFailed>()("StartFailed"
   backend: Schema.String,
   reason: Schema.String,
   output: Schema.String,
-  /** The request to the hypervisor that failed, such as `PUT /boot-source`; absent where it was none. */
+  /** The request to the hypervisor that failed, such as `PUT /boot-source`; absent if it was not a request. */
   stage: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
@@ -90,7 +90,7 @@ export class LoadFailed extends Schema.TaggedError<LoadFailed>()("LoadFailed", {
   output: Schema.String,
   /** Whether what was saved is wrong, or was refused by the hypervisor. False where the host can be the cause: nothing ran, or not in time. */
   damaged: Schema.Boolean,
-  /** The request to the hypervisor that failed, such as `PUT /snapshot/load`; absent where it was none. */
+  /** The request to the hypervisor that failed, such as `PUT /snapshot/load`; absent if it was not a request. */
   stage: Schema.optionalKey(Schema.String)
 }) {
   override get message() {

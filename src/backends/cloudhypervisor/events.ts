@@ -6,7 +6,7 @@ import * as Schema from "effect/Schema"
 const Event = Schema.fromJsonString(Schema.Struct({ source: Schema.String, event: Schema.String }))
 const decode = Schema.decodeUnknownOption(Event)
 
-/** Calls back for each event, as `vm rebooting`. What is no event is left out. */
+/** Calls back for each event, as `vm rebooting`. What is not an event is left out. */
 export const listen = (source: Readable, each: (event: string) => void): void => {
   const decoder = new TextDecoder()
   let rest = ""

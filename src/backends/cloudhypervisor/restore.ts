@@ -23,7 +23,7 @@ const onTap = (card: unknown, cards: ReadonlyArray<VmmCard>): unknown => {
   return found === undefined ? card : { ...rest, tap: found.tapName }
 }
 
-/** The configuration of a saved machine for other TAP devices; undefined where it is no configuration. */
+/** The configuration of a saved machine for other TAP devices; undefined if the text is not one. */
 export const rewrite = (text: string, cards: ReadonlyArray<VmmCard>): string | undefined => {
   const decoded = decode(text)
   if (Result.isFailure(decoded)) return undefined

@@ -13,6 +13,10 @@ const ofQemu = ({ directory, image, networks }: MachineShape): ReadonlyArray<str
   return image.guest === "script" ? [...paths, shellSocketIn(directory)] : paths
 }
 
+/** The first of these files that does not exist. */
+const missing = (paths: ReadonlyArray<string>): string | undefined =>
+  paths.find((path) => path !== "" && !Fs.existsSync(path))
+
 const rules: ReadonlyArray<(shape: MachineShape, sockets: ReadonlyArray<string>) => Finding | undefined> = [
   ({ directory }, sockets) => {
     const longest = Math.max(...sockets.map((path) => Buffer.byteLength(path)))
@@ -24,12 +28,13 @@ const rules: ReadonlyArray<(shape: MachineShape, sockets: ReadonlyArray<string>)
     Fs.statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true
       ? undefined
       : ["directory", `is not a folder: ${directory}`],
+  ({ image }) => {
+    const path = missing([image.kernel, image.initrd, image.root ?? "", image.disk?.path ?? ""])
+    return path === undefined ? undefined : ["image", `must have all of its files, but ${path} does not exist`]
+  },
   (shape) => {
-    const { image } = shape
-    const missing = [image.kernel, image.initrd, image.root ?? "", image.disk?.path ?? "", ...storageOf(shape)].find(
-      (path) => path !== "" && !Fs.existsSync(path)
-    )
-    return missing === undefined ? undefined : ["image", `lacks ${missing}`]
+    const path = missing(storageOf(shape))
+    return path === undefined ? undefined : ["disks", `must exist, but ${path} does not`]
   }
 ]
 

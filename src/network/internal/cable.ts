@@ -53,7 +53,7 @@ export interface Coding {
 /** As the switch has them. */
 export const plain: Coding = { join: () => new Joiner(), encode: (segments) => segments }
 
-/** Carries frames between a port and a pair of pipes until these end, and gives the reason. Fails with the reason if what arrives is no frame. */
+/** Carries frames between a port and a pair of pipes until these end, and gives the reason. Fails with the reason if what arrives is not a frame. */
 export const carry = (
   state: VlanState,
   port: string,

@@ -451,7 +451,12 @@ describe("the Firecracker backend", () => {
         [{ internet: true }, "internet must be false"],
         [{ qemuArguments: ["-s"] }, "qemuArguments must be empty"],
         [{ networks: [{ device: "eth1", vlan: 1, mac: "", port: port as never }] }, 'must be on the fabric "bridge"'],
-        [{ directory: `${directory}/${"x".repeat(100)}` }, "socket paths"]
+        [{ directory: `${directory}/${"x".repeat(100)}` }, "socket paths"],
+        [
+          { image: { ...image, initrd: "/nowhere/initrd" } },
+          "image must have all of its files, but /nowhere/initrd does not exist"
+        ],
+        [{ disks: [{ path: "/nowhere/disk1" }] }, "disks must exist, but /nowhere/disk1 does not"]
       ]
       for (const [change, words] of cases) {
         const error = yield* Effect.flip(Effect.scoped(start(directory, shapeIn(directory, "web", change))))
