@@ -179,8 +179,9 @@ const threeForks = Effect.fnUntraced(function* (box: Machine) {
 })
 
 const killed = Effect.fnUntraced(function* (box: Machine) {
-  const [one, ...others] = hypervisors()
-  assert.ok(one !== undefined && others.length === 0)
+  // Forks may be left of a part that failed.
+  const one = hypervisors().find(({ folder }) => folder.endsWith("-box"))
+  assert.ok(one !== undefined)
   const asked = yield* Effect.forkChild(Effect.flip(box.succeed("sleep 1000")), { startImmediately: true })
   yield* Effect.sleep("1 second")
   process.kill(one.pid, "SIGKILL")

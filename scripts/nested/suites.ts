@@ -44,14 +44,17 @@ interface Script {
   readonly needs?: Suite["needs"]
 }
 
-/** One command for several scripts: it takes half a minute to load where the processor is emulated. */
+/**
+ * One command for several scripts: it takes half a minute to load where the processor is emulated. There, guests of every hypervisor reset themselves now
+ * and then, some before their first line; so a test may be tried twice, and the report calls it flaky then.
+ */
 const script =
   (place: Place) =>
   ({ backend, between = false, files, name, needs = backend === "qemu" ? [] : [backend] }: Script): Suite => ({
     ...{ name, needs, env: variables(place, backend, between) },
     command: [
       `cd ${place.output};`,
-      `node ${place.vmtest}/bin/vmtest.js run --jobs 1 --no-snapshot --output ${place.output}`,
+      `node ${place.vmtest}/bin/vmtest.js run --jobs 1 --no-snapshot --retries ${place.slowness > 1 ? 1 : 0} --output ${place.output}`,
       ...files.map((file) => `${place.scripts}/${file}.ts`)
     ].join(" ")
   })
