@@ -136,8 +136,11 @@ export const action = <A, E, R>(
   return typeof what === "string" ? reported : traced(guest, what, reported)
 }
 
-/** How long after a broken socket to wait for the machine's death, which explains it better; times the backend's `timeScale`. */
-const deathGrace = Duration.millis(500)
+/**
+ * How long after a broken socket to wait for the machine's death, which explains it better. Emulation (a `timeScale` of 3) slows down the guest, but not the
+ * news of its hypervisor; a host that is slower still also needs longer for these.
+ */
+const deathGrace = (timeScale: number) => Duration.millis(Math.max(500, 150 * timeScale))
 
 /** Lets an effect lose against the machine's death; `doing` completes "while the test was …". */
 export const raceDeath = <A, E, R>(
@@ -150,7 +153,7 @@ export const raceDeath = <A, E, R>(
     Effect.catch(explainPause(guest.isPaused, disconnect(effect)), (error) =>
       isLoss(error)
         ? guest.shellLost.pipe(
-            Effect.andThen(Effect.sleep(Duration.times(deathGrace, guest.backend.timeScale))),
+            Effect.andThen(Effect.sleep(deathGrace(guest.backend.timeScale))),
             Effect.andThen(Effect.fail(error))
           )
         : Effect.fail(error)
