@@ -21,6 +21,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
@@ -65,8 +66,21 @@ export interface DeclareInSuite<Machines extends Declared> {
   (name: string, options: SuiteTestOptions, body: Body<Machines>): void
 }
 
+/** Declares a test of a suite for each case: see `test.each`. */
+export type DeclareEachInSuite<Machines extends Declared> = <const Case>(cases: ReadonlyArray<Case>) => {
+  (name: Title<Case>, body: BodyOfCase<Case, Machines>): void
+  (name: Title<Case>, options: SuiteTestOptions, body: BodyOfCase<Case, Machines>): void
+}
+
+type Title<Case> = string | ((one: Case) => string)
+type BodyOfCase<Case, Machines extends Declared> = (
+  one: Case,
+  ...args: Parameters<Body<Machines>>
+) => ReturnType<Body<Machines>>
+
 /** Declares the tests of a suite, as `test` does outside of one. */
 export interface SuiteTest<Machines extends Declared> extends DeclareInSuite<Machines> {
+  readonly each: DeclareEachInSuite<Machines>
   readonly skip: DeclareInSuite<Machines>
   readonly fixme: DeclareInSuite<Machines>
   readonly only: DeclareInSuite<Machines>
@@ -77,6 +91,9 @@ type None = Readonly<Record<never, MachineOptions>>
 const nameProblem = Decode.checker(Fields.title, { whole: "the name of the suite" })
 const optionsProblem = Decode.checker(SuiteOptions, { whole: "the options of the suite" })
 const ownProblem = Decode.checker(SuiteTestOptions, { whole: "the options" })
+
+/** The suite whose tests are being declared. */
+let open: string | undefined
 
 /** A test that only says what is wrong with its suite. */
 const wrong = (name: string, problem: string): ReadonlyArray<TestCase> => [
@@ -97,28 +114,57 @@ export const suite = <const Machines extends Declared = None>(
     optionsProblem(options)?.reason ??
     (Predicate.isFunction(define) ? undefined : "the tests must be a function, such as (test) => { test(…) }")
   if (problem !== undefined) return wrong(String(name), problem)
+  if (open !== undefined)
+    throw new Error(`suite(${JSON.stringify(name)}) is in the suite ${JSON.stringify(open)}: suites cannot be nested`)
   const { isolation = "shared", tags = [], ...shared } = options
   const group = { name, isolation: isolation as Isolation }
   const tests: Array<TestCase> = []
+  /** Adds what `declare` makes of a title and of what follows it: options, which can be left out, and a body. */
+  const add = <B>(
+    title: unknown,
+    rest: readonly [B] | readonly [SuiteTestOptions, B],
+    declare: (options: SuiteOptions<Machines>, body: B) => ReadonlyArray<TestCase>
+  ) => {
+    if (isClosed)
+      throw new Error(`test(${JSON.stringify(title)}) was called after the suite ${JSON.stringify(name)} was declared`)
+    const [own, body] = rest.length < 2 ? [{}, rest[0] as B] : (rest as readonly [SuiteTestOptions, B])
+    const isTitle = typeof title === "function" || (typeof title === "string" && title.trim() !== "")
+    const wrongly = isTitle ? ownProblem(own)?.reason : "the name must be a string that is not blank"
+    const usable = wrongly === undefined ? own : {}
+    const given = { ...shared, ...usable, tags: [...tags, ...(usable.tags ?? [])] } as SuiteOptions<Machines>
+    for (const declared of declare(given, body))
+      tests.push({ ...declared, suite: group, problem: wrongly ?? declared.problem })
+  }
+  const full = (title: string) => `${name} › ${title}`
   const declaring =
     (declare: typeof test | typeof test.skip): DeclareInSuite<Machines> =>
-    (title: string, ...rest: [Body<Machines>] | [SuiteTestOptions, Body<Machines>]) => {
-      const [own, body] = rest.length === 1 ? [{}, rest[0]] : rest
-      const declared = declare<Machines>(
-        `${name} › ${title}`,
-        { ...shared, ...own, tags: [...tags, ...(own.tags ?? [])] } as SuiteOptions<Machines>,
-        body
+    (title: string, ...rest: [Body<Machines>] | [SuiteTestOptions, Body<Machines>]) =>
+      add(title, rest, (given, body) => [declare<Machines>(full(title), given, body)])
+  const each: DeclareEachInSuite<Machines> =
+    <const Case>(cases: ReadonlyArray<Case>) =>
+    (title: Title<Case>, ...rest: [BodyOfCase<Case, Machines>] | [SuiteTestOptions, BodyOfCase<Case, Machines>]) =>
+      add(title, rest, (given, body) =>
+        test.each(cases)<Machines>(typeof title === "function" ? (one) => full(title(one)) : full(title), given, body)
       )
-      const wrongly =
-        typeof title === "string" && title.trim() !== ""
-          ? ownProblem(own)?.reason
-          : "the name must be a string that is not blank"
-      tests.push({ ...declared, suite: group, problem: wrongly ?? declared.problem })
-    }
-  define(Object.assign(declaring(test), {
-    skip: declaring(test.skip),
-    fixme: declaring(test.fixme),
-    only: declaring(test.only)
-  }))
+  let isClosed = false
+  open = name
+  const ended = Result.try((): unknown =>
+    define(
+      Object.assign(declaring(test), {
+        each,
+        skip: declaring(test.skip),
+        fixme: declaring(test.fixme),
+        only: declaring(test.only)
+      })
+    )
+  )
+  open = undefined
+  isClosed = true
+  if (Result.isFailure(ended)) throw ended.failure
+  if (Predicate.isPromiseLike(ended.success))
+    return wrong(
+      name,
+      "the function of the tests must not be async: tests that it declares after an await would be lost"
+    )
   return tests.length === 0 ? wrong(name, "the suite has no tests") : tests
 }

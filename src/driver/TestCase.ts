@@ -244,6 +244,10 @@ const each =
   (name, options, body) => {
     const stack = stackHere()
     const taken = new Set<string>()
+    if (!Array.isArray(cases)) {
+      const problem = `the cases of test.each must be an array, got ${Decode.shown(cases)}`
+      return [{ ...declare({ mark, stack, text: () => "" }, String(name), {}, () => Effect.void), problem }]
+    }
     return cases.map((one) => {
       const called = typeof name === "function" ? name(one) : inName(String(name), one)
       const given = typeof options === "function" ? options(one) : options

@@ -6,9 +6,14 @@ import * as TestClock from "effect/testing/TestClock"
 import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
 import { suite } from "../../src/driver/Suite.ts"
 import type { TestCase } from "../../src/driver/TestCase.ts"
+import { untyped } from "../untyped.ts"
 import { offline, runOnMock as run } from "./support.ts"
 
 const machines = { a: offline() }
+
+type Loose = (...args: ReadonlyArray<unknown>) => void
+const js = untyped<Loose>
+type Each = { readonly each: (cases: unknown) => Loose }
 
 /** Runs tests, and gives with their results how often a machine booted and what was reported. */
 const running = (tests: ReadonlyArray<TestCase>, options: Parameters<typeof run>[3] = {}, guests = {}) =>
@@ -191,4 +196,60 @@ describe("a suite", () => {
       )
     })
   )
+
+  it("has a test for each case, and says where each is declared", () => {
+    const tests = suite("s", { machines }, (test) => {
+      test.each([1, 64])("%s MiB", { tags: ["slow"] }, (size, { a }) => a.succeed(`true ${size}`))
+      test.each(["x"])(
+        (name) => `of ${name}`,
+        () => Effect.void
+      )
+    })
+    assert.deepStrictEqual(
+      tests.map(({ name, problem, tags }) => [name, tags, problem]),
+      [
+        ["s › 1 MiB", ["slow"], undefined],
+        ["s › 64 MiB", ["slow"], undefined],
+        ["s › of x", [], undefined]
+      ]
+    )
+  })
+
+  it("says what is wrong with its declaration", () => {
+    const problems = (define: Parameters<typeof suite>[2]) => suite("s", {}, define).map(({ problem }) => problem)
+    assert.deepStrictEqual(
+      problems((test) => js(test)("no body")),
+      [
+        "the body must be a function that returns an Effect, got undefined; write ({ web }) => Effect.gen(function* () { … })"
+      ]
+    )
+    assert.deepStrictEqual(
+      problems((test) => js(test)("null", null, () => Effect.void)),
+      ['the options must be an object of options, such as { timeout: "1 minute" }, got null']
+    )
+    assert.deepStrictEqual(
+      problems((test) => untyped<Each>(test).each({ a: 1 })("cases", () => Effect.void)),
+      ["the cases of test.each must be an array, got { a: 1 }"]
+    )
+    assert.deepStrictEqual(problems(untyped<(test: unknown) => void>(async () => {})), [
+      "the function of the tests must not be async: tests that it declares after an await would be lost"
+    ])
+  })
+
+  it("refuses tests and suites at the wrong place", () => {
+    let late = (_name: string, _body: () => Effect.Effect<void>): void => {}
+    suite("s", {}, (test) => {
+      late = test
+      test("in time", () => Effect.void)
+    })
+    assert.throws(() => late("late", () => Effect.void), 'test("late") was called after the suite "s" was declared')
+    assert.throws(
+      () => suite("outer", {}, () => void suite("inner", {}, () => {})),
+      'suite("inner") is in the suite "outer": suites cannot be nested'
+    )
+    assert.deepStrictEqual(
+      suite("next", {}, (test) => test("works", () => Effect.void)).map(({ problem }) => problem),
+      [undefined]
+    )
+  })
 })

@@ -1,12 +1,13 @@
 /** The part of a stack trace that is the user's own. */
-import { fileURLToPath } from "node:url"
 import * as Failure from "../../driver/Failure.ts"
+import * as OwnFiles from "../../host/OwnFiles.ts"
 import { isError, property, stackOf } from "../../host/Thrown.ts"
 
-const own = fileURLToPath(new URL("../..", import.meta.url))
+/** The file of a frame, such as `    at suite (/home/me/web.ts:3:1)`. */
+const fileOf = (line: string): string => /(?:\(|at (?:async )?)(?:file:\/\/)?(\/[^()]*)\)?$/.exec(line)?.[1] ?? ""
 
 const isForeign = (line: string): boolean =>
-  line.includes(own) || /\(?(node:|file:.*node_modules|.*\/node_modules\/)/.test(line.trim().slice(3))
+  OwnFiles.has(fileOf(line)) || /\(?(node:|file:.*node_modules|.*\/node_modules\/)/.test(line.trim().slice(3))
 
 const framesOf = (error: unknown): ReadonlyArray<string> =>
   stackOf(error)

@@ -14,13 +14,12 @@ import * as Fiber from "effect/Fiber"
 import * as Predicate from "effect/Predicate"
 import { SingleShotGen } from "effect/Utils"
 import type { Location } from "../../host/Location.ts"
+import * as OwnFiles from "../../host/OwnFiles.ts"
 import { silently } from "./fiberEnds.ts"
-
-const own = fileURLToPath(new URL("../..", import.meta.url))
 
 /** Whether a file is a user's own: not Node's, not a package's, not ours. */
 export const isScript = (file: string): boolean =>
-  !file.startsWith("node:") && !file.includes("/node_modules/") && !file.startsWith(own) && file.includes("/")
+  !file.startsWith("node:") && !file.includes("/node_modules/") && !OwnFiles.has(file) && file.includes("/")
 
 const framePattern = /^\s+at (?:async )?(?:.*\()?(.+?):(\d+):(\d+)\)?$/
 
