@@ -17,7 +17,6 @@ import { isFailed, type TestResult } from "../driver/TestResult.ts"
 import * as DatabaseUrl from "../fleet/DatabaseUrl.ts"
 import * as Fleet from "../fleet/Fleet.ts"
 import { DatabaseUnusable } from "../fleet/FleetError.ts"
-import * as Reports from "../report/Reports.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import type { Invocation } from "./CommandLine.ts"
 import * as ExitCode from "./ExitCode.ts"
@@ -25,10 +24,10 @@ import * as Host from "./Host.ts"
 import * as Interrupted from "./Interrupted.ts"
 import type { Shown } from "./internal/grammar/fleet.ts"
 import { described } from "./Run.ts"
+import * as RunReports from "./RunReports.ts"
 import * as Scripts from "./Scripts.ts"
 import { complain, logToStderr, print, type Work } from "./Subcommand.ts"
 import * as Telemetry from "./Telemetry.ts"
-import { version } from "./Version.ts"
 
 type Asked<Tag> = Extract<Invocation, { readonly _tag: Tag }>
 
@@ -64,13 +63,13 @@ const outputOf = ({ output }: Shown) => NodePath.resolve(output ?? Host.defaultO
 
 /** Reports what a run is and comes to, as `vmtest run` does. */
 const reported =
-  ({ html, json, junit, ...options }: Shown) =>
+  ({ html, json, junit, ...options }: Shown, inputs: ReadonlyArray<string> = []) =>
   <E, R>(results: Effect.Effect<ReadonlyArray<TestResult>, E, R>) =>
     results.pipe(
       Effect.tap((all) => print(TerminalReport.summary(all))),
       Interrupted.summedUp(0, (all, left) => print(TerminalReport.summary(all, { ...left, notRun: 0 }))),
       Effect.map((all) => (all.some(isFailed) ? ExitCode.failed : ExitCode.passed)),
-      Reports.written({ junit, json, html }, { vmtest: version, traces: true }),
+      RunReports.written({ junit, json, html }, inputs),
       Effect.provide(TerminalReport.layer({ ...options, atOnce: true }))
     )
 
@@ -81,7 +80,10 @@ export const run = (invocation: Asked<"FleetRun">): Work => {
   const output = outputOf(shown)
   return withFleet(invocation, (fleet) =>
     Effect.flatMap(Scripts.find(files, { base: process.cwd(), output }), (found) =>
-      reported(shown)(
+      reported(
+        shown,
+        found
+      )(
         fleet.run(found, {
           ...{ output, names, files: companions, timeout, waitTimeout, retries, capture, wait },
           ...{ artefactLimit: artefacts, snapshots: snapshot, evidence: true },

@@ -29,7 +29,7 @@ export const report = (invocation: Extract<Invocation, { readonly _tag: "Report"
     const ended = TerminalReport.results(results, { quiet })
     if (ended !== "") yield* print(ended)
     yield* print(TerminalReport.summary(results, { interrupted: RecordedRun.interruptedOf(records) }))
-    yield* Reports.write(records, { junit, json, html })
+    yield* Reports.write(records, { junit, json, html }, files)
     yield* print(`wrote ${[html, junit ?? [], json ?? []].flat().join(", ")}`)
     return ExitCode.passed
   }).pipe(Effect.catch((error) => Effect.as(complain(error.message), ExitCode.unusable)))

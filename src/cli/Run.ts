@@ -25,7 +25,6 @@ import { TimeLimit } from "../driver/TimeLimit.ts"
 import type { Location } from "../host/Location.ts"
 import { Seed } from "../network/Seed.ts"
 import * as LiveLine from "../report/LiveLine.ts"
-import * as Reports from "../report/Reports.ts"
 import * as TerminalReport from "../report/TerminalReport.ts"
 import { UpdateReferences } from "../screen/ScreenImage.ts"
 import type { Invocation } from "./CommandLine.ts"
@@ -40,12 +39,12 @@ import * as Settings from "./internal/settings.ts"
 import * as LastRun from "./LastRun.ts"
 import * as MachineModule from "./MachineModule.ts"
 import * as PythonLoader from "./PythonLoader.ts"
+import * as RunReports from "./RunReports.ts"
 import { MachinesMissing, markedLine, type ScriptError } from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
 import * as Scripts from "./Scripts.ts"
 import { complain, print } from "./Subcommand.ts"
 import * as Telemetry from "./Telemetry.ts"
-import { version } from "./Version.ts"
 import * as Watch from "./Watch.ts"
 
 type Loaded = ReadonlyArray<TestCase>
@@ -199,7 +198,10 @@ const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Sett
     ),
     inSettings(settings),
     Effect.map((results) => (results.some(isFailed) ? ExitCode.failed : ExitCode.passed)),
-    Reports.written({ junit, json, html }, { vmtest: version, traces: true }),
+    RunReports.written(
+      { junit, json, html },
+      tests.flatMap(({ inputs = [] }) => inputs)
+    ),
     // All tests are one trace.
     Effect.withSpan("vmtest.run", { attributes: { "vmtest.tests": tests.length } }, { captureStackTrace: false }),
     Effect.provide(Telemetry.layer("vmtest", { all: false })),

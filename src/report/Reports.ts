@@ -2,7 +2,7 @@
  * Reports of a run in files: JUnit's XML, JSON lines, HTML.
  *
  * They are complete when the run ends, however it ends. A file that cannot be written ends the run before anything starts; what goes wrong later is said, and
- * fails no test.
+ * fails no test. (The command `vmtest` has the exit code 1 then.)
  *
  * **Example** (The reports of an application's tests)
  *
@@ -68,6 +68,10 @@ export interface Options {
   readonly traces?: boolean | undefined
   /** The version of vmtest, for the first record. */
   readonly vmtest?: string | undefined
+  /** Files that a report must not overwrite, such as scripts. Default none. */
+  readonly inputs?: ReadonlyArray<string> | undefined
+  /** What happens if a report cannot be written later. Default: a warning is logged. */
+  readonly onUnwritten?: ((problem: string) => Effect.Effect<void>) | undefined
 }
 
 /** What takes records, and has a file when they end. */
@@ -188,8 +192,35 @@ const together = (sinks: ReadonlyArray<readonly [file: string, sink: Sink]>, say
   return { hear: (record) => each((sink) => sink.hear(record)), end: () => each((sink) => sink.end()) }
 }
 
+/** The file itself, where its path leads through links. */
+const realOf = (file: string): string =>
+  Result.getOrElse(
+    Result.try(() => Fs.realpathSync(file)),
+    () => Path.resolve(file)
+  )
+
+/** Fails if a report would overwrite an input, or another report. Devices, such as /dev/null, can have several. */
+const checkFiles = Effect.fnUntraced(function* (
+  { html, json, junit }: Files,
+  { inputs = [], junitOption = "--junit" }: Options
+) {
+  const taken = new Map(inputs.map((file) => [realOf(file), "it is an input of this command"]))
+  for (const [option, file] of [
+    [junitOption, junit],
+    ["--json", json],
+    ["--html", html]
+  ] as const) {
+    if (file === undefined || file.startsWith("/dev/")) continue
+    const reason = taken.get(realOf(file))
+    if (reason !== undefined) return yield* new ReportUnwritable({ option, file, reason })
+    taken.set(realOf(file), `${option} writes that file, too`)
+  }
+})
+
 /** The sinks of the files that were asked for, with their names. */
-const sinksOf = Effect.fnUntraced(function* ({ html, json, junit }: Files, options: Options) {
+const sinksOf = Effect.fnUntraced(function* (files: Files, options: Options) {
+  yield* checkFiles(files, options)
+  const { html, json, junit } = files
   const sinks: Array<readonly [string, Sink]> = []
   if (junit !== undefined) sinks.push([junit, yield* junitSink(junit, options)])
   if (json !== undefined) sinks.push([json, yield* jsonSink(json)])
@@ -197,10 +228,14 @@ const sinksOf = Effect.fnUntraced(function* ({ html, json, junit }: Files, optio
   return sinks
 })
 
-/** Writes the reports of a run that is over. */
-export const write = (records: ReadonlyArray<RunRecord>, files: Files): Effect.Effect<void, ReportUnwritable> =>
+/** Writes the reports of a run that is over, which `inputs` recorded. */
+export const write = (
+  records: ReadonlyArray<RunRecord>,
+  files: Files,
+  inputs: ReadonlyArray<string> = []
+): Effect.Effect<void, ReportUnwritable> =>
   Effect.gen(function* () {
-    const sinks = yield* sinksOf(files, {})
+    const sinks = yield* sinksOf(files, { inputs })
     for (const [file, sink] of sinks) {
       yield* Disk.attempt(
         () => {
@@ -228,6 +263,6 @@ export const written =
       )(effect).pipe(
         Effect.onExit(() => Effect.sync(sink.end)),
         // Here, so that it is seen below everything else.
-        Effect.onExit(() => Effect.forEach(problems, (line) => Effect.logWarning(line), { discard: true }))
+        Effect.onExit(() => Effect.forEach(problems, options.onUnwritten ?? Effect.logWarning, { discard: true }))
       )
     })

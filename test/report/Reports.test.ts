@@ -64,6 +64,29 @@ describe("reports in files", () => {
     })
   )
 
+  it.effect("do not overwrite each other, or an input", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const [script, link, html] = [join(path, "a.ts"), join(path, "link"), join(path, "r.html")]
+      writeFileSync(script, "1")
+      symlinkSync(script, link)
+      const refused = (files: Reports.Files) =>
+        Effect.map(Effect.flip(Reports.written(files, { inputs: [script] })(Effect.void)), ({ message }) => message)
+      assert.strictEqual(
+        yield* refused({ junit: link }),
+        `--junit: could not write ${link}: it is an input of this command`
+      )
+      assert.strictEqual(
+        yield* refused({ html, json: join(path, ".", "r.html") }),
+        `--html: could not write ${html}: --json writes that file, too`
+      )
+      assert.strictEqual(readFileSync(script, "utf8"), "1")
+      yield* Reports.written({ html: "/dev/null", json: "/dev/null" })(Effect.void)
+      const error = yield* Effect.flip(Reports.write([], { html: script }, [script]))
+      assert.include(error.message, "it is an input of this command")
+    })
+  )
+
   it.effect("that fail later change nothing about the run", () =>
     Effect.gen(function* () {
       const path = yield* folder
@@ -72,8 +95,13 @@ describe("reports in files", () => {
         yield* Effect.forEach(events, report)
         return "done"
       })
-      const value = yield* Reports.written({ json: join(path, "gone", "e.jsonl"), junit: join(path, "j.xml") })(run)
+      const problems: Array<string> = []
+      const value = yield* Reports.written(
+        { json: join(path, "gone", "e.jsonl"), junit: join(path, "j.xml") },
+        { onUnwritten: (problem) => Effect.sync(() => void problems.push(problem)) }
+      )(run)
       assert.strictEqual(value, "done")
+      assert.match(problems.join(), /^could not write the report .*e\.jsonl: /)
       assert.include(readFileSync(join(path, "j.xml"), "utf8"), 'name="fails"')
     })
   )
