@@ -61,7 +61,13 @@ export const read = Effect.fnUntraced(function* (given: string | undefined) {
     return { file, folder: process.cwd(), digest: "", inputs: [], config: {} } satisfies Read as Read
   }
   const shown = NodePath.relative(process.cwd(), NodePath.resolve(file))
-  const { digest, exported, inputs } = yield* ScriptLoader.loadModule(shown)
+  const { digest, exported, inputs } = yield* ScriptLoader.loadModule(shown).pipe(
+    Effect.catchTag("NoDefaultExport", () =>
+      Effect.fail(
+        new InvalidConfig({ file: shown, reason: "no default export; write: export default defineConfig({ … })" })
+      )
+    )
+  )
   const problem = check(exported)
   if (problem !== undefined) return yield* new InvalidConfig({ file: shown, reason: problem.reason })
   const folder = NodePath.dirname(NodePath.resolve(file))

@@ -182,11 +182,7 @@ export const open = (given: ReplOptions): Work =>
 /** `vmtest run`: a session with `--interactive`, else the run. */
 export const orRun = (invocation: Extract<Invocation, { readonly _tag: "Run" }>): Work => {
   const { accel, config, interactive, machineConfig, machines, names, options, scripts } = invocation
-  if (!interactive) {
-    if (!invocation.pauseOnFailure || invocation.workers === undefined) return Run.run(invocation)
-    const reason = "--pause-on-failure cannot be used with --workers, which end with their tests; use --jobs"
-    return Effect.as(complain(reason), ExitCode.unusable)
-  }
+  if (!interactive) return Run.run(invocation)
   const [script, ...others] = scripts
   return script !== undefined && others.length === 0
     ? open({ script, config, names, machines, machineConfig, accel, options })

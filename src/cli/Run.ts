@@ -250,9 +250,23 @@ const watched = (settings: Settings.Settings, first: ConfigFile.Read) =>
     })
   )
 
+/** Options that do not go together, and why. */
+export const contradiction = (asked: Extract<Invocation, { readonly _tag: "Run" }>): string | undefined => {
+  const { jobs, list, listJson, pauseOnFailure, pauseTimeout, watch, workers } = asked
+  if (workers !== undefined && pauseOnFailure)
+    return "--pause-on-failure cannot be used with --workers, which end with their tests; use --jobs"
+  if (workers !== undefined && jobs !== undefined)
+    return "--jobs cannot be used with --workers, which says how many files run at the same time"
+  if (watch && (list || listJson)) return "--watch cannot be used with --list, which runs nothing"
+  if (pauseTimeout !== undefined && !pauseOnFailure) return "--pause-timeout needs --pause-on-failure"
+  return undefined
+}
+
 /** Lists or runs the tests. Exit code 2 also if no test matches `--grep`. */
 export const run = Effect.fnUntraced(
   function* (invocation: Extract<Invocation, { readonly _tag: "Run" }>) {
+    const reason = contradiction(invocation)
+    if (reason !== undefined) return yield* Effect.as(complain(reason), ExitCode.unusable)
     const read = yield* ConfigFile.read(invocation.config)
     const settings = Settings.decide(invocation, read)
     if (settings.watch) return yield* watched(settings, read)

@@ -98,6 +98,8 @@ const shownFrom = (base: string) => (path: string) => {
 }
 
 const scriptsOf = Effect.fnUntraced(function* (given: string, place: Place) {
+  // A variable that is not set in a shell: it does not mean the working folder.
+  if (given.trim() === "") return yield* new NoScripts({ pattern: given, folder: place.base, isFolder: false })
   const folder = yield* isFolder(NodePath.resolve(place.base, given))
   // A file whose name looks like a pattern is that file.
   if (!folder && (!TinyGlobby.isDynamicPattern(given) || statOf(NodePath.resolve(place.base, given)) !== undefined)) {

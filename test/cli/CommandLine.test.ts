@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as TestConsole from "effect/testing/TestConsole"
 import * as CommandLine from "../../src/cli/CommandLine.ts"
+import { contradiction } from "../../src/cli/Run.ts"
 
 const parse = (...args: Array<string>) =>
   Effect.gen(function* () {
@@ -264,6 +265,12 @@ describe("the command line", () => {
     [["rnu", "a.ts"], 'unknown command "rnu"; did you mean "run"?'],
     [["run", "a.ts", "--shard", "0/3"], '--shard must be a part and the number of parts, such as 1/3, got "0/3"'],
     [["run", "a.ts", "--shard", "4/3"], "such as 1/3"],
+    [["run", "a.ts", "--shard", "-1/3"], "vmtest: --shard needs a value: I/N\nFor more"],
+    [["run", "a.ts", "--grep", ""], "--grep needs a value: a text"],
+    [
+      ["run", "a.ts", "--backend", "qemuu"],
+      '--backend must be "qemu", "firecracker" or "cloud-hypervisor", got "qemuu"'
+    ],
     [["run", "a.ts", "--retries", "-1"], "--retries"],
     [["run", "a.ts", "--repeat-each", "0"], '--repeat-each must be a whole number of at least 1, got "0"'],
     [["run", "a.ts", "--seed", "x"], "--seed must be a whole number of at least 0"],
@@ -322,6 +329,22 @@ describe("the command line", () => {
   it.effect("no subcommand is wrong usage too", () =>
     Effect.gen(function* () {
       assert.strictEqual((yield* parse()).parsed, 2)
+    })
+  )
+
+  it.effect("options that do not go together are refused", () =>
+    Effect.gen(function* () {
+      for (const [args, says] of [
+        [["--workers", "2", "--jobs", "3"], "--jobs cannot be used with --workers"],
+        [["--workers", "2", "--pause-on-failure"], "--pause-on-failure cannot be used with --workers"],
+        [["--watch", "--list"], "--watch cannot be used with --list"],
+        [["--pause-timeout", "1 hour"], "--pause-timeout needs --pause-on-failure"],
+        [["--workers", "2"], ""]
+      ] as const) {
+        const { parsed } = yield* parse("run", "a.ts", ...args)
+        assert.isTrue(typeof parsed === "object" && parsed._tag === "Run")
+        if (typeof parsed === "object" && parsed._tag === "Run") assert.include(contradiction(parsed) ?? "", says)
+      }
     })
   )
 })

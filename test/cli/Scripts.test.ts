@@ -80,6 +80,7 @@ describe("the scripts of a run", () => {
         yield* says("nope/*.ts"),
         `no script matches "nope/*.ts" in ${base}; name a script, a folder or another pattern`
       )
+      assert.strictEqual(yield* says(""), `no script matches "" in ${base}; name a script, a folder or another pattern`)
       assert.strictEqual(yield* says("empty"), "no script in the folder empty: it has no file named *.vmtest.ts")
     }).pipe(Effect.scoped)
   )

@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 import * as Selection from "../../driver/Selection.ts"
 import * as Shard from "../../driver/Shard.ts"
 import type { TestCase } from "../../driver/TestCase.ts"
+import * as Spelling from "../../host/Spelling.ts"
 import * as LastRun from "../LastRun.ts"
 import type { Settings } from "./settings.ts"
 
@@ -79,6 +80,13 @@ const timed =
 
 const quoted = (names: ReadonlyArray<string>) => names.map((name) => JSON.stringify(name)).join(" or ")
 
+/** The name or the tag that one pattern was probably meant as. */
+const meant = (all: ReadonlyArray<TestCase>, [pattern = "", ...others]: ReadonlyArray<string>): string => {
+  const known = all.flatMap(({ name, tags = [] }) => [name, ...tags.map((tag) => `@${tag}`)])
+  const found = others.length === 0 ? Spelling.near(pattern, known) : undefined
+  return found === undefined ? "" : `; did you mean ${JSON.stringify(found)}?`
+}
+
 /** Those of the tests that are wanted, in their order. */
 export const select: (
   all: ReadonlyArray<TestCase>,
@@ -97,7 +105,8 @@ export const select: (
     (test, index): ReadonlyArray<Wanted> =>
       matches(test) && focus.has(test) ? [{ test: timed(settings)(test), key: keys[index] ?? test.name }] : []
   )
-  if (named.length === 0) return none(`no test matches --grep ${quoted(settings.names)}`, true)
+  if (named.length === 0)
+    return none(`no test matches --grep ${quoted(settings.names)}${meant(all, settings.names)}`, true)
   const failed = settings.onlyFailed ? yield* LastRun.failed(settings.outputFolder) : undefined
   const chosen = failed === undefined ? named : named.filter(({ key }) => failed.has(key))
   if (chosen.length === 0) return none("no test failed in the last run")

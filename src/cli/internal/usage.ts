@@ -74,7 +74,10 @@ const didYouMean = (suggestion: string | undefined) => (suggestion === undefined
 
 const invalidValue = ({ expected, kind, option, value }: CliError.InvalidValue): string => {
   const name = kind === "flag" ? `--${option}` : option
-  const wanted = expected.replace(/^Expected:? /, "")
+  const wanted = expected
+    .replace(/^Expected:? /, "")
+    .replace(/ \| (?=[^|]*$)/, " or ")
+    .replaceAll(" | ", ", ")
   if (value === "") return `${name} needs a value: ${wanted}`
   return /^\d+ occurrences$/.test(value)
     ? `${name} can be given only once`
@@ -105,8 +108,12 @@ const describe = (error: Invalid["errors"][number], known: ReadonlyArray<string>
 /** The answer to a wrong command line. */
 export const render = ({ commandPath, errors, helpDoc }: Invalid): string => {
   const known = [...helpDoc.flags, ...(helpDoc.globalFlags ?? [])].map(({ name }) => name)
+  // The parser reads a value such as -1/3, which it does not take, letter by letter.
+  const isLetter = (error: Invalid["errors"][number]) =>
+    error._tag === "UnrecognizedOption" && /^-[^a-z-]/i.test(error.option)
+  const own = errors.filter((error) => !isLetter(error))
   return [
-    ...errors.map((error) => `vmtest: ${describe(error, known)}`),
+    ...(own.length === 0 ? errors : own).map((error) => `vmtest: ${describe(error, known)}`),
     `For more information, try '${commandPath.join(" ")} --help'.`
   ].join("\n")
 }

@@ -40,6 +40,10 @@ export const flags = {
     Flag.withDescription(
       "Run only tests whose name contains TEXT, that have the tag @TEXT, or whose name and tags match /TEXT/; '!TEXT' leaves such tests out; repeat it to select more (default: all tests)"
     ),
+    Flag.filter(
+      (text) => text !== "" && text !== "!",
+      () => "a text of the names, a tag or a pattern"
+    ),
     Flag.atLeast(0)
   ),
   onlyFailed: Flags.toggle("only-failed", "Run only the tests that failed in the last run with this output folder"),
