@@ -75,7 +75,9 @@ const SavedHost = Schema.Struct({
   vlan: Schema.Number,
   ipv4: Schema.String,
   /** `"none"` for a host without one. */
-  ipv6: Schema.String
+  ipv6: Schema.String,
+  /** Earlier versions did not save it. */
+  mac: Schema.optional(Schema.String)
 })
 
 const Saved = Schema.Struct({

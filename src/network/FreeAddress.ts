@@ -24,7 +24,10 @@ export interface Wanted {
   readonly declared: {
     readonly ipv4?: IpAddress.Prefixed | undefined
     readonly ipv6?: IpAddress.Prefixed | "none" | undefined
+    readonly mac?: string | undefined
   }
+  /** MACs that are kept for others. Default none. */
+  readonly reserved?: ReadonlySet<string> | undefined
 }
 
 /** Addresses and a MAC that nobody has. */
@@ -104,10 +107,11 @@ const chooseOne = (
 
 /** Chooses addresses. There is none of IPv6 if all of the network's machines are without. */
 export const choose = (wanted: Wanted): Result.Result<Chosen, NotFree> => {
-  const { declared, machines, others, vlan } = wanted
+  const { declared, machines, others, reserved = new Set(), vlan } = wanted
   const macs = new Set([...machines, ...others].flatMap(({ interfaces }) => interfaces.map(({ mac }) => mac)))
   const numbers = Array.from({ length: Addresses.maximum }, (_, index) => Addresses.maximum - index)
-  const mac = numbers.map((number) => Addresses.mac(vlan, number)).find((one) => !macs.has(one))
+  const isFree = (one: string) => !macs.has(one) && !reserved.has(one)
+  const mac = declared.mac ?? numbers.map((number) => Addresses.mac(vlan, number)).find(isFree)
   if (mac === undefined) {
     return Result.fail({ option: "ipv4", reason: `there is no MAC address left on VLAN ${vlan}` })
   }

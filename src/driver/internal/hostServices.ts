@@ -40,6 +40,8 @@ export interface Former {
   readonly ipv4: string
   /** With its prefix, or `"none"`. */
   readonly ipv6: string
+  /** With another one, guests would send to this for a minute: they know their neighbours. */
+  readonly mac?: string | undefined
 }
 
 /** A port that is served, as it was asked for: for forks of the test. */
@@ -88,14 +90,16 @@ export interface HostServices {
   readonly serve: Serve
   /** The hosts, as neighbours of the machines. */
   readonly nodes: () => ReadonlyArray<Addresses.AddressedNode>
+  /** Gives names the addresses that they had, once they are served again. */
+  readonly remember: (hosts: ReadonlyArray<Former>) => void
   /** The hosts, for those who serve their names again. */
   readonly former: () => ReadonlyArray<Former>
   /** The ports that are served now. */
   readonly served: () => ReadonlyArray<Served>
 }
 
-const formerOf = (name: string, { ipv4, ipv4Prefix, ipv6, ipv6Prefix, vlan }: Own): Former => ({
-  ...{ name, vlan, ipv4: `${ipv4}/${ipv4Prefix}` },
+const formerOf = (name: string, { ipv4, ipv4Prefix, ipv6, ipv6Prefix, mac, vlan }: Own): Former => ({
+  ...{ name, vlan, mac, ipv4: `${ipv4}/${ipv4Prefix}` },
   ipv6: ipv6 === undefined ? "none" : `${ipv6}/${ipv6Prefix}`
 })
 
@@ -121,16 +125,20 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
   const hosts = new Map<string, Host>()
   const served = new Set<Served>()
   const nodes = () => [...hosts.values()].map(({ node }) => node)
+  const remembered = [...former]
 
   /** The addresses that a new host has. */
   const addressesOf = (
     network: NetworkSpec.NetworkSpec,
-    { ipv4, ipv6 }: HostServiceOptions<unknown, unknown>
+    { ipv4, ipv6 }: HostServiceOptions<unknown, unknown>,
+    mac: string | undefined
   ): Result.Result<Own, InvalidArgument> => {
     const parsed = (family: IpAddress.Family, text: string) => Result.getOrThrow(IpAddress.parse(family, text))
     const chosen = FreeAddress.choose({
       ...{ vlan: network.vlan, machines: machines(), others: nodes() },
+      reserved: new Set(remembered.flatMap((host) => (host.mac === undefined ? [] : [host.mac]))),
       declared: {
+        mac,
         ipv4: ipv4 === undefined ? undefined : parsed("ipv4", ipv4),
         ipv6: ipv6 === undefined || ipv6 === "none" ? ipv6 : parsed("ipv6", ipv6)
       }
@@ -173,9 +181,9 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
       }
       return known
     }
-    const had = former.find((one) => one.name.toLowerCase() === name.toLowerCase() && one.vlan === network.vlan)
+    const had = remembered.find((one) => one.name.toLowerCase() === name.toLowerCase() && one.vlan === network.vlan)
     const wanted = { ...options, ipv4: options.ipv4 ?? had?.ipv4, ipv6: options.ipv6 ?? had?.ipv6 }
-    const addresses = yield* Effect.fromResult(addressesOf(network, wanted))
+    const addresses = yield* Effect.fromResult(addressesOf(network, wanted, had?.mac))
     const path = Path.join(directory, `h${hosts.size + 1}`)
     const card = yield* kept(
       scope,
@@ -249,6 +257,7 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
   return {
     serve,
     nodes,
+    remember: (others: ReadonlyArray<Former>) => void remembered.push(...others),
     former: () => [...hosts.values()].map(({ addresses, node }) => formerOf(node.name, addresses)),
     served: () => [...served]
   } satisfies HostServices as HostServices
@@ -258,15 +267,10 @@ export const make = Effect.fnUntraced(function* (surroundings: Surroundings) {
 export const adopt = (from: HostServices, to: HostServices): Effect.Effect<void, HostServiceError, Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
-    const hosts = from.former()
+    to.remember(from.former())
     yield* Effect.forEach(
       from.served(),
-      ({ context, options, vlan }) => {
-        const { ipv4, ipv6 } = hosts.find((host) => host.name === options.name && host.vlan === vlan) ?? options
-        return to
-          .serve({ ...options, ipv4, ipv6 })
-          .pipe(Effect.provideContext(Context.add(context, Scope.Scope, scope)))
-      },
+      ({ context, options }) => to.serve(options).pipe(Effect.provideContext(Context.add(context, Scope.Scope, scope))),
       { discard: true }
     )
   })
