@@ -15,6 +15,7 @@ const alias = [
 const long = [
   "fleet-faults",
   "python",
+  "machine-devices",
   "machine-faults",
   "machine-x11",
   "examples-broken",
