@@ -27,7 +27,7 @@ const wanted = Programs.backends.filter((name) => positionals.length === 0 || po
 
 const programs: Record<string, string> = {}
 const missing = new Map<string, string>()
-for (const name of ["firecracker", "cloud-hypervisor"] as const) {
+for (const name of ["firecracker", "jailer", "cloud-hypervisor"] as const) {
   const found = Programs.find(name)
   if ("missing" in found) missing.set(name, found.missing)
   else {

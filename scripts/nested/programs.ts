@@ -6,11 +6,15 @@ import { delimiter, join, resolve } from "node:path"
 export const backends = ["qemu", "firecracker", "cloud-hypervisor"] as const
 export type BackendName = (typeof backends)[number]
 
-/** The variable that names the program of a backend, and the program's name on the PATH. QEMU needs none. */
+/** The variable that names the program of a backend, or the jailer, and the program's name on the PATH. QEMU needs none. */
 const sources = {
   firecracker: "VMTEST_FIRECRACKER",
+  jailer: "VMTEST_JAILER",
   "cloud-hypervisor": "VMTEST_CLOUD_HYPERVISOR"
 } as const
+
+/** The programs that a suite can need. */
+export type ProgramName = keyof typeof sources
 
 /** The variable that names the program of a backend; undefined for QEMU. */
 export const variableOf = (backend: BackendName): string | undefined =>
@@ -28,10 +32,7 @@ const isProgram = (path: string): boolean => {
 }
 
 /** The program of a backend, or what to say where there is none. */
-export const find = (
-  name: keyof typeof sources,
-  env: Readonly<Record<string, string | undefined>> = process.env
-): Program => {
+export const find = (name: ProgramName, env: Readonly<Record<string, string | undefined>> = process.env): Program => {
   const variable = sources[name]
   const asked = env[variable]
   const onPath = () =>

@@ -1,5 +1,5 @@
 /** What is run inside the guest: scripts of `integration-tests/nested`, each with the real command. */
-import { type BackendName, backends, variableOf } from "./programs.ts"
+import { type BackendName, backends, type ProgramName, variableOf } from "./programs.ts"
 
 /** Where suites run: inside the guest, or on a host that has KVM. */
 export interface Place {
@@ -18,7 +18,7 @@ export interface Suite {
   /** What it is called in the report. */
   readonly name: string
   /** The programs without which it is skipped. */
-  readonly needs: ReadonlyArray<Exclude<BackendName, "qemu">>
+  readonly needs: ReadonlyArray<ProgramName>
   readonly env: Readonly<Record<string, string>>
   readonly command: string
 }
@@ -69,7 +69,10 @@ export const of = (wanted: ReadonlyArray<BackendName>, place: Place): ReadonlyAr
     ...wanted.flatMap(
       (backend): ReadonlyArray<Script> => [
         { name: backend, files: ["backend", "cleanup"], backend },
-        ...(backend === "qemu" ? [] : [{ name: `${backend}, faults`, files: ["faults"], backend, between: true }])
+        ...(backend === "qemu" ? [] : [{ name: `${backend}, faults`, files: ["faults"], backend, between: true }]),
+        ...(backend === "firecracker"
+          ? [{ name: "firecracker, jailer", files: ["jailed"], backend, needs: ["firecracker", "jailer"] as const }]
+          : [])
       ]
     ),
     ...(wanted.length < backends.length

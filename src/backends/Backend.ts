@@ -48,6 +48,7 @@ export const capabilityTexts = {
   balloon: "a balloon takes memory from its guest",
   shares: "its guest mounts folders of the host",
   hvc0: "a second console, `/dev/hvc0`",
+  jailer: "its hypervisor is in a jail, as a user who may do nothing",
   containers: "start scripts of systemd-nspawn containers"
 } as const
 
@@ -277,6 +278,8 @@ export interface BackendService {
   readonly taps?: boolean
   /** Whether a machine with these options of its hypervisor can be saved, on a backend with the capability `snapshots`. Default: all can. */
   readonly saves?: (options: HypervisorOptions) => boolean
+  /** Makes sure that this host has what these options of its hypervisor need, before anything is started. Default: it has. */
+  readonly requires?: (options: HypervisorOptions) => Effect.Effect<void, { readonly message: string }>
   /** What of a declaration its machines cannot have, found before anything is started. Default: nothing. */
   readonly refuses?: (declared: Declared) => Refused | undefined
   /**

@@ -75,8 +75,8 @@ const qemu = Effect.gen(function* () {
 
 const firecracker = Effect.gen(function* () {
   const Firecracker = yield* Effect.promise(() => import("./firecracker/Firecracker.ts"))
-  const [program, timeScale] = yield* Effect.all([Environment.program("firecracker"), Environment.timeScale])
-  return Firecracker.layer({ program, timeScale })
+  const [program, jailer] = yield* Effect.all([Environment.program("firecracker"), Environment.program("jailer")])
+  return Firecracker.layer({ program, jailer, timeScale: yield* Environment.timeScale })
 })
 
 const cloudHypervisor = Effect.gen(function* () {

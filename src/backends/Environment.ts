@@ -63,11 +63,15 @@ export const backend: Effect.Effect<BackendName | undefined, InvalidVariable> = 
 )
 
 /** The variables that name programs of hypervisors. */
-const programs = { firecracker: "VMTEST_FIRECRACKER", "cloud-hypervisor": "VMTEST_CLOUD_HYPERVISOR" } as const
+const programs = {
+  firecracker: "VMTEST_FIRECRACKER",
+  jailer: "VMTEST_JAILER",
+  "cloud-hypervisor": "VMTEST_CLOUD_HYPERVISOR"
+} as const
 
-/** The variable that names the program of a hypervisor. */
+/** The variable that names the program of a hypervisor, or Firecracker's jailer. */
 export const variableOf = (name: keyof typeof programs): string => programs[name]
 
-/** The program of a hypervisor: the absolute path of what its variable names, or a name that is looked for on the PATH. Default: the hypervisor's. */
+/** The program of a hypervisor, or Firecracker's jailer: the absolute path of what its variable names, or a name that is looked for on the PATH. Default: its own name. */
 export const program = (name: keyof typeof programs): Effect.Effect<string> =>
   Effect.map(read(programs[name]), (value) => (value?.includes("/") === true ? Path.resolve(value) : (value ?? name)))

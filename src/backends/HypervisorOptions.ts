@@ -1,5 +1,5 @@
 /**
- * The hypervisor of a machine, and what only some hypervisors can give it: huge pages, a balloon, folders of the host, a second console.
+ * The hypervisor of a machine, and what only some hypervisors can give it: huge pages, a balloon, folders of the host, a second console, a jail.
  *
  * **Example** (A machine whose memory is in huge pages)
  *
@@ -30,6 +30,13 @@ const Shares = Schema.Record(Schema.String, Fields.text("an absolute path on the
   )
   .annotate({ expected: 'an object of tags and folders of the host, such as { work: "/srv/work" }' })
 
+/** The kernel takes all but the greatest number; 0 is root, which a jail is not for. */
+const Id = Schema.optional(Fields.whole(1, 2 ** 32 - 2))
+
+const Jail = Schema.Union([Schema.Boolean, Schema.Struct({ uid: Id, gid: Id })]).annotate({
+  expected: "true, false or an object { uid?, gid? }"
+})
+
 const options = {
   /** Whether its memory is in huge pages of 2 MiB, which the host must have reserved (`vm.nr_hugepages`). Default false. */
   hugePages: Schema.optional(Schema.Boolean),
@@ -41,7 +48,12 @@ const options = {
   /** Folders of the host by tags, which the guest mounts: `mount -t virtiofs work /mnt`. The host needs virtiofsd. Default none. */
   shares: Schema.optional(Shares),
   /** Whether it has `/dev/hvc0`, whose output is the file `hvc0.log` in its folder. Default false. */
-  hvc0: Schema.optional(Schema.Boolean)
+  hvc0: Schema.optional(Schema.Boolean),
+  /**
+   * Whether Firecracker runs in a jail of its jailer, or as whom; `true` is the user and the group 65534 (`nobody`), which are also the defaults of `uid` and
+   * `gid`. The host needs the jailer of the same release, and root. Default false.
+   */
+  jailer: Schema.optional(Jail)
 }
 
 /** The names of the options, each of which is a capability. */

@@ -188,8 +188,10 @@ export const listen = Effect.fnUntraced(function* (options: {
   readonly socket: string
   /** whether a peer is turned away while another is connected. By default it waits for its turn */
   readonly single?: boolean
+  /** whether all users who can reach the socket may connect. By default only this one */
+  readonly others?: boolean | undefined
 }): Effect.fn.Return<Listener, TransportError, Scope.Scope> {
-  const { machine, single = false, socket } = options
+  const { machine, others = false, single = false, socket } = options
   const came = Latch.makeUnsafe(false)
   const waiting: Array<readonly [Net.Socket, Connection]> = []
   const connections = new Map<Net.Socket, Connection>()
@@ -221,7 +223,7 @@ export const listen = Effect.fnUntraced(function* (options: {
       })
       server.on("error", (error) => resume(Effect.fail(new TransportError({ machine, socket, reason: error.message }))))
       Fs.rmSync(socket, { force: true })
-      server.listen(socket, () => resume(Effect.succeed(server)))
+      server.listen({ path: socket, writableAll: others }, () => resume(Effect.succeed(server)))
     }),
     (server) =>
       Effect.sync(() => {

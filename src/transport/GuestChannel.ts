@@ -44,6 +44,8 @@ export interface Vsock {
   readonly _tag: "Vsock"
   readonly socket: string
   readonly port: number
+  /** Whether the peer is another user than this process, who may then connect to the sockets of the host's ports. Default false. */
+  readonly others?: boolean | undefined
 }
 
 /**
@@ -75,7 +77,7 @@ export const virtioPorts = (options: {
 })
 
 /** A vsock channel; see {@link Vsock}. */
-export const vsock = (options: { readonly socket: string; readonly port: number }): Vsock => ({
+export const vsock = (options: Omit<Vsock, "_tag">): Vsock => ({
   _tag: "Vsock",
   ...options
 })

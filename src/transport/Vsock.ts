@@ -104,8 +104,13 @@ export const listen = (options: {
   readonly socket: string
   /** the host's vsock port */
   readonly port: number
+  /** whether all users may connect. Default false */
+  readonly others?: boolean | undefined
 }): Effect.Effect<Connection.Listener, TransportError, Scope.Scope> =>
-  Connection.listen({ machine: options.machine, socket: `${options.socket}_${options.port}`, single: true })
+  Connection.listen({
+    ...{ machine: options.machine, socket: `${options.socket}_${options.port}` },
+    ...{ single: true, others: options.others }
+  })
 
 /**
  * What a guest runs to offer a bootstrap shell on a vsock port: a command of POSIX sh that does not return.
@@ -129,7 +134,7 @@ while (1) {
 /** A transport over vsock. */
 export const make = (options: { readonly machine: string; readonly channel: Vsock }): TransportService => {
   const { machine } = options
-  const { port, socket } = options.channel
+  const { others, port, socket } = options.channel
   return {
     machine,
     name: "vsock",
@@ -145,7 +150,7 @@ export const make = (options: { readonly machine: string; readonly channel: Vsoc
     lanes,
     lane: Effect.fnUntraced(function* (number, nonce, { tell }) {
       const first = port + 1 + (number - 1) * 3
-      const end = (offset: number) => listen({ machine, socket, port: first + offset })
+      const end = (offset: number) => listen({ machine, socket, port: first + offset, others })
       const [input, output, errors] = yield* Effect.all([end(0), end(1), end(2)])
       yield* tell(`_vt_dial ${number} ${nonce} ${first} 2>/dev/null`)
       return yield* Effect.all(

@@ -28,15 +28,20 @@ export {
   capabilities
 } from "./capabilities.ts"
 
+interface Jailer {
+  /** Firecracker's jailer, for machines that declare `jailer`: a path, or a name to look for on the PATH. Default: `jailer`. */
+  readonly jailer?: string | undefined
+}
+
 /** How to find and run Firecracker. */
-export interface FirecrackerOptions extends VmmBackend.VmmOptions {}
+export interface FirecrackerOptions extends VmmBackend.VmmOptions, Jailer {}
 
 /** What was found of Firecracker. */
-export interface FirecrackerFindings extends VmmBackend.VmmFindings {}
+export interface FirecrackerFindings extends VmmBackend.VmmFindings, Jailer {}
 
 /** The backend, with the Firecracker that was found. */
-export const make = (findings: FirecrackerFindings): BackendService =>
-  VmmBackend.make(
+export const make = ({ jailer = "jailer", ...findings }: FirecrackerFindings): BackendService => ({
+  ...VmmBackend.make(
     {
       ...{ name: "firecracker", called: "Firecracker", capabilities, saves },
       // Loaded with the first machine: scripts import the library, and most of them start none of these.
@@ -45,14 +50,20 @@ export const make = (findings: FirecrackerFindings): BackendService =>
         (shape, { from } = {}) =>
           Effect.flatMap(
             Effect.promise(() => import("./machine.ts")),
-            (machine) => machine.start(shape, settings, from)
+            (machine) => machine.start(shape, { ...settings, jailer }, from)
           )
     },
     findings
-  )
+  ),
+  requires: (options) =>
+    Effect.flatMap(
+      Effect.promise(() => import("./jail.ts")),
+      (Jail) => (Jail.ownerOf(options) === undefined ? Effect.void : Effect.asVoid(Jail.find(jailer, findings.version)))
+    )
+})
 
 /** The backend of this host. Finds Firecracker and its version first, so that a host without it fails with `ToolMissing` before anything starts. */
 export const layer = (
   options: FirecrackerOptions = {}
 ): Layer.Layer<Backend, HostProcessError | UnsuitableHypervisor> =>
-  VmmBackend.layer("firecracker", options, versionOf, make)
+  VmmBackend.layer("firecracker", options, versionOf, (findings) => make({ ...findings, jailer: options.jailer }))

@@ -15,7 +15,8 @@ export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
   "snapshots",
   "vsock",
   "hugePages",
-  "balloon"
+  "balloon",
+  "jailer"
 ])
 
 /** Whether a machine with these options can be saved. */

@@ -10,10 +10,8 @@ import * as Vmm from "../internal/vmm.ts"
 import * as VmmControl from "../internal/vmmControl.ts"
 import * as Api from "./api.ts"
 import { saves } from "./capabilities.ts"
+import { fileNames, type Quarters } from "./quarters.ts"
 import { losesVsock } from "./version.ts"
-
-/** The files that Firecracker writes of a saved machine. */
-export const fileNames = { memory: "memory", state: "state" } as const
 
 /** Writing the memory takes its time on a slow disk. */
 const saveTimeout = "5 minutes"
@@ -33,10 +31,11 @@ export interface Standing {
 export interface ControlOptions extends VmmControl.Parts {
   readonly version: string
   readonly standing: Standing
+  readonly quarters: Quarters
 }
 
 /** Pause and resume, by whichever way keeps vsock alive. */
-const standStill = ({ running, shape, standing, version }: ControlOptions) => {
+const standStill = ({ quarters, running, shape, standing, version }: ControlOptions) => {
   const { api, process } = running
   const set = (mode: Standing["mode"]) =>
     Effect.sync(() => {
@@ -50,8 +49,8 @@ const standStill = ({ running, shape, standing, version }: ControlOptions) => {
       .request({
         ...Api.createSnapshot({
           snapshot_type: "Full",
-          snapshot_path: Path.join(directory, fileNames.state),
-          mem_file_path: Path.join(directory, fileNames.memory)
+          snapshot_path: quarters.saving(directory, fileNames.state),
+          mem_file_path: quarters.saving(directory, fileNames.memory)
         }),
         timeout: saveTimeout
       })
@@ -65,7 +64,7 @@ const standStill = ({ running, shape, standing, version }: ControlOptions) => {
   /** A snapshot that nobody needs, but that vsock does. */
   const unlock = Effect.acquireUseRelease(
     Effect.sync(() => Fs.mkdtempSync(Path.join(shape.directory, "unlock-"))),
-    snapshot,
+    (folder) => Effect.andThen(snapshot(folder), Effect.ignore(quarters.collect(folder))),
     (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
   )
   /** From now on the guest is paused, even one whose process was stopped: its request waits there before it goes on. */
@@ -99,6 +98,8 @@ const service = (options: ControlOptions): ControlService => {
       saves,
       write: (directory) =>
         Effect.andThen(standing.hold, snapshot(directory)).pipe(
+          Effect.mapError(({ said }) => ({ said })),
+          Effect.andThen(Effect.mapError(options.quarters.collect(directory), (said) => ({ said }))),
           // The snapshot has reset all of the guest's connections, and Firecracker does not tell their other ends.
           Effect.ensuring(shell.sever)
         )

@@ -7,7 +7,6 @@ import { TransportError } from "../../transport/ShellError.ts"
 import type { Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import type { BackendError } from "../BackendError.ts"
 import * as Hosted from "../internal/hosted.ts"
-import { initrdIn } from "../internal/initrd.ts"
 import * as LastWords from "../internal/lastWords.ts"
 import { makeTurn } from "../internal/runState.ts"
 import * as Vmm from "../internal/vmm.ts"
@@ -20,10 +19,8 @@ import { guestCid, longestSocketOf } from "../internal/vsockShell.ts"
 import * as Api from "./api.ts"
 import { capabilities } from "./capabilities.ts"
 import * as Control from "./control.ts"
-
-const sockets = { api: "api.sock", vsock: "v.sock" } as const
-/** Its own log; its metrics, a line of JSON each minute; and what it says where it has no log. */
-const logs = { log: "firecracker.log", metrics: "firecracker-metrics.log", stderr: "firecracker-stderr.log" } as const
+import * as Jail from "./jail.ts"
+import { fileNames, logs, onHost, type Quarters, sockets } from "./quarters.ts"
 
 /**
  * Before the image's own parameters, so that an image can override them. `reboot=k` makes a reboot end Firecracker, which has no other way to notice it; the
@@ -37,14 +34,18 @@ const mebibyte = 1024 * 1024
 const damage = /snapshot state|deseriali[sz]|CRC|checksum|magic|snapshot.*version|memory (file|size)|microVM state/i
 
 /** The requests that boot it, in their order. The first disk is /dev/vda. */
-export const bootRequests = (shape: MachineShape, cards: ReadonlyArray<VmmCard>): ReadonlyArray<Request> => [
+const bootRequests = (
+  shape: MachineShape,
+  cards: ReadonlyArray<VmmCard>,
+  { initrd, kernel }: Quarters
+): ReadonlyArray<Request> => [
   Api.machineConfig({
     ...{ vcpu_count: shape.cpus, mem_size_mib: Saved.mebibytesOf(shape) },
     ...(shape.hypervisor?.hugePages === true ? { huge_pages: "2M" } : {})
   }),
   Api.bootSource({
-    kernel_image_path: shape.image.kernel,
-    ...(shape.image.initrd === "" ? {} : { initrd_path: initrdIn(shape) ?? shape.image.initrd }),
+    kernel_image_path: kernel,
+    ...(shape.image.initrd === "" ? {} : { initrd_path: initrd }),
     boot_args: `${kernelArguments} ${shape.image.cmdline}`.trim()
   }),
   ...(shape.image.root === undefined
@@ -68,39 +69,61 @@ export const bootRequests = (shape: MachineShape, cards: ReadonlyArray<VmmCard>)
 ]
 
 /** The request that resumes a saved one. Its vsock socket and its disks have relative names, which lead to those of this machine. */
-export const loadRequest = ({ directory }: SavedMachine, cards: ReadonlyArray<VmmCard>): Request => ({
+const loadRequest = ({ directory }: SavedMachine, cards: ReadonlyArray<VmmCard>, { saved }: Quarters): Request => ({
   ...Api.loadSnapshot({
-    snapshot_path: Path.join(directory, Control.fileNames.state),
-    mem_backend: { backend_type: "File", backend_path: Path.join(directory, Control.fileNames.memory) },
+    snapshot_path: saved(directory, fileNames.state),
+    mem_backend: { backend_type: "File", backend_path: saved(directory, fileNames.memory) },
     network_overrides: cards.map(({ device, tapName }) => ({ iface_id: device, host_dev_name: tapName })),
     resume_vm: true
   }),
   timeout: "2 minutes"
 })
 
+/** What is found of this host. */
+interface Settings extends VmmSettings {
+  /** A path, or a name to look for on the PATH. */
+  readonly jailer: string
+}
+
+/** Its sockets, the longest of them last, whether it has a jail or not. */
+const socketsOf = (shape: MachineShape): ReadonlyArray<string> => {
+  const { api, vsock } = Jail.ownerOf(shape.hypervisor) === undefined ? sockets : Jail.sockets
+  return [Path.join(shape.directory, api), longestSocketOf(Path.join(shape.directory, vsock))]
+}
+
 /** Boots it, or resumes a saved one. */
 export const start: (
   shape: MachineShape,
-  settings: VmmSettings,
+  settings: Settings,
   from: SavedMachine | undefined
 ) => Effect.Effect<Hypervisor, BackendError, Scope.Scope> = Effect.fnUntraced(function* (shape, settings, from) {
-  const { program, timeScale, version } = settings
-  const paths = [Path.join(shape.directory, sockets.api), longestSocketOf(Path.join(shape.directory, sockets.vsock))]
+  const { timeScale, version } = settings
+  const paths = socketsOf(shape)
   const refused = findRefused(shape, "firecracker", capabilities, paths)
   if (refused !== undefined) return yield* refused
   if (from !== undefined) yield* Saved.check("firecracker", shape, from)
+  const owner = Jail.ownerOf(shape.hypervisor)
+  const jailer = owner === undefined ? "" : yield* Jail.find(settings.jailer, version)
   const failed = Vmm.failures("firecracker", shape, from, damage)
   yield* Effect.mapError(prepare(shape, from), (reason) => failed({ reason, output: "" }))
   const cards = yield* Effect.mapError(cardsOf(shape), ({ message }) => failed({ reason: message, output: "" }))
   const standing: Control.Standing = { mode: "running", saved: false }
   const turn = makeTurn()
   const args = [
-    ...["--api-sock", sockets.api, "--id", "vmtest", "--enable-pci"],
+    ...["--api-sock", sockets.api, "--enable-pci"],
     ...["--log-path", logs.log, "--level", "Info", "--metrics-path", logs.metrics]
   ]
+  const quarters =
+    owner === undefined
+      ? onHost(shape, settings, args)
+      : yield* Effect.mapError(Jail.make({ shape, settings, jailer, owner, from, cards, args }), (reason) =>
+          failed({ reason: `could not make its jail: ${reason}`, output: "" })
+        )
   return yield* Vmm.run({
-    ...{ shape, timeScale, sockets, failed, called: "Firecracker" },
-    spawn: { ...settings.inNamespace(shape, { command: program, args }), stdin: "pipe" },
+    ...{ shape, timeScale, failed, called: "Firecracker" },
+    sockets: quarters.sockets,
+    others: quarters.others,
+    spawn: { ...quarters.spawn, stdin: "pipe" },
     stale: [],
     logs: { stderr: logs.stderr, stdout: "" },
     messages: [logs.log],
@@ -108,9 +131,11 @@ export const start: (
     hello: Api.version,
     before: from === undefined ? undefined : Saved.consoleOf(from),
     begin: ({ api }) =>
-      Effect.forEach(from === undefined ? bootRequests(shape, cards) : [loadRequest(from, cards)], api.request, {
-        discard: true
-      }),
+      Effect.forEach(
+        from === undefined ? bootRequests(shape, cards, quarters) : [loadRequest(from, cards, quarters)],
+        api.request,
+        { discard: true }
+      ),
     // Firecracker stays when its guest powers off: it has no ACPI that would tell.
     watch: ({ console, note, process }) =>
       Effect.asVoid(
@@ -120,7 +145,7 @@ export const start: (
       ),
     control: (running) =>
       Control.layer({
-        ...{ backend: "firecracker", shape, version, running, cards, standing, turn },
+        ...{ backend: "firecracker", shape, version, running, cards, standing, turn, quarters },
         ended: Effect.map(
           running.process.exited,
           (status) => `Firecracker ended with ${Hosted.describeExit({ ...status, consoleTail: "", stderr: "" })}`

@@ -47,6 +47,8 @@ export interface Launch {
   readonly stale: ReadonlyArray<string>
   /** The unix sockets of its interface and of vsock, by their names in the machine's folder. */
   readonly sockets: { readonly api: string; readonly vsock: string }
+  /** Whether it is another user than this process, and needs permission for the sockets of its vsock that this process makes. Default false. */
+  readonly others?: boolean | undefined
   readonly explain: Rest.RestApiOptions["explain"]
   /** The first request, which is repeated until it is answered. */
   readonly hello: Request<unknown>
@@ -165,7 +167,7 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
     })
     const running: Running = {
       ...{ api, process, console },
-      shell: VsockShell.make(shape.name, within(launch.sockets.vsock)),
+      shell: VsockShell.make(shape.name, within(launch.sockets.vsock), launch.others),
       note: (noted) => {
         if (cause !== "panic") cause = noted
       }

@@ -1,7 +1,6 @@
 /** What can be done to a hypervisor that is controlled over HTTP, whichever it is: cables, a save, and what it cannot do. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { RestError } from "../../transport/RestError.ts"
 import { TransportError } from "../../transport/ShellError.ts"
 import { type Capability, Control, type ControlService, type MachineShape } from "../Backend.ts"
 import { SaveFailed, unsupported } from "../BackendError.ts"
@@ -25,7 +24,8 @@ export interface Parts {
 /** How its guest stands still, and how its state gets into a folder then. */
 export interface Standing extends Pick<Parameters<typeof runState.make>[0], "isRunning" | "stop" | "hold" | "resume"> {
   readonly saves: (options: HypervisorOptions) => boolean
-  readonly write: (directory: string) => Effect.Effect<void, RestError>
+  /** Fails with what the hypervisor, or the host, said. */
+  readonly write: (directory: string) => Effect.Effect<void, { readonly said: string }>
 }
 
 /** The parts of the service that are alike: all but its power and reset buttons, and what it tells of resets. */

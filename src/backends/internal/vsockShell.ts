@@ -24,7 +24,8 @@ export interface VsockShell {
   readonly sever: Effect.Effect<void>
 }
 
-export const make = (machine: string, socket: string): VsockShell => {
+/** `others` says whether the hypervisor is another user than this process. */
+export const make = (machine: string, socket: string, others = false): VsockShell => {
   const open = new Set<Scope.Closeable>()
   /** What it opens closes with the caller's scope, or when it is severed. */
   const severable = <A, E>(opening: Effect.Effect<A, E, Scope.Scope>) =>
@@ -37,7 +38,7 @@ export const make = (machine: string, socket: string): VsockShell => {
       )
       return yield* Scope.provide(opening, inner)
     })
-  const plain = Vsock.make({ machine, channel: vsock({ socket, port: bootstrapPort }) })
+  const plain = Vsock.make({ machine, channel: vsock({ socket, port: bootstrapPort, others }) })
   const service: TransportService = {
     ...plain,
     bootstrap: severable(plain.bootstrap),

@@ -25,12 +25,16 @@ export const of = (byDefault: BackendService, spec: MachineSpec): Effect.Effect<
   Effect.gen(function* () {
     const ownWay = Image.startsItself(spec.image) ? (ofImage(spec.image) ?? byDefault.name) : byDefault.name
     const name = nameOf(spec.backend) ?? (isBackendName(byDefault.name) ? ownWay : byDefault.name)
-    if (name === byDefault.name || !isBackendName(name)) return byDefault
+    const unavailable = ({ message }: { readonly message: string }) =>
+      new BackendUnavailable({ machine: spec.name, backend: name, reason: message })
     const { get } = yield* Backends
-    return yield* Effect.mapError(
-      get(name),
-      ({ message }) => new BackendUnavailable({ machine: spec.name, backend: name, reason: message })
-    )
+    const backend =
+      name === byDefault.name || !isBackendName(name) ? byDefault : yield* Effect.mapError(get(name), unavailable)
+    const options = optionsOf(spec.backend)
+    if (options !== undefined && backend.requires !== undefined) {
+      yield* Effect.mapError(backend.requires(options), unavailable)
+    }
+    return backend
   })
 
 /** Those that the test declares; undefined if it declares none. */
