@@ -167,6 +167,9 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
 /** What QEMU says of a state that it refuses: "load of migration failed: Invalid argument", "Not a migration stream". */
 const refusal = /load of migration failed|migration stream|savevm/i
 
+/** What a QEMU says that aborts because it may open too few files, whatever it loads. */
+const starvation = /Too many open files/
+
 /** A crash while QEMU loads is that of what it loads. */
 const crash = /signal SIG(SEGV|ABRT|BUS|FPE|ILL)/
 
@@ -174,7 +177,7 @@ const crash = /signal SIG(SEGV|ABRT|BUS|FPE|ILL)/
 export const loadFailed =
   (shape: MachineShape, { directory }: SavedMachine) =>
   (reason: string, output: string): LoadFailed => {
-    const damaged = refusal.test(output) || crash.test(reason)
+    const damaged = (refusal.test(output) || crash.test(reason)) && !starvation.test(output)
     return new LoadFailed({ machine: shape.name, directory, reason, output, damaged })
   }
 
