@@ -129,6 +129,7 @@ describe("vmtest run", () => {
       "fails.ts",
       `${head}export default test("it fails", { machines: { a: tiny, "b-2": tiny } }, (machines) => Effect.gen(function* () {
   yield* machines.a.succeed("echo evidence > /tmp/found", "(sleep 1000 | nc -l -p 99 > /tmp/heard 2>&1 &) </dev/null >/dev/null 2>&1")
+  yield* machines.a.waitForOpenPort(99)
   yield* machines["b-2"].succeed("(while sleep 0.2; do echo ping; done | nc a 99 &) </dev/null >/dev/null 2>&1")
   yield* machines.a.waitUntilSucceeds("grep ping /tmp/heard", { timeout: "1 minute" })
   yield* machines.a.succeed("wc -l < /tmp/heard > /tmp/until; false")
@@ -181,6 +182,7 @@ describe("driver.fork", () => {
       `${head}const serve = (what: string) => "echo " + what + " > /tmp/what; (while true; do nc -l -p 80 < /tmp/what; done) </dev/null >/dev/null 2>&1 &"
 export default test("forks", { machines: { a: tiny, b: tiny, c: tiny } }, ({ a, b, c }, driver) => Effect.gen(function* () {
   yield* a.succeed("(sleep 1000 | nc -l -p 99 > /tmp/heard 2>&1 &) </dev/null >/dev/null 2>&1")
+  yield* a.waitForOpenPort(99)
   yield* c.succeed("(while sleep 0.2; do echo ping; done | nc a 99 &) </dev/null >/dev/null 2>&1")
   yield* a.waitUntilSucceeds("grep ping /tmp/heard", { timeout: "1 minute" })
   const results = yield* Effect.forEach([1, 2], (number) => driver.fork(({ a, b, c }) => Effect.gen(function* () {
