@@ -11,6 +11,7 @@ import { probeKernel } from "../src/backends/internal/probeKernel.ts"
 import * as Probe from "../src/backends/internal/vmmProbe.ts"
 import * as Bridge from "../src/network/Bridge.ts"
 import { folder, shapeIn } from "../test/backends/vmmSupport.ts"
+import { titled } from "../test/needs.ts"
 
 const jailer = { uid: 4321, gid: 8765 }
 
@@ -27,7 +28,6 @@ const probe = Effect.gen(function* () {
 
 const found = await Effect.runPromise(Effect.result(probe))
 const missing = Result.isFailure(found) ? found.failure.message : undefined
-if (missing !== undefined) process.stderr.write(`skipped: Firecracker in a jail: ${missing}\n`)
 
 /** The probe's kernel without its first two instructions, which end it: a guest that waits. */
 const waiting = () => {
@@ -37,7 +37,7 @@ const waiting = () => {
 
 const mounts = () => Fs.readFileSync("/proc/self/mountinfo", "utf8")
 
-describe.skipIf(missing !== undefined)("Firecracker in a jail", () => {
+describe.skipIf(missing !== undefined)(titled("Firecracker in a jail", missing), () => {
   it.live(
     "boots on a VLAN, is another user, is saved and forked, and leaves nothing",
     () =>

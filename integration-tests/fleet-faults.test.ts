@@ -7,6 +7,7 @@ import { assert, describe, it } from "vitest"
 import { missing } from "../test/fleet/postgres.ts"
 import { endAll, sleeper } from "../test/fleet/processes.ts"
 import { proxy } from "../test/fleet/proxy.ts"
+import { titled } from "../test/needs.ts"
 import { fleets } from "./fleetSupport.ts"
 
 /** A zombie is gone, whoever has not noticed it yet. */
@@ -27,7 +28,7 @@ export default test("chatty", {}, () =>
 )
 `
 
-describe.skipIf(missing !== undefined)(`faults of a fleet${missing === undefined ? "" : ` (${missing})`}`, () => {
+describe.skipIf(missing !== undefined)(titled("faults of a fleet", missing), () => {
   const start = fleets()
 
   it("drains on SIGTERM, and gives the running file back on the second", async () => {

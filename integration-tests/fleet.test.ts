@@ -5,9 +5,10 @@ import { assert, describe, it } from "vitest"
 import { collector } from "../test/fleet/collector.ts"
 import { missing } from "../test/fleet/postgres.ts"
 import { project, sleeper, vmtest } from "../test/fleet/processes.ts"
+import { titled } from "../test/needs.ts"
 import { fleets } from "./fleetSupport.ts"
 
-describe.skipIf(missing !== undefined)(`a fleet${missing === undefined ? "" : ` (${missing})`}`, () => {
+describe.skipIf(missing !== undefined)(titled("a fleet", missing), () => {
   const start = fleets()
 
   it("runs files as a local run does: progress, results, artefacts, exit code", async () => {

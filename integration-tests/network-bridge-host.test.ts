@@ -18,15 +18,14 @@ import * as HostProcess from "../src/host/HostProcess.ts"
 import * as Bridge from "../src/network/Bridge.ts"
 import * as NetworkSpec from "../src/network/NetworkSpec.ts"
 import type { Vlan } from "../src/network/Vlan.ts"
+import { titled } from "../test/needs.ts"
 import { cardAt, everybody, macOf } from "./socketCards.ts"
 
 const possible = await Effect.runPromise(Effect.result(Bridge.probe))
 const why = possible._tag === "Success" ? undefined : possible.failure.message
-if (why !== undefined) process.stderr.write(`skipped: ${why}\n`)
 const limits = possible._tag === "Success" ? possible.success.limits : undefined
-if (limits?.partition !== undefined) process.stderr.write(`skipped in part: ${limits.partition.message}\n`)
 const hasDump = (await Effect.runPromise(Effect.result(HostProcess.locate("tcpdump"))))._tag === "Success"
-if (!hasDump) process.stderr.write("skipped in part: tcpdump is not installed\n")
+const noDump = hasDump ? undefined : "tcpdump is not installed"
 
 const folder = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-test-"))),
@@ -58,7 +57,7 @@ const three = Effect.gen(function* () {
   return { vlan, directory, ports, a: a!, b: b!, c: c! }
 })
 
-describe.skipIf(why !== undefined)("a bridge", () => {
+describe.skipIf(why !== undefined)(titled("a bridge", why), () => {
   it.live("carries frames of any size to whom they are for, and counts them", () =>
     Effect.gen(function* () {
       const { a, b, c, ports } = yield* three
@@ -90,28 +89,30 @@ describe.skipIf(why !== undefined)("a bridge", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live.skipIf(limits?.partition !== undefined)("separates ports until scopes close, each partition its own", () =>
-    Effect.gen(function* () {
-      const { a, b, c, vlan } = yield* three
-      yield* Effect.scoped(
-        Effect.gen(function* () {
-          yield* vlan.partition([["a eth1"], ["b eth1"]])
-          yield* Effect.scoped(
-            Effect.gen(function* () {
-              yield* vlan.partition([["a eth1"], ["c eth1"]])
-              yield* a.send(everybody, "alone")
-              yield* Effect.sleep("500 millis")
-            })
-          )
-          yield* a.send(everybody, "apart")
-          yield* gets(c, "apart 60")
-          yield* c.send(everybody, "to both")
-          yield* Effect.all([gets(a, "to both 60"), gets(b, "to both 60")])
-        })
-      )
-      yield* a.send(everybody, "together")
-      yield* Effect.all([gets(b, "to both 60", "together 60"), gets(c, "apart 60", "together 60")])
-    }).pipe(Effect.scoped)
+  it.live.skipIf(limits?.partition !== undefined)(
+    titled("separates ports until scopes close, each partition its own", limits?.partition?.message),
+    () =>
+      Effect.gen(function* () {
+        const { a, b, c, vlan } = yield* three
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* vlan.partition([["a eth1"], ["b eth1"]])
+            yield* Effect.scoped(
+              Effect.gen(function* () {
+                yield* vlan.partition([["a eth1"], ["c eth1"]])
+                yield* a.send(everybody, "alone")
+                yield* Effect.sleep("500 millis")
+              })
+            )
+            yield* a.send(everybody, "apart")
+            yield* gets(c, "apart 60")
+            yield* c.send(everybody, "to both")
+            yield* Effect.all([gets(a, "to both 60"), gets(b, "to both 60")])
+          })
+        )
+        yield* a.send(everybody, "together")
+        yield* Effect.all([gets(b, "to both 60", "together 60"), gets(c, "apart 60", "together 60")])
+      }).pipe(Effect.scoped)
   )
 
   it.live("pulls and plugs a cable", () =>
@@ -126,7 +127,7 @@ describe.skipIf(why !== undefined)("a bridge", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live.skipIf(!hasDump)("shows its packets, with their senders", () =>
+  it.live.skipIf(!hasDump)(titled("shows its packets, with their senders", noDump), () =>
     Effect.gen(function* () {
       const { a, b, c, vlan } = yield* three
       const seen: Array<string> = []
@@ -173,7 +174,7 @@ describe.skipIf(why !== undefined)("a bridge", () => {
     return { seen, told, closing: Duration.toMillis(closing) }
   })
 
-  it.live.skipIf(!hasDump)("is captured to the last packet, without waiting for more", () =>
+  it.live.skipIf(!hasDump)(titled("is captured to the last packet, without waiting for more", noDump), () =>
     Effect.gen(function* () {
       const { a, b, vlan } = yield* three
       for (const count of [1, 200, 200]) {
@@ -189,7 +190,7 @@ describe.skipIf(why !== undefined)("a bridge", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live.skipIf(!hasDump)("tells how many packets tcpdump was too slow for", () =>
+  it.live.skipIf(!hasDump)(titled("tells how many packets tcpdump was too slow for", noDump), () =>
     Effect.gen(function* () {
       const { a, b, vlan } = yield* three
       yield* b.send(macOf(1), "here")
@@ -211,7 +212,7 @@ describe.skipIf(why !== undefined)("a bridge", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live.skipIf(!hasDump)("tells when a capture has ended, and fails who reads it", () =>
+  it.live.skipIf(!hasDump)(titled("tells when a capture has ended, and fails who reads it", noDump), () =>
     Effect.gen(function* () {
       const { vlan } = yield* three
       const reading = yield* Effect.forkChild(Effect.flip(Stream.runDrain(vlan.capture)), { startImmediately: true })
@@ -409,7 +410,7 @@ const killed = (wrap: ReadonlyArray<string>, directory: string, signal: NodeJS.S
     return told
   })
 
-describe.skipIf(why !== undefined)("a run with a bridge", () => {
+describe.skipIf(why !== undefined)(titled("a run with a bridge", why), () => {
   for (const signal of ["SIGKILL", "SIGTERM"] as const) {
     it.live(`leaves no process, namespace, bridge or TAP after ${signal}`, () =>
       Effect.gen(function* () {
@@ -462,9 +463,8 @@ const whyNot =
     : userNamespaces._tag === "Failure"
       ? userNamespaces.failure.message
       : undefined
-if (whyNot !== undefined) process.stderr.write(`skipped: bridges of an ordinary user: ${whyNot}\n`)
 
-describe.skipIf(why !== undefined || whyNot !== undefined)("an ordinary user", () => {
+describe.skipIf(why !== undefined || whyNot !== undefined)(titled("an ordinary user", why ?? whyNot), () => {
   it.live("has bridges in a user namespace, of which nothing is left after SIGKILL either", () =>
     Effect.gen(function* () {
       const directory = yield* folder

@@ -13,17 +13,17 @@ import * as HostProcess from "../src/host/HostProcess.ts"
 import * as Image from "../src/images/Image.ts"
 import * as Bridge from "../src/network/Bridge.ts"
 import { Machine, onDriver } from "../src/vitest.ts"
+import { titled } from "../test/needs.ts"
 
 const possible = await Effect.runPromise(Effect.result(Bridge.probe))
 const why = possible._tag === "Success" ? undefined : possible.failure.message
-if (why !== undefined) process.stderr.write(`skipped: ${why}\n`)
 
 const noNetem = possible._tag === "Success" ? possible.success.limits.impair?.message : undefined
 if (noNetem !== undefined) {
   process.stderr.write(`skipped in part, but for what the commands do (network-bridge-netem.test.ts): ${noNetem}\n`)
 }
 const hasDump = (await Effect.runPromise(Effect.result(HostProcess.locate("tcpdump"))))._tag === "Success"
-if (!hasDump) process.stderr.write("skipped in part: tcpdump is not installed\n")
+const noDump = hasDump ? undefined : "tcpdump is not installed"
 
 const small = {
   image: Image.tiny({ modules: ["8021q"] }),
@@ -43,7 +43,7 @@ const networks = {
 
 const layer = DriverLayer.layer({ networks })
 
-describe.skipIf(why !== undefined)("the fabric bridge", () => {
+describe.skipIf(why !== undefined)(titled("the fabric bridge", why), () => {
   onDriver(layer, Layer.mergeAll(A.layer, B.layer))("two guests", (it) => {
     it.effect("reach each other by name, over IPv4, IPv6 and TCP", () =>
       Effect.gen(function* () {
@@ -187,7 +187,7 @@ describe.skipIf(why !== undefined)("the fabric bridge", () => {
       })
     )
 
-    it.effect.skipIf(!hasDump)("are captured, each packet once, as many as the guests count", () =>
+    it.effect.skipIf(!hasDump)(titled("are captured, each packet once, as many as the guests count", noDump), () =>
       Effect.gen(function* () {
         const [a, b, driver] = [yield* A, yield* B, yield* Driver]
         const sent = Effect.forEach([a, b], (machine) =>

@@ -16,11 +16,12 @@ import { test } from "../src/driver/TestCase.ts"
 import { findTool } from "../src/host/internal/tools.ts"
 import * as Image from "../src/images/Image.ts"
 import type { Machine } from "../src/machine/Machine.ts"
+import { titled } from "../test/needs.ts"
 
 const tiny = { image: Image.tiny(), memory: "128 MiB" } as const
 const tool = (name: string) => findTool(name, process.env.PATH)
 const missing = ["tshark", "capinfos", "tcpdump"].filter((name) => tool(name) === undefined)
-if (missing.length > 0) process.stdout.write(`skipped: a reader of captures is not installed: ${missing.join(", ")}\n`)
+const why = missing.length > 0 ? `a reader of captures is not installed: ${missing.join(", ")}` : undefined
 
 const read = (program: string, args: ReadonlyArray<string>) =>
   execFileSync(tool(program)!, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })
@@ -55,8 +56,11 @@ const point = Effect.fnUntraced(function* (file: string, a: Machine, b: Machine)
 })
 
 layer(DriverLayer.host, { excludeTestServices: true, timeout: "10 minutes" })("captures of networks", (it) => {
-  it.effect.skipIf(missing.length > 0)(
-    "have as many packets as the guests have counted, in files that Wireshark and tcpdump read, also of a test that fails",
+  it.effect.skipIf(why !== undefined)(
+    titled(
+      "have as many packets as the guests have counted, in files that Wireshark and tcpdump read, also of a test that fails",
+      why
+    ),
     () =>
       Effect.gen(function* () {
         const output = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-capture-"))
@@ -125,7 +129,7 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "10 minutes" })("c
       })
   )
 
-  it.effect.skipIf(missing.length > 0)("can be read after a run that was killed", () =>
+  it.effect.skipIf(why !== undefined)(titled("can be read after a run that was killed", why), () =>
     Effect.gen(function* () {
       const place = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-capture-"))
       const script = Path.join(place, "pings.ts")

@@ -1,7 +1,8 @@
 // A vitest reporter that collects what the last lines of `npm test` say: the counts, and every skip with its reason.
 import { writeFileSync } from "node:fs"
 
-const skipReason = (test) => test.result().note ?? (test.options.mode === "todo" ? "to do" : "no reason given")
+/** What the test said when it skipped itself, or what `titled` of test/needs.ts put into the title of it or of its suite. */
+const skipReason = (test) => test.result().note ?? /\(skipped: (.+)\)/.exec(test.fullName)?.[1]
 
 /** Writes `{ passed, failed, skipped: [{ name, reason }] }` to the file that VMTEST_COUNTS names. */
 export default class CountingReporter {
@@ -14,7 +15,14 @@ export default class CountingReporter {
         const { state } = test.result()
         if (state === "passed") counts.passed++
         else if (state === "failed") counts.failed++
-        else counts.skipped.push({ name: `${module.relativeModuleId} > ${test.fullName}`, reason: skipReason(test) })
+        else {
+          const reason = skipReason(test)
+          if (reason === undefined) counts.failed++
+          counts.skipped.push({
+            name: `${module.relativeModuleId} > ${test.fullName}`,
+            reason: reason ?? "no reason given; use titled or needs of test/needs.ts (counted as failed)"
+          })
+        }
       }
       if (module.state() === "failed" && counts.failed === before) counts.failed++
     }

@@ -24,15 +24,15 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as internal from "./internal/hostProcess.ts"
-import { findTool, packageOf } from "./internal/tools.ts"
+import { findTool, installOf, packageOf } from "./internal/tools.ts"
 
-/** A program is not on the PATH; `package` is the Debian package that has it. */
+/** A program is not on the PATH; `package` is the Debian package that has it, or empty if Debian 12 has none. */
 export class ToolMissing extends Schema.TaggedError<ToolMissing>()("ToolMissing", {
   tool: Schema.String,
   package: Schema.String
 }) {
   override get message() {
-    return `${this.tool} is not installed: apt-get install ${this.package}`
+    return `${this.tool} is not installed: ${installOf(this.tool, this.package)}`
   }
 }
 

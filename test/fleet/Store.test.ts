@@ -11,6 +11,7 @@ import * as DatabaseUrl from "../../src/fleet/DatabaseUrl.ts"
 import type { Job } from "../../src/fleet/Job.ts"
 import * as Store from "../../src/fleet/Store.ts"
 import * as Digest from "../../src/host/Digest.ts"
+import { titled } from "../needs.ts"
 import { type Cluster, missing, startCluster } from "./postgres.ts"
 
 const job = (run: string, file: string): Job => ({
@@ -33,8 +34,8 @@ const offer = Effect.fnUntraced(function* (store: Store.Store, run: string, coun
 })
 
 /** What every store does. */
-const behaves = (name: string, make: (worker?: string) => ReturnType<typeof open>, skip: boolean) =>
-  describe.skipIf(skip)(`a store in ${name}`, () => {
+const behaves = (name: string, make: (worker?: string) => ReturnType<typeof open>) =>
+  describe(`a store in ${name}`, () => {
     it.live("gives each job once, from several queues, in their order", () =>
       Effect.gen(function* () {
         const store = yield* make("w1")
@@ -145,9 +146,9 @@ const behaves = (name: string, make: (worker?: string) => ReturnType<typeof open
     )
   })
 
-behaves("the memory of this process", () => Store.memory, false)
+behaves("the memory of this process", () => Store.memory)
 
-describe.skipIf(missing !== undefined)(`Postgres${missing === undefined ? "" : ` (${missing})`}`, () => {
+describe.skipIf(missing !== undefined)(titled("Postgres", missing), () => {
   let cluster: Cluster
   let url = ""
   beforeAll(async () => {
@@ -156,7 +157,7 @@ describe.skipIf(missing !== undefined)(`Postgres${missing === undefined ? "" : `
   }, 60_000)
   afterAll(() => cluster?.remove())
 
-  behaves("Postgres", (worker) => open(url, worker), missing !== undefined)
+  behaves("Postgres", (worker) => open(url, worker))
 
   it.live("gives each of 60 jobs once to three workers at a time", () =>
     Effect.gen(function* () {

@@ -27,7 +27,6 @@ export const missing: string | undefined =
     : existsSync(new URL("../../node_modules/@effect/sql-pg", import.meta.url))
       ? undefined
       : "@effect/sql-pg is not installed: npm ci"
-if (missing !== undefined) process.stderr.write(`skipped with Postgres: ${missing}\n`)
 
 /** The user that Postgres runs as; it refuses to run as root. */
 const userId = (name: string): { readonly uid: number; readonly gid: number } | undefined => {

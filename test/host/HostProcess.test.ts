@@ -131,6 +131,15 @@ describe("what cannot start", () => {
     })
   )
 
+  it.effect("says where a missing program comes from that Debian 12 does not have", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(
+        HostProcess.run({ command: "vhost-device-vsock", env: { PATH: "/nonexistent" } })
+      )
+      assert.strictEqual(error.message, "vhost-device-vsock is not installed: cargo install vhost-device-vsock")
+    })
+  )
+
   it.effect("says that the working folder is not there", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(HostProcess.run({ command: "true", cwd: "/nonexistent" }))

@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import { findTool } from "../../src/host/internal/tools.ts"
 import * as Capture from "../../src/network/Capture.ts"
+import { titled } from "../needs.ts"
 
 const temporary = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-test-"))),
@@ -177,14 +178,16 @@ describe("a capture file", () => {
   )
 
   const capinfos = findTool("capinfos", process.env.PATH)
-  it.live.skipIf(capinfos === undefined)("is one that Wireshark reads (skipped without capinfos)", () =>
-    Effect.gen(function* () {
-      const { path } = yield* write([packet("a eth1", "one"), packet("b eth1", "two", { fate: "lost" })])
-      const said = execFileSync(capinfos!, [path], { encoding: "utf8" })
-      assert.match(said, /Number of packets:\s+2\n/)
-      assert.match(said, /Number of interfaces in file:\s+2\n/)
-      assert.match(said, /Name = b eth1/)
-      assert.match(said, /Capture comment:\s+lan/)
-    })
+  it.live.skipIf(capinfos === undefined)(
+    titled("is one that Wireshark reads", capinfos === undefined ? "capinfos is not installed" : undefined),
+    () =>
+      Effect.gen(function* () {
+        const { path } = yield* write([packet("a eth1", "one"), packet("b eth1", "two", { fate: "lost" })])
+        const said = execFileSync(capinfos!, [path], { encoding: "utf8" })
+        assert.match(said, /Number of packets:\s+2\n/)
+        assert.match(said, /Number of interfaces in file:\s+2\n/)
+        assert.match(said, /Name = b eth1/)
+        assert.match(said, /Capture comment:\s+lan/)
+      })
   )
 })

@@ -31,8 +31,23 @@ const packages: Readonly<Record<string, string>> = {
   ffmpeg: "ffmpeg"
 }
 
-/** The package a program comes in; a program not in the table is taken to be named as its package. */
-export const packageOf = (tool: string): string => packages[Path.basename(tool)] ?? Path.basename(tool)
+/** Programs that Debian 12 has no package of, and where they come from. */
+const elsewhere: Readonly<Record<string, string>> = {
+  firecracker: "install a release of github.com/firecracker-microvm/firecracker",
+  jailer: "install a release of github.com/firecracker-microvm/firecracker",
+  "cloud-hypervisor": "install a release of github.com/cloud-hypervisor/cloud-hypervisor",
+  "vhost-device-vsock": "cargo install vhost-device-vsock"
+}
+
+/** The package a program comes in; a program not in the table is taken to be named as its package. Empty if Debian 12 has no package of it. */
+export const packageOf = (tool: string): string => {
+  const name = Path.basename(tool)
+  return name in elsewhere ? "" : (packages[name] ?? name)
+}
+
+/** What installs a program. */
+export const installOf = (tool: string, from: string): string =>
+  from === "" ? (elsewhere[Path.basename(tool)] ?? "install it") : `apt-get install ${from}`
 
 /** A folder of the PATH that this user may not enter has no programs for them. */
 const runnable = (path: string): boolean => {

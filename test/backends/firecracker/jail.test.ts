@@ -10,6 +10,7 @@ import * as Jail from "../../../src/backends/firecracker/jail.ts"
 import { Hypervisor } from "../../../src/backends/HypervisorOptions.ts"
 import type { inNamespace } from "../../../src/backends/internal/vmmNetwork.ts"
 import * as Decode from "../../../src/host/Decode.ts"
+import { titled } from "../../needs.ts"
 import { playVsock } from "../../transport/guest.ts"
 import * as Description from "../description.ts"
 import type { Play } from "../playedVmm.ts"
@@ -20,9 +21,9 @@ const jailer = fileURLToPath(new URL("./playedJailer.sh", import.meta.url))
 
 /** What keeps a jail from being made here: it is bind mounts in a mount namespace, and TAP devices. */
 const missing = (() => {
-  if (process.getuid?.() !== 0) return "skipped: a jail needs root"
+  if (process.getuid?.() !== 0) return "a jail needs root"
   const tried = spawnSync("unshare", ["--mount", "--net", "sh", "-c", "mount --bind /tmp /tmp"], { encoding: "utf8" })
-  return tried.status === 0 ? undefined : `skipped: root may not mount here: ${tried.stderr ?? tried.error?.message}`
+  return tried.status === 0 ? undefined : `root may not mount here: ${tried.stderr ?? tried.error?.message}`
 })()
 
 const jailed = { hypervisor: { jailer: { uid: 4321, gid: 8765 } } } as const
@@ -78,7 +79,10 @@ describe("the jailer of a host", () => {
   const found = (path: string, version = "1.16.1") => Effect.map(Effect.flip(Jail.find(path, version)), String)
 
   it.live.skipIf(process.getuid?.() !== 0)(
-    "is refused where it is missing, or of another release (skipped without root)",
+    titled(
+      "is refused where it is missing, or of another release",
+      process.getuid?.() === 0 ? undefined : "it needs root"
+    ),
     () =>
       Effect.gen(function* () {
         assert.strictEqual(yield* Jail.find(jailer, "1.16.1"), jailer)
@@ -115,7 +119,7 @@ describe("the jailer of a host", () => {
   )
 })
 
-describe.skipIf(missing !== undefined)(`a Firecracker in a jail${missing === undefined ? "" : ` (${missing})`}`, () => {
+describe.skipIf(missing !== undefined)(titled("a Firecracker in a jail", missing), () => {
   it.live("finds all files of its machine inside, is another user, and leaves nothing", () =>
     Effect.gen(function* () {
       const directory = yield* folder
