@@ -9,6 +9,13 @@ import * as Image from "../src/images/Image.ts"
 import type { Machine as Guest } from "../src/machine/Machine.ts"
 import { Machine, machines } from "../src/vitest.ts"
 
+/** Milliseconds that the guest's clock is ahead of the host's, at least and at most. */
+const aheadOf = Effect.fnUntraced(function* (machine: Guest) {
+  const sent = Date.now()
+  const said = Number(yield* machine.succeed("date +%s.%N")) * 1000
+  return [said - Date.now(), said - sent] as const
+})
+
 class Box extends Machine<Box>()("box", { image: Image.tiny(), memory: "256 MiB", disks: ["64 MiB"] }) {}
 
 /** What no two guests may have in common. */
@@ -276,6 +283,28 @@ print $last'`
 })
 
 machines(Left, Right)("snapshots of machines with systemd on a network", (it) => {
+  it.effect("keep the clock of a machine that is saved again and again, also one that the test has set", () =>
+    Effect.gen(function* () {
+      const [left, driver] = [yield* Left, yield* Driver]
+      const isAhead = Effect.fnUntraced(function* (milliseconds: number) {
+        const [least, most] = yield* aheadOf(left)
+        assert.isBelow(least, milliseconds + 1100)
+        assert.isAbove(most, milliseconds - 1100)
+      })
+      // Each stops the guest for a third of a second or more.
+      for (let index = 0; index < 10; index++) yield* left.snapshot("here")
+      yield* isAhead(0)
+      for (let index = 0; index < 5; index++) yield* driver.fork(() => Effect.void)
+      yield* isAhead(0)
+      const day = 24 * 60 * 60
+      yield* left.succeed(`date -s @$(($(date +%s) + ${day}))`)
+      for (let index = 0; index < 10; index++) yield* left.snapshot("here")
+      // Rounded to seconds.
+      yield* isAhead(day * 1000 - 500)
+      yield* left.succeed(`date -s @$(($(date +%s) - ${day}))`)
+    })
+  )
+
   it.effect("give each fork a machine-id, a clock and entropy of its own, and a journal that goes on", () =>
     Effect.gen(function* () {
       const left = yield* Left

@@ -14,7 +14,7 @@ const mebibyte = 1024 * 1024
 
 const said = (machine: Machine, command: string) => Effect.map(machine.succeed(command), (text) => text.trim())
 
-/** A guest that continues from a snapshot has the time of the host. */
+/** A guest that was saved, or that continues from a snapshot, has the time of the host. */
 const hasTheTime = Effect.fnUntraced(function* (machine: Machine) {
   const away = Number(yield* said(machine, "date +%s")) - Date.now() / 1000
   assert.ok(Math.abs(away) < 10, `the clock of ${machine.name} is ${away.toFixed(1)} s ahead`)
@@ -125,6 +125,7 @@ const goneBack = Effect.fnUntraced(function* (box: Machine) {
   yield* box.succeed("echo before >/tmp/file; echo before | dd of=/dev/vdb bs=512 conv=sync,fsync 2>&1")
   yield* box.succeed(`(${counts}) >/dev/null 2>&1 & echo $! >/tmp/counts`)
   yield* box.snapshot("here")
+  yield* hasTheTime(box)
   assert.equal(yield* said(box, "cat /tmp/file"), "before")
   yield* box.succeed(
     "echo after >/tmp/file; kill $(cat /tmp/counts); dd if=/dev/zero of=/dev/vdb bs=512 count=1 conv=fsync 2>&1"

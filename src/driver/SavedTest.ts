@@ -168,7 +168,7 @@ export const save = Effect.fnUntraced(function* (options: {
     },
     catch: failed(folder)
   })
-  const saved = yield* saveAll(handles, (machine) => savedFolder(folder, machine))
+  const saved = yield* saveAll(handles, (machine) => savedFolder(folder, machine), { goOn: false })
   const machines = yield* Effect.forEach(
     handles,
     Effect.fnUntraced(function* ({ backend, self, shape, spec }) {

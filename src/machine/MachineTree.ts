@@ -96,6 +96,8 @@ export interface Handle {
   readonly backend: BackendService
   /** Its control channel now, and its shell; undefined while it does not run. One that boots is waited for. */
   readonly running: Effect.Effect<{ readonly control: ControlService; readonly shell: ShellService } | undefined>
+  /** Prepares its guest for a save during which it stands still. Gives what sets its clock afterwards; nothing for one that is paused or does not run. */
+  readonly keepTime: Effect.Effect<Effect.Effect<void>>
   /** The process of its hypervisor; undefined while it does not run, and where the host has none. */
   readonly pid: Effect.Effect<number | undefined>
   /** Waits until the hypervisor of the last start runs, or did run; fails with why it did not start. Nothing to wait for before the first start. */

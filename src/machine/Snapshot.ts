@@ -33,7 +33,7 @@ import type { PollingConditionFailed } from "../guest/PollingCondition.ts"
 import * as Disk from "../host/Disk.ts"
 import * as Fields from "../host/Fields.ts"
 import type { InvalidAddresses } from "../network/Addresses.ts"
-import { beforeSaving } from "./internal/identity.ts"
+import * as KeptTime from "./internal/keptTime.ts"
 import * as RefCounts from "./internal/refCounts.ts"
 import type { Machine } from "./Machine.ts"
 import type { InvalidMachine } from "./MachineSpec.ts"
@@ -177,26 +177,29 @@ export const parameters = Arguments.of<SnapshotMethods>({
   fork: Arguments.takes({ options: Schema.optional(ForkOptions) })
 })
 
-/** How long the guest may take to prepare for a snapshot. */
-const prepareTimeout = "1 minute"
-
 /** Saves a guest into a folder of that name. */
 const save = Effect.fnUntraced(function* (guest: Guest, hooks: Hooks, name: string, folder: string) {
   const failed = (reason: string) => new SnapshotFailed({ machine: guest.name, reason })
   const control = yield* guest.control
-  if (!(yield* hooks.isPaused)) {
-    const shell = yield* guest.shell
-    // Prepares what every fork needs; a guest that cannot take it yet gets it later.
-    yield* Effect.ignore(shell.execute(beforeSaving, { timeout: prepareTimeout }))
-    yield* shell.awaitIdle
-  }
-  const parent = yield* Effect.mapError(hooks.folder, ({ message }) => failed(message))
-  const directory = Path.join(parent, folder)
-  yield* Effect.try({
-    try: () => Fs.mkdirSync(directory, { recursive: true, mode: 0o700 }),
-    catch: (error) => failed(Disk.reasonOf(error))
+  const saving = Effect.gen(function* () {
+    const parent = yield* Effect.mapError(hooks.folder, ({ message }) => failed(message))
+    const directory = Path.join(parent, folder)
+    yield* Effect.try({
+      try: () => Fs.mkdirSync(directory, { recursive: true, mode: 0o700 }),
+      catch: (error) => failed(Disk.reasonOf(error))
+    })
+    return yield* guard(guest, `taking the snapshot ${JSON.stringify(name)}`, control.save(directory))
   })
-  const saved = yield* guard(guest, `taking the snapshot ${JSON.stringify(name)}`, control.save(directory))
+  // A guest that is paused takes no command, and has no time to keep.
+  const saved = yield* (yield* hooks.isPaused)
+    ? saving
+    : KeptTime.through(
+        guest.shell,
+        Effect.andThen(
+          Effect.flatMap(guest.shell, (shell) => shell.awaitIdle),
+          saving
+        )
+      )
   return { name, machine: guest.name, saved } satisfies Snapshot
 })
 

@@ -43,7 +43,7 @@ export const make = Effect.fnUntraced(function* (options: {
         Scope.provide(temporary, batch.scope),
         ({ message }) => new ForkFailed({ machine: "", reason: message })
       )
-      return yield* saveAll(handles(), (machine) => Path.join(folder, machine))
+      return yield* saveAll(handles(), (machine) => Path.join(folder, machine), { goOn: true })
     }).pipe(
       one.withPermits(1),
       Effect.onExit((exit) => Deferred.done(batch.saved, exit))

@@ -13,6 +13,8 @@ export type Saved = ReadonlyMap<string, Backend.SavedMachine>
 interface Running {
   readonly handle: Handle
   readonly control: Backend.ControlService
+  /** Gives its guest the time that it missed. */
+  readonly setClock: Effect.Effect<void>
 }
 
 interface Exclusive extends Running {
@@ -21,17 +23,22 @@ interface Exclusive extends Running {
 
 /**
  * Saves every machine that runs into a folder of its own in `folder`, `place(name)`: all stand still, all are saved, all go on. A machine
- * that boots is waited for; one that the test has paused stays paused.
+ * that boots is waited for; one that the test has paused stays paused. Guests that go on afterwards (`goOn`) are given the time that they missed.
  */
-export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, place: (machine: string) => string) {
+export const saveAll = Effect.fnUntraced(function* (
+  handles: Iterable<Handle>,
+  place: (machine: string) => string,
+  { goOn }: { readonly goOn: boolean }
+) {
   const found = yield* Effect.forEach(
     handles,
     (handle) =>
       Effect.gen(function* () {
         const on = yield* handle.running
         if (on === undefined) return undefined
+        const setClock = goOn ? yield* handle.keepTime : Effect.void
         yield* on.shell.awaitIdle
-        return { handle, control: on.control }
+        return { handle, control: on.control, setClock }
       }),
     { concurrency: "unbounded" }
   )
@@ -51,7 +58,7 @@ export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, p
       yield* Effect.mapError(one.exclusive.save(Path.resolve(directory)), (error) => failed(one, error))
     ] as const
   })
-  return yield* Effect.gen(function* () {
+  const saving = Effect.gen(function* () {
     // Reserves all of them, one after the other, before it pauses any: so two callers do not wait for each other, and no guest is paused while it waits.
     const exclusive = yield* Effect.forEach(running, (one) =>
       Effect.map(one.control.exclusive, (exclusive) => ({ ...one, exclusive }))
@@ -61,4 +68,7 @@ export const saveAll = Effect.fnUntraced(function* (handles: Iterable<Handle>, p
     const saved: Saved = new Map(yield* Effect.forEach(exclusive, save))
     return saved
   }).pipe(Effect.scoped)
+  const exit = yield* Effect.exit(saving)
+  yield* Effect.forEach(running, ({ setClock }) => setClock, { concurrency: "unbounded", discard: true })
+  return yield* exit
 })

@@ -218,29 +218,39 @@ const stale = 1000
 const tellings = 5
 
 /** Time and entropy, and nothing else. */
-const renewScript = Effect.map(
-  Effect.suspend(() => renew.script()),
-  (text) => `set +eu
+const renewScript = (ahead = 0) =>
+  Effect.map(
+    Effect.suspend(() => renew.script("", ahead)),
+    (text) => `set +eu
 ${renew.find}${text}exit 0`
-)
+  )
 
 /** Runs a script that sets the clock. A busy guest may set it late; then the time is sent again. */
-const telling = <E>(run: Run<E>, script: Effect.Effect<string>, left = tellings): Effect.Effect<CommandResult, E> =>
+const telling = <E>(
+  run: Run<E>,
+  script: Effect.Effect<string>,
+  timeAlone = renewScript(),
+  left = tellings
+): Effect.Effect<CommandResult, E> =>
   Effect.gen(function* () {
     const sent = yield* Clock.currentTimeMillis
     const result = yield* run(yield* script)
     const late = (yield* Clock.currentTimeMillis) - sent > stale
     if (!late || left === 1 || (result.exitCode !== 0 && result.exitCode !== withoutNetwork)) return result
-    const again = yield* telling(run, renewScript, left - 1)
+    const again = yield* telling(run, timeAlone, timeAlone, left - 1)
     return again.exitCode === 0 ? result : again
   })
 
-const renewing = <E>(run: Run<E>, script: Effect.Effect<string>): Effect.Effect<CommandResult, E> =>
+const renewing = <E>(
+  run: Run<E>,
+  script: Effect.Effect<string>,
+  timeAlone?: Effect.Effect<string>
+): Effect.Effect<CommandResult, E> =>
   Effect.gen(function* () {
-    const result = yield* telling(run, script)
+    const result = yield* telling(run, script, timeAlone)
     if (result.exitCode !== renew.missing) return result
     const installed = yield* run(beforeSaving)
-    return installed.exitCode === 0 ? yield* telling(run, script) : installed
+    return installed.exitCode === 0 ? yield* telling(run, script, timeAlone) : installed
   })
 
 /** For a guest that continues from another: a machine-id, time and entropy of its own, then the identity. */
@@ -274,9 +284,16 @@ ${renew.find}${newMachineId(id)}${text}exit 0`
     return yield* renewing(run, script)
   })
 
-/** For a guest that is put back to where it was: time and entropy, and nothing else, so that its connections live on. */
-export const restore = <E>(run: Run<E>): Effect.Effect<CommandResult, E> => renewing(run, renewScript)
+/**
+ * For a guest that is put back to where it was, or that stood still while it was saved: time and entropy, and nothing else, so that its connections live on.
+ * `ahead` is how many milliseconds its clock is to be ahead of the host's.
+ */
+export const restore = <E>(run: Run<E>, ahead = 0): Effect.Effect<CommandResult, E> => {
+  const script = renewScript(ahead)
+  return renewing(run, script, script)
+}
 
-/** Run in a guest before it is saved: what its forks need is better there already. */
+/** Run in a guest before it is saved: what its forks need is better there already. Prints the time by its clock, in seconds. */
 export const beforeSaving = `set +eu
-${renew.install}${renew.installed}exit 0`
+${renew.install}echo "\${EPOCHREALTIME:-$(date +%s)}"
+${renew.installed}exit 0`

@@ -11,6 +11,7 @@ import * as Snapshot from "../Snapshot.ts"
 import * as Access from "./access.ts"
 import { type Boot, type Life as BootLife, type OriginEffect, publicState } from "./boot.ts"
 import { hostsScript } from "./identity.ts"
+import * as KeptTime from "./keptTime.ts"
 import * as Life from "./life.ts"
 import type { MachineRef } from "./protocol.ts"
 
@@ -99,6 +100,9 @@ export const make = Effect.fnUntraced(function* (environment: Environment, ref: 
         ? Effect.succeed(undefined)
         : Effect.all({ control: access.controlOf(on), shell: access.shellOf(on) })
     ).pipe(Effect.orElseSucceed(() => undefined)),
+    keepTime: Effect.flatMap(guest.isPaused, (paused) =>
+      paused ? Effect.succeed(Effect.void) : KeptTime.prepare(guest.shell)
+    ).pipe(Effect.orElseSucceed(() => Effect.void)),
     pid: Effect.flatMap(access.on, (on) =>
       on === undefined ? Effect.succeed(undefined) : Effect.map(access.hypervisorOf(on), ({ pid }) => pid)
     ).pipe(Effect.orElseSucceed(() => undefined)),

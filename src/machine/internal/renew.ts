@@ -75,12 +75,15 @@ done
 /**
  * Shell text that renews the clock and the entropy, and ends where that cannot be done. `names` is words: `$old $new…`.
  *
- * The entropy is 256 bits as 64 letters, which need no escapes: a guest's shell reads its commands letter by letter.
+ * The entropy is 256 bits as 64 letters, which need no escapes: a guest's shell reads its commands letter by letter. `ahead` is how many whole milliseconds
+ * the guest's clock is to be ahead of the host's.
  */
-export const script = (names = ""): Effect.Effect<string> =>
+export const script = (names = "", ahead = 0): Effect.Effect<string> =>
   Effect.map(
     Clock.currentTimeNanos,
-    (nanos) => `printf %b '${octal(head(nanos))}${randomBytes(entropyBytes / 2).toString("hex")}' >$vm_renew.in
+    (
+      nanos
+    ) => `printf %b '${octal(head(nanos + BigInt(ahead) * 1_000_000n))}${randomBytes(entropyBytes / 2).toString("hex")}' >$vm_renew.in
 $vm_renew ${names} <$vm_renew.in
 vm_e=$?
 : >$vm_renew.in

@@ -3,6 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { ControlService } from "../../backends/Backend.ts"
 import type { ShellService } from "../../transport/Shell.ts"
+import * as KeptTime from "./keptTime.ts"
 import * as renew from "./renew.ts"
 
 /**
@@ -36,8 +37,8 @@ export const unsettled = (shell: ShellService): Effect.Effect<string> =>
     })
   )
 
-/** The same control channel, which saves its guest once that is ready to take a command. */
+/** The same control channel, which saves its guest once that is ready to take a command, and gives it the time afterwards. */
 export const savingWhenIdle = (control: ControlService, shell: ShellService): ControlService => ({
   ...control,
-  save: (directory) => Effect.andThen(shell.awaitIdle, control.save(directory))
+  save: (directory) => KeptTime.through(Effect.succeed(shell), Effect.andThen(shell.awaitIdle, control.save(directory)))
 })
