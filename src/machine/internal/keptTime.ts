@@ -19,8 +19,8 @@ const timeout = "1 minute"
 /** A guest's shell can be lost meanwhile: Firecracker ends all connections of a guest that it saves. */
 const again = Schedule.spaced("100 millis").pipe(Schedule.upTo({ times: 20 }))
 
-/** A clock that differs less than this from the host's was not set by anybody. */
-const same = 1000
+/** A clock that differs less than this from the host's was not set by anybody; some guests print whole seconds. */
+const same = 2000
 
 /** How many milliseconds a guest's clock is ahead of the host's, from what it printed at some time between the two; undefined if that is not a time. */
 export const aheadOf = (printed: string, sent: number, received: number): number | undefined => {
