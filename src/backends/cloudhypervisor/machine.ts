@@ -140,7 +140,7 @@ export const start: (
             new LoadFailed({ machine: shape.name, directory: from.directory, reason, output: "", damaged }),
           onSuccess: restoreRequests
         })
-  yield* Effect.mapError(Shares.serve(shape), failed)
+  const companions = yield* Effect.mapError(Shares.serve(shape), failed)
   const standing: Control.Standing = { running: true, asked: 0 }
   const [turn, resets] = [makeTurn(), yield* PubSub.unbounded<void>()]
   const serial = Serial.make(shape.name, within(serialSocket))
@@ -149,6 +149,7 @@ export const start: (
     ...{ shape, timeScale, sockets, failed, called: "Cloud Hypervisor" },
     spawn: { ...settings.inNamespace(shape, { command: program, args }), channel: true },
     stale: [serialSocket, `${sockets.api}.lock`],
+    companions,
     logs: { stderr: "cloud-hypervisor.log", stdout: "cloud-hypervisor-stdout.log" },
     messages: [],
     explain: Api.explain,

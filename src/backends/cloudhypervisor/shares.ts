@@ -7,6 +7,7 @@ import type * as Scope from "effect/Scope"
 import * as Disk from "../../host/Disk.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import type { MachineShape } from "../Backend.ts"
+import type { Companion } from "../internal/companion.ts"
 
 /** A folder of the host that a guest mounts by its tag. */
 export interface Share {
@@ -35,13 +36,13 @@ const argumentsOf = (version: string, { folder, socket }: Share): ReadonlyArray<
     ? ["-f", `--socket-path=${socket}`, "-o", `source=${folder}`]
     : [`--socket-path=${socket}`, `--shared-dir=${folder}`]
 
-/** Serves the folders of a machine until the scope closes. Fails with the reason, and with what virtiofsd printed. */
+/** Serves the folders of a machine until the scope closes, each by a program. Fails with the reason, and with what virtiofsd printed. */
 export const serve = (
   shape: MachineShape
-): Effect.Effect<void, { readonly reason: string; readonly output: string }, Scope.Scope> =>
+): Effect.Effect<ReadonlyArray<Companion>, { readonly reason: string; readonly output: string }, Scope.Scope> =>
   Effect.gen(function* () {
     const shares = of(shape)
-    if (shares.length === 0) return
+    if (shares.length === 0) return []
     const failed = (reason: string, output = "") => ({ reason, output })
     const program = yield* Effect.firstSuccessOf(places.map((place) => HostProcess.locate(place))).pipe(
       Effect.mapError(() => failed("virtiofsd, which serves its folders, is not installed: apt-get install virtiofsd"))
@@ -49,7 +50,7 @@ export const serve = (
     const asked = yield* Effect.mapError(HostProcess.run({ command: program, args: ["--version"] }), ({ message }) =>
       failed(message)
     )
-    for (const share of shares) {
+    const serving = Effect.fnUntraced(function* (share: Share) {
       const within = (name: string) => Path.join(shape.directory, name)
       const said = () => Disk.readText(within(share.log))?.slice(-4000).trim() ?? ""
       yield* Disk.quietly(() => Fs.rmSync(within(share.socket), { force: true }))
@@ -73,5 +74,8 @@ export const serve = (
           )
         )
       )
-    }
+      const companion: Companion = { name: `virtiofsd of the share ${share.tag}`, exited, said: Effect.sync(said) }
+      return companion
+    })
+    return yield* Effect.forEach(shares, serving)
   })

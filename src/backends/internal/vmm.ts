@@ -16,6 +16,7 @@ import * as Rest from "../../transport/RestApi.ts"
 import type { RestError } from "../../transport/RestError.ts"
 import type { Control, EndCause, Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import { type BackendError, type ControlError, LoadFailed, StartFailed } from "../BackendError.ts"
+import * as Companion from "./companion.ts"
 import * as consoleLog from "./consoleLog.ts"
 import * as Hosted from "./hosted.ts"
 import * as VsockShell from "./vsockShell.ts"
@@ -58,6 +59,8 @@ export interface Launch {
   readonly messages: ReadonlyArray<string>
   /** What the console is read from, where it is not the process's standard output. */
   readonly serial?: ((process: Process) => Effect.Effect<Readable, never, Scope.Scope>) | undefined
+  /** Programs beside it that it cannot do without. Default: none. */
+  readonly companions?: ReadonlyArray<Companion.Companion> | undefined
   /** What the saved machine had printed that it continues from. */
   readonly before: Buffer | undefined
   /** What it is asked to do until the guest runs. */
@@ -154,10 +157,16 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
       .make(source, within("console.log"), before)
       .pipe(Effect.mapError((reason) => failed(`the console's log cannot be written: ${reason}`)))
     let cause: EndCause | undefined
+    let lost: string | undefined
+    for (const companion of launch.companions ?? []) {
+      yield* Companion.watch(companion, process, (reason) => {
+        lost = reason
+      })
+    }
     const exited = yield* Hosted.watchExit({
       ...{ process, log: console, said },
       known: (status) => {
-        const because = launch.because?.(said())
+        const because = lost ?? launch.because?.(said())
         return { cause: because === undefined ? (cause ?? launch.causeOf(status)) : undefined, because }
       }
     })

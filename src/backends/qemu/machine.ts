@@ -16,11 +16,11 @@ import type { Transport } from "../../transport/Transport.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
 import type { EndCause, Hypervisor, MachineShape, SavedMachine } from "../Backend.ts"
 import { type BackendError, LoadFailed, StartFailed } from "../BackendError.ts"
+import * as Companion from "../internal/companion.ts"
 import * as consoleLog from "../internal/consoleLog.ts"
 import * as Hosted from "../internal/hosted.ts"
 import { makeTurn } from "../internal/runState.ts"
 import type { Sockets } from "./command.ts"
-import * as Companion from "./companion.ts"
 import { type ControlOptions, layer, qmpOptions } from "./control.ts"
 
 export interface Settings {

@@ -8,7 +8,7 @@ import * as Disk from "../../host/Disk.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import type { MachineShape } from "../Backend.ts"
 import { typeOf } from "../Device.ts"
-import type { Companion } from "./companion.ts"
+import type { Companion } from "../internal/companion.ts"
 
 /** The program, in the Debian package of the same name. */
 export const program = "swtpm"

@@ -59,6 +59,7 @@ const withPlayedVirtiofsd = <A, E, R>(directory: string, version: string, effect
         `#!/bin/sh
 [ "$1" = --version ] && { echo "${version}"; exit; }
 echo "$*" >words
+echo $$ >served-by
 for word; do
   case $word in
     --shared-dir=* | source=*) folder=\${word#*=} ;;
@@ -201,6 +202,20 @@ describe("a Cloud Hypervisor that boots", () => {
       }).pipe(Effect.scoped)
     )
   }
+
+  it.live("ends when a folder of the host is not served any more, and says so", () =>
+    Effect.gen(function* () {
+      const directory = yield* folder
+      const shape = shapeIn(directory, "web", { hypervisor: { shares: { work: directory } } })
+      const machine = yield* withPlayedVirtiofsd(directory, "virtiofsd 1.13.2", start(directory, shape))
+      process.kill(Number(Fs.readFileSync(Path.join(shape.directory, "served-by"), "utf8")), "SIGKILL")
+      const { because, signal } = yield* Effect.timeout(machine.exited, "10 seconds")
+      assert.deepStrictEqual(
+        { because, signal },
+        { because: "virtiofsd of the share work ended with signal SIGKILL", signal: "SIGKILL" }
+      )
+    }).pipe(Effect.scoped)
+  )
 
   it.live("has folders of the host by the virtiofsd of this host", ({ skip }) =>
     Effect.gen(function* () {

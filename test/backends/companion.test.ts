@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/testing/TestClock"
-import * as Companion from "../../../src/backends/qemu/companion.ts"
-import type { ExitStatus } from "../../../src/host/HostProcess.ts"
+import * as Companion from "../../src/backends/internal/companion.ts"
+import type { ExitStatus } from "../../src/host/HostProcess.ts"
 
 /** A machine beside a program: how each ends, and what happened to the machine. */
 const watched = Effect.gen(function* () {

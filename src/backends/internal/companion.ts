@@ -1,4 +1,4 @@
-/** Programs beside QEMU without which its machine is not the declared one: when one of them ends, so does the machine. */
+/** Programs beside a hypervisor without which its machine is not the declared one: when one of them ends, so does the machine. */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { lastLines } from "../../host/Evidence.ts"
@@ -13,7 +13,7 @@ export interface Companion {
   readonly said: Effect.Effect<string>
 }
 
-/** QEMU tells its companions to end when it ends; then it has this long to be gone itself. */
+/** Companions of a hypervisor that ends hear of it; then it has this long to be gone itself. */
 const ownEndTimeout = "5 seconds"
 const killedTimeout = "500 millis"
 
