@@ -38,7 +38,7 @@ const Description = Schema.Struct({
   backend: Schema.String,
   format: Schema.Literal(savedFormat),
   hardware: Hardware,
-  files: SavedFolder.Files
+  ...SavedFolder.fields
 })
 
 const hardwareOf = (shape: MachineShape): typeof Hardware.Type => ({

@@ -12,7 +12,7 @@ const Saved = Schema.Struct({
   image: Schema.String,
   memory: Schema.Number,
   cpus: Schema.Number,
-  files: SavedFolder.Files
+  ...SavedFolder.fields
 })
 
 export const save = (shape: MachineShape, directory: string): Effect.Effect<SavedMachine, SaveFailed> =>

@@ -41,7 +41,7 @@ const Description = Schema.Struct({
   hardware: Hardware,
   /** Which of the guest's ports the host had open: the fork has them open from its first moment on. */
   ports: Schema.Array(Schema.Number),
-  files: SavedFolder.Files
+  ...SavedFolder.fields
 })
 export type Description = typeof Description.Type
 

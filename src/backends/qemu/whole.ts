@@ -36,7 +36,7 @@ const Description = Schema.Struct({
   additions: Schema.Struct({ ports: Schema.Boolean, emulate: Schema.Boolean }),
   /** The paths of its disks in the machine's folder, in the order of their files here. */
   disks: Schema.Array(Schema.String),
-  files: SavedFolder.Files
+  ...SavedFolder.fields
 })
 type Description = typeof Description.Type
 

@@ -12,6 +12,7 @@ import * as CloudHypervisor from "../../../src/backends/cloudhypervisor/CloudHyp
 import * as Events from "../../../src/backends/cloudhypervisor/events.ts"
 import { rewrite } from "../../../src/backends/cloudhypervisor/restore.ts"
 import { versionOf } from "../../../src/backends/cloudhypervisor/version.ts"
+import { rot } from "../../rot.ts"
 import { playVsock } from "../../transport/guest.ts"
 import * as Description from "../description.ts"
 import type { Play } from "../playedVmm.ts"
@@ -382,8 +383,14 @@ describe("a saved Cloud Hypervisor", () => {
       assert.deepInclude(killed, { _tag: "LoadFailed", damaged: false })
       assert.include(killed.message, "signal SIGKILL")
       const state = Path.join(from.directory, "state.json")
-      Fs.writeFileSync(state, "x".repeat(Fs.statSync(state).size))
-      assert.deepInclude(yield* load("damaged", {}), { _tag: "LoadFailed", damaged: true })
+      const content = "x".repeat(Fs.statSync(state).size)
+      rot(state, content)
+      assert.deepInclude(yield* load("damaged", {}), {
+        ...{ _tag: "LoadFailed", damaged: true, stage: "PUT /api/v1/vm.restore" }
+      })
+      Fs.writeFileSync(state, content)
+      Fs.utimesSync(state, 1, 1)
+      assert.include((yield* load("changed", {})).message, "its state.json was changed after it was saved")
       Fs.rmSync(state)
       const short = yield* load("short", {})
       assert.deepInclude(short, { _tag: "LoadFailed", damaged: true })

@@ -10,6 +10,7 @@ import * as Api from "../../../src/backends/firecracker/api.ts"
 import * as Firecracker from "../../../src/backends/firecracker/Firecracker.ts"
 import { losesVsock, versionOf } from "../../../src/backends/firecracker/version.ts"
 import * as Vsock from "../../../src/transport/Vsock.ts"
+import { rot } from "../../rot.ts"
 import { playVsock } from "../../transport/guest.ts"
 import * as Description from "../description.ts"
 import type { Play } from "../playedVmm.ts"
@@ -429,10 +430,20 @@ describe("a saved Firecracker", () => {
       assert.include(other.message, "it was saved with memory 134217728, but this machine has 268435456")
 
       const state = Path.join(from.directory, "state")
-      Fs.writeFileSync(state, "x".repeat(Fs.statSync(state).size))
+      const content = "x".repeat(Fs.statSync(state).size)
+      rot(state, content)
       const damaged = yield* load("damaged", {})
       assert.deepInclude(damaged, { _tag: "LoadFailed", damaged: true, stage: "PUT /snapshot/load" })
       assert.include(damaged.message, "CRC64 validation failed")
+      const memory = Path.join(from.directory, "memory")
+      Fs.utimesSync(memory, 1, 1)
+      const changed = yield* load("changed", {})
+      assert.deepInclude(changed, { _tag: "LoadFailed", damaged: true })
+      assert.include(changed.message, "its memory was changed after it was saved")
+      // A copy is written at another time.
+      Fs.copyFileSync(memory, `${memory}.copy`)
+      Fs.renameSync(`${memory}.copy`, memory)
+      assert.include((yield* load("copied", {})).message, "CRC64 validation failed")
     }).pipe(Effect.scoped)
   )
 })
