@@ -24,7 +24,7 @@ const percentile = (values: ReadonlyArray<number>, share: number): number =>
 
 const nothing = (run: string): Job => ({
   ...{ run, file: "nothing.ts", path: "nothing.ts", bundle: "", files: [], tests: [], memory: 0, artefactLimit: 0 },
-  options: { retries: 0, snapshots: true, evidence: false, capture: false, detailed: false }
+  options: { retries: 0, snapshots: true, evidence: false, capture: false, failFast: false, detailed: false }
 })
 
 const cluster = await startCluster()

@@ -20,6 +20,7 @@ END $$;
 
 REVOKE ALL ON SCHEMA vmtest FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA vmtest FROM PUBLIC, vmtest_submit, vmtest_work;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA vmtest FROM PUBLIC, vmtest_submit, vmtest_work;
 
 GRANT USAGE ON SCHEMA vmtest TO vmtest_submit, vmtest_work;
 GRANT SELECT ON ALL TABLES IN SCHEMA vmtest TO vmtest_submit, vmtest_work;
@@ -34,3 +35,5 @@ GRANT USAGE ON SEQUENCE vmtest.job_seq_seq TO vmtest_submit;
 GRANT UPDATE (state, attempt, losses, worker, leased_until, events, outcome, failure, ended_at) ON vmtest.job TO vmtest_work;
 GRANT INSERT ON vmtest.event, vmtest.blob, vmtest.blob_head, vmtest.blob_use TO vmtest_work;
 GRANT INSERT, UPDATE, DELETE ON vmtest.worker TO vmtest_work;
+-- Also runs that ended long ago, but none that ended within a day.
+GRANT EXECUTE ON FUNCTION vmtest.expire(interval) TO vmtest_work;

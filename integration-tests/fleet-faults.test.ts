@@ -170,8 +170,8 @@ describe.skipIf(missing !== undefined)(titled("faults of a fleet", missing), () 
   it("leaves jobs of another version alone, and says that nobody takes them", async () => {
     const { command, sql, worker } = start({ "quick.ts": sleeper("quick", 100) })
     await worker("--slots", "2")
-    sql("INSERT INTO vmtest.run (id, title, jobs, plan) VALUES ('other', 'of version 2', 1, '{}')")
-    sql("INSERT INTO vmtest.job (id, run, queue, element) VALUES ('other/0', 'other', 'v2.x86_64.any.0', '{}')")
+    sql("INSERT INTO vmtest.run (id, title, jobs, plan) VALUES ('other', 'of version 3', 1, '{}')")
+    sql("INSERT INTO vmtest.job (id, run, queue, element) VALUES ('other/0', 'other', 'v3.x86_64.any.0', '{}')")
     const run = command("run", "quick.ts")
     assert.strictEqual(await run.ended, 0, run.said())
     assert.strictEqual(sql("SELECT state || attempt FROM vmtest.job WHERE run = 'other'"), "pending0")
@@ -179,7 +179,7 @@ describe.skipIf(missing !== undefined)(titled("faults of a fleet", missing), () 
     assert.strictEqual(await status.ended, 0)
     assert.match(
       status.said(),
-      /no worker can run 1 waiting files that need x86_64, any accelerator, no machines, protocol v2/
+      /no worker can run 1 waiting file that needs x86_64, any accelerator, no machines, protocol v3/
     )
   })
 

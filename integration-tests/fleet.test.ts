@@ -143,9 +143,9 @@ describe("vmtest run --workers", () => {
       const pids = [...run.said().matchAll(/on (\d+)/g)].map(([, pid]) => pid)
       assert.lengthOf(new Set([...pids, String(run.pid)]), 3)
       assert.match(run.said(), /2 passed, 0 failed/)
-      const one = vmtest(["run", "--workers", "2", "--seed", "1", "a.ts"], { cwd: folder })
+      const one = vmtest(["run", "--workers", "2", "--keep-state", "a.ts"], { cwd: folder })
       assert.strictEqual(await one.ended, 2)
-      assert.match(one.said(), /--seed cannot be used with --workers/)
+      assert.match(one.said(), /--keep-state cannot be used with --workers/)
     } finally {
       remove()
     }

@@ -75,3 +75,9 @@ export const variableOf = (name: keyof typeof programs): string => programs[name
 /** The program of a hypervisor, or Firecracker's jailer: the absolute path of what its variable names, or a name that is looked for on the PATH. Default: its own name. */
 export const program = (name: keyof typeof programs): Effect.Effect<string> =>
   Effect.map(read(programs[name]), (value) => (value?.includes("/") === true ? Path.resolve(value) : (value ?? name)))
+
+/** Where virtiofsd may be, which packages do not put in a folder of programs. */
+export const virtiofsd: ReadonlyArray<string> = [
+  ...["virtiofsd", "/usr/libexec/virtiofsd"],
+  ...["/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"]
+]

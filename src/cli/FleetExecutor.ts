@@ -11,6 +11,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { Backend } from "../backends/Backend.ts"
+import type { BackendName } from "../backends/BackendName.ts"
 import * as Executor from "../fleet/Executor.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import * as ImageStore from "../images/ImageStore.ts"
@@ -21,17 +23,30 @@ import * as Process from "./Process.ts"
 import { complain, logOfTests } from "./Subcommand.ts"
 import * as Telemetry from "./Telemetry.ts"
 
+const found = (name: BackendName | undefined) =>
+  Effect.scoped(Effect.provide(Effect.service(Backend), Host.backend(name)))
+
 const state = Layer.effect(
   RunDirectory.RunDirectory,
   Effect.tap(RunDirectory.make(), ({ path }) => Ending.removeOnExit(path))
 )
 
+const served = Effect.gen(function* () {
+  // That of machines that declare none, in runs that ask for none, is found before there is anything to run.
+  const usual = yield* Effect.cached(found(undefined))
+  yield* Effect.forkChild(Effect.ignore(usual))
+  yield* Executor.serve({
+    backend: (name) => (name === undefined ? usual : found(name)),
+    onTask: Ending.enter("running")
+  })
+})
+
 Process.run(
-  Executor.serve(Ending.enter("running")).pipe(
+  served.pipe(
     // What the worker ends is no accident of a script.
     Effect.ensuring(Ending.enter("none")),
     Effect.provide(logOfTests(false)),
-    Effect.provide(Layer.mergeAll(Host.backend(undefined), ImageStore.ImageStore.layer, state)),
+    Effect.provide(Layer.mergeAll(ImageStore.ImageStore.layer, state)),
     Effect.provide(Telemetry.layer("vmtest-executor")),
     Effect.as(ExitCode.passed),
     Effect.catch(({ message }) => Effect.as(complain(message), ExitCode.failed))

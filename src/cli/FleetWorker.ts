@@ -18,6 +18,8 @@ import * as ByteSize from "effect/ByteSize"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Backends from "../backends/Backends.ts"
+import * as Environment from "../backends/Environment.ts"
 import * as Jobs from "../fleet/Job.ts"
 import * as Store from "../fleet/Store.ts"
 import * as Worker from "../fleet/Worker.ts"
@@ -34,11 +36,35 @@ import { complain, logToStderr, type Work } from "./Subcommand.ts"
 import * as Telemetry from "./Telemetry.ts"
 import { version } from "./Version.ts"
 
+const isThere = (program: string) => Effect.isSuccess(HostProcess.locate(program))
+
+/** Whether an optional tool works: hypervisors run a guest of a few instructions, the others are looked for. */
+const works =
+  (kvm: boolean) =>
+  (tool: (typeof Jobs.optionalTools)[number]): Effect.Effect<boolean> => {
+    switch (tool) {
+      case "firecracker":
+      case "cloud-hypervisor":
+        return kvm
+          ? Effect.orElseSucceed(
+              Effect.map(Backends.probe(tool), ({ problem }) => problem === undefined),
+              () => false
+            )
+          : Effect.succeed(false)
+      case "jailer":
+        return Effect.flatMap(Environment.program(tool), isThere)
+      case "virtiofsd":
+        return Effect.map(Effect.forEach(Environment.virtiofsd, isThere), (found) => found.includes(true))
+      default:
+        return isThere(tool)
+    }
+  }
+
 /** What this host can do, tried by running it. */
 export const facts = Effect.gen(function* () {
   const { accelerator, qemu } = yield* Host.findings({ refresh: false })
-  const tools = yield* Effect.filter(Jobs.optionalTools, (tool) => Effect.isSuccess(HostProcess.locate(tool)))
-  const found: Jobs.Facts = { architecture: "x86_64", accelerator: accelerator.name, tools }
+  const tools = yield* Effect.filter(Jobs.optionalTools, works(accelerator.name === "kvm"), { concurrency: 2 })
+  const found: Jobs.Facts = { protocol: Jobs.protocol, architecture: "x86_64", accelerator: accelerator.name, tools }
   return { facts: found, qemu: qemu.version }
 })
 
@@ -90,6 +116,7 @@ export const work = (invocation: Extract<Invocation, { readonly _tag: "FleetWork
     )
     yield* Worker.run(store, {
       ...{ id, name, slots, memory, lease, executor, facts: found.facts, drain: first, giveBack: second },
+      retention: Duration.millis(invocation.keep),
       about: { version, pid: process.pid, cpus: limits.cpus, qemu: found.qemu },
       folder: NodePath.join(path, "fleet")
     })

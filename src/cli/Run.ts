@@ -101,7 +101,7 @@ export const givenBy = Effect.fnUntraced(function* (file: string | undefined) {
 })
 
 /** The scripts of a run. */
-const scriptsOf = (settings: Settings.Settings, read: ConfigFile.Read) => {
+export const scriptsOf = (settings: Settings.Settings, read: ConfigFile.Read) => {
   const named = settings.scripts.length > 0
   const place = { base: named ? process.cwd() : read.folder, output: settings.outputFolder }
   return Scripts.find(named ? settings.scripts : (read.config.tests ?? []), place)
@@ -120,7 +120,7 @@ const testsOf = Effect.fnUntraced(function* (
 })
 
 /** Writes how the tests ended, for `--only-failed` and `--shard`. A part of a run must not change what the other parts are split by. */
-const record = Effect.fnUntraced(function* (
+export const record = Effect.fnUntraced(function* (
   wanted: ReadonlyArray<Select.Wanted>,
   results: ReadonlyArray<TestResult>,
   { durations, outputFolder, shard }: Settings.Settings
@@ -135,17 +135,6 @@ const record = Effect.fnUntraced(function* (
   // Only a file that the user named is missed.
   if (problem !== undefined && durations !== undefined) yield* complain(problem)
 })
-
-const levels = {
-  all: "All",
-  trace: "Trace",
-  debug: "Debug",
-  info: "Info",
-  warn: "Warn",
-  error: "Error",
-  fatal: "Fatal",
-  none: "None"
-} as const
 
 /** The settings that change all that runs. */
 type AroundAll = "accel" | "globalTimeout" | "logLevel" | "options" | "seed" | "updateReferences"
@@ -167,12 +156,12 @@ export const inSettings =
         Effect.provideService(TimeLimit, limit),
         Effect.provideService(Seed, seed),
         Effect.provideService(UpdateReferences, update),
-        Effect.provideService(References.MinimumLogLevel, levels[logLevel ?? (options.quiet ? "warn" : "info")])
+        Effect.provideService(References.MinimumLogLevel, Settings.levelOf({ logLevel, options }))
       )
     })
 
 /** Runs the tests that are wanted. A run that is interrupted prints what it came to. */
-const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Settings) => {
+const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Settings, config: string | undefined) => {
   const tests = wanted.map(({ test }) => test)
   const { capture, failFast, jobs, machineConfig, machines, options, retries, snapshotOnFailure } = settings
   const { html, json, junit, pauseOnFailure, pauseTimeout, workers } = settings
@@ -183,7 +172,7 @@ const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Sett
     if (workers !== undefined) {
       // What a fleet needs is not loaded for runs without one.
       const Workers = yield* Effect.promise(() => import("./Workers.ts"))
-      return yield* Workers.runTests(tests, settings, workers)
+      return yield* Workers.runTests(tests, settings, workers, config)
     }
     return yield* Host.runTests(tests, how)
   })
@@ -210,7 +199,11 @@ const runWanted = (wanted: ReadonlyArray<Select.Wanted>, settings: Settings.Sett
 }
 
 /** Runs the tests that are wanted of these, or says why none is. */
-const runSelected = Effect.fnUntraced(function* (tests: ReadonlyArray<TestCase>, settings: Settings.Settings) {
+const runSelected = Effect.fnUntraced(function* (
+  tests: ReadonlyArray<TestCase>,
+  settings: Settings.Settings,
+  { file }: ConfigFile.Read
+) {
   const selected = yield* Select.select(tests, settings)
   if (selected._tag === "None") {
     yield* complain(selected.reason)
@@ -220,7 +213,7 @@ const runSelected = Effect.fnUntraced(function* (tests: ReadonlyArray<TestCase>,
     yield* print(settings.listJson ? ListTests.json(selected.wanted) : ListTests.lines(selected.wanted).join("\n"))
     return ExitCode.passed
   }
-  return yield* runWanted(selected.wanted, settings)
+  return yield* runWanted(selected.wanted, settings, file)
 })
 
 /** The files that scripts are made of, by script. */
@@ -244,7 +237,7 @@ const watched = (settings: Settings.Settings, first: ConfigFile.Read) =>
         Effect.gen(function* () {
           const read = yield* ConfigFile.read(settings.config)
           const tests = (yield* testsOf(scripts, settings, read)) ?? []
-          if (tests.length > 0) yield* runSelected(tests, settings)
+          if (tests.length > 0) yield* runSelected(tests, settings, read)
           return inputsOf(tests, settings, read)
         }).pipe(Effect.catch((error) => Effect.as(complain(described(error)), new Map())))
     })
@@ -271,7 +264,7 @@ export const run = Effect.fnUntraced(
     const settings = Settings.decide(invocation, read)
     if (settings.watch) return yield* watched(settings, read)
     const tests = yield* testsOf(yield* scriptsOf(settings, read), settings, read)
-    return tests === undefined ? ExitCode.unusable : yield* runSelected(tests, settings)
+    return tests === undefined ? ExitCode.unusable : yield* runSelected(tests, settings, read)
   },
   Effect.catch((error) => Effect.as(complain(described(error)), ExitCode.unusable))
 )

@@ -22,6 +22,7 @@ import * as RunDirectory from "../host/RunDirectory.ts"
 import { HostLimits } from "../machine/MachineSpec.ts"
 import * as Ending from "./Ending.ts"
 import { executor } from "./internal/executor.ts"
+import * as RunOfFleet from "./internal/runOfFleet.ts"
 import type { Settings } from "./internal/settings.ts"
 import { logToStderr } from "./Subcommand.ts"
 
@@ -39,64 +40,63 @@ const unsupported = (settings: Settings, tests: ReadonlyArray<TestCase>): string
     "--machine-config": settings.machineConfig !== undefined,
     "--snapshot-on-failure": settings.snapshotOnFailure,
     "--update-references": settings.updateReferences,
-    "--fail-fast": settings.failFast,
-    "--seed": settings.seed !== undefined,
     "--global-timeout": settings.globalTimeout !== undefined,
     "--keep-state": settings.options.keepState,
-    "--repeat-each": tests.some(({ repeat = 1 }) => repeat > 1),
     "a Python script": tests.some(({ file }) => file === undefined || file.endsWith(".py"))
   }
   return Object.entries(given).find(([, is]) => is)?.[0]
 }
 
 /** A worker that takes whatever this process offers: what the host lacks, the tests say. */
-const worker = Effect.fnUntraced(function* (store: Store.Store, slots: number, { accel, options }: Settings) {
+const worker = Effect.fnUntraced(function* (store: Store.Store, slots: number) {
   const limits = yield* HostLimits
   const { path } = yield* RunDirectory.make()
   yield* Ending.removeOnExit(path)
-  const { backend } = options
-  const env = {
-    ...executor.env,
-    ...(accel === undefined ? {} : { VMTEST_ACCEL: accel }),
-    ...(backend === undefined ? {} : { VMTEST_BACKEND: backend })
-  }
   return Worker.run(store, {
-    ...{ id: "local", name: "this host", slots, executor: { ...executor, env }, about: {} },
-    facts: { architecture: "x86_64", accelerator: "kvm", tools: Jobs.optionalTools },
+    ...{ id: "local", name: "this host", slots, executor, about: {}, only: true },
+    facts: { protocol: Jobs.protocol, architecture: "x86_64", accelerator: "kvm", tools: Jobs.optionalTools },
     memory: Jobs.roundedUp(limits.memory) ?? limits.memory,
     folder: NodePath.join(path, "fleet"),
     files: process.cwd()
   })
 })
 
-/** Which tests of which files are wanted: by name, and by how many of that name the file has before it. */
-const selection = (tests: ReadonlyArray<TestCase>) => {
-  const seen = new Set<string>()
-  const keyOf = (file: string, name: string, nth: number) => JSON.stringify([file, name, nth])
-  for (const { file = "", name } of tests) {
-    let nth = 0
-    while (seen.has(keyOf(file, name, nth))) nth += 1
-    seen.add(keyOf(file, name, nth))
-  }
-  return {
-    files: [...new Set(tests.map(({ file = "" }) => file))],
-    select: (file: string, name: string, nth: number) => seen.has(keyOf(file, name, nth))
-  }
+/** Names tests, by what they have in common with what a file gives when it is loaded again: the file, the name, and how many of that name are before. */
+const keysOf = (tests: ReadonlyArray<TestCase>): ReadonlyArray<string> => {
+  const seen = new Map<string, number>()
+  return tests.map(({ file, name, repeat }) => {
+    const key = JSON.stringify([file, name, repeat])
+    const nth = seen.get(key) ?? 0
+    seen.set(key, nth + 1)
+    return JSON.stringify([file, name, nth])
+  })
+}
+
+/** Finds tests among all that their files have. */
+const among = (wanted: ReadonlyArray<TestCase>) => (all: ReadonlyArray<TestCase>) => {
+  const places = new Map(keysOf(all).map((key, index) => [key, index]))
+  return keysOf(wanted).flatMap((key, at): ReadonlyArray<Fleet.Chosen> => {
+    const [index, test] = [places.get(key), wanted[at]]
+    return index === undefined || test === undefined ? [] : [{ index, test }]
+  })
 }
 
 /** Runs tests in processes of their own, one for each file, `slots` at a time. */
-export const runTests = (tests: ReadonlyArray<TestCase>, settings: Settings, slots: number) =>
+export const runTests = (
+  tests: ReadonlyArray<TestCase>,
+  settings: Settings,
+  slots: number,
+  config: string | undefined
+) =>
   Effect.gen(function* () {
     const option = unsupported(settings, tests)
     if (option !== undefined) return yield* new NotWithWorkers({ option })
-    const { capture, options, outputFolder: output, retries, timeout, waitTimeout } = settings
-    const { files, select } = selection(tests)
     const store = yield* Store.memory
-    yield* Effect.forkScoped(yield* worker(store, slots, settings))
-    return yield* Fleet.make(store).run(files, {
-      ...{ output, select, timeout, waitTimeout, capture, retries, wait: true, evidence: true },
-      ...{ snapshots: options.snapshot, artefactLimit: Number.MAX_SAFE_INTEGER }
-    })
+    yield* Effect.forkScoped(yield* worker(store, slots))
+    const files = [...new Set(tests.map(({ file = "" }) => file))]
+    const how = { ...RunOfFleet.optionsOf(settings, config), wait: true, artefactLimit: Number.MAX_SAFE_INTEGER }
+    const plan = yield* Fleet.plan(files, how, (all) => Effect.succeed(among(tests)(all)))
+    return yield* Fleet.make(store).offer(plan, how)
   }).pipe(
     Effect.scoped,
     Effect.provide(logToStderr),

@@ -21,8 +21,10 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as esbuild from "esbuild"
+import * as SharedMachines from "../driver/SharedMachines.ts"
 import * as TestCase from "../driver/TestCase.ts"
 import * as Digest from "../host/Digest.ts"
+import type { MachineOptions } from "../machine/MachineSpec.ts"
 import { FileNotPortable } from "./FleetError.ts"
 
 /** Stands for the root in a bundle, and in what workers tell. */
@@ -95,9 +97,33 @@ const portable = (root: string): esbuild.Plugin => ({
 const requireBanner =
   'import { createRequire as __vmtest_createRequire } from "node:module"; var require = __vmtest_createRequire(import.meta.url);'
 
-const build = (file: string, root: string, banner: string) =>
+/** What the entry is called that brings a file and the machines of a config file together. */
+const entryName = "vmtest-entry.ts"
+
+/** A file as a text names it that is in the root. */
+const fromRoot = (root: string, file: string): string => {
+  const path = NodePath.relative(root, file)
+  return JSON.stringify(path.startsWith("..") ? path : `./${path}`)
+}
+
+const entryOf = (file: string, root: string, machines: string | undefined): esbuild.BuildOptions =>
+  machines === undefined
+    ? { entryPoints: [file] }
+    : {
+        stdin: {
+          contents: `export { default } from ${fromRoot(root, file)}
+import config from ${fromRoot(root, machines)}
+export const __vmtest_machines = config.machines ?? {}
+`,
+          sourcefile: entryName,
+          resolveDir: root,
+          loader: "ts"
+        }
+      }
+
+const build = (file: string, root: string, banner: string, machines: string | undefined) =>
   esbuild.build({
-    entryPoints: [file],
+    ...entryOf(file, root, machines),
     outfile: NodePath.join(root, "bundle.mjs"),
     absWorkingDir: root,
     write: false,
@@ -142,18 +168,25 @@ const withoutMap = (text: string): string => {
   return end === -1 ? text : text.slice(0, end)
 }
 
-/** Bundles a file. Its paths are relative to `folder`, or, if it uses files outside of that, to the folder that has both in it. */
-export const make: (file: string, folder: string) => Effect.Effect<Bundle, FileNotPortable> = Effect.fnUntraced(
-  function* (file, folder) {
+/**
+ * Bundles a file. Its paths are relative to `folder`, or, if it uses files outside of that, to the folder that has both in it. `machines` is a config file
+ * whose machines go with it.
+ */
+export const make: (file: string, folder: string, machines?: string) => Effect.Effect<Bundle, FileNotPortable> =
+  Effect.fnUntraced(function* (file, folder, machines) {
     const refuse = (reason: string) => new FileNotPortable({ file, reason })
     const full = NodePath.resolve(folder, file)
     if (!existsSync(full)) return yield* refuse("no such file")
+    if (/\.py$/.test(full))
+      return yield* refuse('scripts in Python cannot be sent to workers; run them with "vmtest run" on one host')
     if (!/\.[cm]?[jt]sx?$/.test(full))
       return yield* refuse("only files in TypeScript or JavaScript can be sent to workers")
+    const config = machines === undefined ? undefined : NodePath.resolve(folder, machines)
     const attempt = (root: string, banner = "") =>
-      Effect.tryPromise({ try: () => build(full, root, banner), catch: (error) => refuse(problemOf(error)) })
+      Effect.tryPromise({ try: () => build(full, root, banner, config), catch: (error) => refuse(problemOf(error)) })
     const first = yield* attempt(NodePath.resolve(folder))
     const inputs = Object.keys(first.metafile.inputs)
+      .filter((input) => input !== entryName)
       .map((input) => NodePath.resolve(folder, input))
       .filter((input) => !isInPackage(input))
     const root = common([NodePath.resolve(folder), ...inputs.map((input) => NodePath.dirname(input))])
@@ -162,8 +195,7 @@ export const make: (file: string, folder: string) => Effect.Effect<Bundle, FileN
     const made = same ? first : yield* attempt(root, requires ? requireBanner : "")
     const text = made.outputFiles[0]?.text ?? ""
     return { file, path: NodePath.relative(root, full), text, digest: Digest.of(withoutMap(text)), root }
-  }
-)
+  })
 
 interface SourceMap {
   readonly sources: ReadonlyArray<string>
@@ -179,7 +211,7 @@ const sourcesOf = (text: string): ReadonlyArray<readonly [string, string]> => {
     const content = map.sourcesContent?.[index]
     const path = NodePath.normalize(source)
     const isOutside = path.startsWith("..") || NodePath.isAbsolute(path)
-    return content == null || isOutside || isInPackage(path) ? [] : [[path, content] as const]
+    return content == null || isOutside || path === entryName || isInPackage(path) ? [] : [[path, content] as const]
   })
 }
 
@@ -246,7 +278,7 @@ export const load: (options: {
     process.setSourceMapsEnabled(true)
     share(root)
   })
-  const { default: exported }: Record<string, unknown> = yield* Effect.tryPromise({
+  const { default: exported, __vmtest_machines: machines }: Record<string, unknown> = yield* Effect.tryPromise({
     try: (): Promise<Record<string, unknown>> => import(/* @vite-ignore */ pathToFileURL(module).href),
     catch: (error) =>
       refuse(`it failed while it was imported: ${error instanceof Error ? error.message : String(error)}`)
@@ -270,5 +302,12 @@ export const load: (options: {
   )
   // Stored warm-ups are found by it, so it must not tell the folder in which this host has unpacked the file.
   const script = Digest.of(withoutMap(text).replaceAll(files ?? root, () => rootMark))
-  return tests.map((test) => ({ ...test, script, file }))
+  const own = tests.map((test) => ({ ...test, script, file }))
+  // What a machine of the config file is made of is in the digest of the bundle already.
+  return Predicate.isObject(machines)
+    ? SharedMachines.resolve(own, machines as Readonly<Record<string, MachineOptions>>, {
+        from: "vmtest.config.ts",
+        digest: ""
+      })
+    : own
 })

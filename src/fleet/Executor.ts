@@ -7,20 +7,26 @@
  * **Example** (What the process does)
  *
  * ```ts
- * const program = Executor.serve().pipe(Effect.provide(DriverLayer.host))
+ * const program = Executor.serve({ backend: () => Effect.service(Backend.Backend) }).pipe(Effect.provide(DriverLayer.host))
  * ```
  *
  * @since 0.1.0
  */
 import { Socket } from "node:net"
 import * as Clock from "effect/Clock"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
+import * as References from "effect/References"
+import * as Scope from "effect/Scope"
+import { Backend, type BackendService } from "../backends/Backend.ts"
+import type { BackendName } from "../backends/BackendName.ts"
 import { Detailed, Reporter } from "../driver/RunEvent.ts"
 import * as Runner from "../driver/Runner.ts"
 import type { TestCase } from "../driver/TestCase.ts"
+import { Seed } from "../network/Seed.ts"
 import * as Bundle from "./Bundle.ts"
 import type { Answer, Order, Task } from "./internal/executorProtocol.ts"
 import * as Tracing from "./internal/tracing.ts"
@@ -56,13 +62,17 @@ const lapsed = (lease: Lease) =>
   )
 
 /** The tests of a task: those that were asked for, with the folders that they have in the whole run. */
-const testsOf = Effect.fnUntraced(function* ({ file, files, module, options, root, tests }: Task) {
+const testsOf = Effect.fnUntraced(function* ({ file, files, module, root, tests }: Task) {
   const all = yield* Bundle.load({ file, module, root, files })
-  return tests.flatMap(({ folder, index, name }): ReadonlyArray<TestCase> => {
+  return tests.flatMap(({ folder, index, name, repeat, timeout, waitTimeout }): ReadonlyArray<TestCase> => {
     const test = all[index]
     if (test?.name !== name) return []
-    const { timeout = test.timeout, waitTimeout } = options
-    return [{ ...test, folder: test.folder ?? folder, timeout, waitTimeout: test.waitTimeout ?? waitTimeout }]
+    return [
+      {
+        ...{ ...test, folder: test.folder ?? folder, repeat },
+        ...{ timeout: timeout ?? test.timeout, waitTimeout: waitTimeout ?? test.waitTimeout }
+      }
+    ]
   })
 })
 
@@ -75,13 +85,14 @@ const perform = Effect.fnUntraced(function* (task: Task, tell: (answer: Answer) 
     const tests = yield* testsOf(task)
     if (tests.length < task.tests.length)
       return outcome({ refused: "the file has other tests on the worker than on the client" })
-    const { capture, evidence, retries, snapshots } = task.options
+    const { capture, evidence, failFast, retries, snapshots } = task.options
     const results = yield* Runner.run(tests, {
       output: task.output,
       concurrency: 1,
       evidence,
       snapshots,
       capture,
+      failFast,
       retries
     })
     return outcome({ results })
@@ -95,13 +106,41 @@ const perform = Effect.fnUntraced(function* (task: Task, tell: (answer: Answer) 
   )
 })
 
+/** What the options change for all that runs. */
+const inOptions =
+  ({ accel, logLevel = "Info", seed }: Task["options"]) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.gen(function* () {
+      const config = yield* ConfigProvider.ConfigProvider
+      const accelerated =
+        accel === undefined
+          ? config
+          : ConfigProvider.orElse(ConfigProvider.fromUnknown({ VMTEST_ACCEL: accel }), config)
+      return yield* effect.pipe(
+        Effect.provideService(ConfigProvider.ConfigProvider, accelerated),
+        Effect.provideService(Seed, seed),
+        Effect.provideService(References.MinimumLogLevel, logLevel)
+      )
+    })
+
 /** What was printed must be on its way before the worker hears that the job is done. */
 const flushed = Effect.callback<void>((resume) => {
   process.stdout.write("", () => process.stderr.write("", () => resume(Effect.void)))
 })
 
-/** Runs one job after the other until the worker lets go. `onTask` is run before the first line of a script. */
-export const serve = (onTask: Effect.Effect<void> = Effect.void): Effect.Effect<void, never, Runner.RunnerServices> =>
+/** What the process needs of its host. */
+export interface ExecutorOptions<R> {
+  /** The hypervisor of machines that declare none, by what the run asks for. */
+  readonly backend: (name: BackendName | undefined) => Effect.Effect<BackendService, { readonly message: string }, R>
+  /** Is run before the first line of a script. */
+  readonly onTask?: Effect.Effect<void> | undefined
+}
+
+/** Runs one job after the other until the worker lets go. */
+export const serve = <R>({
+  backend,
+  onTask = Effect.void
+}: ExecutorOptions<R>): Effect.Effect<void, never, Exclude<Runner.RunnerServices, Backend> | R> =>
   Effect.gen(function* () {
     const socket = yield* Effect.sync(() => new Socket({ fd: descriptor }))
     const lines = yield* Queue.unbounded<string>()
@@ -113,12 +152,42 @@ export const serve = (onTask: Effect.Effect<void> = Effect.void): Effect.Effect<
         lease.until = now + millis
       })
     let job: Fiber.Fiber<void> | undefined
-    // All jobs of this process are of one run, which has one setting.
-    let kept: Runner.KeptOfRun | undefined
+    // All jobs of this process are of one run, which has one setting, and end with this scope.
+    const scope = yield* Scope.Scope
+    let kept: { readonly backend: BackendService; readonly run: Runner.KeptOfRun } | undefined
+    const keep = Effect.fnUntraced(function* (options: Task["options"]) {
+      if (kept !== undefined) return kept
+      const found = yield* backend(options.backend)
+      const run = yield* Runner.keep(options.snapshots).pipe(
+        Effect.provideService(Backend, found),
+        Scope.provide(scope)
+      )
+      kept = { backend: found, run }
+      return kept
+    })
+    /** Runs the tests on what is kept; a hypervisor that is not there is what comes of them. */
+    const ran = (task: Task) =>
+      keep(task.options).pipe(
+        Effect.flatMap((mine) =>
+          perform(task, tell).pipe(
+            Effect.provideService(Runner.Kept, mine.run),
+            Effect.provideService(Backend, mine.backend)
+          )
+        ),
+        Effect.catch(({ message }) =>
+          Effect.succeed(
+            Wire.encodeOutcome(
+              { results: [], artefacts: [], leftOut: [], refused: message },
+              { root: task.root, output: task.output }
+            )
+          )
+        ),
+        inOptions(task.options)
+      )
     const begin = (task: Task) =>
       onTask.pipe(
         Effect.andThen(Effect.sync(() => process.chdir(task.files))),
-        Effect.andThen(Effect.raceFirst(perform(task, tell), Effect.as(lapsed(lease), undefined))),
+        Effect.andThen(Effect.raceFirst(ran(task), Effect.as(lapsed(lease), undefined))),
         Effect.tap(() => flushed),
         Effect.flatMap((outcome) =>
           tell(
@@ -137,8 +206,7 @@ export const serve = (onTask: Effect.Effect<void> = Effect.void): Effect.Effect<
       switch (order._tag) {
         case "Run":
           yield* extend(order.lease)
-          kept ??= yield* Runner.keep(order.task.options.snapshots)
-          job = yield* Effect.forkChild(Effect.provideService(begin(order.task), Runner.Kept, kept))
+          job = yield* Effect.forkChild(begin(order.task))
           break
         case "Lease":
           yield* extend(order.millis)

@@ -24,7 +24,9 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type { BackendName } from "../backends/BackendName.ts"
 import type { InvalidPattern } from "../driver/Selection.ts"
+import type { TestCase } from "../driver/TestCase.ts"
 import type { TestResult } from "../driver/TestResult.ts"
 import type { InvalidMachine } from "../machine/MachineSpec.ts"
 import * as DatabaseUrl from "./DatabaseUrl.ts"
@@ -33,6 +35,7 @@ import {
   type FileNotPortable,
   NobodyServes,
   NoSuchRun,
+  OtherVersion,
   type RunCancelled
 } from "./FleetError.ts"
 import { patiently } from "./internal/engine.ts"
@@ -48,10 +51,20 @@ export interface RunOptions {
   readonly output: string
   /** Only tests whose name or tags match one of these, as `--grep` takes them. Default: all. */
   readonly names?: ReadonlyArray<string> | undefined
-  /** Whether a test is wanted: by its file, its name, and how many of that name the file has before it. Default: all. */
-  readonly select?: ((file: string, name: string, nth: number) => boolean) | undefined
   /** Files that go with the test files: paths in the working folder, which folders are sent whole. */
   readonly files?: ReadonlyArray<string> | undefined
+  /** The config file whose machines the tests may name. Its other settings are not read. Default: none. */
+  readonly config?: string | undefined
+  /** The hypervisor of machines that declare none. Default: that of the worker. */
+  readonly backend?: BackendName | undefined
+  /** What guests run on; `kvm` asks for workers that have it. Default: what the worker has. */
+  readonly accel?: "auto" | "kvm" | "tcg" | undefined
+  /** What random numbers of tests and of impairments follow from. Default: none. */
+  readonly seed?: number | undefined
+  /** The least severe messages of Effect's logger that workers print. Default `Info`. */
+  readonly logLevel?: Jobs.JobOptions["logLevel"] | undefined
+  /** Whether the first test that fails ends the run. Default false. */
+  readonly failFast?: boolean | undefined
   /** Milliseconds: replaces the timeout of every test. */
   readonly timeout?: number | undefined
   /** Milliseconds: how long a wait may take if neither it nor its test sets a timeout. */
@@ -74,14 +87,33 @@ export interface RunOptions {
   readonly onOutput?: ((stream: "stdout" | "stderr", text: string) => Effect.Effect<void>) | undefined
 }
 
+/** Why a run could not be planned: nothing was asked of the database, and nothing was offered. */
+export type PlanError = FileNotPortable | InvalidPattern | InvalidMachine
+
+/** Why a run that was planned has no results. */
+export type OfferError = NobodyServes | DatabaseUnusable | RunCancelled | OtherVersion
+
 /** Why a run has no results. */
-export type RunError =
-  | FileNotPortable
-  | InvalidPattern
-  | InvalidMachine
-  | NobodyServes
-  | DatabaseUnusable
-  | RunCancelled
+export type RunError = PlanError | OfferError
+
+/** A test that is wanted: its index among all tests of the files, and the test with what is changed in it (its timeouts, its number if it is repeated). */
+export interface Chosen {
+  readonly index: number
+  readonly test: TestCase
+}
+
+/** Test files that are ready to be offered. */
+export type Plan = Planning.Plan
+
+/**
+ * Bundles and loads test files, and finds out what they need. Asks nothing of the database. `choose` decides which of all tests are wanted; by default those
+ * of `names`.
+ */
+export const plan = <E = never, R = never>(
+  files: ReadonlyArray<string>,
+  options: RunOptions,
+  choose?: (tests: ReadonlyArray<TestCase>) => Effect.Effect<ReadonlyArray<Chosen>, E, R>
+): Effect.Effect<Plan, PlanError | E, R> => Planning.make(files, options, process.cwd(), choose)
 
 /** A client of a fleet. */
 export interface FleetService {
@@ -90,11 +122,13 @@ export interface FleetService {
     files: ReadonlyArray<string>,
     options: RunOptions
   ) => Effect.Effect<ReadonlyArray<TestResult>, RunError>
+  /** The same with a plan that was made before. */
+  readonly offer: (plan: Plan, options: RunOptions) => Effect.Effect<ReadonlyArray<TestResult>, OfferError>
   /** Follows a run from its beginning; interruption leaves it as it is. */
   readonly attach: (
     run: string,
     options: Pick<RunOptions, "output" | "onOutput">
-  ) => Effect.Effect<ReadonlyArray<TestResult>, NoSuchRun | DatabaseUnusable | RunCancelled>
+  ) => Effect.Effect<ReadonlyArray<TestResult>, NoSuchRun | DatabaseUnusable | RunCancelled | OtherVersion>
   /** Ends a run; false if it has ended already. */
   readonly cancel: (run: string) => Effect.Effect<boolean, NoSuchRun | DatabaseUnusable>
   readonly status: Effect.Effect<Status, DatabaseUnusable>
@@ -121,10 +155,16 @@ const newName = Effect.sync(() => randomBytes(6).toString("hex"))
 
 const living = (workers: ReadonlyArray<Store.StoredWorker>) => workers.filter(({ state }) => state === "active")
 
+/** Whether a worker takes from a queue, if it has nothing else to do. */
+const canServe = (queue: string) => (worker: Store.StoredWorker) => {
+  const facts = Jobs.factsOf(worker.facts)
+  return Jobs.serves(facts, facts.memory)(queue)
+}
+
 /** Fails if no worker takes from the queue of a job. */
 const checkServed = Effect.fnUntraced(function* (store: Store.Store, jobs: ReadonlyArray<Planning.Planned>) {
   const workers = living(yield* store.workers)
-  const unserved = jobs.filter(({ queue }) => !workers.some(({ queues }) => queues.includes(queue)))
+  const unserved = jobs.filter(({ queue }) => !workers.some(canServe(queue)))
   if (unserved.length === 0) return
   return yield* new NobodyServes({
     files: unserved.map(({ job }) => job.file),
@@ -135,13 +175,14 @@ const checkServed = Effect.fnUntraced(function* (store: Store.Store, jobs: Reado
 
 /** A worker in a line. */
 export const describeWorker = ({ facts, name }: Store.StoredWorker): string => {
-  const { accelerator, architecture, memory, tools } = JSON.parse(facts) as Jobs.Facts & { readonly memory: number }
+  const { accelerator, architecture, memory, protocol, tools } = Jobs.factsOf(facts)
   const gibibytes = Math.floor((memory / 2 ** 30) * 10) / 10
-  return `${name}: ${[architecture, accelerator, `${gibibytes} GiB of memory`, ...tools].join(", ")}`
+  const other = protocol === Jobs.protocol ? [] : [`protocol v${protocol}`]
+  return `${name}: ${[architecture, accelerator, `${gibibytes} GiB of memory`, ...tools, ...other].join(", ")}`
 }
 
 /** Sends what the database does not have, and offers the jobs. */
-const offer = Effect.fnUntraced(function* (store: Store.Store, id: string, plan: Planning.Plan) {
+const offerJobs = Effect.fnUntraced(function* (store: Store.Store, id: string, plan: Planning.Plan) {
   const missing = yield* store.missing([...plan.blobs.keys()])
   yield* store.openRun({ id, title: plan.title, jobs: plan.jobs.length, plan: JSON.stringify(plan.shown) })
   yield* store.use(id, [...plan.blobs.keys()])
@@ -159,23 +200,34 @@ const offer = Effect.fnUntraced(function* (store: Store.Store, id: string, plan:
 })
 
 /** A client of what is stored; `follow` also takes events, which go to the Reporter of who calls. */
-export const make = (store: Store.Store): FleetService => ({
-  run: (files, options) =>
+export const make = (store: Store.Store): FleetService => {
+  const offer: FleetService["offer"] = (planned, options) =>
     Effect.gen(function* () {
-      const plan = yield* Planning.make(files, options, process.cwd())
-      if (options.wait !== true) yield* checkServed(store, plan.jobs)
+      if (planned.jobs.length === 0) return []
+      if (options.wait !== true) yield* checkServed(store, planned.jobs)
       const id = yield* newName
       const cancel = Effect.ignore(patiently("5 seconds")(store.cancel(id)))
-      return yield* patiently(patience)(offer(store, id, plan)).pipe(
+      return yield* patiently(patience)(offerJobs(store, id, planned)).pipe(
         Effect.andThen(options.onOffered?.(id) ?? Effect.void),
-        Effect.andThen(Following.follow(store, id, plan.shown, options)),
+        Effect.andThen(Following.follow(store, id, planned.shown, options)),
         Effect.onInterrupt(() => cancel)
       )
-    }).pipe(Effect.withSpan("vmtest.fleet.run", { attributes: { "vmtest.files": files.length } })),
+    }).pipe(Effect.withSpan("vmtest.fleet.run", { attributes: { "vmtest.files": planned.jobs.length } }))
+  return {
+    offer,
+    run: (files, options) => Effect.flatMap(plan(files, options), (made) => offer(made, options)),
+    ...others(store)
+  }
+}
+
+/** What a client does besides running. */
+const others = (store: Store.Store): Omit<FleetService, "run" | "offer"> => ({
   attach: Effect.fnUntraced(function* (run, options) {
     const found = yield* store.run(run)
     if (found === undefined) return yield* new NoSuchRun({ run })
-    return yield* Following.follow(store, run, JSON.parse(found.plan) as Planning.ShownPlan, options)
+    const { protocol = 1, ...shown } = JSON.parse(found.plan) as Partial<Planning.ShownPlan>
+    if (protocol !== Jobs.protocol) return yield* new OtherVersion({ run, protocol, known: Jobs.protocol })
+    return yield* Following.follow(store, run, { protocol, root: "", files: [], ...shown }, options)
   }),
   cancel: Effect.fnUntraced(function* (run) {
     if ((yield* store.run(run)) === undefined) return yield* new NoSuchRun({ run })
@@ -191,7 +243,7 @@ export const make = (store: Store.Store): FleetService => ({
       queues: queues.map((one) => ({
         ...one,
         needs: Jobs.describeQueue(one.queue),
-        workers: living(workers).filter((worker) => worker.queues.includes(one.queue)).length
+        workers: living(workers).filter(canServe(one.queue)).length
       }))
     }
   }),

@@ -84,6 +84,19 @@ export class NoSuchRun extends Schema.TaggedError<NoSuchRun>()("NoSuchRun", { ru
   }
 }
 
+/** The run was offered by a version of vmtest that tells what happens in another way. */
+export class OtherVersion extends Schema.TaggedError<OtherVersion>()("OtherVersion", {
+  run: Schema.String,
+  /** The version of its protocol. */
+  protocol: Schema.Int,
+  /** The one that this vmtest knows. */
+  known: Schema.Int
+}) {
+  override get message() {
+    return `the run ${this.run} has version ${this.protocol} of the protocol, and this vmtest knows version ${this.known}; use the version of vmtest that offered it`
+  }
+}
+
 /** The run was cancelled while it was waited for. */
 export class RunCancelled extends Schema.TaggedError<RunCancelled>()("RunCancelled", { run: Schema.String }) {
   override get message() {

@@ -1,20 +1,23 @@
 /**
  * What is sent to a worker: a test file, and how to run it. Also which queue it waits in.
  *
- * The name of a queue begins with the version of the protocol, so workers of another version never see the job: `v1.x86_64.kvm.2g`.
+ * The name of a queue begins with the version of the protocol, so workers of another version never see the job: `v2.x86_64.kvm.2g+firecracker`.
  *
- * **Example** (The queues that a worker of 4 GiB under emulation takes from)
+ * **Example** (Can a worker with 4 GiB of memory, under emulation, run such a file?)
  *
  * ```ts
- * Job.queuesFor({ architecture: "x86_64", accelerator: "tcg", tools: [] }, 4 * 2 ** 30) // ["v1.x86_64.any.0", …, "v1.x86_64.any.3g", "v1.x86_64.any.4g"]
+ * const facts: Job.Facts = { protocol: Job.protocol, architecture: "x86_64", accelerator: "tcg", tools: [] }
+ * Job.serves(facts, 4 * 2 ** 30)("v2.x86_64.any.3g") // true
+ * Job.serves(facts, 4 * 2 ** 30)("v2.x86_64.kvm.3g") // false: it needs KVM
  * ```
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { names as backendNames } from "../backends/BackendName.ts"
 
 /** The version of everything that clients and workers tell each other. It changes whenever a job, an event or an outcome does. */
-export const protocol = 1
+export const protocol = 2
 
 /** A file that goes with a test file, by its path in the job's folder. */
 export const Companion = Schema.Struct({ path: Schema.String, digest: Schema.String, mode: Schema.Int })
@@ -28,25 +31,39 @@ export const PlannedTest = Schema.Struct({
   /** Its index in the file, because names need not be unique. */
   index: Schema.Int,
   /** Its folder in the output folder. */
-  folder: Schema.String
+  folder: Schema.String,
+  /** Its number, from 1, if each test runs several times. */
+  repeat: Schema.optionalKey(Schema.Int),
+  /** Milliseconds. Default: the file's. */
+  timeout: Schema.optionalKey(Schema.Number),
+  /** Milliseconds: how long a wait may take that sets no timeout. Default: the file's. */
+  waitTimeout: Schema.optionalKey(Schema.Number)
 })
 
 /** A test of the file. */
 export type PlannedTest = typeof PlannedTest.Type
 
-/** How the tests of a run are run, as `vmtest run` takes it. Times are in milliseconds. */
+/** How the tests of a run are run, as `vmtest run` takes it. */
 export const JobOptions = Schema.Struct({
-  timeout: Schema.optionalKey(Schema.Number),
-  waitTimeout: Schema.optionalKey(Schema.Number),
   retries: Schema.Int,
   snapshots: Schema.Boolean,
   evidence: Schema.Boolean,
   capture: Schema.Boolean,
+  /** Whether the first failure ends the run, and so the file that it is in. */
+  failFast: Schema.Boolean,
   /** Whether the client wants the events that are only for reports in files. */
-  detailed: Schema.Boolean
+  detailed: Schema.Boolean,
+  /** The hypervisor of machines that declare none. Default: that of the worker. */
+  backend: Schema.optionalKey(Schema.Literals(backendNames)),
+  /** What guests run on. Default: what the worker has. */
+  accel: Schema.optionalKey(Schema.Literals(["kvm", "tcg"])),
+  /** What random numbers follow from. */
+  seed: Schema.optionalKey(Schema.Number),
+  /** The least severe messages of Effect's logger that are printed. Default: `Info`. */
+  logLevel: Schema.optionalKey(Schema.Literals(["All", "Trace", "Debug", "Info", "Warn", "Error", "Fatal", "None"]))
 })
 
-/** How the tests of a run are run, as `vmtest run` takes it. Times are in milliseconds. */
+/** How the tests of a run are run, as `vmtest run` takes it. */
 export type JobOptions = typeof JobOptions.Type
 
 /** A test file, and how to run it. */
@@ -75,9 +92,11 @@ export type Job = typeof Job.Type
 
 /** What a host can do, as it was tried. */
 export interface Facts {
+  /** The version of the protocol that it speaks. */
+  readonly protocol: number
   readonly architecture: string
   readonly accelerator: "kvm" | "tcg"
-  /** Those of {@link optionalTools} that are installed. */
+  /** Those of {@link optionalTools} that work there. */
   readonly tools: ReadonlyArray<string>
 }
 
@@ -90,8 +109,14 @@ export interface Needs {
   readonly memory: number
 }
 
-/** Programs that some tests need, and that not every host has. */
-export const optionalTools: ReadonlyArray<string> = ["swtpm", "vde_switch"]
+/** Hypervisors and programs that some tests need, and that not every host has. QEMU is on every worker. */
+export const optionalTools = [
+  ...backendNames.filter((name) => name !== "qemu"),
+  "jailer",
+  "swtpm",
+  "vde_switch",
+  "virtiofsd"
+] as const
 
 const gibibyte = 2 ** 30
 
@@ -109,38 +134,51 @@ export const roundedUp = (memory: number): number | undefined => {
   return size === undefined ? undefined : size * gibibyte
 }
 
-const queueName = (architecture: string, kvm: boolean, size: number, tools: ReadonlyArray<string>) =>
-  [`v${protocol}`, architecture, kvm ? "kvm" : "any", [sizeName(size), ...tools].join("+")].join(".")
-
 /** The queue for a file; undefined if it needs more memory than any class has. */
 export const queueFor = ({ architecture, kvm, memory, tools }: Needs): string | undefined => {
   const size = roundedUp(memory)
-  const wanted = optionalTools.filter((tool) => tools.includes(tool))
-  return size === undefined ? undefined : queueName(architecture, kvm, size / gibibyte, wanted)
+  const wanted = [...new Set(tools)].sort()
+  return size === undefined
+    ? undefined
+    : [`v${protocol}`, architecture, kvm ? "kvm" : "any", [sizeName(size / gibibyte), ...wanted].join("+")].join(".")
 }
 
-/** All choices of some of the tools, in their order. */
-const choices = ([first, ...others]: ReadonlyArray<string>): ReadonlyArray<ReadonlyArray<string>> => {
-  if (first === undefined) return [[]]
-  const rest = choices(others)
-  return [...rest, ...rest.map((one) => [first, ...one])]
+/** What the name of a queue says. */
+const read = (queue: string) => {
+  const [version = "", architecture = "", kind = "", ...rest] = queue.split(".")
+  const [size = "0", ...tools] = rest.join(".").split("+")
+  const bytes = Number.parseFloat(size) * (size.endsWith("m") ? gibibyte / 1024 : gibibyte)
+  return { version, architecture, kvm: kind === "kvm", size, bytes, tools }
 }
 
-/** The queues whose jobs a host can run that has `memory` bytes to give. */
-export const queuesFor = ({ accelerator, architecture, tools }: Facts, memory: number): ReadonlyArray<string> => {
-  const kinds = accelerator === "kvm" ? [true, false] : [false]
-  const having = choices(optionalTools.filter((tool) => tools.includes(tool)))
-  return sizes
-    .filter((size) => size * gibibyte <= memory)
-    .flatMap((size) => kinds.flatMap((kvm) => having.map((some) => queueName(architecture, kvm, size, some))))
-}
+/** Whether `memory` bytes are enough for the jobs of a queue. */
+export const fits = (queue: string, memory: number): boolean => read(queue).bytes <= memory
 
-/** What the jobs of a queue need, for people: `x86_64, any accelerator, at most 2 GiB of memory`. */
+/** Whether a host that has `memory` bytes to give can run the jobs of a queue. */
+export const serves =
+  ({ accelerator, architecture, protocol: spoken, tools: had }: Facts, memory: number) =>
+  (queue: string): boolean => {
+    const needed = read(queue)
+    return (
+      needed.version === `v${spoken}` &&
+      needed.architecture === architecture &&
+      (accelerator === "kvm" || !needed.kvm) &&
+      needed.bytes <= memory &&
+      needed.tools.every((tool) => had.includes(tool))
+    )
+  }
+
+/** What a worker has said of itself. One of before the protocol was a part of that speaks the first. */
+export const factsOf = (json: string): Facts & { readonly memory: number } => ({
+  protocol: 1,
+  tools: [],
+  ...(JSON.parse(json) as Omit<Facts, "protocol" | "tools"> & { readonly memory: number })
+})
+
+/** What the jobs of a queue need, for people: `x86_64, any accelerator, 2 GiB of memory`. */
 export const describeQueue = (queue: string): string => {
-  const [version = "", architecture = "", kind = "", rest = ""] = queue.split(".")
-  const [size = "0", ...tools] = rest.split("+")
-  const accelerator = kind === "kvm" ? "KVM" : "any accelerator"
+  const { architecture, kvm, size, tools, version } = read(queue)
   const memory = size === "0" ? "no machines" : `${size.replace("g", " GiB").replace("m", " MiB")} of memory`
   const other = version === `v${protocol}` ? [] : [`protocol ${version}`]
-  return [architecture, accelerator, memory, ...tools, ...other].join(", ")
+  return [architecture, kvm ? "KVM" : "any accelerator", memory, ...tools, ...other].join(", ")
 }

@@ -67,9 +67,8 @@ export interface StoredWorker {
   /** The database role. */
   readonly role: string
   readonly state: "active" | "draining"
-  /** JSON for people. */
+  /** JSON, which `Job.factsOf` reads. */
   readonly facts: string
-  readonly queues: ReadonlyArray<string>
   readonly busy: number
   /** How long ago it was heard of, in milliseconds. */
   readonly seenAgo: number
@@ -131,10 +130,16 @@ export interface Store {
   readonly demand: Effect.Effect<ReadonlyArray<Demand>, DatabaseUnusable>
   /** Opened when a job was offered, or one that runs was cancelled. */
   readonly changes: Latch.Latch
+  /** The queues that had jobs since a worker's store was opened. */
+  readonly known: ReadonlySet<string>
+  /** Opened when there are more of them. */
+  readonly grown: Latch.Latch
   /** Has jobs whose host is lost started again, and forgets workers that are gone. One worker at a time does it; others return at once. */
   readonly tidy: Effect.Effect<void, DatabaseUnusable>
-  /** Removes runs that ended, or were left, longer ago than this, and files that no run has; gives how many runs. */
+  /** Removes runs that ended, or were left, longer ago than this, and files that no run has; gives how many runs. For the owner of the database. */
   readonly prune: (olderThan: Duration.Duration) => Effect.Effect<number, DatabaseUnusable>
+  /** The same, for workers: of a run that ended less than a day ago nothing is removed, and one worker at a time does it. */
+  readonly expire: (olderThan: Duration.Duration) => Effect.Effect<number, DatabaseUnusable>
 }
 
 /** Who opens a store. */

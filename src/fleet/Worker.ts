@@ -51,6 +51,10 @@ export interface WorkerOptions {
   readonly executor: Command
   /** The client's own folder, if it is on this host: files are read where they are, and none are sent along. */
   readonly files?: string | undefined
+  /** Whether it takes every job, for there is no other worker: what the host lacks, its tests say. Default false. */
+  readonly only?: boolean | undefined
+  /** How long runs are kept that have ended; undefined for ever. The database keeps them for a day at least. */
+  readonly retention?: Duration.Duration | undefined
   /** Default 30 seconds. */
   readonly lease?: Duration.Duration | undefined
   /** When this is done, no new job is taken, and the worker ends after those that run. */
@@ -77,7 +81,8 @@ const serve = (state: State, seat: Executors.Seat, job: Jobs.Job, claim: Claim) 
     lost: Deferred.makeUnsafe<never, NotOurs>()
   }
   // Two slots took at the same moment what only one of them has memory for.
-  if (freeMemory(state) < job.memory) return Effect.interrupt
+  const alone = state.options.only === true && state.running.size === 0
+  if (freeMemory(state) < job.memory && !alone) return Effect.interrupt
   const note = (change: () => void) =>
     Effect.suspend(() => {
       change()
@@ -113,19 +118,26 @@ const serve = (state: State, seat: Executors.Seat, job: Jobs.Job, claim: Claim) 
   )
 }
 
+/** Whether a queue's jobs can be run now. */
+const served = (state: State): ((queue: string) => boolean) => {
+  const { facts, only = false } = state.options
+  const free = freeMemory(state)
+  return only ? (queue) => Jobs.fits(queue, free) || state.running.size === 0 : Jobs.serves(facts, free)
+}
+
 /** How long a slot has to be idle before its process is made anew for any run. */
 const idleTime = "300 millis"
 
 /** One slot: takes a job, runs it, takes the next one. */
 const slot = Effect.fnUntraced(function* (state: State, command: Command) {
-  const { options, store } = state
+  const { store } = state
   const seat = yield* Executors.seat(command)
   yield* Effect.ignore(seat.refresh)
   while (!state.draining) {
     let claimed = false
     state.changed.closeUnsafe()
-    const queues = Jobs.queuesFor(options.facts, freeMemory(state))
-    // What fits has changed: another list of queues is waited for.
+    const queues = [...store.known].filter(served(state))
+    // What fits or is there has changed: another list of queues is waited for.
     const again: Effect.Effect<void> = Effect.suspend(() =>
       Effect.andThen(
         state.changed.await,
@@ -197,9 +209,23 @@ const beating = ({ draining, options, running, store }: State) => {
   const { about, facts, id, memory, name, slots } = options
   return store.report({
     ...{ id, name, state: draining ? "draining" : "active", busy: running.size },
-    queues: Jobs.queuesFor(facts, memory),
     facts: JSON.stringify({ ...facts, ...about, slots, memory })
   })
+}
+
+/** How often workers look for old runs. */
+const expireInterval = "1 hour"
+
+/** Has old runs removed. A role that may not do it, such as after an update, says so. */
+const expiring = ({ options, store }: State): Effect.Effect<void> => {
+  const { retention } = options
+  if (retention === undefined) return Effect.void
+  return store.expire(retention).pipe(
+    Effect.tap((count) => (count === 0 ? Effect.void : Effect.logInfo(`removed ${count} old runs`))),
+    Effect.catch(({ message }) => Effect.logWarning(`could not remove old runs: ${message}`)),
+    Effect.andThen(Effect.sleep(expireInterval)),
+    Effect.forever
+  )
 }
 
 /** Takes jobs until it is drained. Fails if the database cannot be used at the start. */
@@ -222,6 +248,17 @@ export const run = (store: Store, options: WorkerOptions): Effect.Effect<void, D
       )
     )
     yield* Effect.forkScoped(renewing(state))
+    yield* Effect.forkScoped(expiring(state))
+    yield* store.grown.await.pipe(
+      Effect.andThen(
+        Effect.sync(() => {
+          store.grown.closeUnsafe()
+          state.changed.openUnsafe()
+        })
+      ),
+      Effect.forever,
+      Effect.forkScoped
+    )
     const slots = yield* Effect.forEach(Array.from({ length: options.slots }), () =>
       Effect.forkChild(slot(state, options.executor))
     )

@@ -8,6 +8,8 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as DatabaseUrl from "../../src/fleet/DatabaseUrl.ts"
+import * as Engine from "../../src/fleet/internal/engine.ts"
+import * as Migrations from "../../src/fleet/internal/migrations.ts"
 import type { Job } from "../../src/fleet/Job.ts"
 import * as Store from "../../src/fleet/Store.ts"
 import * as Digest from "../../src/host/Digest.ts"
@@ -16,7 +18,7 @@ import { type Cluster, missing, startCluster } from "./postgres.ts"
 
 const job = (run: string, file: string): Job => ({
   ...{ run, file, path: file, bundle: "", files: [], tests: [], memory: 0, artefactLimit: 0 },
-  options: { retries: 0, snapshots: true, evidence: false, capture: false, detailed: false }
+  options: { retries: 0, snapshots: true, evidence: false, capture: false, failFast: false, detailed: false }
 })
 
 const open = (url: string, worker?: string, lease: Duration.Input = "2 seconds") =>
@@ -248,6 +250,41 @@ describe.skipIf(missing !== undefined)(titled("Postgres", missing), () => {
     })
   )
 
+  it.live("has workers remove old runs, and none that ended within a day, whatever they ask for", () =>
+    Effect.gen(function* () {
+      const store = yield* open(url, "w1")
+      for (const [run, ended] of [
+        ["ancient", "15 days"],
+        ["recent", "13 days"],
+        ["fresh", "23 hours"]
+      ]) {
+        yield* offer(store, run ?? "", 1, "old")
+        yield* store.cancel(run ?? "")
+        cluster.sql(`UPDATE vmtest.run SET ended_at = now() - interval '${ended}' WHERE id = '${run}'`, "fleet")
+      }
+      assert.strictEqual(yield* store.expire(Duration.days(14)), 1)
+      assert.isUndefined(yield* store.run("ancient"))
+      assert.strictEqual(yield* store.expire(Duration.zero), 1)
+      assert.isUndefined(yield* store.run("recent"))
+      assert.isDefined(yield* store.run("fresh"))
+    })
+  )
+
+  it.live("tells workers of the queues that have jobs: those from before, and new ones", () =>
+    Effect.gen(function* () {
+      const client = yield* open(url)
+      yield* offer(client, "before", 3, "known.before")
+      const worker = yield* open(url, "w1")
+      yield* Effect.repeat(Effect.sleep("20 millis"), { until: () => worker.known.has("known.before") })
+      worker.grown.closeUnsafe()
+      yield* offer(client, "after", 1, "known.after")
+      yield* worker.grown.await
+      assert.isTrue(worker.known.has("known.after"))
+      assert.strictEqual(client.known.size, 0)
+      for (const run of ["before", "after"]) yield* client.cancel(run)
+    })
+  )
+
   const refused = (target: string, problem: string, reason: RegExp) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(Effect.scoped(open(target)))
@@ -282,6 +319,57 @@ describe.skipIf(missing !== undefined)(titled("Postgres", missing), () => {
     })
   )
 
+  it.live("updates the tables of the version before, keeps what is in them, and lets nobody but the owner do it", () =>
+    Effect.gen(function* () {
+      const target = cluster.createDatabase("older")
+      const before = Migrations.migrations.slice(0, -1)
+      const parsed = yield* DatabaseUrl.parse(target)
+      yield* Effect.scoped(
+        Effect.flatMap(Engine.connect(parsed, { name: "old", connections: 1 }), (db) => Migrations.migrate(db, before))
+      )
+      cluster.sql("INSERT INTO vmtest.run (id, title, jobs, plan) VALUES ('kept', 'a.ts', 1, '{}')", "older")
+      cluster.sql("CREATE ROLE older_role LOGIN PASSWORD 'a'; GRANT CONNECT ON DATABASE older TO older_role")
+      cluster.sql(
+        "GRANT USAGE ON SCHEMA vmtest TO older_role; GRANT SELECT ON ALL TABLES IN SCHEMA vmtest TO older_role",
+        "older"
+      )
+      yield* refused(cluster.url("older", "older_role", "a"), "forbidden", /must be made or updated by the owner/)
+      assert.strictEqual(cluster.sql("SELECT version FROM vmtest.meta", "older"), String(before.length))
+      const store = yield* open(target)
+      assert.strictEqual((yield* store.run("kept"))?.title, "a.ts")
+      assert.strictEqual(cluster.sql("SELECT version FROM vmtest.meta", "older"), String(before.length + 1))
+    })
+  )
+
+  it.live("goes on with what it has begun when another version updates the tables, and does not begin anew", () =>
+    Effect.gen(function* () {
+      const target = cluster.createDatabase("later")
+      const parsed = yield* DatabaseUrl.parse(target)
+      const [client, worker] = [yield* open(target), yield* open(target, "w1")]
+      yield* offer(client, "a", 1)
+      yield* worker.queue.take(["q"], (_, claim) =>
+        Effect.gen(function* () {
+          const later = [...Migrations.migrations, ["ALTER TABLE vmtest.job ADD COLUMN later text"]]
+          yield* Effect.scoped(
+            Effect.flatMap(Engine.connect(parsed, { name: "new", connections: 1 }), (db) =>
+              Migrations.migrate(db, later)
+            )
+          )
+          assert.isTrue(yield* worker.append(claim, 1, "[]"))
+          assert.isTrue(yield* worker.finish(claim, "{}"))
+        })
+      )
+      yield* worker.report({ id: "w1", name: "w1", state: "active", facts: "{}", busy: 0 })
+      yield* offer(client, "b", 1)
+      yield* worker.queue.take(["q"], (_, claim) => worker.finish(claim, "{}"))
+      assert.deepStrictEqual(
+        (yield* client.jobs("b")).map(({ state }) => state),
+        ["done"]
+      )
+      yield* refused(target, "newer", /this vmtest knows them up to \d+; update vmtest on this host/)
+    })
+  )
+
   it.live("makes its tables once when several come at the same time", () =>
     Effect.gen(function* () {
       const fresh = cluster.createDatabase("fresh")
@@ -305,7 +393,7 @@ describe.skipIf(missing !== undefined)(titled("Postgres", missing), () => {
       const worker = yield* open(cluster.url("roles", "w", "a"), "w")
       yield* offer(client, "r", 2)
       yield* client.put("r", Digest.of("x"), Buffer.from("x"))
-      yield* worker.report({ id: "w", name: "w", state: "active", facts: "{}", queues: ["q"], busy: 0 })
+      yield* worker.report({ id: "w", name: "w", state: "active", facts: "{}", busy: 0 })
       yield* worker.queue.take(["q"], (_, claim) =>
         Effect.gen(function* () {
           yield* worker.append(claim, 1, "[]")
@@ -317,10 +405,11 @@ describe.skipIf(missing !== undefined)(titled("Postgres", missing), () => {
         })
       )
       yield* worker.tidy
+      assert.strictEqual(yield* worker.expire(Duration.zero), 0)
+      assert.strictEqual((yield* Effect.flip(client.expire(Duration.zero))).problem, "forbidden")
       assert.strictEqual((yield* Effect.flip(offer(worker, "forged", 1))).problem, "forbidden")
       assert.strictEqual(
-        (yield* Effect.flip(client.report({ id: "x", name: "x", state: "active", facts: "", queues: [], busy: 0 })))
-          .problem,
+        (yield* Effect.flip(client.report({ id: "x", name: "x", state: "active", facts: "", busy: 0 }))).problem,
         "forbidden"
       )
       assert.isTrue(yield* client.cancel("r"))

@@ -7,6 +7,7 @@ import type * as Scope from "effect/Scope"
 import * as Disk from "../../host/Disk.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
 import type { MachineShape } from "../Backend.ts"
+import * as Environment from "../Environment.ts"
 import type { Companion } from "../internal/companion.ts"
 
 /** A folder of the host that a guest mounts by its tag. */
@@ -25,9 +26,6 @@ export const of = ({ hypervisor }: Pick<MachineShape, "hypervisor">): ReadonlyAr
     ...{ tag, folder, socket: `share${index + 1}.sock`, log: `virtiofsd${index + 1}.log` }
   }))
 
-/** Where packages put it, which are no folders of programs. */
-const places = ["virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"]
-
 const listens = Schedule.spaced("5 millis").pipe(Schedule.upTo({ duration: "10 seconds" }))
 
 /** That of QEMU, which came before the one in Rust and has other options, has QEMU's version. */
@@ -44,7 +42,7 @@ export const serve = (
     const shares = of(shape)
     if (shares.length === 0) return []
     const failed = (reason: string, output = "") => ({ reason, output })
-    const program = yield* Effect.firstSuccessOf(places.map((place) => HostProcess.locate(place))).pipe(
+    const program = yield* Effect.firstSuccessOf(Environment.virtiofsd.map((place) => HostProcess.locate(place))).pipe(
       Effect.mapError(() => failed("virtiofsd, which serves its folders, is not installed: apt-get install virtiofsd"))
     )
     const asked = yield* Effect.mapError(HostProcess.run({ command: program, args: ["--version"] }), ({ message }) =>

@@ -13,6 +13,8 @@ import type { Settings } from "./settings.ts"
 /** A test that is wanted, and what it is known by. */
 export interface Wanted {
   readonly key: string
+  /** Among all tests that could be selected. */
+  readonly index: number
   readonly test: TestCase
 }
 
@@ -63,10 +65,11 @@ const sharded = Effect.fnUntraced(function* (wanted: ReadonlyArray<Wanted>, sett
 const repeated = (wanted: ReadonlyArray<Wanted>, times: number): ReadonlyArray<Wanted> =>
   times === 1
     ? wanted
-    : wanted.flatMap(({ key, test }) =>
-        Array.from({ length: times }, (_, index) => ({
-          key: index === 0 ? key : `${key} [repeat ${index + 1}]`,
-          test: { ...test, repeat: index + 1 }
+    : wanted.flatMap(({ index, key, test }) =>
+        Array.from({ length: times }, (_, count) => ({
+          index,
+          key: count === 0 ? key : `${key} [repeat ${count + 1}]`,
+          test: { ...test, repeat: count + 1 }
         }))
       )
 
@@ -103,7 +106,7 @@ export const select: (
   const matches = yield* Selection.grep(settings.names)
   const named = all.flatMap(
     (test, index): ReadonlyArray<Wanted> =>
-      matches(test) && focus.has(test) ? [{ test: timed(settings)(test), key: keys[index] ?? test.name }] : []
+      matches(test) && focus.has(test) ? [{ test: timed(settings)(test), index, key: keys[index] ?? test.name }] : []
   )
   if (named.length === 0)
     return none(`no test matches --grep ${quoted(settings.names)}${meant(all, settings.names)}`, true)

@@ -69,3 +69,18 @@ export const decide = (invocation: Run, { config }: ConfigFile.Read): Settings =
     options: optionsOf(options, config)
   }
 }
+
+const levels = {
+  all: "All",
+  trace: "Trace",
+  debug: "Debug",
+  info: "Info",
+  warn: "Warn",
+  error: "Error",
+  fatal: "Fatal",
+  none: "None"
+} as const
+
+/** The least severe messages of Effect's logger that are printed. */
+export const levelOf = ({ logLevel, options }: Pick<Settings, "logLevel" | "options">) =>
+  levels[logLevel ?? (options.quiet ? "warn" : "info")]

@@ -2,10 +2,11 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
-import type { TestResult } from "../../driver/TestResult.ts"
+import * as Result from "effect/Result"
+import { isFailed, type TestResult } from "../../driver/TestResult.ts"
 import type { RunOptions } from "../Fleet.ts"
-import { HostLost, RunCancelled } from "../FleetError.ts"
-import { describeQueue } from "../Job.ts"
+import { HostLost, OtherVersion, RunCancelled } from "../FleetError.ts"
+import * as Jobs from "../Job.ts"
 import type { Store, StoredJob } from "../Store.ts"
 import * as Artefacts from "./artefacts.ts"
 import { patiently } from "./engine.ts"
@@ -29,10 +30,21 @@ interface Seen {
 }
 
 /** Follows a run to its end; events go to the Reporter. */
-export const follow = (store: Store, run: string, plan: ShownPlan, options: Pick<RunOptions, "output" | "onOutput">) =>
+export const follow = (
+  store: Store,
+  run: string,
+  plan: ShownPlan,
+  options: Pick<RunOptions, "failFast" | "output" | "onOutput">
+) =>
   Effect.gen(function* () {
-    const { emit, files, folders, print, say, tell, without } = yield* Showing.make(run, plan, options)
+    const { emit, files, folders, print, say, skipped, tell, without } = yield* Showing.make(run, plan, options)
+    const known = <A>(read: Result.Result<A, number>): Effect.Effect<A, OtherVersion> =>
+      Result.isSuccess(read)
+        ? Effect.succeed(read.success)
+        : new OtherVersion({ run, protocol: read.failure, known: Jobs.protocol })
     const seen = new Map<string, Seen>()
+    /** Whether a test has failed that ends the run. */
+    let stopped = false
     const kept = <A, E, R>(effect: Effect.Effect<A, E, R>) => patiently(patience)(effect)
 
     const catchUp = Effect.fnUntraced(function* (job: StoredJob, mine: Seen) {
@@ -44,7 +56,8 @@ export const follow = (store: Store, run: string, plan: ShownPlan, options: Pick
             yield* say(job.id, "its host was lost; it is started again")
           mine.attempt = Number(attempt)
           mine.seq = Number(seq)
-          yield* Effect.forEach(Wire.decodeAll(body, folders), (told) => tell(job.id, told), { discard: true })
+          const all = yield* known(Wire.decodeAll(body, folders))
+          yield* Effect.forEach(all, (told) => tell(job.id, told), { discard: true })
         }
       }
     })
@@ -55,7 +68,7 @@ export const follow = (store: Store, run: string, plan: ShownPlan, options: Pick
         const reason = job.failure ?? "nothing is known of it"
         return yield* without(job, new HostLost({ file, attempts: Number(job.attempt), reason }))
       }
-      const outcome = Wire.decodeOutcome(job.outcome, folders)
+      const outcome = yield* known(Wire.decodeOutcome(job.outcome, folders))
       if (outcome.refused !== undefined) return yield* without(job, { _tag: "Refused", message: outcome.refused })
       const problems = yield* kept(Artefacts.receive(store, outcome.artefacts, folders.output))
       const left = outcome.leftOut.map((one) => `too large to send: ${one}`)
@@ -69,8 +82,12 @@ export const follow = (store: Store, run: string, plan: ShownPlan, options: Pick
       if (mine.results !== undefined) return
       yield* catchUp(job, mine)
       if (job.state === "pending" || job.state === "running") return
-      if (job.state === "cancelled") return yield* new RunCancelled({ run })
-      mine.results = yield* conclude(job)
+      if (job.state === "cancelled" && !stopped) return yield* new RunCancelled({ run })
+      mine.results = yield* job.state === "cancelled" ? skipped(job.id) : conclude(job)
+      if (options.failFast === true && !stopped && mine.results.some(isFailed)) {
+        stopped = true
+        yield* kept(store.cancel(run))
+      }
       yield* Effect.forEach(mine.results, (result) => emit(job.id, { _tag: "TestEnded", result }), {
         discard: true
       })
@@ -85,12 +102,17 @@ export const follow = (store: Store, run: string, plan: ShownPlan, options: Pick
       const now = yield* Clock.currentTimeMillis
       if (now - toldAt < Duration.toMillis(unservedInterval)) return
       toldAt = now
-      const workers = (yield* store.workers).filter(({ state }) => state === "active")
+      const workers = (yield* store.workers)
+        .filter(({ state }) => state === "active")
+        .map(({ facts }) => Jobs.factsOf(facts))
       const waiting = (yield* store.demand).filter(
-        ({ pending, queue }) => pending > 0 && !workers.some(({ queues }) => queues.includes(queue))
+        ({ pending, queue }) => pending > 0 && !workers.some((facts) => Jobs.serves(facts, facts.memory)(queue))
       )
       for (const { pending, queue } of waiting)
-        yield* print("stderr", `${pending} files wait for a worker with ${describeQueue(queue)}; there is none\n`)
+        yield* print(
+          "stderr",
+          `${pending} ${pending === 1 ? "file waits" : "files wait"} for a worker with ${Jobs.describeQueue(queue)}; there is none\n`
+        )
     })
 
     while (open().length > 0) {

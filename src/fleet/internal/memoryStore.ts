@@ -27,6 +27,8 @@ export const make: Effect.Effect<Store, never, Scope.Scope> = Effect.gen(functio
   const workers = new Map<string, StoredWorker>()
   const listeners = new Map<string, Queue.Queue<string>>()
   const changes = Latch.makeUnsafe(false)
+  const known = new Set<string>()
+  const grown = Latch.makeUnsafe(false)
   const engine = yield* Engine.jobQueue(yield* Engine.memoryQueueStore, Job, mostLosses)
 
   const runOf = (job: string) => job.split("/")[0] ?? ""
@@ -51,6 +53,8 @@ export const make: Effect.Effect<Store, never, Scope.Scope> = Effect.gen(functio
         const state = { state: "pending", attempt: 0, events: 0 } as const
         const none = { worker: undefined, outcome: undefined, failure: undefined }
         jobs.set(id, { job: { id, ...state, ...none }, queue: name, batches: [] })
+        known.add(name)
+        grown.openUnsafe()
         return engine.offer(name, id, job)
       }),
     take: <B, E, R>(
@@ -81,6 +85,8 @@ export const make: Effect.Effect<Store, never, Scope.Scope> = Effect.gen(functio
     shown: "the memory of this process",
     queue,
     changes,
+    known,
+    grown,
     openRun: (run) =>
       Effect.map(Clock.currentTimeMillis, (createdAt) => {
         if (!runs.has(run.id)) runs.set(run.id, { ...run, owner: "", state: "open", createdAt })
@@ -154,6 +160,7 @@ export const make: Effect.Effect<Store, never, Scope.Scope> = Effect.gen(functio
       })
     ),
     tidy: Effect.void,
-    prune: () => Effect.succeed(0)
+    prune: () => Effect.succeed(0),
+    expire: () => Effect.succeed(0)
   }
 })

@@ -6,7 +6,13 @@ import * as Effect from "effect/Effect"
 import { type DatabaseProblem, DatabaseUnusable } from "../FleetError.ts"
 import type { Database } from "./engine.ts"
 
-/** Each brings the tables from the version of its index to the next one. Never change one that was released; add one. */
+/** Any number that other programs are unlikely to take: `vmtest` in ASCII. */
+const lockNumber = String(0x766d74657374)
+
+/**
+ * Each brings the tables from the version of its index to the next one. Never change one that was released; add one, which only adds to the tables: workers
+ * and clients of the version before go on with what they have begun.
+ */
 export const migrations: ReadonlyArray<ReadonlyArray<string>> = [
   [
     `CREATE TABLE vmtest.run (
@@ -37,18 +43,27 @@ export const migrations: ReadonlyArray<ReadonlyArray<string>> = [
        id text PRIMARY KEY, name text NOT NULL, role text NOT NULL DEFAULT current_user, facts text NOT NULL,
        queues text[] NOT NULL, state text NOT NULL, busy integer NOT NULL DEFAULT 0,
        started_at timestamptz NOT NULL DEFAULT now(), seen_at timestamptz NOT NULL DEFAULT now()) WITH (fillfactor = 60)`
+  ],
+  [
+    // As the owner: workers may have old runs removed, and no others. Never one that ended within a day, whatever they ask for.
+    `CREATE FUNCTION vmtest.expire(older_than interval) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+     DECLARE gone integer;
+     BEGIN
+       IF NOT pg_try_advisory_xact_lock(${lockNumber}::bigint + 2) THEN RETURN 0; END IF;
+       DELETE FROM vmtest.run WHERE coalesce(ended_at, created_at) < now() - greatest(older_than, interval '1 day')
+         AND NOT (state = 'open' AND EXISTS (SELECT FROM vmtest.job WHERE job.run = run.id AND job.state = 'running'));
+       GET DIAGNOSTICS gone = ROW_COUNT;
+       DELETE FROM vmtest.blob_head WHERE used_at < now() - interval '1 hour'
+         AND NOT EXISTS (SELECT FROM vmtest.blob_use u WHERE u.digest = blob_head.digest);
+       DELETE FROM vmtest.blob WHERE NOT EXISTS (SELECT FROM vmtest.blob_head h WHERE h.digest = blob.digest)
+         AND NOT EXISTS (SELECT FROM vmtest.blob_use u WHERE u.digest = blob.digest);
+       RETURN gone;
+     END $$`,
+    `REVOKE ALL ON FUNCTION vmtest.expire(interval) FROM PUBLIC`
   ]
 ]
 
-/** The version of the tables that this vmtest uses. */
-export const version = migrations.length
-
-/** Any number that other programs are unlikely to take: `vmtest` in ASCII. */
-const lock = "0x766d74657374"
-
-const lockNumber = String(Number(lock))
-
-const versionIn = Effect.fnUntraced(function* (db: Database) {
+const versionIn = Effect.fnUntraced(function* (db: Database, version: number) {
   const [found] = yield* db.query<{ schema: boolean; meta: boolean; usable: boolean; others: string | null }>(
     `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'vmtest') AS schema,
             EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -83,22 +98,26 @@ const versionIn = Effect.fnUntraced(function* (db: Database) {
   return there
 })
 
-/** Makes the tables, or brings them up to date; checks whose they are first. */
-export const migrate: (db: Database) => Effect.Effect<void, DatabaseUnusable> = Effect.fnUntraced(function* (db) {
-  if ((yield* versionIn(db)) === version) return
+/** Makes the tables, or brings them up to date; checks whose they are first. `steps` are those of another version in tests. */
+export const migrate: (
+  db: Database,
+  steps?: ReadonlyArray<ReadonlyArray<string>>
+) => Effect.Effect<void, DatabaseUnusable> = Effect.fnUntraced(function* (db, steps = migrations) {
+  const version = steps.length
+  if ((yield* versionIn(db, version)) === version) return
   yield* db
     .transaction(
       Effect.gen(function* () {
         // One at a time; who waited finds the work done.
         yield* db.query(`SELECT pg_advisory_xact_lock(${lockNumber})`)
-        const before = yield* versionIn(db)
+        const before = yield* versionIn(db, version)
         if (before === version) return
         if (before === undefined) {
           yield* db.query(`CREATE SCHEMA vmtest`)
           yield* db.query(`CREATE TABLE vmtest.meta (version integer NOT NULL)`)
           yield* db.query(`INSERT INTO vmtest.meta VALUES (0)`)
         }
-        for (const statement of migrations.slice(before ?? 0).flat()) yield* db.query(statement)
+        for (const statement of steps.slice(before ?? 0).flat()) yield* db.query(statement)
         yield* db.query(`UPDATE vmtest.meta SET version = ${version}`)
       })
     )

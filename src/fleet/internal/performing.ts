@@ -113,7 +113,7 @@ const follow = Effect.fnUntraced(function* (
     )
     if (lines.length > 0) {
       seq += 1
-      const ours = yield* patiently(lease)(store.append(claim, seq, `[${lines.join(",")}]`))
+      const ours = yield* patiently(lease)(store.append(claim, seq, Wire.encodeAll(lines)))
       if (!ours) return yield* Effect.fail(new NotOurs())
     }
     for (const answer of answers) {

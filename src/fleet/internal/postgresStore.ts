@@ -179,19 +179,22 @@ const files = (db: Engine.Database): Pick<Store, "missing" | "put" | "use" | "ge
   }
 }
 
-const workers = (db: Engine.Database): Pick<Store, "report" | "leave" | "workers" | "demand" | "tidy" | "prune"> => ({
-  report: ({ busy, facts, id, name, queues, state }) =>
+const workers = (
+  db: Engine.Database
+): Pick<Store, "report" | "leave" | "workers" | "demand" | "tidy" | "prune" | "expire"> => ({
+  // Workers of the first protocol named the queues that they take from; who knows that one only is to see none of a later one.
+  report: ({ busy, facts, id, name, state }) =>
     Effect.asVoid(
       db.query(
-        `INSERT INTO vmtest.worker (id, name, facts, queues, state, busy) VALUES ($1, $2, $3, $4::text[], $5, $6)
-         ON CONFLICT (id) DO UPDATE SET facts = $3, queues = $4::text[], state = $5, busy = $6, seen_at = now()`,
-        [id, name, facts, queues, state, busy]
+        `INSERT INTO vmtest.worker (id, name, facts, queues, state, busy) VALUES ($1, $2, $3, '{}', $4, $5)
+         ON CONFLICT (id) DO UPDATE SET facts = $3, state = $4, busy = $5, seen_at = now()`,
+        [id, name, facts, state, busy]
       )
     ),
   leave: (id) => Effect.asVoid(db.query(`DELETE FROM vmtest.worker WHERE id = $1`, [id])),
   workers: Effect.map(
     db.query<StoredWorker>(
-      `SELECT id, name, role, state, facts, queues, busy, (extract(epoch FROM now() - seen_at) * 1000)::float8 AS "seenAgo"
+      `SELECT id, name, role, state, facts, busy, (extract(epoch FROM now() - seen_at) * 1000)::float8 AS "seenAgo"
        FROM vmtest.worker WHERE seen_at > now() - interval '1 minute' ORDER BY name, id`
     ),
     (rows) => rows.map(orUndefined)
@@ -229,8 +232,25 @@ const workers = (db: Engine.Database): Pick<Store, "report" | "leave" | "workers
          AND NOT EXISTS (SELECT FROM vmtest.blob_use u WHERE u.digest = blob.digest)`
     )
     return gone.length
-  })
+  }),
+  expire: (olderThan) =>
+    Effect.map(
+      db.query<{ readonly gone: number }>(`SELECT vmtest.expire($1::float8 * interval '1 millisecond') AS gone`, [
+        Duration.toMillis(olderThan)
+      ]),
+      ([row]) => row?.gone ?? 0
+    )
 })
+
+/** The queues that have waiting jobs: from one to the next in the index, for there may be thousands of jobs in each. */
+const waitingQueues = (query: Query) =>
+  query<{ readonly queue: string }>(
+    `WITH RECURSIVE one AS (
+       (SELECT queue FROM vmtest.job WHERE state = 'pending' ORDER BY queue LIMIT 1)
+       UNION ALL
+       SELECT (SELECT queue FROM vmtest.job WHERE state = 'pending' AND queue > one.queue ORDER BY queue LIMIT 1) FROM one WHERE one.queue IS NOT NULL)
+     SELECT queue FROM one WHERE queue IS NOT NULL`
+  )
 
 /** `vmtest` in ASCII, and one more, so that it is not that of migrations. */
 const tidyLock = String(0x766d74657374 + 1)
@@ -246,14 +266,30 @@ export const make: (url: DatabaseUrl, options?: StoreOptions) => Effect.Effect<S
     yield* Migrations.migrate(db)
     const wake = Latch.makeUnsafe(false)
     const changes = Latch.makeUnsafe(false)
+    const known = new Set<string>()
+    const grown = Latch.makeUnsafe(false)
+    const learn = (names: ReadonlyArray<string>) => {
+      const before = known.size
+      for (const one of names) known.add(one)
+      if (known.size > before) grown.openUnsafe()
+    }
+    const look = Effect.map(waitingQueues(db.query), (rows) => learn(rows.map(({ queue }) => queue)))
     if (worker !== undefined) {
-      yield* hear(db, "vmtest_jobs", () =>
-        Effect.sync(() => {
+      // The empty text may stand for any number that were not heard.
+      yield* hear(db, "vmtest_jobs", (heard) =>
+        Effect.gen(function* () {
+          if (heard === "") yield* Effect.ignore(look)
+          else learn([heard])
           wake.openUnsafe()
           changes.openUnsafe()
         })
       )
     }
+    const own = workers(db)
     const queue = yield* Engine.jobQueue(yield* PostgresQueue.make(db, { worker, lease, wake }), Job, mostLosses)
-    return { shown: url.shown, queue, changes, ...runs(db.query), ...jobs(db), ...files(db), ...workers(db) }
+    return {
+      ...{ shown: url.shown, queue, changes, known, grown },
+      ...{ ...runs(db.query), ...jobs(db), ...files(db), ...own },
+      tidy: Effect.andThen(own.tidy, look)
+    }
   })

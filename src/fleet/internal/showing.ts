@@ -63,5 +63,18 @@ export const make = Effect.fnUntraced(function* (
     )
   })
 
-  return { emit, files, folders, print, say, tell, without }
+  /** Results for all tests of a job that the end of the run has reached. */
+  const skipped = (job: string) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      const { file, tests } = files.get(job) ?? { file: job, tests: [] }
+      return tests.map(
+        ({ name }): TestResult => ({
+          ...{ name, file, status: "skipped", skipped: "not run to its end because another test failed (--fail-fast)" },
+          ...{ startedAt: now, millis: 0, excludedMillis: 0, subtests: [], machines: [] },
+          ...{ failure: undefined, folder: undefined, value: undefined }
+        })
+      )
+    })
+
+  return { emit, files, folders, print, say, skipped, tell, without }
 })

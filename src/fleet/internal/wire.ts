@@ -1,9 +1,16 @@
-/** What a worker tells of its tests, as JSON: events, and results. Paths of the worker's folders are marks in it, which the client replaces by its own. */
+/**
+ * What a worker tells of its tests, as JSON: events, and results. Paths of the worker's folders are marks in it, which the client replaces by its own.
+ *
+ * These are the Reporter's own events, not the records of `vmtest report`: the client writes those itself, and needs more for it than they say. They have no
+ * schema that others could rely on, so all of it has the version of the protocol, and a client reads its own only.
+ */
 import * as Cause from "effect/Cause"
+import * as Result from "effect/Result"
 import type { Failure } from "../../driver/Failure.ts"
 import type { RunEvent } from "../../driver/RunEvent.ts"
 import type { SubtestResult, TestResult } from "../../driver/TestResult.ts"
 import { rootMark } from "../Bundle.ts"
+import { protocol } from "../Job.ts"
 
 /** Stands for the output folder. */
 const outputMark = "/__vmtest_output__"
@@ -66,9 +73,25 @@ const unmarked = (json: string, { output, root }: Folders): string =>
 export const encode = (told: Told, folders: Folders): string =>
   marked(JSON.stringify(toldWith(failureOut)(told)), folders)
 
-/** Things that were told together. */
-export const decodeAll = (body: string, folders: Folders): ReadonlyArray<Told> =>
-  (JSON.parse(unmarked(body, folders)) as ReadonlyArray<Told>).map(toldWith(failureIn))
+/** Things that were told together, each of which is JSON already. */
+export const encodeAll = (lines: ReadonlyArray<string>): string =>
+  `{"protocol":${protocol},"told":[${lines.join(",")}]}`
+
+/** What has the version of its protocol. */
+interface Versioned {
+  readonly protocol?: number
+}
+
+/** Fails with the version of what another version has written. */
+const checked = <A extends Versioned>(found: A): Result.Result<A, number> =>
+  found.protocol === protocol ? Result.succeed(found) : Result.fail(found.protocol ?? 1)
+
+/** Things that were told together; fails with the version of the protocol if that is another one. */
+export const decodeAll = (body: string, folders: Folders): Result.Result<ReadonlyArray<Told>, number> =>
+  Result.map(
+    checked(JSON.parse(unmarked(body, folders)) as Versioned & { readonly told: ReadonlyArray<Told> }),
+    ({ told }) => told.map(toldWith(failureIn))
+  )
 
 /** What a job came to. */
 export interface Outcome {
@@ -90,10 +113,11 @@ export interface Artefact {
 
 /** The outcome as JSON. */
 export const encodeOutcome = (outcome: Outcome, folders: Folders): string =>
-  marked(JSON.stringify({ ...outcome, results: outcome.results.map(resultWith(failureOut)) }), folders)
+  marked(JSON.stringify({ protocol, ...outcome, results: outcome.results.map(resultWith(failureOut)) }), folders)
 
-/** The outcome, with folders of this host. */
-export const decodeOutcome = (json: string, folders: Folders): Outcome => {
-  const outcome = JSON.parse(unmarked(json, folders)) as Outcome
-  return { ...outcome, results: outcome.results.map(resultWith(failureIn)) }
-}
+/** The outcome, with folders of this host; fails with the version of the protocol if that is another one. */
+export const decodeOutcome = (json: string, folders: Folders): Result.Result<Outcome, number> =>
+  Result.map(checked(JSON.parse(unmarked(json, folders)) as Versioned & Outcome), (outcome) => ({
+    ...outcome,
+    results: outcome.results.map(resultWith(failureIn))
+  }))

@@ -4,9 +4,9 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { choose } from "./chosen.ts"
 import * as Flags from "./flags.ts"
+import * as Run from "./run.ts"
 import * as RunOptions from "./runOptions.ts"
 import * as Reports from "./runReports.ts"
-import * as Selection from "./runSelection.ts"
 
 /** Where the fleet is. */
 export interface Place {
@@ -39,26 +39,19 @@ export interface FleetWorker extends Place {
   readonly memory: number | undefined
   /** Milliseconds. */
   readonly lease: number
+  /** Milliseconds: how long runs are kept that have ended. */
+  readonly keep: number
 }
 
-/** What `vmtest fleet run` is asked for. */
-export interface FleetRun extends Place {
+/** What `vmtest fleet run` is asked for: what `vmtest run` is, and what only a fleet has. */
+export interface FleetRun extends Place, Omit<Run.Run, "_tag"> {
   readonly _tag: "FleetRun"
-  /** Files, folders and patterns. */
-  readonly files: ReadonlyArray<string>
-  readonly names: ReadonlyArray<string>
   /** Files and folders that go with the test files. */
   readonly companions: ReadonlyArray<string>
-  readonly timeout: number | undefined
-  readonly waitTimeout: number | undefined
-  readonly retries: number
-  readonly capture: boolean
   /** Bytes. */
   readonly artefacts: number | undefined
   /** Whether to wait for a worker if there is none. */
   readonly wait: boolean
-  readonly snapshot: boolean
-  readonly shown: Shown
 }
 
 /** What `vmtest fleet attach` is asked for. */
@@ -112,10 +105,6 @@ const shownFlags = {
   html: Reports.flags.html
 }
 
-const timeout = Flags.undefinedOr(
-  Flags.duration("timeout").pipe(Flag.withDescription("Override the timeout of every test"))
-)
-
 const worker = Command.make(
   "worker",
   {
@@ -141,6 +130,12 @@ const worker = Command.make(
         "How long a test file is this worker's without a word of it; then another worker starts it again (default: 30 seconds)"
       ),
       Flag.withDefault(30_000)
+    ),
+    keep: Flags.duration("keep").pipe(
+      Flag.withDescription(
+        "How long the database keeps runs that have ended, at least a day; workers remove older ones (default: 14 days)"
+      ),
+      Flag.withDefault(14 * 24 * 60 * 60 * 1000)
     )
   },
   (given) => choose({ _tag: "FleetWorker", ...given })
@@ -153,44 +148,50 @@ const worker = Command.make(
   ])
 )
 
+/** Options of `vmtest run` that are read only to be refused with a reason: see `ways` in runOfFleet.ts. */
+const refused = {
+  globalTimeout: Flag.withHidden(Run.flags.globalTimeout),
+  interactive: Flag.withHidden(Run.flags.interactive),
+  jobs: Flag.withHidden(Run.flags.jobs),
+  keepState: Flag.withHidden(Run.flags.keepState),
+  machineConfig: Flag.withHidden(Run.flags.machineConfig),
+  machines: Flag.withHidden(Run.flags.machines),
+  pauseOnFailure: Flag.withHidden(Run.flags.pauseOnFailure),
+  pauseTimeout: Flag.withHidden(Run.flags.pauseTimeout),
+  snapshotOnFailure: Flag.withHidden(Run.flags.snapshotOnFailure),
+  updateReferences: Flag.withHidden(Run.flags.updateReferences),
+  watch: Flag.withHidden(Run.flags.watch),
+  workers: Flag.withHidden(Run.flags.workers)
+}
+
 const run = Command.make(
   "run",
   {
-    files: Argument.String("FILE").pipe(
+    scripts: Argument.String("FILE").pipe(
       Argument.withDescription(
-        "Modules whose default export is a test, an array of tests, or an Effect; folders and patterns such as 'tests/**/*.ts' (default: all *.vmtest.ts files)"
+        "A TypeScript or JavaScript module whose default export is a test, an array of tests, or an Effect; or a folder, or a glob pattern (default: **/*.vmtest.ts)"
       ),
       Argument.variadic()
     ),
     ...place,
-    names: Selection.flags.names,
+    ...Run.flags,
+    ...refused,
     companions: Flag.String("with").pipe(
       Flag.withMetavar("PATH"),
       Flag.withDescription("Send this file or folder along, for tests that read it; repeat it for more"),
       Flag.atLeast(0)
     ),
-    timeout,
-    waitTimeout: Flags.undefinedOr(
-      Flags.duration("wait-timeout").pipe(
-        Flag.withDescription("How long a wait may take if neither it nor its test sets a timeout (default: 5 minutes)")
-      )
-    ),
-    retries: Flags.count("retries", 0).pipe(
-      Flag.withDescription("How often a test that failed is run again (default: 0)"),
-      Flag.withDefault(0)
-    ),
-    capture: Flags.toggle("capture", "Write the packets of each network to a file in the test's output folder"),
     artefacts: Flags.undefinedOr(
       Flags.size("artefacts").pipe(
         Flag.withDescription("How large the files may be that the tests of one file leave (default: 64 MiB)")
       )
     ),
-    wait: Flags.toggle("wait", "Wait for a worker if none can run a file (default: that is an error)"),
-    snapshot: RunOptions.flags.snapshot,
-    ...shownFlags
+    wait: Flags.toggle("wait", "Wait for a worker if none can run a file (default: that is an error)")
   },
-  ({ console, html, json, junit, output, quiet, verbose, ...own }) =>
-    choose({ _tag: "FleetRun", ...own, shown: { console, html, json, junit, output, quiet, verbose } })
+  (given) => {
+    const { options, own } = RunOptions.apart(given)
+    return choose({ _tag: "FleetRun", ...own, options })
+  }
 ).pipe(
   Command.withDescription("Run test files on the workers of a fleet, with the output and the exit code of a local run"),
   Command.withExamples([{ command: "vmtest fleet run tests/*.ts", description: "Run several files" }])
@@ -218,7 +219,9 @@ const prune = Command.make(
   "prune",
   {
     olderThan: Flags.duration("older-than").pipe(
-      Flag.withDescription("Remove runs that ended longer ago than this (default: 7 days)"),
+      Flag.withDescription(
+        "Remove runs that ended longer ago than this (default: 7 days; workers do it after 14 days)"
+      ),
       Flag.withDefault(7 * 24 * 60 * 60 * 1000)
     ),
     ...place

@@ -28,7 +28,7 @@ export interface Run
   readonly options: RunOptions.GivenOptions
 }
 
-const scripts = Argument.String("SCRIPT").pipe(
+export const scripts = Argument.String("SCRIPT").pipe(
   Argument.withDescription(
     "A TypeScript or JavaScript module whose default export is a test, an array of tests, or an Effect; or a Python script for the NixOS test driver, with --machines or --machine-config; or a folder, or a glob pattern (default: **/*.vmtest.ts)"
   ),
@@ -42,24 +42,22 @@ const config = Flags.undefinedOr(
   )
 )
 
-export const command = Command.make(
-  "run",
-  {
-    scripts,
-    config,
-    ...Selection.flags,
-    ...Schedule.flags,
-    ...Artefacts.flags,
-    ...Reports.flags,
-    ...Machines.flags,
-    ...Session.flags,
-    ...RunOptions.givenFlags
-  },
-  (given) => {
-    const { options, own } = RunOptions.apart(given)
-    return choose({ _tag: "Run", ...own, options })
-  }
-).pipe(
+/** All its options. */
+export const flags = {
+  config,
+  ...Selection.flags,
+  ...Schedule.flags,
+  ...Artefacts.flags,
+  ...Reports.flags,
+  ...Machines.flags,
+  ...Session.flags,
+  ...RunOptions.givenFlags
+}
+
+export const command = Command.make("run", { scripts, ...flags }, (given) => {
+  const { options, own } = RunOptions.apart(given)
+  return choose({ _tag: "Run", ...own, options })
+}).pipe(
   Command.withDescription("Run the tests of one or several scripts"),
   Command.withExamples([
     { command: "vmtest run", description: "Run all scripts named *.vmtest.ts in this folder and below" },
