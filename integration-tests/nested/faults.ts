@@ -4,7 +4,7 @@ import { lstatSync, readdirSync, readFileSync, statSync, truncateSync, utimesSyn
 import { join } from "node:path"
 import { Effect } from "effect"
 import { Image, type Machine, test } from "vmtest"
-import { backend, hypervisors, namespaces } from "./place.ts"
+import { backend, hypervisors, namespaces, ownTaps } from "./place.ts"
 
 /** The requests that start, save and resume a machine, as each hypervisor names them; a bad kernel, a missing disk and a TAP that is taken. */
 const known = {
@@ -69,6 +69,8 @@ const nothingLeft = (running: number, files: ReadonlyArray<string>) =>
       yield* Effect.sleep("100 millis")
     assert.equal(hypervisors().length, running)
     assert.deepEqual(left(), [])
+    const taps = ownTaps()
+    assert.equal(taps.length, running, `the TAPs of eth0 are ${taps.join(", ")}`)
   })
 
 /** Changes what is in a file as a bad disk does: nobody sees when it was written. */

@@ -6,14 +6,20 @@ import { backend, hypervisors } from "./place.ts"
 
 const mebibyte = 1024 * 1024
 
+/** The column of the table. */
+const column = process.env.VMTEST_NESTED_COLUMN ?? backend
+
 /** One figure: the median of its rounds, and which part of the time this process has worked meanwhile. */
 const tell = (what: string, value: number, unit: string, share?: number) =>
-  process.stdout.write(`figure ${JSON.stringify({ backend, what, value, unit, share })}\n`)
+  process.stdout.write(`figure ${JSON.stringify({ backend: column, what, value, unit, share })}\n`)
 
 const median = (values: ReadonlyArray<number>): number =>
   [...values].sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)] ?? Number.NaN
 
-/** Runs it so often, and tells of its wall time and this process's own processor time. */
+/**
+ * Runs it so often, and tells of its wall time and this process's own processor time. A round that fails is run again: emulated KVM ends a guest now and
+ * then.
+ */
 const measured = Effect.fnUntraced(function* <E, R>(
   what: string,
   rounds: number,
@@ -21,13 +27,14 @@ const measured = Effect.fnUntraced(function* <E, R>(
 ) {
   const walls: Array<number> = []
   let own = 0
-  for (let round = 0; round < rounds; round++) {
+  const round = Effect.gen(function* () {
     const [began, before] = [performance.now(), process.cpuUsage()]
     yield* effect
     walls.push(performance.now() - began)
     const { system, user } = process.cpuUsage(before)
     own += (system + user) / 1000
-  }
+  })
+  yield* Effect.repeat(Effect.retry(round, { times: 2 }), { times: rounds - 1 })
   tell(what, median(walls), "ms", own / walls.reduce((sum, wall) => sum + wall, 0))
 })
 
@@ -39,8 +46,9 @@ const figures = Effect.fnUntraced(function* (box: Machine) {
   yield* measured("boot to the first command", 1, Effect.andThen(box.start(), box.succeed("true")))
   // As a warm start does: what a boot still has to do is done.
   yield* box.execute("systemctl is-system-running --wait", { timeout: "5 minutes" })
-  yield* box.succeed("true")
-  yield* measured('execute("true")', 20, box.execute("true"))
+  // Node compiles what runs often.
+  yield* Effect.repeat(box.execute("true"), { times: 50 })
+  yield* measured('execute("true")', 50, box.execute("true"))
   yield* measured("8 MiB out", 3, box.succeed(`head -c ${8 * mebibyte} /dev/zero`))
   yield* measured("snapshot", 3, box.snapshot("here"))
   const source = new Set(hypervisors().map(({ pid }) => pid))

@@ -1,4 +1,5 @@
 /** What the scripts in this folder know of where they run: inside a guest that has KVM, as `npm run test:nested` starts them. */
+import { spawnSync } from "node:child_process"
 import { readdirSync, readFileSync, readlinkSync } from "node:fs"
 
 /** The backend that the script was started for. */
@@ -40,14 +41,24 @@ export const processes = (): ReadonlyArray<Process> =>
 export const hypervisors = (of = backend): ReadonlyArray<Process> =>
   processes().filter(({ words: [program = ""] }) => program.endsWith(`/${programs[of]}`) || program === programs[of])
 
-/** The network namespaces that processes are in. */
-export const namespaces = (): ReadonlySet<string> =>
-  new Set(
+/** The network namespaces that processes are in, each with one of these. */
+const inhabited = (): ReadonlyMap<string, number> =>
+  new Map(
     processes().flatMap(({ pid }) => {
       try {
-        return [readlinkSync(`/proc/${pid}/ns/net`)]
+        return [[readlinkSync(`/proc/${pid}/ns/net`), pid] as const]
       } catch {
         return []
       }
     })
   )
+
+/** The network namespaces that processes are in. */
+export const namespaces = (): ReadonlySet<string> => new Set(inhabited().keys())
+
+/** The TAP devices in all namespaces that hypervisors have made for themselves: each is one machine's eth0. */
+export const ownTaps = (): ReadonlyArray<string> =>
+  [...inhabited().values()].flatMap((pid) => {
+    const { stdout } = spawnSync("nsenter", [`--target=${pid}`, "--net", "ip", "-o", "link"], { encoding: "utf8" })
+    return (stdout ?? "").match(/(?<=^\d+: )vt[0-9a-f]{10}0(?=:)/gm) ?? []
+  })

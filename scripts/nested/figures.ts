@@ -2,6 +2,7 @@
 
 /** A line that `integration-tests/nested/figures.ts` prints. */
 interface Figure {
+  /** The column: a backend, and where it ran if that was elsewhere. */
   readonly backend: string
   readonly what: string
   readonly value: number
@@ -13,9 +14,13 @@ interface Figure {
 /** The most that vmtest itself may add. */
 const mostShare = 0.05
 
-/** The figures in what the suites printed. */
-export const parse = (output: string): ReadonlyArray<Figure> =>
-  output.split("\n").flatMap((line) => (line.startsWith("figure ") ? [JSON.parse(line.slice(7)) as Figure] : []))
+/** The figures in what the suites printed. Of a suite that was tried again, the last. */
+export const parse = (output: string): ReadonlyArray<Figure> => {
+  const found = output
+    .split("\n")
+    .flatMap((line) => (line.startsWith("figure ") ? [JSON.parse(line.slice(7)) as Figure] : []))
+  return [...new Map(found.map((one) => [`${one.backend}\n${one.what}`, one])).values()]
+}
 
 const cell = ({ share, unit, value }: Figure): string => {
   const text = unit === "ms" && value >= 1000 ? `${(value / 1000).toFixed(1)} s` : `${value.toFixed(0)} ${unit}`

@@ -48,7 +48,10 @@ const program = Effect.gen(function* () {
   const runner = values.host ? Places.host(programs) : yield* Places.guest(programs, progress)
   const results: Array<Result> = []
   let output = ""
-  for (const suite of (values.bench ? Suites.benches : Suites.of)(wanted, runner.place)) {
+  const outside = Places.host(programs)
+  const suites = (values.bench ? Suites.benches : Suites.of)(wanted, runner.place).map((suite) => ({ suite, runner }))
+  if (values.bench && !values.host) suites.push({ suite: Suites.benchOutside(outside.place), runner: outside })
+  for (const { runner, suite } of suites) {
     const { name, needs } = suite
     const reasons = whyNot(needs)
     if (reasons.length > 0) {

@@ -10,6 +10,7 @@ import { dirname, join } from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { desk } from "../../integration-tests/nested/desk.ts"
 import * as Accelerator from "../../src/backends/Accelerator.ts"
 import { Backend } from "../../src/backends/Backend.ts"
 import * as Qemu from "../../src/backends/qemu/Qemu.ts"
@@ -21,7 +22,7 @@ import * as Image from "../../src/images/Image.ts"
 import { ImageStore } from "../../src/images/ImageStore.ts"
 import * as Payload from "./payload.ts"
 
-/** What the guest needs besides Debian's base: QEMU for the third backend, and what vmtest calls for networks. */
+/** What the guest needs besides Debian's base: QEMU for the third backend, and what vmtest calls for networks, shared folders and reading screens. */
 const image = Image.debian({
   packages: [
     "e2fsprogs",
@@ -32,12 +33,13 @@ const image = Image.debian({
     "nftables",
     "procps",
     "qemu-system-x86",
+    "tesseract-ocr",
     "vde2"
   ]
 })
 
 /** The images that the suite boots, as its scripts declare them. */
-const inner = [Image.tiny(), Image.debian({})]
+const inner = [Image.tiny(), Image.debian({}), Image.debian(desk)]
 
 /** An AMD whose guests can be virtualised. A later `-cpu` wins. */
 const emulatedCpu = ["-cpu", "EPYC,+svm,+npt"]

@@ -63,12 +63,21 @@ const script =
 export const benches = (wanted: ReadonlyArray<BackendName>, place: Place): ReadonlyArray<Suite> =>
   wanted.map((backend) => script(place)({ name: backend, files: ["figures"], backend }))
 
+/** Where the processor is emulated, vmtest is so as well: this tells what QEMU and vmtest take on the host itself. */
+export const benchOutside = (place: Place): Suite => {
+  const suite = script(place)({ name: "qemu, on this host", files: ["figures"], backend: "qemu" })
+  return { ...suite, env: { ...suite.env, VMTEST_NESTED_COLUMN: suite.name } }
+}
+
 /** The suites of these backends, in the order in which they run. */
 export const of = (wanted: ReadonlyArray<BackendName>, place: Place): ReadonlyArray<Suite> =>
   [
     ...wanted.flatMap(
       (backend): ReadonlyArray<Script> => [
         { name: backend, files: ["backend", "cleanup"], backend },
+        ...(backend === "qemu"
+          ? []
+          : [{ name: `${backend}, options and display`, files: ["options", "display"], backend }]),
         ...(backend === "qemu" ? [] : [{ name: `${backend}, faults`, files: ["faults"], backend, between: true }]),
         ...(backend === "firecracker"
           ? [{ name: "firecracker, jailer", files: ["jailed"], backend, needs: ["firecracker", "jailer"] as const }]

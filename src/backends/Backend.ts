@@ -28,10 +28,13 @@ import type { BackendError, ChannelError, ControlError, PlugFailed, SaveError } 
 import type { DeviceShape } from "./Device.ts"
 import type { HypervisorOptions } from "./HypervisorOptions.ts"
 
-/** What a backend can do, and what each capability gives a machine: a line of the table in docs/backends.md. */
+/**
+ * What a backend can do, and what each capability gives a machine: a line of the table in docs/backends.md. Without `qmp`, the screen, keyboard and pointer are
+ * those of the X server `:0` in the guest.
+ */
 export const capabilityTexts = {
   qmp: "`qmp`: all of QEMU's commands",
-  screen: "pictures of its display, and reading them",
+  screen: "pictures of its screen, and reading them",
   keyboard: "typing on its keyboard",
   mouse: "moving its pointer",
   consoleInput: "typing into its serial console",

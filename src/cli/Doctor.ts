@@ -75,24 +75,29 @@ const hypervisor: Effect.Effect<ReadonlyArray<Finding>> = Host.findings({ refres
   )
 )
 
-/** The hypervisors besides QEMU, each by running a guest on it. Only machines that are declared with them need them. */
+/** The row of a hypervisor besides QEMU, from what running a guest on it found out. Only machines that are declared with it need it. */
+export const hypervisorFinding = (
+  name: string,
+  probed: Result.Result<Backends.Probed, { readonly message: string }>
+): Finding => {
+  const what = `hypervisor ${name}`
+  if (Result.isFailure(probed)) {
+    return {
+      what,
+      state: "limited",
+      detail: `${probed.failure.message}; only needed for machines with backend: "${name}"`
+    }
+  }
+  const { hypervisor, problem, program } = probed.success
+  const state = problem === undefined ? "ok" : "limited"
+  return { what, state, detail: `${hypervisor}, ${program}: ${problem ?? "a guest ran on it"}` }
+}
+
 const otherHypervisors: Effect.Effect<ReadonlyArray<Finding>> = Effect.forEach(
   names.filter((name) => name !== "qemu"),
   (name) =>
-    Backends.probe(name).pipe(
-      Effect.provide(logToStderr),
-      Effect.match({
-        onSuccess: ({ hypervisor, problem, program }): Finding => ({
-          what: `hypervisor ${name}`,
-          state: problem === undefined ? "ok" : "limited",
-          detail: `${hypervisor}, ${program}: ${problem ?? "a guest ran on it"}`
-        }),
-        onFailure: (error): Finding => ({
-          what: `hypervisor ${name}`,
-          state: "limited",
-          detail: `${error.message}; only needed for machines with backend: "${name}"`
-        })
-      })
+    Effect.map(Effect.result(Effect.provide(Backends.probe(name), logToStderr)), (probed) =>
+      hypervisorFinding(name, probed)
     )
 )
 

@@ -57,9 +57,10 @@ export class MachineDied extends Schema.TaggedError<MachineDied>()("MachineDied"
   get summary(): string {
     if (this.because !== undefined) return this.because
     if (this.ended === "test") return "the test ended it, with crash() or restore() or by its own end"
-    if (this.signal !== "") return `its hypervisor was killed by ${this.signal}`
+    // Some hypervisors do not end by themselves then, and are killed.
     if (this.ended === "panic") return panicked(panicIn(this.console))
     if (this.ended === "reset") return "the guest reset itself; declare it with allowReboot: true if it may reboot"
+    if (this.signal !== "") return `its hypervisor was killed by ${this.signal}`
     if (this.ended === "power-off") return "the guest powered off"
     return this.exitCode === 0 ? "its hypervisor ended" : `its hypervisor exited with ${this.exitCode}`
   }

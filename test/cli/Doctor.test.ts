@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
+import { HypervisorMissing } from "../../src/backends/Backends.ts"
 import * as Doctor from "../../src/cli/Doctor.ts"
 import { FabricUnavailable } from "../../src/network/Vlan.ts"
 
@@ -15,6 +16,36 @@ describe("what vmtest doctor advises", () => {
     assert.match(needed.join("\n"), /apt-get install --no-install-recommends vde2$/)
     assert.match(optional.join("\n"), /apt-get install --no-install-recommends tesseract-ocr\ncargo install /)
     assert.deepStrictEqual(Doctor.fixes(findings.slice(0, 1)), { needed: [], optional: [] })
+  })
+})
+
+describe("what vmtest doctor tells of hypervisors", () => {
+  const found = { hypervisor: "Firecracker 1.16.1", program: "/opt/firecracker", problem: undefined }
+  const what = "hypervisor firecracker"
+
+  it("is that a guest ran, or why none did", () => {
+    assert.deepStrictEqual(Doctor.hypervisorFinding("firecracker", Result.succeed(found)), {
+      ...{ what, state: "ok", detail: "Firecracker 1.16.1, /opt/firecracker: a guest ran on it" }
+    })
+    const problem = "its probe guest did not end within 5s"
+    assert.deepStrictEqual(Doctor.hypervisorFinding("firecracker", Result.succeed({ ...found, problem })), {
+      ...{ what, state: "limited", detail: `Firecracker 1.16.1, /opt/firecracker: ${problem}` }
+    })
+  })
+
+  it("is what is missing, and who needs it", () => {
+    const missing = new HypervisorMissing({
+      ...{ backend: "firecracker", program: "firecracker", variable: "VMTEST_FIRECRACKER" }
+    })
+    assert.deepStrictEqual(Doctor.hypervisorFinding("firecracker", Result.fail(missing)), {
+      ...{ what, state: "limited" },
+      detail: `${missing.message}; only needed for machines with backend: "firecracker"`
+    })
+    assert.include(missing.message, "VMTEST_FIRECRACKER")
+    // Nobody has to install it.
+    assert.deepStrictEqual(Doctor.fixes([Doctor.hypervisorFinding("firecracker", Result.fail(missing))]), {
+      ...{ needed: [], optional: [] }
+    })
   })
 })
 

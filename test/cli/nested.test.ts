@@ -48,12 +48,12 @@ describe("the nested run", () => {
 
   it("runs each backend's suites by its own program, and says which programs each needs", () => {
     const place = { vmtest: "/v", scripts: "/s", output: "/o", programs: { firecracker: "/fc" }, slowness: 10 }
-    const [first, second, third] = Suites.of(["firecracker"], place)
+    const [first, options, faults, jailer] = Suites.of(["firecracker"], place)
     assert.deepStrictEqual(
-      [first?.needs, second?.needs, third?.needs],
-      [["firecracker"], ["firecracker"], ["firecracker", "jailer"]]
+      [first, options, faults, jailer].map((suite) => suite?.needs),
+      [["firecracker"], ["firecracker"], ["firecracker"], ["firecracker", "jailer"]]
     )
-    assert.deepInclude(second?.env, { VMTEST_FIRECRACKER: "/s/between.mjs", VMTEST_NESTED_PROGRAM: "/fc" })
+    assert.deepInclude(faults?.env, { VMTEST_FIRECRACKER: "/s/between.mjs", VMTEST_NESTED_PROGRAM: "/fc" })
     assert.notProperty(first?.env, "VMTEST_FIRECRACKER")
     assert.strictEqual(Suites.of(Programs.backends, place).at(-1)?.needs.length, 2)
   })

@@ -17,6 +17,13 @@ const backends = [
   ["[mock](mock.md)", Mock.capabilities]
 ] as const
 
+const ofScreens: ReadonlySet<string> = new Set<Capability>(["screen", "keyboard", "mouse"])
+
+const cell = (capability: Capability, capabilities: ReadonlySet<Capability>): string => {
+  if (!capabilities.has(capability)) return "no"
+  return ofScreens.has(capability) && !capabilities.has("qmp") ? "of [X](screen.md#x)" : "yes"
+}
+
 const row = (cells: ReadonlyArray<string>) => `| ${cells.join(" | ")} |`
 
 const table = [
@@ -26,7 +33,7 @@ const table = [
     row([
       text,
       `\`${capability}\``,
-      ...backends.map(([, capabilities]) => (capabilities.has(capability as Capability) ? "yes" : "no"))
+      ...backends.map(([, capabilities]) => cell(capability as Capability, capabilities))
     ])
   )
 ].join("\n")

@@ -4,6 +4,9 @@ import type { HypervisorOptions } from "../HypervisorOptions.ts"
 
 /** The capabilities of this backend. `links` are the TAP devices: the guest's carrier stays. */
 export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
+  "screen",
+  "keyboard",
+  "mouse",
   "consoleInput",
   "pause",
   "reset",

@@ -8,6 +8,9 @@ import type { HypervisorOptions } from "../HypervisorOptions.ts"
  * it could only be loaded with a handler of page faults.
  */
 export const capabilities: ReadonlySet<Capability> = new Set<Capability>([
+  "screen",
+  "keyboard",
+  "mouse",
   "consoleInput",
   "pause",
   "powerdown",
