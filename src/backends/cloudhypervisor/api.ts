@@ -14,6 +14,8 @@ export const CpusConfig = Schema.Struct({ boot_vcpus: Schema.Int, max_vcpus: Sch
 export const MemoryConfig = Schema.Struct({
   size: Schema.Int,
   hugepages: Schema.optionalKey(Schema.Boolean),
+  /** Bytes. Without it, Cloud Hypervisor needs a hugetlbfs at /dev/hugepages to find out. */
+  hugepage_size: Schema.optionalKey(Schema.Int),
   shared: Schema.optionalKey(Schema.Boolean)
 })
 

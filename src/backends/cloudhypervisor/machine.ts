@@ -42,7 +42,7 @@ export const configurationOf = (shape: MachineShape, cards: ReadonlyArray<VmmCar
   cpus: { boot_vcpus: shape.cpus, max_vcpus: shape.cpus },
   memory: {
     size: Saved.mebibytesOf(shape) * mebibyte,
-    ...(shape.hypervisor?.hugePages === true ? { hugepages: true } : {}),
+    ...(shape.hypervisor?.hugePages === true ? { hugepages: true, hugepage_size: 2 * mebibyte } : {}),
     // What serves the folders reads and writes it.
     ...(Shares.of(shape).length === 0 ? {} : { shared: true })
   },

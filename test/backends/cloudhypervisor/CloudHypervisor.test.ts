@@ -167,7 +167,7 @@ describe("a Cloud Hypervisor that boots", () => {
       yield* start(directory, shape)
       const created = requestsOf(shape, description)[1]?.body
       assert.deepInclude(created, {
-        memory: { size: 2 ** 27, hugepages: true },
+        memory: { size: 2 ** 27, hugepages: true, hugepage_size: 2 ** 21 },
         balloon: { size: 2 ** 26, deflate_on_oom: true },
         console: { mode: "File", file: "hvc0.log" }
       })
