@@ -23,7 +23,18 @@ const percentile = (values: ReadonlyArray<number>, share: number): number =>
   [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] ?? Number.NaN
 
 const nothing = (run: string): Job => ({
-  ...{ run, file: "nothing.ts", path: "nothing.ts", bundle: "", files: [], tests: [], memory: 0, artefactLimit: 0 },
+  ...{
+    run,
+    file: "nothing.ts",
+    path: "nothing.ts",
+    bundle: "",
+    root: "/",
+    cwd: "",
+    files: [],
+    tests: [],
+    memory: 0,
+    artefactLimit: 0
+  },
   options: { retries: 0, snapshots: true, evidence: false, capture: false, failFast: false, detailed: false }
 })
 

@@ -31,7 +31,7 @@ import { test } from "vmtest"
 export default test("names", { machines: ["web"] }, () => Effect.void)
 `,
       "wrong.ts": booting("wrong", 'image: Image.tiny(), memory: "1 byte"'),
-      "vmtest.config.json": "{}"
+      "notes.txt": ""
     })
     // Nothing listens there: who asked it would say so.
     const nowhere = "postgres://ci:secret@127.0.0.1:1/vmtest"
@@ -44,7 +44,9 @@ export default test("names", { machines: ["web"] }, () => Effect.void)
       [["quick.ts"], nowhere, /could not use the database .*: nothing listens there/],
       [["missing.ts"], nowhere, /missing\.ts: no such file/],
       [["'tests/*.ts'"], nowhere, /no script matches/],
-      [["quick.ts", "script.py"], nowhere, /script\.py: scripts in Python cannot be sent to workers/],
+      [["quick.ts", "script.py"], nowhere, /script\.py: .*--machines/],
+      [["script.py", "--machines", "empty.ts"], nowhere, /empty\.ts: /],
+      [["notes.txt"], nowhere, /notes\.txt: only files in TypeScript, JavaScript and Python can be sent/],
       [["quick.ts", "broken.ts"], nowhere, /broken\.ts: it could not be bundled: Could not resolve/],
       [["throws.ts"], nowhere, /throws\.ts: it failed while it was imported: at the top/],
       [["empty.ts"], nowhere, /empty\.ts: its default export must be a test/],
@@ -152,6 +154,33 @@ export default [
       records.filter((line) => JSON.parse(line).type === "test-ended" && JSON.parse(line).retried !== true),
       4
     )
+  })
+
+  it("sends scripts in Python, with the module of their machines", async () => {
+    const files = {
+      "machines.ts": `import { Image } from "vmtest"
+export default { web: { image: Image.tiny() } }
+`,
+      "script.py": `start_all()
+with subtest("reads"):
+    assert open("note.txt").read() == "beside\\n"
+    web.succeed("true")
+web.succeed("false")
+`,
+      "note.txt": "beside\n"
+    }
+    const { command, folder, worker } = start(files)
+    await worker("--slots", "1")
+    const run = command("run", "script.py", "--machines", "machines.ts", "--with", "note.txt")
+    assert.strictEqual(await run.ended, 1, run.said())
+    assert.match(run.said(), /✔ reads/)
+    assert.match(run.said(), /script\.py:5/)
+    assert.match(run.said(), /> 5 \|/)
+    // The same in processes of its own here, from another folder.
+    const args = ["run", "--workers", "2", join(folder, "script.py"), "--machines", join(folder, "machines.ts")]
+    const local = vmtest(args, { cwd: join(folder, "vmtest-output") })
+    assert.strictEqual(await local.ended, 1, local.said())
+    assert.match(local.said(), /FileNotFoundError|No such file/)
   })
 
   it("runs only what failed, and stops at the first failure", async () => {

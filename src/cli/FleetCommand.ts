@@ -31,6 +31,7 @@ import * as ListTests from "./internal/listTests.ts"
 import * as RunOfFleet from "./internal/runOfFleet.ts"
 import * as Select from "./internal/select.ts"
 import * as Settings from "./internal/settings.ts"
+import * as PythonLoader from "./PythonLoader.ts"
 import { described, record, scriptsOf } from "./Run.ts"
 import * as RunReports from "./RunReports.ts"
 import { complain, logToStderr, print, type Work } from "./Subcommand.ts"
@@ -122,6 +123,10 @@ const planned = Effect.fnUntraced(function* (invocation: Asked<"FleetRun">) {
   }
   const settings = Settings.decide({ ...invocation, _tag: "Run" }, read)
   const scripts = yield* scriptsOf(settings, read)
+  // Loaded here for what is wrong with them; the plan makes bundles of them, which say less.
+  yield* Effect.forEach(scripts.filter(PythonLoader.isPython), (one) => PythonLoader.load(one, settings.machines), {
+    discard: true
+  })
   const how = {
     ...RunOfFleet.optionsOf(settings, read.file),
     ...{ files: invocation.companions, artefactLimit: invocation.artefacts, wait: invocation.wait },

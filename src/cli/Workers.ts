@@ -34,15 +34,13 @@ export class NotWithWorkers extends Schema.TaggedError<NotWithWorkers>()("NotWit
 }
 
 /** What needs the scripts in one process. */
-const unsupported = (settings: Settings, tests: ReadonlyArray<TestCase>): string | undefined => {
+const unsupported = (settings: Settings): string | undefined => {
   const given = {
-    "--machines": settings.machines !== undefined,
     "--machine-config": settings.machineConfig !== undefined,
     "--snapshot-on-failure": settings.snapshotOnFailure,
     "--update-references": settings.updateReferences,
     "--global-timeout": settings.globalTimeout !== undefined,
-    "--keep-state": settings.options.keepState,
-    "a Python script": tests.some(({ file }) => file === undefined || file.endsWith(".py"))
+    "--keep-state": settings.options.keepState
   }
   return Object.entries(given).find(([, is]) => is)?.[0]
 }
@@ -57,7 +55,7 @@ const worker = Effect.fnUntraced(function* (store: Store.Store, slots: number) {
     facts: { protocol: Jobs.protocol, architecture: "x86_64", accelerator: "kvm", tools: Jobs.optionalTools },
     memory: Jobs.roundedUp(limits.memory) ?? limits.memory,
     folder: NodePath.join(path, "fleet"),
-    files: process.cwd()
+    beside: true
   })
 })
 
@@ -89,7 +87,7 @@ export const runTests = (
   config: string | undefined
 ) =>
   Effect.gen(function* () {
-    const option = unsupported(settings, tests)
+    const option = unsupported(settings)
     if (option !== undefined) return yield* new NotWithWorkers({ option })
     const store = yield* Store.memory
     yield* Effect.forkScoped(yield* worker(store, slots))

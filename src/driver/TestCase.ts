@@ -95,6 +95,8 @@ export interface TestCase {
   readonly folder?: string | undefined
   /** What happens if its body makes Effects that are never run. */
   readonly unrun?: "fail" | "warn" | "ignore" | undefined
+  /** Programs of the host that its body needs, besides those of its machines. Default none. */
+  readonly programs?: ReadonlyArray<string> | undefined
   /** What is wrong with its declaration, apart from its machines; the test is not run then. */
   readonly problem?: string | undefined
   /** Where the script declares it, if that is known. */

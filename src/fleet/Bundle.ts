@@ -41,6 +41,8 @@ export interface Bundle {
   readonly digest: string
   /** The folder that its paths are relative to. */
   readonly root: string
+  /** Files that must be where the bundle is unpacked, with their full paths: a script in Python. */
+  readonly along: ReadonlyArray<string>
 }
 
 const here = fileURLToPath(import.meta.url)
@@ -106,24 +108,33 @@ const fromRoot = (root: string, file: string): string => {
   return JSON.stringify(path.startsWith("..") ? path : `./${path}`)
 }
 
-const entryOf = (file: string, root: string, machines: string | undefined): esbuild.BuildOptions =>
-  machines === undefined
-    ? { entryPoints: [file] }
-    : {
-        stdin: {
-          contents: `export { default } from ${fromRoot(root, file)}
-import config from ${fromRoot(root, machines)}
+/** The module that is bundled where that is not the file itself: undefined for the file. */
+const entryOf = (file: string, root: string, { config, machines }: With): string | undefined => {
+  if (isPython(file)) {
+    const path = JSON.stringify(`${rootMark}/${NodePath.relative(root, file)}`)
+    return `import { python } from "vmtest"
+import machines from ${fromRoot(root, machines ?? file)}
+export default python(${JSON.stringify(NodePath.basename(file))}, { machines }, { file: ${path} })
+`
+  }
+  return config === undefined
+    ? undefined
+    : `export { default } from ${fromRoot(root, file)}
+import config from ${fromRoot(root, config)}
 export const __vmtest_machines = config.machines ?? {}
-`,
-          sourcefile: entryName,
-          resolveDir: root,
-          loader: "ts"
-        }
-      }
+`
+}
 
-const build = (file: string, root: string, banner: string, machines: string | undefined) =>
+const entryOptions = (file: string, root: string, given: With): esbuild.BuildOptions => {
+  const contents = entryOf(file, root, given)
+  return contents === undefined
+    ? { entryPoints: [file] }
+    : { stdin: { contents, sourcefile: entryName, resolveDir: root, loader: "ts" } }
+}
+
+const build = (file: string, root: string, banner: string, given: With) =>
   esbuild.build({
-    ...entryOf(file, root, machines),
+    ...entryOptions(file, root, given),
     outfile: NodePath.join(root, "bundle.mjs"),
     absWorkingDir: root,
     write: false,
@@ -168,33 +179,43 @@ const withoutMap = (text: string): string => {
   return end === -1 ? text : text.slice(0, end)
 }
 
-/**
- * Bundles a file. Its paths are relative to `folder`, or, if it uses files outside of that, to the folder that has both in it. `machines` is a config file
- * whose machines go with it.
- */
-export const make: (file: string, folder: string, machines?: string) => Effect.Effect<Bundle, FileNotPortable> =
-  Effect.fnUntraced(function* (file, folder, machines) {
+/** What goes into a bundle with its file. */
+export interface With {
+  /** A config file, whose machines the tests may name. */
+  readonly config?: string | undefined
+  /** The module that declares the machines of a script in Python. */
+  readonly machines?: string | undefined
+}
+
+const isPython = (file: string): boolean => file.endsWith(".py")
+
+/** Bundles a file. Its paths are relative to `folder`, or, if it uses files outside of that, to the folder that has both in it. */
+export const make: (file: string, folder: string, given?: With) => Effect.Effect<Bundle, FileNotPortable> =
+  Effect.fnUntraced(function* (file, folder, given = {}) {
     const refuse = (reason: string) => new FileNotPortable({ file, reason })
     const full = NodePath.resolve(folder, file)
     if (!existsSync(full)) return yield* refuse("no such file")
-    if (/\.py$/.test(full))
-      return yield* refuse('scripts in Python cannot be sent to workers; run them with "vmtest run" on one host')
-    if (!/\.[cm]?[jt]sx?$/.test(full))
-      return yield* refuse("only files in TypeScript or JavaScript can be sent to workers")
-    const config = machines === undefined ? undefined : NodePath.resolve(folder, machines)
+    if (isPython(full) && given.machines === undefined)
+      return yield* refuse("a script in Python needs machines; add --machines FILE")
+    if (!isPython(full) && !/\.[cm]?[jt]sx?$/.test(full))
+      return yield* refuse("only files in TypeScript, JavaScript and Python can be sent to workers")
+    const from = (path: string | undefined) => (path === undefined ? undefined : NodePath.resolve(folder, path))
+    const whole: With = { config: from(given.config), machines: from(given.machines) }
     const attempt = (root: string, banner = "") =>
-      Effect.tryPromise({ try: () => build(full, root, banner, config), catch: (error) => refuse(problemOf(error)) })
+      Effect.tryPromise({ try: () => build(full, root, banner, whole), catch: (error) => refuse(problemOf(error)) })
     const first = yield* attempt(NodePath.resolve(folder))
     const inputs = Object.keys(first.metafile.inputs)
       .filter((input) => input !== entryName)
       .map((input) => NodePath.resolve(folder, input))
       .filter((input) => !isInPackage(input))
+      .concat(isPython(full) ? [full] : [])
     const root = common([NodePath.resolve(folder), ...inputs.map((input) => NodePath.dirname(input))])
     const requires = first.outputFiles[0]?.text.includes("__require(") === true
     const same = root === NodePath.resolve(folder) && !requires
     const made = same ? first : yield* attempt(root, requires ? requireBanner : "")
     const text = made.outputFiles[0]?.text ?? ""
-    return { file, path: NodePath.relative(root, full), text, digest: Digest.of(withoutMap(text)), root }
+    const along = isPython(full) ? [full] : []
+    return { file, path: NodePath.relative(root, full), text, digest: Digest.of(withoutMap(text)), root, along }
   })
 
 interface SourceMap {

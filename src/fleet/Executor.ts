@@ -186,7 +186,7 @@ export const serve = <R>({
       )
     const begin = (task: Task) =>
       onTask.pipe(
-        Effect.andThen(Effect.sync(() => process.chdir(task.files))),
+        Effect.andThen(Effect.sync(() => process.chdir(task.cwd))),
         Effect.andThen(Effect.raceFirst(ran(task), Effect.as(lapsed(lease), undefined))),
         Effect.tap(() => flushed),
         Effect.flatMap((outcome) =>

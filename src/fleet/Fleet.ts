@@ -55,6 +55,8 @@ export interface RunOptions {
   readonly files?: ReadonlyArray<string> | undefined
   /** The config file whose machines the tests may name. Its other settings are not read. Default: none. */
   readonly config?: string | undefined
+  /** The module that declares the machines of scripts in Python. */
+  readonly machines?: string | undefined
   /** The hypervisor of machines that declare none. Default: that of the worker. */
   readonly backend?: BackendName | undefined
   /** What guests run on; `kvm` asks for workers that have it. Default: what the worker has. */

@@ -74,6 +74,10 @@ export const Job = Schema.Struct({
   file: Schema.String,
   /** The file's path in the job's folder. */
   path: Schema.String,
+  /** What the job's folder stands for on the client's host. */
+  root: Schema.String,
+  /** The client's working folder, from there. */
+  cwd: Schema.String,
   /** The digest of its bundle. */
   bundle: Schema.String,
   files: Schema.Array(Companion),
@@ -113,6 +117,7 @@ export interface Needs {
 export const optionalTools = [
   ...backendNames.filter((name) => name !== "qemu"),
   "jailer",
+  "python3",
   "swtpm",
   "vde_switch",
   "virtiofsd"

@@ -49,8 +49,8 @@ export interface WorkerOptions {
   /** Where the folders of jobs are made. */
   readonly folder: string
   readonly executor: Command
-  /** The client's own folder, if it is on this host: files are read where they are, and none are sent along. */
-  readonly files?: string | undefined
+  /** Whether the client is on this host: tests find files where they are, and none need be sent along. Default false. */
+  readonly beside?: boolean | undefined
   /** Whether it takes every job, for there is no other worker: what the host lacks, its tests say. Default false. */
   readonly only?: boolean | undefined
   /** How long runs are kept that have ended; undefined for ever. The database keeps them for a day at least. */

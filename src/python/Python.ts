@@ -132,5 +132,5 @@ export const python = <const Machines extends Declared>(
       yield* Session.run(driver, { script: loaded, timeout, rebootIsDeclared })
     })
   )
-  return { ...made, problem: made.problem ?? problemOf(script) }
+  return { ...made, programs: ["python3"], problem: made.problem ?? problemOf(script) }
 }

@@ -11,7 +11,7 @@ const options = Object.keys(flags) as ReadonlyArray<RunOfFleet.Option>
 /** A value for each option that has one. */
 const values: Partial<Record<RunOfFleet.Option, string>> = {
   ...{ globalTimeout: "1 minute", jobs: "2", workers: "2", pauseTimeout: "1 minute" },
-  ...{ machines: "machines.ts", machineConfig: "machines.json" }
+  machineConfig: "machines.json"
 }
 
 const parsed = (args: ReadonlyArray<string>) =>

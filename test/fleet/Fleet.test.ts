@@ -21,7 +21,18 @@ const plan = (protocol: number) =>
   JSON.stringify({ protocol, root: "/", files: [{ file: "a.ts", tests: [{ name: "a", label: "a" }] }] })
 
 const job: Jobs.Job = {
-  ...{ run: "r", file: "a.ts", path: "a.ts", bundle: "", files: [], tests: [], memory: 0, artefactLimit: 0 },
+  ...{
+    run: "r",
+    file: "a.ts",
+    path: "a.ts",
+    bundle: "",
+    root: "/",
+    cwd: "",
+    files: [],
+    tests: [],
+    memory: 0,
+    artefactLimit: 0
+  },
   options: { retries: 0, snapshots: true, evidence: false, capture: false, failFast: false, detailed: false }
 }
 

@@ -17,7 +17,7 @@ import { titled } from "../needs.ts"
 import { type Cluster, missing, startCluster } from "./postgres.ts"
 
 const job = (run: string, file: string): Job => ({
-  ...{ run, file, path: file, bundle: "", files: [], tests: [], memory: 0, artefactLimit: 0 },
+  ...{ run, file, path: file, bundle: "", root: "/", cwd: "", files: [], tests: [], memory: 0, artefactLimit: 0 },
   options: { retries: 0, snapshots: true, evidence: false, capture: false, failFast: false, detailed: false }
 })
 

@@ -44,7 +44,7 @@ export const ways: Readonly<Record<Option, Way>> = {
   junit: local,
   json: local,
   html: local,
-  machines: refused("scripts in Python are not sent to workers; run them with 'vmtest run'"),
+  machines: sent,
   machineConfig: refused("it names files of this host; run the tests with 'vmtest run'"),
   accel: sent,
   interactive: refused(elsewhere),
@@ -91,10 +91,10 @@ export const refusalOf = (
 
 /** How files are run that settings of `vmtest run` say, also with `--workers`. */
 export const optionsOf = (settings: Settings, config: string | undefined) => {
-  const { accel, capture, failFast, outputFolder: output, retries, seed } = settings
+  const { accel, capture, failFast, outputFolder: output, retries, seed, machines } = settings
   const { backend, snapshot: snapshots } = settings.options
   return {
-    ...{ accel, backend, capture, config, failFast, output, retries, seed, snapshots },
+    ...{ accel, backend, capture, config, failFast, machines, output, retries, seed, snapshots },
     ...{ evidence: true, logLevel: levelOf(settings) }
   } satisfies Fleet.RunOptions
 }

@@ -7,8 +7,10 @@ export interface Task {
   /** The unpacked bundle. */
   readonly module: string
   readonly root: string
-  /** Where its files are, and where it runs. */
+  /** Where its files are. */
   readonly files: string
+  /** Where it runs. */
+  readonly cwd: string
   readonly output: string
   readonly tests: ReadonlyArray<PlannedTest>
   readonly options: JobOptions

@@ -2,6 +2,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import * as HostProcess from "../../host/HostProcess.ts"
@@ -20,6 +21,8 @@ export interface Executor {
   readonly order: (order: Order) => Effect.Effect<void>
   /** What it answers, and what scripts print; ends with `Gone`. */
   readonly answers: Queue.Queue<Said>
+  /** Open once the last answer about a job is there; closed by who orders the next one. */
+  readonly ended: Latch.Latch
   /** Ends it with everything that it has started. */
   readonly end: Effect.Effect<void>
 }
@@ -60,6 +63,7 @@ export const start: (options: Command) => Effect.Effect<Executor, HostProcess.Ho
       Effect.onError(() => Scope.close(scope, Exit.void))
     )
     const answers = yield* Queue.unbounded<Said>()
+    const ended = Latch.makeUnsafe(false)
     const ready = yield* Deferred.make<void>()
     const { channel, stderr, stdout } = started.streams
     yield* Effect.sync(() => {
@@ -70,8 +74,12 @@ export const start: (options: Command) => Effect.Effect<Executor, HostProcess.Ho
         rest = lines.pop() ?? ""
         for (const line of lines) {
           const answer: Answer = JSON.parse(line)
-          if (answer._tag === "Ready") Deferred.doneUnsafe(ready, Effect.void)
-          else Queue.offerUnsafe(answers, answer)
+          if (answer._tag === "Ready") {
+            Deferred.doneUnsafe(ready, Effect.void)
+            continue
+          }
+          Queue.offerUnsafe(answers, answer)
+          if (answer._tag !== "Told") ended.openUnsafe()
         }
       })
       for (const [name, stream] of [
@@ -85,7 +93,9 @@ export const start: (options: Command) => Effect.Effect<Executor, HostProcess.Ho
     yield* started.exited.pipe(
       Effect.flatMap((status) => {
         Deferred.doneUnsafe(ready, Effect.void)
-        return Queue.offer(answers, { _tag: "Gone", how: HostProcess.describeStatus(status) })
+        Queue.offerUnsafe(answers, { _tag: "Gone", how: HostProcess.describeStatus(status) })
+        ended.openUnsafe()
+        return Effect.void
       }),
       Effect.forkIn(scope)
     )
@@ -94,6 +104,7 @@ export const start: (options: Command) => Effect.Effect<Executor, HostProcess.Ho
       pid: started.pid,
       order: (order) => Effect.sync(() => void channel?.write(`${JSON.stringify(order)}\n`)),
       answers,
+      ended,
       end: Scope.close(scope, Exit.void)
     }
   }

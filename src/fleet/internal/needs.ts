@@ -42,7 +42,8 @@ export const of = Effect.fnUntraced(function* (
   const all = yield* Effect.forEach(tests, specsOf)
   const specs = all.flat()
   const hypervisors = hypervisorsOf(specs, backend)
-  const tools = [...hypervisors, ...programsOf(specs), ...MachineSpecs.toolsOf(specs)]
+  const programs = tests.flatMap(({ programs = [] }) => programs)
+  const tools = [...programs, ...hypervisors, ...programsOf(specs), ...MachineSpecs.toolsOf(specs)]
   return {
     architecture: "x86_64",
     // The other hypervisors do not emulate.

@@ -79,18 +79,20 @@ const prepare = Effect.fnUntraced(function* (state: State, { attempt, job: id }:
       Fs.writeFileSync(target, bytes, { mode })
     })
   }
-  const files = state.options.files ?? root
+  const files = state.options.beside === true ? job.root : root
   const module = yield* Bundle.unpack(text, root, files)
-  return { root, files, module, output: NodePath.join(root, ".vmtest-output") }
+  const cwd = NodePath.join(files, job.cwd)
+  if (files === root) yield* Effect.sync(() => Fs.mkdirSync(cwd, { recursive: true }))
+  return { root, files, cwd, module, output: NodePath.join(root, ".vmtest-output") }
 })
 
-/** What is known now, and a little later: events come in bursts. An end is not waited for. */
+/** What is known now, and a little later: events come in bursts. An end ends the wait. */
 const gathered = (executor: Executors.Executor): Effect.Effect<ReadonlyArray<Executors.Said>> =>
   Effect.gen(function* () {
     const first = yield* Queue.takeAll(executor.answers)
-    const ended = first.some(({ _tag }) => _tag !== "Told" && _tag !== "Printed")
-    // What was printed last may come just after the end.
-    yield* Effect.sleep(ended ? "5 millis" : batchTime)
+    // What was printed last is on its way by another pipe.
+    const ended = Effect.andThen(executor.ended.await, Effect.sleep("2 millis"))
+    yield* Effect.raceFirst(ended, Effect.sleep(batchTime))
     return [...first, ...(yield* Queue.clear(executor.answers))]
   })
 
@@ -134,6 +136,7 @@ export const perform = Effect.fnUntraced(
     const executor = yield* Effect.mapError(seat.use(job.run), ({ message }) => new Broken(message))
     running.executor.current = executor
     yield* Queue.clear(executor.answers)
+    executor.ended.closeUnsafe()
     const { file, options, tests } = job
     const trace = yield* Tracing.current
     yield* executor.order({

@@ -87,7 +87,7 @@ const testsOf = Effect.fnUntraced(function* (bundle: Bundle.Bundle, work: string
 })
 
 /** Bundles a file, with the machines of the config file if its tests name some. */
-const loaded = (work: string, folder: string, config: string | undefined) =>
+const loaded = (work: string, folder: string, { config, machines }: Bundle.With) =>
   Effect.fnUntraced(function* (bundle: Bundle.Bundle, index: number) {
     const tests = yield* testsOf(bundle, work, String(index), folder)
     const naming = tests.find((test) => (test.shared ?? []).length > 0)
@@ -96,12 +96,19 @@ const loaded = (work: string, folder: string, config: string | undefined) =>
       const reason = `the test ${JSON.stringify(naming.name)} names a machine, and there is no vmtest.config.ts that defines it`
       return yield* new FileNotPortable({ file: bundle.file, reason })
     }
-    const whole = yield* Bundle.make(bundle.file, folder, config)
+    const whole = yield* Bundle.make(bundle.file, folder, { config, machines })
     const resolved = yield* testsOf(whole, work, `${index}-config`, folder)
     const wrong = resolved.find(({ problem }) => problem !== undefined)
     if (wrong?.problem !== undefined) return yield* new FileNotPortable({ file: bundle.file, reason: wrong.problem })
     return { bundle: whole, tests: resolved } satisfies Loaded as Loaded
   })
+
+/** A file that goes along, by its path from a folder. */
+const companionOf = (file: string, folder: string): readonly [Companion, Uint8Array] => {
+  const bytes = Fs.readFileSync(file)
+  const mode = Fs.statSync(file).mode & 0o777
+  return [{ path: NodePath.relative(folder, file), digest: Digest.of(bytes), mode }, bytes]
+}
 
 /** The files that go with the test files. */
 const companionsOf = (
@@ -119,13 +126,7 @@ const companionsOf = (
             .filter((entry) => entry.isFile())
             .map((entry) => NodePath.join(entry.parentPath, entry.name))
         : [full]
-      return Effect.succeed(
-        all.map((one) => {
-          const bytes = Fs.readFileSync(one)
-          const mode = Fs.statSync(one).mode & 0o777
-          return [{ path: NodePath.relative(folder, one), digest: Digest.of(bytes), mode }, bytes] as const
-        })
-      )
+      return Effect.succeed(all.map((one) => companionOf(one, folder)))
     })
   ).pipe(Effect.map((lists) => lists.flat()))
 
@@ -201,8 +202,10 @@ export const make = <E = never, R = never>(
 ): Effect.Effect<Plan, FileNotPortable | InvalidMachine | Selection.InvalidPattern | E, R> =>
   Effect.gen(function* () {
     const work = yield* temporary
-    const bundles = yield* Effect.forEach(files, (file) => Bundle.make(file, folder), { concurrency: 4 })
-    const every = yield* Effect.forEach(bundles, loaded(work, folder, options.config))
+    const bundles = yield* Effect.forEach(files, (file) => Bundle.make(file, folder, { machines: options.machines }), {
+      concurrency: 4
+    })
+    const every = yield* Effect.forEach(bundles, loaded(work, folder, options))
     const tests = every.flatMap((one) => one.tests)
     const chosen: ReadonlyArray<Chosen> = yield* choose === undefined ? byName(tests, options) : choose(tests)
     const parts = partsOf(every, chosen)
@@ -224,16 +227,22 @@ export const make = <E = never, R = never>(
         return yield* new FileNotPortable({ file: bundle.file, reason: "its machines need more memory than 1 TiB" })
       const digest = Digest.of(bundle.text)
       blobs.set(digest, Buffer.from(bundle.text))
+      const along = bundle.along.map((one) => companionOf(one, bundle.root))
+      for (const [companion, bytes] of along) blobs.set(companion.digest, bytes)
       const first = at
       at += wanted.length
       jobs.push({
         queue,
         job: {
           ...{ run: "", file: bundle.file, path: bundle.path, bundle: digest, memory: needs.memory },
-          files: companions.map(([companion]) => ({
-            ...companion,
-            path: NodePath.relative(bundle.root, NodePath.resolve(folder, companion.path))
-          })),
+          ...{ root: bundle.root, cwd: NodePath.relative(bundle.root, folder) },
+          files: [
+            ...along.map(([companion]) => companion),
+            ...companions.map(([companion]) => ({
+              ...companion,
+              path: NodePath.relative(bundle.root, NodePath.resolve(folder, companion.path))
+            }))
+          ],
           tests: wanted.map(({ place, test }, index) =>
             plannedTest(test, place, folders[first + index] ?? test.name, options)
           ),

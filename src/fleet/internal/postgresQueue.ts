@@ -23,6 +23,8 @@ export interface Taker {
   readonly lease: Duration.Duration
   /** Opened when there may be a new job. */
   readonly wake: Latch.Latch
+  /** Jobs that have ended in the database already; each is taken out once its queue has heard of it. */
+  readonly settled: Set<string>
 }
 
 /** A job that was taken. */
@@ -145,8 +147,11 @@ export const make: (db: Database, taker: Taker) => Effect.Effect<QueueStore, nev
             const { attempt, element, id } = yield* Effect.onInterrupt(restore(Deferred.await(mine)), () => leave)
             const claim = { job: id, attempt }
             yield* Effect.addFinalizer((exit) => {
+              const isSettled = taker.settled.delete(id)
               const settled = Exit.isSuccess(exit)
-                ? complete(db, claim)
+                ? isSettled
+                  ? Effect.void
+                  : complete(db, claim)
                 : Cause.hasInterruptsOnly(exit.cause)
                   ? giveBack(db, claim)
                   : lose(db, claim, maxAttempts, reasonOf(exit.cause))

@@ -63,7 +63,10 @@ const jobColumns = `id, state, attempt, events, worker, outcome, failure`
 const orUndefined = <A extends object>(row: A): A =>
   Object.fromEntries(Object.entries(row).map(([key, value]) => [key, value ?? undefined])) as A
 
-const jobs = (db: Engine.Database): Pick<Store, "jobs" | "events" | "append" | "finish" | "renew" | "hints"> => ({
+const jobs = (
+  db: Engine.Database,
+  settled: Set<string>
+): Pick<Store, "jobs" | "events" | "append" | "finish" | "renew" | "hints"> => ({
   jobs: (run, ids) =>
     Effect.map(
       ids === undefined
@@ -95,7 +98,10 @@ const jobs = (db: Engine.Database): Pick<Store, "jobs" | "events" | "append" | "
          SELECT pg_notify('vmtest_run_' || run, id) FROM mine`,
         [job, attempt, outcome]
       ),
-      (rows) => rows.length > 0
+      (rows) => {
+        if (rows.length > 0) settled.add(job)
+        return rows.length > 0
+      }
     ),
   renew: (claims, lease) =>
     claims.length === 0
@@ -132,6 +138,16 @@ const files = (db: Engine.Database): Pick<Store, "missing" | "put" | "use" | "ge
         digests
       ])
     )
+  /** A file of one part, or of none, in one statement. */
+  const putSmall = (run: string, digest: string, bytes: Uint8Array) =>
+    Effect.asVoid(
+      db.query(
+        `WITH used AS (INSERT INTO vmtest.blob_use (run, digest) VALUES ($1, $2) ON CONFLICT DO NOTHING),
+              part AS (INSERT INTO vmtest.blob (digest, part, bytes) SELECT $2, 0, $3::bytea WHERE length($3::bytea) > 0 ON CONFLICT DO NOTHING)
+         INSERT INTO vmtest.blob_head (digest, size, parts) VALUES ($2, length($3::bytea), least(length($3::bytea), 1)) ON CONFLICT DO NOTHING`,
+        [run, digest, bytes]
+      )
+    )
   return {
     use,
     missing: (digests) =>
@@ -144,9 +160,10 @@ const files = (db: Engine.Database): Pick<Store, "missing" | "put" | "use" | "ge
         (rows) => rows.map(({ digest }) => digest)
       ),
     put: Effect.fnUntraced(function* (run, digest, bytes) {
+      const parts = partsOf(bytes)
+      if (parts.length <= 1) return yield* putSmall(run, digest, bytes)
       // Used before it is there: nobody may prune a part of it meanwhile.
       yield* use(run, [digest])
-      const parts = partsOf(bytes)
       yield* Effect.forEach(
         parts,
         (part, index) =>
@@ -266,6 +283,7 @@ export const make: (url: DatabaseUrl, options?: StoreOptions) => Effect.Effect<S
     yield* Migrations.migrate(db)
     const wake = Latch.makeUnsafe(false)
     const changes = Latch.makeUnsafe(false)
+    const settled = new Set<string>()
     const known = new Set<string>()
     const grown = Latch.makeUnsafe(false)
     const learn = (names: ReadonlyArray<string>) => {
@@ -286,10 +304,14 @@ export const make: (url: DatabaseUrl, options?: StoreOptions) => Effect.Effect<S
       )
     }
     const own = workers(db)
-    const queue = yield* Engine.jobQueue(yield* PostgresQueue.make(db, { worker, lease, wake }), Job, mostLosses)
+    const queue = yield* Engine.jobQueue(
+      yield* PostgresQueue.make(db, { worker, lease, wake, settled }),
+      Job,
+      mostLosses
+    )
     return {
       ...{ shown: url.shown, queue, changes, known, grown },
-      ...{ ...runs(db.query), ...jobs(db), ...files(db), ...own },
+      ...{ ...runs(db.query), ...jobs(db, settled), ...files(db), ...own },
       tidy: Effect.andThen(own.tidy, look)
     }
   })

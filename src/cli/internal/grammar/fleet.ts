@@ -155,7 +155,6 @@ const refused = {
   jobs: Flag.withHidden(Run.flags.jobs),
   keepState: Flag.withHidden(Run.flags.keepState),
   machineConfig: Flag.withHidden(Run.flags.machineConfig),
-  machines: Flag.withHidden(Run.flags.machines),
   pauseOnFailure: Flag.withHidden(Run.flags.pauseOnFailure),
   pauseTimeout: Flag.withHidden(Run.flags.pauseTimeout),
   snapshotOnFailure: Flag.withHidden(Run.flags.snapshotOnFailure),
