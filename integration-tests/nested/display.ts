@@ -28,6 +28,8 @@ export default test(
       yield* driver.subtest(
         "is typed at, and read",
         Effect.gen(function* () {
+          // Before its prompt, a shell loses what is typed.
+          yield* box.waitForText(/bash-/, { timeout })
           yield* box.sendChars("clear; echo Hello from the terminal >/tmp/typed; cat /tmp/typed\n")
           yield* box.waitForText(/Hello from the terminal/, { timeout })
           assert.equal(yield* box.succeed("cat /tmp/typed"), "Hello from the terminal\n")
