@@ -26,6 +26,7 @@ import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
+import * as OwnFiles from "../host/OwnFiles.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Attach from "./internal/grammar/attach.ts"
 import { Chosen } from "./internal/grammar/chosen.ts"
@@ -40,17 +41,11 @@ import * as Run from "./internal/grammar/run.ts"
 import * as Snapshot from "./internal/grammar/snapshot.ts"
 import * as Top from "./internal/grammar/top.ts"
 import * as Usage from "./internal/usage.ts"
-import { version } from "./Version.ts"
 
 export type {
   /** The options of every subcommand that runs machines. */
   RunOptions
 } from "./internal/grammar/runOptions.ts"
-export {
-  /** The version of the package this module is part of. */
-  version
-} from "./Version.ts"
-
 /** What the user asked for, as plain data; paths are as they were written. */
 export type Invocation =
   | Run.Run
@@ -106,7 +101,9 @@ export const parse = (
 ): Effect.Effect<Invocation | ExitCode.ExitCode, never, Command.Environment> =>
   Effect.gen(function* () {
     const chosen = yield* Ref.make(Option.none<Invocation>())
-    const usage: ExitCode.ExitCode = yield* Command.runWith(vmtest, { version })(args.flatMap(Usage.apart)).pipe(
+    const usage: ExitCode.ExitCode = yield* Command.runWith(vmtest, { version: OwnFiles.version })(
+      args.flatMap(Usage.apart)
+    ).pipe(
       Effect.provideService(Chosen, chosen),
       Effect.as(ExitCode.passed),
       Effect.catch((_: CliError.CliError) => Effect.succeed(ExitCode.unusable))

@@ -24,6 +24,7 @@ import * as Jobs from "../fleet/Job.ts"
 import * as Store from "../fleet/Store.ts"
 import * as Worker from "../fleet/Worker.ts"
 import * as HostProcess from "../host/HostProcess.ts"
+import * as OwnFiles from "../host/OwnFiles.ts"
 import * as RunDirectory from "../host/RunDirectory.ts"
 import { HostLimits } from "../machine/MachineSpec.ts"
 import type { Invocation } from "./CommandLine.ts"
@@ -34,7 +35,6 @@ import * as Host from "./Host.ts"
 import { executor } from "./internal/executor.ts"
 import { complain, logToStderr, type Work } from "./Subcommand.ts"
 import * as Telemetry from "./Telemetry.ts"
-import { version } from "./Version.ts"
 
 const isThere = (program: string) => Effect.isSuccess(HostProcess.locate(program))
 
@@ -117,7 +117,7 @@ export const work = (invocation: Extract<Invocation, { readonly _tag: "FleetWork
     yield* Worker.run(store, {
       ...{ id, name, slots, memory, lease, executor, facts: found.facts, drain: first, giveBack: second },
       retention: Duration.millis(invocation.keep),
-      about: { version, pid: process.pid, cpus: limits.cpus, qemu: found.qemu },
+      about: { version: OwnFiles.version, pid: process.pid, cpus: limits.cpus, qemu: found.qemu },
       folder: NodePath.join(path, "fleet")
     })
     return ExitCode.passed

@@ -29,7 +29,9 @@ const fault = (name: string) => (cause: Cause.Cause<never>) =>
 export const launch = <Invocation>(
   name: string,
   parse: Effect.Effect<Invocation | ExitCode.ExitCode, never, NodeServices.NodeServices>,
-  load: () => Promise<{ readonly main: (invocation: Exclude<Invocation, number>) => void }>
+  load: (
+    invocation: Exclude<Invocation, number>
+  ) => Promise<{ readonly main: (invocation: Exclude<Invocation, number>) => void }>
 ): void => {
   // The reader of the output may leave early (head): that needs no stack trace. Any other error in writing help is a failure.
   let handedOver = false
@@ -48,9 +50,10 @@ export const launch = <Invocation>(
       process.exitCode ||= parsed
       return
     }
-    const { main } = yield* Effect.promise(load)
+    const invocation = parsed as Exclude<Invocation, number>
+    const { main } = yield* Effect.promise(() => load(invocation))
     handedOver = true
-    main(parsed as Exclude<Invocation, number>)
+    main(invocation)
   })
   Effect.runFork(program.pipe(Effect.catchCause(fault(name)), Effect.provide(NodeServices.layer)))
 }

@@ -10,10 +10,10 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as OwnFiles from "../host/OwnFiles.ts"
 import * as Reports from "../report/Reports.ts"
 import * as ExitCode from "./ExitCode.ts"
 import { complain } from "./Subcommand.ts"
-import { version } from "./Version.ts"
 
 /** Writes the reports of a run to files. A run that passed has the exit code 1 if one of them could not be written to its end. */
 export const written =
@@ -26,7 +26,8 @@ export const written =
           Effect.sync(() => problems.push(problem)),
           complain(problem)
         )
-      return Effect.map(Reports.written(files, { vmtest: version, traces: true, inputs, onUnwritten })(run), (code) =>
-        code === ExitCode.passed && problems.length > 0 ? ExitCode.failed : code
+      return Effect.map(
+        Reports.written(files, { vmtest: OwnFiles.version, traces: true, inputs, onUnwritten })(run),
+        (code) => (code === ExitCode.passed && problems.length > 0 ? ExitCode.failed : code)
       )
     })

@@ -16,7 +16,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { isBuiltin, registerHooks } from "node:module"
 import * as NodePath from "node:path"
-import { fileURLToPath, pathToFileURL } from "node:url"
+import { pathToFileURL } from "node:url"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
@@ -24,6 +24,7 @@ import * as esbuild from "esbuild"
 import * as SharedMachines from "../driver/SharedMachines.ts"
 import * as TestCase from "../driver/TestCase.ts"
 import * as Digest from "../host/Digest.ts"
+import * as OwnFiles from "../host/OwnFiles.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
 import { FileNotPortable } from "./FleetError.ts"
 
@@ -45,20 +46,8 @@ export interface Bundle {
   readonly along: ReadonlyArray<string>
 }
 
-const here = fileURLToPath(import.meta.url)
-const extension = NodePath.extname(here)
-
-/** The package's own modules, so that there is one copy of each. */
-const own: Readonly<Record<string, string>> = {
-  vmtest: `../index${extension}`,
-  "vmtest/actors": `../actors/index${extension}`,
-  "vmtest/fleet": `./index${extension}`,
-  "vmtest/vitest": `../vitest${extension}`,
-  "vmtest/package.json": "../../package.json"
-}
-
 const isShared = (specifier: string): boolean =>
-  specifier in own || /^(effect|@effect\/platform-node)(\/|$)/.test(specifier)
+  OwnFiles.exportedUrl(specifier) !== undefined || /^(effect|@effect\/platform-node)(\/|$)/.test(specifier)
 
 const loaders: Readonly<Record<string, esbuild.Loader>> = {
   ".ts": "ts",
@@ -269,10 +258,10 @@ const share = (root: string): void => {
       const { parentURL } = context
       const isOurs = parentURL !== undefined && [...roots].some((one) => parentURL.startsWith(one))
       if (!isOurs || !isShared(specifier)) return next(specifier, context)
-      const mine = own[specifier]
+      const mine = OwnFiles.exportedUrl(specifier)
       return mine === undefined
         ? next(specifier, { ...context, parentURL: import.meta.url })
-        : { url: new URL(mine, import.meta.url).href, shortCircuit: true }
+        : { url: mine, shortCircuit: true }
     }
   })
 }

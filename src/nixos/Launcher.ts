@@ -11,7 +11,11 @@
  */
 
 import { launch } from "../cli/Launch.ts"
-import { version } from "../cli/Version.ts"
+import * as OwnFiles from "../host/OwnFiles.ts"
 import * as CommandLine from "./CommandLine.ts"
 
-launch("nixos-test-driver", CommandLine.parse(process.argv.slice(2), process.env, version), () => import("./Main.ts"))
+launch(
+  "nixos-test-driver",
+  CommandLine.parse(process.argv.slice(2), process.env, OwnFiles.version),
+  () => import("./Main.ts")
+)

@@ -13,12 +13,12 @@
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Disk from "../host/Disk.ts"
 import * as HostProcess from "../host/HostProcess.ts"
+import * as OwnFiles from "../host/OwnFiles.ts"
 import { quote } from "../host/Quote.ts"
 import { RunDirectory } from "../host/RunDirectory.ts"
 import type { VsockPair } from "../python/Setting.ts"
@@ -65,7 +65,7 @@ export const commandByNumber: Effect.Effect<(number: number) => string> = Effect
   }
 )
 
-const proxy = fileURLToPath(new URL(`VsockProxy${Path.extname(import.meta.url)}`, import.meta.url))
+const proxy = OwnFiles.module("nixos/VsockProxy")
 
 /** Settings for an ssh that does not know the way. The guest's key is new, and nobody can listen in between, so ssh does not ask about it. */
 const settingsOf = (hosts: Readonly<Record<string, string>>): string =>

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as TestConsole from "effect/testing/TestConsole"
 import * as CommandLine from "../../src/cli/CommandLine.ts"
 import { contradiction } from "../../src/cli/Run.ts"
+import * as OwnFiles from "../../src/host/OwnFiles.ts"
 
 const parse = (...args: Array<string>) =>
   Effect.gen(function* () {
@@ -257,7 +258,7 @@ describe("the command line", () => {
     Effect.gen(function* () {
       const { out, parsed } = yield* parse("--version")
       assert.strictEqual(parsed, 0)
-      assert.strictEqual(out, `vmtest v${CommandLine.version}`)
+      assert.strictEqual(out, `vmtest v${OwnFiles.version}`)
     })
   )
 

@@ -10,29 +10,17 @@ import * as NodePath from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import * as Effect from "effect/Effect"
 import * as esbuild from "esbuild"
+import * as OwnFiles from "../../host/OwnFiles.ts"
 import { insert } from "./insert.ts"
 
 const here = fileURLToPath(import.meta.url)
 
-/** `.ts` if this runs from the sources, `.js` if from the build. */
-const extension = NodePath.extname(here)
-
-/** The package's own modules, beside this one rather than through `exports`, so that there is one copy of each. */
-const own: Record<string, string> = {
-  vmtest: `../../index${extension}`,
-  "vmtest/actors": `../../actors/index${extension}`,
-  "vmtest/fleet": `../../fleet/index${extension}`,
-  "vmtest/vitest": `../../vitest${extension}`,
-  "vmtest/package.json": "../../../package.json",
-  // A name that cannot be imported by accident; see ScriptLoader.loadProgram.
-  "vmtest:eval-scope": `./evalScope${extension}`
-}
-
 /** The URL of one of the package's own modules; undefined for another specifier. */
-export const ownUrl = (specifier: string): string | undefined => {
-  const mine = own[specifier]
-  return mine === undefined ? undefined : new URL(mine, import.meta.url).href
-}
+export const ownUrl = (specifier: string): string | undefined =>
+  // A name that cannot be imported by accident; see ScriptLoader.loadProgram.
+  specifier === "vmtest:eval-scope"
+    ? pathToFileURL(OwnFiles.module("cli/internal/evalScope")).href
+    : OwnFiles.exportedUrl(specifier)
 
 const isShared = (specifier: string): boolean => /^(effect|@effect\/platform-node)(\/|$)/.test(specifier)
 
@@ -50,8 +38,8 @@ const packages = (onRequire: () => void): esbuild.Plugin => ({
         path: required ? file : pathToFileURL(file).href,
         external: true
       })
-      const mine = own[path]
-      if (mine !== undefined) return external(fileURLToPath(new URL(mine, import.meta.url)))
+      const mine = ownUrl(path)
+      if (mine !== undefined) return external(fileURLToPath(mine))
       const shared = isShared(path)
       return build
         .resolve(path, {

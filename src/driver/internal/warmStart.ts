@@ -4,7 +4,6 @@
  * Of several that start at once, one boots and the others wait for it. Booting side by side would be no faster for them, for each boot
  * keeps a processor busy to its end, and going on takes a fraction of a second.
  */
-import * as Fs from "node:fs"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -12,6 +11,7 @@ import { type BackendService, type MachineShape, storageOf } from "../../backend
 import * as Device from "../../backends/Device.ts"
 import * as Digest from "../../host/Digest.ts"
 import * as Disk from "../../host/Disk.ts"
+import * as OwnFiles from "../../host/OwnFiles.ts"
 import * as Image from "../../images/Image.ts"
 import type { Machine } from "../../machine/Machine.ts"
 import * as MachineSpec from "../../machine/MachineSpec.ts"
@@ -52,8 +52,6 @@ export interface WarmStart {
 const switchedOff: Effect.Effect<boolean> = Effect.sync(() =>
   ["off", "0", "no", "false"].includes((process.env.VMTEST_SNAPSHOTS ?? "on").toLowerCase())
 )
-
-const version: string = JSON.parse(Fs.readFileSync(new URL("../../../package.json", import.meta.url), "utf8")).version
 
 /** Makes the machine's own disks and sticks what they were before its first start: sparse files of the declared sizes. */
 const emptyDisks = (shape: MachineShape, spec: MachineSpec.MachineSpec): Effect.Effect<void> =>
@@ -259,7 +257,7 @@ export const make = Effect.fnUntraced(function* (options?: boolean | SnapshotSto
         start > 1 && isLasting(subject.spec)
           ? Effect.succeed(Origin.boot)
           : Effect.flatMap(backend.fingerprint, (facts) =>
-              warmOrigin(subject, { vmtest: version, backend: backend.name, ...facts })
+              warmOrigin(subject, { vmtest: OwnFiles.version, backend: backend.name, ...facts })
             )
     },
     finished: saves.finished,

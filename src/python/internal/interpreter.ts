@@ -1,5 +1,4 @@
 /** The Python interpreter of one script: a process of the host, and what it says. */
-import { fileURLToPath } from "node:url"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -10,12 +9,13 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as HostProcess from "../../host/HostProcess.ts"
+import * as OwnFiles from "../../host/OwnFiles.ts"
 import { InterpreterDied, ProtocolBroken } from "../PythonError.ts"
 import * as Leftovers from "./leftovers.ts"
 import { FromScript } from "./protocol.ts"
 
 /** The script's side, which the interpreter runs. */
-export const shim = fileURLToPath(new URL("../shim.py", import.meta.url))
+export const shim = OwnFiles.file("python/shim.py")
 
 /** Without what the user's environment would add to the path of imports, and with UTF-8 whatever the locale. */
 const flags = ["-I", "-X", "utf8"]

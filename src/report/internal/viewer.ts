@@ -3,14 +3,12 @@ import { spawnSync } from "node:child_process"
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
-
-const at = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+import * as OwnFiles from "../../host/OwnFiles.ts"
 
 /** Of the package, or of a checkout whose sources run as they are. */
-const packaged = at("../viewer.bundle.js")
-const builtInCheckout = at("../../../dist/report/viewer.bundle.js")
-const sources = at("../../../web")
+const packaged = OwnFiles.file("report/viewer.bundle.js")
+const builtInCheckout = join(OwnFiles.root, "dist/report/viewer.bundle.js")
+const sources = join(OwnFiles.root, "web")
 
 const isFresh = (file: string): boolean => {
   if (!existsSync(file)) return false
