@@ -266,6 +266,11 @@ const share = (root: string): void => {
   })
 }
 
+/** Loads what nearly every test imports, so that the first one need not wait for it. */
+export const preload: Effect.Effect<void> = Effect.ignore(
+  Effect.tryPromise(() => Promise.all([import(OwnFiles.exportedUrl("vmtest") ?? "vmtest"), import("effect")]))
+)
+
 /** How long a file's top level may run. */
 const importTimeout = "60 seconds"
 

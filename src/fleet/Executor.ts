@@ -199,6 +199,7 @@ export const serve = <R>({
         Effect.onInterrupt(() => tell({ _tag: "Stopped", why: "the worker stopped it" }))
       )
     yield* tell({ _tag: "Ready" })
+    yield* Effect.forkChild(Bundle.preload)
     while (true) {
       const line = yield* Queue.take(lines)
       if (line === "") break
