@@ -89,7 +89,7 @@ describe.skipIf(missing !== undefined)(`what a fleet sends${missing === undefine
       "other.ts": booting("other", 'image: Image.tiny(), backend: "cloud-hypervisor"'),
       "none.ts": quick
     })
-    await worker({ VMTEST_ACCEL: "tcg" }, "--name", "emulating")
+    const emulating = await worker({ VMTEST_ACCEL: "tcg" }, "--name", "emulating")
     const kvm = command("run", "plain.ts", "--accel", "kvm")
     assert.strictEqual(await kvm.ended, 2)
     assert.match(
@@ -116,6 +116,11 @@ describe.skipIf(missing !== undefined)(`what a fleet sends${missing === undefine
       sql("SELECT w.name FROM vmtest.job j JOIN vmtest.worker w ON w.id = j.worker WHERE queue LIKE '%.kvm.%'"),
       "virtualising"
     )
+    // What the run says counts more than what the worker's environment does: there may be no KVM here at all.
+    emulating.signal("SIGTERM")
+    assert.strictEqual(await emulating.ended, 0)
+    const emulated = command("run", "plain.ts", "--accel", "tcg")
+    assert.strictEqual(await emulated.ended, 0, emulated.said())
   })
 
   it("sends machines of the config file, and settings", async () => {
@@ -193,7 +198,17 @@ export default test("${name}", {}, () => ${how})
       "b.ts": sleeper("good", 10),
       "c.ts": sleeper("long", 60_000)
     })
-    await worker("--slots", "1")
+    // Also removes what is old, by itself.
+    assert.strictEqual(await command("status").ended, 0)
+    sql(
+      "INSERT INTO vmtest.run (id, title, jobs, plan, state, ended_at) VALUES ('old', '', 0, '', 'done', now() - interval '20 days')"
+    )
+    sql(
+      "INSERT INTO vmtest.run (id, title, jobs, plan, state, ended_at) VALUES ('new', '', 0, '', 'done', now() - interval '10 days')"
+    )
+    const removing = await worker("--slots", "1")
+    await removing.says(/removed 1 old run/)
+    assert.strictEqual(sql("SELECT string_agg(id, ' ') FROM vmtest.run"), "new")
     const first = command("run", "a.ts", "b.ts")
     assert.strictEqual(await first.ended, 1, first.said())
     const again = command("run", "a.ts", "b.ts", "--only-failed")

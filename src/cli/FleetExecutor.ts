@@ -36,7 +36,7 @@ const served = Effect.gen(function* () {
   const usual = yield* Effect.cached(found(undefined))
   yield* Effect.forkChild(Effect.ignore(usual))
   yield* Executor.serve({
-    backend: (name) => (name === undefined ? usual : found(name)),
+    backend: ({ accel, backend }) => (accel === undefined && backend === undefined ? usual : found(backend)),
     onTask: Ending.enter("running")
   })
 })

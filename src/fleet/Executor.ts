@@ -22,7 +22,6 @@ import * as Queue from "effect/Queue"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import { Backend, type BackendService } from "../backends/Backend.ts"
-import type { BackendName } from "../backends/BackendName.ts"
 import { Detailed, Reporter } from "../driver/RunEvent.ts"
 import * as Runner from "../driver/Runner.ts"
 import type { TestCase } from "../driver/TestCase.ts"
@@ -31,6 +30,7 @@ import * as Bundle from "./Bundle.ts"
 import type { Answer, Order, Task } from "./internal/executorProtocol.ts"
 import * as Tracing from "./internal/tracing.ts"
 import * as Wire from "./internal/wire.ts"
+import type { JobOptions } from "./Job.ts"
 
 /** Where the worker's end is. */
 const descriptor = 4
@@ -130,8 +130,10 @@ const flushed = Effect.callback<void>((resume) => {
 
 /** What the process needs of its host. */
 export interface ExecutorOptions<R> {
-  /** The hypervisor of machines that declare none, by what the run asks for. */
-  readonly backend: (name: BackendName | undefined) => Effect.Effect<BackendService, { readonly message: string }, R>
+  /** The hypervisor of machines that declare none, by what the run asks for. `accel` is in `VMTEST_ACCEL` of the Config already. */
+  readonly backend: (
+    asked: Pick<JobOptions, "accel" | "backend">
+  ) => Effect.Effect<BackendService, { readonly message: string }, R>
   /** Is run before the first line of a script. */
   readonly onTask?: Effect.Effect<void> | undefined
 }
@@ -157,7 +159,7 @@ export const serve = <R>({
     let kept: { readonly backend: BackendService; readonly run: Runner.KeptOfRun } | undefined
     const keep = Effect.fnUntraced(function* (options: Task["options"]) {
       if (kept !== undefined) return kept
-      const found = yield* backend(options.backend)
+      const found = yield* backend(options)
       const run = yield* Runner.keep(options.snapshots).pipe(
         Effect.provideService(Backend, found),
         Scope.provide(scope)

@@ -221,7 +221,9 @@ const expiring = ({ options, store }: State): Effect.Effect<void> => {
   const { retention } = options
   if (retention === undefined) return Effect.void
   return store.expire(retention).pipe(
-    Effect.tap((count) => (count === 0 ? Effect.void : Effect.logInfo(`removed ${count} old runs`))),
+    Effect.tap((count) =>
+      count === 0 ? Effect.void : Effect.logInfo(`removed ${count} old ${count === 1 ? "run" : "runs"}`)
+    ),
     Effect.catch(({ message }) => Effect.logWarning(`could not remove old runs: ${message}`)),
     Effect.andThen(Effect.sleep(expireInterval)),
     Effect.forever
