@@ -100,9 +100,11 @@ const main = async () => {
     let killed = 0
     while (killed < kills && !done.is) {
       await pause(1200)
-      // Not one that has a file in its second attempt: who loses that as well ends it, as it should.
+      // Not one that has a file in its second attempt: who loses that as well ends it, as it should. Nor one that was killed and whose leases are not over.
+      const pids = [...workers.values()].map(({ pid }) => pid)
       const victim = sql(
-        `SELECT w.name FROM vmtest.worker w JOIN vmtest.job j ON j.worker = w.id WHERE j.state = 'running'
+        `SELECT w.name FROM vmtest.worker w JOIN vmtest.job j ON j.worker = w.id
+         WHERE j.state = 'running' AND (w.facts::json->>'pid')::int IN (${pids})
          GROUP BY w.id, w.name HAVING max(j.attempt) = 1 ORDER BY random() LIMIT 1`
       )
       const process = workers.get(victim)
