@@ -70,18 +70,10 @@ export const focused = (tests: ReadonlyArray<TestCase>): ReadonlyArray<TestCase>
 }
 
 /**
- * What tests are known by from run to run and from host to host, in their order: their script and their name. Several of one name in one script are
- * numbered in their order. `place` gives a script's path from a folder that is the same on all hosts.
+ * What tests are known by from run to run and from host to host, in their order: their script and their name. `place` gives a script's path from a
+ * folder that is the same on all hosts.
  */
 export const identities = (
   tests: ReadonlyArray<Pick<TestCase, "name" | "file">>,
   place: (file: string) => string = (file) => file
-): ReadonlyArray<string> => {
-  const seen = new Map<string, number>()
-  return tests.map(({ file, name }) => {
-    const key = file === undefined ? name : `${place(file)} › ${name}`
-    const count = (seen.get(key) ?? 0) + 1
-    seen.set(key, count)
-    return count === 1 ? key : `${key} (${count})`
-  })
-}
+): ReadonlyArray<string> => tests.map(({ file, name }) => (file === undefined ? name : `${place(file)} › ${name}`))

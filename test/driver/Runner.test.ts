@@ -239,7 +239,7 @@ describe("a run", () => {
   it.effect("does not count the building of images against a test's time", () =>
     Effect.gen(function* () {
       const building = (after: Duration.Input) =>
-        test("builds", { timeout: "1 minute" }, (_, driver) =>
+        test(`builds, and sleeps for ${String(after)}`, { timeout: "1 minute" }, (_, driver) =>
           Effect.gen(function* () {
             yield* Effect.sleep("30 seconds")
             yield* driver.machine("m", offline({ autoStart: false }))
@@ -467,9 +467,12 @@ describe("a run", () => {
             Effect.sync(() => logged.push(currentLabel()))
           )
         )
-      yield* run([same("boots"), same("boots"), same(`${"x".repeat(40)} one`), same(`${"x".repeat(40)} two`)]).pipe(
-        Effect.provideService(Reporter, (event) => Effect.sync(() => void events.push(event)))
-      )
+      yield* run([
+        same("boots"),
+        { ...same("boots"), file: "another.ts" },
+        same(`${"x".repeat(40)} one`),
+        same(`${"x".repeat(40)} two`)
+      ]).pipe(Effect.provideService(Reporter, (event) => Effect.sync(() => void events.push(event))))
       assert.deepStrictEqual(labelsOf(["boots", "boots", "boots (2)", "boots"]), [
         "boots",
         "boots (2)",

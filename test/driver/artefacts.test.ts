@@ -29,7 +29,7 @@ const mock = Mock.make({
 })
 
 describe("what a test leaves in the output folder", () => {
-  it.live("is in a folder of its own, for tests that run at once and for those of one name", () =>
+  it.live("is in a folder of its own, for tests that run at once and for those of one name in two scripts", () =>
     Effect.gen(function* () {
       const folder = yield* base
       const paths: Array<string> = []
@@ -38,11 +38,14 @@ describe("what a test leaves in the output folder", () => {
           Effect.map(machines[machine]!.dumpTtyContents(1, "login"), (path) => paths.push(path))
         )
       const output = Path.join(folder, "output")
-      const results = yield* Runner.run([leaving("first", "a"), leaving("second", "b"), leaving("second", "c")], {
-        output,
-        concurrency: 3,
-        snapshots: false
-      }).pipe(
+      const results = yield* Runner.run(
+        [leaving("first", "a"), leaving("second", "b"), { ...leaving("second", "c"), file: "other.ts" }],
+        {
+          output,
+          concurrency: 3,
+          snapshots: false
+        }
+      ).pipe(
         Effect.provideService(Backend, (yield* mock).backend),
         Effect.provideService(RunDirectory.RunDirectory, yield* RunDirectory.make({ base: folder })),
         Effect.provideService(ImageStore, imageStore)

@@ -222,6 +222,24 @@ describe("test.each", () => {
   )
 })
 
+describe("the name of a test", () => {
+  it.effect("is refused for two tests of a script, with both places, and taken by another script", () =>
+    Effect.gen(function* () {
+      const [first, second] = [test("boots", {}, () => Effect.void), test("boots", {}, () => Effect.void)]
+      const error = yield* Effect.flip(run([first, second]))
+      assert.match(
+        error.message,
+        /attempts\.test\.ts:(\d+):\d+: test "boots": another test of the script has this name, at line \1; give each a name of its own, or declare them with test\.each$/
+      )
+      const results = yield* run([first, { ...second, file: "another.ts" }])
+      assert.deepStrictEqual(
+        results.map(({ status }) => status),
+        ["passed", "passed"]
+      )
+    })
+  )
+})
+
 describe("a tag", () => {
   it.effect("must be a word", () =>
     Effect.gen(function* () {

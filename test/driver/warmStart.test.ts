@@ -489,34 +489,32 @@ describe("a warm-up", () => {
     })
   )
 
-  it.live(
-    "is that of its own test, also where tests of one script have the same name, and of forks that declare machines",
-    () =>
-      Effect.gen(function* () {
-        const folder = yield* temporaryFolder
-        const runs: Array<string> = []
-        const machine = (what: string) =>
-          offline({
-            warmUp: (guest) =>
-              Effect.andThen(
-                guest.succeed(what),
-                Effect.sync(() => void runs.push(what))
-              )
-          })
-        const declares = (what: string) => (driver: DriverService) =>
-          driver.fork((_, inside) => Effect.flatMap(inside.machine("late", machine(what)), (late) => late.start()))
-        const tests = ["same", "same", "other"].map((name, index) => ({
-          ...test(name, { machines: { a: machine(`${index}`) } }, (_, driver) =>
-            Effect.andThen(declares(`${index} first`)(driver), declares(`${index} second`)(driver))
-          ),
-          script: "1"
-        }))
-        const wanted = tests.flatMap((_, index) => [`${index}`, `${index} first`, `${index} second`])
-        assert.deepStrictEqual(yield* runAll(tests, folder), ["passed", "passed", "passed"])
-        assert.deepStrictEqual(runs, wanted)
-        yield* runAll([{ ...tests[0]!, script: "2" }, ...tests], folder)
-        assert.deepStrictEqual(runs, [...wanted, ...wanted.slice(0, 3)])
-      })
+  it.live("is that of its own test, and of forks that declare machines", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const runs: Array<string> = []
+      const machine = (what: string) =>
+        offline({
+          warmUp: (guest) =>
+            Effect.andThen(
+              guest.succeed(what),
+              Effect.sync(() => void runs.push(what))
+            )
+        })
+      const declares = (what: string) => (driver: DriverService) =>
+        driver.fork((_, inside) => Effect.flatMap(inside.machine("late", machine(what)), (late) => late.start()))
+      const tests = ["one", "two", "three"].map((name, index) => ({
+        ...test(name, { machines: { a: machine(`${index}`) } }, (_, driver) =>
+          Effect.andThen(declares(`${index} first`)(driver), declares(`${index} second`)(driver))
+        ),
+        script: "1"
+      }))
+      const wanted = tests.flatMap((_, index) => [`${index}`, `${index} first`, `${index} second`])
+      assert.deepStrictEqual(yield* runAll(tests, folder), ["passed", "passed", "passed"])
+      assert.deepStrictEqual(runs, wanted)
+      yield* runAll([{ ...tests[0]!, script: "2" }, ...tests], folder)
+      assert.deepStrictEqual(runs, [...wanted, ...wanted.slice(0, 3)])
+    })
   )
 
   it.live("is run again when a file or a folder of the host has changed that it copies, without a warning", () =>

@@ -2,6 +2,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { Deadlines } from "../../guest/Deadlines.ts"
+import type { Location } from "../../host/Location.ts"
 import * as MachineChecks from "../../machine/MachineChecks.ts"
 import type { MachineSpec } from "../../machine/MachineSpec.ts"
 import * as MachineSpecs from "../../machine/MachineSpec.ts"
@@ -20,8 +21,6 @@ export interface Checked {
   readonly test: TestCase
   /** Its place in the run, from 0. */
   readonly index: number
-  /** Tells tests of one name in one script apart: 1, 2, … */
-  readonly occurrence: number
   /** Its folder's name in the output folder. */
   readonly folder: string
   /** What lines of reports call it. */
@@ -49,6 +48,12 @@ export const foldersOf = (tests: ReadonlyArray<TestCase>): ReadonlyArray<string>
 const namesakesOf = (test: TestCase, index: number, all: ReadonlyArray<TestCase>) =>
   all.slice(0, index + 1).filter(({ name, repeat }) => name === test.name && repeat === test.repeat)
 
+/** A test is known by its script and its name: in reports, in `-t`, and in what is recorded of it. */
+const duplicate = (first: Location | undefined) => {
+  const where = first === undefined ? "" : `, at line ${first.line}`
+  return `another test of the script has this name${where}; give each a name of its own, or declare them with test.each`
+}
+
 const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: ReadonlyArray<TestCase>) {
   const declaredAt = test.declaredAt()
   const invalid = (reason: string) => new InvalidTest({ test: test.name, reason, declaredAt })
@@ -73,9 +78,12 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   if (exhausted !== undefined) return yield* invalid(exhausted.message)
   // A repetition of a test is that test: it starts from what is stored of the first.
   const namesakes = namesakesOf(test, index, all)
-  const occurrence = namesakes.filter(({ script }) => script === test.script).length
+  const earlier = namesakes.find(
+    ({ file, script }, at) => at < namesakes.length - 1 && file === test.file && script === test.script
+  )
+  if (earlier !== undefined) return yield* invalid(duplicate(earlier.declaredAt()))
   return {
-    ...{ test, index, occurrence, specs, networks, timeout, wait },
+    ...{ test, index, specs, networks, timeout, wait },
     folder: folderOf(test, namesakes.length),
     label: shortName(test.name)
   } satisfies Checked

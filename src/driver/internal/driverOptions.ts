@@ -38,8 +38,6 @@ export interface Options {
   readonly warm: WarmStart
   /** The digest of the script that declares the machines, if there is one. */
   readonly script?: string | undefined
-  /** Which of the script's tests of this name it is, from 1. Default 1. */
-  readonly occurrence?: number | undefined
   /** What declares its machines, where that is not the test itself. */
   readonly declaredIn?: { readonly others: string; readonly machines: ReadonlyMap<string, string> } | undefined
   /** The names that services of the host had when the machines were saved: those that are served again have the same addresses. */
@@ -59,8 +57,7 @@ interface SavedMachines {
 }
 
 /** What declares a machine, where nothing says otherwise. */
-export const declaredHere = ({ declaredIn, occurrence, test }: Options): string =>
-  declaredIn?.others ?? `test ${occurrence ?? 1} of the name ${test}`
+export const declaredHere = ({ declaredIn, test }: Options): string => declaredIn?.others ?? `the test ${test}`
 
 export const declaredIn = (options: Options, { name }: MachineSpec): string =>
   options.declaredIn?.machines.get(name) ?? declaredHere(options)

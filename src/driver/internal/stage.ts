@@ -37,11 +37,11 @@ const declaredIn = ({ test }: Checked): DriverOptions["declaredIn"] =>
 
 /** The driver of one test. */
 export const driverOf = Effect.fnUntraced(function* (checked: Checked, given: Given, actor: Omit<Actor, "emit">) {
-  const { networks, occurrence, specs, test } = checked
+  const { networks, specs, test } = checked
   yield* Effect.forEach(MachineSpecs.toolsOf(specs), (tool) => HostProcess.locate(tool))
   return yield* internal.make({
     ...given,
-    ...{ test: test.name, machines: specs, networks, declaredAt: test.declaredAt, script: test.script, occurrence },
+    ...{ test: test.name, machines: specs, networks, declaredAt: test.declaredAt, script: test.script },
     declaredIn: declaredIn(checked),
     resolve: (image) => actor.excluding(given.resolve(image)),
     untimed: actor.excluding,
