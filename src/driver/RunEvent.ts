@@ -96,7 +96,10 @@ type Happening =
       readonly doing: ReadonlyArray<string>
     }
   | {
-      /** An attempt failed, and the test is tried again. */
+      /**
+       * An attempt failed, and the test is tried again. A test that passed is run again, too, if another one failed that has run on the same
+       * machines.
+       */
       readonly _tag: "AttemptFailed"
       readonly test: string
       readonly result: TestResult
@@ -104,6 +107,8 @@ type Happening =
       readonly attempt: number
       /** How many there can be. */
       readonly attempts: number
+      /** The suite that is tried again as a whole, on fresh machines; undefined if the test has machines of its own. */
+      readonly suite?: string | undefined
     }
   /** A process of the test's supervision tree started or ended. Only for reporters with {@link Detailed}. */
   | { readonly _tag: "ProcessChange"; readonly test: string; readonly change: ProcessChange }

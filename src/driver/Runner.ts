@@ -193,7 +193,8 @@ const makeRun = Effect.fnUntraced(function* (options: RunnerOptions, around: Att
       (result, index) => {
         results.set(wanted[index] ?? first, result)
         stop.note(result)
-      }
+      },
+      shared ? first.test.suite?.name : undefined
     ).pipe(
       room.within(Room.of(first.specs, auto), (line) =>
         Attempt.labelled(first)(report({ _tag: "Log", test: first.test.name, line }))

@@ -26,7 +26,17 @@ import * as Schema from "effect/Schema"
 import * as Decode from "../host/Decode.ts"
 import * as Fields from "../host/Fields.ts"
 import type { MachineOptions } from "../machine/MachineSpec.ts"
-import { type Body, type Declared, type Isolation, type TestCase, TestOptions, test } from "./TestCase.ts"
+import { scriptFrames } from "./internal/scriptLocation.ts"
+import {
+  type Body,
+  type Declared,
+  type Isolation,
+  type Mark,
+  type SuiteOf,
+  type TestCase,
+  TestOptions,
+  test
+} from "./TestCase.ts"
 
 /** The options of a suite: those of a test, which its tests can change, and what they share. */
 export const SuiteOptions = Schema.Struct({
@@ -100,11 +110,24 @@ const wrong = (name: string, problem: string): ReadonlyArray<TestCase> => [
   { ...test(name, {}, () => Effect.void), problem }
 ]
 
-/**
- * Declares tests that share machines. `define` is called at once, with the function that declares a test. Gives the tests, named `suite › test`, for the
- * default export of a script.
- */
-export const suite = <const Machines extends Declared = None>(
+/** The tests of a suite with the mark of the suite. A test that is skipped stays so, and `test.only` in `suite.only` chooses among its tests. */
+const withMark = (tests: ReadonlyArray<TestCase>, mark: Mark | undefined): ReadonlyArray<TestCase> => {
+  if (mark === undefined) return tests
+  const isSkipped = (one: TestCase) => one.mark === "skip" || one.mark === "fixme"
+  if (mark !== "only") return tests.map((one) => (isSkipped(one) ? one : { ...one, mark, reason: `suite.${mark}` }))
+  const chosen = tests.filter((one) => one.mark === "only")
+  return tests.map((one) => (isSkipped(one) || chosen.length > 0 ? one : { ...one, mark }))
+}
+
+/** Declares a suite. */
+export type DeclareSuite = <const Machines extends Declared = None>(
+  name: string,
+  options: SuiteOptions<Machines>,
+  define: (test: SuiteTest<Machines>) => void
+) => ReadonlyArray<TestCase>
+
+const declareSuite = <const Machines extends Declared>(
+  { mark, stack }: { readonly mark: Mark | undefined; readonly stack: string },
   name: string,
   options: SuiteOptions<Machines>,
   define: (test: SuiteTest<Machines>) => void
@@ -117,7 +140,7 @@ export const suite = <const Machines extends Declared = None>(
   if (open !== undefined)
     throw new Error(`suite(${JSON.stringify(name)}) is in the suite ${JSON.stringify(open)}: suites cannot be nested`)
   const { isolation = "shared", tags = [], ...shared } = options
-  const group = { name, isolation: isolation as Isolation }
+  const group: SuiteOf = { name, isolation: isolation as Isolation, mark, declaredAt: () => scriptFrames(stack)[0] }
   const tests: Array<TestCase> = []
   /** Adds what `declare` makes of a title and of what follows it: options, which can be left out, and a body. */
   const add = <B>(
@@ -166,5 +189,33 @@ export const suite = <const Machines extends Declared = None>(
       name,
       "the function of the tests must not be async: tests that it declares after an await would be lost"
     )
-  return tests.length === 0 ? wrong(name, "the suite has no tests") : tests
+  return tests.length === 0 ? wrong(name, "the suite has no tests") : withMark(tests, mark)
 }
+
+const marked =
+  (mark?: Mark): DeclareSuite =>
+  (name, options, define) =>
+    declareSuite({ mark, stack: new Error().stack ?? "" }, name, options, define)
+
+/** What {@link suite} is: a function, and its variants. */
+export interface SuiteFunction extends DeclareSuite {
+  /** A suite whose tests are not run, and are reported as skipped. */
+  readonly skip: DeclareSuite
+  /** A suite that should pass and does not yet: its tests are not run, and are reported as skipped. */
+  readonly fixme: DeclareSuite
+  /**
+   * While any suite or test of a run is declared with `only`, only those are run; of a suite that has `test.only` in it, only these tests.
+   * `--forbid-only` refuses it, and so does a CI system (`CI=true`).
+   */
+  readonly only: DeclareSuite
+}
+
+/**
+ * Declares tests that share machines. The function of the tests is called at once, with the function that declares a test. Gives the tests, named
+ * `suite › test`, for the default export of a script. `suite.skip`, `suite.fixme` and `suite.only` are declared alike.
+ */
+export const suite: SuiteFunction = Object.assign(marked(), {
+  skip: marked("skip"),
+  fixme: marked("fixme"),
+  only: marked("only")
+})

@@ -54,6 +54,10 @@ export type Isolation = "shared" | "fork"
 export interface SuiteOf {
   readonly name: string
   readonly isolation: Isolation
+  /** That of the suite itself; its tests have theirs. */
+  readonly mark?: Mark | undefined
+  /** Where the script declares it, if that is known. */
+  readonly declaredAt: () => Location | undefined
 }
 
 /** A test, ready to be run. */

@@ -231,6 +231,13 @@ const resultLines =
     return `${out("red", "✘")} ${out("bold", test.name)} ${how} ${took}${why}${handledFailures(test)}${machines.join("")}${kept}`
   }
 
+/** What follows an attempt: a suite whose tests share machines is run again as a whole, so that each test finds what those before it have left. */
+const nextAttempt = ({ result, suite }: Extract<RunEvent, { readonly _tag: "AttemptFailed" }>): string => {
+  if (suite === undefined) return "trying again"
+  const all = `all tests of the suite ${JSON.stringify(suite)} run again on fresh machines`
+  return isFailed(result) ? all : `another test failed, so ${all}`
+}
+
 /** Reports on the terminal. */
 export const layer = (options: TerminalOptions = {}): Layer.Layer<never> =>
   Layer.sync(Reporter, () => {
@@ -242,9 +249,11 @@ export const layer = (options: TerminalOptions = {}): Layer.Layer<never> =>
           if (options.quiet === true && !isFailed(event.result) && !isFlaky(event.result)) return
           return yield* Console.log(result(event.result))
         }
+        // One that passed is shown again with the next attempt.
+        if (event._tag === "AttemptFailed" && options.quiet === true && !isFailed(event.result)) return
         if (event._tag === "AttemptFailed")
           return yield* Console.log(
-            `${result(event.result)}\n  attempt ${event.attempt} of ${event.attempts}; trying again`
+            `${result(event.result)}\n  attempt ${event.attempt} of ${event.attempts}; ${nextAttempt(event)}`
           )
         if (options.quiet === true) return
         const line = progress(event, yield* Clock.currentTimeMillis)

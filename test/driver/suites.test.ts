@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import { Reporter, type RunEvent } from "../../src/driver/RunEvent.ts"
+import { focused } from "../../src/driver/Selection.ts"
 import { suite } from "../../src/driver/Suite.ts"
 import type { TestCase } from "../../src/driver/TestCase.ts"
 import { untyped } from "../untyped.ts"
@@ -111,6 +112,15 @@ describe("a suite", () => {
         ]
       )
       assert.strictEqual(boots, 2)
+      assert.deepStrictEqual(
+        events.flatMap((event) =>
+          event._tag === "AttemptFailed" ? [[event.test, event.result.status, event.suite]] : []
+        ),
+        [
+          ["s › steady", "passed", "s"],
+          ["s › shaky", "failed", "s"]
+        ]
+      )
       assert.lengthOf(
         events.filter(({ _tag }) => _tag === "TestEnded"),
         2
@@ -212,6 +222,55 @@ describe("a suite", () => {
         ["s › 64 MiB", ["slow"], undefined],
         ["s › of x", [], undefined]
       ]
+    )
+  })
+
+  it.effect("is skipped as a whole, and still checked", () =>
+    Effect.gen(function* () {
+      const define: Parameters<typeof suite>[2] = (test) => {
+        test("one", () => Effect.die("ran"))
+        test.fixme("two", () => Effect.die("ran"))
+        test.only("three", () => Effect.die("ran"))
+      }
+      const { boots, results } = yield* running(suite.skip("s", { machines }, define))
+      assert.deepStrictEqual(
+        results.map(({ skipped }) => skipped),
+        ["suite.skip", "test.fixme", "suite.skip"]
+      )
+      assert.strictEqual(boots, 0)
+      const fixme = yield* running(suite.fixme("s", { machines }, define))
+      assert.deepStrictEqual(
+        fixme.results.map(({ skipped }) => skipped),
+        ["suite.fixme", "test.fixme", "suite.fixme"]
+      )
+      assert.include(
+        (yield* Effect.flip(run(suite.skip("s", { machines }, () => {})))).message,
+        "the suite has no tests"
+      )
+    })
+  )
+
+  it("is the only one that runs, or the tests that are chosen in it", () => {
+    const others = suite("others", { machines }, (test) => test("one", () => Effect.void))
+    const names = (tests: ReadonlyArray<TestCase>) => focused([...others, ...tests]).map(({ name }) => name)
+    assert.deepStrictEqual(
+      names(
+        suite.only("s", { machines }, (test) => {
+          test("one", () => Effect.void)
+          test.skip("two", () => Effect.void)
+          test.each([1, 2])("of %s", () => Effect.void)
+        })
+      ),
+      ["s › one", "s › of 1", "s › of 2"]
+    )
+    assert.deepStrictEqual(
+      names(
+        suite.only("s", { machines }, (test) => {
+          test("one", () => Effect.void)
+          test.only("two", () => Effect.void)
+        })
+      ),
+      ["s › two"]
     )
   })
 

@@ -67,6 +67,25 @@ describe("the terminal's report", () => {
     })
   )
 
+  it.effect("says what runs again after an attempt that failed, of a suite also why tests that passed do", () =>
+    Effect.gen(function* () {
+      const attempt = (result: TestResult, suite?: string): RunEvent => ({
+        ...{ _tag: "AttemptFailed", test: result.name, result, attempt: 1, attempts: 2, suite }
+      })
+      const lastLines = (lines: ReadonlyArray<unknown>) => lines.map((text) => String(text).split("\n").at(-1))
+      const events = [attempt(failed), attempt(passed, "db"), attempt(failed, "db")]
+      const alone = "  attempt 1 of 2; trying again"
+      const all = 'all tests of the suite "db" run again on fresh machines'
+      assert.deepStrictEqual(lastLines((yield* told(events)).out), [
+        alone,
+        `  attempt 1 of 2; another test failed, so ${all}`,
+        `  attempt 1 of 2; ${all}`
+      ])
+      const quiet = yield* told(events, { quiet: true })
+      assert.deepStrictEqual(lastLines(quiet.out).slice(-2), [alone, `  attempt 1 of 2; ${all}`])
+    })
+  )
+
   it.effect("tells a machine that was forked from one that booted", () =>
     Effect.gen(function* () {
       const { err } = yield* told([

@@ -10,14 +10,15 @@ export type Take = (result: TestResult, index: number) => Effect.Effect<TestResu
 
 /**
  * Runs tests that belong together, once, and again while one of them fails, at most `retries` times. Reports each attempt that is not the last,
- * and the result of the last, which has the failed attempts before it.
+ * and the result of the last, which has the failed attempts before it. `suite` is the name of what they belong to, if they can be several.
  *
  * Results that no other attempt can follow are reported at once, and told to `ended`.
  */
 export const run = <R>(
   retries: number,
   once: (attempt: number, take: Take) => Effect.Effect<Results, never, R>,
-  ended: (result: TestResult, index: number) => void = () => {}
+  ended: (result: TestResult, index: number) => void = () => {},
+  suite?: string
 ): Effect.Effect<Results, never, R> =>
   Effect.gen(function* () {
     let earlier: ReadonlyArray<Results> = []
@@ -35,7 +36,7 @@ export const run = <R>(
       if (isLast) return results
       if (!results.some(isFailed)) return yield* Effect.forEach(results, final)
       for (const result of results) {
-        yield* report({ _tag: "AttemptFailed", test: result.name, result, attempt, attempts: retries + 1 })
+        yield* report({ _tag: "AttemptFailed", test: result.name, result, attempt, attempts: retries + 1, suite })
       }
       earlier = [...earlier, results]
     }
