@@ -21,7 +21,15 @@ export interface Case {
   readonly unit: string
   /** The same quantity for whatever the value is compared with, in the same unit. */
   readonly baseline?: number
+  /** Of values and baselines that were measured in pairs, instead of what follows from the two medians. */
+  readonly pairs?: Pairs
   readonly goal?: Goal
+}
+
+/** Medians over pairs. */
+export interface Pairs {
+  readonly ratio: number
+  readonly difference: number
 }
 
 /** A case as `--json` prints it. `met` is null when the case has no goal. */
@@ -32,6 +40,8 @@ export interface Row {
   readonly unit: string
   readonly baseline: number | null
   readonly ratio: number | null
+  /** The median of the differences of pairs; null where value and baseline were not measured in pairs. */
+  readonly difference: number | null
   readonly goal: string | null
   readonly met: boolean | null
 }
@@ -50,14 +60,10 @@ const goalText = (goal: Goal, unit: string): string => {
 }
 
 const isMet = (measured: Case): boolean | null => {
-  const { baseline, goal, value } = measured
+  const { baseline = Number.NaN, goal, pairs, value } = measured
   if (goal === undefined) return null
-  const quantity =
-    goal.of === "value"
-      ? value
-      : goal.of === "ratio"
-        ? value / (baseline ?? Number.NaN)
-        : value - (baseline ?? Number.NaN)
+  const { difference, ratio } = pairs ?? { ratio: value / baseline, difference: value - baseline }
+  const quantity = goal.of === "value" ? value : goal.of === "ratio" ? ratio : difference
   return quantity <= (goal.atMost ?? Number.POSITIVE_INFINITY) && quantity >= (goal.atLeast ?? Number.NEGATIVE_INFINITY)
 }
 
@@ -68,10 +74,13 @@ export const toRow = (bench: string, measured: Case): Row => ({
   value: round(measured.value),
   unit: measured.unit,
   baseline: measured.baseline === undefined ? null : round(measured.baseline),
-  ratio: measured.baseline === undefined ? null : round(measured.value / measured.baseline),
+  ratio: measured.baseline === undefined ? null : round(measured.pairs?.ratio ?? measured.value / measured.baseline),
+  difference: measured.pairs === undefined ? null : round(measured.pairs.difference),
   goal: measured.goal === undefined ? null : goalText(measured.goal, measured.unit),
   met: isMet(measured)
 })
+
+const signed = (value: number): string => `${value < 0 ? "−" : "+"}${Math.abs(value)}`
 
 /** The rows as a table, columns padded to their widest cell. */
 export const table = (rows: ReadonlyArray<Row>): string => {
@@ -82,7 +91,9 @@ export const table = (rows: ReadonlyArray<Row>): string => {
       row.case,
       `${row.value} ${row.unit}`,
       row.baseline === null ? "–" : `${row.baseline} ${row.unit}`,
-      row.ratio === null ? "–" : `${row.ratio}×`,
+      row.ratio === null
+        ? "–"
+        : `${row.ratio}×${row.difference === null ? "" : `, ${signed(row.difference)} ${row.unit}`}`,
       row.goal ?? "–",
       row.met === null ? "–" : row.met ? "yes" : "NO"
     ])
@@ -115,6 +126,22 @@ export const median = (values: ReadonlyArray<number>): number => {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = Math.floor(sorted.length / 2)
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
+
+/** Value and baseline that were measured in pairs: the median of each, and those of the ratios and the differences, which what slows a whole pair does not change. */
+export const paired = (
+  values: ReadonlyArray<number>,
+  baselines: ReadonlyArray<number>
+): { readonly value: number; readonly baseline: number; readonly pairs: Pairs } => {
+  const both = values.map((value, index) => [value, baselines[index] ?? Number.NaN] as const)
+  return {
+    value: median(values),
+    baseline: median(baselines),
+    pairs: {
+      ratio: median(both.map(([value, baseline]) => value / baseline)),
+      difference: median(both.map(([value, baseline]) => value - baseline))
+    }
+  }
 }
 
 /** Runs a command to its end and gives the wall time in milliseconds; a nonzero exit stops the bench with its output. */
