@@ -210,7 +210,11 @@ export const start: (
     return port
   }
   const watch = ({ see }: Capture.Watcher) =>
-    undone(() => state.listen((frame, from, fate) => see({ time: clock.currentTimeNanosUnsafe(), from, fate, frame })))
+    undone(() =>
+      state.listen((frame, from, fate) =>
+        see({ time: clock.currentTimeNanosUnsafe(), from, fate, frame: Buffer.from(frame) })
+      )
+    )
   return {
     number: vlan,
     port: (name) => Effect.sync(() => portOf(name)),

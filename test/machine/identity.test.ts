@@ -40,7 +40,7 @@ describe("the script that gives a guest its identity", () => {
     const of = (name: string) => ({ self: nodes.find((node) => node.name === name)!, all: nodes, internet: false })
     const [early, late] = [earlyScript({ ...of("xl"), keyboardLayout: undefined }), identityScript(of("xl"))]
     for (const [script, ...commands] of [
-      [early, "ifconfig eth1 10.0.0.1 netmask 255.0.0.0 up", "ifconfig eth1 add fd00::1/48"],
+      [early, "ifconfig eth1 10.0.0.1 netmask 255.0.0.0 up ${vm_6:+add fd00::1/48}"],
       [late, "10.0.0.1/8 dev eth1", "fd00::1/48 dev eth1"]
     ] as const) {
       for (const command of commands) assert.include(script, command)

@@ -53,6 +53,21 @@ describe("the commands of a bridge", () => {
     )
   })
 
+  it("give netem a seed where tc takes one: the same for the same seed, port and direction", () => {
+    const seedsOf = (port: string, seed: number | undefined) =>
+      [
+        ...Commands.impair(
+          devices,
+          { out: { ...impairment({ loss: 0.5 }), seed }, in: { ...impairment({ loss: 0.5 }), seed } },
+          port
+        ).matchAll(/ rate 0bit seed (\d+)\n/g)
+      ].map(([, word]) => Number(word))
+    const all = [seedsOf("a eth1", 7), seedsOf("a eth1", 8), seedsOf("b eth1", 7), seedsOf("a eth1", undefined)].flat()
+    assert.strictEqual(new Set(all).size, 8)
+    assert.deepStrictEqual(seedsOf("a eth1", 7), all.slice(0, 2))
+    assert.notInclude(Commands.impair(devices, { out: impairment({ loss: 0.5 }), in: undefined }), "seed")
+  })
+
   it("separate the ports of all partitions, both ways", () => {
     const ports = new Map(["a", "b", "c"].map((name, index) => [name, Commands.devicesOf(1, index + 1)]))
     const pairs = (...partitions: ReadonlyArray<ReadonlyArray<ReadonlyArray<string>>>) =>

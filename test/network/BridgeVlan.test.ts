@@ -31,6 +31,7 @@ const made = Effect.fnUntraced(function* (host: Partial<Host> = {}) {
     helper: (bridge) => `helper --br=${bridge}`,
     unprivileged: false,
     lacks: { netem: undefined, nft: undefined },
+    seeds: false,
     ended: Effect.never
   }
   const vlan = new BridgeVlan({

@@ -5,6 +5,7 @@ import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { findTool } from "../../src/host/internal/tools.ts"
 import * as Capture from "../../src/network/Capture.ts"
@@ -150,8 +151,11 @@ describe("a capture file", () => {
       const output = yield* temporary
       const file = yield* Capture.file({ output, name: "a", title: "" }, () => Effect.void)
       file.write(packet("a eth1", "one"))
-      yield* Effect.sleep("50 millis")
-      assert.lengthOf(blocksOf(Fs.readFileSync(Path.join(output, "a"))), 3)
+      const blocks = Effect.sync(() => blocksOf(Fs.readFileSync(Path.join(output, "a"))).length)
+      const written = blocks.pipe(
+        Effect.repeat({ schedule: Schedule.spaced("10 millis"), until: (count) => count === 3 })
+      )
+      assert.strictEqual(yield* Effect.timeout(written, "10 seconds"), 3)
     })
   )
 

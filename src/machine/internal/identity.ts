@@ -133,7 +133,7 @@ const cardTimeout = 2
  * The whole identity as the initramfs of an image sets it, before anything of the guest's own runs: a program that starts at boot finds the
  * machine's name, addresses and neighbours. busybox does all of it; `vm_root` is the folder of the guest's root file system.
  *
- * Where an address could not be set there is no mark, and {@link identityScript} does it again and says why.
+ * What a command could not set is looked for before it counts as missing, because a guest may have turned IPv6 off for a card. Where an address could not be set there is no mark, and {@link identityScript} does it again and says why.
  */
 export const earlyScript = ({ keyboardLayout, ...identity }: Early): string => {
   const { all, internet, self } = identity
@@ -153,15 +153,18 @@ for vm_device in ${devices.join(" ")}; do
   done
 done
 for vm_applet in ifconfig route ip; do
-  command -v $vm_applet >/dev/null || eval "$vm_applet() { busybox $vm_applet "$@"; }"
+  command -v $vm_applet >/dev/null || eval "$vm_applet() { busybox $vm_applet \\"\\$@\\"; }"
 done
-${Addresses.ifconfigCommands(self, { internet }).trim()}
-vm_here=$(ip addr show)
-vm_all=1
-for vm_address in ${addresses.join(" ")}; do
-  case $vm_here in *" $vm_address "*) ;; *) vm_all= ;; esac
-done
-[ -z "$vm_all" ] || echo ${digest(identity)} >${mark}
+vm_failed=
+${Addresses.ifconfigCommands(self, { internet, failed: "vm_failed" }).trim()}
+if [ -n "$vm_failed" ]; then
+  vm_here=$(ip addr show)
+  vm_failed=
+  for vm_address in ${addresses.join(" ")}; do
+    case $vm_here in *" $vm_address "*) ;; *) vm_failed=1 ;; esac
+  done
+fi
+[ -n "$vm_failed" ] || echo ${digest(identity)} >${mark}
 ${keyboardLayout === undefined ? "" : Keyboard.earlyScript(keyboardLayout)}`
 }
 

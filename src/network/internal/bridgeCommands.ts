@@ -9,6 +9,7 @@
  * opens the TAP: its impairments are queues on the two ends of the pair, one for each direction, and its counters are those of the pair.
  */
 import type { Impairment } from "../Impairment.ts"
+import * as Random from "./random.ts"
 import { areSeparated, type Groups } from "./vlanState.ts"
 
 /** Bytes of the longest packet of a device: what a TAP takes at most. So the MTU of guests is their own. */
@@ -98,15 +99,21 @@ export const unimpaired: Impairment = {
   ...{ latency: 0, jitter: 0, loss: 0, duplicate: 0, corrupt: 0, reorder: 0, rate: undefined, seed: undefined }
 }
 
-/** Sets the impairments of a port: `out` is for what its card sends, `in` for what it receives. */
+/** Sets the impairments of a port: `out` is for what its card sends, `in` for what it receives. Seeds follow from the same things as those of the switch. */
 export const impair = (
   { inner, outer }: Devices,
-  impairments: { readonly out: Impairment | undefined; readonly in: Impairment | undefined }
-): string =>
-  batch("tc", [
-    ...(impairments.out === undefined ? [] : [`qdisc replace dev ${inner} root ${netem(impairments.out)}`]),
-    ...(impairments.in === undefined ? [] : [`qdisc replace dev ${outer} root ${netem(impairments.in)}`])
-  ])
+  impairments: { readonly out: Impairment | undefined; readonly in: Impairment | undefined },
+  /** The name of the port, where `tc` takes seeds. */
+  seeded?: string
+): string => {
+  const set = (direction: "out" | "in", device: string) => {
+    const impairment = impairments[direction]
+    if (impairment === undefined) return []
+    const seed = seeded === undefined ? "" : ` seed ${Random.wordOf(`${seeded} ${direction} ${impairment.seed ?? ""}`)}`
+    return [`qdisc replace dev ${device} root ${netem(impairment)}${seed}`]
+  }
+  return batch("tc", [...set("out", inner), ...set("in", outer)])
+}
 
 /** The pairs of ports between which nothing may pass. */
 export const separated = (

@@ -40,10 +40,10 @@ export class BridgeFaults {
   private readonly partitions = new Map<number, Groups>()
   private last = 0
   private readonly vlan: number
-  private readonly namespace: Pick<Namespace, "run">
+  private readonly namespace: Pick<Namespace, "run" | "seeds">
   private readonly limits: Limits
 
-  constructor(vlan: number, namespace: Pick<Namespace, "run">, limits: Limits) {
+  constructor(vlan: number, namespace: Pick<Namespace, "run" | "seeds">, limits: Limits) {
     this.vlan = vlan
     this.namespace = namespace
     this.limits = limits
@@ -120,7 +120,7 @@ export class BridgeFaults {
       }
       const both = { out: holds("out"), in: holds("in") }
       if (both.out === undefined && both.in === undefined) return Effect.void
-      return this.run("impair links", Commands.impair(devices, both))
+      return this.run("impair links", Commands.impair(devices, both, this.namespace.seeds ? name : undefined))
     })
   }
 

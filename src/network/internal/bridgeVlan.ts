@@ -13,6 +13,7 @@ import { qemuValue } from "../../host/Quote.ts"
 import * as Capture from "../Capture.ts"
 import * as Impairment from "../Impairment.ts"
 import * as PortCounts from "../PortCounts.ts"
+import { Seed } from "../Seed.ts"
 import { type FabricUnavailable, type Options, type Port, type Vlan, VlanFailed } from "../Vlan.ts"
 import * as Capturing from "./bridgeCapture.ts"
 import * as Commands from "./bridgeCommands.ts"
@@ -121,7 +122,10 @@ export class BridgeVlan {
       plugIn: (path) => this.plugIn(name, devices, path),
       vde: Effect.suspend(() => (adapter ??= shared(this.vde(name, devices, folder)))),
       impair: ({ direction = "out", ...options }) =>
-        this.faults.impair(name, { direction, impairment: Impairment.make(options) }),
+        Effect.flatMap(Seed, (seed) => {
+          const impairment = Impairment.make({ ...options, seed: options.seed ?? seed })
+          return this.faults.impair(name, { direction, impairment })
+        }),
       heal: this.faults.heal(name),
       counts: Effect.suspend(() => this.counts(name)),
       tap: {

@@ -15,8 +15,11 @@ import { Schedule } from "./schedule.ts"
 
 /** Where frames leave a port. */
 export interface Outlet {
-  /** Takes whole frames with their headers; false if it has too much that nobody has read. */
-  readonly send: (segment: Buffer) => boolean
+  /**
+   * Takes whole frames with their headers, which may change afterwards; false if it has too much that nobody has read. Of `single` frames, others may follow
+   * in this turn of the event loop, and can be gathered.
+   */
+  readonly send: (segment: Buffer, single: boolean) => boolean
 }
 
 export interface Impairments {
@@ -24,7 +27,7 @@ export interface Impairments {
   readonly in: Impairment | undefined
 }
 
-/** A frame as a capture sees it: when its card has sent it, before anything happens to it. */
+/** A frame as a capture sees it: when its card has sent it, before anything happens to it. The bytes may change afterwards. */
 export type Listener = (frame: Buffer, from: string, fate: Fate) => void
 
 /** A card's place. */
@@ -145,7 +148,7 @@ export class EthernetSwitch {
     let to: SwitchPort | undefined
     let count = 0
     const flush = (end: number) => {
-      if (to !== undefined) this.give(to, frames.subarray(begin, end), count)
+      if (to !== undefined) this.give(to, frames.subarray(begin, end), count, false)
       to = undefined
     }
     for (let at = 0; at < frames.length; ) {
@@ -207,14 +210,14 @@ export class EthernetSwitch {
   }
 
   private deliver(to: SwitchPort, segment: Buffer): void {
-    if (to.in === undefined) this.give(to, segment, 1)
-    else to.in.push(segment, this.options.now(), (late) => this.give(to, late, 1))
+    if (to.in === undefined) this.give(to, segment)
+    else to.in.push(segment, this.options.now(), (late) => this.give(to, late))
   }
 
-  private give(to: SwitchPort, segment: Buffer, count: number): void {
+  private give(to: SwitchPort, segment: Buffer, count = 1, single = true): void {
     // Nothing gets lost on a cable that leads nowhere, because its machine does not run.
     if (to.outlet === undefined) return
-    if (to.outlet.send(segment)) to.received += count
+    if (to.outlet.send(segment, single)) to.received += count
     else to.dropped += count
   }
 }

@@ -29,6 +29,18 @@ export const withHeader = (frame: Uint8Array): Buffer => {
   return segment
 }
 
+/** The bytes of the whole frames that `bytes` begins with, or the reason if these are no frames. */
+export const wholeFrames = (bytes: Buffer): number | string => {
+  let end = 0
+  while (bytes.length - end >= headerSize) {
+    const size = bytes.readUInt32BE(end)
+    if (size > longest) return `a frame of ${size} bytes arrived; the longest has ${longest}`
+    if (bytes.length - end < headerSize + size) break
+    end += headerSize + size
+  }
+  return end
+}
+
 /** Puts frames together again that arrive in pieces. */
 export class Joiner {
   private rest: Buffer | undefined
@@ -38,13 +50,8 @@ export class Joiner {
    */
   push(chunk: Buffer): Buffer | string {
     const bytes = this.rest === undefined ? chunk : Buffer.concat([this.rest, chunk])
-    let end = 0
-    while (bytes.length - end >= headerSize) {
-      const size = bytes.readUInt32BE(end)
-      if (size > longest) return `a frame of ${size} bytes arrived; the longest has ${longest}`
-      if (bytes.length - end < headerSize + size) break
-      end += headerSize + size
-    }
+    const end = wholeFrames(bytes)
+    if (typeof end === "string") return end
     this.rest = end === bytes.length ? undefined : bytes.subarray(end)
     return bytes.subarray(0, end)
   }

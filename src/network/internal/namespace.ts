@@ -54,6 +54,8 @@ export interface Namespace {
   readonly unprivileged: boolean
   /** Why something cannot be done in it; undefined for what can. */
   readonly lacks: { readonly netem: Refused | undefined; readonly nft: Refused | undefined }
+  /** Whether its `tc` takes a seed for netem. */
+  readonly seeds: boolean
   /** Resolves with the reason when its shell has ended. */
   readonly ended: Effect.Effect<string>
 }
@@ -84,7 +86,9 @@ const setUp = [
   ".",
   "tc qdisc add dev probe2 root netem limit 10 2>&1; echo --",
   "command -v nft >/dev/null || echo missing",
-  "nft add table bridge probe 2>&1; :"
+  "nft add table bridge probe 2>&1; echo --",
+  // iproute2 6.7 and later.
+  "tc qdisc replace dev probe2 root netem limit 10 seed 1 >/dev/null 2>&1 && echo seeds; :"
 ].join("\n")
 
 const asRoot = "run vmtest as root"
@@ -211,6 +215,7 @@ export const make: Effect.Effect<Namespace, Refused, Scope.Scope> = Effect.gen(f
     ended,
     unprivileged,
     lacks: lacksIn(probed),
+    seeds: probed.endsWith("--\nseeds\n"),
     inside: ({ args, command }) => ({ command: nsenter, args: [...enter, "--", command, ...args] }),
     helper: (bridge) => [nsenter, ...enter, "--mount", helper, `--br=${bridge}`].join(" ")
   }

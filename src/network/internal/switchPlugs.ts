@@ -37,10 +37,10 @@ export const make = ({ cables, directory, failed, lose, state }: Options) => {
     const connected = Deferred.makeUnsafe<void>()
     // It ends with its QEMU. After a crash of its own it connects again, if QEMU is still there.
     const cable = Effect.gen(function* () {
-      const socket = yield* Effect.timeoutOption(Cable.connect(path), plugWithin)
-      if (Option.isNone(socket)) return
+      const ends = yield* Effect.timeoutOption(Cable.toCard(path), plugWithin)
+      if (Option.isNone(ends)) return
       yield* Deferred.succeed(connected, undefined)
-      yield* Effect.catch(Cable.carry(state, name, socket.value, socket.value, Cable.plain), (reason) =>
+      yield* Effect.catch(Cable.carry(state, name, ends.value), (reason) =>
         lose(failed(`${name} sent something else than frames: ${reason}`))
       )
     }).pipe(Effect.scoped)

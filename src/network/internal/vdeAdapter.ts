@@ -6,6 +6,7 @@
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import type { Readable, Writable } from "node:stream"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -56,7 +57,18 @@ const encode = (segments: Buffer): Buffer => {
   return Buffer.concat(parts)
 }
 
-const coding: Cable.Coding = { join: () => new VdeJoiner(), encode }
+const endsOf = (input: Readable, output: Writable): Cable.Ends => ({
+  ...{ input, output, encode },
+  onFrames: (take) => {
+    const joiner = new VdeJoiner()
+    const onData = (chunk: Buffer) => {
+      const frames = joiner.push(chunk)
+      if (frames.length > 0) take(frames)
+    }
+    input.on("data", onData)
+    return () => input.off("data", onData)
+  }
+})
 
 /** How often to try the switch's socket. The switch listens within a few milliseconds, and a moment after the socket is there. */
 const untilReady = Schedule.spaced("5 millis")
@@ -126,7 +138,7 @@ export const make = Effect.fnUntraced(function* (
     endOfProcess("vde_switch", vde),
     endOfProcess("vde_plug", plug),
     // Its end says more.
-    Effect.andThen(Effect.ignore(Cable.carry(state, port, stdout, stdin, coding)), Effect.never)
+    Effect.andThen(Effect.ignore(Cable.carry(state, port, endsOf(stdout, stdin))), Effect.never)
   ])
   return { run: Effect.map(run, (reason) => ({ reason, output: Evidence.endOf(logFile) })) }
 })

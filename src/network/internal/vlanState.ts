@@ -39,7 +39,7 @@ export class VlanState {
   private last = 0
 
   /**
-   * Hands frames over to the switch. False while there is none: then the caller keeps them until `onBegin` calls back. A defect of the switch ends its
+   * Hands frames over to the switch, which needs them until it returns. False while there is none: then the caller keeps them until `onBegin` calls back. A defect of the switch ends its
    * process, and the frames that showed it are lost.
    */
   receive(name: string, frames: Buffer): boolean {
