@@ -106,7 +106,7 @@ describe("a run of many tests", () => {
       [["run", "nope/*.ts"], 'no script matches "nope/*.ts"'],
       [["run", "-t", "nobody"], 'no test matches --grep "nobody"'],
       [["run", "-t", "/(/"], "is not a regular expression"],
-      [["run", "--config", "none.config.ts"], "none.config.ts: no such script"]
+      [["run", "--config", "none.config.ts"], "none.config.ts: the config file does not exist"]
     ] as const) {
       const { status, stderr, stdout } = vmtest(place, args)
       assert.deepStrictEqual([status, stdout], [2, ""])

@@ -17,7 +17,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Decode from "../host/Decode.ts"
+import { check as checkMachine, HostLimits, type MachineOptions } from "../machine/MachineSpec.ts"
 import { Config } from "./Config.ts"
+import * as MachineModule from "./MachineModule.ts"
+import * as ScriptError from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
 
 /** A config file has a setting that does not exist, or one that is wrong. */
@@ -54,6 +57,36 @@ export interface Read {
   readonly config: Config
 }
 
+/** Whether a machine is on a network by a name, which each test that uses the machine must declare. */
+const namesNetwork = ({ vlans = [] }: MachineOptions): boolean =>
+  vlans.some((card) => typeof (typeof card === "object" ? card.vlan : card) === "string")
+
+/** Checks the machines that a config file defines, whether tests name them or not: all that does not depend on tests, nor on the memory of this host. */
+const checkMachines = Effect.fnUntraced(
+  function* (file: string, machines: Readonly<Record<string, MachineOptions>>) {
+    for (const [name, options] of Object.entries(machines)) {
+      yield* checkMachine(name, options).pipe(
+        Effect.catchIf(
+          ({ option }) => option.startsWith("vlans[") && namesNetwork(options),
+          () => checkMachine(name, { ...options, vlans: undefined })
+        ),
+        Effect.catch(({ message }) =>
+          Effect.flatMap(
+            ScriptLoader.readable(file),
+            ({ text }) =>
+              new ScriptError.WrongMachine({
+                script: file,
+                place: MachineModule.placeOf(file, text, name),
+                problem: message
+              })
+          )
+        )
+      )
+    }
+  },
+  Effect.provideService(HostLimits, { memory: Number.POSITIVE_INFINITY, cpus: Number.POSITIVE_INFINITY })
+)
+
 /** Reads a config file, or the nearest one; no settings if there is none. */
 export const read = Effect.fnUntraced(function* (given: string | undefined) {
   const file = given === undefined ? nearest(process.cwd()) : given
@@ -61,7 +94,7 @@ export const read = Effect.fnUntraced(function* (given: string | undefined) {
     return { file, folder: process.cwd(), digest: "", inputs: [], config: {} } satisfies Read as Read
   }
   const shown = NodePath.relative(process.cwd(), NodePath.resolve(file))
-  const { digest, exported, inputs } = yield* ScriptLoader.loadModule(shown).pipe(
+  const { digest, exported, inputs } = yield* ScriptLoader.loadModule(shown, "config file").pipe(
     Effect.catchTag("NoDefaultExport", () =>
       Effect.fail(
         new InvalidConfig({ file: shown, reason: "no default export; write: export default defineConfig({ … })" })
@@ -72,6 +105,7 @@ export const read = Effect.fnUntraced(function* (given: string | undefined) {
   if (problem !== undefined) return yield* new InvalidConfig({ file: shown, reason: problem.reason })
   const folder = NodePath.dirname(NodePath.resolve(file))
   const config = exported as Config
+  yield* checkMachines(shown, config.machines ?? {})
   const inFolder = (path: string | undefined) => (path === undefined ? undefined : NodePath.resolve(folder, path))
   return {
     ...{ file: shown, folder, digest, inputs },

@@ -33,7 +33,7 @@ const misfit = (exported: unknown): string | undefined => {
 }
 
 /** Where a module declares a machine: the first line on which its name is a key. */
-const placeOf = (script: string, text: string, machine: string): typeof ScriptError.Place.Type | undefined => {
+export const placeOf = (script: string, text: string, machine: string): typeof ScriptError.Place.Type | undefined => {
   const name = machine.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")
   const key = new RegExp(`^(.*?[\\s{,(]|)(["'\`]?)${name}\\2\\s*:`)
   const lines = text.split("\n")

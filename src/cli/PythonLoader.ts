@@ -24,7 +24,7 @@ export const isPython = (script: string): boolean => script.endsWith(".py")
 
 /** The declarations of a module, which must not be a Python script itself. */
 const machinesOf = Effect.fnUntraced(function* (module: string) {
-  yield* ScriptLoader.readable(module)
+  yield* ScriptLoader.readable(module, "module of --machines")
   if (!isPython(module)) return yield* MachineModule.load(module)
   return yield* new ScriptError.NoMachines({
     script: module,

@@ -12,6 +12,8 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import * as Failure from "../driver/Failure.ts"
+import * as Location from "../host/Location.ts"
 
 /** The script could not be read. */
 export class NoSuchScript extends Schema.TaggedError<NoSuchScript>()("NoSuchScript", {
@@ -36,6 +38,13 @@ export const markedLine = ({ column, line, text }: Omit<typeof Place.Type, "file
   const gutter = `  ${line} │ `
   const indent = " ".repeat(gutter.length - 2)
   return `${gutter}${text}\n${indent}│ ${text.slice(0, column).replace(/[^\t]/g, " ")}^`
+}
+
+/** A message with the line of a script that it is about. `location` is not in the message already. */
+export const pointAtLocation = (location: Location.Location, what: string): string => {
+  const { column, line, text } = Failure.withText(location)
+  const said = Location.before(location, what)
+  return text === "" ? said : `${said}\n${markedLine({ line, column: column - 1, text })}`
 }
 
 const pointAt = (place: typeof Place.Type, what: string): string =>
@@ -140,7 +149,7 @@ export class NoMachines extends Schema.TaggedError<NoMachines>()("NoMachines", {
   }
 }
 
-/** The module of `--machines` has a wrong declaration; `place` is that of the machine's name, if it was found. */
+/** The module of `--machines`, or the config file, has a wrong declaration; `place` is that of the machine's name, if it was found. */
 export class WrongMachine extends Schema.TaggedError<WrongMachine>()("WrongMachine", {
   script: Schema.String,
   place: Schema.optional(Place),

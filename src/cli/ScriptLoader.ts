@@ -143,30 +143,27 @@ const withDigest =
   (script: string, file?: string, inputs?: ReadonlyArray<string>) =>
   (test: TestCase.TestCase): TestCase.TestCase => ({ ...test, script, file, inputs })
 
-const reasons: Partial<Record<PlatformError.SystemErrorTag, string>> = {
-  NotFound: "no such script",
-  PermissionDenied: "could not read the script: permission denied"
+/** Why a file could not be read that is called `what`. */
+const unreadable = (what: string, error: PlatformError.PlatformError): string => {
+  const tag: string = error.reason._tag
+  if (tag === "NotFound") return what === "script" ? "no such script" : `the ${what} does not exist`
+  return tag === "PermissionDenied" ? `could not read the ${what}: permission denied` : error.message
 }
 
-/** The text of a script, and its full path. */
+/** The text of a script, and its full path. `what` is what messages call it. */
 export const readable = Effect.fnUntraced(
-  function* (script: string) {
+  function* (script: string, what = "script") {
     const fs = yield* FileSystem.FileSystem
     const path = yield* Path.Path
     const file = path.resolve(script)
     const info = yield* fs.stat(file)
     if (info.type === "Directory")
-      return yield* new ScriptError.NoSuchScript({ script, reason: "is a folder, not a script" })
+      return yield* new ScriptError.NoSuchScript({ script, reason: `is a folder, not a ${what}` })
     return { file, text: yield* fs.readFileString(file) }
   },
-  (effect, script) =>
+  (effect, script, what = "script") =>
     Effect.catchTag(effect, "PlatformError", (error) =>
-      Effect.fail(
-        new ScriptError.NoSuchScript({
-          script,
-          reason: reasons[error.reason._tag as PlatformError.SystemErrorTag] ?? error.message
-        })
-      )
+      Effect.fail(new ScriptError.NoSuchScript({ script, reason: unreadable(what, error) }))
     )
 )
 
@@ -191,9 +188,9 @@ export const load = Effect.fnUntraced(function* (
   return yield* new ScriptError.NoTests({ script, found: `${describeExport(exported)}${more}` })
 })
 
-/** The default export of a module, whatever it is, with the digest of its program. */
-export const loadModule = Effect.fnUntraced(function* (script: string) {
-  const { file, text } = yield* readable(script)
+/** The default export of a module, whatever it is, with the digest of its program. `what` is what messages call it. */
+export const loadModule = Effect.fnUntraced(function* (script: string, what?: string) {
+  const { file, text } = yield* readable(script, what)
   return yield* importDefault(script, text, sourceOf(file, text))
 })
 

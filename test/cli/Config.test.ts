@@ -83,10 +83,36 @@ describe("vmtest.config.ts", () => {
     )
   }
 
+  it.live("has machines that are checked, whether a test names them or not", () =>
+    Effect.gen(function* () {
+      const problem = (machines: string) =>
+        Effect.gen(function* () {
+          const folder = yield* configured(`{\n  machines: {\n    web: ${machines}\n  }\n}`)
+          const read = ConfigFile.read(join(folder, "vmtest.config.ts"))
+          return yield* Effect.match(read, { onFailure: ({ message }) => message, onSuccess: () => "" })
+        })
+      assert.match(
+        yield* problem("{ image: Image.tiny(), cpus: 0 }"),
+        /vmtest\.config\.ts:4:5: web: cpus must be .*, got 0\n {2}4 │ {5}web: \{ image: Image\.tiny\(\), cpus: 0 \}\n {4}│ {5}\^$/
+      )
+      assert.include(
+        yield* problem("{ image: Image.tiny(), cpu: 1 } as object as never"),
+        'unknown option "cpu"; did you mean "cpus"?'
+      )
+      assert.include(yield* problem("3 as never"), "web: the declaration must be")
+      // What a test decides that uses it, or the host.
+      assert.strictEqual(yield* problem('{ image: Image.tiny(), vlans: ["lan"], memory: "4 TiB" }'), "")
+      assert.include(yield* problem('{ image: Image.tiny(), vlans: ["lan"], cpus: 0 }'), "cpus must be")
+      assert.include(yield* problem("{ image: Image.tiny(), vlans: [300] }"), "vlans[0] must be a number from 1 to 254")
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+  )
+
   it.live("that does not exist is an error where it was named", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(ConfigFile.read("/nowhere/vmtest.config.ts"))
-      assert.include(error.message, "no such script")
+      assert.match(error.message, /^(\.\.\/)*nowhere\/vmtest\.config\.ts: the config file does not exist$/)
+      const folder = yield* Effect.flip(ConfigFile.read("/tmp"))
+      assert.match(folder.message, /tmp: is a folder, not a config file$/)
     }).pipe(Effect.provide(NodeServices.layer))
   )
 })

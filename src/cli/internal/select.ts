@@ -6,8 +6,10 @@ import * as Schema from "effect/Schema"
 import * as Selection from "../../driver/Selection.ts"
 import * as Shard from "../../driver/Shard.ts"
 import type { TestCase } from "../../driver/TestCase.ts"
+import * as Location from "../../host/Location.ts"
 import * as Spelling from "../../host/Spelling.ts"
 import * as LastRun from "../LastRun.ts"
+import { pointAtLocation } from "../ScriptError.ts"
 import type { Settings } from "./settings.ts"
 
 /** A test that is wanted, and what it is known by. */
@@ -23,23 +25,44 @@ export type Selected =
   | { readonly _tag: "Some"; readonly wanted: ReadonlyArray<Wanted> }
   | { readonly _tag: "None"; readonly reason: string; readonly isMistake: boolean }
 
-/** A test is declared with `test.only` where that is forbidden. */
+/** How many marks an error shows. */
+const mostShown = 5
+
+/** A test or a suite is declared with `test.only` or `suite.only` where that is forbidden. */
 export class OnlyForbidden extends Schema.TaggedError<OnlyForbidden>()("OnlyForbidden", {
-  tests: Schema.Array(Schema.String)
+  marks: Schema.Array(
+    Schema.Struct({
+      kind: Schema.Literals(["test", "suite"]),
+      name: Schema.String,
+      declaredAt: Schema.optional(Location.Location)
+    })
+  )
 }) {
   override get message() {
-    const [first, ...others] = this.tests
-    const more = others.length === 0 ? "" : ` (and ${others.length} more)`
-    return `${first}${more} is declared with test.only, which --forbid-only refuses (by default where CI is set); write test instead`
+    const shown = this.marks.slice(0, mostShown).map(({ declaredAt, kind, name }, index) => {
+      const why = index > 0 ? "" : `, which --forbid-only refuses (by default where CI is set); write ${kind} instead`
+      const what = `the ${kind} ${JSON.stringify(name)} is declared with ${kind}.only${why}`
+      return declaredAt === undefined ? what : pointAtLocation(declaredAt, what)
+    })
+    const left = this.marks.length - shown.length
+    return [...shown, ...(left > 0 ? [`and ${left} more`] : [])].join("\n")
   }
 }
 
-const none = (reason: string, isMistake = false): Selected => ({ _tag: "None", reason, isMistake })
-
-const placeOf = (test: TestCase): string => {
-  const at = test.declaredAt()
-  return at === undefined ? JSON.stringify(test.name) : `${at.file}:${at.line}: the test ${JSON.stringify(test.name)}`
+/** What is marked: tests, and suites as a whole. */
+const marksOf = (tests: ReadonlyArray<TestCase>): OnlyForbidden["marks"] => {
+  const seen = new Set<object>()
+  return tests.flatMap((test) => {
+    if (test.mark !== "only") return []
+    // The tests that are marked in a suite that is marked, too, come to light when the mark of the suite is gone.
+    const marked = test.suite?.mark === "only" ? test.suite : test
+    if (seen.has(marked)) return []
+    seen.add(marked)
+    return [{ kind: marked === test ? "test" : "suite", name: marked.name, declaredAt: marked.declaredAt() } as const]
+  })
 }
+
+const none = (reason: string, isMistake = false): Selected => ({ _tag: "None", reason, isMistake })
 
 /** Keys of tests that run on the same machines, and of each other test alone. */
 const unitsOf = (wanted: ReadonlyArray<Wanted>): ReadonlyArray<ReadonlyArray<string>> => {
@@ -99,8 +122,8 @@ export const select: (
   OnlyForbidden | Selection.InvalidPattern | LastRun.NoLastRun | LastRun.RecordUnusable,
   FileSystem.FileSystem
 > = Effect.fnUntraced(function* (all: ReadonlyArray<TestCase>, settings: Settings) {
-  const only = all.filter(({ mark }) => mark === "only")
-  if (settings.forbidOnly && only.length > 0) return yield* new OnlyForbidden({ tests: only.map(placeOf) })
+  const marks = settings.forbidOnly ? marksOf(all) : []
+  if (marks.length > 0) return yield* new OnlyForbidden({ marks })
   const keys = Selection.identities(all, (file) => NodePath.relative(process.cwd(), NodePath.resolve(file)))
   const focus = new Set(Selection.focused(all))
   const matches = yield* Selection.grep(settings.names)
