@@ -288,11 +288,14 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("s
     Effect.gen(function* () {
       const output = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-resume-"))
       const handler = (text: string) => Effect.succeed(HttpServerResponse.text(text))
+      // The second service has the second highest address.
+      const overIpv6 = "wget -q -O - 'http://[2001:db8:1::fd]/'"
       const saved = test("saved", { machines: { a: tiny } }, ({ a }, driver) =>
         Effect.gen(function* () {
           yield* driver.hostService({ name: "other", port: 80, handler: handler("other\n"), ipv4: "192.168.1.77" })
           yield* driver.hostService({ name: "api", port: 80, handler: handler("before\n") })
           assert.strictEqual(yield* get(a, "/"), "before\n")
+          assert.strictEqual(yield* a.succeed(overIpv6), "before\n")
           yield* a.succeed("exit 7")
         })
       )
@@ -307,8 +310,14 @@ layer(DriverLayer.host, { excludeTestServices: true, timeout: "15 minutes" })("s
           const early = yield* a!.execute("timeout 5 wget -q -O - http://api/")
           assert.notStrictEqual(early.exitCode, 0)
           assert.strictEqual(early.stdout, "")
+          assert.notStrictEqual((yield* a!.execute(`timeout 5 ${overIpv6}`)).exitCode, 0)
           const api = yield* driver.hostService({ name: "api", port: 80, handler: handler("after\n") })
           assert.strictEqual(api.ipv4, "192.168.1.254")
+          const [took, said] = yield* Effect.timed(a!.succeed(overIpv6))
+          assert.strictEqual(said, "after\n")
+          process.stdout.write(`measured: the first request over IPv6 took ${Duration.format(took)}\n`)
+          // A guest that had to find its neighbour again would take seconds.
+          assert.isBelow(Duration.toSeconds(took), 5)
           assert.strictEqual(yield* get(a!, "/"), "after\n")
           const other = yield* driver.hostService({ name: "other", port: 80, handler: handler("other\n") })
           assert.strictEqual(other.ipv4, "192.168.1.77")

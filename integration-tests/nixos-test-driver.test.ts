@@ -108,6 +108,34 @@ assert process.wait() == 0 and process.poll() == 0
       })
     )
 
+    it.effect("has networks that are hubs: a machine sees what others send to each other", () =>
+      Effect.gen(function* () {
+        const boot = yield* (yield* ImageStore).resolve(image())
+        const names = ["left", "right", "sniffer"]
+        const vms = Object.fromEntries(
+          names.map((name, index) => {
+            const text = scriptOf(boot, name).replace("netdev=vlan1", `netdev=vlan1,mac=52:54:00:12:01:0${index + 1}`)
+            return [name, { start_script: write(`run-${name}-vm`, text, 0o755) }]
+          })
+        )
+        const script = `
+start_all()
+for number, machine in enumerate([left, right, sniffer], 1):
+    machine.succeed(f"ip addr add 192.168.1.{number}/24 dev eth1; ip link set eth1 up")
+sniffer.succeed("ip link set eth1 promisc on")
+left.wait_until_succeeds("ping -c 1 -W 2 192.168.1.2")
+left.wait_until_succeeds("ping -c 1 -W 2 192.168.1.3")
+def seen():
+    return int(sniffer.succeed("cat /sys/class/net/eth1/statistics/rx_packets"))
+before = seen()
+left.succeed("ping -q -c 50 -i 0.02 192.168.1.2")
+assert seen() - before >= 100, f"it saw {seen() - before} packets"
+`
+        const { status, stderr, stdout } = run(configured({ script, vms, vlans: [1], global_timeout: 300 }))
+        assert.strictEqual(status, 0, `${stderr}${stdout}`)
+      })
+    )
+
     it.effect("runs a script in TypeScript, with a machine that starts before it", () =>
       Effect.gen(function* () {
         const script = `import { Effect } from "effect"
