@@ -190,12 +190,10 @@ describe("a machine's declaration", () => {
     Effect.gen(function* () {
       yield* refused("web", { cpus: 0 }, "cpus", "web: cpus must be a whole number of at least 1, got 0")
       yield* refused("a", { cpus: 1.5 }, "cpus", "whole number")
-      yield* refused(
-        "a",
-        { vlans: [0] },
-        "vlans[0]",
-        "vlans[0] must be a number from 1 to 254, the name of a network, or an object { vlan, mac?, ipv4?, ipv6? }, got 0"
-      )
+      for (const vlan of [0, 255, 300]) {
+        const cards = "a number from 1 to 254, the name of a network, or an object { vlan, mac?, ipv4?, ipv6? }"
+        yield* refused("a", { vlans: [vlan] }, "vlans[0]", `vlans[0] must be ${cards}, got ${vlan}`)
+      }
       const forwards = [{ hostPort: 80, guestPort: 70000 }]
       yield* refused("a", { forwards }, "forwards[0].guestPort", "must be a whole number from 1 to 65535, got 70000")
     })
