@@ -16,7 +16,6 @@ import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
 import * as References from "effect/References"
-import * as Failure from "../driver/Failure.ts"
 import * as MachineFile from "../driver/MachineFile.ts"
 import * as SharedMachines from "../driver/SharedMachines.ts"
 import type { TestCase } from "../driver/TestCase.ts"
@@ -40,7 +39,7 @@ import * as LastRun from "./LastRun.ts"
 import * as MachineModule from "./MachineModule.ts"
 import * as PythonLoader from "./PythonLoader.ts"
 import * as RunReports from "./RunReports.ts"
-import { MachinesMissing, markedLine, type ScriptError } from "./ScriptError.ts"
+import { MachinesMissing, pointAtLocation, type ScriptError, withLine } from "./ScriptError.ts"
 import * as ScriptLoader from "./ScriptLoader.ts"
 import * as Scripts from "./Scripts.ts"
 import { complain, print } from "./Subcommand.ts"
@@ -88,11 +87,17 @@ export const loadAll: (
   return problems.length === 0 ? tests.flat() : undefined
 })
 
-/** The message of an error; of a wrong declaration with the line of the script that it is on. */
-export const described = (error: { readonly message: string; readonly declaredAt?: Location | undefined }): string => {
-  if (error.declaredAt === undefined) return error.message
-  const { column, line, text } = Failure.withText(error.declaredAt)
-  return text === "" ? error.message : `${error.message}\n${markedLine({ line, column: column - 1, text })}`
+/** What can be wrong with a declaration. */
+interface Wrong {
+  readonly message: string
+  readonly declaredAt?: Location | undefined
+  readonly otherAt?: Location | undefined
+}
+
+/** The message of an error; of a wrong declaration with the line of the script that it is on, and of another one that it is at odds with. */
+export const described = ({ declaredAt, message, otherAt }: Wrong): string => {
+  const own = declaredAt === undefined ? message : withLine(declaredAt, message)
+  return otherAt === undefined ? own : `${own}\n${pointAtLocation(otherAt, "the other test")}`
 }
 
 /** The machines of a file; undefined without one. */

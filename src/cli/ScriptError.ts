@@ -40,12 +40,15 @@ export const markedLine = ({ column, line, text }: Omit<typeof Place.Type, "file
   return `${gutter}${text}\n${indent}│ ${text.slice(0, column).replace(/[^\t]/g, " ")}^`
 }
 
-/** A message with the line of a script that it is about. `location` is not in the message already. */
-export const pointAtLocation = (location: Location.Location, what: string): string => {
+/** A message and the line of a script that it is about. */
+export const withLine = (location: Location.Location, message: string): string => {
   const { column, line, text } = Failure.withText(location)
-  const said = Location.before(location, what)
-  return text === "" ? said : `${said}\n${markedLine({ line, column: column - 1, text })}`
+  return text === "" ? message : `${message}\n${markedLine({ line, column: column - 1, text })}`
 }
+
+/** The same, after the place of that line. */
+export const pointAtLocation = (location: Location.Location, what: string): string =>
+  withLine(location, Location.before(location, what))
 
 const pointAt = (place: typeof Place.Type, what: string): string =>
   `${place.file}:${place.line}:${place.column + 1}: ${what}\n${markedLine(place)}`

@@ -18,7 +18,9 @@ export class InvalidTest extends Schema.TaggedError<InvalidTest>()("InvalidTest"
   test: Schema.String,
   reason: Schema.String,
   /** Where a script declares it, if that is known. */
-  declaredAt: Schema.optional(Location.Location)
+  declaredAt: Schema.optional(Location.Location),
+  /** Where another test is declared that has its name, if that is what is wrong. */
+  otherAt: Schema.optional(Location.Location)
 }) {
   override get message() {
     return Location.before(this.declaredAt, `test ${JSON.stringify(this.test)}: ${this.reason}`)

@@ -12,6 +12,8 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import type { Location } from "../host/Location.ts"
+import { InvalidTest } from "./InvalidTest.ts"
 import type { TestCase } from "./TestCase.ts"
 
 /** A pattern of `--grep` is not a regular expression, though it is written as one. */
@@ -77,3 +79,45 @@ export const identities = (
   tests: ReadonlyArray<Pick<TestCase, "name" | "file">>,
   place: (file: string) => string = (file) => file
 ): ReadonlyArray<string> => tests.map(({ file, name }) => (file === undefined ? name : `${place(file)} › ${name}`))
+
+/** Why two tests of a script may not have one name, and how to change that. */
+const sameName = (first: TestCase, second: TestCase): InvalidTest => {
+  const [declaredAt, otherAt] = [second.declaredAt(), first.declaredAt()]
+  const invalid = (reason: string, other?: Location) =>
+    new InvalidTest({ test: second.name, reason, declaredAt, otherAt: other })
+  if (first.body === second.body)
+    return invalid("the script has this test twice; to run a test several times, use --repeat-each")
+  if (declaredAt !== undefined && declaredAt.line === otherAt?.line && declaredAt.column === otherAt.column)
+    return invalid(
+      "the script declares several tests of this name here; give each a name of its own, for example with test.each"
+    )
+  const where = otherAt === undefined ? "" : `, at line ${otherAt.line}`
+  return invalid(
+    `another test of the script has this name${where}; give each a name of its own, or declare them with test.each`,
+    otherAt
+  )
+}
+
+/**
+ * Fails with the first test whose name another test of its script has: a test is known by its script and its name. Outside of scripts, the file that
+ * declares a test is its script. Repetitions of a test are that test.
+ */
+export const distinct = (tests: ReadonlyArray<TestCase>): Effect.Effect<void, InvalidTest> =>
+  Effect.suspend(() => {
+    const seen = new Map<string, ReadonlyArray<TestCase>>()
+    const scriptOf = (test: TestCase) => test.file ?? test.declaredAt()?.file
+    for (const test of tests) {
+      // What is declared wrongly has more to say for itself.
+      if (test.problem !== undefined) continue
+      const key = `${test.repeat ?? 1} ${test.name}`
+      const namesakes = seen.get(key) ?? []
+      // Where a test is declared takes time to find out.
+      const other =
+        namesakes.length === 0
+          ? undefined
+          : namesakes.find((one) => one.script === test.script && scriptOf(one) === scriptOf(test))
+      if (other !== undefined) return sameName(other, test)
+      seen.set(key, [...namesakes, test])
+    }
+    return Effect.void
+  })

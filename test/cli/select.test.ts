@@ -85,3 +85,31 @@ describe("--forbid-only", () => {
     })
   )
 })
+
+describe("two tests of one name", () => {
+  it.live("are refused with both lines, whichever of them are wanted", () =>
+    Effect.gen(function* () {
+      const script = [
+        'import { Effect } from "effect"',
+        'import { test } from "vmtest"',
+        "export default [",
+        '  test("boots", {}, () => Effect.void),',
+        '  test("boots", { tags: ["slow"] }, () => Effect.void),',
+        '  test("ends", {}, () => Effect.void)',
+        "]"
+      ]
+      const { problem } = yield* selecting(script, "-t", "ends")
+      assert.strictEqual(
+        problem,
+        [
+          'FOLDER/a.vmtest.ts:5:3: test "boots": another test of the script has this name, at line 4; give each a name of its own, or declare them with test.each',
+          '  5 │   test("boots", { tags: ["slow"] }, () => Effect.void),',
+          "    │   ^",
+          "FOLDER/a.vmtest.ts:4:3: the other test",
+          '  4 │   test("boots", {}, () => Effect.void),',
+          "    │   ^"
+        ].join("\n")
+      )
+    })
+  )
+})

@@ -37,14 +37,40 @@ describe("--grep", () => {
 })
 
 describe("what tests are known by", () => {
-  it("is their script and name, numbered where a script has several of a name", () => {
-    const named = [{ name: "a", file: "x.ts" }, { name: "a", file: "x.ts" }, { name: "a", file: "y.ts" }, { name: "a" }]
-    assert.deepStrictEqual(Selection.identities(named), ["x.ts › a", "x.ts › a (2)", "y.ts › a", "a"])
+  it("is their script and name", () => {
+    const named = [{ name: "a", file: "x.ts" }, { name: "a", file: "y.ts" }, { name: "a" }]
+    assert.deepStrictEqual(Selection.identities(named), ["x.ts › a", "y.ts › a", "a"])
     assert.deepStrictEqual(
       Selection.identities([{ name: "a", file: "/p/x.ts" }], (file) => file.slice(3)),
       ["x.ts › a"]
     )
   })
+
+  it.effect("is one test's alone", () =>
+    Effect.gen(function* () {
+      const says = (tests: Parameters<typeof runOnMock>[0]) =>
+        Effect.map(Effect.flip(Effect.andThen(runOnMock(tests), Effect.fail(undefined))), (error) => ({
+          message: error?.message.replace(/^.*selection\.test\.ts/, "FILE") ?? "",
+          otherAt: error !== undefined && "otherAt" in error ? error.otherAt?.line : undefined
+        }))
+      const one = test("boots", {}, () => Effect.void)
+      const other = test("boots", {}, () => Effect.void)
+      const line = one.declaredAt()?.line ?? 0
+      assert.deepStrictEqual(yield* says([one, other]), {
+        message: `FILE:${line + 1}:21: test "boots": another test of the script has this name, at line ${line}; give each a name of its own, or declare them with test.each`,
+        otherAt: line
+      })
+      const made = [1, 2].map(() => test("boots", {}, () => Effect.void))
+      assert.include(
+        (yield* says(made)).message,
+        "declares several tests of this name here; give each a name of its own"
+      )
+      assert.include((yield* says([one, { ...one }])).message, "the script has this test twice; to run a test several")
+      assert.strictEqual((yield* says([one, { ...one, repeat: 2 }, { ...other, file: "y.ts" }])).message, "")
+      const each = test.each([1, 1])("of %s", {}, () => Effect.void)
+      assert.include((yield* says(each)).message, "test.each declares several tests of this name")
+    })
+  )
 })
 
 const millisOf = (keys: ReadonlyArray<string>, durations: Shard.Durations) =>

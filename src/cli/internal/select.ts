@@ -3,6 +3,7 @@ import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
+import type { InvalidTest } from "../../driver/InvalidTest.ts"
 import * as Selection from "../../driver/Selection.ts"
 import * as Shard from "../../driver/Shard.ts"
 import type { TestCase } from "../../driver/TestCase.ts"
@@ -119,9 +120,10 @@ export const select: (
   settings: Settings
 ) => Effect.Effect<
   Selected,
-  OnlyForbidden | Selection.InvalidPattern | LastRun.NoLastRun | LastRun.RecordUnusable,
+  InvalidTest | OnlyForbidden | Selection.InvalidPattern | LastRun.NoLastRun | LastRun.RecordUnusable,
   FileSystem.FileSystem
 > = Effect.fnUntraced(function* (all: ReadonlyArray<TestCase>, settings: Settings) {
+  yield* Selection.distinct(all)
   const marks = settings.forbidOnly ? marksOf(all) : []
   if (marks.length > 0) return yield* new OnlyForbidden({ marks })
   const keys = Selection.identities(all, (file) => NodePath.relative(process.cwd(), NodePath.resolve(file)))

@@ -2,7 +2,6 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { Deadlines } from "../../guest/Deadlines.ts"
-import type { Location } from "../../host/Location.ts"
 import * as MachineChecks from "../../machine/MachineChecks.ts"
 import type { MachineSpec } from "../../machine/MachineSpec.ts"
 import * as MachineSpecs from "../../machine/MachineSpec.ts"
@@ -10,6 +9,7 @@ import * as Addresses from "../../network/Addresses.ts"
 import * as NetworkSpec from "../../network/NetworkSpec.ts"
 import { InvalidTest } from "../InvalidTest.ts"
 import { labelsOf, shortName } from "../RunEvent.ts"
+import * as Selection from "../Selection.ts"
 import type { TestCase } from "../TestCase.ts"
 import { folderName } from "./keepLogs.ts"
 import * as MachineNames from "./machineNames.ts"
@@ -48,12 +48,6 @@ export const foldersOf = (tests: ReadonlyArray<TestCase>): ReadonlyArray<string>
 const namesakesOf = (test: TestCase, index: number, all: ReadonlyArray<TestCase>) =>
   all.slice(0, index + 1).filter(({ name, repeat }) => name === test.name && repeat === test.repeat)
 
-/** A test is known by its script and its name: in reports, in `-t`, and in what is recorded of it. */
-const duplicate = (first: Location | undefined) => {
-  const where = first === undefined ? "" : `, at line ${first.line}`
-  return `another test of the script has this name${where}; give each a name of its own, or declare them with test.each`
-}
-
 const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: ReadonlyArray<TestCase>) {
   const declaredAt = test.declaredAt()
   const invalid = (reason: string) => new InvalidTest({ test: test.name, reason, declaredAt })
@@ -76,21 +70,16 @@ const check = Effect.fnUntraced(function* (test: TestCase, index: number, all: R
   const wait = test.waitTimeout === undefined ? (yield* Deadlines).wait : Duration.fromInputUnsafe(test.waitTimeout)
   const exhausted = Addresses.check(specs)
   if (exhausted !== undefined) return yield* invalid(exhausted.message)
-  // A repetition of a test is that test: it starts from what is stored of the first.
-  const namesakes = namesakesOf(test, index, all)
-  const earlier = namesakes.find(
-    ({ file, script }, at) => at < namesakes.length - 1 && file === test.file && script === test.script
-  )
-  if (earlier !== undefined) return yield* invalid(duplicate(earlier.declaredAt()))
   return {
     ...{ test, index, specs, networks, timeout, wait },
-    folder: folderOf(test, namesakes.length),
+    folder: folderOf(test, namesakesOf(test, index, all).length),
     label: shortName(test.name)
   } satisfies Checked
 })
 
 /** Checks all tests; fails with the first wrong declaration. */
 export const checkAll = Effect.fnUntraced(function* (tests: ReadonlyArray<TestCase>) {
+  yield* Selection.distinct(tests)
   const labels = labelsOf(tests.map(({ name }) => name))
   return yield* Effect.forEach(tests, (test, index) =>
     Effect.map(check(test, index, tests), (one): Checked => ({ ...one, label: labels[index] ?? one.label }))
