@@ -31,6 +31,10 @@ import { test } from "vmtest"
 export default test("names", { machines: ["web"] }, () => Effect.void)
 `,
       "wrong.ts": booting("wrong", 'image: Image.tiny(), memory: "1 byte"'),
+      "twice.ts": `import { Effect } from "effect"
+import { test } from "vmtest"
+export default [test("same", {}, () => Effect.void), test("same", {}, () => Effect.void)]
+`,
       "notes.txt": ""
     })
     // Nothing listens there: who asked it would say so.
@@ -52,6 +56,7 @@ export default test("names", { machines: ["web"] }, () => Effect.void)
       [["empty.ts"], nowhere, /empty\.ts: its default export must be a test/],
       [["names.ts"], nowhere, /the test "names" names a machine, and there is no vmtest\.config\.ts/],
       [["wrong.ts"], nowhere, /^vmtest: wrong\.ts:3:\d+: m: memory must be/],
+      [["twice.ts"], nowhere, /^vmtest: twice\.ts:3:\d+: .*another test of the script has this name, at line 3/],
       [["quick.ts", "--grep", "nothing"], nowhere, /no test matches --grep "nothing"/],
       [["quick.ts", "--with", "nowhere.txt"], nowhere, /nowhere\.txt: no such file or folder/],
       [["quick.ts", "--watch"], nowhere, /--watch cannot be used with a fleet/],

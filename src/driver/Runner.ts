@@ -38,7 +38,7 @@ import * as Fields from "../host/Fields.ts"
 import type { RunDirectory } from "../host/RunDirectory.ts"
 import type { Image } from "../images/Image.ts"
 import type { ImageStore } from "../images/ImageStore.ts"
-import { HostLimits, type InvalidMachine } from "../machine/MachineSpec.ts"
+import { HostLimits, type InvalidMachine, type MachineSpec } from "../machine/MachineSpec.ts"
 import type { InvalidTest } from "./InvalidTest.ts"
 import * as Attempt from "./internal/attempt.ts"
 import * as Attempts from "./internal/attempts.ts"
@@ -227,6 +227,12 @@ export const keep = (
   snapshots: RunnerOptions["snapshots"]
 ): Effect.Effect<KeptOfRun, never, Backend | RunDirectory | ImageStore | Scope.Scope> =>
   Effect.all({ images: Images.make, warm: WarmStart.make(snapshots) })
+
+/** Checks tests as {@link run} does before it starts any; gives the machines of each, in their order. */
+export const check = (
+  tests: ReadonlyArray<TestCase>
+): Effect.Effect<ReadonlyArray<ReadonlyArray<MachineSpec>>, InvalidTest | InvalidMachine> =>
+  Effect.map(checkAll(tests), (all) => all.map(({ specs }) => specs))
 
 /**
  * Runs tests and gives what came of each, in their order; a test that fails does not keep the others from running.

@@ -25,6 +25,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { BackendName } from "../backends/BackendName.ts"
+import type { InvalidTest } from "../driver/InvalidTest.ts"
 import type { InvalidPattern } from "../driver/Selection.ts"
 import type { TestCase } from "../driver/TestCase.ts"
 import type { TestResult } from "../driver/TestResult.ts"
@@ -90,7 +91,7 @@ export interface RunOptions {
 }
 
 /** Why a run could not be planned: nothing was asked of the database, and nothing was offered. */
-export type PlanError = FileNotPortable | InvalidPattern | InvalidMachine
+export type PlanError = FileNotPortable | InvalidPattern | InvalidTest | InvalidMachine
 
 /** Why a run that was planned has no results. */
 export type OfferError = NobodyServes | DatabaseUnusable | RunCancelled | OtherVersion

@@ -2,20 +2,23 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { test } from "../../src/driver/TestCase.ts"
 import * as Needs from "../../src/fleet/internal/needs.ts"
+import type * as Job from "../../src/fleet/Job.ts"
 import * as Image from "../../src/images/Image.ts"
 import type { MachineOptions } from "../../src/machine/MachineSpec.ts"
 
 const image = Image.tiny()
-const having = (machines: Readonly<Record<string, MachineOptions>>) => test("one", { machines }, () => Effect.void)
+let count = 0
+const having = (machines: Readonly<Record<string, MachineOptions>>) =>
+  test(`number ${++count}`, { machines }, () => Effect.void)
 
 describe("what tests need of a worker", () => {
   const expects = (
     what: ReadonlyArray<ReturnType<typeof having>>,
-    how: Parameters<typeof Needs.of>[1],
-    wanted: Partial<Effect.Success<ReturnType<typeof Needs.of>>>
+    how: Parameters<typeof Needs.of>[2],
+    wanted: Partial<Job.Needs>
   ) =>
     Effect.gen(function* () {
-      assert.deepStrictEqual(yield* Needs.of(what, how), {
+      assert.deepStrictEqual(Needs.of(what, yield* Needs.check(what), how), {
         ...{ architecture: "x86_64", kvm: false, tools: [], memory: 2 ** 30 },
         ...wanted
       })
@@ -25,7 +28,7 @@ describe("what tests need of a worker", () => {
     Effect.gen(function* () {
       const small = having({ a: { image, memory: "512 MiB" } })
       const large = having({ a: { image, memory: "512 MiB" }, b: { image, memory: "1 GiB" } })
-      yield* expects([small, large, small], {}, { memory: 1.5 * 2 ** 30 })
+      yield* expects([small, large, having({ a: { image, memory: "512 MiB" } })], {}, { memory: 1.5 * 2 ** 30 })
       yield* expects([having({})], { accel: "kvm", backend: "firecracker" }, { memory: 0 })
     })
   )

@@ -2,11 +2,10 @@
 import * as Effect from "effect/Effect"
 import type { BackendName } from "../../backends/BackendName.ts"
 import { nameOf } from "../../backends/HypervisorOptions.ts"
+import * as Runner from "../../driver/Runner.ts"
 import type { TestCase } from "../../driver/TestCase.ts"
 import * as Image from "../../images/Image.ts"
-import * as MachineChecks from "../../machine/MachineChecks.ts"
 import * as MachineSpecs from "../../machine/MachineSpec.ts"
-import * as NetworkSpec from "../../network/NetworkSpec.ts"
 import type { RunOptions } from "../Fleet.ts"
 import * as Jobs from "../Job.ts"
 
@@ -27,19 +26,19 @@ const programsOf = (specs: Specs): ReadonlyArray<string> =>
     return Object.keys(backend.shares ?? {}).length === 0 ? jailer : [...jailer, "virtiofsd"]
   })
 
-/** The declarations of a test, checked. Whether the host has so much memory is for the workers to say. */
-const specsOf = (test: TestCase) =>
-  MachineChecks.checkAll(test.machines, NetworkSpec.resolve(test.networks)).pipe(
-    Effect.mapError((error) => new MachineSpecs.InvalidMachine({ ...error, declaredAt: test.declaredAt() })),
-    Effect.provideService(MachineSpecs.HostLimits, { memory: Number.MAX_SAFE_INTEGER, cpus: 1024 })
-  )
+/** The machines of tests, checked as a run checks them. Whether the host has so much memory is for the workers to say. */
+export const check = (tests: ReadonlyArray<TestCase>) =>
+  Effect.provideService(Runner.check(tests), MachineSpecs.HostLimits, {
+    memory: Number.MAX_SAFE_INTEGER,
+    cpus: 1024
+  })
 
-/** What these tests need: of memory what the largest of them does, since they run one after the other. */
-export const of = Effect.fnUntraced(function* (
+/** What tests with these machines need: of memory what the largest of them does, since they run one after the other. */
+export const of = (
   tests: ReadonlyArray<TestCase>,
+  all: ReadonlyArray<Specs>,
   { accel, backend = "qemu" }: Pick<RunOptions, "accel" | "backend">
-) {
-  const all = yield* Effect.forEach(tests, specsOf)
+): Jobs.Needs => {
   const specs = all.flat()
   const hypervisors = hypervisorsOf(specs, backend)
   const programs = tests.flatMap(({ programs = [] }) => programs)
@@ -50,5 +49,5 @@ export const of = Effect.fnUntraced(function* (
     kvm: specs.length > 0 && (accel === "kvm" || hypervisors.length > 0),
     tools: Jobs.optionalTools.filter((tool) => tools.includes(tool)),
     memory: Math.max(0, ...all.map((some) => some.reduce((sum, one) => sum + one.memory, 0)))
-  } satisfies Jobs.Needs
-})
+  }
+}

@@ -98,8 +98,6 @@ const loaded = (work: string, folder: string, { config, machines }: Bundle.With)
     }
     const whole = yield* Bundle.make(bundle.file, folder, { config, machines })
     const resolved = yield* testsOf(whole, work, `${index}-config`, folder)
-    const wrong = resolved.find(({ problem }) => problem !== undefined)
-    if (wrong?.problem !== undefined) return yield* new FileNotPortable({ file: bundle.file, reason: wrong.problem })
     return { bundle: whole, tests: resolved } satisfies Loaded as Loaded
   })
 
@@ -199,7 +197,7 @@ export const make = <E = never, R = never>(
   options: RunOptions,
   folder: string,
   choose?: (tests: ReadonlyArray<TestCase>) => Effect.Effect<ReadonlyArray<Chosen>, E, R>
-): Effect.Effect<Plan, FileNotPortable | InvalidMachine | Selection.InvalidPattern | E, R> =>
+): Effect.Effect<Plan, FileNotPortable | Runner.InvalidTest | InvalidMachine | Selection.InvalidPattern | E, R> =>
   Effect.gen(function* () {
     const work = yield* temporary
     const bundles = yield* Effect.forEach(files, (file) => Bundle.make(file, folder, { machines: options.machines }), {
@@ -210,6 +208,7 @@ export const make = <E = never, R = never>(
     const chosen: ReadonlyArray<Chosen> = yield* choose === undefined ? byName(tests, options) : choose(tests)
     const parts = partsOf(every, chosen)
     const all = parts.flatMap(({ wanted }) => wanted.map(({ test }) => test))
+    const specs = yield* Needs.check(all)
     const folders = Runner.foldersOf(all)
     const labels = labelsOf(all.map(({ name }) => name))
     const companions = yield* companionsOf(options.files ?? [], folder)
@@ -218,8 +217,9 @@ export const make = <E = never, R = never>(
     const jobs: Array<Planned> = []
     const shown: Array<ShownPlan["files"][number]> = []
     for (const { bundle, wanted } of parts) {
-      const needs = yield* Needs.of(
+      const needs = Needs.of(
         wanted.map(({ test }) => test),
+        specs.slice(at, at + wanted.length),
         options
       )
       const queue = queueFor(needs)
