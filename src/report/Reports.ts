@@ -34,7 +34,7 @@ import * as jsonLines from "./internal/jsonLines.ts"
 import * as Kept from "./internal/kept.ts"
 import * as Recorder from "./internal/recorder.ts"
 import * as Junit from "./Junit.ts"
-import { type RunRecord, version } from "./RunRecord.ts"
+import { type Of, type RunRecord, version } from "./RunRecord.ts"
 
 /** The file of a report cannot be written. */
 export class ReportUnwritable extends Schema.TaggedError<ReportUnwritable>()("ReportUnwritable", {
@@ -64,7 +64,7 @@ export interface Options {
   readonly junitForm?: Junit.Form | undefined
   /** What errors call the options that name the files. Default `--junit`, … */
   readonly junitOption?: string | undefined
-  /** Whether each failed test has a page of its own, `trace.html`, in its folder. Default false. */
+  /** Whether each test that failed or was interrupted has a page of its own, `trace.html`, in its folder. Default false. */
   readonly traces?: boolean | undefined
   /** The version of vmtest, for the first record. */
   readonly vmtest?: string | undefined
@@ -118,24 +118,30 @@ const htmlSink = Effect.fnUntraced(function* (file: string) {
   return { hear: kept.hear, end } satisfies Sink as Sink
 })
 
-/** Writes a page to the folder of each test that fails. */
+/** Writes a page to the folder of each test that fails, and of each that has not ended when the run does. */
 const traceSink = (): Sink => {
   const kept = Kept.make()
+  const running = new Map<number, Of<"test-started">>()
+  const write = (test: number, name: string, folder: string) => {
+    OutputFolder.makeFolder(folder, 0o777)
+    const file = Path.join(folder, "trace.html")
+    // What is there can be a link that a copy of a guest's tree left.
+    Fs.rmSync(file, { force: true })
+    Fs.writeFileSync(file, HtmlReport.page(kept.ofTest(test), name))
+  }
   return {
     hear: (record) => {
       kept.hear(record)
+      if (record.type === "test-started") running.set(record.test, record)
       if (record.type !== "test-ended") return
       const { folder, name, status, test } = record
-      if (isFailed({ status }) && folder !== undefined) {
-        OutputFolder.makeFolder(folder, 0o777)
-        const file = Path.join(folder, "trace.html")
-        // What is there can be a link that a copy of a guest's tree left.
-        Fs.rmSync(file, { force: true })
-        Fs.writeFileSync(file, HtmlReport.page(kept.ofTest(test), name))
-      }
+      running.delete(test)
+      if (isFailed({ status }) && folder !== undefined) write(test, name, folder)
       kept.forget(test)
     },
-    end: () => undefined
+    end: () => {
+      for (const { folder, name, test } of running.values()) if (folder !== undefined) write(test, name, folder)
+    }
   }
 }
 

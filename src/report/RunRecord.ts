@@ -93,6 +93,7 @@ const TestStarted = Schema.Struct({
   name: Schema.String,
   file: optional(text("The script that declares it, as the command was given it.")),
   machines: texts("The machines that it declares."),
+  folder: optional(text("The folder for its files, which is made when something is first written to it.")),
   attempt: optional(whole("1, or a higher number if it is retried; 1 where it is left out."))
 })
 

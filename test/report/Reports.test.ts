@@ -51,6 +51,40 @@ describe("reports in files", () => {
     })
   )
 
+  it.effect("have a page for each test that an interruption ended, and none for those that passed before", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const begin = (test: string): RunEvent => ({ ...started, test, folder: join(path, test) })
+      const passed = {
+        name: "passes",
+        status: "passed",
+        startedAt: 0,
+        millis: 1,
+        excludedMillis: 0,
+        subtests: []
+      } as const
+      const ended: RunEvent = {
+        _tag: "TestEnded",
+        result: { ...passed, machines: [], failure: undefined, folder: undefined, value: 1 }
+      }
+      const all = Effect.forEach([begin("passes"), ended, begin("one"), begin("two")], report)
+      const running = yield* Effect.forkChild(
+        Reports.written({}, { traces: true })(Effect.andThen(all, Effect.never)),
+        {
+          startImmediately: true
+        }
+      )
+      assert.isFalse(existsSync(join(path, "one")))
+      yield* Fiber.interrupt(running)
+      for (const name of ["one", "two"]) {
+        const page = readFileSync(join(path, name, "trace.html"), "utf8")
+        assert.include(page, '"interrupted":true')
+        assert.include(page, `"name":"${name}"`)
+      }
+      assert.isFalse(existsSync(join(path, "passes")))
+    })
+  )
+
   it.effect("that cannot be written keep the run from starting", () =>
     Effect.gen(function* () {
       let ran = false

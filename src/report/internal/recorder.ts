@@ -123,8 +123,9 @@ export const make = () => {
     switch (event._tag) {
       case "TestStarted": {
         const file = event.file === undefined ? {} : { file: event.file }
+        const folder = event.folder === undefined ? {} : { folder: event.folder }
         const attempt = (event.attempt ?? 1) === 1 ? {} : { attempt: event.attempt as number }
-        return { type: "test-started", at, test, name, machines: event.machines, ...file, ...attempt }
+        return { type: "test-started", at, test, name, machines: event.machines, ...file, ...folder, ...attempt }
       }
       case "MachineEvent":
         return machineRecord(at, test, event.event, event.within)
