@@ -28,6 +28,7 @@ import type { Invocation, RunOptions } from "./CommandLine.ts"
 import * as ConfigFile from "./ConfigFile.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Host from "./Host.ts"
+import * as SessionOptions from "./internal/sessionOptions.ts"
 import * as Settings from "./internal/settings.ts"
 import { beside } from "./Prompt.ts"
 import * as Run from "./Run.ts"
@@ -35,8 +36,10 @@ import { complain, type Work } from "./Subcommand.ts"
 import * as Attachable from "./session/Attachable.ts"
 import * as Session from "./session/Session.ts"
 
-/** What a session is opened on, as the command line gives it. */
-export type ReplOptions = Omit<Extract<Invocation, { readonly _tag: "Repl" }>, "_tag">
+/** What a session is opened on, as the command line gives it. `vmtest run -i` has more options than `vmtest repl`. */
+export interface ReplOptions
+  extends Omit<Extract<Invocation, { readonly _tag: "Repl" }>, "_tag">,
+    Partial<Pick<Extract<Invocation, { readonly _tag: "Run" }>, "logLevel" | "seed" | "updateReferences">> {}
 
 /** A session cannot be opened on a script; `reason` says why. */
 export class NoSession extends Schema.TaggedError<NoSession>()("NoSession", {
@@ -165,12 +168,13 @@ const session = Effect.fnUntraced(function* (given: ReplOptions, read: ConfigFil
 const inConfig = Effect.fnUntraced(function* (given: ReplOptions) {
   const read = yield* ConfigFile.read(given.config)
   const options = Settings.optionsOf(given.options, read.config)
-  const around = { options, accel: given.accel ?? read.config.accel, seed: read.config.seed }
+  const { accel = read.config.accel, logLevel = read.config.logLevel, seed = read.config.seed } = given
+  const around = { options, accel, logLevel, seed, updateReferences: given.updateReferences ?? false }
   return yield* session(given, read, options).pipe(
     Effect.provideService(Qemu.Viewable, true),
     Effect.updateService(Reporter, (report) => (event) => (isReported(event) ? beside(report(event)) : Effect.void)),
     Host.withState(options),
-    Run.inSettings({ ...around, globalTimeout: undefined, logLevel: read.config.logLevel, updateReferences: false }),
+    Run.inSettings({ ...around, globalTimeout: undefined }),
     Effect.provide(TerminalReport.layer(options))
   )
 })
@@ -183,9 +187,13 @@ export const open = (given: ReplOptions): Work =>
 export const orRun = (invocation: Extract<Invocation, { readonly _tag: "Run" }>): Work => {
   const { accel, config, interactive, machineConfig, machines, names, options, scripts } = invocation
   if (!interactive) return Run.run(invocation)
+  const refused = SessionOptions.refusal(invocation)
+  if (refused !== undefined) return Effect.as(complain(refused), ExitCode.unusable)
+  const { logLevel, seed, updateReferences } = invocation
   const [script, ...others] = scripts
+  const given = { config, names, machines, machineConfig, accel, options, logLevel, seed, updateReferences }
   return script !== undefined && others.length === 0
-    ? open({ script, config, names, machines, machineConfig, accel, options })
+    ? open({ script, ...given })
     : Effect.as(complain("--interactive needs one script; without one, use vmtest repl"), ExitCode.unusable)
 }
 
