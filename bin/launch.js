@@ -1,4 +1,21 @@
 /**
+ * Tells Node where the modules are that those of vmtest and of Effect import from beside themselves. Finding out by itself (is it a file, a link, in which
+ * package) is a third of what Node takes to load three hundred of them.
+ */
+const findQuickly = (module) => {
+  const own = new URL("../dist/", import.meta.url).href
+  const effects = /\/node_modules\/(?:effect|@effect\/[^/]+)\/dist\/[^?]*$/
+  module.registerHooks({
+    resolve: (name, context, next) => {
+      const { parentURL } = context
+      const isBeside = /^\.\.?\/.*\.js$/.test(name) && parentURL !== undefined
+      if (!isBeside || !(parentURL.startsWith(own) || effects.test(parentURL))) return next(name, context)
+      return { url: new URL(name, parentURL).href, format: "module", shortCircuit: true }
+    }
+  })
+}
+
+/**
  * Starts one of the package's commands: checks the Node that reads it, answers `--version`, and loads the launcher that the build has bundled.
  *
  * The first lines that any Node reads: nothing here is newer than what Node 12 parses, so that an old one can be told so.
@@ -54,6 +71,7 @@ export const launch = (name, launcher) => {
           make(folder)
           module.enableCompileCache(folder)
         } catch {}
+        findQuickly(module)
         return import(`../dist/${launcher}`)
       })
       .catch((error) => {

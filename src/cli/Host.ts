@@ -31,7 +31,6 @@ import * as ImageStore from "../images/ImageStore.ts"
 import type { RunOptions } from "./CommandLine.ts"
 import * as Ending from "./Ending.ts"
 import { complain, logOfTests, logToStderr } from "./Subcommand.ts"
-import * as Pause from "./session/Pause.ts"
 import * as RunSocket from "./session/RunSocket.ts"
 
 /** The folder of `--output` cannot be written to. */
@@ -148,12 +147,15 @@ const paused =
   <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     pause === undefined
       ? effect
-      : Effect.flatMap(RunDirectory.RunDirectory, ({ path }) =>
-          Pause.onFailure({
+      : Effect.gen(function* () {
+          const { path } = yield* RunDirectory.RunDirectory
+          // A run without it starts its first machine sooner.
+          const Pause = yield* Effect.promise(() => import("./session/Pause.ts"))
+          return yield* Pause.onFailure({
             folder: path,
             timeout: pause.timeout === undefined ? undefined : Duration.millis(pause.timeout)
           })(effect)
-        )
+        })
 
 /**
  * Runs tests on this host. Fails if something is wrong before any machine starts; the failure of a test is in its result.

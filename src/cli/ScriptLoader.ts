@@ -103,14 +103,19 @@ const workFolder = Effect.gen(function* () {
   return path
 }).pipe(Effect.mapError(({ path, reason }) => new ScriptError.TemporaryFolderUnwritable({ folder: path, reason })))
 
+/** Loads what nearly every script imports. What keeps it from loading is reported when the script needs it. */
+const preload: Effect.Effect<void> = Effect.ignore(Effect.tryPromise(() => import(Bundle.ownUrl("vmtest") ?? "vmtest")))
+
 const importDefault = Effect.fnUntraced(function* (script: string, text: string, source: Bundle.Source) {
   const path = yield* Path.Path
   yield* Ending.enter("loading")
   const folder = yield* workFolder
   const outfile = path.join(folder, "script.mjs")
-  const inputs = yield* Bundle.bundle(source, outfile).pipe(
+  const bundled = Bundle.bundle(source, outfile).pipe(
     Effect.mapError(toScriptError(script, text, (file) => path.resolve(file) === source.path))
   )
+  // esbuild works in a process of its own, and Node would only wait for it.
+  const [inputs] = yield* Effect.all([bundled, preload], { concurrency: 2 })
   // Node reads a module's source map as it loads the module, so this must come first and the file may go afterwards.
   yield* Effect.sync(() => process.setSourceMapsEnabled(true))
   const module: Record<string, unknown> = yield* Effect.tryPromise({

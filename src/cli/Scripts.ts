@@ -16,7 +16,6 @@ import * as Fs from "node:fs"
 import * as NodePath from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import * as TinyGlobby from "tinyglobby"
 
 /** An argument leads to no script. */
 export class NoScripts extends Schema.TaggedError<NoScripts>()("NoScripts", {
@@ -53,6 +52,9 @@ export interface Place {
   readonly output: string
 }
 
+/** What knows patterns; a run of a named script starts its first machine without it. */
+const globbing = Effect.promise(() => import("tinyglobby"))
+
 const reasons: Readonly<Record<string, string>> = { EACCES: "permission denied", EPERM: "permission denied" }
 
 const statOf = (path: string) => Fs.statSync(path, { throwIfNoEntry: false })
@@ -73,10 +75,11 @@ const matching = Effect.fnUntraced(function* (pattern: string, { base, output }:
       then(error, found)
     })) as typeof Fs.readdir
   const excluded = NodePath.relative(base, NodePath.resolve(output))
+  const { escapePath, glob } = yield* globbing
   const found = yield* Effect.promise(() =>
-    TinyGlobby.glob(pattern, {
+    glob(pattern, {
       ...{ cwd: base, followSymbolicLinks: false, expandDirectories: false, fs: { readdir } },
-      ignore: ["**/node_modules/**", ...(excluded === "" ? [] : [`${TinyGlobby.escapePath(excluded)}/**`])]
+      ignore: ["**/node_modules/**", ...(excluded === "" ? [] : [`${escapePath(excluded)}/**`])]
     })
   )
   if (unreadable !== undefined) {
@@ -101,12 +104,13 @@ const scriptsOf = Effect.fnUntraced(function* (given: string, place: Place) {
   // A variable that is not set in a shell: it does not mean the working folder.
   if (given.trim() === "") return yield* new NoScripts({ pattern: given, folder: place.base, isFolder: false })
   const folder = yield* isFolder(NodePath.resolve(place.base, given))
+  const asNamed = [place.base === process.cwd() ? given : shownFrom(place.base)(given)]
   // A file whose name looks like a pattern is that file.
-  if (!folder && (!TinyGlobby.isDynamicPattern(given) || statOf(NodePath.resolve(place.base, given)) !== undefined)) {
-    return [place.base === process.cwd() ? given : shownFrom(place.base)(given)]
-  }
+  if (!folder && statOf(NodePath.resolve(place.base, given)) !== undefined) return asNamed
+  const { escapePath, isDynamicPattern } = yield* globbing
+  if (!folder && !isDynamicPattern(given)) return asNamed
   const path = NodePath.relative(place.base, NodePath.resolve(place.base, given))
-  const pattern = folder ? [TinyGlobby.escapePath(path), defaultPattern].filter((part) => part !== "").join("/") : given
+  const pattern = folder ? [escapePath(path), defaultPattern].filter((part) => part !== "").join("/") : given
   const found = yield* matching(pattern, place)
   if (found.length === 0) return yield* new NoScripts({ pattern: given, folder: place.base, isFolder: folder })
   return found.map(shownFrom(place.base))

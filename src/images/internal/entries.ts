@@ -36,9 +36,10 @@ export type Entry = Store.Entry<Manifest>
 /** What a key or a digest is called in the names of the store. */
 export const short = (digest: string): string => digest.slice(0, 20)
 
-/** Everything stored whose manifest can be read, the newest first. */
-export const list = (store: Store.Store): ReadonlyArray<Entry> =>
+/** Everything stored whose manifest can be read, or that of one key, the newest first. */
+export const list = (store: Store.Store, key?: string): ReadonlyArray<Entry> =>
   Store.ids(store)
+    .filter((id) => key === undefined || id.startsWith(`${short(key)}-`))
     .flatMap((id) => read(store, id) ?? [])
     .sort((a, b) => b.manifest.builtAt - a.manifest.builtAt)
 
@@ -55,7 +56,7 @@ export const find = Effect.fnUntraced(function* <E, R>(
   key: string,
   isWanted: (entry: Entry) => Effect.Effect<boolean, E, R>
 ) {
-  for (const { id } of list(store).filter((entry) => entry.id.startsWith(`${short(key)}-`))) {
+  for (const { id } of list(store, key)) {
     yield* Store.pin(store, id)
     const entry = read(store, id)
     if (entry !== undefined && entry.manifest.key === key) {

@@ -2,8 +2,8 @@
 
 import * as Crypto from "node:crypto"
 import * as Schema from "effect/Schema"
-import { PNG } from "pngjs"
 import * as Fields from "../../host/Fields.ts"
+import * as Pngjs from "./pngjs.ts"
 
 /** Eight bits each of red, green, blue and opacity, row after row from the top left. */
 export interface Frame {
@@ -60,12 +60,13 @@ export const fromPpm = (bytes: Uint8Array): Frame | undefined => {
 
 /** Reads a PNG of any kind; throws pngjs's error if it is not one. */
 export const fromPng = (bytes: Uint8Array): Frame => {
-  const { data, height, width } = PNG.sync.read(Buffer.from(bytes))
+  const { data, height, width } = Pngjs.load().PNG.sync.read(Buffer.from(bytes))
   return { width, height, data }
 }
 
 /** Without the opacity: every picture here is opaque, and a quarter is saved. */
 export const toPng = ({ data, height, width }: Frame): Buffer => {
+  const { PNG } = Pngjs.load()
   const png = new PNG({ width, height })
   png.data = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
   return PNG.sync.write(png, { colorType: 2, inputHasAlpha: true })
