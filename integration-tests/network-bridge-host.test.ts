@@ -13,7 +13,10 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Captures from "../src/driver/internal/captures.ts"
 import * as DriverTree from "../src/driver/internal/driverTree.ts"
+import * as Traffic from "../src/driver/internal/traffic.ts"
+import { Detailed, type RunEvent } from "../src/driver/RunEvent.ts"
 import * as HostProcess from "../src/host/HostProcess.ts"
 import * as Bridge from "../src/network/Bridge.ts"
 import * as NetworkSpec from "../src/network/NetworkSpec.ts"
@@ -187,6 +190,36 @@ describe.skipIf(why !== undefined)(titled("a bridge", why), () => {
         process.stderr.write(`the capture of ${count} packets at three ports ended in ${closing.toFixed(0)} ms\n`)
         assert.isBelow(closing, 1000)
       }
+    }).pipe(Effect.scoped)
+  )
+
+  it.live.skipIf(!hasDump)(titled("that is captured to a file says for reports how much it carried", noDump), () =>
+    Effect.gen(function* () {
+      const { a, b, directory, vlan } = yield* three
+      const networks = NetworkSpec.resolve({ lan: { vlan: 1, fabric: "bridge" } })
+      const events: Array<RunEvent> = []
+      const emit = (event: RunEvent) => Effect.sync(() => void events.push(event))
+      const carried = Effect.fnUntraced(function* (capture: boolean) {
+        const options = { networks, capture, output: directory, test: "t" }
+        const watch = Effect.andThen(Captures.toFiles(options, emit)(vlan), Traffic.count(options, emit)(vlan))
+        const begin = b.got.length
+        const sent = Effect.forEach([1, 2, 3, 4, 5], () => a.send(macOf(2), "x", 1500), { discard: true })
+        const arrived = Effect.repeat(Effect.sleep("1 millis"), { until: () => b.got.length >= begin + 5 })
+        yield* Effect.scoped(Effect.all([watch, sent, arrived]))
+        return events.splice(0)
+      })
+      yield* Effect.gen(function* () {
+        // Both ports are known before.
+        yield* b.send(macOf(1), "y")
+        yield* gets(a, "y 60")
+        const told = yield* carried(true)
+        const sum = (what: "packets" | "bytes") =>
+          told.reduce((all, event) => all + (event._tag === "Traffic" && event.network === "lan" ? event[what] : 0), 0)
+        assert.deepStrictEqual([sum("packets"), sum("bytes")], [5, 7500])
+        assert.deepStrictEqual([...new Set(told.map(({ _tag }) => _tag))], ["Traffic"])
+        assert.isAbove(Fs.statSync(Path.join(directory, "lan.pcapng")).size, 7500)
+        assert.deepStrictEqual(yield* carried(false), [])
+      }).pipe(Effect.provideService(Detailed, true))
     }).pipe(Effect.scoped)
   )
 
