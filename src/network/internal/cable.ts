@@ -51,7 +51,7 @@ export const connect = (path: string): Effect.Effect<Net.Socket, never, Scope.Sc
 
 /**
  * The number of a socket's file; undefined where there is none. What is written to it at once skips Node's streams, whose code and callbacks cost more than all
- * else that a switch does with a lone frame: a round trip between two programs that use their caches took a quarter less. Node has no public name for it.
+ * else that a switch does with a lone frame: a round trip between two programs that use the caches took a fifth less. Node has no public name for it.
  * It is valid until the socket is destroyed.
  */
 const fileOf = (output: Writable): number | undefined => {
