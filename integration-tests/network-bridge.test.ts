@@ -228,6 +228,17 @@ describe.skipIf(why !== undefined)(titled("the fabric bridge", why), () => {
       })
     )
 
+    it.effect("fork one by one onto networks that nobody else is on", () =>
+      Effect.gen(function* () {
+        const [a, b] = [yield* A, yield* B]
+        const fork = yield* a.fork()
+        yield* fork.fail("ping -c 1 -w 2 b")
+        yield* a.succeed("ping -c 1 -w 10 b")
+        yield* b.succeed("ping -c 1 -w 10 a")
+        yield* fork.crash()
+      })
+    )
+
     it.effect("fork onto bridges of their own", () =>
       Effect.gen(function* () {
         const [a, driver] = [yield* A, yield* Driver]

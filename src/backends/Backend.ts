@@ -21,7 +21,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { BootImage } from "../images/BootImage.ts"
-import type { Port } from "../network/Vlan.ts"
+import type { Port, Tap } from "../network/Vlan.ts"
 import type { QmpService } from "../transport/qmp/Qmp.ts"
 import { Shell, type ShellService } from "../transport/Shell.ts"
 import type { BackendError, ChannelError, ControlError, PlugFailed, SaveError } from "./BackendError.ts"
@@ -69,6 +69,8 @@ export interface NetworkShape {
   readonly mtu?: number | undefined
   /** Its place on the VLAN. Undefined for a network without other machines. */
   readonly port: Port | undefined
+  /** Its TAP without a port, where the machine that it was saved of had one: QEMU loads such a card only into another TAP. Nothing is at its other end. */
+  readonly lone?: Tap | undefined
 }
 
 /** A port of the host that leads to a port of the guest, over eth0. */

@@ -6,9 +6,8 @@
 import * as Effect from "effect/Effect"
 import { qemuValue } from "../../host/Quote.ts"
 import * as Addresses from "../../network/Addresses.ts"
-import type { Port } from "../../network/Vlan.ts"
 import type { AcceleratorName } from "../Accelerator.ts"
-import type { MachineShape } from "../Backend.ts"
+import type { MachineShape, NetworkShape } from "../Backend.ts"
 import { initrdIn } from "../internal/initrd.ts"
 import * as Limits from "../Limits.ts"
 import * as Devices from "./devices.ts"
@@ -265,7 +264,8 @@ export const cardId = (device: string): string => `card-${device}`
 /** A socket at which QEMU waits for the cable of a card, as `-netdev stream` takes it. QEMU listens, so that it takes another cable when one is lost. */
 export const socketOf = (path: string): string => `server=on,addr.type=unix,addr.path=${qemuValue(path)}`
 
-const netdevOf = (device: string, vlan: number, port: Port | undefined, socket: string): string => {
+const netdevOf = ({ device, lone, port, vlan }: NetworkShape, socket: string): string => {
+  if (lone !== undefined) return `tap,id=${device},${lone.netdev}`
   // A hub of the VLAN's number is a network of this machine alone.
   if (port === undefined) return `hubport,id=${device},hubid=${vlan}`
   return port.tap === undefined ? `stream,id=${device},${socketOf(socket)}` : `tap,id=${device},${port.tap.netdev}`
@@ -278,13 +278,14 @@ export const networks = (
   by: Bus = "pci",
   vdes: ReadonlyArray<VdeCard> = []
 ): ReadonlyArray<string> =>
-  shape.networks.flatMap(({ device, mac, mtu, port, vlan }, index) => {
+  shape.networks.flatMap((network, index) => {
+    const { device, mac, mtu } = network
     const vde = vdes.find((card) => card.device === device)
     if (vde !== undefined) {
       // vde_switch drops longer frames without a word; with this the guest's driver refuses to send them.
       return ["-netdev", `vde,id=${device},sock=${qemuValue(vde.folder)}`, ...card(device, mac, by, mtu ?? Limits.mtu)]
     }
-    return ["-netdev", netdevOf(device, vlan, port, sockets.cards[index] ?? ""), ...card(device, mac, by, mtu)]
+    return ["-netdev", netdevOf(network, sockets.cards[index] ?? ""), ...card(device, mac, by, mtu)]
   })
 
 /** Plugs the cables of all VLANs into a QEMU that runs, but for those that it has as TAPs. Fails with the reason. */

@@ -24,7 +24,7 @@ import * as Vde from "./vde.ts"
 /** The cards that QEMU does not open itself. */
 const withoutTaps = (shape: MachineShape): MachineShape => ({
   ...shape,
-  networks: shape.networks.filter(({ port }) => port?.tap === undefined)
+  networks: shape.networks.filter(({ lone, port }) => port?.tap === undefined && lone === undefined)
 })
 
 /** Starts it, or continues from a saved one. */

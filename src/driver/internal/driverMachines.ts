@@ -105,8 +105,18 @@ const portOf = (
     ? Effect.flatMap(vlan(number), ({ port }) => port(`${spec.name} ${device}`))
     : Effect.succeed(undefined)
 
+/** The TAP of a card that has no network, on a bridge. Its cable is pulled, and nobody can plug it in. */
+const loneOf = ({ tree }: DriverMachines, spec: MachineSpec.MachineSpec, number: number, device: string) =>
+  Effect.gen(function* () {
+    const { port } = yield* tree.vlan(number)
+    const { tap } = yield* port(`${spec.name} ${device}`)
+    if (tap !== undefined) yield* Effect.orDie(tap.setLink(false))
+    return tap
+  })
+
 const shapeOf = Effect.fnUntraced(function* (
   all: DriverMachines,
+  { taps = false }: BackendService,
   spec: MachineSpec.MachineSpec,
   self: Addresses.AddressedNode
 ) {
@@ -114,9 +124,13 @@ const shapeOf = Effect.fnUntraced(function* (
   const image = yield* options.resolve(spec.image)
   const directory = yield* Effect.orDie(folders.folder(`${options.prefix}-${spec.name}`))
   const networks = yield* Effect.forEach(self.interfaces, ({ device, mac, vlan }) =>
-    Effect.map(portOf(tree, spec, self, vlan, device), (port) => ({
-      ...{ device, vlan, port, mac, mtu: NetworkSpec.of(options.networks, vlan).mtu }
-    }))
+    Effect.gen(function* () {
+      const port = yield* portOf(tree, spec, self, vlan, device)
+      // Where all cards are TAPs, the backend makes them itself.
+      const isLone = port === undefined && !taps && NetworkSpec.of(all.fabrics, vlan).fabric === "bridge"
+      const lone = isLone ? yield* loneOf(all, spec, vlan, device) : undefined
+      return { device, vlan, port, lone, mac, mtu: NetworkSpec.of(options.networks, vlan).mtu }
+    })
   )
   const disks = yield* Effect.forEach(spec.disks, (size, index) => emptyDisk(`${directory}/disk${index + 1}`, size))
   const isScript = image.guest === "script"
@@ -189,7 +203,7 @@ export const add: (
   function* (all, spec, self, first) {
     const { conditions, emit, fs, options, scope, tree } = all
     const backend = yield* Hypervisors.of(all.backend, spec)
-    const shape = yield* shapeOf(all, spec, self)
+    const shape = yield* shapeOf(all, backend, spec, self)
     const given = yield* StartChanges
     const changes = (name: string) => Effect.map(given(name), (outer) => ({ ...outer, ...all.starts.get(name) }))
     const { noted, untimed } = Excluded.make(options.untimed)
