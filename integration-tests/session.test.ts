@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process"
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { connect } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { needs } from "../test/needs.ts"
+import { processes } from "./snapshotPlace.ts"
 
 const launcher = fileURLToPath(new URL("../src/cli/Launcher.ts", import.meta.url))
 const hasTmux = spawnSync("tmux", ["-V"]).status === 0
@@ -56,7 +57,9 @@ const terminals = () => {
     }
     const resize = (columns: number, rows: number) =>
       void tmux("resize-window", "-t", name, "-x", String(columns), "-y", String(rows))
-    return { screen, keys, type, enter, shows, clear, resize }
+    /** Closes the terminal, as a user does who closes its window. */
+    const kill = (what: "window" | "session") => void tmux(`kill-${what}`, "-t", name)
+    return { screen, keys, type, enter, shows, clear, resize, kill }
   }
   const close = () => {
     spawnSync("tmux", ["-S", join(place, "tmux"), "kill-server"])
@@ -349,4 +352,46 @@ describe("a shell in a guest, from a session", () => {
     await sleep(3000)
     assert.isFalse(existsSync(socket))
   })
+})
+
+describe("a terminal that closes during a run", () => {
+  needs(hasTmux, "tmux is not installed (Debian: tmux)")
+  const long = `import { Image, test } from "vmtest"
+import { Effect } from "effect"
+const machines = { web: { image: Image.tiny() } }
+export default [
+  test("passes", {}, () => Effect.void),
+  test("is under way", { machines }, ({ web }) => web.succeed("echo begun; sleep 4321"))
+]
+`
+  for (const what of ["window", "session"] as const) {
+    it(`as a ${what} of tmux leaves nothing behind, and all reports`, { timeout: 120_000 }, async () => {
+      const all = terminals()
+      try {
+        writeFileSync(join(all.place, "long.ts"), long)
+        const files = { junit: "j.xml", json: "e.jsonl", html: "r.html" }
+        const options = Object.entries(files).map(([name, file]) => `--${name} ${join(all.place, file)}`)
+        const read = (file: string) => readFileSync(join(all.place, file), "utf8")
+        // Another one keeps the server of the terminals up.
+        all.open("other")
+        const terminal = all.open("closes")
+        terminal.enter(`${vmtest} run --verbose -j 1 ${options.join(" ")} long.ts`)
+        await terminal.shows(/web: .*sleep 4321/, 60)
+        assert.isNotEmpty(processes(all.place).filter((command) => command.includes("long.ts")))
+        terminal.kill(what)
+        const isOfRun = (command: string) => !command.startsWith("tmux")
+        const until = performance.now() + 30_000
+        while (processes(all.place).some(isOfRun) && performance.now() < until) await sleep(100)
+        assert.deepStrictEqual(processes(all.place).filter(isOfRun), [])
+        assert.match(read(files.junit), /name="passes"[\s\S]*the test was interrupted[\s\S]*<\/testsuites>\s*$/)
+        const last: unknown = JSON.parse(read(files.json).trimEnd().split("\n").at(-1) ?? "")
+        assert.deepInclude(last, { type: "run-ended", interrupted: true })
+        assert.include(read(files.html), '"interrupted":true')
+        assert.include(read("vmtest-output/is under way/trace.html"), '"interrupted":true')
+        assert.deepStrictEqual(readdirSync(join(all.place, "run", "vmtest")), [])
+      } finally {
+        all.close()
+      }
+    })
+  }
 })

@@ -23,7 +23,7 @@ import type * as Subcommand from "./Subcommand.ts"
 const say = (text: string) => process.stderr.write(`${text}\n`)
 
 /**
- * The first SIGINT, SIGTERM or SIGHUP interrupts the work, which then cleans up; the second ends the process at once. What
+ * The first SIGINT, SIGTERM or SIGHUP interrupts the work, which then cleans up; another SIGINT or SIGTERM ends the process at once. What
  * it started ends with it either way.
  */
 const watchSignals = (): { readonly received: () => boolean } => {
@@ -33,8 +33,8 @@ const watchSignals = (): { readonly received: () => boolean } => {
     if (count > 1) Ending.exitNow(ExitCode.interrupted)
     say(`\n${CommandName.before(`${signal}: cleaning up; send it again to stop at once`)}`)
   }
-  // A closed terminal: the runtime knows only the other two.
-  const onHangup = () => process.emit("SIGTERM", "SIGHUP")
+  // A closed terminal: the runtime knows only the other two. It comes twice, from the terminal and from the end of its shell, and nobody asks for haste.
+  const onHangup = () => count > 0 || process.emit("SIGTERM", "SIGHUP")
   for (const [signal, handler] of [
     ["SIGINT", onSignal],
     ["SIGTERM", onSignal],
@@ -55,21 +55,23 @@ const parent = (): number => {
   return typeof noted === "number" ? noted : process.ppid
 }
 
-/** A user who ends npx wants to end vmtest. */
-const endWithPackageManager = Effect.andThen(
-  Ancestors.gone(parent()),
-  Effect.sync(() => {
-    say(`\n${CommandName.before("the package manager that started it has ended")}`)
-    process.kill(process.pid, "SIGTERM")
-  })
-)
+/** A user who ends npx wants to end vmtest. If a signal has come to both, that is no second one. */
+const endWithPackageManager = (hasReceived: () => boolean) =>
+  Effect.andThen(
+    Ancestors.gone(parent()),
+    Effect.sync(() => {
+      if (hasReceived()) return
+      say(`\n${CommandName.before("the package manager that started it has ended")}`)
+      process.kill(process.pid, "SIGTERM")
+    })
+  )
 
 /** Does the work, then ends the process; nothing may follow it. */
 export const run = (work: Subcommand.Work): void => {
   const signals = watchSignals()
   Ending.guardExit()
   Ending.refuseExit()
-  Effect.runFork(endWithPackageManager)
+  Effect.runFork(endWithPackageManager(signals.received))
   NodeRuntime.runMain(work.pipe(Ending.orUncaught, Effect.provide(NodeServices.layer)), {
     disableErrorReporting: true,
     teardown: (exit) => {
