@@ -78,6 +78,8 @@ export interface Options {
 export interface Sink {
   readonly hear: (record: RunRecord) => void
   readonly end: () => void
+  /** The file that it writes to, where that changes during the run. */
+  readonly file?: () => string
 }
 
 /** Opens the file of a report, with what is in it at first. */
@@ -118,13 +120,16 @@ const htmlSink = Effect.fnUntraced(function* (file: string) {
   return { hear: kept.hear, end } satisfies Sink as Sink
 })
 
+const traceFile = "trace.html"
+
 /** Writes a page to the folder of each test that fails, and of each that has not ended when the run does. */
 const traceSink = (): Sink => {
   const kept = Kept.make()
   const running = new Map<number, Of<"test-started">>()
+  let file = traceFile
   const write = (test: number, name: string, folder: string) => {
+    file = Path.join(folder, traceFile)
     OutputFolder.makeFolder(folder, 0o777)
-    const file = Path.join(folder, "trace.html")
     // What is there can be a link that a copy of a guest's tree left.
     Fs.rmSync(file, { force: true })
     Fs.writeFileSync(file, HtmlReport.page(kept.ofTest(test), name))
@@ -141,7 +146,8 @@ const traceSink = (): Sink => {
     },
     end: () => {
       for (const { folder, name, test } of running.values()) if (folder !== undefined) write(test, name, folder)
-    }
+    },
+    file: () => file
   }
 }
 
@@ -192,7 +198,7 @@ const together = (sinks: ReadonlyArray<readonly [file: string, sink: Sink]>, say
       const done = Result.try(() => use(sink))
       if (Result.isSuccess(done)) continue
       broken.add(sink)
-      say(`could not write the report ${file}: ${Disk.reasonOf(done.failure)}`)
+      say(`could not write the report ${sink.file?.() ?? file}: ${Disk.reasonOf(done.failure)}`)
     }
   }
   return { hear: (record) => each((sink) => sink.hear(record)), end: () => each((sink) => sink.end()) }
@@ -259,7 +265,7 @@ export const written =
   <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     Effect.gen(function* () {
       const sinks = yield* sinksOf(files, options)
-      if (options.traces === true) sinks.push(["trace.html", traceSink()])
+      if (options.traces === true) sinks.push([traceFile, traceSink()])
       if (sinks.length === 0) return yield* effect
       const problems: Array<string> = []
       const sink = together(sinks, (line) => problems.push(line))

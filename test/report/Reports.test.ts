@@ -140,6 +140,23 @@ describe("reports in files", () => {
     })
   )
 
+  it.effect("name the page of a test that could not be written", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      writeFileSync(join(path, "fails"), "a file, where the folder would be")
+      const problems: Array<string> = []
+      yield* Reports.written(
+        {},
+        { traces: true, onUnwritten: (problem) => Effect.sync(() => void problems.push(problem)) }
+      )(report({ ...started, folder: join(path, "fails") }))
+      assert.lengthOf(problems, 1)
+      assert.isTrue(
+        problems[0]?.startsWith(`could not write the report ${join(path, "fails", "trace.html")}: `),
+        problems[0]
+      )
+    })
+  )
+
   it.effect("are a page in the folder of each test that failed, in the place of a link that a guest left there", () =>
     Effect.gen(function* () {
       const path = yield* folder
