@@ -19,10 +19,12 @@ const machineWith = Effect.fnUntraced(function* (...commands: ReadonlyArray<Rule
 describe("switching the root", () => {
   it.effect("waits until another shell answers than the initrd's, and makes the guest ready in its new root", () =>
     Effect.gen(function* () {
-      const { machines, mock, states } = yield* machineWith(inInitrd, begins, [
-        SwitchRoot.whoAnswers,
-        ["91 500\n", "91 500\n", { exitCode: 1 }, { delay: "1 hour" }, "204 900\n"]
-      ])
+      const { machines, mock, states } = yield* machineWith(
+        inInitrd,
+        begins,
+        [SwitchRoot.whoAnswers, "91 500\n"],
+        [SwitchRoot.whoAnswersInRoot, ["91 500\n", { exitCode: 1 }, { delay: "1 hour" }, "204 900\n"]]
+      )
       const switching = yield* Effect.forkChild(machines.a!.switchRoot())
       yield* TestClock.adjust("3 seconds")
       const meanwhile = yield* Effect.forkChild(machines.a!.succeed("later"))
@@ -33,7 +35,7 @@ describe("switching the root", () => {
       yield* Fiber.join(meanwhile)
       assert.deepStrictEqual(states("a"), ["booting", "ready", "booting", "ready"])
       const commands = yield* (yield* mock.machine("a")).commands
-      assert.isAbove(commands.indexOf("later"), commands.lastIndexOf(SwitchRoot.whoAnswers))
+      assert.isAbove(commands.indexOf("later"), commands.lastIndexOf(SwitchRoot.whoAnswersInRoot))
     })
   )
 
@@ -66,7 +68,12 @@ describe("switching the root", () => {
 
   it.effect("is given up at its deadline when the initrd stays", () =>
     Effect.gen(function* () {
-      const { machines } = yield* machineWith(inInitrd, begins, [SwitchRoot.whoAnswers, "91 500\n"])
+      const { machines } = yield* machineWith(
+        inInitrd,
+        begins,
+        [SwitchRoot.whoAnswers, "91 500\n"],
+        [SwitchRoot.whoAnswersInRoot, { exitCode: 1 }]
+      )
       const failing = yield* Effect.forkChild(Effect.flip(machines.a!.switchRoot({ timeout: "20 seconds" })))
       yield* TestClock.adjust("25 seconds")
       const error = yield* Fiber.join(failing)

@@ -25,16 +25,24 @@ while read -r stat < /proc/$p/stat; do
 done
 echo "$p \${20}"`
 
+/**
+ * The same in the real root; 1 before that. What the guest's shell had started outlives it for a moment, as children of process 1, and would answer for
+ * another shell: in the root of the initrd, while process 1 is there, too, and after it has gone.
+ */
+export const whoAnswersInRoot = `set +eu
+[ ! -e /etc/initrd-release ] && [ / -ef /proc/1/root/ ] || exit 1
+${whoAnswers}`
+
 /** How often a guest that goes to its real root is asked who answers: every 100 ms. */
 export const answerSchedule = Schedule.spaced("100 millis")
 
 /** How long one answer may take. */
 const answerTimeout = "15 seconds"
 
-/** Asks until another process answers than `before`. The one that is to go may answer, fall silent, or break off. */
+/** Asks until another process answers than `before`, in the real root. The one that is to go may answer, fall silent, or break off. */
 export const untilAnother = (shell: Effect.Effect<ShellService, unknown>, before: string): Effect.Effect<void> =>
   shell.pipe(
-    Effect.flatMap((open) => open.execute(whoAnswers, { timeout: "5 seconds" })),
+    Effect.flatMap((open) => open.execute(whoAnswersInRoot, { timeout: "5 seconds" })),
     Effect.timeout(answerTimeout),
     Effect.option,
     Effect.repeat({
