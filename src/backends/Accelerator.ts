@@ -1,9 +1,10 @@
 /**
  * Whether guests run on this host's hardware virtualisation or under emulation, found by running one.
  *
- * It is not enough that `/dev/kvm` opens: on some hosts a virtual machine can be made, but its guest never runs, or QEMU
- * aborts. So the probe runs a guest of 512 bytes that tells QEMU to exit, and gives it two seconds. The result is
- * remembered until the host reboots or QEMU changes.
+ * It is not enough that `/dev/kvm` opens: on some hosts a virtual machine can be made, but its guest never runs, QEMU
+ * aborts, or the host interprets each instruction of the guest's kernel, more slowly than QEMU emulates it. So the probe runs
+ * a kernel that enters 64-bit mode, counts to ten million and tells QEMU to exit, and gives it five seconds. The result
+ * is remembered until the host reboots or QEMU changes.
  *
  * `VMTEST_ACCEL` (`auto`, `kvm`, `tcg`) overrides it.
  *
@@ -89,7 +90,7 @@ const wanted = Config.String("VMTEST_ACCEL").pipe(
  * **Details**
  *
  * `folder` is where the result is remembered; if it cannot be written, every run probes. `refresh` probes again even if a
- * result is remembered. A probe takes about 3 s at most; a remembered result needs no process. A new probe is logged in one line.
+ * result is remembered. A probe takes a tenth of a second, on a KVM that does not work up to five; a remembered result needs no process. A new probe is logged in one line.
  */
 export const detect: (options: {
   readonly folder: string

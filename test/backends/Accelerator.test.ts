@@ -40,13 +40,6 @@ const accel = (value: string) =>
   Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ VMTEST_ACCEL: value })))
 
 describe("the probe", () => {
-  it("is a valid option ROM", () => {
-    const rom = probe.optionRom()
-    assert.strictEqual(rom.length, 512)
-    assert.strictEqual(rom.readUInt16LE(0), 0xaa55)
-    assert.strictEqual(rom.reduce((sum, byte) => sum + byte, 0) % 256, 0)
-  })
-
   it.live("believes in KVM when a guest ran", () =>
     Effect.gen(function* () {
       const verdict = yield* probe.runGuest(yield* pretend("exit 33"))
@@ -54,7 +47,7 @@ describe("the probe", () => {
     })
   )
 
-  it.live("finds its ROM also in a temporary folder whose name would end the option", () =>
+  it.live("finds its kernel also in a temporary folder whose name would end the option", () =>
     Effect.gen(function* () {
       // QEMU reads what follows a comma as another option.
       const program = yield* pretend(
@@ -83,11 +76,25 @@ describe("the probe", () => {
     })
   )
 
-  it.live("gives a guest that never runs two seconds", () =>
+  it.live("does not when KVM gives the guest up, and does not wait for a QEMU that only stops then", () =>
+    Effect.gen(function* () {
+      const said = ["KVM internal error. Suberror: 1", "extra data[0]: 0x1", "extra data[1]: 0x2", "emulation failure"]
+      const program = yield* pretend(`printf '%s\\n' ${said.map((line) => `'${line}'`).join(" ")} >&2; exec sleep 60`)
+      assert.deepStrictEqual(yield* probe.runGuest(program), {
+        name: "tcg",
+        reason: "/dev/kvm opens, but KVM gave a guest up: emulation failure"
+      })
+    })
+  )
+
+  it.live("gives a guest that never runs five seconds", () =>
     Effect.gen(function* () {
       const program = yield* pretend("exec sleep 60")
       const [elapsed, verdict] = yield* Effect.timed(probe.runGuest(program))
-      assert.deepStrictEqual(verdict, { name: "tcg", reason: "/dev/kvm opens, but a guest does not run on it" })
+      assert.deepStrictEqual(verdict, {
+        name: "tcg",
+        reason: "/dev/kvm opens, but a guest did not come to its end on it within 5s"
+      })
       assert.isBelow(Duration.toMillis(elapsed), 30_000)
     })
   )

@@ -4,7 +4,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { probeKernel } from "../../src/backends/internal/probeKernel.ts"
+import { probeKernel, qemuExitCode } from "../../src/backends/internal/probeKernel.ts"
 import * as Probe from "../../src/backends/internal/vmmProbe.ts"
 
 const folder = Effect.acquireRelease(
@@ -19,16 +19,34 @@ describe("the probe of a hypervisor", () => {
         return skip("qemu-system-x86_64 is not installed")
       }
       const kernel = Path.join(yield* folder, "kernel")
-      Fs.writeFileSync(kernel, probeKernel("firecracker"))
-      const ended = ChildProcess.spawnSync(
-        "qemu-system-x86_64",
-        [
-          ...["-M", "q35", "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none", "-no-reboot"],
-          ...["-kernel", kernel]
-        ],
-        { timeout: 60_000, encoding: "utf8" }
-      )
-      assert.deepStrictEqual([ended.status, ended.stderr], [0, ""])
+      for (const [hypervisor, exitCode] of [
+        ["firecracker", 0],
+        ["qemu", qemuExitCode]
+      ] as const) {
+        Fs.writeFileSync(kernel, probeKernel(hypervisor))
+        const ended = ChildProcess.spawnSync(
+          "qemu-system-x86_64",
+          [
+            ...[
+              "-M",
+              "q35",
+              "-accel",
+              "tcg",
+              "-cpu",
+              "max",
+              "-m",
+              "64",
+              "-nodefaults",
+              "-display",
+              "none",
+              "-no-reboot"
+            ],
+            ...["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", kernel]
+          ],
+          { timeout: 60_000, encoding: "utf8" }
+        )
+        assert.deepStrictEqual([hypervisor, ended.status, ended.stderr], [hypervisor, exitCode, ""])
+      }
     }).pipe(Effect.scoped)
   )
 

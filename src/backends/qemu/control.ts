@@ -44,6 +44,14 @@ const causes: Readonly<Record<string, EndCause>> = {
 const Panicked = Schema.Struct({ event: Schema.Literal("GUEST_PANICKED") })
 const isPanicked = Schema.is(Panicked)
 
+const Stopped = Schema.Struct({ event: Schema.Literal("STOP") })
+
+/** The run states that a guest does not leave again, though QEMU lives, and why it came there. Source: `RunState` of QEMU's `qapi/run-state.json`. */
+const deadEnds: Readonly<Record<string, string>> = {
+  "internal-error": "KVM could not run the guest further (qemu.log says where); --accel tcg runs it without KVM",
+  "io-error": "the host could not write the machine's disk; is its file system full?"
+}
+
 /** What the console printed before an event comes through another pipe. */
 const consoleGrace = "20 millis"
 
@@ -80,6 +88,25 @@ const watchEnd = Effect.fnUntraced(function* (qmp: QmpService, { console, note }
   return Stream.filterEffect(resetsOf(qmp), () => Effect.map(panicked, (yes) => !yes))
 })
 
+/** Ends a machine whose guest QEMU stopped for good: from outside it would look like one that is slow. */
+const watchDeadEnds = Effect.fnUntraced(function* (qmp: QmpService, end: ControlOptions["end"]) {
+  const look = QmpCommands.queryStatus(qmp).pipe(
+    Effect.flatMap(({ status }) => {
+      const because = deadEnds[status]
+      return because === undefined ? Effect.void : end(because)
+    }),
+    // A control channel that is lost is watched by the next one.
+    Effect.ignore
+  )
+  yield* qmp.events.pipe(
+    Stream.filter(Schema.is(Stopped)),
+    Stream.runForEach(() => look),
+    Effect.forkScoped({ startImmediately: true })
+  )
+  // It may have come there before anyone listened.
+  yield* Effect.forkScoped(look)
+})
+
 /** What the control channel of one QEMU needs. */
 export interface ControlOptions {
   readonly shape: MachineShape
@@ -91,6 +118,8 @@ export interface ControlOptions {
   readonly turn: runState.Turn
   /** Told why the machine ends, before it does; a panic is not taken back by what follows it. */
   readonly note: (cause: EndCause | undefined) => void
+  /** Ends QEMU at once, for a reason that the machine's errors give. */
+  readonly end: (because: string) => Effect.Effect<void>
   /** Pulls or plugs the cable of a card. */
   readonly setLink: (control: QmpService, device: string, up: boolean) => Effect.Effect<void, ControlError>
   /** Saves a paused guest. */
@@ -132,6 +161,7 @@ export const layer = (options: ControlOptions) =>
     Effect.gen(function* () {
       const qmp = yield* Qmp
       const resets = yield* watchEnd(qmp, options)
+      yield* watchDeadEnds(qmp, options.end)
       yield* runState.recover(options.turn, QmpCommands.cont(qmp))
       return service(options, qmp, resets)
     })

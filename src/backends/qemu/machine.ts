@@ -145,6 +145,10 @@ export const run: (launch: Launch) => Effect.Effect<Hypervisor, BackendError, Sc
       turn: makeTurn(),
       note: (noted) => {
         if (cause !== "panic") cause = noted
+      },
+      end: (reason) => {
+        because = reason
+        return process.kill("SIGKILL")
       }
     })
     const inherited = before?.toString("utf8").split("\n").length

@@ -2,17 +2,21 @@
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Disk from "../../host/Disk.ts"
 import type { HostProcessError } from "../../host/HostProcess.ts"
 import * as HostProcess from "../../host/HostProcess.ts"
+import { probeKernel, qemuExitCode } from "../internal/probeKernel.ts"
 
 const Verdict = Schema.Struct({ name: Schema.Literals(["kvm", "tcg"]), reason: Schema.String })
 export type Verdict = typeof Verdict.Type
 
 const Memory = Schema.Struct({
-  /** Boot of the host, path, size and time of QEMU: anything else is another host. */
+  /** Boot of the host, path, size and time of QEMU, and which probe it was: anything else is another host. */
   key: Schema.String,
   version: Schema.String,
   verdict: Schema.UndefinedOr(Verdict)
@@ -23,12 +27,15 @@ const MemoryJson = Schema.fromJsonString(
   Schema.Struct({ key: Schema.String, version: Schema.String, verdict: Schema.optionalKey(Verdict) })
 )
 
+/** Which probe this is; one that looks for more looks again. */
+const revision = 2
+
 /** What the memory is good for. */
 export const keyOf = (path: string): Effect.Effect<string> =>
   Effect.try(() => {
     const { mtimeMs, size } = Fs.statSync(path)
     const boot = Fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()
-    return `${boot} ${path} ${size} ${mtimeMs}`
+    return `${boot} ${path} ${size} ${mtimeMs} ${revision}`
   }).pipe(Effect.orElseSucceed(() => ""))
 
 const fileIn = (folder: string) => Path.join(folder, "accelerator.json")
@@ -69,59 +76,66 @@ export const lookAtKvm: Effect.Effect<string | undefined> = Effect.sync(() => {
     : `could not open /dev/kvm (${code ?? "unknown error"})`
 })
 
-/**
- * An option ROM of 512 bytes, which the firmware runs on its way to a boot device: `cli; mov al, 0x10; out 0xf4, al; hlt;
- * jmp $`. A byte n written to QEMU's isa-debug-exit ends QEMU with exit code 2n + 1. All bytes must add up to 0.
- */
-export const optionRom = (): Buffer => {
-  const rom = Buffer.alloc(512)
-  rom.set([0x55, 0xaa, rom.length / 512, 0xfa, 0xb0, 0x10, 0xe6, 0xf4, 0xf4, 0xeb, 0xfe])
-  rom[511] = 256 - (rom.reduce((sum, byte) => sum + byte, 0) % 256)
-  return rom
-}
-const ranExitCode = 2 * 0x10 + 1
+const limit = Duration.seconds(5)
 
-const limit = "2 seconds"
+/** A kernel's name within the folder that QEMU works in: the folder's own name may have a comma, which would end the option. */
+const kernelName = "kernel"
 
-/** QEMU looks for it in its working folder first, whose name may have a comma that would end the option. */
-const romName = "rom"
-
-/** A folder with the ROM. */
-const romFolder = Effect.acquireRelease(
-  Effect.try({
-    try: () => {
+/** A folder with the probe's kernel. */
+const kernelFolder = Effect.acquireRelease(
+  Disk.attempt(
+    () => {
       const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-probe-"))
-      Fs.writeFileSync(Path.join(folder, romName), optionRom())
+      Fs.writeFileSync(Path.join(folder, kernelName), probeKernel("qemu"))
       return folder
     },
-    catch: String
-  }),
-  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
+    (reason) => reason
+  ),
+  (folder) => Disk.quietly(() => Fs.rmSync(folder, { recursive: true, force: true }))
 )
 
 const verdict = (name: Verdict["name"], reason: string): Verdict => ({ name, reason })
 const emulated = (reason: string) => verdict("tcg", reason)
 
-/** Runs the ROM on KVM, on the processor that machines get; never longer than two seconds and a kill. */
+/** QEMU's words where KVM gives a guest up. QEMU itself goes on, with the guest stopped. */
+const gaveUp = /^KVM internal error.*\n(?:extra data.*\n)*(.*)\n/m
+
+/** Runs the kernel on KVM, on the processor that machines get; never longer than the limit and a kill. */
 export const runGuest: (program: string) => Effect.Effect<Verdict, HostProcessError> = Effect.fnUntraced(function* (
   program
 ) {
-  const rom = yield* Effect.result(romFolder)
-  if (rom._tag === "Failure") return emulated(`could not write the probe: ${rom.failure}`)
-  const probe = HostProcess.run({
+  const folder = yield* Effect.result(kernelFolder)
+  if (folder._tag === "Failure") return emulated(`could not write the probe: ${folder.failure}`)
+  const process = yield* HostProcess.spawn({
     name: "accelerator probe",
     command: program,
     args: [
       ...["-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"],
-      ...["-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "16M"],
-      ...["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-option-rom", romName]
+      ...["-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "64M"],
+      ...["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", kernelName]
     ],
-    cwd: rom.success,
+    cwd: folder.success,
+    stderr: "pipe",
     grace: 0
   })
-  const ended = Option.getOrUndefined(yield* Effect.timeoutOption(probe, limit))
-  if (ended === undefined) return emulated("/dev/kvm opens, but a guest does not run on it")
-  if (ended.exitCode === ranExitCode) return verdict("kvm", "a guest ran on /dev/kvm")
-  const said = ended.stderr.trim().split("\n")[0] ?? ""
-  return emulated(`/dev/kvm opens, but QEMU ended with ${HostProcess.describeStatus(ended)}: ${said}`)
+  let said = ""
+  const stopped = process.stderr.pipe(
+    Stream.decodeText(),
+    Stream.map((text) => {
+      said += text
+      return gaveUp.exec(said)?.[1]
+    }),
+    Stream.filter((reason) => reason !== undefined),
+    Stream.runHead,
+    Effect.orElseSucceed(() => Option.none<string>())
+  )
+  const watched = yield* Effect.timeoutOption(stopped, limit)
+  if (Option.isNone(watched)) {
+    return emulated(`/dev/kvm opens, but a guest did not come to its end on it within ${Duration.format(limit)}`)
+  }
+  if (Option.isSome(watched.value)) return emulated(`/dev/kvm opens, but KVM gave a guest up: ${watched.value.value}`)
+  const status = yield* process.exited
+  if (status.exitCode === qemuExitCode) return verdict("kvm", "a guest ran on /dev/kvm")
+  const line = said.trim().split("\n")[0] ?? ""
+  return emulated(`/dev/kvm opens, but QEMU ended with ${HostProcess.describeStatus(status)}: ${line}`)
 }, Effect.scoped)

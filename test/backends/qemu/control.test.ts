@@ -24,8 +24,10 @@ const qemu = Effect.acquireRelease(
     say: (message: unknown) => void
     close: () => void
     executed: ReadonlyArray<string>
+    status: { now: string }
   }>((resume) => {
     const executed: Array<string> = []
+    const status = { now: "" }
     const socket = Path.join(Fs.mkdtempSync(Path.join(Os.tmpdir(), "vmtest-test-")), "qmp")
     const clients = new Set<Net.Socket>()
     let connections = 0
@@ -39,7 +41,9 @@ const qemu = Effect.acquireRelease(
         for (const line of data.toString().trim().split("\n")) {
           const { execute, id } = JSON.parse(line)
           executed.push(execute)
-          client.write(`${JSON.stringify({ return: execute === "qmp_capabilities" ? {} : number, id })}\n`)
+          const answer =
+            execute === "query-status" && status.now !== "" ? { status: status.now, running: false } : undefined
+          client.write(`${JSON.stringify({ return: execute === "qmp_capabilities" ? {} : (answer ?? number), id })}\n`)
         }
       })
     })
@@ -53,6 +57,7 @@ const qemu = Effect.acquireRelease(
           socket,
           hangUp,
           executed,
+          status,
           say: (message) => all((client) => client.write(`${JSON.stringify(message)}\n`))(),
           close: () => {
             server.close()
@@ -69,7 +74,12 @@ const qemu = Effect.acquireRelease(
     })
 )
 
-const channel = (socket: string, note: (cause: EndCause | undefined) => void = () => {}, printed = "") =>
+const channel = (
+  socket: string,
+  note: (cause: EndCause | undefined) => void = () => {},
+  printed = "",
+  ended: (because: string) => void = () => {}
+) =>
   Effect.map(
     Layer.build(
       control.layer({
@@ -80,6 +90,7 @@ const channel = (socket: string, note: (cause: EndCause | undefined) => void = (
         timeScale: 1,
         turn: makeTurn(),
         note,
+        end: (because) => Effect.sync(() => ended(because)),
         save,
         setLink: () => Effect.void
       })
@@ -141,5 +152,29 @@ describe("a control channel", () => {
         assert.isUndefined(heard.pollUnsafe())
       }
     }).pipe(Effect.timeout("10 seconds"))
+  )
+
+  it.live("ends a machine whose guest QEMU stopped for good, also before it was connected, and no other", () =>
+    Effect.gen(function* () {
+      const { say, socket, status } = yield* qemu
+      const reasons: Array<string> = []
+      const connect = channel(socket, undefined, undefined, (because) => reasons.push(because))
+      const stop = { event: "STOP", timestamp: { seconds: 1, microseconds: 0 } }
+      const heard = (count: number) =>
+        Effect.sleep("10 millis").pipe(Effect.repeat({ until: () => reasons.length === count }))
+      yield* connect
+      status.now = "paused"
+      say(stop)
+      yield* Effect.sleep("100 millis")
+      assert.deepStrictEqual(reasons, [])
+      status.now = "internal-error"
+      say(stop)
+      yield* heard(1)
+      assert.include(reasons[0], "KVM could not run the guest")
+      status.now = "io-error"
+      yield* connect
+      yield* heard(2)
+      assert.include(reasons[1], "could not write the machine's disk")
+    }).pipe(Effect.scoped, Effect.timeout("10 seconds"))
   )
 })
