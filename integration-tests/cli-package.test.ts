@@ -234,5 +234,8 @@ describe("npx vmtest run", () => {
     const [pid] = running(script)
     assert.isDefined(pid)
     process.kill(Number(pid), "SIGTERM")
+    const limit = performance.now() + 10_000
+    while (running(script).length > 0 && performance.now() < limit) await sleep(50)
+    assert.deepStrictEqual(running(script), [])
   })
 })

@@ -198,9 +198,11 @@ describe("vmtest repl, on a terminal", () => {
     await sleep(500)
     one.enter(`clear; ${vmtest} repl`)
     await one.shows(/no machines; \.help[\s\S]*vmtest>$/m)
+    // Node's REPL remembers the `.exit` that ended the session only where another line came just before it.
     one.keys("Up")
-    one.keys("Up")
-    await one.shows(/vmtest> \.test/)
+    const [, newest] = await one.shows(/^vmtest> (\.\w+)$/m)
+    if (newest === ".exit") one.keys("Up")
+    await one.shows(/^vmtest> \.test$/m)
     one.keys("C-u")
     one.enter(".exit")
     const history = join(terminal().place, "state", "vmtest")

@@ -214,6 +214,8 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
    * One restore at a time: each ends the running machine, and one machine must be left. Nor may a snapshot be replaced while a restore uses it.
    */
   const restoring = Semaphore.makeUnsafe(1)
+  /** One save at a time, with what is run in the guest before and after it: a fork whose guest was saved in the middle of that would go on with it. */
+  const saving = Semaphore.makeUnsafe(1)
   const alone = <A, E>(effect: Effect.Effect<A, E>) => guest.conditions.guard(restoring.withPermit(effect))
 
   const able = Effect.suspend(() =>
@@ -223,7 +225,7 @@ export const make = (guest: Guest, hooks: Hooks): SnapshotMethods => {
   /** In its own scope, which ends with the test at the latest. */
   const take = Effect.fnUntraced(function* (name: string) {
     const scope = yield* Scope.fork(guest.scope)
-    const snapshot = yield* save(guest, hooks, name, `${guest.name}-${taken++}`).pipe(
+    const snapshot = yield* saving.withPermit(save(guest, hooks, name, `${guest.name}-${taken++}`)).pipe(
       Scope.provide(scope),
       Effect.onError(() => Scope.close(scope, Exit.void))
     )
