@@ -93,6 +93,39 @@ describe("machine.restore", () => {
   )
 })
 
+describe("machine.snapshot", () => {
+  it.live("saves a guest once at a time, with what is run in it before and after that", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const ran: Array<string> = []
+      const note = (name: string, delay: `${number} millis` = "0 millis", stdout = "") =>
+        Effect.sync(() => {
+          ran.push(name)
+          return { delay, stdout }
+        })
+      const driver = yield* driverOf(
+        { a: offline({ snapshot: false }) },
+        {
+          guests: {
+            a: {
+              commands: [
+                [/EPOCHREALTIME/, () => note("prepare", "20 millis", `${Date.now() / 1000}`)],
+                [/vm_renew/, () => note("clock", "100 millis")]
+              ]
+            }
+          }
+        },
+        { folder }
+      )
+      yield* driver.begin
+      const a = driver.machines.a!
+      ran.length = 0
+      yield* Effect.all([a.snapshot("one"), a.snapshot("two"), a.snapshot("three")], { concurrency: "unbounded" })
+      assert.deepStrictEqual(ran, ["prepare", "clock", "prepare", "clock", "prepare", "clock"])
+    })
+  )
+})
+
 describe("a snapshot that cannot be", () => {
   it.live("put into the store is put into the folder of the run, until it is replaced", () =>
     Effect.gen(function* () {
