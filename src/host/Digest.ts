@@ -15,6 +15,7 @@ import * as Fs from "node:fs"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Disk from "./Disk.ts"
+import * as HostProcess from "./HostProcess.ts"
 
 /** JSON with the keys of every object in order, so that equal data has equal text. */
 export const canonical = (value: unknown): string =>
@@ -74,19 +75,66 @@ const bufferFor = (file: number) =>
     return Buffer.allocUnsafe(Math.min(Math.max(blocks * blockSize, blockSize), chunkSize))
   }, identity)
 
-/** Reads a file from its start to its end, in chunks of whole blocks but for the last one, and gives its size. */
-const readAll = Effect.fnUntraced(function* (path: string, onBytes: OnBytes) {
+/** Bytes of a file: from the first one to the one after the last. */
+interface Range {
+  readonly start: number
+  readonly end: number
+}
+
+const everything: Range = { start: 0, end: Number.POSITIVE_INFINITY }
+
+/** Reads ranges of a file that begin and end with a block, in chunks of whole blocks but for the last one of the file. Gives where the last range ended. */
+const readAll = Effect.fnUntraced(function* (
+  path: string,
+  onBytes: OnBytes,
+  ranges: Effect.Effect<ReadonlyArray<Range>> = Effect.succeed([everything])
+) {
   const file = yield* opened(path)
   const buffer = yield* bufferFor(file)
   let position = 0
-  let length: number
-  do {
-    length = yield* readFully(file, buffer, position)
-    onBytes(buffer.subarray(0, length), position)
-    position += length
-  } while (length === buffer.length)
+  for (const { end, start } of yield* ranges) {
+    position = start
+    let wanted: number
+    let length: number
+    do {
+      wanted = Math.min(buffer.length, end - position)
+      length = yield* readFully(file, buffer.subarray(0, wanted), position)
+      onBytes(buffer.subarray(0, length), position)
+      position += length
+    } while (wanted > 0 && length === wanted)
+  }
   return position
 }, Effect.scoped)
+
+/** From this size on it is worth a process to ask where a file has holes; the memory of a machine has hundreds of megabytes of them. */
+const manyBytes = 64 * 1024 * 1024
+
+/** Prints where data begins and ends, a line for each piece, as `lseek` with SEEK_DATA (3) and SEEK_HOLE (4) tells. Node cannot ask for that. */
+const listData = `open F, "<", $ARGV[0] or die $!; my ($at, $end) = (0, -s F);
+while ($at < $end) {
+  my $data = sysseek F, $at, 3;
+  unless (defined $data) { die $! unless $!{ENXIO}; last }
+  defined($at = sysseek F, $data, 4) or die $!;
+  print $data + 0, " ", $at + 0, "\n"
+}`
+
+/** The blocks with data of a file that is mostly holes, and the end of the file; all of it where that cannot be known. */
+const dataOf = (path: string): Effect.Effect<ReadonlyArray<Range>> =>
+  Effect.gen(function* () {
+    const { blocks, size } = yield* Disk.attempt(() => Fs.statSync(path), identity)
+    if (size < manyBytes || blocks * 512 > size / 2) return [everything]
+    const { stdout } = yield* HostProcess.check({ command: "perl", args: ["-e", listData, path] })
+    const ranges: Array<{ start: number; end: number }> = []
+    for (const line of stdout.split("\n").slice(0, -1)) {
+      const [from = 0, to = 0] = line.split(" ").map(Number)
+      const start = from - (from % blockSize)
+      const end = Math.ceil(to / blockSize) * blockSize
+      const last = ranges.at(-1)
+      if (last !== undefined && start <= last.end) last.end = end
+      else ranges.push({ start, end })
+    }
+    return [...ranges, { start: size, end: size }]
+  }).pipe(Effect.orElseSucceed(() => [everything]))
 
 const hashing = (feed: (hash: Hash) => Effect.Effect<unknown, string>): Effect.Effect<string, string> =>
   Effect.suspend(() => {
@@ -117,5 +165,5 @@ export const ofSparseFile = (path: string): Effect.Effect<string, string> =>
         if (zeros.compare(block, 0, block.length, 0, block.length) !== 0) tell(position + start).update(block)
       }
     }
-    return Effect.map(readAll(path, update), tell)
+    return Effect.map(readAll(path, update, dataOf(path)), tell)
   })

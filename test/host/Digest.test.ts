@@ -69,4 +69,35 @@ describe("the digest of a sparse file", () => {
       assert.notStrictEqual(yield* digest("d", size + 1, false), one)
     })
   )
+
+  it.live("is the same for a large one, of which only the data is read", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const size = 100 * 1024 * 1024 + 1
+      const places = [0, 70_000, 5 * 1024 * 1024 - 2, 90 * 1024 * 1024, size - 4]
+      const digest = (name: string, at: ReadonlyArray<number>, filled = false) => {
+        const path = Path.join(folder, name)
+        const file = Fs.openSync(path, "w")
+        if (filled) Fs.writeSync(file, Buffer.alloc(size))
+        else Fs.ftruncateSync(file, size)
+        for (const place of at) Fs.writeSync(file, "data", place)
+        Fs.closeSync(file)
+        return Digest.ofSparseFile(path)
+      }
+      const one = yield* digest("filled", places, true)
+      assert.strictEqual(yield* digest("sparse", places), one)
+      // One byte in what was a hole.
+      assert.notStrictEqual(yield* digest("flipped", [...places, 50 * 1024 * 1024]), one)
+      assert.strictEqual(yield* digest("empty", []), yield* digest("zeros", [], true))
+      const before = process.env.PATH
+      process.env.PATH = folder
+      const withoutPerl = yield* Effect.ensuring(
+        digest("no perl", places),
+        Effect.sync(() => {
+          process.env.PATH = before
+        })
+      )
+      assert.strictEqual(withoutPerl, one)
+    })
+  )
 })
