@@ -132,6 +132,7 @@ stdenvNoCC.mkDerivation {
     ${lib.concatStrings (
       lib.mapAttrsToList (name: file: ''
         makeWrapper ${node}/bin/node "$out/bin/${name}" \
+          --add-flags --min-semi-space-size=16 \
           --add-flags "$package/${file}" \
           --prefix PATH : ${lib.makeBinPath tools} \
           ${cacheInBuilds}
