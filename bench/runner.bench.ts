@@ -74,7 +74,8 @@ const untilQemu = async (command: string, args: ReadonlyArray<string>): Promise<
 const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
 const one = script("one.vmtest.ts", 1)
 const many = script("many.vmtest.ts", count)
-const bare = `require("node:child_process").spawn("qemu-system-x86_64", ["-machine", "none", "-display", "none", "-S"]); process.on("SIGTERM", () => process.exit())`
+const bare = `const qemu = require("node:child_process").spawn("qemu-system-x86_64", ["-machine", "none", "-display", "none", "-S"])
+process.on("SIGTERM", () => { qemu.kill(); process.exit() })`
 const run = (...args: ReadonlyArray<string>) =>
   wallTime(process.execPath, [vmtest, "run", "-q", "-o", join(folder, "out"), ...args], { NO_COLOR: "1" })
 run(one)
